@@ -1,0 +1,222 @@
+//! The operator API's wire types, shared by the provisioner and its clients.
+//!
+//! No type here carries a secret: passwords, secrets and user-data are taken in and shown only
+//! as "(sealed)" or by their length.
+//!
+//! | Call | Answer |
+//! |---|---|
+//! | `GET /v1/projects` · `/v1/projects/P/{networks,ports,instances}` | [`List`] |
+//! | `GET …/NAME` | [`Resource`], `ETag` |
+//! | `PUT …/NAME` (a document's fields) with `If-Match` or `If-None-Match: *` | [`Resource`], 201 or 200 |
+//! | `DELETE …/NAME` with `If-Match` | 204, or 409 with faults while others refer to it |
+//! | `POST /v1/apply[?dry_run=true]` ([`Apply`]) | [`Applied`], all or nothing |
+//! | `PUT`, `DELETE /v1/projects/P/ports/NAME/device` ([`Device`]) | [`Resource`] |
+//! | `GET /v1/projects/P/instances/NAME/reports` | `[`[`StoredReport`]`]`, newest first |
+//! | `GET /v1/projects/P/instances/NAME/passwords` | `[`[`StoredPassword`]`]` |
+//! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
+//! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
+//! | `GET /v1/identity-certificate` | PEM |
+//! | `GET /v1/openapi.json` · `/v1/version` · `/healthz` | |
+//!
+//! Every failure is [`Problem`] (RFC 9457).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Generation,
+    report::{Report, SealedPassword},
+};
+
+/// The kinds of documents that an operator writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Kind {
+    /// A tenant.
+    Project,
+    /// A layer-2 network.
+    Network,
+    /// A guest's attachment.
+    Port,
+    /// A guest.
+    Instance,
+}
+
+impl Kind {
+    /// All, in the order in which they depend on each other.
+    pub const ALL: [Self; 4] = [Self::Project, Self::Network, Self::Port, Self::Instance];
+
+    /// As in a document's `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Project => "Project",
+            Self::Network => "Network",
+            Self::Port => "Port",
+            Self::Instance => "Instance",
+        }
+    }
+
+    /// As in paths and on the command line.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Self::Project => "projects",
+            Self::Network => "networks",
+            Self::Port => "ports",
+            Self::Instance => "instances",
+        }
+    }
+}
+
+/// One stored thing as operators see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Resource {
+    /// What it is.
+    pub kind: Kind,
+    /// The fields of the document that made it, defaults filled in, secrets as "(sealed)". Can be
+    /// applied again and changes nothing.
+    pub spec: Value,
+    /// What the provisioner adds: ids, addresses of use, whether the guest reported, …
+    pub status: Value,
+    /// The generation of its last change; its ETag.
+    pub revision: Generation,
+}
+
+/// Several resources at one generation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct List {
+    /// Sorted by name.
+    pub items: Vec<Resource>,
+    /// The state that was read.
+    pub generation: Generation,
+}
+
+/// Documents to be applied together, all or none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Apply {
+    /// In any order; each has `kind` and its fields.
+    pub documents: Vec<Value>,
+}
+
+/// What applying did, or would do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Applied {
+    /// After the change; as it is, for a dry run.
+    pub generation: Generation,
+    /// One for each document, in their order.
+    pub changes: Vec<Change>,
+}
+
+/// What became of one document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// What it is.
+    pub kind: Kind,
+    /// Absent for a project.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
+    /// Its name.
+    pub name: String,
+    /// What was done.
+    pub action: Action,
+    /// The fields that differ; secrets only as "(changed)".
+    #[serde(default)]
+    pub fields: Vec<FieldChange>,
+}
+
+/// What applying a document does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It was not there.
+    Created,
+    /// Some fields differed.
+    Updated,
+    /// It was so already.
+    Unchanged,
+}
+
+/// One field that differs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FieldChange {
+    /// Such as `users[0].ssh_keys[1]`.
+    pub path: String,
+    /// Null where it was not set.
+    pub before: Value,
+    /// Null where it is unset.
+    pub after: Value,
+}
+
+/// Something wrong with what an operator sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fault {
+    /// Which document, from 0.
+    pub document: usize,
+    /// Where in it, such as `users[0].ssh_keys[1]`; empty for the document as a whole.
+    pub path: String,
+    /// What is wrong.
+    pub message: String,
+    /// How to mend it.
+    pub mend: String,
+}
+
+/// A failure, as `application/problem+json` (RFC 9457).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// A stable word, such as `faults` or `conflict`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// For people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What happened here.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+    /// All faults at once, where the request's body had any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
+}
+
+/// The tap that a port has on its hypervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Such as `vnet7`.
+    pub device: String,
+}
+
+/// A report with what the control plane knows about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredReport {
+    /// When it came, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    /// What the guest said.
+    pub report: Report,
+}
+
+/// A password that only its owner's key opens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredPassword {
+    /// When it came, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    /// What the guest posted.
+    pub password: SealedPassword,
+}
+
+/// A line of the event stream.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// After it.
+    pub generation: Generation,
+    /// When, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    /// Which project.
+    pub project: String,
+    /// Which kind of resource.
+    pub kind: Kind,
+    /// Which one.
+    pub name: String,
+    /// `created`, `updated`, `deleted`, `reported`, `password`, `secret-acknowledged`.
+    pub what: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}

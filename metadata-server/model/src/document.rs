@@ -1,0 +1,72 @@
+//! The document that our own agent asks for: everything it applies, in one JSON object.
+//!
+//! `GET /mezame/v1/document`. Secrets that are read once are named here and fetched apart, so
+//! that the document can be cached and compared by its ETag.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+use serde::{Deserialize, Serialize};
+
+use crate::{Generation, InstanceId, InstanceName, MacAddress, SecretName, User, UserData};
+
+/// What the guest is to become.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document {
+    /// The form's version; an agent refuses one that it does not know. Now 1.
+    pub version: u32,
+    /// The snapshot that it was made from.
+    pub generation: Generation,
+    /// Another id than at the last boot: a first boot.
+    pub instance_id: InstanceId,
+    /// The instance's name.
+    pub name: InstanceName,
+    /// Fully qualified where the network has a domain.
+    pub hostname: String,
+    /// Keys of the default user (root, where the agent's settings name no other).
+    #[serde(default)]
+    pub ssh_keys: Vec<Box<str>>,
+    /// Further accounts.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// In the order in which they are to be configured.
+    #[serde(default)]
+    pub interfaces: Vec<Interface>,
+    /// The tenant's labels.
+    #[serde(default)]
+    pub tags: BTreeMap<Box<str>, Box<str>>,
+    /// From the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<UserData>,
+    /// From the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_data: Option<UserData>,
+    /// Names of the secrets that wait to be read.
+    #[serde(default)]
+    pub secrets: Vec<SecretName>,
+}
+
+impl Document {
+    /// The version that this code writes and reads.
+    pub const VERSION: u32 = 1;
+}
+
+/// One network interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interface {
+    /// Tells the guest which of its devices is meant.
+    pub mac: MacAddress,
+    /// In bytes.
+    pub mtu: u16,
+    /// Addresses with the prefix length of their subnet; the first is the primary one.
+    pub addresses: Vec<IpNetwork>,
+    /// Default routers, at most one of each family, and only on the first interface.
+    #[serde(default)]
+    pub gateways: Vec<IpAddr>,
+    /// Resolvers.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// The search domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Box<str>>,
+}

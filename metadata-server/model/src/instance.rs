@@ -1,0 +1,168 @@
+//! An instance: what a guest is told about itself, and how it may ask.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName},
+    secret::SecretString,
+    user_data::UserData,
+};
+
+/// Whether a guest's requests need a session token.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenPolicy {
+    /// A request without a valid token is refused with 401 (EC2's IMDSv2 "required").
+    Required,
+    /// A request without a token is answered; one with a bad token is refused.
+    #[default]
+    Optional,
+    /// The endpoint is off for this instance: everything is refused with 403.
+    Off,
+}
+
+/// The IP TTL that the reply with a session token leaves with, 1 to 64.
+///
+/// 1 keeps the token inside the guest itself; containers behind a bridge in the guest need 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct HopLimit(u8);
+
+/// The number is no hop limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("hop limit {0} is not between 1 and 64")]
+pub struct HopLimitError(pub u8);
+
+impl TryFrom<u8> for HopLimit {
+    type Error = HopLimitError;
+    fn try_from(number: u8) -> Result<Self, HopLimitError> {
+        if (1..=64).contains(&number) { Ok(Self(number)) } else { Err(HopLimitError(number)) }
+    }
+}
+
+impl From<HopLimit> for u8 {
+    fn from(limit: HopLimit) -> u8 {
+        limit.0
+    }
+}
+
+impl Default for HopLimit {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+/// A family of paths and forms that a kind of client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// Amazon's instance metadata service, both versions.
+    Ec2,
+    /// cloud-init's NoCloud seed over HTTP.
+    Nocloud,
+    /// Our agent's own document.
+    Mezame,
+}
+
+impl Dialect {
+    /// All of them, in the order in which they are listed.
+    pub const ALL: [Self; 3] = [Self::Ec2, Self::Nocloud, Self::Mezame];
+
+    /// The name in seeds.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ec2 => "ec2",
+            Self::Nocloud => "nocloud",
+            Self::Mezame => "mezame",
+        }
+    }
+}
+
+/// How a user's password comes about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Password {
+    /// A crypt(3) hash such as `$6$…` or `$y$…`, made by the operator.
+    Hash(SecretString),
+    /// The guest makes one, seals it to the user's first SSH key and posts it.
+    Generate,
+}
+
+/// An account in the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The login name.
+    pub name: UserName,
+    /// Lines of `authorized_keys`.
+    #[serde(default)]
+    pub ssh_keys: Vec<Box<str>>,
+    /// The password, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Password>,
+    /// Whether it may become root without a password.
+    #[serde(default)]
+    pub sudo: bool,
+    /// Groups besides its own.
+    #[serde(default)]
+    pub groups: Vec<Box<str>>,
+    /// The login shell; the guest's default without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<Box<str>>,
+}
+
+/// A guest, as the control plane wants it to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Instance {
+    /// Made by the provisioner; another one means another first boot.
+    pub id: InstanceId,
+    /// The owner.
+    pub project: ProjectName,
+    /// Unique in the project.
+    pub name: InstanceName,
+    /// The host name; may be fully qualified.
+    pub hostname: Box<str>,
+    /// Its ports, the first of them the primary one.
+    pub ports: Vec<PortId>,
+    /// Keys of the image's default user, as `authorized_keys` lines.
+    #[serde(default)]
+    pub ssh_keys: Vec<Box<str>>,
+    /// Further accounts.
+    #[serde(default)]
+    pub users: Vec<User>,
+    /// What the tenant hands to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<UserData>,
+    /// What the provider hands to the guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor_data: Option<UserData>,
+    /// The tenant's labels, readable by the guest.
+    #[serde(default)]
+    pub tags: BTreeMap<Box<str>, Box<str>>,
+    /// Values that the guest may read until it has acknowledged them, and never after.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<SecretName, SecretString>,
+    /// Whether requests need a session token.
+    #[serde(default)]
+    pub tokens: TokenPolicy,
+    /// The TTL of replies that carry a token.
+    #[serde(default)]
+    pub hop_limit: HopLimit,
+    /// What it answers in. Never empty.
+    pub dialects: BTreeSet<Dialect>,
+    /// The instance type that the guest is told, such as `m1.small`.
+    pub instance_type: Box<str>,
+    /// The image that it was made from, as `ami-` and 17 hexadecimal digits.
+    pub image_id: Box<str>,
+    /// The zone's letter within the region (EC2: a region's name plus a letter).
+    pub zone: char,
+    /// When it was made, in seconds since 1970-01-01T00:00:00Z.
+    pub launched_at: u64,
+    /// Its place in a launch of several, from 0.
+    #[serde(default)]
+    pub launch_index: u32,
+    /// Disks that the guest is told of: name (`root`, `ebs1`, …) to device (`vda`, …).
+    #[serde(default)]
+    pub block_devices: BTreeMap<Box<str>, Box<str>>,
+}

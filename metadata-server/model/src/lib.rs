@@ -1,0 +1,32 @@
+//! The nouns of Mezame and the wire types that its programs exchange.
+//!
+//! Plain values with serde and nothing else: no I/O, no clock, no randomness, no tokio.
+//! A value that exists is valid: each newtype is made by a parser that refuses what is not.
+
+pub mod api;
+pub mod document;
+pub mod feed;
+pub mod generation;
+pub mod guest;
+pub mod id;
+pub mod instance;
+pub mod network;
+pub mod report;
+pub mod secret;
+pub mod snapshot;
+pub mod user_data;
+
+pub use document::Document;
+pub use feed::{BoxFuture, Feed, FeedError};
+pub use generation::Generation;
+pub use guest::{Guest, GuestPort};
+pub use id::{
+    DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId, PortName,
+    ProjectName, SecretName, UserName,
+};
+pub use instance::{Dialect, HopLimit, Instance, Password, TokenPolicy, User};
+pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
+pub use report::{GuestEvent, Report};
+pub use secret::{SecretBytes, SecretString};
+pub use snapshot::Snapshot;
+pub use user_data::UserData;
