@@ -1,1 +1,24 @@
-//! Placeholder until its first slice lands.
+//! What a guest may ask, and what it is answered: requests, tokens, policy, trees and dialects.
+//!
+//! Pure: no I/O, no clock, no randomness of its own, no tokio, no hyper. The shell reads a head,
+//! makes a [`Request`] of it, finds the [`Guest`](mezame_model::Guest) whose port the bytes came
+//! through, calls [`respond`](respond::respond) and does what the [`Answer`] says. Every status
+//! that a guest can see is chosen in this crate.
+//!
+//! ```text
+//! bytes ─► Request::parse ─► policy (Permit | Denial) ─► view over tree ─► render ─► Answer
+//! ```
+//!
+//! Nothing in a request says who is asking. The guest is the argument, never a header's value.
+
+pub mod identity_document;
+pub mod request;
+pub mod respond;
+pub mod response;
+pub mod token;
+
+pub use identity_document::{Signer, SignerError};
+pub use request::{Method, Refusal, Request, Version};
+pub use respond::{Answer, Context, body_limit, respond};
+pub use response::{Audit, Response, Status};
+pub use token::{Randomness, TokenKeyError, TokenKeys, UnixTime};

@@ -1,0 +1,206 @@
+//! A reply before it is bytes: status, the few headers that we send, body.
+//!
+//! Every status that a guest can see is made here or by a caller in this crate, so that the
+//! choice lies in one place. The shell adds `Date` and `Connection`, and nothing else. A body is
+//! shared with the record that it comes from where it can be, never copied.
+//!
+//! Follows RFC 9110 (semantics) and RFC 6585 (429, 431).
+
+use bytes::Bytes;
+use mezame_model::{HopLimit, SecretName, UserName};
+
+use crate::token::UnixTime;
+
+/// The status codes that we answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u16)]
+#[expect(missing_docs, reason = "each is named as RFC 9110 names it")]
+pub enum Status {
+    Ok = 200,
+    NoContent = 204,
+    NotModified = 304,
+    BadRequest = 400,
+    Unauthorized = 401,
+    Forbidden = 403,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    RequestTimeout = 408,
+    Conflict = 409,
+    Gone = 410,
+    LengthRequired = 411,
+    ContentTooLarge = 413,
+    UriTooLong = 414,
+    UnsupportedMediaType = 415,
+    MisdirectedRequest = 421,
+    TooManyRequests = 429,
+    HeaderFieldsTooLarge = 431,
+    InternalServerError = 500,
+    ServiceUnavailable = 503,
+    HttpVersionNotSupported = 505,
+}
+
+impl Status {
+    /// The number.
+    pub fn code(self) -> u16 {
+        self as u16
+    }
+
+    /// The reason phrase of RFC 9110.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::NoContent => "No Content",
+            Self::NotModified => "Not Modified",
+            Self::BadRequest => "Bad Request",
+            Self::Unauthorized => "Unauthorized",
+            Self::Forbidden => "Forbidden",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::RequestTimeout => "Request Timeout",
+            Self::Conflict => "Conflict",
+            Self::Gone => "Gone",
+            Self::LengthRequired => "Length Required",
+            Self::ContentTooLarge => "Content Too Large",
+            Self::UriTooLong => "URI Too Long",
+            Self::UnsupportedMediaType => "Unsupported Media Type",
+            Self::MisdirectedRequest => "Misdirected Request",
+            Self::TooManyRequests => "Too Many Requests",
+            Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
+            Self::InternalServerError => "Internal Server Error",
+            Self::ServiceUnavailable => "Service Unavailable",
+            Self::HttpVersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+}
+
+/// A secret that a reply hands out; the shell writes an audit line for it.
+///
+/// Session tokens are not among them: they are no operator's secret, open nothing but what the
+/// port opens already, and each is worthless after at most six hours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Audit {
+    /// Password hashes of these users, inside the Mezame document.
+    PasswordHashes(Vec<UserName>),
+    /// A read-once secret, by its name.
+    Secret(SecretName),
+}
+
+/// A reply.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    /// The status.
+    pub status: Status,
+    /// The media type; empty where there is no body.
+    pub content_type: &'static str,
+    /// What is sent. Empty in an answer to HEAD.
+    pub body: Bytes,
+    /// The length that `Content-Length` says; differs from the body's only in an answer to HEAD.
+    pub content_length: usize,
+    /// A hash of the content, sent as a strong `ETag`.
+    pub etag: Option<u64>,
+    /// Sent as `Last-Modified`.
+    pub last_modified: Option<UnixTime>,
+    /// The methods for `Allow`, with status 405.
+    pub allow: Option<&'static str>,
+    /// Seconds for `Retry-After`, with statuses 429 and 503.
+    pub retry_after: Option<u32>,
+    /// Seconds for `X-aws-ec2-metadata-token-ttl-seconds`: that the token has left.
+    pub token_ttl: Option<u32>,
+    /// Whether caches must forget it (`Cache-Control: no-store`).
+    pub no_store: bool,
+    /// The IP TTL (IPv6: hop limit) that the reply must leave with; set for replies with a token.
+    pub hop_limit: Option<HopLimit>,
+    /// Whether the connection ends with this reply.
+    pub close: bool,
+    /// The secret that it hands out.
+    pub audit: Option<Audit>,
+}
+
+impl Response {
+    /// A known port whose record has not come yet: 503, to be asked again. Never 404, which
+    /// clients remember.
+    pub fn not_ready(retry_after: u32) -> Self {
+        let mut response = Self::text(Status::ServiceUnavailable, "not ready, try again\n");
+        response.retry_after = Some(retry_after);
+        response
+    }
+
+    /// The bytes came through no port that we know: 403, and the connection ends.
+    pub fn unknown_port() -> Self {
+        Self::text(Status::Forbidden, "unknown port\n").closing()
+    }
+
+    /// The port is over its limit of requests or connections: 429.
+    pub fn too_many_requests(retry_after: u32) -> Self {
+        let mut response = Self::text(Status::TooManyRequests, "too many requests\n");
+        response.retry_after = Some(retry_after);
+        response
+    }
+
+    /// What the guest sent can't be kept durably just now: 503, to be sent again.
+    pub fn not_kept(retry_after: u32) -> Self {
+        let mut response = Self::text(Status::ServiceUnavailable, "not kept, try again\n");
+        response.retry_after = Some(retry_after);
+        response
+    }
+
+    /// The body is longer than [`body_limit`](crate::body_limit): 413, and the connection ends.
+    pub fn body_too_large() -> Self {
+        Self::text(Status::ContentTooLarge, "body too large\n").closing()
+    }
+
+    /// The head is longer, or has more fields, than the shell reads: 431, and the connection ends.
+    pub fn head_too_large() -> Self {
+        Self::text(Status::HeaderFieldsTooLarge, "header too large\n").closing()
+    }
+
+    /// The request did not come in time: 408, and the connection ends.
+    pub fn too_slow() -> Self {
+        Self::text(Status::RequestTimeout, "too slow\n").closing()
+    }
+
+    /// Something is wrong on our side: 500, and the connection ends.
+    pub fn internal() -> Self {
+        Self::text(Status::InternalServerError, "internal error\n").closing()
+    }
+
+    /// A short fixed text.
+    pub(crate) fn text(status: Status, text: &'static str) -> Self {
+        Self::new(status, TEXT, Bytes::from_static(text.as_bytes()))
+    }
+
+    /// A reply with a body.
+    pub(crate) fn new(status: Status, content_type: &'static str, body: Bytes) -> Self {
+        Self {
+            status,
+            content_type,
+            content_length: body.len(),
+            body,
+            etag: None,
+            last_modified: None,
+            allow: None,
+            retry_after: None,
+            token_ttl: None,
+            no_store: false,
+            hop_limit: None,
+            close: false,
+            audit: None,
+        }
+    }
+
+    /// The same, with the connection's end.
+    pub(crate) fn closing(mut self) -> Self {
+        self.close = true;
+        self
+    }
+
+    /// Calls `each` with every header but `Date` and `Connection`: lower-case name, value.
+    pub fn for_each_header(&self, mut each: impl FnMut(&'static str, &[u8])) {
+        if !self.content_type.is_empty() {
+            each("content-type", self.content_type.as_bytes());
+        }
+    }
+}
+
+/// Plain text, as EC2 labels all of its leaves.
+pub(crate) const TEXT: &str = "text/plain";
