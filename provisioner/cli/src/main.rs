@@ -1,3 +1,3 @@
-//! Placeholder until its first slice lands.
+//! The binary: hands the command line to the library.
 
 fn main() {}
