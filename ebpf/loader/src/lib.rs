@@ -1,1 +1,23 @@
-//! Placeholder until its first slice lands.
+//! Attaches the data path to guests' taps, and reads what it counted.
+//!
+//! [`DataPath::open`] loads the program, or adopts what an earlier process pinned; the pinned
+//! maps and links work on while no process is there. This crate knows nothing of instances or of
+//! HTTP, watches no device and opens no socket: it does what it is told, for one interface index
+//! at a time.
+//!
+//! Needs Linux 6.6 (tcx) and the rights of root in the network namespace that the taps are in.
+
+mod data_path;
+mod drops;
+mod probe;
+mod root;
+mod rules;
+
+pub use data_path::{
+    AttachError, DataPath, DetachError, LoadError, PortCounters, ReadError, RemoveError,
+};
+pub use drops::{DropEvent, DropEvents};
+pub use mezame_ebpf_common::{Identity, PortSlot, SERVICE_MAC, Verdict};
+pub use probe::{Unsupported, probe};
+pub use root::PinRoot;
+pub use rules::{PortRules, Protocol, Rate, Service, Uplink};
