@@ -1,0 +1,40 @@
+//! `cargo xtask setup`: everything that the chores need on a fresh Debian 12.
+//!
+//! Each step looks first and does only what is missing, so it can be run again at any time, and
+//! without a network once all is there. Guests' images are made by the recipes under
+//! `images/recipes`.
+
+mod apt;
+mod cache;
+mod debian_guest;
+mod guest_kernel;
+mod nextest;
+mod packages;
+mod progress;
+mod small_guest;
+
+use anyhow::Result;
+
+pub(crate) use cache::root as cache_root;
+pub(crate) use packages::Purpose;
+
+use cache::Cache;
+use guest_kernel::GuestKernel;
+
+/// Makes this machine ready for `purpose`.
+pub(crate) fn run(purpose: Purpose) -> Result<()> {
+    let cache = Cache::open()?;
+    apt::install(purpose)?;
+    match purpose {
+        Purpose::Demo => {
+            small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
+        }
+        Purpose::Test => {
+            nextest::install()?;
+            small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
+            debian_guest::build(&cache)?;
+        }
+        Purpose::Ebpf | Purpose::Bench => {}
+    }
+    Ok(())
+}

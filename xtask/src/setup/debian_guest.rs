@@ -1,0 +1,120 @@
+//! The full Debian guest: an unmodified cloud-init on Debian 12, built once.
+//!
+//! mmdebstrap makes the root from the machine's own Debian sources, mke2fs makes the disk from
+//! it without mounting anything. No file of a package is edited and no setting of cloud-init is
+//! made, since the point of this guest is that it knows nothing of Mezame.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, ensure};
+
+use super::{apt::output, cache::Cache, progress::Step};
+
+const NAME: &str = "debian-guest";
+
+/// Builds `debian-guest/{vmlinuz,initrd.img,disk.raw}` in the cache, unless what is there was made
+/// of the same recipe.
+pub(crate) fn build(cache: &Cache) -> Result<()> {
+    let recipe = crate::workspace().join("images/recipes/debian/packages");
+    let made_of =
+        fs::read_to_string(&recipe).with_context(|| format!("reading {}", recipe.display()))?;
+    let stamp = cache.path(NAME).join("made-of");
+    if fs::read_to_string(stamp).is_ok_and(|there| there == made_of) {
+        return Ok(());
+    }
+    let step = Step::begin("full Debian guest");
+    step.line("Debian 12 with cloud-init is built into the cache, to be booted unmodified");
+    cache.install(NAME, |into| {
+        let root = into.join("root");
+        bootstrap(&root, &packages(&made_of), &step)?;
+        for (from, to) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img")] {
+            fs::copy(boot_file(&root, from)?, into.join(to)).context("copying the kernel")?;
+        }
+        step.note("making the disk");
+        let disk = into.join("disk.raw");
+        step.run(
+            Command::new("mke2fs")
+                .args(["-q", "-t", "ext4", "-L", "root", "-d"])
+                .arg(&root)
+                .arg(&disk)
+                .arg("2G"),
+            |line| step.note(line),
+        )?;
+        fs::remove_dir_all(&root).context("removing the root")?;
+        fs::write(into.join("made-of"), &made_of).context("writing what the image is made of")
+    })?;
+    step.done("built");
+    Ok(())
+}
+
+fn packages(recipe: &str) -> String {
+    let names: Vec<&str> = recipe
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .collect();
+    names.join(",")
+}
+
+/// The machine's own Debian sources, so that its mirror and its proxy are used.
+fn sources() -> Result<Vec<String>> {
+    let text = output(Command::new("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)",
+        "Created-By: Packages",
+    ]))?;
+    let mut lines: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("Debian ").or(line.strip_prefix("Debian-Security ")))
+        .filter(|line| line.contains(" bookworm") && !line.contains("backports"))
+        .map(|line| format!("deb {line}"))
+        .collect();
+    lines.sort();
+    lines.dedup();
+    ensure!(!lines.is_empty(), "this machine's apt sources have no Debian bookworm");
+    Ok(lines)
+}
+
+fn bootstrap(root: &Path, packages: &str, step: &Step) -> Result<()> {
+    let mut command = Command::new("mmdebstrap");
+    command
+        .args(["--mode=root", "--variant=minbase", "--include", packages])
+        // Documents are a third of the files and nobody reads them there.
+        .args([
+            "--dpkgopt=path-exclude=/usr/share/doc/*",
+            "--dpkgopt=path-exclude=/usr/share/man/*",
+        ])
+        .arg("bookworm")
+        .arg(root)
+        .args(sources()?);
+    step.run(&mut command, |line| step.note(line))?;
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).context("opening the root")?;
+    // Debian's own images leave these two to the first boot as well.
+    fs::write(root.join("etc/machine-id"), "").context("emptying machine-id")?;
+    for entry in fs::read_dir(root.join("etc/ssh")).context("reading the guest's /etc/ssh")? {
+        let path = entry.context("reading the guest's /etc/ssh")?.path();
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("ssh_host_")) {
+            fs::remove_file(path).context("removing a host key")?;
+        }
+    }
+    Ok(())
+}
+
+/// `/vmlinuz` and `/initrd.img`, or the newest file of that name in `/boot`.
+fn boot_file(root: &Path, name: &str) -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(root.join("boot"))
+        .context("reading the guest's /boot")?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name))
+        })
+        .collect();
+    found.sort();
+    found.pop().with_context(|| format!("the guest's /boot has no {name}"))
+}

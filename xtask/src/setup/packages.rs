@@ -1,0 +1,82 @@
+//! The Debian packages that the project's chores use: the one list, each with its reason.
+//!
+//! Everything that is installed on somebody's machine stands here and nowhere else. Whether a
+//! package is there already is asked in `apt.rs`; nothing here runs anything.
+
+use clap::ValueEnum;
+
+/// What somebody wants to do, and so what must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Purpose {
+    /// `cargo xtask demo`.
+    Demo,
+    /// `cargo xtask test`, which also rebuilds the eBPF object.
+    Test,
+    /// `cargo xtask ebpf`.
+    Ebpf,
+    /// `cargo xtask bench`.
+    Bench,
+}
+
+/// A package and why it is wanted.
+#[derive(Debug)]
+pub(crate) struct Package {
+    /// Debian's name for it.
+    pub(crate) name: &'static str,
+    /// For the person whose machine it is: ends the sentence "is installed ...".
+    pub(crate) why: &'static str,
+    /// Which chores need it.
+    pub(crate) purposes: &'static [Purpose],
+    /// Packages of the same source that must have the same version. Where one of them came from
+    /// a source that the machine no longer has (a backport, say), it follows.
+    pub(crate) siblings: &'static [&'static str],
+}
+
+use Purpose::{Bench, Demo, Ebpf, Test};
+
+const fn package(name: &'static str, purposes: &'static [Purpose], why: &'static str) -> Package {
+    Package { name, why, purposes, siblings: &[] }
+}
+
+/// All of them.
+pub(crate) const PACKAGES: &[Package] = &[
+    package("gcc", &[Demo, Test, Ebpf, Bench], "to link, and to compile SQLite and ring"),
+    package("libc6-dev", &[Demo, Test, Ebpf, Bench], "to link, also the agent's static binary"),
+    package("ca-certificates", &[Demo, Test, Ebpf, Bench], "to reach registries over TLS"),
+    package("iproute2", &[Demo, Test, Bench], "to make bridges, veth pairs and addresses"),
+    package("cpio", &[Demo, Test], "to pack the guest's initramfs"),
+    package("kmod", &[Demo, Test], "to find which modules of the guest kernel depend on which"),
+    package("busybox-static", &[Demo, Test], "as the small guest's user space"),
+    package("dropbear-bin", &[Demo, Test], "as the small guest's SSH server"),
+    package("openssh-client", &[Demo, Test], "to make keys and to log in to the guests"),
+    Package {
+        name: "qemu-system-x86",
+        why: "to run real guests (software emulation, no KVM needed)",
+        purposes: &[Demo, Test],
+        siblings: &["qemu-utils", "qemu-system-common", "qemu-system-data", "qemu-block-extra"],
+    },
+    package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
+    package("mmdebstrap", &[Test], "to build the full Debian guest"),
+    package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
+    package("dnsmasq-base", &[Test], "as a tenant's own DHCP server"),
+    package("age", &[Test], "to open what the agent sealed with an independent program"),
+    package("openssl", &[Test], "to verify identity documents with an independent program"),
+    package("libelf1", &[Test, Ebpf], "for the LLVM tools that link the eBPF object"),
+    package("g++", &[Test, Ebpf], "to link bpf-linker with LLVM's libraries"),
+    package("llvm-22-dev", &[Test, Ebpf], "to build bpf-linker"),
+    package("libpolly-22-dev", &[Test, Ebpf], "to build bpf-linker"),
+    package("libzstd-dev", &[Test, Ebpf], "to build bpf-linker"),
+    package("zlib1g-dev", &[Test, Ebpf], "to build bpf-linker"),
+    package("libxml2-dev", &[Test, Ebpf], "to build bpf-linker"),
+    package("rustc-web", &[Test, Ebpf], "to compile the eBPF program (it can build its own core)"),
+    package("cargo-web", &[Test, Ebpf], "to compile the eBPF program"),
+    package("rust-web-src", &[Test, Ebpf], "the core library that the eBPF program is built with"),
+    package("nginx-light", &[Bench], "as a peer: a file over a plain veth"),
+    package("haproxy", &[Bench], "as a peer: the proxy for each network that others use"),
+    package("wrk", &[Bench], "to make the load"),
+];
+
+/// Those that a purpose needs.
+pub(crate) fn needed_for(purpose: Purpose) -> impl Iterator<Item = &'static Package> {
+    PACKAGES.iter().filter(move |package| package.purposes.contains(&purpose))
+}
