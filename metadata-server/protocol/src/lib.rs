@@ -11,11 +11,21 @@
 //!
 //! Nothing in a request says who is asking. The guest is the argument, never a header's value.
 
+mod date;
+mod der;
+mod etag;
+mod host;
 pub mod identity_document;
+mod path;
+mod policy;
+mod render;
 pub mod request;
 pub mod respond;
 pub mod response;
 pub mod token;
+mod tree;
+mod view;
+pub mod wire;
 
 pub use identity_document::{Signer, SignerError};
 pub use request::{Method, Refusal, Request, Version};

@@ -1,14 +1,22 @@
 //! From a request and a guest's record to an answer: the crate's one entrance.
+//!
+//! Pure: the same arguments give the same answer, but for the bytes of a token's nonce. What must
+//! be done outside (waiting, keeping, auditing) is said in the [`Answer`] and never done here.
 
 use std::collections::BTreeSet;
 
+use bytes::Bytes;
 use mezame_model::{Generation, Guest, PortId, SecretName, report::GuestEventKind};
 
 use crate::{
+    etag,
     identity_document::Signer,
-    request::Request,
-    response::Response,
-    token::{Randomness, TokenKeys, UnixTime},
+    policy,
+    request::{Method, Request},
+    response::{self, Response, Status},
+    token::{Randomness, TokenKeys, TokenTtl, UnixTime},
+    tree::Scope,
+    view,
 };
 
 /// What the shell knows at the moment of a request, besides the guest's record.
@@ -37,7 +45,7 @@ pub struct Context<'a> {
 /// What the shell is to do.
 #[derive(Debug)]
 pub enum Answer {
-    /// Send it.
+    /// Send it, with an audit line first where it has one.
     Reply(Response),
     /// Wait until the guest's record changes or `timeout_s` has passed since the request came,
     /// then call [`respond`] again with the new record, and with `watch_over` if the time is over.
@@ -66,16 +74,92 @@ pub enum Answer {
 
 /// How many bytes of body the shell may read for this request. A longer one is answered with
 /// [`Response::body_too_large`] before anything of it is read.
-pub fn body_limit(_request: &Request<'_>) -> usize {
-    0
+pub fn body_limit(request: &Request<'_>) -> usize {
+    match request.method() {
+        Method::Post => view::mezame::body_limit(request),
+        // Some clients send an empty form along when they ask for a token. It is ignored.
+        Method::Put => 1024,
+        Method::Get | Method::Head | Method::Other => 0,
+    }
 }
 
 /// Answers a request of a guest.
-pub fn respond(
-    _request: &Request<'_>,
-    _body: &[u8],
-    _guest: &Guest,
-    _context: &Context<'_>,
-) -> Answer {
-    Answer::Reply(Response::not_ready(1))
+pub fn respond(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
+    let answer = route(request, body, guest, context);
+    match (answer, request.method()) {
+        (Answer::Reply(reply), method) => {
+            let reply = conditional(reply, request);
+            Answer::Reply(if method == Method::Head { reply.without_body() } else { reply })
+        }
+        // A look at the length hands nothing out.
+        (Answer::Secret { reply, .. }, Method::Head) => Answer::Reply(reply.without_body()),
+        (answer, _) => answer,
+    }
+}
+
+/// Finds who answers: the token endpoint, the list of roots, or a dialect's view.
+fn route(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
+    let mut segments = request.segments();
+    let root = segments.next();
+    let dialect = root.and_then(view::dialect_of);
+    if root == Some("latest") && segments.eq(["api", "token"]) {
+        return Answer::Reply(token(request, guest, context));
+    }
+    // An unknown tree is 404 before anything else is asked for: clients try several dialects in
+    // turn, and anything else makes some of them wait.
+    let known = root.is_none() || dialect.is_some_and(|it| guest.instance.dialects.contains(&it));
+    if !known {
+        return Answer::Reply(match policy::enter(request, guest, dialect) {
+            Ok(()) => view::not_found(),
+            Err(denial) => denial.response(dialect),
+        });
+    }
+    let permit = match policy::admit(request, guest, context, dialect) {
+        Ok(permit) => permit,
+        Err(denial) => return Answer::Reply(denial.response(dialect)),
+    };
+    let scope = Scope::new(guest, context);
+    match dialect {
+        Some(dialect) => view::answer(dialect, permit, request, body, scope),
+        None => Answer::Reply(view::roots(permit, request, &scope)),
+    }
+}
+
+/// The token endpoint: `PUT /latest/api/token`, for every dialect of the guest.
+fn token(request: &Request<'_>, guest: &Guest, context: &Context<'_>) -> Response {
+    if let Err(denial) = policy::enter(request, guest, None) {
+        return denial.response(None);
+    }
+    if request.method() != Method::Put {
+        return view::method_not_allowed("PUT");
+    }
+    let Some(ttl) = request.headers().token_ttl.and_then(TokenTtl::parse) else {
+        return Response::text(
+            Status::BadRequest,
+            "X-aws-ec2-metadata-token-ttl-seconds must be 1 to 21600\n",
+        );
+    };
+    let Some(token) = context.keys.seal(&guest.instance.id, ttl, context.now, context.random)
+    else {
+        return Response::internal();
+    };
+    let mut response = Response::new(Status::Ok, response::TEXT, Bytes::from(token));
+    response.token_ttl = Some(ttl.seconds());
+    response.hop_limit = Some(guest.instance.hop_limit);
+    response.no_store = true;
+    response
+}
+
+/// Turns a reply into 304 where the guest has its content already.
+fn conditional(mut reply: Response, request: &Request<'_>) -> Response {
+    let has_it = match (reply.etag, request.headers().if_none_match) {
+        (Some(tag), Some(header)) if reply.status == Status::Ok => etag::matches(header, tag),
+        _ => false,
+    };
+    if has_it {
+        reply.status = Status::NotModified;
+        reply.content_type = "";
+        reply = reply.without_body();
+    }
+    reply
 }

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use mezame_model::{HopLimit, SecretName, UserName};
 
-use crate::token::UnixTime;
+use crate::{date::Date, token::UnixTime};
 
 /// The status codes that we answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,6 @@ pub enum Status {
     MethodNotAllowed = 405,
     RequestTimeout = 408,
     Conflict = 409,
-    Gone = 410,
     LengthRequired = 411,
     ContentTooLarge = 413,
     UriTooLong = 414,
@@ -36,7 +35,6 @@ pub enum Status {
     HeaderFieldsTooLarge = 431,
     InternalServerError = 500,
     ServiceUnavailable = 503,
-    HttpVersionNotSupported = 505,
 }
 
 impl Status {
@@ -58,7 +56,6 @@ impl Status {
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::RequestTimeout => "Request Timeout",
             Self::Conflict => "Conflict",
-            Self::Gone => "Gone",
             Self::LengthRequired => "Length Required",
             Self::ContentTooLarge => "Content Too Large",
             Self::UriTooLong => "URI Too Long",
@@ -68,7 +65,6 @@ impl Status {
             Self::HeaderFieldsTooLarge => "Request Header Fields Too Large",
             Self::InternalServerError => "Internal Server Error",
             Self::ServiceUnavailable => "Service Unavailable",
-            Self::HttpVersionNotSupported => "HTTP Version Not Supported",
         }
     }
 }
@@ -196,11 +192,95 @@ impl Response {
 
     /// Calls `each` with every header but `Date` and `Connection`: lower-case name, value.
     pub fn for_each_header(&self, mut each: impl FnMut(&'static str, &[u8])) {
+        let mut digits = Digits::default();
         if !self.content_type.is_empty() {
             each("content-type", self.content_type.as_bytes());
         }
+        if self.has_length() {
+            each("content-length", digits.decimal(self.content_length as u64));
+        }
+        if let Some(etag) = self.etag {
+            each("etag", &etag_text(etag));
+            // EC2 says so too: nobody resumes a download of metadata.
+            each("accept-ranges", b"none");
+        }
+        if let Some(time) = self.last_modified {
+            each("last-modified", http_date(time).as_bytes());
+        }
+        if let Some(methods) = self.allow {
+            each("allow", methods.as_bytes());
+        }
+        if let Some(seconds) = self.retry_after {
+            each("retry-after", digits.decimal(seconds.into()));
+        }
+        if let Some(seconds) = self.token_ttl {
+            each("x-aws-ec2-metadata-token-ttl-seconds", digits.decimal(seconds.into()));
+        }
+        if self.no_store {
+            each("cache-control", b"no-store");
+        }
+    }
+
+    /// Whether the reply says how long it is: not with 204 and 304 (RFC 9110, section 8.6).
+    fn has_length(&self) -> bool {
+        !matches!(self.status, Status::NoContent | Status::NotModified)
+    }
+
+    /// The same without its body, as HEAD wants it. Nothing secret leaves, so nothing is audited.
+    pub(crate) fn without_body(mut self) -> Self {
+        self.body = Bytes::new();
+        self.audit = None;
+        self
     }
 }
 
 /// Plain text, as EC2 labels all of its leaves.
 pub(crate) const TEXT: &str = "text/plain";
+/// Bytes that we don't look into.
+pub(crate) const BYTES: &str = "application/octet-stream";
+/// JSON.
+pub(crate) const JSON: &str = "application/json";
+/// YAML (RFC 9512).
+pub(crate) const YAML: &str = "application/yaml";
+
+/// Room for a number in decimal.
+#[derive(Default)]
+struct Digits([u8; 20]);
+
+impl Digits {
+    /// Writes the number, and gives its digits.
+    fn decimal(&mut self, mut number: u64) -> &[u8] {
+        let mut at = self.0.len();
+        loop {
+            at -= 1;
+            self.0[at] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return &self.0[at..];
+            }
+        }
+    }
+}
+
+/// A tag as `ETag` says it: sixteen hexadecimal digits in quotes.
+pub(crate) fn etag_text(etag: u64) -> [u8; 18] {
+    let mut text = [b'"'; 18];
+    for (at, place) in text[1..17].iter_mut().enumerate() {
+        let digit = (etag >> (60 - 4 * at)) as usize & 15;
+        *place = b"0123456789abcdef"[digit];
+    }
+    text
+}
+
+/// A moment as `Last-Modified` says it, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110,
+/// section 5.6.7).
+fn http_date(time: UnixTime) -> String {
+    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] =
+        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let date = Date::of(time);
+    let weekday = DAYS[(time.0 / 86_400 % 7) as usize];
+    let month = MONTHS[usize::from(date.month - 1)];
+    let Date { year, day, hour, minute, second, .. } = date;
+    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
+}

@@ -1,0 +1,74 @@
+//! Entity tags: a hash of the content, the same on every server and after every restart.
+//!
+//! 64 bits of xxHash. It need not withstand an adversary: all that goes into a guest's tags is the
+//! guest's own, and a collision would only make that guest miss a change of its own.
+//!
+//! Follows RFC 9110, sections 8.8.3 and 13.1.2.
+
+use twox_hash::XxHash64;
+
+use crate::response::etag_text;
+
+/// The tag of some content.
+pub(crate) fn of(content: &[u8]) -> u64 {
+    XxHash64::oneshot(0, content)
+}
+
+/// The tag of several parts in their order; moving a byte from one part to the next changes it.
+pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
+    parts.into_iter().fold(0, |tag, part| XxHash64::oneshot(tag ^ part.len() as u64, part))
+}
+
+/// Whether an `If-None-Match` names the tag.
+pub(crate) fn matches(if_none_match: &[u8], etag: u64) -> bool {
+    let text = etag_text(etag);
+    if_none_match == b"*"
+        || if_none_match.split(|byte| *byte == b',').any(|item| {
+            let item = item.trim_ascii();
+            // Whether a tag is weak doesn't matter here (section 13.1.2).
+            item.strip_prefix(b"W/").unwrap_or(item) == text
+        })
+}
+
+/// Parses a tag as a query has it: the digits, with the quotes or without.
+pub(crate) fn parse(text: &str) -> Option<u64> {
+    let text = text.strip_prefix("%22").unwrap_or(text);
+    let text = text.strip_suffix("%22").unwrap_or(text).trim_matches('"');
+    let digits = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    digits.then(|| u64::from_str_radix(text, 16).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_a_list_weak_or_strong() {
+        let etag = of(b"content");
+        let text = String::from_utf8(etag_text(etag).to_vec()).unwrap();
+        for list in [text.clone(), format!("\"x\", W/{text}"), "*".into()] {
+            assert!(matches(list.as_bytes(), etag), "{list}");
+            assert!(!matches(list.replace('*', "x").as_bytes(), etag ^ 1), "{list}");
+        }
+        assert!(!matches(b"", etag));
+    }
+
+    #[test]
+    fn a_tag_comes_back_from_a_query_in_each_spelling() {
+        let etag = of(b"content");
+        for text in
+            [format!("{etag:016x}"), format!("\"{etag:016x}\""), format!("%22{etag:016X}%22")]
+        {
+            assert_eq!(parse(&text), Some(etag), "{text}");
+        }
+        for text in ["NONE", "", "+123456789abcdef", "123"] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn parts_are_not_confused_with_their_concatenation() {
+        assert_ne!(of_parts([&b"ab"[..], b"c"]), of_parts([&b"a"[..], b"bc"]));
+        assert_ne!(of_parts([&b""[..], b"a"]), of_parts([&b"a"[..], b""]));
+    }
+}

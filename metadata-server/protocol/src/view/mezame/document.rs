@@ -1,0 +1,139 @@
+//! The agent's document, its tag, and waiting for it to change.
+//!
+//! The tag covers what the guest itself can see and not the snapshot's generation: a write for
+//! another tenant must not wake everybody. Nor the base64 of user-data but its bytes, so that
+//! asking whether something changed costs no rendering.
+
+use bytes::Bytes;
+use ipnetwork::IpNetwork;
+use mezame_model::{Document, Generation, GuestPort, Password, document::Interface};
+
+use crate::{
+    etag, render,
+    request::Request,
+    respond::Answer,
+    response::{Audit, JSON, Response, Status},
+    tree::{Body, Scope},
+};
+
+/// How long a watch lasts if it does not say, in seconds.
+const TIMEOUT: u32 = 60;
+/// How long a watch may last, in seconds.
+const TIMEOUT_MAX: u32 = 300;
+
+/// The document as a leaf.
+pub(super) fn read(scope: &Scope<'_>) -> Body {
+    let instance = &scope.guest.instance;
+    let mut document = without_data(scope);
+    let tag = tag(&document, scope);
+    document.generation = scope.context.generation;
+    document.user_data.clone_from(&instance.user_data);
+    document.vendor_data.clone_from(&instance.vendor_data);
+    // Serializing plain values fails only where a map's key is no text; there is none.
+    let json = serde_json::to_vec(&document).unwrap_or_default();
+    let hashed = instance.users.iter().filter(|it| matches!(it.password, Some(Password::Hash(_))));
+    let hashed: Vec<_> = hashed.map(|user| user.name.clone()).collect();
+    Body {
+        content_type: JSON,
+        bytes: Bytes::from(json),
+        etag: Some(tag),
+        audit: (!hashed.is_empty()).then_some(Audit::PasswordHashes(hashed)),
+    }
+}
+
+/// What a request with `watch` is answered without the document: nothing yet, "unchanged", or
+/// what is wrong with it. None where the document is to be sent.
+pub(super) fn watch(request: &Request<'_>, scope: &Scope<'_>) -> Option<Answer> {
+    let timeout_s = match request.parameter("timeout").map(parse_timeout) {
+        None => TIMEOUT,
+        Some(Some(seconds)) => seconds,
+        Some(None) => {
+            let detail = format!("timeout is a number of seconds, at most {TIMEOUT_MAX}");
+            let reply = render::error(Status::BadRequest, "bad-timeout", detail);
+            return Some(Answer::Reply(reply));
+        }
+    };
+    // Another tag than one of ours, such as NONE, differs from any.
+    let known = request.parameter("watch").and_then(etag::parse)?;
+    if tag(&without_data(scope), scope) != known {
+        return None;
+    }
+    if scope.context.watch_over || timeout_s == 0 {
+        let mut reply = Response::new(Status::NotModified, "", Bytes::new());
+        reply.etag = Some(known);
+        return Some(Answer::Reply(reply));
+    }
+    Some(Answer::Watch { etag: known, timeout_s })
+}
+
+/// Digits, within the limit.
+fn parse_timeout(text: &str) -> Option<u32> {
+    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().filter(|seconds| *seconds <= TIMEOUT_MAX)
+}
+
+/// The document without generation, user-data and vendor-data.
+fn without_data(scope: &Scope<'_>) -> Document {
+    let instance = &scope.guest.instance;
+    Document {
+        version: Document::VERSION,
+        generation: Generation::ZERO,
+        instance_id: instance.id.clone(),
+        name: instance.name.clone(),
+        hostname: scope.guest.fqdn(),
+        ssh_keys: instance.ssh_keys.clone(),
+        users: instance.users.clone(),
+        interfaces: scope
+            .guest
+            .ports
+            .iter()
+            .enumerate()
+            .map(|(at, entry)| interface(entry, at == 0))
+            .collect(),
+        tags: instance.tags.clone(),
+        user_data: None,
+        vendor_data: None,
+        secrets: instance
+            .secrets
+            .keys()
+            .filter(|name| !scope.context.acknowledged.contains(*name))
+            .cloned()
+            .collect(),
+    }
+}
+
+/// The tag of a document without its data, and of the data.
+fn tag(document: &Document, scope: &Scope<'_>) -> u64 {
+    let json = serde_json::to_vec(document).unwrap_or_default();
+    let instance = &scope.guest.instance;
+    let [user, vendor] = [&instance.user_data, &instance.vendor_data]
+        .map(|data| data.as_ref().map_or(&[][..], |data| data.bytes().as_ref()));
+    // Empty data and no data are one to a reader of the bytes, and two to a reader of the JSON.
+    let there = [u8::from(instance.user_data.is_some()), u8::from(instance.vendor_data.is_some())];
+    etag::of_parts([json.as_slice(), &there, user, vendor])
+}
+
+/// A port as the guest is to configure it.
+pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
+    let addresses = &entry.port.addresses;
+    let gateways = [true, false].into_iter().filter_map(|v4| {
+        let mut own = addresses.iter().filter(|address| address.is_ipv4() == v4);
+        own.find_map(|address| entry.network.subnet_of(*address)?.gateway)
+    });
+    Interface {
+        mac: entry.port.mac,
+        mtu: entry.network.mtu,
+        addresses: addresses
+            .iter()
+            .map(|address| {
+                let subnet = entry.network.subnet_of(*address);
+                subnet
+                    .and_then(|subnet| IpNetwork::new(*address, subnet.cidr.prefix()).ok())
+                    .unwrap_or_else(|| IpNetwork::from(*address))
+            })
+            .collect(),
+        gateways: if primary { gateways.collect() } else { Vec::new() },
+        dns: entry.network.dns.clone(),
+        domain: entry.network.domain.clone(),
+    }
+}

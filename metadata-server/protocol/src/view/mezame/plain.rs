@@ -1,0 +1,166 @@
+//! The tree below `/mezame/v1`: the document, the inboxes, and plain text for shells.
+//!
+//! A text leaf ends each line with a newline, so that `while read` sees the last one too. A router
+//! or firewall image with `sh` and one of curl, wget or ftp can configure itself from these alone.
+
+use mezame_model::{Guest, GuestPort, MacAddress, UserData, document::Interface};
+
+use super::document;
+use crate::{
+    response::{self, Audit},
+    tree::{
+        Body, Directory, Entry, Family, Inbox, Item, Label, Leaf, Name, Node, Scope, directory,
+        family, is_plain_segment, leaf, leaf_if,
+    },
+};
+
+/// The directory.
+pub(super) static V1: Directory = kept(&V1_ENTRIES);
+
+static V1_ENTRIES: [Entry; 16] = [
+    leaf("addresses", 0, |it| lines(own(it).addresses)),
+    leaf("dns", 0, |it| lines(own(it).dns)),
+    leaf("document", 0, document::read),
+    leaf("gateways", 0, |it| lines(own(it).gateways)),
+    leaf("hostname", 0, |it| lines([it.guest.fqdn()])),
+    leaf("instance-id", 0, |it| lines([&it.guest.instance.id])),
+    directory("interfaces", 0, &INTERFACES),
+    leaf("name", 0, |it| lines([&it.guest.instance.name])),
+    inbox("password", Inbox::Password),
+    leaf("region", 0, |it| lines([&it.guest.site.region])),
+    inbox("report", Inbox::Report),
+    directory("secrets", 0, &SECRETS),
+    leaf("ssh-keys", 0, |it| lines(&it.guest.instance.ssh_keys)),
+    directory("tags", 0, &TAGS),
+    leaf_if("user-data", 0, |it| user(it.guest).is_some(), |it| bytes(user(it.guest))),
+    leaf_if("vendor-data", 0, |it| vendor(it.guest).is_some(), |it| bytes(vendor(it.guest))),
+];
+
+static INTERFACES: Directory = kept(&INTERFACES_ENTRIES);
+static INTERFACES_ENTRIES: [Entry; 1] = [family(
+    0,
+    Family {
+        members: |scope, each| {
+            scope.guest.ports.iter().for_each(|it| each(&it.port.mac.to_string()));
+        },
+        choose: |scope, segment| {
+            let mac = segment.parse::<MacAddress>().ok().filter(|_| !segment.contains('-'))?;
+            let at = scope.guest.ports.iter().position(|it| it.port.mac == mac)?;
+            Some(Scope { item: Item::Port(at), ..scope })
+        },
+    },
+    Node::Directory(&INTERFACE),
+)];
+
+static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
+static INTERFACE_ENTRIES: [Entry; 5] = [
+    leaf("addresses", 0, |it| lines(own(it).addresses)),
+    leaf("dns", 0, |it| lines(own(it).dns)),
+    leaf("domain", 0, |it| lines(&own(it).domain)),
+    leaf("gateways", 0, |it| lines(own(it).gateways)),
+    leaf("mtu", 0, |it| lines([own(it).mtu])),
+];
+
+/// Names that wait to be read. A name answers its acknowledgement even when it waits no longer.
+static SECRETS: Directory = kept(&SECRETS_ENTRIES);
+static SECRETS_ENTRIES: [Entry; 1] = [family(
+    0,
+    Family {
+        members: |scope, each| {
+            for name in scope.guest.instance.secrets.keys() {
+                if !scope.context.acknowledged.contains(name) {
+                    each(name.as_str());
+                }
+            }
+        },
+        choose: |scope, segment| {
+            let known = scope.guest.instance.secrets.keys().chain(scope.context.acknowledged);
+            let name = known.map(|name| name.as_str()).find(|name| *name == segment)?;
+            Some(Scope { item: Item::Name(name), ..scope })
+        },
+    },
+    Node::Leaf(Leaf {
+        exists: |it| waiting(it).is_some(),
+        read: secret,
+        below: Some(("ack", Inbox::SecretAcknowledgement)),
+    }),
+)];
+
+static TAGS: Directory = kept(&TAGS_ENTRIES);
+static TAGS_ENTRIES: [Entry; 1] = [family(
+    0,
+    Family {
+        members: |scope, each| {
+            let keys = scope.guest.instance.tags.keys();
+            keys.filter(|key| is_plain_segment(key)).for_each(|key| each(key));
+        },
+        choose: |scope, segment| {
+            let (key, _) = scope.guest.instance.tags.get_key_value(segment)?;
+            is_plain_segment(key).then_some(Scope { item: Item::Name(key), ..scope })
+        },
+    },
+    Node::Leaf(Leaf {
+        exists: |_| true,
+        read: |it| lines(it.guest.instance.tags.get(it.name())),
+        below: None,
+    }),
+)];
+
+/// A directory that is there even when it is empty, so that a shell script's loop finds nothing
+/// instead of an error.
+const fn kept(entries: &'static [Entry]) -> Directory {
+    Directory { entries, label: Label::Slash, keep: true }
+}
+
+/// A place to post to.
+const fn inbox(name: &'static str, inbox: Inbox) -> Entry {
+    Entry { name: Name::Fixed(name), since: 0, node: Node::Inbox(inbox) }
+}
+
+/// One line for each item, each with its newline.
+fn lines<T: std::fmt::Display>(items: impl IntoIterator<Item = T>) -> Body {
+    let mut text = String::new();
+    for item in items {
+        text.push_str(&item.to_string());
+        text.push('\n');
+    }
+    Body::text(text)
+}
+
+/// The port that the path has chosen, as the guest is to configure it.
+fn own(scope: &Scope<'_>) -> Interface {
+    let primary: &GuestPort = scope.guest.primary();
+    document::interface(scope.port(), std::ptr::eq(primary, scope.port()))
+}
+
+/// The secret that the path has chosen, if it still waits.
+fn waiting<'a>(
+    scope: &Scope<'a>,
+) -> Option<(&'a mezame_model::SecretName, &'a mezame_model::SecretString)> {
+    let mut secrets = scope.guest.instance.secrets.iter();
+    let (name, value) = secrets.find(|(name, _)| name.as_str() == scope.name())?;
+    (!scope.context.acknowledged.contains(name)).then_some((name, value))
+}
+
+/// The secret's text, as it is.
+fn secret(scope: &Scope<'_>) -> Body {
+    let Some((name, value)) = waiting(scope) else {
+        return Body::fixed("");
+    };
+    let mut body = Body::text(value.expose());
+    body.content_type = response::BYTES;
+    body.audit = Some(Audit::Secret(name.clone()));
+    body
+}
+
+fn user(guest: &Guest) -> Option<&UserData> {
+    guest.instance.user_data.as_ref()
+}
+
+fn vendor(guest: &Guest) -> Option<&UserData> {
+    guest.instance.vendor_data.as_ref()
+}
+
+fn bytes(data: Option<&UserData>) -> Body {
+    Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
+}
