@@ -1,0 +1,12 @@
+//! The measurements behind `cargo xtask bench`.
+//!
+//! Each row is measured on the programs as they ship, side by side with what it is compared with.
+//! Nothing here is estimated: a row that can't be measured is reported with its reason.
+
+pub mod load;
+pub mod namespace;
+pub mod peer;
+pub mod pinned;
+pub mod rounds;
+pub mod row;
+pub mod sample;

@@ -1,0 +1,3 @@
+//! `mezame-bench`: runs the measurements and prints their rows.
+
+fn main() {}

@@ -1,0 +1,79 @@
+//! haproxy in a tenant's namespace, forwarding to a unix socket: neutron's way.
+//!
+//! OpenStack's neutron starts one haproxy for each network or router; it listens on
+//! 169.254.169.254, adds headers that name the network, and opens a connection to the metadata
+//! agent's unix socket for each request (`option http-server-close`, as neutron's driver
+//! configures it: docs.openstack.org, neutron, "metadata service"). Behind the socket stands our
+//! own server here, where neutron has two more hops (its agent, written in Python, and nova): the
+//! comparison favours the peer.
+
+use std::{fs, net::SocketAddr, path::Path, process::Command};
+
+use crate::{
+    load::Target,
+    namespace::Namespace,
+    peer::{await_listener, program},
+    pinned::{Cpu, Server},
+};
+
+/// A running haproxy.
+#[derive(Debug)]
+pub struct Haproxy {
+    server: Server,
+    /// Where a client comes from.
+    pub client: Namespace,
+    /// What it asks for.
+    pub target: Target,
+}
+
+impl Haproxy {
+    /// Starts it in front of the unix socket `upstream`; works in the folder `home`.
+    pub fn start(cpu: Cpu, home: &Path, upstream: &Path, target: &Target) -> anyhow::Result<Self> {
+        let program = program("haproxy")?;
+        let address: SocketAddr = "169.254.169.254:80".parse()?;
+        let (client, inside) = (Namespace::new()?, Namespace::new()?);
+        inside.wire("peer0", &client, "eth0")?;
+        inside.ip("addr add 192.168.0.1/24 dev peer0")?;
+        inside.ip("addr add 169.254.169.254/32 dev peer0")?;
+        client.ip("addr add 192.168.0.10/24 dev eth0")?;
+        client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
+
+        let config = home.join("haproxy.cfg");
+        fs::write(&config, settings(address, upstream))?;
+        let mut command = Command::new(program);
+        command.arg("-db").arg("-f").arg(&config);
+        inside.enter(&mut command);
+        let mut server = Server::start(&mut command, Some(cpu), &home.join("haproxy.log"))?;
+        await_listener(&client, address, &mut server)?;
+        Ok(Self { server, client, target: Target { address, ..target.clone() } })
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.server.id()
+    }
+}
+
+fn settings(address: SocketAddr, upstream: &Path) -> String {
+    format!(
+        "global
+  maxconn 1024
+  nbthread 1
+defaults
+  mode http
+  option http-server-close
+  option forwardfor
+  retries 3
+  timeout http-request 30s
+  timeout connect 30s
+  timeout client 32s
+  timeout server 32s
+  timeout http-keep-alive 30s
+listen metadata
+  bind {address}
+  http-request set-header X-Network-ID 7d5c1c1e-0b5f-4f0e-9d5a-3f9a7d1b2c3d
+  server agent unix@{upstream}
+",
+        upstream = upstream.display()
+    )
+}
