@@ -1,0 +1,278 @@
+//! Who is asking: from a peer address to the attached port it stands for.
+//!
+//! The data path writes the identity into the source address (see `mezame-ebpf-common`), so the
+//! peer address is the whole truth; no header is looked at. A look-up costs one hash, however
+//! many ports there are. A connection keeps the [`Attachment`] that it was let in by, and that
+//! attachment ends with its tenancy: a later tenant of the same slot has another one, so an old
+//! connection never sees a new tenant's record.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    net::Ipv4Addr,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+};
+
+use mezame_ebpf_common::{Identity, PortSlot};
+use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId, SecretName};
+use mezame_protocol::UnixTime;
+use tokio::sync::watch;
+
+use crate::{
+    limits::{Bucket, Count},
+    listener::Connection,
+    site::SiteKeys,
+};
+
+/// What is answered to one port, at one moment.
+#[derive(Debug)]
+pub struct Record {
+    /// The guest's own data, joined.
+    pub guest: Guest,
+    /// The site's keys.
+    pub keys: Arc<SiteKeys>,
+    /// Secrets that the guest has acknowledged.
+    pub acknowledged: Arc<BTreeSet<SecretName>>,
+    /// The snapshot in which the record last changed.
+    pub generation: Generation,
+    /// When that was.
+    pub modified: UnixTime,
+}
+
+/// Where an attachment stands.
+#[derive(Debug, Clone)]
+pub enum Standing {
+    /// The port is known and its record has not come, or is not whole: 503.
+    Waiting,
+    /// It is served.
+    Serving(Arc<Record>),
+    /// The tenancy is over: nothing more is answered.
+    Over,
+}
+
+/// One tenancy of one port on one device.
+#[derive(Debug)]
+pub struct Attachment {
+    /// The middle of its identities.
+    pub slot: PortSlot,
+    /// The port.
+    pub port: PortId,
+    /// The instance that the port belonged to when it was attached.
+    pub instance: Option<InstanceId>,
+    /// The tap.
+    pub device: DeviceName,
+    /// The tap's index.
+    pub ifindex: u32,
+    standing: watch::Sender<Standing>,
+    /// Requests.
+    pub requests: Bucket,
+    /// Watches that wait.
+    pub watches: Count,
+    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+}
+
+impl Attachment {
+    /// A new tenancy, which waits for its record.
+    pub fn new(
+        slot: PortSlot,
+        port: PortId,
+        instance: Option<InstanceId>,
+        device: DeviceName,
+        ifindex: u32,
+    ) -> Self {
+        Self {
+            slot,
+            port,
+            instance,
+            device,
+            ifindex,
+            standing: watch::Sender::new(Standing::Waiting),
+            requests: Bucket::default(),
+            watches: Count::default(),
+            connections: Mutex::default(),
+        }
+    }
+
+    /// As it stands now.
+    pub fn standing(&self) -> Standing {
+        self.standing.borrow().clone()
+    }
+
+    /// Follows it from now on.
+    pub fn follow(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
+    /// Changes what is answered and wakes those who wait, unless the tenancy is over.
+    pub fn serve(&self, standing: Standing) {
+        self.standing.send_if_modified(|now| {
+            if matches!(now, Standing::Over) {
+                return false;
+            }
+            *now = standing;
+            true
+        });
+    }
+
+    /// Ends the tenancy: nothing is answered any more, open connections are reset.
+    pub fn end(&self) {
+        self.standing.send_replace(Standing::Over);
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).values()
+        {
+            connection.reset();
+        }
+    }
+
+    /// Counts a connection in; refused at the ceiling, or after the end of the tenancy.
+    pub fn admit(&self, connection: &Arc<Connection>, ceiling: u32) -> bool {
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock, so that `end` either sees the connection or is seen here.
+        if connections.len() >= ceiling as usize || matches!(*self.standing.borrow(), Standing::Over)
+        {
+            return false;
+        }
+        connections.insert(connection.number(), Arc::clone(connection));
+        true
+    }
+
+    /// Counts a connection out.
+    pub fn dismiss(&self, number: u64) {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self) -> usize {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// Looks at each open connection.
+    pub fn for_each_connection(&self, each: impl FnMut(&Arc<Connection>)) {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .for_each(each);
+    }
+}
+
+/// All attachments of this hypervisor.
+#[derive(Debug, Default)]
+pub struct Identities {
+    tables: RwLock<Tables>,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    by_slot: HashMap<PortSlot, Arc<Attachment>>,
+    by_port: HashMap<PortId, Arc<Attachment>>,
+}
+
+impl Identities {
+    /// The attachment that a peer address stands for, if it stands for one.
+    pub fn of_peer(&self, peer: Ipv4Addr) -> Option<Arc<Attachment>> {
+        let (slot, _) = Identity::parse(peer)?;
+        self.read().by_slot.get(&slot).cloned()
+    }
+
+    /// The attachment of a port.
+    pub fn of_port(&self, port: &PortId) -> Option<Arc<Attachment>> {
+        self.read().by_port.get(port).cloned()
+    }
+
+    /// Lets an attachment in; one that had its slot or its port before has ended.
+    pub fn insert(&self, attachment: Arc<Attachment>) {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let by_port = tables.by_port.insert(attachment.port.clone(), Arc::clone(&attachment));
+        let by_slot = tables.by_slot.insert(attachment.slot, attachment);
+        if let Some(old) = &by_port {
+            if tables.by_slot.get(&old.slot).is_some_and(|now| Arc::ptr_eq(now, old)) {
+                tables.by_slot.remove(&old.slot);
+            }
+        }
+        drop(tables);
+        for old in [by_port, by_slot].into_iter().flatten() {
+            old.end();
+        }
+    }
+
+    /// Ends the attachment of a slot and takes it out.
+    pub fn remove(&self, slot: PortSlot) -> Option<Arc<Attachment>> {
+        let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
+        let old = tables.by_slot.remove(&slot)?;
+        if tables.by_port.get(&old.port).is_some_and(|now| Arc::ptr_eq(now, &old)) {
+            tables.by_port.remove(&old.port);
+        }
+        drop(tables);
+        old.end();
+        Some(old)
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.read().by_slot.len()
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> Vec<Arc<Attachment>> {
+        self.read().by_slot.values().cloned().collect()
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attachment(slot: u32, port: &str) -> Arc<Attachment> {
+        Arc::new(Attachment::new(
+            PortSlot::new(slot).unwrap(),
+            PortId::parse(port).unwrap(),
+            None,
+            DeviceName::parse("tap0").unwrap(),
+            7,
+        ))
+    }
+
+    const PORT_A: &str = "eni-0123456789abcdef0";
+    const PORT_B: &str = "eni-0123456789abcdef1";
+
+    #[test]
+    fn every_identity_address_of_a_slot_stands_for_its_port_and_no_other_does() {
+        let identities = Identities::default();
+        identities.insert(attachment(5, PORT_A));
+        for n in 0..16 {
+            let peer = Identity::new(PortSlot::new(5).unwrap(), n).address();
+            assert_eq!(identities.of_peer(peer).unwrap().port.as_str(), PORT_A);
+            let other = Identity::new(PortSlot::new(6).unwrap(), n).address();
+            assert!(identities.of_peer(other).is_none());
+        }
+        assert!(identities.of_peer(Ipv4Addr::new(192, 168, 0, 5)).is_none());
+        assert!(identities.of_peer(Ipv4Addr::LOCALHOST).is_none());
+    }
+
+    #[test]
+    fn a_recycled_slot_ends_its_former_tenancy() {
+        let identities = Identities::default();
+        let old = attachment(5, PORT_A);
+        identities.insert(Arc::clone(&old));
+        identities.insert(attachment(5, PORT_B));
+        assert!(matches!(old.standing(), Standing::Over));
+        old.serve(Standing::Waiting);
+        assert!(matches!(old.standing(), Standing::Over), "an ended tenancy can't begin again");
+    }
+
+    #[test]
+    fn a_port_that_moves_to_another_slot_leaves_nothing_behind() {
+        let identities = Identities::default();
+        identities.insert(attachment(5, PORT_A));
+        identities.insert(attachment(6, PORT_A));
+        let peer = |slot| Identity::new(PortSlot::new(slot).unwrap(), 0).address();
+        assert!(identities.of_peer(peer(5)).is_none());
+        assert!(identities.of_peer(peer(6)).is_some());
+        identities.remove(PortSlot::new(6).unwrap());
+        assert!(identities.of_port(&PortId::parse(PORT_A).unwrap()).is_none());
+        assert!(identities.all().is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! One worker's accepting: from a connection to the tenancy that it is let in by.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::{
+    Serving, Stage,
+    connection::Connection,
+    fairness,
+    request::answer,
+    stream::GuestStream,
+};
+
+/// Accepts until the listener drains, then waits for the connections to end.
+pub(super) async fn run(serving: Arc<Serving>, listener: std::net::TcpListener) {
+    let mut stage = serving.stage.subscribe();
+    match TcpListener::from_std(listener) {
+        Ok(listener) => {
+            let over = stage.wait_for(|stage| *stage > Stage::Open);
+            tokio::pin!(over);
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = &mut over => break,
+                    accepted = listener.accept() => match accepted {
+                        Ok((socket, peer)) => admit(&serving, socket, peer),
+                        Err(error) => pause_after(&error).await,
+                    },
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "a worker can't use the listener"),
+    }
+    let mut stage = serving.stage.subscribe();
+    // The connections' tasks live in this runtime; they end with it.
+    let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
+}
+
+/// Out of descriptors or memory: give the open connections time to end.
+async fn pause_after(error: &io::Error) {
+    if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
+        return;
+    }
+    tracing::warn!(%error, "accepting failed");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// Lets the connection in, or resets it.
+fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
+    let SocketAddr::V4(peer) = peer else { return refuse(serving, &socket, "unknown_port") };
+    let Some(attachment) = serving.identities.of_peer(*peer.ip()) else {
+        return refuse(serving, &socket, "unknown_port");
+    };
+    if serving.open.raise(serving.limits.connections).is_err() {
+        if !fairness::make_room(serving, &attachment) {
+            return refuse(serving, &socket, "connections_in_all");
+        }
+        // The evicted connection's place is taken over at once; its own count goes down when its
+        // task ends, so for a moment there may be one more than the ceiling.
+        serving.open.force();
+    }
+    let now = serving.clock.now();
+    let connection =
+        Arc::new(Connection::new(serving.next_number(), peer, Arc::clone(&attachment), now));
+    if !attachment.admit(&connection, serving.limits.connections_per_port) {
+        serving.open.lower();
+        return refuse(serving, &socket, "connections_of_port");
+    }
+    serving.metrics.accepted.inc();
+    serving.metrics.connections.inc();
+    let guard = Admitted { serving: Arc::clone(serving), connection: Arc::clone(&connection) };
+    let stream =
+        GuestStream::new(socket, Arc::clone(&connection), Arc::clone(&serving.clock));
+    let task = tokio::spawn(serve(guard, stream));
+    connection.runs_in(task.abort_handle());
+}
+
+/// Counts a connection out, however its task ends.
+struct Admitted {
+    serving: Arc<Serving>,
+    connection: Arc<Connection>,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connection.attachment().dismiss(self.connection.number());
+        self.serving.open.lower();
+        self.serving.metrics.connections.dec();
+    }
+}
+
+async fn serve(guard: Admitted, stream: GuestStream) {
+    let (serving, connection) = (&guard.serving, &guard.connection);
+    let service = service_fn(|request| answer(serving, connection, request));
+    let served = http1::Builder::new()
+        .keep_alive(true)
+        .half_close(false)
+        .max_headers(serving.limits.headers)
+        .max_buf_size(serving.limits.head_bytes.max(8192))
+        .serve_connection(stream, service)
+        .await;
+    if let Err(error) = served {
+        // A guest may break its requests as it likes; nobody is to be paged for it.
+        tracing::debug!(port = %connection.attachment().port, %error, "a connection failed");
+        if error.is_parse() {
+            serving.metrics.refused("malformed");
+        }
+    }
+}
+
+fn refuse(serving: &Serving, socket: &TcpStream, reason: &'static str) {
+    serving.metrics.refused(reason);
+    reset_on_close(socket);
+}
+
+/// The peer gets a reset, and no state is left behind here.
+fn reset_on_close(socket: &TcpStream) {
+    let _ = nix::sys::socket::setsockopt(
+        socket,
+        nix::sys::socket::sockopt::Linger,
+        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
+    );
+}

@@ -1,0 +1,362 @@
+//! One request: limits, then the protocol, then what its answer asks for.
+
+use std::{convert::Infallible, sync::Arc, time::{Duration, Instant}};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+    header::TRANSFER_ENCODING,
+    http::request::Parts,
+};
+use mezame_model::{Dialect, GuestEvent, SecretName, report::GuestEventKind};
+use mezame_protocol::{
+    Answer, Audit, Context, Randomness, Refusal, Response as Reply, Version, body_limit, respond,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use super::{
+    Serving, Stage,
+    connection::{Connection, Phase},
+    reply,
+};
+use crate::{
+    audit,
+    clock::{unix_milliseconds, unix_time},
+    identity::{Record, Standing},
+    ledger::outbox::Outbox,
+};
+
+/// How long a guest may take to send a body.
+const BODY_TIME: Duration = Duration::from_secs(30);
+/// What a guest is told whose record has not come, in seconds. Short: the record is expected.
+const NOT_READY: u32 = 1;
+/// What a guest is told whose event could not be kept, in seconds.
+const NOT_KEPT: u32 = 5;
+
+/// Answers one request. Never fails: what goes wrong is a reply too.
+pub(super) async fn answer(
+    serving: &Arc<Serving>,
+    connection: &Arc<Connection>,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    let began = Instant::now();
+    connection.begin(serving.clock.now());
+    let (parts, body) = request.into_parts();
+    let mut exchange = Exchange { serving, connection, began, dialect: None, watched: false };
+    let made = exchange.reply_to(&parts, body).await;
+    connection.leave_with(made.hop_limit.map(u8::from));
+    serving.metrics.replied(exchange.dialect, made.status.code());
+    if !exchange.watched {
+        serving.metrics.took(began.elapsed());
+    }
+    if made.token_ttl.is_some() && made.hop_limit.is_some() {
+        serving.metrics.tokens.inc();
+    }
+    connection.enter(Phase::Reply, serving.clock.now());
+    Ok(reply::of(&made, serving.stage() != Stage::Open))
+}
+
+struct Exchange<'a> {
+    serving: &'a Arc<Serving>,
+    connection: &'a Arc<Connection>,
+    began: Instant,
+    dialect: Option<Dialect>,
+    watched: bool,
+}
+
+impl Exchange<'_> {
+    async fn reply_to(&mut self, parts: &Parts, body: Incoming) -> Reply {
+        let serving = self.serving;
+        let now = serving.clock.nanoseconds(self.began);
+        if let Err(exhausted) = self.connection.attachment().requests.take(serving.rate, now) {
+            serving.metrics.refused("requests_of_port");
+            let seconds = exhausted.wait.div_ceil(1_000_000_000);
+            return Reply::too_many_requests(u32::try_from(seconds).unwrap_or(1).max(1));
+        }
+        let target = target_of(parts);
+        // Hyper takes the Content-Length away that stood beside a Transfer-Encoding. The protocol
+        // is to know of it: such a message is likely an attempt at smuggling (RFC 9112, 6.3).
+        let hidden = parts.headers.contains_key(TRANSFER_ENCODING)
+            && self.connection.head_named(b"content-length");
+        let headers = parts
+            .headers
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_bytes()))
+            .chain(hidden.then_some(("content-length", &b"0"[..])));
+        let request = match mezame_protocol::Request::parse(
+            version_of(parts),
+            parts.method.as_str(),
+            &target,
+            headers,
+        ) {
+            Ok(request) => request,
+            Err(refusal) => {
+                serving.metrics.refused(if hidden { "smuggling" } else { "malformed" });
+                return refusal.response();
+            }
+        };
+        self.dialect = dialect_of(request.path());
+        let limit = body_limit(&request);
+        let body = match self.body_of(body, request.content_length(), limit).await {
+            Ok(body) => body,
+            Err(reply) => return *reply,
+        };
+        self.exchange(&request, &body).await
+    }
+
+    /// Reads the body, within the limits of length and time.
+    async fn body_of(
+        &self,
+        body: Incoming,
+        announced: u64,
+        limit: usize,
+    ) -> Result<Bytes, Box<Reply>> {
+        if body.is_end_stream() {
+            return Ok(Bytes::new());
+        }
+        if announced > limit as u64 {
+            return Err(Box::new(Reply::body_too_large()));
+        }
+        let collected = tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await;
+        match collected {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+                Err(Box::new(Reply::body_too_large()))
+            }
+            // It broke off; nobody reads this reply.
+            Ok(Err(_)) => Err(Box::new(Refusal::Malformed.response())),
+            Err(_) => {
+                self.serving.metrics.refused("slow_body");
+                Err(Box::new(Reply::too_slow()))
+            }
+        }
+    }
+
+    /// Asks the protocol, and does what it says until there is a reply.
+    async fn exchange(&mut self, request: &mezame_protocol::Request<'_>, body: &[u8]) -> Reply {
+        let attachment = self.connection.attachment();
+        let record = match attachment.standing() {
+            Standing::Serving(record) => record,
+            other => return self.without_record(&other),
+        };
+        match self.respond(request, body, &record, false) {
+            Answer::Reply(reply) => self.audited(&record, reply),
+            Answer::Event { kind, reply } => self.keep(&record, kind, reply).await,
+            Answer::Secret { name, reply } => self.hand_out(&record, &name, reply).await,
+            Answer::Watch { timeout_s, .. } => self.watch(request, body, timeout_s).await,
+        }
+    }
+
+    fn respond(
+        &self,
+        request: &mezame_protocol::Request<'_>,
+        body: &[u8],
+        record: &Record,
+        watch_over: bool,
+    ) -> Answer {
+        let context = Context {
+            keys: &record.keys.tokens,
+            signer: &record.keys.signer,
+            now: unix_time(),
+            random: &System,
+            port: &self.connection.attachment().port,
+            generation: record.generation,
+            modified: Some(record.modified),
+            acknowledged: &record.acknowledged,
+            watch_over,
+        };
+        respond(request, body, &record.guest, &context)
+    }
+
+    fn without_record(&self, standing: &Standing) -> Reply {
+        match standing {
+            Standing::Over => {
+                // Whoever asks is not the one who has the port now.
+                self.connection.reset();
+                Reply::unknown_port()
+            }
+            _ => Reply::not_ready(NOT_READY),
+        }
+    }
+
+    /// Waits for a change that the guest can see, for the time, or for the end of this process.
+    async fn watch(
+        &mut self,
+        request: &mezame_protocol::Request<'_>,
+        body: &[u8],
+        timeout_s: u32,
+    ) -> Reply {
+        let (serving, attachment) = (self.serving, self.connection.attachment());
+        let Ok(_place) = Watching::begin(serving, self.connection) else {
+            serving.metrics.refused("watches_of_port");
+            return Reply::too_many_requests(timeout_s.max(1));
+        };
+        self.watched = true;
+        let over = tokio::time::Instant::from_std(self.began)
+            + Duration::from_secs(u64::from(timeout_s));
+        let mut changes = attachment.follow();
+        let mut stage = serving.stage.subscribe();
+        let mut is_over = false;
+        loop {
+            // Read before it is answered, so that a change in between is not missed.
+            let standing = changes.borrow_and_update().clone();
+            let Standing::Serving(record) = standing else {
+                return self.without_record(&standing);
+            };
+            match self.respond(request, body, &record, is_over) {
+                Answer::Reply(reply) => return self.audited(&record, reply),
+                Answer::Watch { .. } if !is_over => {}
+                // Only a watch's own reply is awaited here.
+                _ => return Reply::internal(),
+            }
+            tokio::select! {
+                changed = changes.changed() => is_over = changed.is_err(),
+                () = tokio::time::sleep_until(over) => is_over = true,
+                _ = stage.wait_for(|stage| *stage != Stage::Open) => is_over = true,
+            }
+        }
+    }
+
+    /// Keeps what the guest did, then replies.
+    async fn keep(&self, record: &Record, kind: GuestEventKind, reply: Reply) -> Reply {
+        let serving = Arc::clone(self.serving);
+        let (port, instance) =
+            (self.connection.attachment().port.clone(), record.guest.instance.id.clone());
+        let attachment = Arc::clone(self.connection.attachment());
+        let kept = tokio::task::spawn_blocking(move || {
+            let key = Outbox::new_key()?;
+            let spends = matches!(kind, GuestEventKind::SecretAcknowledged(_));
+            let at_ms = unix_milliseconds();
+            serving.outbox.keep(GuestEvent { port, instance, at_ms, key, kind })?;
+            serving.metrics.outbox.set(i64::try_from(serving.outbox.len()).unwrap_or(i64::MAX));
+            if spends {
+                respend(&serving, &attachment);
+            }
+            Ok::<_, crate::ledger::LedgerError>(())
+        });
+        match kept.await {
+            Ok(Ok(())) => reply,
+            Ok(Err(error)) => {
+                self.serving.metrics.refused("not_kept");
+                tracing::error!(
+                    port = %self.connection.attachment().port,
+                    error = crate::chain(&error),
+                    "a guest's event was not kept"
+                );
+                Reply::not_kept(NOT_KEPT)
+            }
+            Err(_) => Reply::internal(),
+        }
+    }
+
+    /// Hands a read-once secret out, unless another process has seen it acknowledged.
+    async fn hand_out(&self, record: &Record, name: &SecretName, reply: Reply) -> Reply {
+        let serving = Arc::clone(self.serving);
+        let (instance, secret) = (record.guest.instance.id.clone(), name.clone());
+        let spent =
+            tokio::task::spawn_blocking(move || serving.outbox.is_spent(&instance, &secret));
+        match spent.await {
+            Ok(false) => {
+                self.note(record, &Audit::Secret(name.clone()));
+                reply
+            }
+            // The next attempt sees the acknowledgement.
+            Ok(true) => {
+                respend(self.serving, self.connection.attachment());
+                Reply::not_ready(NOT_READY)
+            }
+            Err(_) => Reply::internal(),
+        }
+    }
+
+    fn audited(&self, record: &Record, reply: Reply) -> Reply {
+        if let Some(audit) = &reply.audit {
+            self.note(record, audit);
+        }
+        reply
+    }
+
+    fn note(&self, record: &Record, audit: &Audit) {
+        self.serving.metrics.secrets.inc();
+        audit::handed_out(&self.connection.attachment().port, &record.guest.instance.id, audit);
+    }
+}
+
+/// Serves the record anew with the secrets that are spent by now.
+fn respend(serving: &Serving, attachment: &crate::identity::Attachment) {
+    let Standing::Serving(record) = attachment.standing() else { return };
+    let acknowledged = serving.outbox.spent(&record.guest.instance.id);
+    if acknowledged != record.acknowledged {
+        attachment.serve(Standing::Serving(Arc::new(Record {
+            guest: record.guest.clone(),
+            keys: Arc::clone(&record.keys),
+            acknowledged,
+            generation: record.generation,
+            modified: unix_time(),
+        })));
+    }
+}
+
+/// A watch's place among those of its port.
+struct Watching<'a> {
+    serving: &'a Serving,
+    connection: &'a Connection,
+}
+
+impl<'a> Watching<'a> {
+    fn begin(
+        serving: &'a Serving,
+        connection: &'a Connection,
+    ) -> Result<Self, crate::limits::Full> {
+        connection.attachment().watches.raise(serving.limits.watches_per_port)?;
+        serving.metrics.watches.inc();
+        connection.enter(Phase::Watch, serving.clock.now());
+        Ok(Self { serving, connection })
+    }
+}
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        self.connection.attachment().watches.lower();
+        self.serving.metrics.watches.dec();
+    }
+}
+
+/// The system's random numbers.
+struct System;
+
+impl Randomness for System {
+    fn fill(&self, out: &mut [u8]) {
+        // On Linux this can't fail once the system has booted; a token of zeroes would be one
+        // that somebody could foresee.
+        assert!(SystemRandom::new().fill(out).is_ok(), "the system gives no random bytes");
+    }
+}
+
+fn version_of(parts: &Parts) -> Version {
+    if parts.version == hyper::Version::HTTP_10 { Version::Http10 } else { Version::Http11 }
+}
+
+/// The request target as it came.
+fn target_of(parts: &Parts) -> std::borrow::Cow<'_, [u8]> {
+    match parts.uri.path_and_query() {
+        Some(path) if parts.uri.scheme().is_none() && parts.uri.authority().is_none() => {
+            std::borrow::Cow::Borrowed(path.as_str().as_bytes())
+        }
+        _ => std::borrow::Cow::Owned(parts.uri.to_string().into_bytes()),
+    }
+}
+
+/// The dialect that a path belongs to, for counting only.
+fn dialect_of(path: &str) -> Option<Dialect> {
+    let first = path.trim_start_matches('/').split('/').next()?;
+    match first {
+        "mezame" => Some(Dialect::Mezame),
+        "nocloud" => Some(Dialect::Nocloud),
+        "latest" => Some(Dialect::Ec2),
+        version if version.starts_with(|c: char| c.is_ascii_digit()) => Some(Dialect::Ec2),
+        _ => None,
+    }
+}

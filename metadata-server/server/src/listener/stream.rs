@@ -1,0 +1,145 @@
+//! A guest's socket as hyper reads and writes it, with notes for the reaper on the way.
+
+use std::{
+    io,
+    os::fd::AsRawFd,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::connection::Connection;
+use crate::clock::CoarseClock;
+
+/// The socket.
+#[derive(Debug)]
+pub(super) struct GuestStream {
+    socket: TcpStream,
+    connection: Arc<Connection>,
+    clock: Arc<CoarseClock>,
+    /// What was set last; none is the system's own.
+    ttl: Option<u8>,
+    is_blocked: bool,
+}
+
+impl GuestStream {
+    pub(super) fn new(
+        socket: TcpStream,
+        connection: Arc<Connection>,
+        clock: Arc<CoarseClock>,
+    ) -> Self {
+        Self { socket, connection, clock, ttl: None, is_blocked: false }
+    }
+}
+
+impl Drop for GuestStream {
+    fn drop(&mut self) {
+        if self.connection.is_reset() {
+            // Nothing that is still queued may reach whoever has the port now.
+            let _ = nix::sys::socket::setsockopt(
+                &self.socket,
+                nix::sys::socket::sockopt::Linger,
+                &nix::libc::linger { l_onoff: 1, l_linger: 0 },
+            );
+        }
+    }
+}
+
+impl Read for GuestStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut cursor: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        // SAFETY: the bytes are only given to `ReadBuf`, which never makes them uninitialised.
+        let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
+        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+        let filled = buffer.filled();
+        if !filled.is_empty() {
+            this.connection.received(filled, this.clock.now());
+        }
+        let length = filled.len();
+        // SAFETY: `ReadBuf` says that these are initialised.
+        unsafe { cursor.advance(length) };
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl GuestStream {
+    fn note<T>(&mut self, done: Poll<T>) -> Poll<T> {
+        self.is_blocked = done.is_pending();
+        self.connection.wrote(self.is_blocked, self.clock.now());
+        done
+    }
+
+    /// Makes what is written now leave with the hop limit that its reply wants (IP_TTL, ip(7)).
+    ///
+    /// A lower limit is set at once. It is lifted only when everything before was acknowledged,
+    /// for the kernel sends a lost segment again with the limit of that later moment.
+    fn set_ttl(&mut self) -> io::Result<()> {
+        let wanted = self.connection.ttl();
+        if wanted == self.ttl {
+            return Ok(());
+        }
+        if self.ttl.is_some() && (self.is_blocked || unacknowledged(&self.socket)? > 0) {
+            return Ok(());
+        }
+        // -1 is the system's own.
+        let value = wanted.map_or(-1, i32::from);
+        nix::sys::socket::setsockopt(&self.socket, nix::sys::socket::sockopt::Ipv4Ttl, &value)?;
+        self.ttl = wanted;
+        Ok(())
+    }
+}
+
+/// Bytes that the peer has not acknowledged (SIOCOUTQ, tcp(7)).
+fn unacknowledged(socket: &TcpStream) -> io::Result<i32> {
+    let mut bytes = 0;
+    // SAFETY: the call writes one int, to a place that is one.
+    unsafe { outgoing_queue(socket.as_raw_fd(), &mut bytes) }?;
+    Ok(bytes)
+}
+
+nix::ioctl_read_bad!(outgoing_queue, nix::libc::TIOCOUTQ, nix::libc::c_int);
+
+impl Write for GuestStream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.set_ttl()?;
+        let done = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        self.note(done)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.set_ttl()?;
+        let done = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        self.note(done)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A socket buffers nothing here.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,218 @@
+//! The veth and what is configured on both of its ends, by rtnetlink(7).
+
+use std::{
+    fs,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::{AsRawFd, OwnedFd},
+};
+
+use futures_util::TryStreamExt;
+use mezame_ebpf_common::Identity;
+use mezame_model::MacAddress;
+use rtnetlink::{
+    Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+    packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+};
+
+use super::{End, NamespaceError, NamespaceNames, enter};
+
+/// Kernel switches of the namespace, all of them local to it.
+const SWITCHES: &[(&str, &str)] = &[
+    // Identities are answered where they came from; the filter would cost a look-up a packet.
+    ("ipv4/conf/all/rp_filter", "0"),
+    ("ipv4/conf/default/rp_filter", "0"),
+    ("ipv4/ip_forward", "0"),
+    ("ipv4/conf/all/accept_redirects", "0"),
+    ("ipv4/conf/all/send_redirects", "0"),
+    // What one guest's connections were like must not shape another's that gets its identity.
+    ("ipv4/tcp_no_metrics_save", "1"),
+    ("ipv4/tcp_syncookies", "1"),
+    ("ipv4/tcp_max_syn_backlog", "16384"),
+    ("ipv4/tcp_fin_timeout", "10"),
+    ("core/somaxconn", "16384"),
+];
+
+/// Makes the veth, or finds it whole, and configures both ends.
+pub(super) async fn ensure(
+    fd: &OwnedFd,
+    names: &NamespaceNames,
+    services: &[Ipv4Addr],
+) -> Result<(End, End), NamespaceError> {
+    let outside = connect()?;
+    let old = find(&outside, names.veth.as_str()).await?;
+    let inside = inside(fd, |handle| async move { find(&handle, names.peer.as_str()).await })?;
+    let is_whole = match (&old, &inside) {
+        (Some(veth), Some(peer)) => {
+            link_of(veth) == Some(peer.header.index) && link_of(peer) == Some(veth.header.index)
+        }
+        _ => false,
+    };
+    if !is_whole {
+        if let Some(veth) = old {
+            delete(&outside, veth.header.index).await?;
+        }
+        if let Some(peer) = inside {
+            self::inside(fd, |handle| async move { delete(&handle, peer.header.index).await })?;
+        }
+        make(&outside, fd, names).await?;
+    }
+    let veth = found(&outside, names.veth.as_str()).await?;
+    let peer = self::inside(fd, |handle| async move {
+        let peer = configure_inside(&handle, names, services).await?;
+        for (path, value) in SWITCHES {
+            // A switch that this kernel lacks is one that it does not need.
+            match fs::write(format!("/proc/sys/net/{path}"), value) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(NamespaceError::system("setting a kernel switch", error));
+                }
+                _ => {}
+            }
+        }
+        Ok(peer)
+    })?;
+    raise(&outside, veth.ifindex).await?;
+    Ok((veth, peer))
+}
+
+/// Deletes the veth, both ends of it.
+pub(super) async fn remove(names: &NamespaceNames) -> Result<(), NamespaceError> {
+    let handle = connect()?;
+    match find(&handle, names.veth.as_str()).await? {
+        Some(link) => delete(&handle, link.header.index).await,
+        None => Ok(()),
+    }
+}
+
+/// A netlink connection of the calling thread's namespace.
+fn connect() -> Result<Handle, NamespaceError> {
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|source| NamespaceError::system("opening a netlink socket", source))?;
+    tokio::spawn(connection);
+    Ok(handle)
+}
+
+/// Runs netlink work inside the namespace, in a thread and a runtime of its own.
+fn inside<T: Send, F: Future<Output = Result<T, NamespaceError>>>(
+    fd: &OwnedFd,
+    work: impl FnOnce(Handle) -> F + Send,
+) -> Result<T, NamespaceError> {
+    enter(fd, || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .map_err(|source| NamespaceError::system("starting a runtime", source))?
+            .block_on(async { work(connect()?).await })
+    })?
+}
+
+async fn make(
+    handle: &Handle,
+    fd: &OwnedFd,
+    names: &NamespaceNames,
+) -> Result<(), NamespaceError> {
+    let mut peer =
+        LinkMessageBuilder::<LinkUnspec>::new().name(names.peer.as_str()).arp(false).build();
+    peer.attributes.push(LinkAttribute::NetNsFd(fd.as_raw_fd()));
+    let veth = LinkVeth::new(names.veth.as_str(), names.peer.as_str())
+        .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
+        .arp(false)
+        .build();
+    handle.link().add(veth).execute().await.map_err(netlink("making the veth"))
+}
+
+async fn configure_inside(
+    handle: &Handle,
+    names: &NamespaceNames,
+    services: &[Ipv4Addr],
+) -> Result<End, NamespaceError> {
+    // Every namespace's loopback device has index 1.
+    raise(handle, 1).await?;
+    let peer = found(handle, names.peer.as_str()).await?;
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(peer.ifindex).arp(false).up().build())
+        .execute()
+        .await
+        .map_err(netlink("raising the veth inside"))?;
+    for service in services {
+        handle
+            .address()
+            .add(peer.ifindex, IpAddr::V4(*service), 32)
+            .replace()
+            .execute()
+            .await
+            .map_err(netlink("adding a service address"))?;
+    }
+    let route = RouteMessageBuilder::<Ipv4Addr>::new()
+        .destination_prefix(Identity::BASE, Identity::PREFIX)
+        .output_interface(peer.ifindex)
+        .scope(rtnetlink::packet_route::route::RouteScope::Link);
+    let route = match services.first() {
+        Some(service) => route.pref_source(*service),
+        None => route,
+    };
+    handle
+        .route()
+        .add(route.build())
+        .replace()
+        .execute()
+        .await
+        .map_err(netlink("adding the identity route"))?;
+    Ok(peer)
+}
+
+async fn raise(handle: &Handle, ifindex: u32) -> Result<(), NamespaceError> {
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(ifindex).up().build())
+        .execute()
+        .await
+        .map_err(netlink("raising a device"))
+}
+
+async fn delete(handle: &Handle, ifindex: u32) -> Result<(), NamespaceError> {
+    handle.link().del(ifindex).execute().await.map_err(netlink("deleting a device"))
+}
+
+/// The device, or nothing if there is none.
+async fn find(handle: &Handle, name: &str) -> Result<Option<LinkMessage>, NamespaceError> {
+    let mut links = handle.link().get().match_name(name).execute();
+    match links.try_next().await {
+        Ok(link) => Ok(link),
+        Err(rtnetlink::Error::NetlinkError(message))
+            if message.raw_code() == -(nix::Error::ENODEV as i32) =>
+        {
+            Ok(None)
+        }
+        Err(source) => Err(netlink("looking a device up")(source)),
+    }
+}
+
+async fn found(handle: &Handle, name: &str) -> Result<End, NamespaceError> {
+    let missing = || NamespaceError::Missing { device: name.into() };
+    let link = find(handle, name).await?.ok_or_else(missing)?;
+    let mac = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => <[u8; 6]>::try_from(bytes.as_slice()).ok(),
+        _ => None,
+    });
+    Ok(End { ifindex: link.header.index, mac: MacAddress(mac.ok_or_else(missing)?) })
+}
+
+/// The other end's index, in its own namespace.
+fn link_of(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Link(index) => Some(*index),
+        _ => None,
+    })
+}
+
+fn netlink(what: &'static str) -> impl FnOnce(rtnetlink::Error) -> NamespaceError {
+    move |source| match &source {
+        rtnetlink::Error::NetlinkError(message)
+            if message.raw_code() == -(nix::Error::EPERM as i32) =>
+        {
+            NamespaceError::NotPermitted { what }
+        }
+        _ => NamespaceError::Netlink { what, source },
+    }
+}

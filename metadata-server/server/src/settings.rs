@@ -1,0 +1,124 @@
+//! The settings of the service, as plain values; reading them from files and flags is the
+//! daemon's work.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use mezame_model::DeviceName;
+
+use crate::namespace::NamespaceNames;
+
+/// How the service is set up. Several run side by side on one machine when their directories,
+/// namespace, devices and pins differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The ledger, its key and the outbox lie here. Made with mode 0700.
+    pub state: PathBuf,
+    /// The sockets lie here. Made with mode 0755.
+    pub run: PathBuf,
+    /// The namespace and its veth.
+    pub names: NamespaceNames,
+    /// The directory in a BPF file system under which links and maps are pinned.
+    pub pins: PathBuf,
+    /// The port of the metadata service.
+    pub port: u16,
+    /// Where metrics are served over TCP, in the host's namespace; the socket in
+    /// [`Settings::run`] is there always.
+    pub metrics: Option<SocketAddr>,
+    /// Threads that serve guests. Each takes about a CPU under full load.
+    pub workers: usize,
+    /// The shortest time between two writes of the ledger.
+    pub ledger_interval: Duration,
+    /// How long an ending process waits for requests under way.
+    pub drain: Duration,
+    /// How long a starting one waits for the control plane before it serves from the ledger.
+    pub patience: Duration,
+    /// What guests may use up.
+    pub limits: Limits,
+}
+
+impl Settings {
+    /// The socket by which the next process takes over.
+    pub fn takeover_socket(&self) -> PathBuf {
+        self.run.join("takeover.sock")
+    }
+
+    /// The socket that metrics, health and events are served on.
+    pub fn metrics_socket(&self) -> PathBuf {
+        self.run.join("metadata-server.sock")
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let device = |name| match DeviceName::parse(name) {
+            Ok(device) => device,
+            Err(_) => unreachable!("the default device names are valid"),
+        };
+        Self {
+            state: "/var/lib/mezame".into(),
+            run: "/run/mezame".into(),
+            names: NamespaceNames {
+                namespace: "mezame-metadata".into(),
+                veth: device("mezame0"),
+                peer: device("mezame1"),
+            },
+            pins: "/sys/fs/bpf/mezame".into(),
+            port: 80,
+            metrics: None,
+            workers: 1,
+            ledger_interval: Duration::from_secs(1),
+            drain: Duration::from_secs(10),
+            patience: Duration::from_millis(500),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What one guest, and all of them together, may use up. Each default leaves an honest guest an
+/// order of magnitude above what its boot needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// The longest head of a request, in bytes.
+    pub head_bytes: usize,
+    /// The most headers in a request.
+    pub headers: usize,
+    /// From a request's first byte to the end of its head.
+    pub head_time: Duration,
+    /// From a request's first byte to the last byte of its reply; watches excepted.
+    pub request_time: Duration,
+    /// How long a connection may lie idle between requests.
+    pub idle_time: Duration,
+    /// How long a client may leave a reply untaken.
+    pub write_time: Duration,
+    /// Open connections of one port.
+    pub connections_per_port: u32,
+    /// Open connections in all.
+    pub connections: u32,
+    /// Requests a second of one port, sustained; 0 sets no limit.
+    pub requests_per_second: u32,
+    /// Requests of one port at once.
+    pub request_burst: u32,
+    /// Waiting watches of one port.
+    pub watches_per_port: u32,
+    /// Undelivered events of one port.
+    pub events_per_port: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_bytes: 16 << 10,
+            headers: 64,
+            head_time: Duration::from_secs(10),
+            request_time: Duration::from_secs(60),
+            idle_time: Duration::from_secs(75),
+            write_time: Duration::from_secs(20),
+            connections_per_port: 64,
+            connections: 16_384,
+            requests_per_second: 2_000,
+            request_burst: 10_000,
+            watches_per_port: 16,
+            events_per_port: 64,
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Keeps what is served in step with what the control plane wants.
+//!
+//! One task owns the cache and the taps, so that a record and a device that change at the same
+//! moment are settled one after the other. The files are written by a thread of their own, newest
+//! snapshot only.
+
+use std::{
+    path::PathBuf,
+    sync::{Arc, mpsc},
+    time::{Duration, Instant},
+};
+
+use mezame_model::{Feed, FeedError, Generation, PortId, Snapshot};
+use tokio::sync::watch;
+
+use crate::{
+    cache::{Cache, Changes},
+    chain,
+    clock::unix_time,
+    identity::{Attachment, Record, Standing},
+    ledger::{outbox::Outbox, seal::LedgerKey, snapshot_file},
+    listener::Serving,
+    metrics::Metrics,
+    site::SiteKeys,
+    taps::{
+        Taps,
+        watch::{LinkEvent, LinkWatch, WatchError},
+    },
+};
+
+/// The cache, the taps, and what is served to whom.
+pub struct Sync {
+    serving: Arc<Serving>,
+    cache: Cache,
+    keys: Option<Arc<SiteKeys>>,
+    taps: Taps,
+    ledger: LedgerWriter,
+}
+
+impl Sync {
+    /// Nothing is served yet.
+    pub fn new(serving: Arc<Serving>, taps: Taps, ledger: LedgerWriter) -> Self {
+        Self { serving, cache: Cache::empty(), keys: None, taps, ledger }
+    }
+
+    /// The generation that is served.
+    pub fn generation(&self) -> Generation {
+        self.cache.generation()
+    }
+
+    /// The taps, to be handed over.
+    pub fn taps(&self) -> &Taps {
+        &self.taps
+    }
+
+    /// Looks at all devices.
+    pub async fn scan(&mut self, watch: &LinkWatch) -> Result<(), WatchError> {
+        let devices = watch.scan().await?;
+        let attached = self.taps.scanned(&devices, &self.cache);
+        self.introduce(&attached);
+        Ok(())
+    }
+
+    /// Takes a snapshot over; an older one is ignored. `is_new` if it is to be written to disk.
+    pub fn apply(&mut self, snapshot: Arc<Snapshot>, is_new: bool) {
+        let keys = match self.keys.as_ref().filter(|keys| keys.are_of(&snapshot.site)) {
+            Some(keys) => Arc::clone(keys),
+            None => match SiteKeys::new(&snapshot.site) {
+                Ok(keys) => Arc::new(keys),
+                Err(error) => {
+                    // Serving on from the last good state is better than serving nothing.
+                    tracing::error!(
+                        generation = %snapshot.generation, error = chain(&error),
+                        "a snapshot was ignored"
+                    );
+                    return;
+                }
+            },
+        };
+        let Some(changes) = self.cache.swap(Arc::clone(&snapshot)) else {
+            tracing::debug!(generation = %snapshot.generation, "an older snapshot was ignored");
+            return;
+        };
+        self.keys = Some(keys);
+        let metrics = &self.serving.metrics;
+        metrics.generation.set(i64::try_from(snapshot.generation.0).unwrap_or(i64::MAX));
+        // Records first: who waits for a change is woken before any device is touched.
+        self.publish(&changes);
+        let attached = self.taps.claimed(&changes.devices, &self.cache);
+        self.introduce(&attached);
+        tracing::info!(
+            generation = %snapshot.generation, ports = changes.ports.len(),
+            everyone = changes.everyone, "snapshot applied"
+        );
+        if is_new {
+            self.ledger.write(snapshot);
+        }
+    }
+
+    /// Takes an event of the devices.
+    pub fn device(&mut self, event: &LinkEvent) {
+        match event {
+            LinkEvent::Seen { ifindex, name } => {
+                let attached = self.taps.seen(*ifindex, name, &self.cache);
+                self.introduce(&attached);
+            }
+            LinkEvent::Gone { ifindex } => self.taps.gone(*ifindex),
+        }
+    }
+
+    /// Tries again what failed.
+    pub fn retry(&mut self) {
+        if self.taps.has_failed() {
+            let attached = self.taps.retry(&self.cache);
+            self.introduce(&attached);
+        }
+    }
+
+    /// Runs until `stop` says so: snapshots, devices, retries. Events that were lost, and a
+    /// control plane that is away, are waited out.
+    pub async fn run(
+        &mut self,
+        feed: &dyn Feed,
+        watch: &mut LinkWatch,
+        mut stop: watch::Receiver<bool>,
+    ) {
+        let mut retries = tokio::time::interval(RETRY);
+        retries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut next = feed.next(self.generation());
+        loop {
+            tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                snapshot = &mut next => {
+                    let reachable = i64::from(snapshot.is_ok());
+                    self.serving.metrics.control_plane.set(reachable);
+                    match snapshot {
+                        Ok(snapshot) => {
+                            self.apply(snapshot, true);
+                            next = feed.next(self.generation());
+                        }
+                        Err(error) => next = after_pause(feed, self.generation(), error),
+                    }
+                }
+                event = watch.next() => match event {
+                    Some(event) => self.device(&event),
+                    None => self.watch_anew(watch).await,
+                },
+                _ = retries.tick() => self.retry(),
+            }
+        }
+    }
+
+    async fn watch_anew(&mut self, watch: &mut LinkWatch) {
+        tracing::warn!("events of devices were lost; looking at all of them");
+        let opened = match LinkWatch::open() {
+            Ok(new) => {
+                *watch = new;
+                self.scan(watch).await
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = opened {
+            tracing::error!(error = chain(&error), "devices can't be watched");
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Gives new attachments their records.
+    fn introduce(&self, attached: &[Arc<Attachment>]) {
+        for attachment in attached {
+            self.serve(attachment);
+        }
+    }
+
+    fn publish(&self, changes: &Changes) {
+        let identities = &self.serving.identities;
+        if changes.everyone {
+            for attachment in identities.all() {
+                self.serve(&attachment);
+            }
+        } else {
+            for port in &changes.ports {
+                if let Some(attachment) = identities.of_port(port) {
+                    self.serve(&attachment);
+                }
+            }
+        }
+    }
+
+    /// Puts an attachment where it should stand, and wakes those who wait if that is elsewhere.
+    fn serve(&self, attachment: &Attachment) {
+        let now = attachment.standing();
+        match (self.record_of(&attachment.port, attachment), &now) {
+            (_, Standing::Over) | (None, Standing::Waiting) => {}
+            (None, Standing::Serving(_)) => attachment.serve(Standing::Waiting),
+            (Some(record), Standing::Serving(old)) if is_same(old, &record) => {}
+            (Some(record), _) => attachment.serve(Standing::Serving(Arc::new(record))),
+        }
+    }
+
+    fn record_of(&self, port: &PortId, attachment: &Attachment) -> Option<Record> {
+        let instance = attachment.instance.as_ref()?;
+        let guest = self.cache.guest(port, instance)?;
+        Some(Record {
+            guest,
+            keys: Arc::clone(self.keys.as_ref()?),
+            acknowledged: self.serving.outbox.spent(instance),
+            generation: self.cache.generation(),
+            modified: unix_time(),
+        })
+    }
+}
+
+/// How often failures are tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Asks again after a pause, as one future.
+fn after_pause<'a>(
+    feed: &'a dyn Feed,
+    generation: Generation,
+    error: FeedError,
+) -> mezame_model::BoxFuture<'a, Result<Arc<Snapshot>, FeedError>> {
+    tracing::debug!(%error, "no snapshot from the control plane");
+    Box::pin(async move {
+        tokio::time::sleep(RETRY).await;
+        feed.next(generation).await
+    })
+}
+
+/// Whether a guest would see no difference.
+fn is_same(old: &Record, new: &Record) -> bool {
+    let same_ports = old.guest.ports.len() == new.guest.ports.len()
+        && old.guest.ports.iter().zip(&new.guest.ports).all(|(old, new)| {
+            (Arc::ptr_eq(&old.port, &new.port) || old.port == new.port)
+                && (Arc::ptr_eq(&old.network, &new.network) || old.network == new.network)
+        });
+    same_ports
+        && (Arc::ptr_eq(&old.guest.instance, &new.guest.instance)
+            || old.guest.instance == new.guest.instance)
+        && Arc::ptr_eq(&old.keys, &new.keys)
+        && old.acknowledged == new.acknowledged
+}
+
+/// Writes the newest snapshot to disk, in a thread of its own.
+#[derive(Debug)]
+pub struct LedgerWriter {
+    queue: Option<mpsc::Sender<Arc<Snapshot>>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl LedgerWriter {
+    /// Starts the thread.
+    pub fn start(
+        path: PathBuf,
+        key: Arc<LedgerKey>,
+        outbox: Arc<Outbox>,
+        metrics: Arc<Metrics>,
+        interval: Duration,
+    ) -> std::io::Result<Self> {
+        let (queue, snapshots) = mpsc::channel::<Arc<Snapshot>>();
+        let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
+            let mut pause = Duration::ZERO;
+            while let Ok(mut snapshot) = snapshots.recv() {
+                // The first of many changes is written at once, the rest together.
+                let deadline = Instant::now() + pause;
+                while let Ok(newer) =
+                    snapshots.recv_timeout(deadline.saturating_duration_since(Instant::now()))
+                {
+                    snapshot = newer;
+                }
+                let began = Instant::now();
+                match snapshot_file::write(&path, &key, &snapshot) {
+                    Ok(()) => {
+                        let generation = i64::try_from(snapshot.generation.0).unwrap_or(i64::MAX);
+                        metrics.ledger_generation.set(generation);
+                        let took = began.elapsed().as_millis();
+                        metrics.ledger_write.set(i64::try_from(took).unwrap_or(i64::MAX));
+                    }
+                    Err(error) => {
+                        tracing::error!(error = chain(&error), "the ledger was not written");
+                    }
+                }
+                let forgotten = outbox.forget(|instance, secret| {
+                    let at = snapshot.instances.binary_search_by(|one| one.id.cmp(instance));
+                    at.is_ok_and(|at| snapshot.instances[at].secrets.contains_key(secret))
+                });
+                if let Err(error) = forgotten {
+                    tracing::error!(error = chain(&error), "spent secrets were not tidied up");
+                }
+                // A large ledger takes long to write; it may take a tenth of the disk's time.
+                pause = interval.max(began.elapsed() * 9);
+            }
+        })?;
+        Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// Has this snapshot written, unless a newer one comes before.
+    pub fn write(&self, snapshot: Arc<Snapshot>) {
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this.
+            let _ = queue.send(snapshot);
+        }
+    }
+}
+
+impl Drop for LedgerWriter {
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(thread) = self.thread.take() {
+            // What is queued is written before the process ends or a successor reads it.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Watches the devices of this network namespace and keeps ports attached to the right ones.
+//!
+//! [`table`] decides, [`plane`] does, [`watch`] sees. What is decided is done at once and in
+//! order; what fails is tried again.
+
+pub mod plane;
+mod slots;
+pub mod table;
+pub mod watch;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mezame_ebpf_common::PortSlot;
+use mezame_model::DeviceName;
+
+use crate::{
+    cache::Cache,
+    chain,
+    identity::{Attachment, Identities},
+    metrics::Metrics,
+    sockets::SocketEnder,
+};
+use plane::DataPlane;
+use table::{Adopted, Step, Table};
+
+/// The devices, and what is attached to them.
+pub struct Taps {
+    table: Table,
+    plane: Arc<Mutex<dyn DataPlane>>,
+    identities: Arc<Identities>,
+    metrics: Arc<Metrics>,
+    ender: Option<SocketEnder>,
+}
+
+impl Taps {
+    /// Begins with what is pinned, and with what a predecessor handed over.
+    pub fn new(
+        plane: Arc<Mutex<dyn DataPlane>>,
+        identities: Arc<Identities>,
+        metrics: Arc<Metrics>,
+        ender: Option<SocketEnder>,
+        adopted: Vec<Adopted>,
+        next_slot: u32,
+    ) -> Result<Self, plane::PlaneError> {
+        let pinned = plane.lock().unwrap_or_else(PoisonError::into_inner).attached()?;
+        // Seconds are above every generation that an earlier process counted up to, as long as
+        // it attached less than one port a second on the whole.
+        let generation = u32::try_from(crate::clock::unix_time().0 & 0xffff_ffff).unwrap_or(0);
+        let table = Table::new(pinned, adopted, next_slot, generation);
+        Ok(Self { table, plane, identities, metrics, ender })
+    }
+
+    /// What a successor needs to go on: tenancies, and the next slot.
+    pub fn hand_over(&self) -> (Vec<Adopted>, u32) {
+        (self.table.tenancies(), self.table.next_slot())
+    }
+
+    /// All devices there are. Returns the ports that were attached, for their records.
+    pub fn scanned(
+        &mut self,
+        devices: &HashMap<u32, String>,
+        cache: &Cache,
+    ) -> Vec<Arc<Attachment>> {
+        let steps = self.table.scanned(devices, cache);
+        self.take(steps)
+    }
+
+    /// A device appeared or was renamed.
+    pub fn seen(&mut self, ifindex: u32, name: &str, cache: &Cache) -> Vec<Arc<Attachment>> {
+        let steps = self.table.seen(ifindex, name, cache);
+        self.take(steps)
+    }
+
+    /// A device is gone.
+    pub fn gone(&mut self, ifindex: u32) {
+        let steps = self.table.gone(ifindex);
+        self.take(steps);
+    }
+
+    /// Records that name these devices changed.
+    pub fn claimed<'a>(
+        &mut self,
+        devices: impl IntoIterator<Item = &'a DeviceName>,
+        cache: &Cache,
+    ) -> Vec<Arc<Attachment>> {
+        let table = &mut self.table;
+        let steps = devices.into_iter().flat_map(|device| table.claimed(device, cache)).collect();
+        self.take(steps)
+    }
+
+    /// Tries again what failed.
+    pub fn retry(&mut self, cache: &Cache) -> Vec<Arc<Attachment>> {
+        let steps = self.table.retry(cache);
+        self.take(steps)
+    }
+
+    /// Whether something failed and waits to be tried again.
+    pub fn has_failed(&self) -> bool {
+        self.table.has_failed()
+    }
+
+    fn take(&mut self, steps: Vec<Step>) -> Vec<Arc<Attachment>> {
+        let mut attached = Vec::new();
+        let mut ended = BTreeSet::new();
+        for step in steps {
+            self.take_one(step, &mut attached, &mut ended);
+        }
+        self.end_sockets(&ended);
+        self.metrics.ports.set(i64::try_from(self.identities.count()).unwrap_or(i64::MAX));
+        attached
+    }
+
+    fn take_one(
+        &mut self,
+        step: Step,
+        attached: &mut Vec<Arc<Attachment>>,
+        ended: &mut BTreeSet<PortSlot>,
+    ) {
+        let plane = Arc::clone(&self.plane);
+        let mut plane = plane.lock().unwrap_or_else(PoisonError::into_inner);
+        let (ifindex, done) = match step {
+            Step::Attach { ifindex, tenancy, rules } => {
+                tracing::info!(
+                    port = %tenancy.port, device = %tenancy.device, ifindex,
+                    slot = rules.slot.number(), "port attached"
+                );
+                let attachment = Arc::new(Attachment::new(
+                    rules.slot,
+                    tenancy.port,
+                    tenancy.instance,
+                    tenancy.device,
+                    ifindex,
+                ));
+                // Known before its first frame can come.
+                self.identities.insert(Arc::clone(&attachment));
+                attached.push(attachment);
+                (ifindex, plane.attach(ifindex, &rules))
+            }
+            Step::Amend { ifindex, rules } => (ifindex, plane.attach(ifindex, &rules)),
+            Step::Refuse { ifindex } => (ifindex, plane.refuse(ifindex)),
+            Step::Detach { ifindex } => (ifindex, plane.detach(ifindex)),
+            Step::End { slot } => {
+                if let Some(attachment) = self.identities.remove(slot) {
+                    tracing::info!(
+                        port = %attachment.port, device = %attachment.device,
+                        slot = slot.number(), "port detached"
+                    );
+                }
+                ended.insert(slot);
+                return;
+            }
+        };
+        drop(plane);
+        if let Err(error) = done {
+            self.metrics.attach_failed();
+            tracing::warn!(ifindex, error = chain(&error), "the data path refused a change");
+            for step in self.table.failed(ifindex) {
+                self.take_one(step, attached, ended);
+            }
+        }
+    }
+
+    fn end_sockets(&mut self, slots: &BTreeSet<PortSlot>) {
+        if slots.is_empty() {
+            return;
+        }
+        let Some(ender) = &self.ender else { return };
+        match ender.end(slots) {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(count, "sockets of ended tenancies destroyed"),
+            Err(error) => {
+                tracing::warn!(%error, "this kernel can't destroy sockets (SOCK_DESTROY)");
+                self.ender = None;
+            }
+        }
+    }
+}

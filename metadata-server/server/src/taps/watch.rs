@@ -1,0 +1,103 @@
+//! Sees devices come, go and be renamed, by rtnetlink(7)'s link group.
+//!
+//! Events can be lost when many come at once. Then the kernel says so and the watch begins anew
+//! with a scan of everything, so no device is missed for good.
+
+use std::collections::HashMap;
+
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use rtnetlink::{
+    Handle, MulticastGroup,
+    packet_core::NetlinkPayload,
+    packet_route::{
+        RouteNetlinkMessage,
+        link::{LinkAttribute, LinkMessage},
+    },
+};
+
+/// What happened to a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LinkEvent {
+    /// It is there under this name; perhaps nothing changed.
+    Seen {
+        /// The device.
+        ifindex: u32,
+        /// Its name.
+        name: String,
+    },
+    /// It is gone, or moved to another namespace.
+    Gone {
+        /// The device.
+        ifindex: u32,
+    },
+}
+
+/// Why devices can't be watched.
+#[derive(Debug, thiserror::Error)]
+pub enum WatchError {
+    /// There is no netlink socket to be had.
+    #[error("opening a netlink socket failed")]
+    Open(#[source] std::io::Error),
+    /// The devices can't be listed.
+    #[error("listing the devices failed")]
+    List(#[source] rtnetlink::Error),
+}
+
+/// A watch over the devices of the calling thread's network namespace.
+pub struct LinkWatch {
+    handle: Handle,
+    events: BoxStream<'static, Option<LinkEvent>>,
+    connection: tokio::task::AbortHandle,
+}
+
+impl LinkWatch {
+    /// Begins to watch. What happens from now on is seen, so a scan after this misses nothing.
+    pub fn open() -> Result<Self, WatchError> {
+        let (connection, handle, messages) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Link])
+                .map_err(WatchError::Open)?;
+        let connection = tokio::spawn(connection).abort_handle();
+        let events = messages.map(|(message, _)| match message.payload {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => seen(&link),
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                Some(LinkEvent::Gone { ifindex: link.header.index })
+            }
+            _ => None,
+        });
+        Ok(Self { handle, events: events.boxed(), connection })
+    }
+
+    /// All devices there are now.
+    pub async fn scan(&self) -> Result<HashMap<u32, String>, WatchError> {
+        let links: Vec<LinkMessage> =
+            self.handle.link().get().execute().try_collect().await.map_err(WatchError::List)?;
+        let named = links.iter().filter_map(|link| match seen(link)? {
+            LinkEvent::Seen { ifindex, name } => Some((ifindex, name)),
+            LinkEvent::Gone { .. } => None,
+        });
+        Ok(named.collect())
+    }
+
+    /// The next event; none when events were lost and a new watch has to be opened.
+    pub async fn next(&mut self) -> Option<LinkEvent> {
+        loop {
+            if let Some(event) = self.events.next().await? {
+                return Some(event);
+            }
+        }
+    }
+}
+
+impl Drop for LinkWatch {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+fn seen(link: &LinkMessage) -> Option<LinkEvent> {
+    let name = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    })?;
+    Some(LinkEvent::Seen { ifindex: link.header.index, name })
+}
