@@ -1,0 +1,3 @@
+//! The end-to-end cases: real programs, real taps, real guests. Root is needed.
+
+mod harness;

@@ -1,0 +1,73 @@
+//! The guests' images that the set-up has put into the cache, and the agent on top of the small
+//! one.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::process;
+
+/// A kernel and what it boots.
+#[derive(Debug, Clone)]
+pub struct GuestImage {
+    /// The kernel.
+    pub kernel: PathBuf,
+    /// The initramfs.
+    pub initrd: PathBuf,
+    /// The root disk, if it has one; guests write to a copy of their own that is dropped.
+    pub disk: Option<PathBuf>,
+}
+
+impl GuestImage {
+    /// The small guest with this agent in it, its initramfs made in `directory`.
+    pub fn small(agent: &Path, directory: &Path) -> Result<Self> {
+        let cached = cached("small-guest", "demo")?;
+        ensure!(agent.exists(), "{} is not there; `cargo xtask demo` builds it", agent.display());
+        let stage = directory.join("initramfs-stage");
+        fs::create_dir_all(stage.join("bin")).context("staging the agent")?;
+        let program = stage.join("bin/guest-agent");
+        fs::copy(agent, &program).context("copying the agent")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+            .context("making the agent executable")?;
+        let pack = "find . -print0 | cpio --null --create --format=newc --quiet > ../agent.cpio";
+        process::succeed(process::command("sh").args(["-euc", pack]).current_dir(&stage))?;
+        // Linux unpacks archives that follow each other one over the other, each at a multiple
+        // of four bytes (early-userspace/buffer-format.rst); cpio pads to 512.
+        let initrd = directory.join("initramfs");
+        let mut joined = File::create(&initrd).context("making the guest's initramfs")?;
+        for part in [cached.join("initramfs"), directory.join("agent.cpio")] {
+            let mut part = File::open(&part).with_context(|| format!("opening {part:?}"))?;
+            io::copy(&mut part, &mut joined).context("joining the initramfs")?;
+        }
+        joined.flush().context("joining the initramfs")?;
+        fs::remove_dir_all(&stage).context("removing the stage")?;
+        Ok(Self { kernel: cached.join("vmlinuz"), initrd, disk: None })
+    }
+
+    /// The full Debian guest with its own cloud-init.
+    pub fn debian() -> Result<Self> {
+        let cached = cached("debian-guest", "test")?;
+        Ok(Self {
+            kernel: cached.join("vmlinuz"),
+            initrd: cached.join("initrd.img"),
+            disk: Some(cached.join("disk.raw")),
+        })
+    }
+}
+
+fn cached(name: &str, purpose: &str) -> Result<PathBuf> {
+    let root =
+        std::env::var_os("MEZAME_CACHE").map_or_else(|| "/var/cache/mezame".into(), PathBuf::from);
+    let path = root.join(name);
+    ensure!(
+        path.exists(),
+        "{} is not there; `cargo xtask setup --for {purpose}` makes it",
+        path.display()
+    );
+    Ok(path)
+}

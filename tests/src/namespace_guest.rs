@@ -1,0 +1,197 @@
+//! A guest that is a network namespace behind a real tap.
+//!
+//! Its card is a tap too, and a thread carries frames between the two descriptors as QEMU would:
+//! what the namespace's stack sends arrives at the hypervisor's tap as a guest's frame, with its
+//! offloads. So one test can have hundreds of guests and see every frame.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    net::{IpAddr, SocketAddr, TcpStream},
+    os::fd::{AsFd, OwnedFd},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, Result};
+use nix::{
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket,
+        sockopt,
+    },
+};
+
+use crate::{
+    capture::Capture,
+    http::{self, Connection, Response},
+    namespace::Namespace,
+    tap::{HEADER, Offload, Tap},
+};
+
+/// The name of the card in the guest.
+const CARD: &str = "eth0";
+
+/// The metadata service.
+pub const SERVICE: &str = "169.254.169.254:80";
+
+/// A namespace behind a tap.
+#[derive(Debug)]
+pub struct NamespaceGuest {
+    namespace: Namespace,
+    capture: Capture,
+    stop: Option<OwnedFd>,
+    pump: Option<JoinHandle<()>>,
+}
+
+impl NamespaceGuest {
+    /// Plugs a new guest into a tap of the hypervisor.
+    pub fn plug(tap: Tap, mac: &str, addresses: &[&str], offload: Offload) -> Result<Self> {
+        let namespace = Namespace::create()?;
+        let card = Tap::create_down(&namespace, CARD, offload)?;
+        namespace.ip(&format!("link set {CARD} address {mac} up"))?;
+        for address in addresses {
+            namespace.ip(&format!("address add {address} dev {CARD}"))?;
+        }
+        namespace.ip(&format!("route replace 169.254.169.254/32 dev {CARD}"))?;
+        let capture = Capture::default();
+        let (stopped, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")?;
+        let seen = capture.clone();
+        let pump = std::thread::spawn(move || carry(tap, card, &stopped, &seen));
+        Ok(Self { namespace, capture, stop: Some(stop), pump: Some(pump) })
+    }
+
+    /// Where the guest's processes and sockets are.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// What it was sent.
+    pub fn capture(&self) -> &Capture {
+        &self.capture
+    }
+
+    /// Connects to the service from any address.
+    pub fn connect(&self) -> Result<Connection> {
+        self.connect_with(&Dial::default())
+    }
+
+    /// Connects to the service in a special way.
+    pub fn connect_with(&self, dial: &Dial) -> Result<Connection> {
+        let stream = self.namespace.run(|| dial.stream())??;
+        Connection::new(stream)
+    }
+
+    /// One request on a connection of its own.
+    pub fn get(&self, path: &str) -> Result<Response> {
+        self.connect()?.get(path, &[])
+    }
+
+    /// A session token.
+    pub fn token(&self) -> Result<String> {
+        let response =
+            self.connect()?.send("PUT", "/latest/api/token", &[(http::TOKEN_TTL, "21600")], b"")?;
+        anyhow::ensure!(response.status == 200, "no token: {response:?}");
+        Ok(response.text())
+    }
+}
+
+impl Drop for NamespaceGuest {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(pump) = self.pump.take() {
+            // A panic in there has been printed; here it changes nothing.
+            let _ = pump.join();
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// The source address; any without one.
+    pub source: Option<IpAddr>,
+    /// The source port; any without one.
+    pub source_port: u16,
+    /// The TTL of the guest's own packets.
+    pub ttl: Option<i32>,
+    /// How long to try.
+    pub bound: Duration,
+}
+
+impl Default for Dial {
+    fn default() -> Self {
+        Self { source: None, source_port: 0, ttl: None, bound: Duration::from_secs(10) }
+    }
+}
+
+impl Dial {
+    /// From this source address.
+    pub fn from(address: &str) -> Self {
+        Self { source: Some(address.parse().expect("an address")), ..Self::default() }
+    }
+
+    fn stream(&self) -> Result<TcpStream> {
+        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+            .context("making a socket")?;
+        setsockopt(&socket, sockopt::ReuseAddr, &true).context("SO_REUSEADDR")?;
+        if let Some(ttl) = self.ttl {
+            setsockopt(&socket, sockopt::Ipv4Ttl, &ttl).context("IP_TTL")?;
+        }
+        if let Some(source) = self.source {
+            let address = SockaddrStorage::from(SocketAddr::new(source, self.source_port));
+            bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)
+                .with_context(|| format!("binding to {source}"))?;
+        }
+        let time = nix::sys::time::TimeVal::new(
+            i64::try_from(self.bound.as_secs()).unwrap_or(i64::MAX),
+            i64::from(self.bound.subsec_micros()),
+        );
+        setsockopt(&socket, sockopt::SendTimeout, &time).context("SO_SNDTIMEO")?;
+        let service: SocketAddr = SERVICE.parse().expect("an address");
+        connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrStorage::from(service))
+            .context("connecting to the service")?;
+        Ok(TcpStream::from(socket))
+    }
+}
+
+/// Carries frames both ways until the other end of `stopped` closes or a device goes.
+fn carry(hypervisor: Tap, card: Tap, stopped: &OwnedFd, capture: &Capture) {
+    let hypervisor = File::from(hypervisor.into_descriptor());
+    let card = File::from(card.into_descriptor());
+    let mut bytes = vec![0; HEADER + (1 << 16)];
+    loop {
+        let mut wanted = [
+            PollFd::new(hypervisor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(card.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+        ];
+        if poll(&mut wanted, PollTimeout::NONE).is_err() {
+            return;
+        }
+        let [from_hypervisor, from_card, end] =
+            wanted.map(|fd| fd.revents().unwrap_or(PollFlags::empty()));
+        if !end.is_empty() {
+            return;
+        }
+        let gone = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+        if (from_hypervisor | from_card).intersects(gone) {
+            return;
+        }
+        for (ready, from, to, inward) in
+            [(from_hypervisor, &hypervisor, &card, true), (from_card, &card, &hypervisor, false)]
+        {
+            if !ready.contains(PollFlags::POLLIN) {
+                continue;
+            }
+            let (mut from, mut to) = (from, to);
+            let Ok(length) = from.read(&mut bytes) else { return };
+            if inward && length > HEADER {
+                capture.add(&bytes[HEADER..length]);
+            }
+            // A device that is down takes no frame: so does a wire that is not plugged in.
+            let _ = to.write(&bytes[..length]);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A real guest under QEMU, in software emulation, on a real tap.
+
+use std::{
+    os::fd::{AsRawFd, OwnedFd},
+    os::unix::process::CommandExt,
+    path::Path,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use crate::{
+    guest_image::GuestImage,
+    namespace::Namespace,
+    process::{Background, tail},
+    tap::Tap,
+    wait,
+};
+
+/// What a guest's machine is like.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Its name, for logs.
+    pub name: String,
+    /// Its card's MAC.
+    pub mac: String,
+    /// In MiB.
+    pub memory: u32,
+    /// What is added to the kernel's command line.
+    pub command_line: String,
+    /// QEMU's `-smbios` values, such as `type=1,serial=…`.
+    pub smbios: Vec<String>,
+}
+
+impl Machine {
+    /// A small one.
+    pub fn new(name: &str, mac: &str) -> Self {
+        Self {
+            name: name.into(),
+            mac: mac.into(),
+            memory: 192,
+            command_line: String::new(),
+            smbios: Vec::new(),
+        }
+    }
+}
+
+/// A running guest; killed when dropped.
+#[derive(Debug)]
+pub struct QemuGuest {
+    process: Background,
+    name: String,
+}
+
+impl QemuGuest {
+    /// Starts a guest on a tap of the hypervisor.
+    pub fn boot(
+        hypervisor: &Namespace,
+        image: &GuestImage,
+        machine: &Machine,
+        tap: Tap,
+        directory: &Path,
+    ) -> Result<Self> {
+        let card: OwnedFd = tap.into_descriptor();
+        let number = card.as_raw_fd();
+        let mut qemu = hypervisor.command("qemu-system-x86_64");
+        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            .args(["-serial", "stdio", "-m", &machine.memory.to_string()])
+            .arg("-kernel")
+            .arg(&image.kernel)
+            .arg("-initrd")
+            .arg(&image.initrd)
+            .arg("-append")
+            .arg(format!("console=ttyS0 quiet panic=-1 {}", machine.command_line))
+            .args(["-netdev", &format!("tap,id=lan,fd={number}")])
+            .args(["-device", &format!("virtio-net-pci,netdev=lan,mac={},romfile=", machine.mac)])
+            // The host keys of the guest's SSH server are made at boot.
+            .args(["-device", "virtio-rng-pci"])
+            // snapshot=on below writes there.
+            .env("TMPDIR", directory);
+        if let Some(disk) = &image.disk {
+            let disk = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
+            qemu.args(["-drive", &disk]);
+        }
+        for value in &machine.smbios {
+            qemu.args(["-smbios", value]);
+        }
+        // SAFETY: fcntl(2) is async-signal-safe; the descriptor is open in the parent until the
+        // child has been started.
+        unsafe {
+            qemu.pre_exec(move || {
+                let card = std::os::fd::BorrowedFd::borrow_raw(number);
+                fcntl(card, FcntlArg::F_SETFD(FdFlag::empty())).map_err(std::io::Error::from)?;
+                Ok(())
+            });
+        }
+        let log = directory.join(format!("{}.console", machine.name));
+        let process = Background::start(&machine.name, &mut qemu, &log)?;
+        drop(card);
+        Ok(Self { process, name: machine.name.clone() })
+    }
+
+    /// What the guest wrote to its console.
+    pub fn console(&self) -> String {
+        self.process.log()
+    }
+
+    /// Fails if the guest's machine has ended.
+    pub fn ensure_running(&mut self) -> Result<()> {
+        self.process.ensure_running()
+    }
+
+    /// Waits for a text on its console.
+    pub fn until_says(&mut self, text: &str, bound: Duration) -> Result<()> {
+        let what = format!("{text:?} on the console of {}", self.name);
+        wait::until(&what, bound, || {
+            let console = self.console();
+            ensure!(console.contains(text), "it said last:\n{}", tail(&console, 25));
+            Ok(())
+        })
+        .and_then(|()| self.process.ended().map(drop))
+    }
+
+    /// Waits for the guest to power itself off.
+    pub fn until_off(&mut self, bound: Duration) -> Result<()> {
+        self.process.wait(bound).context("the guest didn't power off").map(drop)
+    }
+}
