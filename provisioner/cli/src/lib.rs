@@ -5,4 +5,18 @@
 //! plane's to say, and this crate's to show at the right line. A library with a thin binary, so
 //! that the reader of seeds can be fuzzed and tested by itself.
 
+pub mod bundle;
+pub mod client;
+pub mod command;
+pub mod diff;
+pub mod exit;
+pub mod explain;
+pub mod failure;
+pub mod fault_report;
+pub mod kind_name;
+pub mod run;
+pub mod screen;
 pub mod seed;
+pub mod settings;
+pub mod table;
+pub mod text;

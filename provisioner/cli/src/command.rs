@@ -1,0 +1,408 @@
+//! The command line: every command, flag and help text.
+//!
+//! Each command's help ends with examples, since those are what people look for.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use mezame_model::{DeviceName, Generation, ProjectName, api::Kind};
+
+use crate::{
+    client::address::ServerAddress,
+    exit, kind_name,
+    screen::{ColorChoice, Format},
+    text,
+};
+
+const AFTER: &str = "\
+Examples:
+  mezame apply -f tenant-a.yaml --dry-run     show what a seed would change
+  mezame apply -f seeds/                      apply every seed in a folder
+  mezame get instances -p tenant-a            a table of a project's instances
+  mezame describe instance web -p tenant-a    all about one, with its last report
+  mezame explain instance                     the fields of a document
+
+Settings come from flags, then MEZAME_SERVER, MEZAME_TOKEN, MEZAME_TOKEN_FILE, MEZAME_CA_FILE,
+MEZAME_PROJECT and MEZAME_CONTEXT, then ~/.config/mezame/config.yaml.";
+
+/// The operator's command of Mezame: seeds instances, ports and networks, and shows what became
+/// of them.
+#[derive(Debug, Parser)]
+#[command(name = "mezame", version, propagate_version = false, max_term_width = 100)]
+#[command(after_help = AFTER, after_long_help = format!("{AFTER}\n\n{}", exit::HELP))]
+pub struct CommandLine {
+    /// Where to and as whom.
+    #[command(flatten)]
+    pub connection: ConnectionFlags,
+    /// How to show it.
+    #[command(flatten)]
+    pub show: ShowFlags,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Where to and as whom.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionFlags {
+    /// The provisioner: unix:PATH or https://HOST[:PORT] [default: unix:/run/mezame/provisioner.sock]
+    #[arg(long, short = 's', global = true, env = "MEZAME_SERVER", value_name = "ADDRESS")]
+    pub server: Option<ServerAddress>,
+    /// A file with the bearer token (or put the token into MEZAME_TOKEN)
+    #[arg(long, global = true, env = "MEZAME_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Believe the certificates that this PEM file signs, and no others
+    #[arg(long, global = true, env = "MEZAME_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Use this context of the settings file
+    #[arg(long, global = true, env = "MEZAME_CONTEXT", value_name = "NAME")]
+    pub context: Option<String>,
+    /// The settings file [default: ~/.config/mezame/config.yaml]
+    #[arg(long, global = true, env = "MEZAME_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The project (or set MEZAME_PROJECT)
+    #[arg(long, short, global = true, value_name = "NAME")]
+    pub project: Option<ProjectName>,
+    /// How long one call may take [default: 60s]
+    #[arg(long = "request-timeout", global = true, value_name = "TIME", value_parser = text::duration)]
+    pub timeout: Option<Duration>,
+}
+
+/// How to show it.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ShowFlags {
+    /// The form of results
+    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORM")]
+    pub output: Format,
+    /// Leave out messages that are no results and no errors
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "WHEN")]
+    pub color: ColorChoice,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make what documents describe, all of them or none
+    #[command(after_help = "Examples:
+  mezame apply -f tenant.yaml
+  mezame apply -f seeds/ -f extra.yaml --dry-run
+  generate-seed | mezame apply -f -
+  mezame apply -f seeds/ --dry-run --exit-code    exits with 8 if there is something to change
+
+A seed is YAML (or JSON) of any number of documents; 'mezame explain instance' shows their fields.
+A user_data_file or vendor_data_file is relative to its seed's folder.")]
+    Apply(ApplyArguments),
+    /// Show things in a table, or one of them
+    #[command(after_help = "Examples:
+  mezame get networks -p tenant-a
+  mezame get instances --all-projects -o wide
+  mezame get instance web -p tenant-a -o json
+  mezame get instances -p tenant-a -o seed > backup.yaml    documents that can be applied again
+  mezame get password web -p tenant-a --identity ~/.ssh/id_ed25519
+
+KIND is one of projects (proj), networks (net), ports (po), instances (inst), passwords (pw).")]
+    Get(GetArguments),
+    /// Show all about one thing
+    #[command(after_help = "Examples:
+  mezame describe instance web -p tenant-a    with the last report and the SSH host keys
+  mezame describe port web-0 -p tenant-a")]
+    Describe(NamedArguments),
+    /// Delete one thing, or what documents describe
+    #[command(after_help = "Examples:
+  mezame delete instance web -p tenant-a
+  mezame delete port web-0 -p tenant-a --if-revision 42    only if nobody changed it since
+  mezame delete -f tenant.yaml                             instances first, projects last")]
+    Delete(DeleteArguments),
+    /// Change one thing in an editor
+    #[command(after_help = "Examples:
+  mezame edit instance web -p tenant-a
+  EDITOR=nano mezame edit network lan -p tenant-a
+
+If somebody else changes it meanwhile, nothing is overwritten.")]
+    Edit(NamedArguments),
+    /// Show what an instance's guest reported, newest first
+    #[command(after_help = "Examples:
+  mezame reports web -p tenant-a
+  mezame reports web -p tenant-a -o wide    with every step
+  mezame reports web -p tenant-a -o json | jq '.[0].report.steps'")]
+    Reports(InstanceArguments),
+    /// Follow what happens
+    #[command(after_help = "Examples:
+  mezame watch
+  mezame watch -p tenant-a --after 41    what happened after generation 41, and on
+  mezame watch -o json | jq .what        one JSON object a line")]
+    Watch(WatchArguments),
+    /// Wait until an instance is configured
+    #[command(after_help = "Examples:
+  mezame wait web -p tenant-a --for configured --timeout 60s
+  mezame wait web -p tenant-a --for password && mezame get password web -p tenant-a
+
+Exits with 9 when the time runs out, and with 1 when the guest reports a failure.")]
+    Wait(WaitArguments),
+    /// Say which tap on the hypervisor is a port's
+    #[command(subcommand)]
+    Port(PortCommand),
+    /// Make a new key the one in use
+    #[command(after_help = "Examples:
+  mezame keys rotate sealing    seal all stored secrets anew
+  mezame keys rotate tokens     session tokens in use stay valid until they expire")]
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print the certificate that verifies instance-identity documents
+    #[command(after_help = "Examples:
+  mezame certificate > identity.pem
+  openssl smime -verify -in document.pkcs7 -inform PEM -certfile identity.pem -noverify")]
+    Certificate,
+    /// Explain the fields of a kind of document
+    #[command(after_help = "Examples:
+  mezame explain                          the kinds
+  mezame explain instance                 all fields of an instance, and an example
+  mezame explain instance.users.password  one field
+  mezame explain port --example           only the example, ready to be edited and applied")]
+    Explain(ExplainArguments),
+    /// Print the shell's completion script
+    #[command(after_help = "Examples:
+  mezame completion bash > /etc/bash_completion.d/mezame
+  mezame completion zsh > \"${fpath[1]}/_mezame\"
+  mezame completion fish > ~/.config/fish/completions/mezame.fish")]
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// Where to
+        folder: PathBuf,
+    },
+    /// Show this program's version and the server's
+    Version {
+        /// Don't ask the server
+        #[arg(long)]
+        client: bool,
+    },
+}
+
+/// Where documents are.
+#[derive(Debug, Clone, Args)]
+pub struct SeedFiles {
+    /// A file, a folder, or - for standard input; can be repeated
+    #[arg(long = "filename", short = 'f', value_name = "FILE")]
+    pub files: Vec<String>,
+    /// Read folders within folders too
+    #[arg(long, short = 'R')]
+    pub recursive: bool,
+}
+
+/// Of `apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArguments {
+    /// Where the documents are
+    #[command(flatten)]
+    pub seeds: SeedFiles,
+    /// Only show what would change
+    #[arg(long, short = 'n')]
+    pub dry_run: bool,
+    /// With --dry-run: exit with 8 if there is something to change
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Only if the document's thing was last changed in this generation (for a single document)
+    #[arg(long, value_name = "GENERATION", value_parser = generation, conflicts_with = "dry_run")]
+    pub if_revision: Option<Generation>,
+}
+
+/// What `get` shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GetKind {
+    /// Resources.
+    Resource(Kind),
+    /// An instance's sealed passwords.
+    Password,
+}
+
+/// Of `get`.
+#[derive(Debug, Args)]
+pub struct GetArguments {
+    /// What kind of thing
+    #[arg(value_parser = get_kind)]
+    pub kind: GetKind,
+    /// Which one (all without)
+    pub name: Option<String>,
+    /// Of all projects
+    #[arg(long, short = 'A', conflicts_with = "name")]
+    pub all_projects: bool,
+    /// For passwords: the SSH key that opens them [default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa]
+    #[arg(long, short = 'i', value_name = "FILE")]
+    pub identity: Vec<PathBuf>,
+    /// For passwords: only this user's
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+}
+
+/// A kind and a name.
+#[derive(Debug, Args)]
+pub struct NamedArguments {
+    /// What kind of thing
+    #[arg(value_parser = kind_name::kind)]
+    pub kind: Kind,
+    /// Which one
+    pub name: String,
+}
+
+/// Of `delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArguments {
+    /// What kind of thing
+    #[arg(value_parser = kind_name::kind, required_unless_present = "files", requires = "name", conflicts_with = "files")]
+    pub kind: Option<Kind>,
+    /// Which one
+    pub name: Option<String>,
+    /// Where the documents are
+    #[command(flatten)]
+    pub seeds: SeedFiles,
+    /// Only if it was last changed in this generation
+    #[arg(long, value_name = "GENERATION", value_parser = generation, conflicts_with = "files")]
+    pub if_revision: Option<Generation>,
+    /// It is well if it is not there
+    #[arg(long)]
+    pub ignore_missing: bool,
+}
+
+/// An instance's name.
+#[derive(Debug, Args)]
+pub struct InstanceArguments {
+    /// Which instance
+    #[arg(value_name = "INSTANCE")]
+    pub name: String,
+}
+
+/// Of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArguments {
+    /// Begin after this generation (from now on without)
+    #[arg(long, value_name = "GENERATION", value_parser = generation)]
+    pub after: Option<Generation>,
+    /// End when the connection does, instead of connecting anew
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// What `wait` waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Condition {
+    /// The guest reported that it is configured.
+    Configured,
+    /// The guest posted a password.
+    Password,
+    /// The instance is gone.
+    Deleted,
+}
+
+/// Of `wait`.
+#[derive(Debug, Args)]
+pub struct WaitArguments {
+    /// Which instance
+    #[arg(value_name = "INSTANCE")]
+    pub name: String,
+    /// What for
+    #[arg(long = "for", value_enum, default_value = "configured", value_name = "WHAT")]
+    pub condition: Condition,
+    /// How long
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = text::duration)]
+    pub timeout: Duration,
+}
+
+/// Of `port`.
+#[derive(Debug, Subcommand)]
+pub enum PortCommand {
+    /// A port's tap has this name (libvirt's vnetN, say)
+    #[command(after_help = "Examples:
+  mezame port attach web-0 vnet7 -p tenant-a")]
+    Attach {
+        /// Which port
+        port: String,
+        /// The device's name on the hypervisor
+        device: DeviceName,
+    },
+    /// A port's tap has the port's own name again
+    #[command(after_help = "Examples:
+  mezame port detach web-0 -p tenant-a")]
+    Detach {
+        /// Which port
+        port: String,
+    },
+}
+
+/// Of `keys`.
+#[derive(Debug, Subcommand)]
+pub enum KeysCommand {
+    /// Make a new key the one in use
+    Rotate {
+        /// Which key
+        #[arg(value_enum)]
+        key: RotatedKey,
+    },
+}
+
+/// The keys that can be rotated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RotatedKey {
+    /// What stored secrets are sealed with.
+    Sealing,
+    /// What session tokens are sealed with.
+    Tokens,
+}
+
+/// Of `explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    /// A kind, or a field of one: instance.users.password
+    pub what: Option<String>,
+    /// Print only the example
+    #[arg(long, requires = "what")]
+    pub example: bool,
+}
+
+fn get_kind(text: &str) -> Result<GetKind, kind_name::KindError> {
+    match text.to_ascii_lowercase().as_str() {
+        "password" | "passwords" | "pw" => Ok(GetKind::Password),
+        _ => kind_name::kind(text).map(GetKind::Resource),
+    }
+}
+
+fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {
+    text.trim_matches('"').parse().map(Generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_that_takes_arguments_has_examples() {
+        let root = CommandLine::command();
+        for command in root.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let has_own = |c: &clap::Command| {
+                c.get_after_help().is_some_and(|help| help.to_string().contains("Examples:"))
+            };
+            let without = command.get_name() == "version";
+            assert!(
+                without || has_own(command) || command.get_subcommands().all(has_own),
+                "{}",
+                command.get_name()
+            );
+        }
+    }
+}

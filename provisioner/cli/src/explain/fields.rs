@@ -1,0 +1,296 @@
+//! The tables of fields, one a kind, in the order in which people write them.
+
+use mezame_model::{
+    api::Kind,
+    id::{HOSTNAME_RULE, NAME_RULE},
+};
+
+use super::Field;
+
+/// The fields of a kind, besides `kind` itself.
+pub fn of(kind: Kind) -> &'static [Field] {
+    match kind {
+        Kind::Project => PROJECT,
+        Kind::Network => NETWORK,
+        Kind::Port => PORT,
+        Kind::Instance => INSTANCE,
+    }
+}
+
+const fn field(
+    path: &'static str,
+    form: &'static str,
+    default: &'static str,
+    limits: &'static str,
+    meaning: &'static str,
+) -> Field {
+    Field { path, form, default, limits, meaning }
+}
+
+const OWNER: Field = field(
+    "project",
+    "name",
+    "required",
+    "a project that exists or is in the same seed",
+    "The project it belongs to; 'apply -p PROJECT' fills it in.",
+);
+
+const NAME: Field =
+    field("name", "name", "required", NAME_RULE, "Its name, unique in its project.");
+
+const ADDRESS_LIST: &str = "list of IPv4 or IPv6 addresses";
+
+const PROJECT: &[Field] = &[
+    field("name", "name", "required", NAME_RULE, "Its name, unique in the installation."),
+    field("description", "text", "", "", "What it is for, shown to operators only."),
+];
+
+const NETWORK: &[Field] = &[
+    OWNER,
+    NAME,
+    field(
+        "vni",
+        "number",
+        "required",
+        "1 to 16777215, unique in the installation",
+        "The VXLAN segment that carries it (RFC 7348).",
+    ),
+    field(
+        "mtu",
+        "number",
+        "1450",
+        "576 to 9216; 1280 at least with an IPv6 subnet",
+        "The greatest packet, in bytes. The default fits into VXLAN on a plain Ethernet.",
+    ),
+    field(
+        "subnets",
+        "list of subnets",
+        "required",
+        "at least one; no two overlap; none has a metadata service's address",
+        "The ranges of addresses in it. Other networks may have the same ranges.",
+    ),
+    field(
+        "subnets.cidr",
+        "range, such as 192.168.0.0/20",
+        "required",
+        "IPv4 or IPv6, host bits zero",
+        "The range.",
+    ),
+    field(
+        "subnets.gateway",
+        "address",
+        "",
+        "in the range",
+        "The router that guests are told. None: guests have no default route.",
+    ),
+    field("dns", ADDRESS_LIST, "none", "", "Resolvers that guests are told, most wanted first."),
+    field("domain", "host name", "", HOSTNAME_RULE, "The domain that guests' names are in."),
+];
+
+const PORT: &[Field] = &[
+    OWNER,
+    NAME,
+    field("network", "name", "required", "a network of the same project", "The network it is in."),
+    field(
+        "mac",
+        "MAC address, such as 52:54:00:12:34:56",
+        "required",
+        "unicast; two ports of one instance differ",
+        "The only source MAC that its frames may have.",
+    ),
+    field(
+        "addresses",
+        ADDRESS_LIST,
+        "none",
+        "in the network's subnets",
+        "The addresses that the guest is told are its own; the first is the primary one.",
+    ),
+    field(
+        "allowed",
+        "list of ranges",
+        "none",
+        "",
+        "Further source addresses that it may use: floating ones, routed ranges. Any of \
+         169.254.0.0/16 is always allowed.",
+    ),
+    field(
+        "device",
+        "device name",
+        "tap and the first 11 digits of the port's id",
+        "1 to 15 characters",
+        "The tap on the hypervisor; 'mezame port attach' changes it.",
+    ),
+    field(
+        "dhcp_server",
+        "true or false",
+        "false",
+        "",
+        "Whether the guest may answer DHCP requests of others (a router appliance).",
+    ),
+    field(
+        "rate_limit",
+        "limit",
+        "20000 frames a second, 20000 at once",
+        "",
+        "How many frames to the link-local services it may send.",
+    ),
+    field(
+        "rate_limit.frames_per_second",
+        "number",
+        "20000",
+        "at least 1",
+        "Sustained frames a second.",
+    ),
+    field("rate_limit.burst", "number", "20000", "at least 1", "Frames at once."),
+];
+
+const USER_DATA_LIMIT: &str = "at most 1 MiB; only one of the three fields";
+
+const INSTANCE: &[Field] = &[
+    OWNER,
+    NAME,
+    field(
+        "hostname",
+        "host name",
+        "the instance's name",
+        HOSTNAME_RULE,
+        "What the guest calls itself.",
+    ),
+    field(
+        "ports",
+        "list of names",
+        "required",
+        "ports of the same project that no other instance has",
+        "Its ports; the first is the primary one.",
+    ),
+    field(
+        "ssh_keys",
+        "list of authorized_keys lines",
+        "none",
+        "",
+        "Keys of the image's default user (root for Mezame's agent).",
+    ),
+    field("users", "list of users", "none", "names differ", "Further accounts."),
+    field(
+        "users.name",
+        "user name",
+        "required",
+        "1 to 32 characters of a-z, 0-9, '_' and '-'",
+        "The login name.",
+    ),
+    field("users.ssh_keys", "list of authorized_keys lines", "none", "", "The user's keys."),
+    field(
+        "users.password",
+        "hash or generate",
+        "",
+        "one of the two",
+        "The password. Without it the account has none.",
+    ),
+    field(
+        "users.password.hash",
+        "crypt(3) hash, such as $6$… or $y$…",
+        "",
+        "never shown again",
+        "Made by 'mkpasswd -m yescrypt' or 'openssl passwd -6'.",
+    ),
+    field(
+        "users.password.generate",
+        "true",
+        "",
+        "the user needs an SSH key of type ssh-ed25519 or ssh-rsa",
+        "The guest makes a password and seals it to the user's first key; 'mezame get password' \
+         opens it.",
+    ),
+    field(
+        "users.sudo",
+        "true or false",
+        "false",
+        "",
+        "Whether it may become root without a password.",
+    ),
+    field("users.groups", "list of group names", "none", "", "Groups besides its own."),
+    field("users.shell", "path", "the guest's default", "absolute", "The login shell."),
+    field(
+        "user_data",
+        "text",
+        "",
+        USER_DATA_LIMIT,
+        "A script (#!), #cloud-config or MIME archive that the guest runs at first boot.",
+    ),
+    field(
+        "user_data_base64",
+        "base64",
+        "",
+        USER_DATA_LIMIT,
+        "The same for bytes that are no text: gzip, say.",
+    ),
+    field(
+        "user_data_file",
+        "path",
+        "",
+        USER_DATA_LIMIT,
+        "The same from a file, relative to the seed's folder; read by this program.",
+    ),
+    field(
+        "vendor_data",
+        "text",
+        "",
+        USER_DATA_LIMIT,
+        "Like user_data, but from the provider; runs before it.",
+    ),
+    field(
+        "vendor_data_base64",
+        "base64",
+        "",
+        USER_DATA_LIMIT,
+        "The same for bytes that are no text.",
+    ),
+    field("vendor_data_file", "path", "", USER_DATA_LIMIT, "The same from a file."),
+    field("tags", "map of texts", "none", "", "The tenant's labels; the guest can read them."),
+    field(
+        "secrets",
+        "map of texts",
+        "none",
+        NAME_RULE,
+        "Values that the guest may read until it has acknowledged them, and never after. Never \
+         shown again.",
+    ),
+    field(
+        "tokens",
+        "required, optional or off",
+        "optional",
+        "",
+        "Whether a guest's requests need a session token (EC2: IMDSv2). off: it gets no metadata.",
+    ),
+    field(
+        "hop_limit",
+        "number",
+        "1",
+        "1 to 64",
+        "The IP TTL of replies with a session token. Containers behind a bridge need 2.",
+    ),
+    field(
+        "dialects",
+        "list of ec2, nocloud, mezame",
+        "all",
+        "not empty",
+        "Which clients' paths are answered.",
+    ),
+    field("instance_type", "text", "m1.small", "", "The type that the guest is told."),
+    field(
+        "image_id",
+        "ami- and 17 digits of 0-9 and a-f",
+        "ami-00000000000000000",
+        "",
+        "The image that the guest is told.",
+    ),
+    field("zone", "letter", "a", "a to z", "The zone's letter within the region."),
+    field("launch_index", "number", "0", "0 to 1048576", "Its place in a launch of several."),
+    field(
+        "block_devices",
+        "map of texts",
+        "none",
+        "",
+        "Disks that the guest is told of: name (root, ebs1, …) to device (vda, …).",
+    ),
+];

@@ -1,0 +1,215 @@
+//! Why a command failed: what is shown, how it is mended, and the exit code.
+
+use std::{error::Error, fmt::Write, io, path::PathBuf};
+
+use mezame_model::IdError;
+
+use crate::{
+    client::{error::ClientError, trust::TrustError},
+    exit::Exit,
+    kind_name::Name,
+    screen::{Paint, Screen, paint},
+    seed::source::SourceError,
+    settings::SettingsError,
+    text,
+};
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The settings.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A call to the control plane.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A call about one thing.
+    #[error("{name}")]
+    About {
+        /// What it was about.
+        name: Box<Name>,
+        /// What went wrong.
+        #[source]
+        source: ClientError,
+    },
+    /// The seeds can't be had.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A name on the command line.
+    #[error(transparent)]
+    Name(#[from] IdError),
+    /// A kind on the command line.
+    #[error(transparent)]
+    Kind(#[from] crate::kind_name::KindError),
+    /// A command about things of a project, without one.
+    #[error("no project was chosen")]
+    NoProject,
+    /// `apply` without `-f`.
+    #[error("no seed was given")]
+    NoSeed,
+    /// `--if-revision` with other than one document.
+    #[error("--if-revision is for a single document, and there are {documents}")]
+    NotOneDocument {
+        /// How many there are.
+        documents: usize,
+    },
+    /// `get password` without an instance.
+    #[error("no instance was named")]
+    NoInstance,
+    /// `explain` of what there is not.
+    #[error("there is no field {path:?} of {kind}")]
+    NoField {
+        /// Which kind.
+        kind: &'static str,
+        /// What was asked for.
+        path: String,
+    },
+    /// No password was posted.
+    #[error("{name} has no password{}", user.as_ref().map(|u| format!(" of {u}")).unwrap_or_default())]
+    NoPassword {
+        /// The instance.
+        name: Box<Name>,
+        /// Whose, if one was asked for.
+        user: Option<String>,
+    },
+    /// An SSH key can't be used.
+    #[error("the key {path} can't be used")]
+    Identity {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: crate::run::password::IdentityError,
+    },
+    /// No key was given, and there is none in its usual place.
+    #[error("no SSH key was given, and there is none in ~/.ssh")]
+    NoIdentity,
+    /// No key opens the password.
+    #[error("{user}'s password can't be opened: it is sealed to {recipient}")]
+    Sealed {
+        /// Whose.
+        user: String,
+        /// The public key.
+        recipient: String,
+        /// Why.
+        #[source]
+        source: age::DecryptError,
+    },
+    /// The editor.
+    #[error("the editor {editor:?} failed")]
+    Editor {
+        /// What was started.
+        editor: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Standard output, or a file that was to be written.
+    #[error("can't write")]
+    Write(#[from] io::Error),
+}
+
+impl Failure {
+    /// How the command ends.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Client(error) | Self::About { source: error, .. } => error.exit(),
+            Self::Settings(_)
+            | Self::Source(_)
+            | Self::Name(_)
+            | Self::Kind(_)
+            | Self::NoProject
+            | Self::NoSeed
+            | Self::NotOneDocument { .. }
+            | Self::NoInstance
+            | Self::NoField { .. }
+            | Self::NoIdentity => Exit::Usage,
+            Self::NoPassword { .. } => Exit::NotFound,
+            // Whoever read the results has had enough of them.
+            Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
+            Self::Identity { .. } | Self::Sealed { .. } | Self::Editor { .. } | Self::Write(_) => {
+                Exit::Failure
+            }
+        }
+    }
+
+    /// What the operator can do about it.
+    pub fn mend(&self) -> Option<String> {
+        let text = match self {
+            Self::Client(error) | Self::About { source: error, .. } => return error.mend(),
+            Self::NoProject => "name it with -p PROJECT or MEZAME_PROJECT",
+            Self::NoSeed => "name a file or a folder with -f, or - for standard input",
+            Self::NotOneDocument { .. } => "apply the documents one by one, or leave it out",
+            Self::NoInstance => "write 'mezame get password INSTANCE'",
+            Self::NoField { .. } => "'mezame explain KIND' lists the fields",
+            Self::NoPassword { .. } => {
+                "a password is made where a user has 'password: {generate: true}', once its guest \
+                 has run the agent: 'mezame reports INSTANCE'"
+            }
+            Self::NoIdentity => "name the private key with --identity",
+            Self::Sealed { .. } => "name the private key of that public key with --identity",
+            Self::Editor { .. } => "set EDITOR to an editor that is installed",
+            Self::Settings(SettingsError::Form { .. }) => {
+                "see the settings file's form in 'man mezame'"
+            }
+            Self::Settings(_)
+            | Self::Source(_)
+            | Self::Name(_)
+            | Self::Kind(_)
+            | Self::Identity { .. }
+            | Self::Write(_) => return None,
+        };
+        Some(text.into())
+    }
+
+    /// Shows it: the chain of causes, the faults the control plane named, the mend.
+    pub fn show(&self, screen: &Screen) {
+        if matches!(self, Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+            return;
+        }
+        let color = screen.message_color;
+        let mut out = format!("{} {}", paint(color, Paint::Red, "mezame:"), chain(self));
+        if let Self::Client(ClientError::Problem(problem))
+        | Self::About { source: ClientError::Problem(problem), .. } = self
+        {
+            for fault in &problem.faults {
+                let path = if fault.path.is_empty() { "" } else { ": " };
+                let _ = write!(
+                    out,
+                    "\n  {}{path}{}",
+                    text::line(&fault.path),
+                    text::line(&fault.message)
+                );
+                if !fault.mend.is_empty() {
+                    let _ = write!(out, "\n    mend: {}", text::line(&fault.mend));
+                }
+            }
+        }
+        if let Some(mend) = self.mend() {
+            let _ = write!(out, "\n  mend: {mend}");
+        }
+        screen.complain(&out);
+    }
+}
+
+impl From<TrustError> for Failure {
+    fn from(error: TrustError) -> Self {
+        Self::Client(error.into())
+    }
+}
+
+/// An error with its causes, without repeating a cause that its effect already says.
+pub fn chain(error: &dyn Error) -> String {
+    let mut out = error.to_string();
+    let mut last = out.clone();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !last.contains(&said) {
+            let _ = write!(out, ": {said}");
+        }
+        last = said;
+        next = cause.source();
+    }
+    out
+}

@@ -1,0 +1,176 @@
+//! `describe`: all about one thing, for people.
+
+use std::fmt::Write;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use mezame_model::{api::Kind, report::HostKey};
+use serde_json::Value;
+
+use super::{Session, get, reports, rows};
+use crate::{
+    command::NamedArguments,
+    exit::Exit,
+    explain::fields,
+    failure::Failure,
+    screen::{Paint, paint},
+    text,
+};
+
+pub(super) async fn run(session: &Session<'_>, arguments: NamedArguments) -> Result<Exit, Failure> {
+    let name = session.name(arguments.kind, &arguments.name)?;
+    let resource = get::fetch(session, &name).await?.resource;
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(&resource)?;
+        return Ok(Exit::Success);
+    }
+    let color = screen.color;
+    let heading = |text: &str| paint(color, Paint::Bold, text);
+    let mut out = format!("{}\n", heading(&name.to_string()));
+    let _ = writeln!(out, "  revision: {}", resource.revision);
+    let _ = writeln!(out, "\n{}", heading("Fields"));
+    let known: Vec<&str> = fields::of(resource.kind).iter().map(|field| field.path).collect();
+    let mut fields: Vec<(&String, &Value)> =
+        resource.spec.as_object().into_iter().flatten().collect();
+    fields.sort_by_key(|(key, _)| known.iter().position(|k| k == key).unwrap_or(known.len()));
+    for (key, value) in fields {
+        if !matches!(key.as_str(), "kind" | "project" | "name") {
+            tree(&mut out, key, value, 1);
+        }
+    }
+    if resource.status.as_object().is_some_and(|status| !status.is_empty()) {
+        let _ = writeln!(out, "\n{}", heading("Status"));
+        for (key, value) in resource.status.as_object().into_iter().flatten() {
+            // The last report is shown whole below.
+            if !(resource.kind == Kind::Instance && value == rows::last_report(&resource.status)) {
+                tree(&mut out, key, value, 1);
+            }
+        }
+    }
+    if resource.kind == Kind::Instance {
+        let stored = session.client.reports(&name).await?;
+        let _ = writeln!(out, "\n{}", heading("Last report"));
+        match stored.first() {
+            Some(last) => {
+                for line in reports::steps(last, color).lines() {
+                    let _ = writeln!(out, "  {line}");
+                }
+                if !last.report.host_keys.is_empty() {
+                    let _ = writeln!(out, "\n{}", heading("SSH host keys, as the guest reported"));
+                    for key in &last.report.host_keys {
+                        let _ = writeln!(out, "  {}", fingerprint(key));
+                    }
+                }
+            }
+            None => out.push_str("  none: the guest has not reported\n"),
+        }
+        let passwords = session.client.passwords(&name).await?;
+        if !passwords.is_empty() {
+            let _ = writeln!(out, "\n{}", heading("Passwords"));
+            for stored in passwords {
+                let _ = writeln!(
+                    out,
+                    "  {}, made {}: 'mezame get password {}' opens it",
+                    stored.password.user,
+                    text::timestamp(stored.at_ms),
+                    name.name
+                );
+            }
+        }
+    }
+    screen.print(&out)?;
+    Ok(Exit::Success)
+}
+
+/// `ssh-ed25519 SHA256:… comment`, as `ssh-keygen -l` and ssh's first question show it.
+fn fingerprint(key: &HostKey) -> String {
+    let mut parts = key.public_key.split_whitespace();
+    let kind = parts.next().unwrap_or_default();
+    let digest = parts
+        .next()
+        .and_then(|blob| STANDARD.decode(blob).ok())
+        .map(|blob| ring::digest::digest(&ring::digest::SHA256, &blob));
+    let shown = match digest {
+        Some(digest) => format!("SHA256:{}", STANDARD_NO_PAD.encode(digest)),
+        None => "(not a key)".into(),
+    };
+    let comment: Vec<&str> = parts.collect();
+    text::line(format!("{kind} {shown} {}", comment.join(" ")).trim_end())
+}
+
+/// A value with what is in it, one line each.
+fn tree(out: &mut String, key: &str, value: &Value, depth: usize) {
+    let margin = "  ".repeat(depth);
+    let key = text::line(key);
+    match value {
+        Value::Null => {}
+        Value::Array(items) if items.is_empty() => {}
+        Value::Object(fields) if fields.is_empty() => {}
+        Value::Object(fields) => {
+            let _ = writeln!(out, "{margin}{key}:");
+            fields.iter().for_each(|(key, value)| tree(out, key, value, depth + 1));
+        }
+        Value::Array(items) if items.iter().any(|item| item.is_object() || is_long(item)) => {
+            let _ = writeln!(out, "{margin}{key}:");
+            for item in items {
+                match item {
+                    Value::Object(fields) => {
+                        let mut inner = String::new();
+                        fields.iter().for_each(|(k, value)| tree(&mut inner, k, value, depth + 2));
+                        // The first line carries the item's dash.
+                        let dash =
+                            inner.replacen(&format!("{margin}    "), &format!("{margin}  - "), 1);
+                        out.push_str(&dash);
+                    }
+                    other => {
+                        let _ = writeln!(out, "{margin}  - {}", text::line(&rows::words(other)));
+                    }
+                }
+            }
+        }
+        Value::Array(_) => {
+            let words = rows::words(value).replace(',', ", ");
+            let _ = writeln!(out, "{margin}{key}: {}", text::line(&words));
+        }
+        Value::String(long) if long.contains('\n') => {
+            let _ = writeln!(out, "{margin}{key}: |");
+            for line in text::lines(long).lines() {
+                let _ = writeln!(out, "{}", format!("{margin}  {line}").trim_end());
+            }
+        }
+        Value::Number(number) if key.ends_with("_ms") && key.contains("at") => {
+            let at = number.as_u64().map(text::timestamp).unwrap_or_default();
+            let _ = writeln!(out, "{margin}{}: {at}", key.trim_end_matches("_ms"));
+        }
+        other => {
+            let _ = writeln!(out, "{margin}{key}: {}", text::line(&rows::words(other)));
+        }
+    }
+}
+
+fn is_long(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() > 40)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_the_one_that_ssh_shows() {
+        let key = HostKey {
+            public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1lemFtZS1leGFtcGxlLWtleS0wMDAwMDAwMDAwMDEw root@web".into(),
+        };
+        assert_eq!(
+            fingerprint(&key),
+            "ssh-ed25519 SHA256:IWrMfq4LNHFYYSVAIx7KpWii7TGHqr123sVwzqmkDQc root@web"
+        );
+        assert_eq!(
+            fingerprint(&HostKey { public_key: "x \u{1b}]0;evil\u{7}".into() }),
+            "x (not a key)"
+        );
+    }
+}

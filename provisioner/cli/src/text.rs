@@ -1,0 +1,130 @@
+//! Texts of others on a terminal: no control characters, times and sizes for people.
+//!
+//! Reports and host keys were written by guests. A guest must not move the operator's cursor,
+//! retitle the window or fake a line of output, so nothing is shown unescaped.
+
+use std::{fmt::Write, time::Duration};
+
+use unicode_width::UnicodeWidthChar;
+
+/// One line of text that is safe to show: control characters and those that reorder text are
+/// written as `\u{…}`, line breaks as `\n`.
+pub fn line(text: &str) -> String {
+    escape(text, false)
+}
+
+/// Like [`line`], but line breaks stay.
+pub fn lines(text: &str) -> String {
+    escape(&text.replace("\r\n", "\n"), true)
+}
+
+fn escape(text: &str, keep_breaks: bool) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' if keep_breaks => safe.push(c),
+            '\t' if keep_breaks => safe.push_str("    "),
+            '\n' => safe.push_str("\\n"),
+            '\r' => safe.push_str("\\r"),
+            '\t' => safe.push_str("\\t"),
+            _ if c.is_control() || is_invisible(c) => {
+                let _ = write!(safe, "{}", c.escape_unicode());
+            }
+            _ => safe.push(c),
+        }
+    }
+    safe
+}
+
+/// Marks that reorder or hide the text around them ("Trojan source").
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+/// How many columns of a terminal a text takes.
+pub fn width(text: &str) -> usize {
+    text.chars().map(|c| c.width().unwrap_or(0)).sum()
+}
+
+/// Milliseconds since 1970 as `2026-11-23T12:00:00Z`.
+pub fn timestamp(milliseconds: u64) -> String {
+    let seconds = milliseconds / 1000;
+    let (days, in_day) = (seconds / 86_400, seconds % 86_400);
+    // Days to a date of the Gregorian calendar, in eras of 400 years that begin on 1 March.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// The text is no duration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no duration; write it as 500ms, 30s, 5m or 1h")]
+pub struct DurationError(String);
+
+/// Reads `500ms`, `30s`, `5m`, `1h`; a number alone counts seconds.
+pub fn duration(text: &str) -> Result<Duration, DurationError> {
+    let wrong = || DurationError(text.chars().take(40).collect());
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    let factor = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(factor).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// `1 fault`, `2 faults`.
+pub fn count(number: usize, one: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {one}{plural}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_writes_can_not_steer_the_terminal() {
+        assert_eq!(
+            line("\u{1b}[2Jroot\r\nok\u{202e}x\u{9b}"),
+            "\\u{1b}[2Jroot\\r\\nok\\u{202e}x\\u{9b}"
+        );
+        assert_eq!(lines("a\r\nb\tc\u{7}"), "a\nb    c\\u{7}");
+    }
+
+    #[test]
+    fn timestamps_are_dates_of_the_gregorian_calendar() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00Z"),
+            (951_782_399, "2000-02-28T23:59:59Z"),
+            (951_782_400, "2000-02-29T00:00:00Z"),
+            (1_709_251_199, "2024-02-29T23:59:59Z"),
+            (4_107_542_400, "2100-03-01T00:00:00Z"),
+        ] {
+            assert_eq!(timestamp(seconds * 1000), text);
+        }
+    }
+
+    #[test]
+    fn durations_have_a_number_and_a_unit() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        assert_eq!(duration("7"), Ok(Duration::from_secs(7)));
+        for bad in ["", "s", "1d", "-1s", "1.5s", "99999999999999999999h", "18446744073709551615h"]
+        {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+    }
+}
