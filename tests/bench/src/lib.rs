@@ -3,10 +3,12 @@
 //! Each row is measured on the programs as they ship, side by side with what it is compared with.
 //! Nothing here is estimated: a row that can't be measured is reported with its reason.
 
+pub mod fixture;
 pub mod load;
-pub mod namespace;
 pub mod peer;
 pub mod pinned;
+pub mod plan;
+pub mod protocol;
 pub mod rounds;
 pub mod row;
 pub mod sample;

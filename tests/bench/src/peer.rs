@@ -2,16 +2,20 @@
 
 pub mod haproxy;
 pub mod nginx;
+pub mod upstream;
 
 use std::{
-    net::SocketAddr,
+    net::{SocketAddr, TcpStream},
     path::PathBuf,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
-use anyhow::{Context, bail};
-
-use crate::{namespace::Namespace, pinned::Server};
+use anyhow::Context;
+use mezame_tests::{
+    namespace::Namespace,
+    process::Background,
+    wait::{self, SOON},
+};
 
 /// Where a Debian package puts a program that may not be on the path of a user.
 fn program(name: &str) -> anyhow::Result<PathBuf> {
@@ -23,26 +27,15 @@ fn program(name: &str) -> anyhow::Result<PathBuf> {
         .with_context(|| format!("{name} is not installed (apt-get install {name})"))
 }
 
-/// Waits until `address` takes connections from within `from`, for ten seconds at most.
-pub(crate) fn await_listener(
+/// Waits until `address` takes connections from within `from`.
+fn await_listener(
     from: &Namespace,
     address: SocketAddr,
-    server: &mut Server,
+    server: &mut Background,
 ) -> anyhow::Result<()> {
-    let begin = Instant::now();
-    from.within(|| {
-        loop {
-            match std::net::TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-                Ok(_) => return Ok(()),
-                Err(error) if begin.elapsed() > Duration::from_secs(10) => {
-                    return Err(error).with_context(|| format!("nothing listens on {address}"));
-                }
-                Err(_) => {}
-            }
-            if let Some(status) = server.ended()? {
-                bail!("the server on {address} ended: {status}");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+    wait::until(&format!("a listener on {address}"), SOON, || {
+        server.ensure_running()?;
+        from.run(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)))??;
+        Ok(())
     })
 }

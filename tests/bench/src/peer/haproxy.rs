@@ -7,19 +7,20 @@
 //! own server here, where neutron has two more hops (its agent, written in Python, and nova): the
 //! comparison favours the peer.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{fs, net::SocketAddr, path::Path};
+
+use mezame_tests::{namespace::Namespace, process::Background};
 
 use crate::{
     load::Target,
-    namespace::Namespace,
     peer::{await_listener, program},
-    pinned::{Cpu, Server},
+    pinned::Cpu,
 };
 
 /// A running haproxy.
 #[derive(Debug)]
 pub struct Haproxy {
-    server: Server,
+    _process: Background,
     /// Where a client comes from.
     pub client: Namespace,
     /// What it asks for.
@@ -31,26 +32,23 @@ impl Haproxy {
     pub fn start(cpu: Cpu, home: &Path, upstream: &Path, target: &Target) -> anyhow::Result<Self> {
         let program = program("haproxy")?;
         let address: SocketAddr = "169.254.169.254:80".parse()?;
-        let (client, inside) = (Namespace::new()?, Namespace::new()?);
-        inside.wire("peer0", &client, "eth0")?;
-        inside.ip("addr add 192.168.0.1/24 dev peer0")?;
-        inside.ip("addr add 169.254.169.254/32 dev peer0")?;
-        client.ip("addr add 192.168.0.10/24 dev eth0")?;
+        let (client, inside) = (Namespace::create()?, Namespace::create()?);
+        inside.veth("peer0", &client, "eth0")?;
+        inside.ip("address add 192.168.0.1/24 dev peer0")?;
+        inside.ip("address add 169.254.169.254/32 dev peer0")?;
+        client.ip("address add 192.168.0.10/24 dev eth0")?;
+        inside.ip("link set peer0 up")?;
+        client.ip("link set eth0 up")?;
         client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
 
         let config = home.join("haproxy.cfg");
         fs::write(&config, settings(address, upstream))?;
-        let mut command = Command::new(program);
+        let mut command = inside.command(program);
         command.arg("-db").arg("-f").arg(&config);
-        inside.enter(&mut command);
-        let mut server = Server::start(&mut command, Some(cpu), &home.join("haproxy.log"))?;
-        await_listener(&client, address, &mut server)?;
-        Ok(Self { server, client, target: Target { address, ..target.clone() } })
-    }
-
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.server.id()
+        cpu.bind_command(&mut command);
+        let mut process = Background::start("haproxy", &mut command, &home.join("haproxy.log"))?;
+        await_listener(&client, address, &mut process)?;
+        Ok(Self { _process: process, client, target: Target { address, ..target.clone() } })
     }
 }
 

@@ -3,21 +3,21 @@
 //! It knows no tokens and no tenants: what it takes is the floor for any HTTP server here. Its
 //! settings favour it: one worker, no access log, open files kept.
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{fs, net::SocketAddr, path::Path};
 
 use anyhow::Context;
+use mezame_tests::{namespace::Namespace, process::Background};
 
 use crate::{
     load::Target,
-    namespace::Namespace,
     peer::{await_listener, program},
-    pinned::{Cpu, Server},
+    pinned::Cpu,
 };
 
 /// A running nginx.
 #[derive(Debug)]
 pub struct Nginx {
-    _server: Server,
+    _process: Background,
     /// Where a client comes from.
     pub client: Namespace,
     /// What it asks for.
@@ -29,22 +29,24 @@ impl Nginx {
     pub fn start(cpu: Cpu, home: &Path, target: &Target) -> anyhow::Result<Self> {
         let program = program("nginx")?;
         let address: SocketAddr = "10.251.0.1:80".parse()?;
-        let (client, inside) = (Namespace::new()?, Namespace::new()?);
-        inside.wire("peer0", &client, "eth0")?;
-        inside.ip("addr add 10.251.0.1/30 dev peer0")?;
-        client.ip("addr add 10.251.0.2/30 dev eth0")?;
+        let (client, inside) = (Namespace::create()?, Namespace::create()?);
+        inside.veth("peer0", &client, "eth0")?;
+        inside.ip("address add 10.251.0.1/30 dev peer0")?;
+        client.ip("address add 10.251.0.2/30 dev eth0")?;
+        inside.ip("link set peer0 up")?;
+        client.ip("link set eth0 up")?;
 
         let file = home.join("root").join(target.path.trim_start_matches('/'));
         fs::create_dir_all(file.parent().context("the path has no folder")?)?;
         fs::write(&file, &target.body)?;
         let config = home.join("nginx.conf");
         fs::write(&config, settings(home, address))?;
-        let mut command = Command::new(program);
+        let mut command = inside.command(program);
         command.arg("-c").arg(&config).arg("-p").arg(home).arg("-e").arg(home.join("error.log"));
-        inside.enter(&mut command);
-        let mut server = Server::start(&mut command, Some(cpu), &home.join("nginx.log"))?;
-        await_listener(&client, address, &mut server)?;
-        Ok(Self { _server: server, client, target: Target { address, ..target.clone() } })
+        cpu.bind_command(&mut command);
+        let mut process = Background::start("nginx", &mut command, &home.join("nginx.log"))?;
+        await_listener(&client, address, &mut process)?;
+        Ok(Self { _process: process, client, target: Target { address, ..target.clone() } })
     }
 }
 

@@ -1,0 +1,71 @@
+//! What there is to measure, in order, each with the rows it answers for.
+
+use crate::{pinned::Cpu, protocol, row::Row};
+
+type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
+
+/// Some rows that are measured together.
+#[derive(Debug, Clone, Copy)]
+pub struct Measurement {
+    rows: &'static [(&'static str, &'static str)],
+    measure: Measure,
+}
+
+const ALL: &[Measurement] =
+    &[Measurement { rows: &[("protocol.get", "µs")], measure: protocol::measure }];
+
+/// The measurements that have a row whose name begins with `prefix`.
+pub fn measurements(prefix: &str) -> impl Iterator<Item = Measurement> {
+    let prefix = prefix.to_owned();
+    let wanted = move |measurement: &&Measurement| {
+        measurement.rows.iter().any(|(name, _)| {
+            // `get.veth.p50` belongs to `get.veth`.
+            name.starts_with(&prefix) || prefix.starts_with(&format!("{name}."))
+        })
+    };
+    ALL.iter().filter(wanted).copied()
+}
+
+impl Measurement {
+    /// The rows' names, for people.
+    pub fn names(&self) -> String {
+        self.rows.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Measures, in a thread of its own, so that one measurement's CPU is not the next one's. What
+    /// goes wrong is the reason of each of its rows.
+    pub fn run(&self) -> Vec<Row> {
+        let measured = std::thread::scope(|scope| {
+            let work = scope.spawn(|| (self.measure)(Cpu::last()?));
+            work.join().unwrap_or_else(|_| Err(anyhow::anyhow!("the measurement panicked")))
+        });
+        measured.unwrap_or_else(|reason| {
+            let reason = format!("{reason:#}");
+            self.rows.iter().map(|(name, unit)| Row::missing(*name, unit, &reason)).collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_finds_the_measurements_of_its_rows_and_of_their_percentiles() {
+        let names = |prefix| measurements(prefix).map(|one| one.names()).collect::<Vec<_>>();
+        assert_eq!(names("").len(), ALL.len());
+        assert_eq!(names("protocol"), ["protocol.get"]);
+        assert!(names("nothing").is_empty());
+    }
+
+    #[test]
+    fn a_measurement_that_fails_answers_each_of_its_rows_with_the_reason() {
+        let measurement = Measurement {
+            rows: &[("a", "ms"), ("b", "ms")],
+            measure: |_| anyhow::bail!("no server"),
+        };
+        let rows = measurement.run();
+        assert_eq!(rows.len(), 2);
+        assert!(rows.iter().all(|row| row.reason.as_deref() == Some("no server")));
+    }
+}
