@@ -14,6 +14,8 @@
 mod date;
 mod der;
 mod etag;
+#[cfg(test)]
+mod fixture;
 mod host;
 pub mod identity_document;
 mod path;

@@ -163,3 +163,6 @@ fn conditional(mut reply: Response, request: &Request<'_>) -> Response {
     }
     reply
 }
+
+#[cfg(test)]
+mod tests;

@@ -374,4 +374,4 @@ pub(crate) fn is_plain_segment(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -106,18 +106,4 @@ pub(crate) fn method_not_allowed(methods: &'static str) -> Response {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_dialects_paths_shadow_anothers() {
-        let all: Vec<_> = ROOTS.iter().flat_map(|(_, roots)| roots.iter()).collect();
-        for (at, root) in all.iter().enumerate() {
-            assert!(!all[..at].contains(root), "{root} belongs to two dialects");
-            assert!(!root.is_empty() && !root.contains('/'), "{root:?} is no segment");
-        }
-        for dialect in Dialect::ALL {
-            assert!(ROOTS.iter().any(|(known, _)| *known == dialect), "{dialect:?} has no path");
-        }
-    }
-}
+mod tests;

@@ -42,6 +42,12 @@ const V2019: u8 = 4;
 const V2021_01: u8 = 5;
 const V2021_03: u8 = 6;
 
+/// The tree, for the tests.
+#[cfg(test)]
+pub(crate) fn root() -> &'static Directory {
+    &ROOT
+}
+
 /// Answers a permitted request below one of [`VERSIONS`].
 pub(crate) fn answer(permit: Permit, request: &Request<'_>, mut scope: Scope<'_>) -> Response {
     let version = request.segments().next().unwrap_or_default();

@@ -44,6 +44,12 @@ pub(crate) fn body_limit(request: &Request<'_>) -> usize {
     }
 }
 
+/// The tree, for the tests.
+#[cfg(test)]
+pub(crate) fn root() -> &'static Directory {
+    &ROOT
+}
+
 /// Answers a permitted request below `/mezame`.
 pub(crate) fn answer(
     permit: Permit,

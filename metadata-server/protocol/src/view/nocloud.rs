@@ -20,6 +20,12 @@ use crate::{
     tree::{Body, Directory, Entry, Label, Scope, leaf},
 };
 
+/// The tree, for the tests.
+#[cfg(test)]
+pub(crate) fn root() -> &'static Directory {
+    &ROOT
+}
+
 /// Answers a permitted request below `/nocloud`.
 pub(crate) fn answer(permit: Permit, request: &Request<'_>, scope: Scope<'_>) -> Response {
     super::read(&ROOT, permit, request, scope, 1)

@@ -1,0 +1,138 @@
+//! Two tenants' guests for the tests: same address, same MAC, different networks.
+//!
+//! Read from `testdata/`, whose keys are made for tests and secret nowhere.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use mezame_model::{Guest, Instance, SecretName, Snapshot};
+
+use crate::{
+    Answer, Context, Randomness, Request, Response, Signer, Status, TokenKeys, UnixTime, Version,
+    respond,
+};
+
+/// Everything that a request's answer depends on.
+pub(crate) struct World {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) keys: TokenKeys,
+    pub(crate) signer: Signer,
+    pub(crate) now: UnixTime,
+    pub(crate) acknowledged: BTreeSet<SecretName>,
+    pub(crate) watch_over: bool,
+}
+
+/// Nonces that are all the same, so that a golden file can hold a token.
+pub(crate) struct Same;
+
+impl Randomness for Same {
+    fn fill(&self, out: &mut [u8]) {
+        out.fill(7);
+    }
+}
+
+impl World {
+    /// The world of `testdata/snapshot-with-test-keys.json`.
+    pub(crate) fn new() -> Self {
+        let json = include_str!("../testdata/snapshot-with-test-keys.json");
+        let snapshot: Snapshot = serde_json::from_str(json).unwrap();
+        Self {
+            keys: TokenKeys::new(&snapshot.site.token_keys).unwrap(),
+            signer: Signer::new(&snapshot.site.signing_key).unwrap(),
+            snapshot,
+            now: UnixTime(1_800_000_000),
+            acknowledged: BTreeSet::new(),
+            watch_over: false,
+        }
+    }
+
+    /// The guest of the instance with this place.
+    fn guest(&self, at: usize) -> Guest {
+        Guest::join(&self.snapshot, &self.snapshot.instances[at]).unwrap()
+    }
+
+    /// `web-0`: two ports, keys, users, data, secrets; tokens optional.
+    pub(crate) fn web(&self) -> Guest {
+        self.guest(0)
+    }
+
+    /// `db-0` of another tenant, with the address and the MAC of `web-0`; tokens required.
+    pub(crate) fn db(&self) -> Guest {
+        self.guest(1)
+    }
+
+    /// `web-0` with a change.
+    pub(crate) fn web_with(&self, change: impl FnOnce(&mut Instance)) -> Guest {
+        let mut guest = self.web();
+        change(Arc::make_mut(&mut guest.instance));
+        guest
+    }
+
+    /// Asks with these headers besides a Host.
+    pub(crate) fn answer(
+        &self,
+        guest: &Guest,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
+        let fields = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let fields = fields.chain([("Host", &b"169.254.169.254"[..])]);
+        match Request::parse(Version::Http11, method, target.as_bytes(), fields) {
+            Ok(request) => respond(&request, body, guest, &self.context(guest)),
+            Err(refusal) => Answer::Reply(refusal.response()),
+        }
+    }
+
+    /// The shell's facts.
+    pub(crate) fn context<'a>(&'a self, guest: &'a Guest) -> Context<'a> {
+        Context {
+            keys: &self.keys,
+            signer: &self.signer,
+            now: self.now,
+            random: &Same,
+            port: &guest.ports[0].port.id,
+            generation: self.snapshot.generation,
+            modified: Some(UnixTime(1_799_999_999)),
+            acknowledged: &self.acknowledged,
+            watch_over: self.watch_over,
+        }
+    }
+
+    /// Asks, and takes the reply that the shell would send.
+    pub(crate) fn ask(
+        &self,
+        guest: &Guest,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+    ) -> Response {
+        match self.answer(guest, method, target, headers, b"") {
+            Answer::Reply(reply) | Answer::Event { reply, .. } | Answer::Secret { reply, .. } => {
+                reply
+            }
+            Answer::Watch { .. } => panic!("{target} waits"),
+        }
+    }
+
+    /// GET without a token.
+    pub(crate) fn get(&self, guest: &Guest, target: &str) -> Response {
+        self.ask(guest, "GET", target, &[])
+    }
+
+    /// The text of what must be 200.
+    pub(crate) fn text(&self, guest: &Guest, target: &str) -> String {
+        let reply = self.get(guest, target);
+        assert_eq!(reply.status, Status::Ok, "{target}");
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    }
+
+    /// A token for the guest.
+    pub(crate) fn token(&self, guest: &Guest, ttl: u32) -> String {
+        let ttl = ttl.to_string();
+        let headers = [("X-aws-ec2-metadata-token-ttl-seconds", ttl.as_str())];
+        let reply = self.ask(guest, "PUT", "/latest/api/token", &headers);
+        assert_eq!(reply.status, Status::Ok);
+        String::from_utf8(reply.body.to_vec()).unwrap()
+    }
+}

@@ -1,0 +1,112 @@
+use std::sync::Arc;
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use mezame_model::{Guest, TokenPolicy};
+
+use super::*;
+use crate::{fixture::World, tree::tests::crawl};
+
+#[test]
+fn no_dialects_paths_shadow_anothers() {
+    let all: Vec<_> = ROOTS.iter().flat_map(|(_, roots)| roots.iter()).collect();
+    for (at, root) in all.iter().enumerate() {
+        assert!(!all[..at].contains(root), "{root} belongs to two dialects");
+        assert!(!root.is_empty() && !root.contains('/'), "{root:?} is no segment");
+    }
+    for dialect in Dialect::ALL {
+        assert!(ROOTS.iter().any(|(known, _)| *known == dialect), "{dialect:?} has no path");
+    }
+}
+
+/// A tree as text: each path, its type, its body.
+fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
+    let mut out = String::new();
+    for root in roots {
+        for (path, reply) in crawl(world, guest, root) {
+            let kind = if path.ends_with('/') { "listing" } else { reply.content_type };
+            let body = match std::str::from_utf8(&reply.body) {
+                Ok(text) => text.to_owned(),
+                Err(_) => format!("base64 {}", STANDARD.encode(&reply.body)),
+            };
+            out.push_str(&format!("== {path} ({kind}, {} bytes)\n{body}\n", reply.body.len()));
+        }
+    }
+    out
+}
+
+#[test]
+fn the_ec2_tree_is_as_it_was() {
+    let world = World::new();
+    insta::assert_snapshot!("ec2-latest", golden(&world, &world.web(), &["/latest/"]));
+}
+
+#[test]
+fn each_ec2_version_has_the_paths_that_it_had() {
+    let world = World::new();
+    let mut out = String::new();
+    for version in ec2::VERSIONS {
+        let found = crawl(&world, &world.web(), &format!("/{version}/"));
+        let leaves = found.iter().map(|(path, _)| path.as_str()).filter(|it| !it.ends_with('/'));
+        out.push_str(&leaves.collect::<Vec<_>>().join("\n"));
+        out.push_str("\n\n");
+    }
+    insta::assert_snapshot!("ec2-versions", out);
+}
+
+#[test]
+fn the_nocloud_tree_is_as_it_was() {
+    let world = World::new();
+    insta::assert_snapshot!("nocloud", golden(&world, &world.web(), &["/nocloud/"]));
+}
+
+#[test]
+fn the_mezame_tree_is_as_it_was() {
+    let world = World::new();
+    insta::assert_snapshot!("mezame", golden(&world, &world.web(), &["/mezame/"]));
+}
+
+#[test]
+fn the_trees_of_a_guest_with_little_are_as_they_were() {
+    let world = World::new();
+    // Tokens would be in the way of the crawl; they have tests of their own.
+    let mut guest = world.db();
+    Arc::make_mut(&mut guest.instance).tokens = TokenPolicy::Optional;
+    insta::assert_snapshot!("minimal", golden(&world, &guest, &["/latest/", "/mezame/"]));
+}
+
+#[test]
+fn the_root_lists_what_the_guest_is_answered_in() {
+    let world = World::new();
+    let web = world.web();
+    assert_eq!(
+        world.text(&web, "/"),
+        "1.0\n2009-04-04\n2016-09-02\n2018-09-24\n2019-10-01\n2021-01-03\n2021-03-23\nlatest\n\
+         nocloud/\nmezame/"
+    );
+    let only = world.web_with(|it| it.dialects = [Dialect::Mezame].into());
+    assert_eq!(world.text(&only, "/"), "mezame/");
+    for path in ["/latest/meta-data/instance-id", "/nocloud/meta-data", "/1.0"] {
+        assert_eq!(world.get(&only, path).status, Status::NotFound, "{path}");
+    }
+}
+
+#[test]
+fn a_reply_has_the_headers_that_ec2s_have() {
+    let world = World::new();
+    let reply = world.get(&world.web(), "/latest/meta-data/instance-id");
+    let mut headers = Vec::new();
+    reply.for_each_header(|name, value| {
+        headers.push(format!("{name}: {}", String::from_utf8_lossy(value)));
+    });
+    let tag = format!("etag: \"{:016x}\"", reply.etag.unwrap());
+    assert_eq!(
+        headers,
+        [
+            "content-type: text/plain",
+            "content-length: 19",
+            &tag,
+            "accept-ranges: none",
+            "last-modified: Fri, 15 Jan 2027 07:59:59 GMT",
+        ]
+    );
+}
