@@ -1,6 +1,6 @@
 //! Who is asking: from a peer address to the attached port it stands for.
 //!
-//! The data path writes the identity into the source address (see `mezame-ebpf-common`), so the
+//! The data path writes the identity into the source address (see `mezame-ebpf-loader`), so the
 //! peer address is the whole truth; no header is looked at. A look-up costs one hash, however
 //! many ports there are. A connection keeps the [`Attachment`] that it was let in by, and that
 //! attachment ends with its tenancy: a later tenant of the same slot has another one, so an old
@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use mezame_ebpf_common::{Identity, PortSlot};
+use mezame_ebpf_loader::{Identity, PortSlot};
 use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId, SecretName};
 use mezame_protocol::UnixTime;
 use tokio::sync::watch;
@@ -170,6 +170,11 @@ impl Identities {
     /// The attachment that a peer address stands for, if it stands for one.
     pub fn of_peer(&self, peer: Ipv4Addr) -> Option<Arc<Attachment>> {
         let (slot, _) = Identity::parse(peer)?;
+        self.read().by_slot.get(&slot).cloned()
+    }
+
+    /// The attachment of a slot.
+    pub fn of_slot(&self, slot: PortSlot) -> Option<Arc<Attachment>> {
         self.read().by_slot.get(&slot).cloned()
     }
 

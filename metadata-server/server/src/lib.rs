@@ -17,10 +17,12 @@ pub mod metrics;
 pub mod namespace;
 #[cfg(test)]
 mod privileged;
+pub mod service;
 pub mod settings;
 pub mod site;
 pub mod sockets;
 pub mod sync;
+pub mod takeover;
 pub mod taps;
 
 /// An error with its causes, for logs: guests get a fixed message instead.

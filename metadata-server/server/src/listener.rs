@@ -94,7 +94,8 @@ impl Serving {
         });
     }
 
-    fn stage(&self) -> Stage {
+    /// How far it has come.
+    pub fn stage(&self) -> Stage {
         *self.stage.borrow()
     }
 

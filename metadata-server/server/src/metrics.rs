@@ -3,6 +3,7 @@
 //! The fast path touches atomics only; label sets are looked up once. What the kernel counted is
 //! read when somebody asks. Labels hold port ids and fixed words, nothing that a guest wrote.
 
+pub mod drops;
 pub mod kernel;
 pub mod serve;
 

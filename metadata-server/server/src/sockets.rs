@@ -12,7 +12,7 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use mezame_ebpf_common::{Identity, PortSlot};
+use mezame_ebpf_loader::{Identity, PortSlot};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     constants::{AF_INET, IPPROTO_TCP},

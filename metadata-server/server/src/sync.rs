@@ -11,7 +11,6 @@ use std::{
 };
 
 use mezame_model::{Feed, FeedError, Generation, PortId, Snapshot};
-use tokio::sync::watch;
 
 use crate::{
     cache::{Cache, Changes},
@@ -34,13 +33,13 @@ pub struct Sync {
     cache: Cache,
     keys: Option<Arc<SiteKeys>>,
     taps: Taps,
-    ledger: LedgerWriter,
+    ledger: Option<LedgerWriter>,
 }
 
 impl Sync {
     /// Nothing is served yet.
     pub fn new(serving: Arc<Serving>, taps: Taps, ledger: LedgerWriter) -> Self {
-        Self { serving, cache: Cache::empty(), keys: None, taps, ledger }
+        Self { serving, cache: Cache::empty(), keys: None, taps, ledger: Some(ledger) }
     }
 
     /// The generation that is served.
@@ -51,6 +50,19 @@ impl Sync {
     /// The taps, to be handed over.
     pub fn taps(&self) -> &Taps {
         &self.taps
+    }
+
+    /// Writes what is left to be written and lets the ledger go.
+    pub async fn close_ledger(&mut self) {
+        if let Some(ledger) = self.ledger.take() {
+            // Joins the thread, so not here.
+            let _ = tokio::task::spawn_blocking(move || drop(ledger)).await;
+        }
+    }
+
+    /// Writes to this ledger from now on.
+    pub fn open_ledger(&mut self, ledger: LedgerWriter) {
+        self.ledger = Some(ledger);
     }
 
     /// Looks at all devices.
@@ -92,8 +104,8 @@ impl Sync {
             generation = %snapshot.generation, ports = changes.ports.len(),
             everyone = changes.everyone, "snapshot applied"
         );
-        if is_new {
-            self.ledger.write(snapshot);
+        if let Some(ledger) = self.ledger.as_ref().filter(|_| is_new) {
+            ledger.write(snapshot);
         }
     }
 
@@ -116,21 +128,15 @@ impl Sync {
         }
     }
 
-    /// Runs until `stop` says so: snapshots, devices, retries. Events that were lost, and a
-    /// control plane that is away, are waited out.
-    pub async fn run(
-        &mut self,
-        feed: &dyn Feed,
-        watch: &mut LinkWatch,
-        mut stop: watch::Receiver<bool>,
-    ) {
+    /// Runs for ever: snapshots, devices, retries. Events that were lost, and a control plane that
+    /// is away, are waited out. May be dropped at any time.
+    pub async fn run(&mut self, feed: &dyn Feed, watch: &mut LinkWatch) {
         let mut retries = tokio::time::interval(RETRY);
         retries.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut next = feed.next(self.generation());
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return,
                 snapshot = &mut next => {
                     let reachable = i64::from(snapshot.is_ok());
                     self.serving.metrics.control_plane.set(reachable);

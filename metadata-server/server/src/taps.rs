@@ -13,7 +13,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mezame_ebpf_common::PortSlot;
+use mezame_ebpf_loader::PortSlot;
 use mezame_model::DeviceName;
 
 use crate::{

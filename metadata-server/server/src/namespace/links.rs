@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures_util::TryStreamExt;
-use mezame_ebpf_common::Identity;
+use mezame_ebpf_loader::Identity;
 use mezame_model::MacAddress;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, os::fd::RawFd};
 
-use mezame_ebpf_common::PortSlot;
+use mezame_ebpf_loader::PortSlot;
 use mezame_ebpf_loader::{DataPath, DropEvent, DropEvents, PortCounters, PortRules};
 
 /// Why the data path did not do what it was told.

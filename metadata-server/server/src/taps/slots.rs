@@ -7,11 +7,11 @@
 
 use std::collections::HashSet;
 
-use mezame_ebpf_common::PortSlot;
+use mezame_ebpf_loader::PortSlot;
 
 /// Gives slots out.
 #[derive(Debug, Default)]
-pub struct Slots {
+pub(super) struct Slots {
     next: u32,
     taken: HashSet<PortSlot>,
 }
@@ -19,27 +19,27 @@ pub struct Slots {
 /// All 16 million slots are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("all {} port slots are taken", PortSlot::MAX.number() + 1)]
-pub struct NoSlot;
+pub(super) struct NoSlot;
 
 impl Slots {
     /// Begins at `next`.
-    pub fn starting_at(next: u32) -> Self {
+    pub(super) fn starting_at(next: u32) -> Self {
         Self { next, taken: HashSet::new() }
     }
 
     /// The slot that would be tried first.
-    pub fn next(&self) -> u32 {
+    pub(super) fn next(&self) -> u32 {
         self.next
     }
 
     /// Notes that a slot is taken already; later ones lie above it.
-    pub fn adopt(&mut self, slot: PortSlot) {
+    pub(super) fn adopt(&mut self, slot: PortSlot) {
         self.taken.insert(slot);
         self.next = self.next.max(slot.number() + 1);
     }
 
     /// A slot that nobody has.
-    pub fn take(&mut self) -> Result<PortSlot, NoSlot> {
+    pub(super) fn take(&mut self) -> Result<PortSlot, NoSlot> {
         for _ in 0..=self.taken.len() {
             let slot = match PortSlot::new(self.next) {
                 Some(slot) => slot,
@@ -57,7 +57,7 @@ impl Slots {
     }
 
     /// Gives a slot back.
-    pub fn give_back(&mut self, slot: PortSlot) {
+    pub(super) fn give_back(&mut self, slot: PortSlot) {
         self.taken.remove(&slot);
     }
 }

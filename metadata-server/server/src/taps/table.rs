@@ -15,7 +15,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use ipnetwork::IpNetwork;
-use mezame_ebpf_common::PortSlot;
+use mezame_ebpf_loader::PortSlot;
 use mezame_ebpf_loader::{PortRules, Rate};
 use mezame_model::{DeviceName, InstanceId, Port, PortId};
 use serde::{Deserialize, Serialize};

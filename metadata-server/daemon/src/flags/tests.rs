@@ -1,0 +1,71 @@
+use super::*;
+
+fn configured(arguments: &[&str], file: &str) -> anyhow::Result<Configured> {
+    let command =
+        Command::try_parse_from(std::iter::once(&"metadata-server").chain(arguments))?;
+    command.flags.over(parse(file)?).complete()
+}
+
+#[test]
+fn an_empty_file_gives_the_defaults() {
+    for file in ["", "# nothing\n"] {
+        let configured = configured(&[], file).unwrap();
+        assert_eq!(configured.service, Settings::default());
+        assert!(configured.provisioner.is_none());
+    }
+}
+
+#[test]
+fn a_flag_wins_over_the_file() {
+    let configured =
+        configured(&["--drain", "3s"], "drain: 30s\nidle_time: 2m\nstate: /s\n").unwrap();
+    assert_eq!(configured.service.drain, Duration::from_secs(3));
+    assert_eq!(configured.service.limits.idle_time, Duration::from_secs(120));
+    assert_eq!(configured.service.state, Path::new("/s"));
+}
+
+#[test]
+fn the_control_plane_lives_in_the_services_directories() {
+    let configured = configured(&["--standalone", "--state", "/s", "--run", "/r"], "").unwrap();
+    let provisioner = configured.provisioner.unwrap();
+    assert_eq!(provisioner.state_dir, Path::new("/s"));
+    assert_eq!(provisioner.socket.as_deref(), Some(Path::new("/r/provisioner.sock")));
+}
+
+#[test]
+fn the_veths_peer_is_named_after_it() {
+    let configured = configured(&["--veth", "abc0"], "").unwrap();
+    assert_eq!(configured.service.names.peer.as_str(), "abc0p");
+}
+
+#[test]
+fn what_can_not_be_right_is_refused_with_the_settings_name() {
+    for (file, word) in [
+        ("workers: 0", "workers"),
+        ("wrokers: 1", "wrokers"),
+        ("namespace: a/b", "namespace"),
+        ("drain: soon", "500ms"),
+        ("veth: a\nveth_peer: a", "veth_peer"),
+        ("headers: 4", "headers"),
+        ("provisioner: {}", "standalone"),
+        ("log_format: xml", "xml"),
+    ] {
+        let error = format!("{:#}", configured(&[], file).unwrap_err());
+        assert!(error.contains(word), "{file}: {error}");
+    }
+}
+
+#[test]
+fn the_example_file_is_valid_and_says_the_defaults() {
+    let example = include_str!("../../metadata-server.yaml");
+    assert_eq!(configured(&[], example).unwrap().service, Settings::default());
+    // Every setting stands in it, commented out.
+    let uncommented: String = example
+        .lines()
+        .filter_map(|line| line.strip_prefix("#").or(Some(line)))
+        .filter(|line| !line.starts_with(' '))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let all = configured(&[], &uncommented).unwrap();
+    assert_eq!(all.service, Settings::default());
+}

@@ -1,0 +1,497 @@
+//! The service put together: start, run, hand over or end.
+//!
+//! ```text
+//!   start ──► run ──stop──► drain ──► ended
+//!              │  ▲
+//!    a successor  │ it died before it was ready
+//!      knocks ──► hand over ──it serves──► drain ──► ended
+//! ```
+
+use std::{
+    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    os::fd::AsFd,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use mezame_ebpf_loader::{LoadError, Protocol, Service as ServiceEntry, Uplink};
+use mezame_model::{BoxFuture, Feed, FeedError, Generation, GuestEvent, Snapshot};
+use tokio::sync::watch;
+
+use crate::{
+    chain,
+    identity::Identities,
+    ledger::{LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file},
+    listener::{Serving, Stage, Workers, reap},
+    metrics::{
+        Metrics,
+        drops::DropFeed,
+        kernel::KernelCounters,
+        serve::{MetricsError, MetricsServer, Operator},
+    },
+    namespace::{Namespace, NamespaceError},
+    settings::Settings,
+    sockets::SocketEnder,
+    sync::{LedgerWriter, Sync},
+    takeover::{Door, HandOver, Predecessor, Successor, TakeoverError, take_over},
+    taps::{
+        Taps,
+        plane::{DataPlane, PlaneError},
+        watch::{LinkWatch, WatchError},
+    },
+};
+
+/// The address of the metadata service.
+pub const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// Why the service can't start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The namespace is not to be had.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+    /// The data path is not to be had.
+    #[error("the data path can't be loaded")]
+    DataPath(#[source] LoadError),
+    /// The data path can't be read.
+    #[error(transparent)]
+    Plane(#[from] PlaneError),
+    /// The state directory can't be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// Devices can't be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The takeover failed.
+    #[error(transparent)]
+    Takeover(#[from] TakeoverError),
+    /// The operator's side is not to be had.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// The control plane in this process can't be opened.
+    #[error("the control plane can't be opened")]
+    ControlPlane(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),
+    /// A thread can't be started.
+    #[error("starting a thread failed")]
+    Thread(#[source] std::io::Error),
+}
+
+/// Where snapshots come from: opened when this process is the one in charge, closed before a
+/// successor opens it.
+pub trait ControlPlane {
+    /// Opens it.
+    fn open(
+        &self,
+    ) -> BoxFuture<'_, Result<OpenPlane, Box<dyn std::error::Error + Send + std::marker::Sync>>>;
+}
+
+/// An open control plane.
+pub struct OpenPlane {
+    /// The way to it.
+    pub feed: Arc<dyn Feed>,
+    /// Closes it and waits until it is.
+    pub close: BoxFuture<'static, ()>,
+}
+
+/// No control plane: the service lives from its ledger.
+pub struct NoControlPlane;
+
+impl ControlPlane for NoControlPlane {
+    fn open(
+        &self,
+    ) -> BoxFuture<'_, Result<OpenPlane, Box<dyn std::error::Error + Send + std::marker::Sync>>>
+    {
+        Box::pin(async { Ok(OpenPlane { feed: Arc::new(Nobody), close: Box::pin(async {}) }) })
+    }
+}
+
+struct Nobody;
+
+impl Feed for Nobody {
+    fn next(&self, _: Generation) -> BoxFuture<'_, Result<Arc<Snapshot>, FeedError>> {
+        Box::pin(async { Err(FeedError::Away) })
+    }
+
+    fn deliver(&self, _: GuestEvent) -> BoxFuture<'_, Result<(), FeedError>> {
+        Box::pin(async { Err(FeedError::Away) })
+    }
+}
+
+/// How the service ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    Stopped,
+    /// This process took over.
+    TakenOver {
+        /// Its process id.
+        by: u32,
+    },
+}
+
+/// What is there once guests are served.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ready {
+    /// Whether a process was taken over from.
+    pub taken_over: bool,
+    /// The generation that is served.
+    pub generation: Generation,
+    /// The TCP address of metrics, if any.
+    pub metrics: Option<std::net::SocketAddr>,
+}
+
+/// Opens the data path of the settings: the kernel's.
+pub fn open_data_path(
+    settings: &Settings,
+    uplink: &Uplink,
+) -> Result<mezame_ebpf_loader::DataPath, ServiceError> {
+    let entry = ServiceEntry {
+        address: SERVICE,
+        protocol: Protocol::Tcp,
+        port: 80,
+        target: SocketAddrV4::new(SERVICE, settings.port),
+    };
+    let root = mezame_ebpf_loader::PinRoot::new(&settings.pins);
+    mezame_ebpf_loader::DataPath::open(&root, uplink, &[entry]).map_err(ServiceError::DataPath)
+}
+
+/// Says why the service can't run here, if it can't.
+pub fn probe() -> Result<(), mezame_ebpf_loader::Unsupported> {
+    mezame_ebpf_loader::probe()
+}
+
+/// Why the service's traces could not be removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalError {
+    /// A process serves with them.
+    #[error("a metadata-server is running with {run}; stop it first")]
+    Running {
+        /// Its run directory.
+        run: std::path::PathBuf,
+    },
+    /// Programs, maps or pins stay.
+    #[error("the data path can't be removed")]
+    DataPath(#[source] mezame_ebpf_loader::RemoveError),
+    /// The namespace or the veth stays.
+    #[error(transparent)]
+    Namespace(#[from] NamespaceError),
+}
+
+/// Takes programs, maps, pins, veth, namespace and sockets away. The state stays.
+pub async fn remove(settings: &Settings) -> Result<(), RemovalError> {
+    if std::os::unix::net::UnixStream::connect(settings.takeover_socket()).is_ok() {
+        return Err(RemovalError::Running { run: settings.run.clone() });
+    }
+    mezame_ebpf_loader::DataPath::remove(&mezame_ebpf_loader::PinRoot::new(&settings.pins))
+        .map_err(RemovalError::DataPath)?;
+    Namespace::remove(&settings.names).await?;
+    for socket in [settings.takeover_socket(), settings.metrics_socket()] {
+        // Left by a process that was killed; or not there.
+        let _ = std::fs::remove_file(socket);
+    }
+    Ok(())
+}
+
+/// Runs the service until `stop` is true or a successor has taken over. `ready` is called once
+/// guests are served.
+pub async fn run(
+    settings: &Settings,
+    control: &dyn ControlPlane,
+    stop: watch::Receiver<bool>,
+    ready: impl FnOnce(&Ready),
+) -> Result<Ended, ServiceError> {
+    make_private(&settings.state)?;
+    std::fs::create_dir_all(&settings.run)
+        .map_err(LedgerError::file(&settings.run, "making the directory"))?;
+    let predecessor = take_over(&settings.takeover_socket()).await?;
+    let namespace = Namespace::ensure(&settings.names, &[SERVICE]).await?;
+    let (predecessor, listener) = match predecessor {
+        Some((predecessor, listener)) => (Some(predecessor), TcpListener::from(listener)),
+        None => {
+            let address = SocketAddrV4::new(SERVICE, settings.port);
+            (None, namespace.listen(address, 16_384)?)
+        }
+    };
+    let mut service = Service::start(settings, &namespace, predecessor.as_ref(), listener).await?;
+    let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
+    service.catch_up(&*plane.feed).await?;
+    let told = service.begin(predecessor.is_some())?;
+    if let Some(predecessor) = &predecessor {
+        if let Err(error) = predecessor.ready() {
+            tracing::warn!(%error, "the former process ended before it was told to");
+        }
+    }
+    ready(&told);
+    service.run(control, plane, predecessor, stop).await
+}
+
+struct Service<'a> {
+    settings: &'a Settings,
+    serving: Arc<Serving>,
+    plane: Arc<Mutex<dyn DataPlane>>,
+    key: Arc<LedgerKey>,
+    sync: Sync,
+    watch: LinkWatch,
+    drops: DropFeed,
+    listener: TcpListener,
+    workers: Option<Workers>,
+    operator: Option<MetricsServer>,
+    door: Option<Door>,
+}
+
+impl<'a> Service<'a> {
+    /// Opens everything but the control plane; nobody is served yet.
+    async fn start(
+        settings: &'a Settings,
+        namespace: &Namespace,
+        predecessor: Option<&Predecessor>,
+        listener: TcpListener,
+    ) -> Result<Self, ServiceError> {
+        let uplink = Uplink {
+            host_ifindex: namespace.veth().ifindex,
+            host_mac: namespace.veth().mac.0,
+            peer_mac: namespace.peer().mac.0,
+        };
+        let plane: Arc<Mutex<dyn DataPlane>> =
+            Arc::new(Mutex::new(open_data_path(settings, &uplink)?));
+        let identities = Arc::new(Identities::default());
+        let mut metrics = Metrics::default();
+        metrics.collect_from(KernelCounters::new(Arc::clone(&plane), Arc::clone(&identities)));
+        let metrics = Arc::new(metrics);
+
+        let key = Arc::new(LedgerKey::open(&settings.state.join("ledger.key"))?);
+        let ceiling = settings.limits.events_per_port as usize;
+        let (outbox, faults) = Outbox::open(&settings.state, Arc::clone(&key), ceiling)?;
+        for fault in faults {
+            tracing::error!(error = chain(&fault), "a guest's event was left out");
+        }
+        let outbox = Arc::new(outbox);
+        let serving = Arc::new(Serving::new(
+            Arc::clone(&identities),
+            settings.limits.clone(),
+            Arc::clone(&metrics),
+            outbox,
+        ));
+        let ender = namespace.enter(SocketEnder::open)?;
+        let ender = ender
+            .map_err(|error| tracing::warn!(%error, "this kernel has no sock_diag"))
+            .ok();
+        let handed = predecessor.map(|one| one.state.clone()).unwrap_or_default();
+        let taps = Taps::new(
+            Arc::clone(&plane),
+            identities,
+            Arc::clone(&metrics),
+            ender,
+            handed.tenancies,
+            handed.next_slot,
+        )?;
+        let ledger = Self::ledger(settings, &key, &serving)?;
+        Ok(Self {
+            settings,
+            plane,
+            key,
+            sync: Sync::new(Arc::clone(&serving), taps, ledger),
+            serving,
+            watch: LinkWatch::open()?,
+            drops: DropFeed::default(),
+            listener,
+            workers: None,
+            operator: None,
+            door: None,
+        })
+    }
+
+    fn ledger(
+        settings: &Settings,
+        key: &Arc<LedgerKey>,
+        serving: &Serving,
+    ) -> Result<LedgerWriter, ServiceError> {
+        LedgerWriter::start(
+            settings.state.join("snapshot.ledger"),
+            Arc::clone(key),
+            Arc::clone(&serving.outbox),
+            Arc::clone(&serving.metrics),
+            settings.ledger_interval,
+        )
+        .map_err(ServiceError::Thread)
+    }
+
+    /// Gets the newest snapshot there is: the control plane's, or the ledger's if that is away.
+    async fn catch_up(&mut self, feed: &dyn Feed) -> Result<(), ServiceError> {
+        let (path, key) = (self.settings.state.join("snapshot.ledger"), Arc::clone(&self.key));
+        let read = tokio::task::spawn_blocking(move || snapshot_file::read(&path, &key));
+        let fresh = tokio::time::timeout(self.settings.patience, feed.next(Generation::ZERO));
+        let (read, fresh) = tokio::join!(read, fresh);
+        let kept = match read {
+            Ok(Ok(kept)) => kept,
+            Ok(Err(error)) => {
+                tracing::error!(
+                    error = chain(&error),
+                    "the ledger can't be used; starting without it"
+                );
+                None
+            }
+            Err(_) => None,
+        };
+        let kept_generation = kept.as_ref().map_or(Generation::ZERO, |kept| kept.generation);
+        let metrics = &self.serving.metrics;
+        metrics.ledger_generation.set(i64::try_from(kept_generation.0).unwrap_or(i64::MAX));
+        match fresh {
+            Ok(Ok(fresh)) if fresh.generation >= kept_generation => {
+                metrics.control_plane.set(1);
+                self.sync.apply(Arc::clone(&fresh), fresh.generation > kept_generation);
+            }
+            other => {
+                if let Ok(Ok(older)) = other {
+                    tracing::error!(
+                        ledger = %kept_generation, control_plane = %older.generation,
+                        "the control plane's state is older than the ledger's and is ignored"
+                    );
+                }
+                if let Some(kept) = kept {
+                    tracing::info!(generation = %kept.generation, "serving from the ledger");
+                    self.sync.apply(Arc::new(kept), false);
+                }
+            }
+        }
+        self.sync.scan(&self.watch).await?;
+        Ok(())
+    }
+
+    /// Serves guests and operators.
+    fn begin(&mut self, taken_over: bool) -> Result<Ready, ServiceError> {
+        self.serving.clock.update();
+        tokio::spawn(reap(Arc::clone(&self.serving)));
+        self.workers = Some(
+            Workers::start(&self.serving, &self.listener, self.settings.workers)
+                .map_err(ServiceError::Thread)?,
+        );
+        let operator =
+            Operator { serving: Arc::clone(&self.serving), drops: self.drops.clone() };
+        let server = MetricsServer::open(
+            &operator,
+            &self.settings.metrics_socket(),
+            self.settings.metrics,
+        )?;
+        let metrics = server.address;
+        self.operator = Some(server);
+        self.door = Some(Door::open(&self.settings.takeover_socket())?);
+        Ok(Ready { taken_over, generation: self.sync.generation(), metrics })
+    }
+
+    /// Runs until the end.
+    async fn run(
+        mut self,
+        control: &dyn ControlPlane,
+        mut plane: OpenPlane,
+        predecessor: Option<Predecessor>,
+        mut stop: watch::Receiver<bool>,
+    ) -> Result<Ended, ServiceError> {
+        if let Some(predecessor) = predecessor {
+            self.follow(predecessor);
+        }
+        loop {
+            let successor = self.in_charge(&*plane.feed, &mut stop).await?;
+            // Nothing is changed from here on: the ledger is flushed, the store closed.
+            self.sync.close_ledger().await;
+            plane.close.await;
+            let Some(successor) = successor else {
+                if let Some(door) = self.door.take() {
+                    door.close();
+                }
+                self.drain().await;
+                return Ok(Ended::Stopped);
+            };
+            let by = successor.pid();
+            tracing::info!(pid = by, "handing over");
+            let (tenancies, next_slot) = self.sync.taps().hand_over();
+            let state = HandOver { tenancies, next_slot };
+            match successor.hand_over(state, self.listener.as_fd()).await {
+                Ok(true) => {
+                    self.drain().await;
+                    return Ok(Ended::TakenOver { by });
+                }
+                Ok(false) => tracing::error!(pid = by, "the successor died; going on"),
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "handing over failed; going on");
+                }
+            }
+            self.sync.open_ledger(Self::ledger(self.settings, &self.key, &self.serving)?);
+            plane = control.open().await.map_err(ServiceError::ControlPlane)?;
+            // It may have changed devices before it died.
+            self.watch = LinkWatch::open()?;
+            self.sync.scan(&self.watch).await?;
+        }
+    }
+
+    /// Keeps everything in step until it is told to stop (None) or a successor knocks.
+    async fn in_charge(
+        &mut self,
+        feed: &dyn Feed,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<Option<Successor>, ServiceError> {
+        let drops = self.plane.lock().unwrap_or_else(PoisonError::into_inner).drops()?;
+        let identities = Arc::clone(&self.serving.identities);
+        let (serving, metrics) = (Arc::clone(&self.serving), Arc::clone(&self.serving.metrics));
+        let delivering = serving.outbox.deliver(
+            feed,
+            |event, reason| {
+                metrics.events_refused.inc();
+                tracing::warn!(port = %event.port, reason, "the control plane refused an event");
+            },
+            |error| tracing::error!(error = chain(error), "an event was not tidied up"),
+        );
+        let knocked = async {
+            match &self.door {
+                Some(door) => door.knock().await,
+                None => std::future::pending().await,
+            }
+        };
+        // None of these ends by itself, or the rest goes on without it.
+        let background = async {
+            tokio::join!(
+                self.sync.run(feed, &mut self.watch),
+                self.drops.read(drops, identities),
+                delivering,
+            );
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            _ = stop.wait_for(|stop| *stop) => Ok(None),
+            successor = knocked => Ok(Some(successor)),
+            () = background => Ok(None),
+        }
+    }
+
+    /// Reads what the predecessor wrote until it ended.
+    fn follow(&self, predecessor: Predecessor) {
+        let outbox = Arc::clone(&self.serving.outbox);
+        tokio::spawn(async move {
+            predecessor.gone().await;
+            tracing::info!("the former process has ended");
+            let scanned = tokio::task::spawn_blocking(move || outbox.scan()).await;
+            match scanned {
+                Ok(Ok(faults)) => {
+                    for fault in faults {
+                        tracing::error!(error = chain(&fault), "a guest's event was left out");
+                    }
+                }
+                Ok(Err(error)) => {
+                    tracing::error!(error = chain(&error), "the outbox can't be read");
+                }
+                Err(_) => {}
+            }
+        });
+    }
+
+    async fn drain(mut self) {
+        self.operator = None;
+        if let Some(workers) = self.workers.take() {
+            let cut = workers.drain(self.settings.drain).await;
+            if cut > 0 {
+                tracing::warn!(connections = cut, "connections were cut at the end");
+            }
+        }
+        debug_assert_eq!(self.serving.stage(), Stage::Closed);
+    }
+}
