@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
 use mezame_model::{Guest, PortId, SecretName, Snapshot};
-use mezame_protocol::{Context, Randomness, Signer, TokenKeys, UnixTime};
+use mezame_protocol::{Context, Randomness, Signer, TokenKeys, UnixTime, wire};
 
 /// The record with all that answering needs.
 pub struct Fixture {
@@ -37,6 +37,17 @@ impl Fixture {
         })
     }
 
+    /// A session token of the guest, made at `now` and good for six hours.
+    pub fn token(&self, now: UnixTime) -> anyhow::Result<String> {
+        let mut out = Vec::new();
+        let request = b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n\
+            X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n";
+        wire::serve_bytes(request, &self.guest, &self.context(now, &Foreseeable), &mut out);
+        let reply = String::from_utf8(out)?;
+        let token = reply.split("\r\n\r\n").nth(1).filter(|_| reply.starts_with("HTTP/1.1 200"));
+        Ok(token.context("no token came")?.to_owned())
+    }
+
     /// The context of a request that comes at `now`.
     pub fn context<'a>(&'a self, now: UnixTime, random: &'a dyn Randomness) -> Context<'a> {
         Context {
@@ -51,6 +62,12 @@ impl Fixture {
             watch_over: false,
         }
     }
+}
+
+/// The time by the wall clock.
+pub fn wall_clock() -> UnixTime {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    UnixTime(since.map_or(0, |since| since.as_secs()))
 }
 
 /// Bytes that anybody can foresee: good enough where no secret hangs on them.

@@ -4,6 +4,7 @@
 //! Nothing here is estimated: a row that can't be measured is reported with its reason.
 
 pub mod fixture;
+pub mod get;
 pub mod load;
 pub mod peer;
 pub mod pinned;
@@ -12,3 +13,4 @@ pub mod protocol;
 pub mod rounds;
 pub mod row;
 pub mod sample;
+pub mod seed;

@@ -1,6 +1,6 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
-use crate::{pinned::Cpu, protocol, row::Row};
+use crate::{get, pinned::Cpu, protocol, row::Row};
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
 
@@ -11,8 +11,25 @@ pub struct Measurement {
     measure: Measure,
 }
 
-const ALL: &[Measurement] =
-    &[Measurement { rows: &[("protocol.get", "µs")], measure: protocol::measure }];
+const ALL: &[Measurement] = &[
+    Measurement {
+        rows: &[
+            ("get.veth", "requests/s"),
+            ("get.nginx", "requests/s"),
+            ("get.haproxy", "requests/s"),
+        ],
+        measure: get::measure_get,
+    },
+    Measurement {
+        rows: &[
+            ("connect.veth", "connections/s"),
+            ("connect.nginx", "connections/s"),
+            ("connect.haproxy", "connections/s"),
+        ],
+        measure: get::measure_connect,
+    },
+    Measurement { rows: &[("protocol.get", "µs")], measure: protocol::measure },
+];
 
 /// The measurements that have a row whose name begins with `prefix`.
 pub fn measurements(prefix: &str) -> impl Iterator<Item = Measurement> {

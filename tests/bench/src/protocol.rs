@@ -30,13 +30,7 @@ pub fn measure(cpu: Cpu) -> anyhow::Result<Vec<Row>> {
         wire::serve_bytes(black_box(request), &fixture.guest, &context, out)
     };
     let mut out = Vec::with_capacity(4096);
-    serve(
-        b"PUT /latest/api/token HTTP/1.1\r\nHost: 169.254.169.254\r\n\
-          X-aws-ec2-metadata-token-ttl-seconds: 21600\r\n\r\n",
-        &mut out,
-    );
-    let reply = String::from_utf8(out.clone())?;
-    let token = reply.split("\r\n\r\n").nth(1).context("no token came")?;
+    let token = fixture.token(NOW)?;
     let request = |token: &str| {
         format!(
             "GET {PATH} HTTP/1.1\r\nHost: 169.254.169.254\r\nX-aws-ec2-metadata-token: {token}\r\n\r\n"
@@ -46,7 +40,7 @@ pub fn measure(cpu: Cpu) -> anyhow::Result<Vec<Row>> {
     // What is timed must do the whole work: the token lets in, and another doesn't.
     serve(&request(&token.chars().rev().collect::<String>()), &mut out);
     ensure!(out.starts_with(b"HTTP/1.1 401 "), "a wrong token was let in");
-    let request = request(token);
+    let request = request(&token);
     serve(&request, &mut out);
     ensure!(
         out.starts_with(b"HTTP/1.1 200 ")

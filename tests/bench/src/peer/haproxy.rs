@@ -13,7 +13,7 @@ use mezame_tests::{namespace::Namespace, process::Background};
 
 use crate::{
     load::Target,
-    peer::{await_listener, program},
+    peer::{await_listener, program, upstream::Upstream},
     pinned::Cpu,
 };
 
@@ -28,8 +28,8 @@ pub struct Haproxy {
 }
 
 impl Haproxy {
-    /// Starts it in front of the unix socket `upstream`; works in the folder `home`.
-    pub fn start(cpu: Cpu, home: &Path, upstream: &Path, target: &Target) -> anyhow::Result<Self> {
+    /// Starts it in front of `upstream`; works in the folder `home`.
+    pub fn start(cpu: Cpu, home: &Path, upstream: &Upstream) -> anyhow::Result<Self> {
         let program = program("haproxy")?;
         let address: SocketAddr = "169.254.169.254:80".parse()?;
         let (client, inside) = (Namespace::create()?, Namespace::create()?);
@@ -42,13 +42,13 @@ impl Haproxy {
         client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
 
         let config = home.join("haproxy.cfg");
-        fs::write(&config, settings(address, upstream))?;
+        fs::write(&config, settings(address, &upstream.socket))?;
         let mut command = inside.command(program);
         command.arg("-db").arg("-f").arg(&config);
         cpu.bind_command(&mut command);
         let mut process = Background::start("haproxy", &mut command, &home.join("haproxy.log"))?;
         await_listener(&client, address, &mut process)?;
-        Ok(Self { _process: process, client, target: Target { address, ..target.clone() } })
+        Ok(Self { _process: process, client, target: Upstream::target(address)? })
     }
 }
 

@@ -4,16 +4,61 @@
 //! It does less than the real listener (no limits, no metrics, one fixed guest), so that the
 //! comparison does not suffer from a slow far end. Runs as a process of its own.
 
-use std::{convert::Infallible, path::Path, sync::Arc};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use mezame_protocol::{Answer, UnixTime, Version, respond};
+use mezame_protocol::{Answer, Version, respond};
+use mezame_tests::{
+    process::{self, Background},
+    wait::{self, SOON},
+};
 use tokio::net::UnixListener;
 
-use crate::fixture::{Fixture, Foreseeable};
+use crate::{
+    fixture::{Fixture, Foreseeable, PATH, wall_clock},
+    load::Target,
+    pinned::Cpu,
+};
+
+/// The process, and the socket that it serves on.
+#[derive(Debug)]
+pub struct Upstream {
+    _process: Background,
+    /// Its socket.
+    pub socket: PathBuf,
+}
+
+impl Upstream {
+    /// Starts it; its socket lies in the folder `home`.
+    pub fn start(cpu: Cpu, home: &Path) -> anyhow::Result<Self> {
+        let socket = home.join("upstream.sock");
+        let mut command = process::command(std::env::current_exe()?);
+        command.arg("--upstream").arg(&socket);
+        cpu.bind_command(&mut command);
+        let mut process =
+            Background::start("the upstream", &mut command, &home.join("upstream.log"))?;
+        wait::until("the upstream's socket", SOON, || {
+            process.ensure_running()?;
+            Ok(std::os::unix::net::UnixStream::connect(&socket)?)
+        })?;
+        Ok(Self { _process: process, socket })
+    }
+
+    /// What its guest asks for at an address that leads to it.
+    pub fn target(address: SocketAddr) -> anyhow::Result<Target> {
+        let fixture = Fixture::read()?;
+        let body = fixture.guest.instance.id.as_str().as_bytes().to_vec();
+        Ok(Target { address, path: PATH.into(), token: fixture.token(wall_clock())?, body })
+    }
+}
 
 /// Serves the fixture's guest on a unix socket until the process is ended.
 pub fn serve(socket: &Path) -> anyhow::Result<()> {
@@ -51,13 +96,10 @@ fn answer(fixture: &Fixture, request: &Request<Incoming>) -> Response<Full<Bytes
         target.as_bytes(),
         headers,
     );
-    let now = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
     let reply = match parsed {
         Err(refusal) => refusal.response(),
         Ok(parsed) => {
-            let context = fixture.context(UnixTime(now), &Foreseeable);
+            let context = fixture.context(wall_clock(), &Foreseeable);
             match respond(&parsed, b"", &fixture.guest, &context) {
                 Answer::Reply(reply) => reply,
                 _ => mezame_protocol::Response::internal(),
