@@ -1,5 +1,7 @@
 //! `cargo xtask`: the project's chores. Each does its own set-up and can be run at any time.
 
+mod build;
+mod demo;
 mod host;
 mod setup;
 
@@ -20,6 +22,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Boot two real guests with the same IP and MAC, and log in to them
+    Demo {
+        /// End with one line of JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Install what the other chores need (each of them does this for itself)
     Setup {
         /// What it is for
@@ -30,6 +38,7 @@ enum Chore {
 
 fn main() -> Result<()> {
     match Arguments::parse().chore {
+        Chore::Demo { json } => demo::run(json),
         Chore::Setup { purpose } => {
             host::check(host::Need::Packages)?;
             setup::run(purpose)

@@ -15,7 +15,6 @@ mod small_guest;
 
 use anyhow::Result;
 
-pub(crate) use cache::root as cache_root;
 pub(crate) use packages::Purpose;
 
 use cache::Cache;

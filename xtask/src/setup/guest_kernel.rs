@@ -83,11 +83,12 @@ fn module_name(path: &str) -> &str {
 }
 
 fn release_in(root: &Path) -> Result<String> {
-    for entry in fs::read_dir(root.join("lib/modules")).context("reading the guest kernel")? {
-        let name = entry.context("reading the guest kernel")?.file_name();
-        return name.into_string().ok().context("the guest kernel's release is no UTF-8");
-    }
-    anyhow::bail!("the guest kernel's package has no modules")
+    let entry = fs::read_dir(root.join("lib/modules"))
+        .context("reading the guest kernel")?
+        .next()
+        .context("the guest kernel's package has no modules")?
+        .context("reading the guest kernel")?;
+    entry.file_name().into_string().ok().context("the guest kernel's release is no UTF-8")
 }
 
 fn unpack(into: &Path, step: &Step) -> Result<()> {

@@ -1,0 +1,62 @@
+//! Builds the programs that a chore runs, with cargo's own progress.
+
+use std::{path::PathBuf, process::Command};
+
+use anyhow::{Context, Result, ensure};
+
+use crate::workspace;
+
+/// How the programs are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// For tests: quick to build.
+    Dev,
+    /// For demo and bench.
+    Release,
+}
+
+/// The agent's target: named, so that its flags don't reach build scripts.
+const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// Builds these packages' programs, and gives the directory that they are in.
+pub(crate) fn programs(packages: &[&str], profile: Profile) -> Result<PathBuf> {
+    let mut cargo = cargo("build");
+    if profile == Profile::Release {
+        cargo.arg("--release");
+    }
+    for package in packages {
+        cargo.args(["--package", package]);
+    }
+    run(cargo.arg("--bins"))?;
+    Ok(target().join(match profile {
+        Profile::Dev => "debug",
+        Profile::Release => "release",
+    }))
+}
+
+/// Builds the guest agent, linked statically, so that it runs in any guest.
+pub(crate) fn agent() -> Result<PathBuf> {
+    run(cargo("build")
+        .args(["--profile", "agent", "--package", "guest-agent", "--target", AGENT_TARGET])
+        .env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
+    Ok(target().join(AGENT_TARGET).join("agent/guest-agent"))
+}
+
+/// `cargo` with a subcommand, in the workspace.
+pub(crate) fn cargo(subcommand: &str) -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.arg(subcommand).current_dir(workspace());
+    cargo
+}
+
+/// Runs a command that must succeed, with its output shown.
+pub(crate) fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("starting {command:?}"))?;
+    ensure!(status.success(), "{command:?} ended with {status}");
+    Ok(())
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |path| workspace().join(path))
+}
