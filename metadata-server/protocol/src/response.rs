@@ -205,7 +205,7 @@ impl Response {
             each("accept-ranges", b"none");
         }
         if let Some(time) = self.last_modified {
-            each("last-modified", http_date(time).as_bytes());
+            each("last-modified", &http_date(time));
         }
         if let Some(methods) = self.allow {
             each("allow", methods.as_bytes());
@@ -273,14 +273,54 @@ pub(crate) fn etag_text(etag: u64) -> [u8; 18] {
 }
 
 /// A moment as `Last-Modified` says it, such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110,
-/// section 5.6.7).
-fn http_date(time: UnixTime) -> String {
-    const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const MONTHS: [&str; 12] =
-        ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+/// section 5.6.7). Written by hand: it goes into every reply, and formatting costs more than the
+/// token's check.
+fn http_date(time: UnixTime) -> [u8; 29] {
+    const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
+    const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
     let date = Date::of(time);
-    let weekday = DAYS[(time.0 / 86_400 % 7) as usize];
-    let month = MONTHS[usize::from(date.month - 1)];
-    let Date { year, day, hour, minute, second, .. } = date;
-    format!("{weekday}, {day:02} {month} {year} {hour:02}:{minute:02}:{second:02} GMT")
+    let mut text = *b"Day, 00 Mon 0000 00:00:00 GMT";
+    let weekday = (time.0 / 86_400 % 7) as usize * 3;
+    text[..3].copy_from_slice(&DAYS[weekday..weekday + 3]);
+    let month = usize::from(date.month - 1) * 3;
+    text[8..11].copy_from_slice(&MONTHS[month..month + 3]);
+    let (century, year) = ((date.year / 100) as u8, (date.year % 100) as u8);
+    let pairs = [
+        (5, date.day),
+        (12, century),
+        (14, year),
+        (17, date.hour),
+        (20, date.minute),
+        (23, date.second),
+    ];
+    for (at, number) in pairs {
+        text[at] = b'0' + number / 10;
+        text[at + 1] = b'0' + number % 10;
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_as_rfc_9110_has_them() {
+        for (seconds, text) in [
+            (784_111_777, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (0, "Thu, 01 Jan 1970 00:00:00 GMT"),
+            (951_782_400, "Tue, 29 Feb 2000 00:00:00 GMT"),
+            (253_402_300_799, "Fri, 31 Dec 9999 23:59:59 GMT"),
+        ] {
+            assert_eq!(http_date(UnixTime(seconds)), *text.as_bytes(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_and_tags_are_as_format_writes_them() {
+        for number in [0, 7, 10, 21_600, u64::MAX] {
+            assert_eq!(Digits::default().decimal(number), number.to_string().as_bytes());
+            assert_eq!(etag_text(number), *format!("\"{number:016x}\"").as_bytes());
+        }
+    }
 }

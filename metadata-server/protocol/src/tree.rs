@@ -181,6 +181,13 @@ impl Body {
         Self::of(response::TEXT, Bytes::from(text))
     }
 
+    /// Adds the newline at the end of a text that has lines.
+    pub(crate) fn end_last_line(&mut self) {
+        if !self.bytes.is_empty() {
+            self.bytes = [&self.bytes[..], b"\n"].concat().into();
+        }
+    }
+
     /// Bytes of a kind.
     pub(crate) fn of(content_type: &'static str, bytes: Bytes) -> Self {
         Self { content_type, bytes, etag: None, audit: None }

@@ -78,9 +78,13 @@ pub(crate) fn answer(
     {
         return answer;
     }
-    let Some(value) = found.read() else {
+    let Some(mut value) = found.read() else {
         return Answer::Reply(Response::internal());
     };
+    if matches!(found, Found::Directory(..)) {
+        // As in all texts for shells, the last line ends too.
+        value.end_last_line();
+    }
     let mut reply = super::reply(permit, &scope, value);
     if reply.audit.is_some() {
         reply.no_store = true;

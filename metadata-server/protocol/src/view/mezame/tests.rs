@@ -184,7 +184,7 @@ fn a_secret_is_handed_out_until_it_is_acknowledged_and_never_after() {
     assert_eq!(reply.status, Status::NoContent);
     world.acknowledged.insert(name);
     assert_eq!(world.get(&guest, path).status, Status::NotFound);
-    assert_eq!(world.text(&guest, "/mezame/v1/secrets/"), "api-token");
+    assert_eq!(world.text(&guest, "/mezame/v1/secrets/"), "api-token\n");
     // The first acknowledgement's answer may be lost: said again, it is answered the same, even
     // when the record has no such secret any more.
     for guest in [guest, world.web_with(|it| it.secrets.clear())] {
