@@ -46,10 +46,11 @@ Examples:
       Check a settings file.
   kill -HUP $(pidof metadata-server)
       Upgrade: start the program's file anew, which takes over without losing a request.
-      Starting a second metadata-server with the same --run does the same.";
+      Starting a second metadata-server with the same --run-dir does the same.";
 
 macro_rules! settings {
-    ($($(#[doc = $doc:literal])+ $field:ident: $type:ty, $env:literal, $value:literal;)*) => {
+    ($($(#[doc = $doc:literal])+
+       $field:ident: $type:ty, $env:literal, $value:literal $(, $alias:literal)?;)*) => {
         /// The settings that one source gives; what it does not give is left to the next.
         #[derive(Debug, Clone, Default, PartialEq, clap::Args, Deserialize)]
         #[serde(default, deny_unknown_fields)]
@@ -59,7 +60,7 @@ macro_rules! settings {
                   default_missing_value = "true", value_name = "BOOL")]
             standalone: Option<bool>,
             $($(#[doc = $doc])+
-            #[arg(long, env = $env, value_name = $value)]
+            #[arg(long, env = $env, value_name = $value $(, alias = $alias)?)]
             $field: Option<$type>,)*
             /// The control plane's own settings, all of them; only in the file.
             #[arg(skip)]
@@ -81,9 +82,9 @@ macro_rules! settings {
 
 settings! {
     /// Where ledger, keys and the control plane's store lie [default: /var/lib/mezame].
-    state: PathBuf, "MEZAME_STATE", "DIR";
+    state_dir: PathBuf, "MEZAME_STATE_DIR", "DIR", "state";
     /// Where sockets lie [default: /run/mezame].
-    run: PathBuf, "MEZAME_RUN", "DIR";
+    run_dir: PathBuf, "MEZAME_RUN_DIR", "DIR", "run";
     /// The network namespace of the listener [default: mezame-metadata].
     namespace: String, "MEZAME_NAMESPACE", "NAME";
     /// The veth into it, on this side [default: mezame0].
@@ -134,7 +135,7 @@ settings! {
     /// Events of one port that may wait for the control plane [default: 64].
     events_per_port: u32, "MEZAME_EVENTS_PER_PORT", "N";
 
-    /// Standalone: the operators' socket [default: provisioner.sock in --run].
+    /// Standalone: the operators' socket [default: provisioner.sock in --run-dir].
     api_socket: PathBuf, "MEZAME_API_SOCKET", "FILE";
     /// Standalone: serve operators over TLS too, such as 0.0.0.0:8443.
     api_tls: SocketAddr, "MEZAME_API_TLS", "ADDRESS";
@@ -184,14 +185,16 @@ fn parse(text: &str) -> anyhow::Result<Partial> {
 impl Partial {
     fn complete(self) -> anyhow::Result<Configured> {
         let service = self.service()?;
-        let provisioner =
-            self.standalone.unwrap_or(false).then(|| self.provisioner(&service));
+        let provisioner = self.standalone.unwrap_or(false).then(|| self.provisioner(&service));
         if provisioner.is_none() && self.provisioner.is_some() {
             bail!("the settings have a provisioner section, but standalone is not set");
         }
         let log = crate::logging::LogSettings {
             format: self.log_format.unwrap_or_default(),
-            filter: self.log_level.unwrap_or_else(|| "info".into()),
+            filter: self
+                .log_level
+                .or_else(|| std::env::var("RUST_LOG").ok())
+                .unwrap_or_else(|| "info".into()),
         };
         Ok(Configured { service, provisioner, log })
     }
@@ -199,8 +202,8 @@ impl Partial {
     fn service(&self) -> anyhow::Result<Settings> {
         let mut all = Settings::default();
         let span = |given: Option<Span>, default: Duration| given.map_or(default, |span| span.0);
-        set(&mut all.state, &self.state);
-        set(&mut all.run, &self.run);
+        set(&mut all.state, &self.state_dir);
+        set(&mut all.run, &self.run_dir);
         set(&mut all.pins, &self.pins);
         set(&mut all.port, &self.port);
         set(&mut all.workers, &self.workers);

@@ -65,32 +65,42 @@ impl Cache {
             Some(old) if old.generation >= new.generation => return None,
             Some(old) => {
                 changes.everyone = old.site != new.site || !same(&old.networks, &new.networks);
-                merge(&old.instances, &new.instances, |one| &one.id, |before, after| {
-                    for instance in [before, after].into_iter().flatten() {
-                        changes.ports.extend(instance.ports.iter().cloned());
-                    }
-                });
+                merge(
+                    &old.instances,
+                    &new.instances,
+                    |one| &one.id,
+                    |before, after| {
+                        for instance in [before, after].into_iter().flatten() {
+                            changes.ports.extend(instance.ports.iter().cloned());
+                        }
+                    },
+                );
             }
             None => changes.everyone = true,
         }
         let old = self.snapshot.take();
         let ports = old.as_ref().map_or(&[][..], |old| &old.ports);
-        merge(ports, &new.ports, |one| &one.id, |before, after| {
-            for port in [before, after].into_iter().flatten() {
-                changes.devices.insert(port.device.clone());
-                changes.ports.insert(port.id.clone());
-                if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id)) {
-                    // Its other ports tell of this one too.
-                    changes.ports.extend(instance.ports.iter().cloned());
+        merge(
+            ports,
+            &new.ports,
+            |one| &one.id,
+            |before, after| {
+                for port in [before, after].into_iter().flatten() {
+                    changes.devices.insert(port.device.clone());
+                    changes.ports.insert(port.id.clone());
+                    if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id)) {
+                        // Its other ports tell of this one too.
+                        changes.ports.extend(instance.ports.iter().cloned());
+                    }
                 }
-            }
-            if let Some(port) = before {
-                self.release(port);
-            }
-            if let Some(port) = after {
-                self.claim(port);
-            }
-        });
+                if let Some(port) = before {
+                    self.release(port);
+                }
+                if let Some(port) = after {
+                    self.claim(port);
+                }
+            },
+        );
         self.snapshot = Some(new);
         Some(changes)
     }

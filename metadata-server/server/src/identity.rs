@@ -116,8 +116,7 @@ impl Attachment {
     /// Ends the tenancy: nothing is answered any more, open connections are reset.
     pub fn end(&self) {
         self.standing.send_replace(Standing::Over);
-        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).values()
-        {
+        for connection in self.connections.lock().unwrap_or_else(PoisonError::into_inner).values() {
             connection.reset();
         }
     }
@@ -126,7 +125,8 @@ impl Attachment {
     pub fn admit(&self, connection: &Arc<Connection>, ceiling: u32) -> bool {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         // Under the lock, so that `end` either sees the connection or is seen here.
-        if connections.len() >= ceiling as usize || matches!(*self.standing.borrow(), Standing::Over)
+        if connections.len() >= ceiling as usize
+            || matches!(*self.standing.borrow(), Standing::Over)
         {
             return false;
         }
@@ -146,11 +146,7 @@ impl Attachment {
 
     /// Looks at each open connection.
     pub fn for_each_connection(&self, each: impl FnMut(&Arc<Connection>)) {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .values()
-            .for_each(each);
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner).values().for_each(each);
     }
 }
 

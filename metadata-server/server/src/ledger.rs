@@ -81,10 +81,7 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    pub(crate) fn file(
-        path: &Path,
-        what: &'static str,
-    ) -> impl FnOnce(io::Error) -> Self + use<> {
+    pub(crate) fn file(path: &Path, what: &'static str) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_path_buf();
         move |source| Self::File { path, what, source }
     }
@@ -108,12 +105,8 @@ pub(crate) fn write_whole(
     aside.push(format!(".{}.new", std::process::id()));
     let aside = PathBuf::from(aside);
     let written = (|| {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&aside)?;
+        let file =
+            File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
         let mut buffered = io::BufWriter::with_capacity(1 << 18, file);
         write(&mut buffered)?;
         buffered.into_inner().map_err(io::IntoInnerError::into_error)?.sync_data()?;

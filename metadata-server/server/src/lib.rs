@@ -9,6 +9,8 @@
 pub mod audit;
 pub mod cache;
 pub mod clock;
+#[cfg(test)]
+mod fixture;
 pub mod identity;
 pub mod ledger;
 pub mod limits;

@@ -24,8 +24,12 @@ pub use connection::{Connection, Overdue, Phase};
 use tokio::sync::watch;
 
 use crate::{
-    clock::CoarseClock, identity::Identities, ledger::outbox::Outbox, limits::{Count, Rate},
-    metrics::Metrics, settings::Limits,
+    clock::CoarseClock,
+    identity::Identities,
+    ledger::outbox::Outbox,
+    limits::{Count, Rate},
+    metrics::Metrics,
+    settings::Limits,
 };
 
 /// What all workers share.

@@ -175,10 +175,7 @@ impl Namespace {
 }
 
 /// Runs `work` in a thread inside the namespace `fd` and waits for it.
-fn enter<T: Send>(
-    fd: &OwnedFd,
-    work: impl FnOnce() -> T + Send,
-) -> Result<T, NamespaceError> {
+fn enter<T: Send>(fd: &OwnedFd, work: impl FnOnce() -> T + Send) -> Result<T, NamespaceError> {
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("netns".into())

@@ -272,9 +272,8 @@ impl<'a> Service<'a> {
             outbox,
         ));
         let ender = namespace.enter(SocketEnder::open)?;
-        let ender = ender
-            .map_err(|error| tracing::warn!(%error, "this kernel has no sock_diag"))
-            .ok();
+        let ender =
+            ender.map_err(|error| tracing::warn!(%error, "this kernel has no sock_diag")).ok();
         let handed = predecessor.map(|one| one.state.clone()).unwrap_or_default();
         let taps = Taps::new(
             Arc::clone(&plane),
@@ -365,13 +364,9 @@ impl<'a> Service<'a> {
             Workers::start(&self.serving, &self.listener, self.settings.workers)
                 .map_err(ServiceError::Thread)?,
         );
-        let operator =
-            Operator { serving: Arc::clone(&self.serving), drops: self.drops.clone() };
-        let server = MetricsServer::open(
-            &operator,
-            &self.settings.metrics_socket(),
-            self.settings.metrics,
-        )?;
+        let operator = Operator { serving: Arc::clone(&self.serving), drops: self.drops.clone() };
+        let server =
+            MetricsServer::open(&operator, &self.settings.metrics_socket(), self.settings.metrics)?;
         let metrics = server.address;
         self.operator = Some(server);
         self.door = Some(Door::open(&self.settings.takeover_socket())?);

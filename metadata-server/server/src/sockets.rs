@@ -104,8 +104,7 @@ impl SocketEnder {
     fn send(&self, request: InetRequest, flags: u16, kind: Option<u16>) -> io::Result<()> {
         let mut header = NetlinkHeader::default();
         header.flags = flags;
-        let mut message =
-            NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
         message.finalize();
         if let Some(kind) = kind {
             message.header.message_type = kind;
@@ -125,8 +124,8 @@ impl SocketEnder {
         let length = recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
         let mut rest = &buffer[..length];
         while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(io::Error::other)?;
+            let message =
+                NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(io::Error::other)?;
             if each(&message.payload)? {
                 return Ok(true);
             }

@@ -65,9 +65,7 @@ pub enum TakeoverError {
         uid: u32,
     },
     /// The other side speaks another version of the exchange.
-    #[error(
-        "the running metadata-server can't be taken over from by this version; stop it first"
-    )]
+    #[error("the running metadata-server can't be taken over from by this version; stop it first")]
     Version,
     /// The other side ended in the middle.
     #[error("the other metadata-server ended in the middle of the takeover")]
@@ -173,13 +171,12 @@ impl Successor {
         state: HandOver,
         listener: BorrowedFd<'_>,
     ) -> Result<bool, TakeoverError> {
-        let failed = |source| TakeoverError::Socket {
-            path: PathBuf::new(),
-            what: "handing over",
-            source,
-        };
-        let (stream, listener) =
-            (self.stream.try_clone().map_err(failed)?, listener.try_clone_to_owned().map_err(failed)?);
+        let failed =
+            |source| TakeoverError::Socket { path: PathBuf::new(), what: "handing over", source };
+        let (stream, listener) = (
+            self.stream.try_clone().map_err(failed)?,
+            listener.try_clone_to_owned().map_err(failed)?,
+        );
         let handed = tokio::task::spawn_blocking(move || -> io::Result<bool> {
             let byte = [IoSlice::new(b"L")];
             let fds = [listener.as_raw_fd()];
@@ -210,9 +207,7 @@ pub struct Predecessor {
 }
 
 /// Takes over from the process behind this socket; none if nobody is there.
-pub async fn take_over(
-    path: &Path,
-) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
+pub async fn take_over(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
     let path = path.to_path_buf();
     match tokio::task::spawn_blocking(move || knock(&path)).await {
         Ok(done) => done,

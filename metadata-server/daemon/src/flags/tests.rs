@@ -1,8 +1,7 @@
 use super::*;
 
 fn configured(arguments: &[&str], file: &str) -> anyhow::Result<Configured> {
-    let command =
-        Command::try_parse_from(std::iter::once(&"metadata-server").chain(arguments))?;
+    let command = Command::try_parse_from(std::iter::once(&"metadata-server").chain(arguments))?;
     command.flags.over(parse(file)?).complete()
 }
 
@@ -18,7 +17,7 @@ fn an_empty_file_gives_the_defaults() {
 #[test]
 fn a_flag_wins_over_the_file() {
     let configured =
-        configured(&["--drain", "3s"], "drain: 30s\nidle_time: 2m\nstate: /s\n").unwrap();
+        configured(&["--drain", "3s"], "drain: 30s\nidle_time: 2m\nstate_dir: /s\n").unwrap();
     assert_eq!(configured.service.drain, Duration::from_secs(3));
     assert_eq!(configured.service.limits.idle_time, Duration::from_secs(120));
     assert_eq!(configured.service.state, Path::new("/s"));

@@ -100,11 +100,7 @@ pub struct Sealer<'a> {
 
 impl<'a> Sealer<'a> {
     /// Begins a file for one purpose; it opens for no other.
-    pub fn begin(
-        key: &LedgerKey,
-        purpose: &[u8],
-        out: &'a mut dyn Write,
-    ) -> io::Result<Self> {
+    pub fn begin(key: &LedgerKey, purpose: &[u8], out: &'a mut dyn Write) -> io::Result<Self> {
         let mut salt = [0; 32];
         let unsealable = || io::Error::other("sealing failed");
         SystemRandom::new().fill(&mut salt).map_err(|_| unsealable())?;

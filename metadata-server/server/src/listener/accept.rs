@@ -7,11 +7,7 @@ use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    Serving, Stage,
-    connection::Connection,
-    fairness,
-    request::answer,
-    stream::GuestStream,
+    Serving, Stage, connection::Connection, fairness, request::answer, stream::GuestStream,
 };
 
 /// Accepts until the listener drains, then waits for the connections to end.
@@ -72,8 +68,7 @@ fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
     serving.metrics.accepted.inc();
     serving.metrics.connections.inc();
     let guard = Admitted { serving: Arc::clone(serving), connection: Arc::clone(&connection) };
-    let stream =
-        GuestStream::new(socket, Arc::clone(&connection), Arc::clone(&serving.clock));
+    let stream = GuestStream::new(socket, Arc::clone(&connection), Arc::clone(&serving.clock));
     let task = tokio::spawn(serve(guard, stream));
     connection.runs_in(task.abort_handle());
 }

@@ -8,10 +8,7 @@ use hyper::{
 };
 
 /// Makes hyper's response; `is_last` ends the connection with it.
-pub(super) fn of(
-    reply: &mezame_protocol::Response,
-    is_last: bool,
-) -> Response<Full<Bytes>> {
+pub(super) fn of(reply: &mezame_protocol::Response, is_last: bool) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(reply.body.clone()));
     *response.status_mut() =
         StatusCode::from_u16(reply.status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -1,6 +1,10 @@
 //! One request: limits, then the protocol, then what its answer asks for.
 
-use std::{convert::Infallible, sync::Arc, time::{Duration, Instant}};
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -194,8 +198,8 @@ impl Exchange<'_> {
             return Reply::too_many_requests(timeout_s.max(1));
         };
         self.watched = true;
-        let over = tokio::time::Instant::from_std(self.began)
-            + Duration::from_secs(u64::from(timeout_s));
+        let over =
+            tokio::time::Instant::from_std(self.began) + Duration::from_secs(u64::from(timeout_s));
         let mut changes = attachment.follow();
         let mut stage = serving.stage.subscribe();
         let mut is_over = false;

@@ -87,8 +87,8 @@ impl MetricsServer {
         path: &Path,
         address: Option<SocketAddr>,
     ) -> Result<Self, MetricsError> {
-        let unix = bind_unix(path)
-            .map_err(|source| MetricsError::Socket { path: path.into(), source })?;
+        let unix =
+            bind_unix(path).map_err(|source| MetricsError::Socket { path: path.into(), source })?;
         let mut tasks = Vec::new();
         let served = operator.clone();
         tasks.push(
@@ -275,9 +275,7 @@ fn events(operator: &Operator) -> Reply {
         }
     });
     let mut reply = Response::new(BodyExt::boxed(StreamBody::new(lines)));
-    reply
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));
     reply
 }
 

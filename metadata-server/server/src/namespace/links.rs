@@ -105,11 +105,7 @@ fn inside<T: Send, F: Future<Output = Result<T, NamespaceError>>>(
     })?
 }
 
-async fn make(
-    handle: &Handle,
-    fd: &OwnedFd,
-    names: &NamespaceNames,
-) -> Result<(), NamespaceError> {
+async fn make(handle: &Handle, fd: &OwnedFd, names: &NamespaceNames) -> Result<(), NamespaceError> {
     let mut peer =
         LinkMessageBuilder::<LinkUnspec>::new().name(names.peer.as_str()).arp(false).build();
     peer.attributes.push(LinkAttribute::NetNsFd(fd.as_raw_fd()));

@@ -115,7 +115,13 @@ fn share_directory() -> Result<(), NamespaceError> {
         }
     }
     // Not a mount point yet: bind it on itself first.
-    mount(Some(directory), directory, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
-        .and_then(|()| share())
-        .map_err(|errno| NamespaceError::system("sharing the namespaces' directory", errno.into()))
+    mount(
+        Some(directory),
+        directory,
+        None::<&str>,
+        MsFlags::MS_BIND | MsFlags::MS_REC,
+        None::<&str>,
+    )
+    .and_then(|()| share())
+    .map_err(|errno| NamespaceError::system("sharing the namespaces' directory", errno.into()))
 }

@@ -71,8 +71,7 @@ impl Drops for DropEvents {
 
 impl DataPlane for DataPath {
     fn attach(&mut self, ifindex: u32, rules: &PortRules) -> Result<(), PlaneError> {
-        Self::attach(self, ifindex, rules)
-            .map_err(|source| PlaneError::Attach { ifindex, source })
+        Self::attach(self, ifindex, rules).map_err(|source| PlaneError::Attach { ifindex, source })
     }
 
     fn refuse(&mut self, ifindex: u32) -> Result<(), PlaneError> {

@@ -1,0 +1,179 @@
+use std::{sync::Mutex as StdMutex, time::Duration};
+
+use mezame_model::{BoxFuture, Generation, Snapshot, UserName, report::SealedPassword};
+use tokio::sync::mpsc;
+
+use super::*;
+use crate::fixture;
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    fn open(&self) -> (Outbox, Vec<LedgerError>) {
+        let key = Arc::new(LedgerKey::open(&self.directory.path().join("key")).unwrap());
+        Outbox::open(self.directory.path(), key, 3).unwrap()
+    }
+}
+
+fn event(port: usize, at_ms: u64) -> GuestEvent {
+    GuestEvent {
+        port: fixture::port_id(port),
+        instance: fixture::instance_id(port),
+        at_ms,
+        key: Outbox::new_key().unwrap(),
+        kind: GuestEventKind::Password(SealedPassword {
+            user: UserName::parse("admin").unwrap(),
+            recipient: String::new(),
+            sealed: "sealed".into(),
+        }),
+    }
+}
+
+fn acknowledgement(port: usize, secret: &str) -> GuestEvent {
+    let name = SecretName::parse(secret).unwrap();
+    GuestEvent { kind: GuestEventKind::SecretAcknowledged(name), ..event(port, 1) }
+}
+
+/// A control plane that answers as it is told and keeps what it took.
+struct Script {
+    answers: StdMutex<Vec<Result<(), FeedError>>>,
+    taken: mpsc::UnboundedSender<GuestEvent>,
+}
+
+impl Feed for Script {
+    fn next(&self, _: Generation) -> BoxFuture<'_, Result<Arc<Snapshot>, FeedError>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn deliver(&self, event: GuestEvent) -> BoxFuture<'_, Result<(), FeedError>> {
+        Box::pin(async move {
+            let answer = self.answers.lock().unwrap().pop().unwrap_or(Ok(()));
+            if answer.is_ok() {
+                self.taken.send(event).unwrap();
+            }
+            answer
+        })
+    }
+}
+
+#[test]
+fn an_event_that_was_kept_is_there_after_a_restart() {
+    let place = Place::new();
+    let kept = event(1, 10);
+    place.open().0.keep(kept.clone()).unwrap();
+    let (outbox, faults) = place.open();
+    assert!(faults.is_empty());
+    assert_eq!(outbox.lock().events.values().collect::<Vec<_>>(), [&kept]);
+}
+
+#[test]
+fn a_spent_secret_stays_spent_after_a_restart() {
+    let place = Place::new();
+    let (instance, secret) = (fixture::instance_id(1), SecretName::parse("one").unwrap());
+    let (first, _) = place.open();
+    assert!(!first.is_spent(&instance, &secret));
+    first.keep(acknowledgement(1, "one")).unwrap();
+    assert!(first.spent(&instance).contains(&secret));
+    assert!(place.open().0.is_spent(&instance, &secret));
+    assert!(!place.open().0.is_spent(&fixture::instance_id(2), &secret));
+}
+
+#[test]
+fn a_secret_that_another_process_saw_spent_is_spent() {
+    let place = Place::new();
+    let (new, old) = (place.open().0, place.open().0);
+    old.keep(acknowledgement(1, "one")).unwrap();
+    assert!(new.is_spent(&fixture::instance_id(1), &SecretName::parse("one").unwrap()));
+    assert_eq!(new.len(), 0);
+    new.scan().unwrap();
+    assert_eq!(new.len(), 1);
+}
+
+#[test]
+fn a_port_has_its_share_and_no_more() {
+    let place = Place::new();
+    let (outbox, _) = place.open();
+    for at in 0..3 {
+        outbox.keep(event(1, at)).unwrap();
+    }
+    assert!(matches!(outbox.keep(event(1, 9)), Err(LedgerError::TooMany { .. })));
+    outbox.keep(event(2, 9)).unwrap();
+    assert_eq!(outbox.len(), 4);
+}
+
+#[test]
+fn a_damaged_event_is_reported_and_the_others_are_read() {
+    let place = Place::new();
+    let (outbox, _) = place.open();
+    let (good, bad) = (event(1, 1), event(1, 2));
+    outbox.keep(good).unwrap();
+    outbox.keep(bad.clone()).unwrap();
+    fs::write(outbox.file_of(&bad), b"mezame\0\x01 and nonsense").unwrap();
+    let (outbox, faults) = place.open();
+    assert_eq!((outbox.len(), faults.len()), (1, 1));
+}
+
+#[test]
+fn a_spent_secret_is_forgotten_once_the_control_plane_has_it_and_no_instance_has_it() {
+    let place = Place::new();
+    let (outbox, _) = place.open();
+    let spent = acknowledgement(1, "one");
+    outbox.keep(spent.clone()).unwrap();
+    let instance = fixture::instance_id(1);
+    outbox.forget(|_, _| false).unwrap();
+    assert_eq!(outbox.spent(&instance).len(), 1, "not delivered yet");
+    outbox.delivered(&spent).unwrap();
+    outbox.forget(|_, _| true).unwrap();
+    assert_eq!(outbox.spent(&instance).len(), 1, "the instance still has it");
+    outbox.forget(|_, _| false).unwrap();
+    assert!(outbox.spent(&instance).is_empty());
+    assert!(place.open().0.spent(&instance).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_are_delivered_in_order_and_again_while_the_control_plane_is_away() {
+    let place = Place::new();
+    let (outbox, _) = place.open();
+    for at in [3, 1, 2] {
+        outbox.keep(event(1, at)).unwrap();
+    }
+    let (taken, mut took) = mpsc::unbounded_channel();
+    let answers = StdMutex::new(vec![Err(FeedError::Away), Err(FeedError::Away)]);
+    let feed = Script { answers, taken };
+    let delivering = outbox.deliver(&feed, |_, _| {}, |error| panic!("{error}"));
+    let mut order = Vec::new();
+    let collecting = async {
+        while order.len() < 3 {
+            order.push(took.recv().await.unwrap().at_ms);
+        }
+    };
+    tokio::select! {
+        () = delivering => unreachable!(),
+        done = tokio::time::timeout(Duration::from_secs(600), collecting) => done.unwrap(),
+    }
+    assert_eq!(order, [1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_event_is_dropped_and_the_next_is_delivered() {
+    let place = Place::new();
+    let (outbox, _) = place.open();
+    outbox.keep(event(1, 1)).unwrap();
+    outbox.keep(event(1, 2)).unwrap();
+    let (taken, mut took) = mpsc::unbounded_channel();
+    let refusal = FeedError::Refused { reason: "unknown-instance" };
+    let feed = Script { answers: StdMutex::new(vec![Err(refusal)]), taken };
+    let mut refused = Vec::new();
+    let delivering = outbox.deliver(&feed, |event, why| refused.push((event.at_ms, why)), |_| {});
+    tokio::select! {
+        () = delivering => unreachable!(),
+        event = took.recv() => assert_eq!(event.unwrap().at_ms, 2),
+    }
+    assert_eq!(refused, [(1, "unknown-instance")]);
+}

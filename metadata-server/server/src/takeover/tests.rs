@@ -1,0 +1,100 @@
+use std::os::fd::AsFd;
+
+use super::*;
+use crate::taps::table::Tenancy;
+
+fn state() -> HandOver {
+    HandOver {
+        tenancies: vec![Adopted {
+            ifindex: 7,
+            tenancy: Tenancy {
+                port: crate::fixture::port_id(1),
+                instance: Some(crate::fixture::instance_id(1)),
+                device: crate::fixture::device(1),
+            },
+            slot: 5,
+            generation: 6,
+        }],
+        next_slot: 9,
+    }
+}
+
+#[tokio::test]
+async fn state_and_listener_reach_the_successor_and_its_readiness_comes_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let new = tokio::spawn(async move {
+        let (predecessor, fd) = take_over(&path).await.unwrap().unwrap();
+        assert_eq!(predecessor.state, state());
+        let listener = std::net::TcpListener::from(fd);
+        assert_eq!(listener.local_addr().unwrap(), address);
+        predecessor.ready().unwrap();
+        predecessor.gone().await;
+    });
+    let successor = door.knock().await;
+    assert_eq!(successor.pid(), std::process::id());
+    assert!(successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    drop(successor);
+    new.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let new = tokio::spawn(async move {
+        drop(take_over(&path).await.unwrap());
+    });
+    let successor = door.knock().await;
+    assert!(!successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    new.await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_behind_the_door_is_a_cold_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    assert!(take_over(&path).await.unwrap().is_none());
+    // Left by a process that was killed.
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(take_over(&path).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_predecessor_that_ends_in_the_middle_is_an_error() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let new = tokio::spawn(async move { take_over(&path).await });
+    drop(door.knock().await);
+    assert!(matches!(new.await.unwrap(), Err(TakeoverError::BrokenOff)));
+}
+
+#[tokio::test]
+async fn a_new_door_replaces_the_old_one_and_closing_the_old_harms_nobody() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let old = Door::open(&path).unwrap();
+    let new = Door::open(&path).unwrap();
+    drop(old);
+    let knocking = tokio::spawn(async move { take_over(&path).await });
+    drop(new.knock().await);
+    assert!(knocking.await.unwrap().is_err());
+}
+
+#[tokio::test]
+async fn another_version_is_refused_and_the_door_stays_open() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let stranger = UnixStream::connect(&path).unwrap();
+    send(&stranger, &Hello { version: VERSION + 1, pid: 1 }).unwrap();
+    let good = UnixStream::connect(&path).unwrap();
+    send(&good, &Hello { version: VERSION, pid: 2 }).unwrap();
+    assert_eq!(door.knock().await.pid(), 2);
+}
