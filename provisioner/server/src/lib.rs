@@ -1,8 +1,40 @@
-//! The control plane: what operators want, checked, kept and fed to the hypervisors.
+//! The control plane: what operators want, checked, kept, and fed to the hypervisors.
+//!
+//! ```text
+//! operator ─► routes ─► admission ─► store ─► state ─► feed ─► metadata-server
+//!                          (all faults at once)  (generation + 1)     │
+//! status ◄─────────────────────── lifecycle ◄── what guests did ◄─────┘
+//! ```
+//! A library: its host program opens a [`Provisioner`], hands [`Provisioner::feed`] to the
+//! metadata-server, and runs [`Provisioner::serve`]. Operators come over a unix socket or TLS;
+//! nothing here ever listens on plain TCP, and no answer or log line carries a secret.
 
+mod access;
+mod admission;
+mod control;
+mod environment;
 mod feed;
+mod lifecycle;
+mod listen;
 mod provisioner;
+mod record;
+mod resource;
+mod routes;
+mod sealing;
 mod settings;
+mod site_keys;
+mod spec;
+mod state;
+mod store;
+#[cfg(test)]
+mod testing;
 
+pub use access::tokens::TokensError;
+pub use control::ControlError;
+pub use environment::NoRandomness;
+pub use listen::{tls::TlsError, unix::SocketError};
 pub use provisioner::{OpenError, Provisioner, ServeError};
-pub use settings::{Settings, TlsIdentity, TlsSettings};
+pub use sealing::{SealError, key_file::KeyFileError};
+pub use settings::{Settings, Storage, TlsIdentity, TlsSettings};
+pub use site_keys::KeyError;
+pub use store::StoreError;

@@ -1,60 +1,257 @@
 //! The control plane as its host program sees it: open, hand out the feed, serve.
 
-use std::{future::Future, net::SocketAddr, sync::Arc};
+use std::{
+    fs,
+    future::Future,
+    io,
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use mezame_model::Feed;
+use tokio::sync::watch;
 
-use crate::{feed::InProcessFeed, settings::Settings};
+use crate::{
+    access::tokens::{Tokens, TokensError},
+    control::{Control, ControlError, SealingKeys},
+    environment::{Environment, SystemEnvironment},
+    feed::InProcessFeed,
+    listen::{
+        tls::{TlsError, TlsListener},
+        unix::{SocketError, UnixSocket},
+    },
+    routes,
+    sealing::key_file::{self, KeyFileError},
+    settings::{Settings, Storage},
+    store::{
+        Store, StoreError,
+        memory::MemoryStore,
+        sqlite::{self, SqliteStore},
+    },
+};
 
 /// Why the control plane can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// A directory or file of the state can't be used.
-    #[error("{path}: can't be used")]
-    State {
+    /// The state's directory can't be made.
+    #[error("{path}: can't be made")]
+    Directory {
         /// Which one.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// Why.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
+    /// A setting makes no sense.
+    #[error("the setting '{name}' must be {wanted}")]
+    Setting {
+        /// Which one.
+        name: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// The sealing keys can't be used.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The stored state can't be used.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The unix socket can't be made.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The tokens file can't be used.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+    /// The TLS listener can't be made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
 }
 
 /// Why serving ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// A listener failed for good.
-    #[error("the listener failed")]
-    Listener(#[source] std::io::Error),
+    /// The unix socket failed for good.
+    #[error("the unix socket failed")]
+    Socket(#[source] io::Error),
+    /// The TLS listener failed for good.
+    #[error("the TLS listener failed")]
+    Tls(#[source] io::Error),
 }
 
 /// The control plane of one installation.
 pub struct Provisioner {
-    feed: Arc<InProcessFeed>,
-    tls_address: Option<SocketAddr>,
+    control: Arc<Control>,
+    socket: Option<UnixSocket>,
+    tls: Option<TlsListener>,
+    apply_bytes: usize,
+    rotation_ms: u64,
 }
 
 impl Provisioner {
     /// Opens the state, makes what is missing, and binds the listeners. Nothing is answered
-    /// before [`Provisioner::serve`] runs, but the feed works at once.
-    pub async fn open(_settings: Settings) -> Result<Self, OpenError> {
-        Ok(Self { feed: Arc::new(InProcessFeed), tls_address: None })
+    /// before [`Provisioner::serve`] runs, but the feed works at once. Waits for another process
+    /// that has the state, for as long as the settings say.
+    pub async fn open(settings: Settings) -> Result<Self, OpenError> {
+        Self::open_in(settings, Arc::new(SystemEnvironment::new())).await
+    }
+
+    pub(crate) async fn open_in(
+        settings: Settings,
+        environment: Arc<dyn Environment>,
+    ) -> Result<Self, OpenError> {
+        check(&settings)?;
+        make_directory(&settings.state_dir)?;
+        let (store, keys) = open_store(&settings, &environment).await?;
+        let control =
+            Control::open(store, environment, keys, &settings.region, &settings.domain).await?;
+        let socket = match &settings.socket {
+            Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
+            None => None,
+        };
+        let tls = match &settings.tls {
+            Some(tls) => {
+                let tokens = Tokens::open(&settings.tokens_file)?;
+                Some(TlsListener::bind(tls, &settings.state_dir, tokens).await?)
+            }
+            None => None,
+        };
+        let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
+        Ok(Self { control, socket, tls, apply_bytes: settings.apply_bytes, rotation_ms })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
     pub fn feed(&self) -> Arc<dyn Feed> {
-        Arc::clone(&self.feed) as Arc<dyn Feed>
+        Arc::new(InProcessFeed::new(Arc::clone(&self.control)))
     }
 
     /// Where the TLS listener listens, if there is one.
     pub fn tls_address(&self) -> Option<SocketAddr> {
-        self.tls_address
+        self.tls.as_ref().and_then(TlsListener::address)
     }
 
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        shutdown.await;
-        Ok(())
+        let Self { control, socket, tls, apply_bytes, rotation_ms } = self;
+        let (end, ending) = watch::channel(false);
+        let router = routes::router(Arc::clone(&control), apply_bytes, ending.clone());
+        let unix = async {
+            match socket {
+                Some(socket) => {
+                    socket.serve(router.clone(), ending.clone()).await.map_err(ServeError::Socket)
+                }
+                None => until_end(ending.clone()).await,
+            }
+        };
+        let tls = async {
+            match tls {
+                Some(tls) => {
+                    tls.serve(router.clone(), ending.clone()).await.map_err(ServeError::Tls)
+                }
+                None => until_end(ending.clone()).await,
+            }
+        };
+        let stop = async {
+            tokio::select! {
+                () = shutdown => {}
+                () = tend(&control, rotation_ms) => {}
+            }
+            end.send_replace(true);
+        };
+        let result = {
+            let mut serving = std::pin::pin!(async { tokio::try_join!(unix, tls).map(drop) });
+            tokio::select! {
+                // A listener that fails ends the other.
+                result = serving.as_mut() => {
+                    end.send_replace(true);
+                    result
+                }
+                () = stop => serving.await,
+            }
+        };
+        control.close().await;
+        result
     }
 }
+
+async fn open_store(
+    settings: &Settings,
+    environment: &Arc<dyn Environment>,
+) -> Result<(Arc<dyn Store>, SealingKeys), OpenError> {
+    if settings.storage == Storage::Memory {
+        let keys = SealingKeys::in_memory(&**environment).map_err(KeyFileError::from)?;
+        return Ok((Arc::new(MemoryStore::default()), keys));
+    }
+    let (database, key_path) = (settings.database_path(), settings.key_path());
+    let ring = key_file::load_or_make(&key_path, sqlite::exists(&database), &**environment)?;
+    let patience = Duration::from_secs(settings.takeover_seconds.into());
+    let store = SqliteStore::open(&database, ring, Arc::clone(environment), patience).await?;
+    // Read again: the process that had the state until now may have rotated the keys.
+    let ring = key_file::load_or_make(&key_path, true, &**environment)?;
+    store.use_keys(ring.clone()).await?;
+    Ok((Arc::new(store), SealingKeys::in_file(ring, key_path)))
+}
+
+async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {
+    // An error means that the sender is gone, which is an end too.
+    let _ = ending.wait_for(|ending| *ending).await;
+    Ok(())
+}
+
+/// Rotates the token keys when their time has come, for ever. Looks at the clock again at least
+/// once a minute, since it may be set.
+async fn tend(control: &Arc<Control>, rotation_ms: u64) {
+    loop {
+        let wait = control.token_keys_due_in_ms(rotation_ms).clamp(100, 60_000);
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+        if control.token_keys_due_in_ms(rotation_ms) > 0 {
+            continue;
+        }
+        if let Err(error) = control.tend_token_keys(rotation_ms).await {
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the token keys could not be rotated"
+            );
+            tokio::time::sleep(Duration::from_secs(10)).await;
+        }
+    }
+}
+
+fn check(settings: &Settings) -> Result<(), OpenError> {
+    let is_name = |text: &str| {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&text.len()) && text.bytes().all(fits)
+    };
+    if !is_name(&settings.region) {
+        let wanted = "1 to 63 characters of a-z, 0-9 and '-', such as jp-east-1";
+        return Err(OpenError::Setting { name: "region", wanted });
+    }
+    if !mezame_model::id::is_hostname(&settings.domain) {
+        return Err(OpenError::Setting { name: "domain", wanted: mezame_model::id::HOSTNAME_RULE });
+    }
+    if settings.token_rotation_hours == 0 {
+        return Err(OpenError::Setting { name: "token_rotation_hours", wanted: "at least 1" });
+    }
+    if settings.apply_bytes < 1 << 20 {
+        return Err(OpenError::Setting { name: "apply_bytes", wanted: "at least 1048576" });
+    }
+    Ok(())
+}
+
+/// Keys and database lie in it, so nobody else may look inside.
+fn make_directory(path: &Path) -> Result<(), OpenError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| OpenError::Directory { path: path.into(), source })
+}
+
+#[cfg(test)]
+mod tests;

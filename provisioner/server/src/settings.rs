@@ -16,6 +16,8 @@ use serde::{Deserialize, Serialize};
 pub struct Settings {
     /// Where the database and the keys lie. Made with mode 0700 where it is missing.
     pub state_dir: PathBuf,
+    /// How the state is kept.
+    pub storage: Storage,
     /// The operators' unix socket; none with `socket: null`.
     pub socket: Option<PathBuf>,
     /// The group that may use the socket besides root and the provisioner's own user.
@@ -66,6 +68,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             state_dir: "/var/lib/mezame".into(),
+            storage: Storage::Sqlite,
             socket: Some("/run/mezame/provisioner.sock".into()),
             socket_group: None,
             tls: None,
@@ -78,6 +81,16 @@ impl Default for Settings {
             apply_bytes: 256 << 20,
         }
     }
+}
+
+/// How the state is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Storage {
+    /// In a database in the state directory.
+    Sqlite,
+    /// In memory, and forgotten at the end: for trying things out.
+    Memory,
 }
 
 /// The TLS listener.

@@ -1,0 +1,279 @@
+//! Following references: forms become records, checked against each other and the state.
+//!
+//! Networks first, then ports, then instances; each kind is built whole before its rules are
+//! checked, so that the documents' order does not matter.
+
+mod allocate;
+mod instances;
+mod networks;
+mod ports;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    sync::Arc,
+};
+
+use mezame_model::{
+    DeviceName, Generation, InstanceId, MacAddress, Network, NetworkId, NetworkName, Port, PortId,
+    PortName, ProjectName,
+    api::{Action, Change, Event, FieldChange, Kind},
+};
+use serde_json::Value;
+
+use super::{Declared, Document, Documents, Faults, Plan, project::ProjectForm};
+use crate::{
+    environment::{Environment, NoRandomness, random},
+    record::{InstanceRecord, Project, Record},
+    spec::{self, Secrets},
+    state::State,
+};
+
+/// Works out the write. What it gives is good only if no fault was noted.
+pub(super) fn resolve(
+    values: &[Value],
+    documents: Documents,
+    state: &State,
+    environment: &dyn Environment,
+    faults: &Faults,
+) -> Result<Plan, NoRandomness> {
+    let Documents { projects, networks, ports, instances, declared } = documents;
+    let mut resolver = Resolver {
+        values,
+        state,
+        environment,
+        faults,
+        declared,
+        projects: Vec::new(),
+        networks: BTreeMap::new(),
+        ports: BTreeMap::new(),
+        port_ids: HashMap::new(),
+        instances: BTreeMap::new(),
+        macs: HashMap::new(),
+        addresses: HashMap::new(),
+        devices: HashMap::new(),
+        last_allocated: HashMap::new(),
+    };
+    resolver.resolve_projects(projects);
+    resolver.resolve_networks(networks)?;
+    resolver.resolve_ports(ports)?;
+    resolver.resolve_instances(instances)?;
+    Ok(resolver.plan(values.len()))
+}
+
+/// A record in the making.
+struct Pending<T> {
+    /// The document that it comes from; none of a record that changes because of another one.
+    document: Option<usize>,
+    record: T,
+    before: Option<Arc<T>>,
+}
+
+struct Resolver<'s> {
+    values: &'s [Value],
+    state: &'s State,
+    environment: &'s dyn Environment,
+    faults: &'s Faults,
+    declared: Declared,
+    projects: Vec<Pending<Project>>,
+    networks: BTreeMap<(ProjectName, NetworkName), Pending<Network>>,
+    ports: BTreeMap<PortId, Pending<Port>>,
+    port_ids: HashMap<(ProjectName, PortName), PortId>,
+    instances: BTreeMap<InstanceId, Pending<InstanceRecord>>,
+    /// Who has what among the pending ports.
+    macs: HashMap<(NetworkId, MacAddress), PortId>,
+    addresses: HashMap<NetworkId, BTreeMap<IpAddr, PortId>>,
+    devices: HashMap<DeviceName, PortId>,
+    last_allocated: HashMap<(NetworkId, bool), IpAddr>,
+}
+
+/// What a name leads to.
+enum Found<T> {
+    /// This.
+    Here(T),
+    /// A document that is at fault itself; more can't be said.
+    Faulty,
+    /// Nothing.
+    Missing,
+}
+
+impl Resolver<'_> {
+    fn resolve_projects(&mut self, documents: Vec<Document<ProjectForm>>) {
+        for Document { index, form } in documents {
+            let before =
+                self.state.tenant(&form.name).map(|tenant| Arc::clone(&tenant.project.record));
+            let record = Project { name: form.name, description: form.description };
+            self.projects.push(Pending { document: Some(index), record, before });
+        }
+    }
+
+    /// Notes a fault if no such project is there or comes to be.
+    fn check_project(&self, document: usize, project: &ProjectName) {
+        let known = self.state.tenant(project).is_some()
+            || self.declared.has(Kind::Project, "", project.as_str());
+        if !known {
+            let names: Vec<&str> =
+                self.state.tenants.keys().map(|n| n.as_str()).take(1000).collect();
+            let mend = match super::nearest(project.as_str(), &names) {
+                Some(near) => format!("did you mean '{near}'?"),
+                None => format!("add a document {{kind: Project, name: {project}}}"),
+            };
+            self.note(document, "project", format!("there is no project '{project}'"), mend);
+        }
+    }
+
+    fn note(
+        &self,
+        document: usize,
+        path: impl ToString,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.faults.note(document, path, message, mend);
+    }
+
+    /// The path of a field, or the document's own where the field was left out of it.
+    fn path_of(&self, document: usize, field: &str, full: impl ToString) -> String {
+        let given = self.values[document].get(field).is_some_and(|value| !value.is_null());
+        if given { full.to_string() } else { String::new() }
+    }
+
+    /// An id that nothing has, with this prefix.
+    fn make_id(&self, prefix: &str) -> Result<String, NoRandomness> {
+        let bytes: [u8; 9] = random(self.environment)?;
+        // 17 digits are 68 bits: a clash among a billion ids is one in a hundred.
+        Ok(format!("{prefix}{}", &spec::hex(&bytes)[..17]))
+    }
+
+    /// The plan: what differs from the state, and what became of each document.
+    fn plan(self, documents: usize) -> Plan {
+        let mut told = Told { outcome: (0..documents).map(|_| None).collect(), events: Vec::new() };
+        let mut plan = Plan::default();
+        for Pending { document, record, before } in self.projects {
+            let name = record.name.to_string();
+            let same = before.as_deref() == Some(&record);
+            let fields = before.as_deref().filter(|_| !same).map(|before| {
+                spec::differences(&spec::of_project(before), &spec::of_project(&record))
+            });
+            told.tell((Kind::Project, None, name), document, before.is_none(), fields);
+            if !same {
+                plan.changes.puts.push(Record::Project(Arc::new(record)));
+            }
+        }
+        let names: HashMap<NetworkId, NetworkName> =
+            self.networks.values().map(|n| (n.record.id.clone(), n.record.name.clone())).collect();
+        for Pending { document, record, before } in self.networks.into_values() {
+            let same = before.as_deref() == Some(&record);
+            let fields = before.as_deref().filter(|_| !same).map(|before| {
+                spec::differences(&spec::of_network(before), &spec::of_network(&record))
+            });
+            let which = (Kind::Network, Some(record.project.to_string()), record.name.to_string());
+            told.tell(which, document, before.is_none(), fields);
+            if !same {
+                plan.changes.puts.push(Record::Network(Arc::new(record)));
+            }
+        }
+        let network_name = |id: &NetworkId| -> String {
+            let known = names.get(id).map(ToString::to_string);
+            let stored = || self.state.network_by_id(id).map(|network| network.name.to_string());
+            known.or_else(stored).unwrap_or_default()
+        };
+        let port_name = |id: &PortId| -> String {
+            let pending = self.ports.get(id).map(|port| port.record.name.to_string());
+            let stored = || self.state.port_by_id(id).map(|port| port.name.to_string());
+            pending.or_else(stored).unwrap_or_default()
+        };
+        let of_instance = |record: &InstanceRecord| {
+            let names: Vec<String> = record.instance.ports.iter().map(&port_name).collect();
+            let names: Vec<&str> = names.iter().map(String::as_str).collect();
+            spec::of_instance(record, &names, Secrets::Digested)
+        };
+        for Pending { document, record, before } in self.instances.into_values() {
+            let same = before.as_deref() == Some(&record);
+            let fields = before
+                .as_deref()
+                .filter(|_| !same)
+                .map(|before| spec::differences(&of_instance(before), &of_instance(&record)));
+            let instance = &record.instance;
+            let which =
+                (Kind::Instance, Some(instance.project.to_string()), instance.name.to_string());
+            told.tell(which, document, before.is_none(), fields);
+            if !same {
+                plan.changes.puts.push(Record::Instance(Arc::new(record)));
+            }
+        }
+        for Pending { document, record, before } in self.ports.into_values() {
+            let same = before.as_deref() == Some(&record);
+            let of_port = |port: &Port| spec::of_port(port, &network_name(&port.network));
+            let fields = before
+                .as_deref()
+                .filter(|_| !same)
+                .map(|before| spec::differences(&of_port(before), &of_port(&record)));
+            let which = (Kind::Port, Some(record.project.to_string()), record.name.to_string());
+            if document.is_none() && !same {
+                let detail = match record.instance {
+                    Some(_) => "claimed by an instance",
+                    None => "given up by its instance",
+                };
+                told.event(&which, "updated", detail);
+            }
+            told.tell(which, document, before.is_none(), fields);
+            if !same {
+                plan.changes.puts.push(Record::Port(Arc::new(record)));
+            }
+        }
+        plan.changes.last_allocated =
+            self.last_allocated.into_iter().map(|((network, _), last)| (network, last)).collect();
+        plan.outcome = told.outcome.into_iter().flatten().collect();
+        plan.events = told.events;
+        plan
+    }
+}
+
+/// What is told of a write, document by document.
+struct Told {
+    outcome: Vec<Option<Change>>,
+    events: Vec<Event>,
+}
+
+impl Told {
+    fn tell(
+        &mut self,
+        which: (Kind, Option<String>, String),
+        document: Option<usize>,
+        created: bool,
+        fields: Option<Vec<FieldChange>>,
+    ) {
+        let Some(document) = document else { return };
+        let fields = fields.unwrap_or_default();
+        let action = match (created, fields.is_empty()) {
+            (true, _) => Action::Created,
+            (false, true) => Action::Unchanged,
+            (false, false) => Action::Updated,
+        };
+        match action {
+            Action::Created => self.event(&which, "created", ""),
+            Action::Updated => {
+                let paths: Vec<&str> = fields.iter().map(|f| f.path.as_str()).take(8).collect();
+                let more = if fields.len() > paths.len() { ", …" } else { "" };
+                self.event(&which, "updated", &format!("{}{more}", paths.join(", ")));
+            }
+            Action::Unchanged => {}
+        }
+        let (kind, project, name) = which;
+        self.outcome[document] = Some(Change { kind, project, name, action, fields });
+    }
+
+    fn event(&mut self, which: &(Kind, Option<String>, String), what: &str, detail: &str) {
+        let (kind, project, name) = which;
+        self.events.push(Event {
+            generation: Generation::ZERO,
+            at_ms: 0,
+            project: project.clone().unwrap_or_else(|| name.clone()),
+            kind: *kind,
+            name: name.clone(),
+            what: what.into(),
+            detail: detail.into(),
+        });
+    }
+}

@@ -1,0 +1,312 @@
+//! Ports: their network, and the MAC, addresses and device that nobody else has.
+//!
+//! What a document leaves out is kept from the stored record, or made. What is kept and given is
+//! claimed first, for all documents, and only then is anything made: a made value never takes one
+//! that a later document asks for.
+
+use std::{net::IpAddr, sync::Arc};
+
+use mezame_model::{
+    DeviceName, MacAddress, Network, NetworkId, Port, PortId, PortName, ProjectName, api::Kind,
+};
+
+use super::{Document, Found, Pending, Resolver, allocate};
+use crate::{
+    admission::{port::PortForm, service_address::reserved_in},
+    environment::{NoRandomness, random},
+};
+
+/// How often a random MAC is drawn before the network is called full.
+const MAC_DRAWS: usize = 256;
+
+/// A port on its way from form to record.
+struct Draft {
+    document: usize,
+    form: PortForm,
+    id: PortId,
+    before: Option<Arc<Port>>,
+    network: Network,
+    /// Kept from the stored record.
+    kept_mac: Option<MacAddress>,
+    kept_addresses: Option<Vec<IpAddr>>,
+    kept_device: Option<DeviceName>,
+}
+
+impl Resolver<'_> {
+    pub(super) fn resolve_ports(
+        &mut self,
+        documents: Vec<Document<PortForm>>,
+    ) -> Result<(), NoRandomness> {
+        let mut drafts = Vec::with_capacity(documents.len());
+        for document in documents {
+            drafts.extend(self.draft(document)?);
+        }
+        // What is kept is claimed before what is given, so that a clash of the two is noted where
+        // the operator wrote something.
+        for draft in &drafts {
+            self.claim(draft, draft.kept_mac, draft.kept_addresses.as_deref(), &draft.kept_device);
+        }
+        for draft in &drafts {
+            self.check_given(draft);
+            let form = &draft.form;
+            self.claim(draft, form.mac, form.addresses.as_deref(), &form.device);
+        }
+        for draft in drafts {
+            self.finish(draft)?;
+        }
+        Ok(())
+    }
+
+    /// The port of a name, as it will be; pending only where it has a document.
+    pub(super) fn find_port(&self, project: &ProjectName, name: &PortName) -> Found<PortId> {
+        if let Some(id) = self.port_ids.get(&(project.clone(), name.clone())) {
+            Found::Here(id.clone())
+        } else if self.declared.has(Kind::Port, project.as_str(), name.as_str()) {
+            Found::Faulty
+        } else if let Some(held) = self.state.port(project, name) {
+            Found::Here(held.record.id.clone())
+        } else {
+            Found::Missing
+        }
+    }
+
+    fn draft(&self, document: Document<PortForm>) -> Result<Option<Draft>, NoRandomness> {
+        let Document { index, form } = document;
+        self.check_project(index, &form.project);
+        let network = match self.find_network(&form.project, &form.network) {
+            Found::Here(network) => network,
+            Found::Faulty => return Ok(None),
+            Found::Missing => {
+                let known = self.state.tenant(&form.project);
+                let names: Vec<&str> = known
+                    .map(|tenant| tenant.networks.keys().map(|n| n.as_str()).take(1000).collect())
+                    .unwrap_or_default();
+                let mend = match crate::admission::nearest(form.network.as_str(), &names) {
+                    Some(near) => format!("did you mean '{near}'?"),
+                    None => "add a document of kind Network with this name".into(),
+                };
+                let message =
+                    format!("project '{}' has no network '{}'", form.project, form.network);
+                self.note(index, "network", message, mend);
+                return Ok(None);
+            }
+        };
+        let before =
+            self.state.port(&form.project, &form.name).map(|held| Arc::clone(&held.record));
+        let id = match &before {
+            Some(before) => before.id.clone(),
+            None => self.make_port_id()?,
+        };
+        let kept = before.as_deref();
+        let stays = |address: &IpAddr| {
+            network.subnet_of(*address).is_some_and(|subnet| {
+                subnet.gateway != Some(*address) && reserved_in(&subnet.cidr, *address).is_none()
+            })
+        };
+        let kept_addresses = kept
+            .filter(|before| form.addresses.is_none() && before.network == network.id)
+            .filter(|before| before.addresses.iter().all(stays))
+            .map(|before| before.addresses.clone());
+        Ok(Some(Draft {
+            document: index,
+            kept_mac: kept.filter(|_| form.mac.is_none()).map(|before| before.mac),
+            kept_device: kept.filter(|_| form.device.is_none()).map(|before| before.device.clone()),
+            kept_addresses,
+            id,
+            before,
+            network,
+            form,
+        }))
+    }
+
+    /// An id whose tap name is free too.
+    fn make_port_id(&self) -> Result<PortId, NoRandomness> {
+        loop {
+            if let Ok(id) = PortId::parse(&self.make_id("eni-")?)
+                && self.state.port_by_id(&id).is_none()
+                && !self.state.devices.contains_key(&DeviceName::of_port(&id))
+            {
+                return Ok(id);
+            }
+        }
+    }
+
+    /// Addresses that the operator wrote must be the network's to give.
+    fn check_given(&self, draft: &Draft) {
+        for (at, address) in draft.form.addresses.iter().flatten().enumerate() {
+            let network = &draft.network;
+            let path = format!("addresses[{at}]");
+            let Some(subnet) = network.subnet_of(*address) else {
+                let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
+                self.note(
+                    draft.document,
+                    path,
+                    format!("{address} is in no subnet of the network '{}'", network.name),
+                    format!("give an address in {}", subnets.join(" or ")),
+                );
+                continue;
+            };
+            let message = if subnet.gateway == Some(*address) {
+                format!("{address} is the gateway of {}", subnet.cidr)
+            } else if let Some(why) = reserved_in(&subnet.cidr, *address) {
+                why.to_owned()
+            } else {
+                continue;
+            };
+            self.note(draft.document, path, message, format!("give another in {}", subnet.cidr));
+        }
+    }
+
+    /// Takes values for a port, noting those that another has.
+    fn claim(
+        &mut self,
+        draft: &Draft,
+        mac: Option<MacAddress>,
+        addresses: Option<&[IpAddr]>,
+        device: &Option<DeviceName>,
+    ) {
+        let (network, id) = (&draft.network.id, &draft.id);
+        if let Some(mac) = mac {
+            let stored = self.state.segment(network).and_then(|s| s.macs.get(&mac));
+            let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
+            let earlier = self.macs.insert((network.clone(), mac), id.clone());
+            self.note_clash(draft, "mac", "mac".into(), mac.to_string(), earlier, stored);
+        }
+        for (at, address) in addresses.into_iter().flatten().enumerate() {
+            let stored = self.state.segment(network).and_then(|s| s.addresses.get(address));
+            let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
+            let taken = self.addresses.entry(network.clone()).or_default();
+            let earlier = taken.insert(*address, id.clone());
+            let path = format!("addresses[{at}]");
+            self.note_clash(draft, "addresses", path, address.to_string(), earlier, stored);
+        }
+        if let Some(device) = device {
+            let stored = self.state.devices.get(device);
+            let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
+            let earlier = self.devices.insert(device.clone(), id.clone());
+            self.note_clash(draft, "device", "device".into(), device.to_string(), earlier, stored);
+        }
+    }
+
+    /// Whether a stored port stays as it is: one with a document has there what counts.
+    fn stands(&self, port: &Port) -> bool {
+        !self.declared.has(Kind::Port, port.project.as_str(), port.name.as_str())
+    }
+
+    fn note_clash(
+        &self,
+        draft: &Draft,
+        field: &str,
+        path: String,
+        value: String,
+        earlier: Option<PortId>,
+        stored: Option<Arc<Port>>,
+    ) {
+        let holder = match (earlier.filter(|id| *id != draft.id), stored) {
+            (Some(_), _) => "another document's port".to_owned(),
+            (None, Some(port)) if port.project == draft.form.project => {
+                format!("the port '{}'", port.name)
+            }
+            (None, Some(port)) => {
+                format!("the port '{}' of project '{}'", port.name, port.project)
+            }
+            (None, None) => return,
+        };
+        let mend = match field {
+            "device" => "a device is one port's: name another, or leave the field out",
+            _ => "in one network each port has its own: give another, or leave the field out",
+        };
+        let path = self.path_of(draft.document, field, path);
+        self.note(draft.document, path, format!("{value} is {holder}'s already"), mend);
+    }
+
+    /// Makes what is missing, and the record.
+    fn finish(&mut self, draft: Draft) -> Result<(), NoRandomness> {
+        let Draft { document, form, id, before, network, .. } = draft;
+        let mac = match form.mac.or(draft.kept_mac) {
+            Some(mac) => mac,
+            None => match self.make_mac(&network.id)? {
+                Some(mac) => mac,
+                None => {
+                    let message = format!("no MAC is free in the network '{}'", network.name);
+                    self.note(document, "network", message, "use another network");
+                    return Ok(());
+                }
+            },
+        };
+        self.macs.insert((network.id.clone(), mac), id.clone());
+        let addresses = match form.addresses.or(draft.kept_addresses) {
+            Some(addresses) => addresses,
+            None => {
+                let made = self.allocate(&network, &id);
+                if made.is_empty() {
+                    let message = format!("no address is free in the network '{}'", network.name);
+                    self.note(document, "network", message, "add a subnet, or use another network");
+                }
+                made
+            }
+        };
+        let device = form.device.or(draft.kept_device).unwrap_or_else(|| DeviceName::of_port(&id));
+        self.devices.insert(device.clone(), id.clone());
+        let record = Port {
+            id: id.clone(),
+            project: form.project,
+            name: form.name,
+            network: network.id,
+            mac,
+            addresses,
+            allowed: form.allowed,
+            device,
+            dhcp_server: form.dhcp_server,
+            rate_limit: form.rate_limit,
+            instance: before.as_ref().and_then(|before| before.instance.clone()),
+        };
+        self.port_ids.insert((record.project.clone(), record.name.clone()), id.clone());
+        self.ports.insert(id, Pending { document: Some(document), record, before });
+        Ok(())
+    }
+
+    /// A locally administered MAC of the range that QEMU guests have, free in the network.
+    fn make_mac(&self, network: &NetworkId) -> Result<Option<MacAddress>, NoRandomness> {
+        for _ in 0..MAC_DRAWS {
+            let [a, b, c]: [u8; 3] = random(self.environment)?;
+            let mac = MacAddress([0x52, 0x54, 0x00, a, b, c]);
+            let stored = self.state.segment(network).is_some_and(|s| s.macs.contains_key(&mac));
+            if !stored && !self.macs.contains_key(&(network.clone(), mac)) {
+                return Ok(Some(mac));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One address of each family that the network has; none where all are taken.
+    fn allocate(&mut self, network: &Network, id: &PortId) -> Vec<IpAddr> {
+        let empty = Default::default();
+        let stored = self.state.segment(&network.id);
+        let mut made = Vec::new();
+        for ipv6 in [false, true] {
+            let subnets = || network.subnets.iter().filter(|s| s.cidr.is_ipv6() == ipv6);
+            if subnets().next().is_none() {
+                continue;
+            }
+            let key = (network.id.clone(), ipv6);
+            let last = self.last_allocated.get(&key).copied();
+            let last = last.or_else(|| stored.and_then(|segment| segment.last(ipv6)));
+            let taken = [
+                stored.map_or(&empty, |segment| &segment.addresses).len(),
+                self.addresses.get(&network.id).map_or(0, |pending| pending.len()),
+            ];
+            let is_taken = |address: &IpAddr| {
+                stored.is_some_and(|segment| segment.addresses.contains_key(address))
+                    || self.addresses.get(&network.id).is_some_and(|p| p.contains_key(address))
+            };
+            let most = taken.iter().sum();
+            let found = subnets().find_map(|s| allocate::next_free(s, last, most, is_taken));
+            let Some(address) = found else { return Vec::new() };
+            self.addresses.entry(network.id.clone()).or_default().insert(address, id.clone());
+            self.last_allocated.insert(key, address);
+            made.push(address);
+        }
+        made
+    }
+}

@@ -1,0 +1,237 @@
+//! What guests say, and what it makes of an instance's status.
+//!
+//! ```text
+//! waiting ──report, no step failed──► configured ◄──┐
+//!    └─────report, a step failed────► failed ───────┴─ each later report decides anew
+//! ```
+//!
+//! Pure: an event and the state give the write, or the reason for which it is refused. All of it
+//! was written by a guest: bounded, and believed only as far as "this port's guest says so".
+
+use std::sync::Arc;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
+};
+use mezame_model::{
+    FeedError, Generation, GuestEvent, Instance, Report, SecretName,
+    api::{Event, Kind},
+    report::{GuestEventKind, HostKey, Outcome, SealedPassword},
+};
+use ring::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use crate::{
+    record::{Failure, InstanceRecord, Observed, Record},
+    spec::secret_digest,
+    state::{Changes, HeldInstance, State},
+};
+
+/// The longest report, in bytes of JSON.
+const LONGEST_REPORT: usize = 1 << 20;
+/// The longest sealed password, with its recipient.
+const LONGEST_PASSWORD: usize = 24 << 10;
+/// Most host keys of a guest.
+const MOST_HOST_KEYS: usize = 16;
+/// How many failed steps the status names.
+const FAILURES_NAMED: usize = 8;
+
+/// What a guest's event makes to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) changes: Changes,
+    pub(crate) report: Option<Report>,
+    pub(crate) password: Option<SealedPassword>,
+    pub(crate) event: Option<Event>,
+}
+
+/// Works out what an event changes. None where it changes nothing.
+pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, FeedError> {
+    let refused = |reason| Err(FeedError::Refused { reason });
+    let Some(port) = state.port_by_id(&event.port) else { return refused("unknown-port") };
+    if port.instance.as_ref() != Some(&event.instance) {
+        return refused("other-instance");
+    }
+    let Some(held) = state.instance_by_id(&event.instance) else {
+        return refused("unknown-instance");
+    };
+    let instance = &held.record.instance;
+    let mut heard = Heard::default();
+    let (what, detail) = match &event.kind {
+        GuestEventKind::Report(report) => {
+            if report.instance_id != event.instance {
+                return refused("other-instance");
+            }
+            let length = serde_json::to_vec(report).map_or(usize::MAX, |bytes| bytes.len());
+            if length > LONGEST_REPORT || report.host_keys.len() > MOST_HOST_KEYS {
+                return refused("too-large");
+            }
+            // A report that was held up on its way must not hide a newer one.
+            if held.observed.as_ref().is_none_or(|last| last.at_ms <= event.at_ms) {
+                let observed = Arc::new(observe(report, event.at_ms));
+                heard.changes.observed.push((instance.id.clone(), observed));
+            }
+            heard.report = Some(report.clone());
+            ("reported", word(report.outcome).to_owned())
+        }
+        GuestEventKind::Password(password) => {
+            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD {
+                return refused("too-large");
+            }
+            heard.password = Some(password.clone());
+            ("password", format!("of {}", password.user))
+        }
+        GuestEventKind::SecretAcknowledged(name) => match consume(held, name) {
+            Ok(Some(record)) => {
+                heard.changes.puts.push(Record::Instance(Arc::new(record)));
+                ("secret-acknowledged", name.to_string())
+            }
+            Ok(None) => return Ok(None),
+            Err(reason) => return refused(reason),
+        },
+    };
+    heard.event = Some(Event {
+        generation: Generation::ZERO,
+        at_ms: event.at_ms,
+        project: instance.project.to_string(),
+        kind: Kind::Instance,
+        name: instance.name.to_string(),
+        what: what.into(),
+        detail,
+    });
+    Ok(Some(heard))
+}
+
+/// The record without a secret that was read. None where it was consumed before.
+fn consume(held: &HeldInstance, name: &SecretName) -> Result<Option<InstanceRecord>, &'static str> {
+    let record = &*held.record;
+    let Some(value) = record.instance.secrets.get(name) else {
+        let before = record.consumed.contains_key(name);
+        return if before { Ok(None) } else { Err("unknown-secret") };
+    };
+    let mut consumed = record.consumed.clone();
+    let digest = secret_digest(&record.instance, name, value.expose());
+    consumed.insert(name.clone(), digest.into());
+    let mut instance = Instance::clone(&record.instance);
+    instance.secrets.remove(name);
+    Ok(Some(InstanceRecord { instance: Arc::new(instance), consumed }))
+}
+
+fn observe(report: &Report, at_ms: u64) -> Observed {
+    let count = |outcome| {
+        let steps = report.steps.iter().filter(|step| step.outcome == outcome).count();
+        u32::try_from(steps).unwrap_or(u32::MAX)
+    };
+    let failed = report.steps.iter().filter(|step| step.outcome == Outcome::Failed);
+    Observed {
+        at_ms,
+        outcome: report.outcome,
+        agent: cut(&report.agent, 100),
+        boot_id: cut(&report.boot_id, 100),
+        run: report.run,
+        done: count(Outcome::Done),
+        unchanged: count(Outcome::Unchanged),
+        skipped: count(Outcome::Skipped),
+        failed: count(Outcome::Failed),
+        failures: failed
+            .take(FAILURES_NAMED)
+            .map(|step| Failure { step: cut(&step.step, 200), reason: cut(&step.reason, 200) })
+            .collect(),
+        configured_ms: report.configured_ms,
+        total_ms: report.total_ms,
+        host_keys: report
+            .host_keys
+            .iter()
+            .map(|key| HostKey { public_key: cut(&key.public_key, 4096) })
+            .collect(),
+    }
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text.chars().take(most).collect()
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done | Outcome::Unchanged | Outcome::Skipped => "configured",
+        Outcome::Failed => "failed",
+    }
+}
+
+/// What operators see of it in the instance's status.
+pub(crate) fn status(observed: Option<&Observed>) -> (&'static str, Option<Value>) {
+    let Some(observed) = observed else { return ("waiting", None) };
+    let report = json!({
+        "at_ms": observed.at_ms,
+        "agent": observed.agent,
+        "boot_id": observed.boot_id,
+        "run": observed.run,
+        "configured_ms": observed.configured_ms,
+        "total_ms": observed.total_ms,
+        "steps": {
+            "done": observed.done,
+            "unchanged": observed.unchanged,
+            "skipped": observed.skipped,
+            "failed": observed.failed,
+        },
+        "failures": observed.failures,
+        "host_keys": observed.host_keys.iter().map(host_key).collect::<Vec<_>>(),
+    });
+    (word(observed.outcome), Some(report))
+}
+
+/// A host key with the fingerprint that `ssh` shows at the first login.
+fn host_key(key: &HostKey) -> Value {
+    let mut words = key.public_key.split_ascii_whitespace();
+    let kind = words.next().unwrap_or_default();
+    let fingerprint = words.next().and_then(fingerprint);
+    json!({ "type": kind, "fingerprint": fingerprint, "public_key": key.public_key })
+}
+
+/// `SHA256:` and the digest of the key's blob in base64 without padding, as OpenSSH prints it.
+fn fingerprint(encoded: &str) -> Option<String> {
+    let blob = STANDARD.decode(encoded).ok()?;
+    Some(format!("SHA256:{}", STANDARD_NO_PAD.encode(digest(&SHA256, &blob).as_ref())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_what_ssh_keygen_prints() {
+        // ssh-keygen -lf of this key.
+        let key = "AAAAC3NzaC1lZDI1NTE5AAAAIJ4yJHhSYAb3RwEwsbxA2zMlrMMhn31iSlbiEvYr1LvR";
+        assert_eq!(fingerprint(key).unwrap(), "SHA256:869vKhJXp/RsHUuYtudZR4KurNIT6caU15Qbd+j5fsY");
+        assert_eq!(fingerprint("%%%"), None);
+    }
+
+    #[test]
+    fn a_report_that_failed_names_the_steps_that_did() {
+        let step = |name: &str, outcome| mezame_model::report::StepReport {
+            step: name.into(),
+            outcome,
+            reason: if outcome == Outcome::Failed { "script-exit".into() } else { String::new() },
+            detail: "x".repeat(5000),
+            milliseconds: 1,
+        };
+        let report = Report {
+            instance_id: mezame_model::InstanceId::parse("i-00000000000000000").unwrap(),
+            agent: "0.1.0".into(),
+            boot_id: "b".into(),
+            run: 1,
+            outcome: Outcome::Failed,
+            steps: vec![step("hostname", Outcome::Done), step("script 1", Outcome::Failed)],
+            configured_ms: Some(12),
+            total_ms: 40,
+            host_keys: vec![],
+        };
+        let (state, shown) = status(Some(&observe(&report, 7)));
+        let shown = shown.unwrap();
+        assert_eq!(state, "failed");
+        assert_eq!(shown["steps"]["failed"], 1);
+        assert_eq!(shown["failures"], json!([{ "step": "script 1", "reason": "script-exit" }]));
+        assert!(!shown.to_string().contains("xxx"), "details stay in the report");
+    }
+}

@@ -1,0 +1,152 @@
+//! Connections of operators: a unix socket and a TLS listener, never plain TCP.
+//!
+//! One task a connection, HTTP/1.1 by hyper, slow senders cut off. At the end the listeners stop,
+//! requests under way are finished, and what lasts longer than a while is cut.
+
+pub(crate) mod tls;
+pub(crate) mod unix;
+
+use std::{convert::Infallible, io, time::Duration};
+
+use axum::{Router, body::Body};
+use hyper::{Request, Response, body::Incoming, server::conn::http1};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::access::Caller;
+
+/// How long a request's header may take.
+const HEADER_TIME: Duration = Duration::from_secs(15);
+/// How long requests under way may take once the end has come.
+const LAST_TIME: Duration = Duration::from_secs(5);
+/// Most connections at once, a listener. Operators are few; a leak in a client must not take all
+/// descriptors.
+pub(crate) const MOST_CONNECTIONS: usize = 1024;
+
+/// Whether accepting may go on after an error. Descriptors run out for a moment; a listener that
+/// is broken stays so.
+pub(crate) fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{ECONNABORTED, ECONNRESET, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO};
+    matches!(
+        error.raw_os_error(),
+        Some(ECONNABORTED | ECONNRESET | EINTR | EMFILE | ENFILE | ENOBUFS | ENOMEM | EPROTO)
+    )
+}
+
+/// Connections under way.
+pub(crate) struct Connections {
+    tasks: JoinSet<()>,
+    ending: watch::Receiver<bool>,
+}
+
+impl Connections {
+    /// None yet; they end when `ending` says so.
+    pub(crate) fn new(ending: watch::Receiver<bool>) -> Self {
+        Self { tasks: JoinSet::new(), ending }
+    }
+
+    /// Waits until there is room for one more.
+    pub(crate) async fn room(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+        while self.tasks.len() >= MOST_CONNECTIONS {
+            self.tasks.join_next().await;
+        }
+    }
+
+    /// Serves one connection whose caller is found out by `open`.
+    pub(crate) fn serve<S, F>(&mut self, router: Router, open: F)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        F: Future<Output = Option<(S, CallerOf)>> + Send + 'static,
+    {
+        let ending = self.ending.clone();
+        self.tasks.spawn(async move {
+            if let Some((stream, caller)) = open.await {
+                talk(stream, router, caller, ending).await;
+            }
+        });
+    }
+
+    /// Waits for the connections to end, and cuts those that don't.
+    pub(crate) async fn finish(mut self) {
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_TIME, all).await.is_err() {
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+/// How the caller of a request is known.
+pub(crate) enum CallerOf {
+    /// The same for the whole connection.
+    Connection(Caller),
+    /// By the bearer token of each request.
+    Token(std::sync::Arc<crate::access::tokens::Tokens>),
+}
+
+impl CallerOf {
+    fn of<B>(&self, request: &Request<B>) -> Option<Caller> {
+        match self {
+            Self::Connection(caller) => Some(caller.clone()),
+            Self::Token(tokens) => {
+                let value = request.headers().get(hyper::header::AUTHORIZATION)?.to_str().ok()?;
+                let (scheme, token) = value.split_once(' ')?;
+                // RFC 9110, section 11.1: the scheme's case does not matter.
+                if !scheme.eq_ignore_ascii_case("bearer") {
+                    return None;
+                }
+                tokens.caller(token.trim())
+            }
+        }
+    }
+}
+
+async fn talk<S>(stream: S, router: Router, caller: CallerOf, mut ending: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let inner = TowerToHyperService::new(router);
+    let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        if let Some(caller) = caller.of(&request) {
+            request.extensions_mut().insert(caller);
+        }
+        let answer = hyper::service::Service::call(&inner, request);
+        async move {
+            let answer: Result<Response<Body>, Infallible> = answer.await;
+            answer
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let mut told = *ending.borrow_and_update();
+    if told {
+        connection.as_mut().graceful_shutdown();
+    }
+    loop {
+        tokio::select! {
+            result = connection.as_mut() => {
+                if let Err(error) = result {
+                    tracing::debug!(%error, "a connection broke");
+                }
+                return;
+            }
+            changed = ending.changed(), if !told => {
+                told = true;
+                if changed.is_ok() {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The typed records behind the store's rows, and their bodies.
+//!
+//! A body is JSON, with secrets in the clear: the store seals it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mezame_model::{
+    Instance, Network, Port, ProjectName, SecretName,
+    api::Kind,
+    report::{HostKey, Outcome},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::store::{Body, Key, StoreError};
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Project {
+    pub(crate) name: ProjectName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<Box<str>>,
+}
+
+/// Read-once secrets that the guest has acknowledged: name to the value's SHA-256, so that the
+/// same document applied again does not hand the value out again, and another value does.
+pub(crate) type Consumed = BTreeMap<SecretName, Box<str>>;
+
+/// An instance and what became of its secrets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct InstanceRecord {
+    pub(crate) instance: Arc<Instance>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) consumed: Consumed,
+}
+
+/// What the guest said last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Observed {
+    /// When the last report came, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) agent: String,
+    pub(crate) boot_id: String,
+    pub(crate) run: u32,
+    pub(crate) done: u32,
+    pub(crate) unchanged: u32,
+    pub(crate) skipped: u32,
+    pub(crate) failed: u32,
+    /// The first steps that failed, with their reasons: what an operator looks for.
+    pub(crate) failures: Vec<Failure>,
+    pub(crate) configured_ms: Option<u64>,
+    pub(crate) total_ms: u64,
+    pub(crate) host_keys: Vec<HostKey>,
+}
+
+/// A step that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) step: String,
+    pub(crate) reason: String,
+}
+
+/// One record of any kind, as it is to be stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Record {
+    Project(Arc<Project>),
+    Network(Arc<Network>),
+    Port(Arc<Port>),
+    Instance(Arc<InstanceRecord>),
+}
+
+impl Record {
+    /// What names it in the store.
+    pub(crate) fn key(&self) -> Key {
+        let (kind, project, name) = match self {
+            Self::Project(it) => (Kind::Project, "", it.name.as_str()),
+            Self::Network(it) => (Kind::Network, it.project.as_str(), it.name.as_str()),
+            Self::Port(it) => (Kind::Port, it.project.as_str(), it.name.as_str()),
+            Self::Instance(it) => {
+                (Kind::Instance, it.instance.project.as_str(), it.instance.name.as_str())
+            }
+        };
+        Key { kind, project: project.into(), name: name.into() }
+    }
+
+    /// The body to be stored.
+    pub(crate) fn body(&self) -> Result<Body, StoreError> {
+        match self {
+            Self::Project(it) => encode(&**it),
+            Self::Network(it) => encode(&**it),
+            Self::Port(it) => encode(&**it),
+            Self::Instance(it) => encode(&**it),
+        }
+    }
+
+    /// The record of a stored body.
+    pub(crate) fn of_body(kind: Kind, body: &Body) -> Result<Self, StoreError> {
+        Ok(match kind {
+            Kind::Project => Self::Project(decode(body, "project")?),
+            Kind::Network => Self::Network(decode(body, "network")?),
+            Kind::Port => Self::Port(decode(body, "port")?),
+            Kind::Instance => Self::Instance(decode(body, "instance")?),
+        })
+    }
+}
+
+/// Writes a body.
+pub(crate) fn encode(value: &impl Serialize) -> Result<Body, StoreError> {
+    serde_json::to_vec(value)
+        .map(Zeroizing::new)
+        .map_err(|_| StoreError::Spoilt { what: "value of ours" })
+}
+
+/// Reads a body. serde_json's own error is dropped, since it may quote a secret.
+pub(crate) fn decode<T: DeserializeOwned>(
+    body: &Body,
+    what: &'static str,
+) -> Result<T, StoreError> {
+    serde_json::from_slice(body).map_err(|_| StoreError::Spoilt { what })
+}

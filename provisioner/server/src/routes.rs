@@ -1,0 +1,221 @@
+//! The operator API over HTTP: paths, methods, preconditions, and one form for every failure.
+//!
+//! The wire types and the table of calls are `mezame_model::api`. One table here, [`ROUTES`],
+//! makes both the router and the OpenAPI document, so that neither has what the other lacks.
+//! Reading needs a reader's rights, everything else a writer's. No answer carries a secret.
+
+mod changes;
+mod events;
+mod openapi;
+mod precondition;
+mod problem;
+mod reading;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{Method, StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use mezame_model::api::Kind;
+use tokio::sync::watch;
+
+use crate::{
+    access::{Caller, Role},
+    control::Control,
+};
+use problem::Failure;
+
+/// What the handlers share.
+pub(crate) struct Api {
+    control: Arc<Control>,
+    apply_bytes: usize,
+    /// True once the control plane is to end: streams end then.
+    ending: watch::Receiver<bool>,
+}
+
+/// The longest body of a PUT: user-data and vendor-data of 1 MiB each, in the JSON that needs the
+/// most bytes for them (six a byte), and room for the rest.
+const PUT_BYTES: usize = 16 << 20;
+
+/// One call.
+struct Route {
+    method: Method,
+    path: &'static str,
+    /// Its name in the OpenAPI document, unique.
+    operation: &'static str,
+    summary: &'static str,
+    handler: fn() -> MethodRouter<Arc<Api>>,
+}
+
+macro_rules! route {
+    ($method:ident $path:literal $operation:literal $summary:literal => $handler:expr) => {
+        Route {
+            method: Method::$method,
+            path: $path,
+            operation: $operation,
+            summary: $summary,
+            handler: || on(MethodFilter::$method, $handler),
+        }
+    };
+}
+
+macro_rules! kind_routes {
+    ($kind:ident, $one:literal, $many:literal) => {
+        [
+            Route {
+                method: Method::GET,
+                path: concat!("/v1/projects/{project}/", $many),
+                operation: concat!("list-", $many),
+                summary: concat!("The project's ", $many, ", sorted by name"),
+                handler: || {
+                    on(MethodFilter::GET, |api, path, query| {
+                        reading::list(Kind::$kind, api, path, query)
+                    })
+                },
+            },
+            Route {
+                method: Method::GET,
+                path: concat!("/v1/projects/{project}/", $many, "/{name}"),
+                operation: concat!("read-", $one),
+                summary: concat!("One ", $one),
+                handler: || {
+                    on(MethodFilter::GET, |api, path, headers| {
+                        reading::one(Kind::$kind, api, path, headers)
+                    })
+                },
+            },
+            Route {
+                method: Method::PUT,
+                path: concat!("/v1/projects/{project}/", $many, "/{name}"),
+                operation: concat!("write-", $one),
+                summary: concat!("Make or replace a ", $one),
+                handler: || {
+                    on(MethodFilter::PUT, |api, path, request| {
+                        changes::put(Kind::$kind, api, path, request)
+                    })
+                },
+            },
+            Route {
+                method: Method::DELETE,
+                path: concat!("/v1/projects/{project}/", $many, "/{name}"),
+                operation: concat!("delete-", $one),
+                summary: concat!("Delete a ", $one, " that nothing refers to"),
+                handler: || {
+                    on(MethodFilter::DELETE, |api, path, headers| {
+                        changes::delete(Kind::$kind, api, path, headers)
+                    })
+                },
+            },
+        ]
+    };
+}
+
+/// The calls that are the same for every kind inside a project.
+static KIND_ROUTES: [[Route; 4]; 3] = [
+    kind_routes!(Network, "network", "networks"),
+    kind_routes!(Port, "port", "ports"),
+    kind_routes!(Instance, "instance", "instances"),
+];
+
+/// All other calls.
+static OTHER_ROUTES: [Route; 17] = [
+    route!(GET "/v1/projects" "list-projects" "All projects, sorted by name"
+        => reading::projects),
+    route!(GET "/v1/projects/{project}" "read-project" "One project" => reading::project),
+    route!(PUT "/v1/projects/{project}" "write-project" "Make or replace a project"
+        => changes::put_project),
+    route!(DELETE "/v1/projects/{project}" "delete-project" "Delete an empty project"
+        => changes::delete_project),
+    route!(POST "/v1/apply" "apply" "Apply documents of any kinds, all or none" => changes::apply),
+    route!(PUT "/v1/projects/{project}/ports/{name}/device" "attach-device"
+        "Say which tap a port has on its hypervisor" => changes::attach),
+    route!(DELETE "/v1/projects/{project}/ports/{name}/device" "detach-device"
+        "Give a port back the tap name made of its id" => changes::detach),
+    route!(GET "/v1/projects/{project}/instances/{name}/reports" "list-reports"
+        "What the instance's agent reported, newest first" => reading::reports),
+    route!(GET "/v1/projects/{project}/instances/{name}/passwords" "list-passwords"
+        "Passwords that the guest made, sealed to their owners' keys" => reading::passwords),
+    route!(GET "/v1/events" "watch" "Changes as they happen, one a line" => events::stream),
+    route!(POST "/v1/keys/sealing/rotate" "rotate-sealing-key"
+        "Make a new key for the database, and seal everything with it" => changes::rotate_sealing),
+    route!(POST "/v1/keys/tokens/rotate" "rotate-token-key"
+        "Make a new key for guests' session tokens" => changes::rotate_tokens),
+    route!(GET "/v1/identity-certificate" "identity-certificate"
+        "The certificate that instance-identity documents are verified with" => reading::certificate),
+    route!(GET "/v1/openapi.json" "openapi" "This document" => openapi::serve),
+    route!(GET "/v1/version" "version" "The provisioner's version and its generation"
+        => reading::version),
+    route!(GET "/healthz" "health" "Whether the control plane answers" => reading::health),
+    route!(GET "/v1/whoami" "whoami" "Who the caller is taken for, and what it may do"
+        => reading::whoami),
+];
+
+/// All calls.
+fn routes() -> impl Iterator<Item = &'static Route> {
+    OTHER_ROUTES.iter().chain(KIND_ROUTES.iter().flatten())
+}
+
+/// The router of all calls, for callers that are in the requests' extensions.
+pub(crate) fn router(
+    control: Arc<Control>,
+    apply_bytes: usize,
+    ending: watch::Receiver<bool>,
+) -> Router {
+    let mut router = Router::new();
+    for route in routes() {
+        router = router.route(route.path, (route.handler)());
+    }
+    router
+        .fallback(|| async { Failure::NoSuchPath })
+        .method_not_allowed_fallback(|| async { Failure::MethodNotAllowed })
+        .layer(middleware::from_fn(guard))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(Arc::new(Api { control, apply_bytes, ending }))
+}
+
+/// Refuses callers without the rights, and notes who changed what.
+async fn guard(request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let reads = matches!(method, Method::GET | Method::HEAD);
+    let Some(caller) = request.extensions().get::<Caller>().cloned() else {
+        return finish(Failure::Unauthorized.into_response());
+    };
+    if !reads && caller.role != Role::Write {
+        tracing::warn!(caller = %caller.name, %method, %path, "refused: the caller may only read");
+        return finish(Failure::Forbidden.into_response());
+    }
+    let response = next.run(request).await;
+    let status = response.status().as_u16();
+    if reads {
+        tracing::debug!(caller = %caller.name, %method, %path, status, "answered");
+    } else {
+        tracing::info!(caller = %caller.name, %method, %path, status, "answered");
+    }
+    finish(response)
+}
+
+/// What every answer has: nothing of an operator's API belongs into a cache.
+fn finish(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// A JSON answer.
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, "application/json")], body).into_response(),
+        Err(_) => Failure::Internal.into_response(),
+    }
+}
+
+type Shared = State<Arc<Api>>;
+
+#[cfg(test)]
+mod tests;

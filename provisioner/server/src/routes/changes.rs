@@ -1,0 +1,181 @@
+//! Calls that change something.
+
+use std::collections::HashMap;
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, Query, Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mezame_model::api::{Apply, Device, Fault, Kind};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::{PUT_BYTES, Shared, json, precondition, problem::Failure, reading::target_of};
+use crate::control::{ControlError, Target};
+
+type Named = HashMap<String, String>;
+
+/// Reads a JSON body of at most `limit` bytes.
+async fn body<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    wanted: &'static str,
+) -> Result<T, Failure> {
+    if let Some(kind) = headers.get(header::CONTENT_TYPE) {
+        let kind = kind.to_str().unwrap_or_default();
+        let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if kind != "application/json" {
+            return Err(Failure::MediaType);
+        }
+    }
+    let declared = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if declared.and_then(|length| length.parse().ok()).is_some_and(|length: usize| length > limit) {
+        return Err(Failure::TooLong { limit });
+    }
+    let bytes = to_bytes(body, limit).await.map_err(|error| {
+        use std::error::Error;
+        match error.source() {
+            Some(source) if source.is::<http_body_util::LengthLimitError>() => {
+                Failure::TooLong { limit }
+            }
+            _ => Failure::Broken,
+        }
+    })?;
+    // serde_json's text may quote the body, which may hold secrets: only the place is told.
+    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Failure::Form { wanted },
+        _ => Failure::NotJson { line: error.line(), column: error.column() },
+    })
+}
+
+pub(super) async fn apply(
+    State(api): Shared,
+    Query(query): Query<Named>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let dry_run = match query.get("dry_run").map(String::as_str) {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
+    };
+    let (parts, content) = request.into_parts();
+    let wanted = "{\"documents\": […]}";
+    let Apply { documents } = body(&parts.headers, content, api.apply_bytes, wanted).await?;
+    Ok(json(StatusCode::OK, &api.control.apply(documents, dry_run).await?))
+}
+
+pub(super) async fn put_project(
+    api: Shared,
+    path: Path<Named>,
+    request: Request,
+) -> Result<Response, Failure> {
+    put(Kind::Project, api, path, request).await
+}
+
+pub(super) async fn put(
+    kind: Kind,
+    State(api): Shared,
+    Path(path): Path<Named>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let target = target_of(kind, &path)?;
+    let (parts, content) = request.into_parts();
+    let precondition = precondition::of_write(&parts.headers)?;
+    let document = body(&parts.headers, content, PUT_BYTES, "a set of fields").await?;
+    let document = named(&target, document)?;
+    let (resource, created) = api.control.put(target, document, precondition).await?;
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let mut response = json(status, &resource);
+    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
+    Ok(response)
+}
+
+/// The document with the kind, project and name of its path. One that says otherwise is at fault:
+/// it would be stored in another place than it was put.
+fn named(target: &Target, document: Value) -> Result<Value, Failure> {
+    let Value::Object(mut fields) = document else {
+        return Err(Failure::Form { wanted: "a set of fields" });
+    };
+    let mut faults = Vec::new();
+    let mut set = |field: &str, value: &str| match fields.get(field) {
+        Some(given) if given != value => faults.push(Fault {
+            document: 0,
+            path: field.into(),
+            message: format!("the path says '{value}'"),
+            mend: format!("leave '{field}' out, or PUT to another path"),
+        }),
+        _ => {
+            fields.insert(field.into(), value.into());
+        }
+    };
+    set("kind", target.kind.as_str());
+    set("name", &target.name);
+    if target.kind != Kind::Project {
+        set("project", target.project.as_str());
+    }
+    if faults.is_empty() {
+        Ok(Value::Object(fields))
+    } else {
+        Err(ControlError::Faults(faults).into())
+    }
+}
+
+pub(super) async fn delete_project(
+    api: Shared,
+    path: Path<Named>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    delete(Kind::Project, api, path, headers).await
+}
+
+pub(super) async fn delete(
+    kind: Kind,
+    State(api): Shared,
+    Path(path): Path<Named>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let target = target_of(kind, &path)?;
+    api.control.delete(target, precondition::of_write(&headers)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn attach(
+    State(api): Shared,
+    Path(path): Path<Named>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let target = target_of(Kind::Port, &path)?;
+    let (parts, content) = request.into_parts();
+    let precondition = precondition::of_write(&parts.headers)?;
+    let Device { device } = body(&parts.headers, content, 4096, "{\"device\": \"NAME\"}").await?;
+    let resource = api.control.set_device(target, Some(device.into()), precondition).await?;
+    let mut response = json(StatusCode::OK, &resource);
+    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
+    Ok(response)
+}
+
+pub(super) async fn detach(
+    State(api): Shared,
+    Path(path): Path<Named>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let target = target_of(Kind::Port, &path)?;
+    let precondition = precondition::of_write(&headers)?;
+    let resource = api.control.set_device(target, None, precondition).await?;
+    let mut response = json(StatusCode::OK, &resource);
+    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
+    Ok(response)
+}
+
+pub(super) async fn rotate_sealing(State(api): Shared) -> Result<Response, Failure> {
+    api.control.rotate_sealing_key().await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn rotate_tokens(State(api): Shared) -> Result<Response, Failure> {
+    api.control.rotate_token_key().await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

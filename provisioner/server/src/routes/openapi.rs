@@ -1,0 +1,193 @@
+//! The API's description (OpenAPI 3.1), made of the table of routes.
+//!
+//! Paths, methods and operations come from [`super::routes`], so none is missing; parameters,
+//! bodies and answers are looked up by operation. utoipa's types hold the result, so its form is
+//! checked when it is made. `provisioner/server/openapi.json` is a copy that a test compares.
+
+mod schemas;
+
+use std::sync::OnceLock;
+
+use axum::{
+    http::header,
+    response::{IntoResponse, Response},
+};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::OpenApi;
+
+use super::{Route, problem::Failure, routes};
+
+/// Serves the description.
+pub(super) async fn serve() -> Response {
+    match text() {
+        Some(text) => ([(header::CONTENT_TYPE, "application/json")], text.as_str()).into_response(),
+        None => Failure::Internal.into_response(),
+    }
+}
+
+/// The description as text, made once.
+fn text() -> Option<&'static String> {
+    static TEXT: OnceLock<Option<String>> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        let document: OpenApi = serde_json::from_value(describe()).ok()?;
+        let mut text = document.to_pretty_json().ok()?;
+        text.push('\n');
+        Some(text)
+    })
+    .as_ref()
+}
+
+fn describe() -> Value {
+    let mut paths: Map<String, Value> = Map::new();
+    for route in routes() {
+        let item = paths.entry(route.path).or_insert_with(|| json!({}));
+        item[route.method.as_str().to_ascii_lowercase()] = operation(route);
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Mezame provisioner",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description":
+                "What operators want their guests to be. Over a unix socket (peer credentials) \
+                 and over TLS (bearer tokens). Secrets are taken in and never shown: they stand \
+                 as \"(sealed)\", and a document that holds \"(sealed)\" keeps what is stored.",
+            "license": { "name": "MIT OR Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas::all(),
+            "securitySchemes": {
+                "token": { "type": "http", "scheme": "bearer" },
+            },
+        },
+        "security": [{ "token": [] }],
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let mut parameters: Vec<Value> = route
+        .path
+        .split(['{', '}'])
+        .skip(1)
+        .step_by(2)
+        .map(|name| {
+            json!({
+                "name": name,
+                "in": "path",
+                "required": true,
+                "schema": { "$ref": "#/components/schemas/Name" },
+            })
+        })
+        .collect();
+    let word = route.operation.split('-').next().unwrap_or_default();
+    match word {
+        "write" => parameters.extend([header("If-Match"), header("If-None-Match")]),
+        "delete" | "attach" | "detach" => parameters.push(header("If-Match")),
+        "read" => parameters.push(header("If-None-Match")),
+        "list" if !matches!(route.operation, "list-reports" | "list-passwords") => {
+            parameters.extend([
+                query("limit", "At most so many items; a further page is in the Link header"),
+                query("after", "Only items whose name is greater"),
+            ]);
+        }
+        "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
+        "watch" => {
+            parameters.push(query("after", "Only events after this generation; else from now on"));
+        }
+        _ => {}
+    }
+    let (status, content) = answer(route.operation);
+    let mut success = json!({ "description": route.summary });
+    if let Some((kind, schema)) = content {
+        success["content"] = json!({ kind: { "schema": schema } });
+    }
+    let mut responses = json!({
+        status: success,
+        "default": {
+            "description": "A failure (RFC 9457)",
+            "content": {
+                "application/problem+json": { "schema": schemas::named("Problem") },
+            },
+        },
+    });
+    if word == "write" {
+        responses["201"] = responses["200"].clone();
+    }
+    if word == "read" {
+        responses["304"] = json!({ "description": "The caller has this revision" });
+    }
+    let mut operation = json!({
+        "operationId": route.operation,
+        "summary": route.summary,
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if let Some(schema) = body(route.operation) {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": schemas::named(schema) } },
+        });
+    }
+    operation
+}
+
+fn header(name: &str) -> Value {
+    let description = match name {
+        "If-Match" => "Only if the resource has this ETag ('*': any)",
+        _ => "In a write '*': only if it is not there. In a read: not if it has this ETag",
+    };
+    json!({
+        "name": name,
+        "in": "header",
+        "required": false,
+        "description": description,
+        "schema": { "type": "string" },
+    })
+}
+
+fn query(name: &str, description: &str) -> Value {
+    json!({
+        "name": name,
+        "in": "query",
+        "required": false,
+        "description": description,
+        "schema": { "type": "string" },
+    })
+}
+
+/// The schema of a call's body.
+fn body(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "write-project" => "Project",
+        "write-network" => "Network",
+        "write-port" => "Port",
+        "write-instance" => "Instance",
+        "apply" => "Apply",
+        "attach-device" => "Device",
+        _ => return None,
+    })
+}
+
+/// The status of a call that goes well, and what it answers.
+fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
+    const JSON: &str = "application/json";
+    let list_of = |name| json!({ "type": "array", "items": schemas::named(name) });
+    let content = match operation {
+        "list-reports" => (JSON, list_of("StoredReport")),
+        "list-passwords" => (JSON, list_of("StoredPassword")),
+        "apply" => (JSON, schemas::named("Applied")),
+        "watch" => ("application/x-ndjson", schemas::named("Event")),
+        "identity-certificate" => ("application/x-pem-file", json!({ "type": "string" })),
+        "openapi" | "version" | "health" | "whoami" => (JSON, json!({ "type": "object" })),
+        _ if operation.starts_with("delete-") || operation.starts_with("rotate-") => {
+            return ("204", None);
+        }
+        _ if operation.starts_with("list-") => (JSON, schemas::named("List")),
+        _ => (JSON, schemas::named("Resource")),
+    };
+    ("200", Some(content))
+}
+
+#[cfg(test)]
+mod tests;

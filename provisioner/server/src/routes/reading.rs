@@ -1,0 +1,175 @@
+//! Calls that read.
+
+use std::collections::HashMap;
+
+use axum::{
+    Extension,
+    extract::{Path, Query, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use mezame_model::{
+    InstanceName, ProjectName,
+    api::{Kind, List},
+};
+use serde_json::json;
+
+use super::{Shared, json as answer, precondition, problem::Failure};
+use crate::{
+    access::{Caller, Role},
+    control::{ControlError, Target},
+    resource,
+};
+
+type Named = HashMap<String, String>;
+
+/// Most items of a page; a greater `limit` is cut to it.
+const MOST_ITEMS: usize = 10_000;
+
+/// The project that a path names. A name that breaks the rule names nothing.
+pub(super) fn project_of(path: &Named) -> Result<ProjectName, Failure> {
+    let name = path.get("project").map(String::as_str).unwrap_or_default();
+    ProjectName::parse(name).map_err(|_| ControlError::NotFound.into())
+}
+
+/// What a path names.
+pub(super) fn target_of(kind: Kind, path: &Named) -> Result<Target, Failure> {
+    let project = project_of(path)?;
+    let name = match kind {
+        Kind::Project => project.to_string(),
+        _ => path.get("name").cloned().unwrap_or_default(),
+    };
+    Ok(Target { kind, project, name })
+}
+
+pub(super) async fn projects(
+    State(api): Shared,
+    Query(query): Query<Named>,
+) -> Result<Response, Failure> {
+    page(&api, Kind::Project, None, &query, "/v1/projects")
+}
+
+pub(super) async fn list(
+    kind: Kind,
+    State(api): Shared,
+    Path(path): Path<Named>,
+    Query(query): Query<Named>,
+) -> Result<Response, Failure> {
+    let project = project_of(&path)?;
+    let at = format!("/v1/projects/{project}/{}", kind.plural());
+    page(&api, kind, Some(&project), &query, &at)
+}
+
+/// All items, or `limit` of them after the name `after`; a further page is in the `Link` header
+/// (RFC 8288).
+fn page(
+    api: &super::Api,
+    kind: Kind,
+    project: Option<&ProjectName>,
+    query: &Named,
+    at: &str,
+) -> Result<Response, Failure> {
+    let limit = match query.get("limit") {
+        None => None,
+        Some(text) => match text.parse::<usize>() {
+            Ok(limit) if limit > 0 => Some(limit.min(MOST_ITEMS)),
+            _ => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
+        },
+    };
+    let after = query.get("after").map(String::as_str);
+    let (list, more) = {
+        let state = api.control.state();
+        let most = limit.unwrap_or(usize::MAX);
+        let (items, more) =
+            resource::many(&state, kind, project, after, most).ok_or(ControlError::NotFound)?;
+        (List { items, generation: state.generation }, more)
+    };
+    let mut response = answer(StatusCode::OK, &list);
+    let last = list.items.last().and_then(|item| item.spec["name"].as_str());
+    if let (true, Some(limit), Some(last)) = (more, limit, last) {
+        let link = format!("<{at}?limit={limit}&after={last}>; rel=\"next\"");
+        if let Ok(link) = HeaderValue::from_str(&link) {
+            response.headers_mut().insert(header::LINK, link);
+        }
+    }
+    Ok(response)
+}
+
+pub(super) async fn project(
+    api: Shared,
+    path: Path<Named>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    one(Kind::Project, api, path, headers).await
+}
+
+pub(super) async fn one(
+    kind: Kind,
+    State(api): Shared,
+    Path(path): Path<Named>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let target = target_of(kind, &path)?;
+    let shown = resource::one(&api.control.state(), kind, &target.project, &target.name)
+        .ok_or(ControlError::NotFound)?;
+    let revision = shown.resource.revision;
+    // A status that changed since is news, though the revision is the same.
+    let known = shown.fresh <= revision && precondition::is_known(&headers, revision);
+    let mut response = if known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        answer(StatusCode::OK, &shown.resource)
+    };
+    response.headers_mut().insert(header::ETAG, precondition::etag(revision));
+    Ok(response)
+}
+
+fn instance_of(path: &Named) -> Result<(ProjectName, InstanceName), Failure> {
+    let name = path.get("name").map(String::as_str).unwrap_or_default();
+    let name = InstanceName::parse(name).map_err(|_| ControlError::NotFound)?;
+    Ok((project_of(path)?, name))
+}
+
+pub(super) async fn reports(
+    State(api): Shared,
+    Path(path): Path<Named>,
+) -> Result<Response, Failure> {
+    let (project, name) = instance_of(&path)?;
+    Ok(answer(StatusCode::OK, &api.control.reports(&project, &name).await?))
+}
+
+pub(super) async fn passwords(
+    State(api): Shared,
+    Path(path): Path<Named>,
+) -> Result<Response, Failure> {
+    let (project, name) = instance_of(&path)?;
+    Ok(answer(StatusCode::OK, &api.control.passwords(&project, &name).await?))
+}
+
+pub(super) async fn certificate(State(api): Shared) -> Response {
+    let pem = api.control.state().site.certificate_pem();
+    ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response()
+}
+
+pub(super) async fn version(State(api): Shared) -> Response {
+    let generation = api.control.state().generation;
+    let version = json!({
+        "name": "mezame-provisioner",
+        "version": env!("CARGO_PKG_VERSION"),
+        "api": "v1",
+        "generation": generation,
+    });
+    answer(StatusCode::OK, &version)
+}
+
+pub(super) async fn health() -> Response {
+    answer(StatusCode::OK, &json!({ "status": "ok" }))
+}
+
+pub(super) async fn whoami(Extension(caller): Extension<Caller>) -> Response {
+    let role = match caller.role {
+        Role::Read => "read",
+        Role::Write => "write",
+    };
+    answer(StatusCode::OK, &json!({ "name": caller.name, "role": role }))
+}

@@ -1,0 +1,280 @@
+//! Records as documents: the `spec` that operators see, and the comparison of two of them.
+//!
+//! A secret is never in either. Shown, it is `"(sealed)"`; compared, it is a digest that no
+//! answer contains, so that a change is noticed and reported as `"(changed)"`.
+
+use mezame_model::{Instance, Network, Password, Port, SecretName, api::FieldChange};
+use ring::digest::{SHA256, digest};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    admission::SEALED,
+    record::{InstanceRecord, Project},
+};
+
+/// How secrets stand in a document.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Secrets {
+    /// As `"(sealed)"`: for answers.
+    Hidden,
+    /// As a digest in a form that [`differences`] knows: for comparing, never for answers.
+    Digested,
+}
+
+impl Secrets {
+    fn mark(self, bytes: &[u8]) -> Value {
+        match self {
+            Self::Hidden => SEALED.into(),
+            Self::Digested => self.mark_digest(&hex(digest(&SHA256, bytes).as_ref())),
+        }
+    }
+
+    fn mark_digest(self, digest: &str) -> Value {
+        match self {
+            Self::Hidden => SEALED.into(),
+            Self::Digested => json!({ SEALED: digest }),
+        }
+    }
+}
+
+/// A project's document.
+pub(crate) fn of_project(project: &Project) -> Value {
+    let mut fields = Map::new();
+    fields.insert("kind".into(), "Project".into());
+    fields.insert("name".into(), project.name.as_str().into());
+    if let Some(text) = &project.description {
+        fields.insert("description".into(), (**text).into());
+    }
+    Value::Object(fields)
+}
+
+/// A network's document.
+pub(crate) fn of_network(network: &Network) -> Value {
+    let subnet = |subnet: &mezame_model::Subnet| match subnet.gateway {
+        Some(gateway) => json!({ "cidr": subnet.cidr, "gateway": gateway }),
+        None => json!({ "cidr": subnet.cidr }),
+    };
+    let mut document = json!({
+        "kind": "Network",
+        "project": network.project,
+        "name": network.name,
+        "vni": network.vni,
+        "mtu": network.mtu,
+        "subnets": network.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "dns": network.dns,
+    });
+    if let Some(domain) = &network.domain {
+        document["domain"] = (**domain).into();
+    }
+    document
+}
+
+/// A port's document.
+pub(crate) fn of_port(port: &Port, network: &str) -> Value {
+    json!({
+        "kind": "Port",
+        "project": port.project,
+        "name": port.name,
+        "network": network,
+        "mac": port.mac,
+        "addresses": port.addresses,
+        "allowed": port.allowed,
+        "device": port.device,
+        "dhcp_server": port.dhcp_server,
+        "rate_limit": port.rate_limit,
+    })
+}
+
+/// An instance's document; `ports` are the names of its ports.
+pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secrets) -> Value {
+    let instance: &Instance = &record.instance;
+    let user = |user: &mezame_model::User| {
+        let mut fields = json!({
+            "name": user.name,
+            "ssh_keys": user.ssh_keys,
+            "sudo": user.sudo,
+            "groups": user.groups,
+        });
+        match &user.password {
+            Some(Password::Hash(hash)) => {
+                fields["password"] = json!({ "hash": secrets.mark(hash.expose().as_bytes()) });
+            }
+            Some(Password::Generate) => fields["password"] = json!({ "generate": true }),
+            None => {}
+        }
+        if let Some(shell) = &user.shell {
+            fields["shell"] = (**shell).into();
+        }
+        fields
+    };
+    let mut document = json!({
+        "kind": "Instance",
+        "project": instance.project,
+        "name": instance.name,
+        "hostname": instance.hostname,
+        "ports": ports,
+        "ssh_keys": instance.ssh_keys,
+        "users": instance.users.iter().map(user).collect::<Vec<_>>(),
+        "tags": instance.tags,
+        "tokens": instance.tokens,
+        "hop_limit": instance.hop_limit,
+        "dialects": instance.dialects,
+        "instance_type": instance.instance_type,
+        "image_id": instance.image_id,
+        "zone": instance.zone,
+        "launch_index": instance.launch_index,
+        "block_devices": instance.block_devices,
+    });
+    if let Some(data) = &instance.user_data {
+        document["user_data"] = secrets.mark(data.bytes());
+    }
+    if let Some(data) = &instance.vendor_data {
+        document["vendor_data"] = secrets.mark(data.bytes());
+    }
+    let waiting = instance.secrets.iter().map(|(name, value)| {
+        let mark = match secrets {
+            Secrets::Hidden => SEALED.into(),
+            Secrets::Digested => {
+                secrets.mark_digest(&secret_digest(instance, name, value.expose()))
+            }
+        };
+        (name.to_string(), mark)
+    });
+    let consumed = record
+        .consumed
+        .iter()
+        .map(|(name, digest)| (name.to_string(), secrets.mark_digest(digest)));
+    let named: Map<String, Value> = waiting.chain(consumed).collect();
+    if !named.is_empty() {
+        document["secrets"] = Value::Object(named);
+    }
+    document
+}
+
+/// The digest of a read-once secret, which outlives its value: bound to the instance and the
+/// name, so that equal values of two guests are not seen to be equal.
+pub(crate) fn secret_digest(instance: &Instance, name: &SecretName, value: &str) -> String {
+    let mut bytes = zeroize::Zeroizing::new(Vec::new());
+    for part in [instance.id.as_str(), name.as_str(), value] {
+        bytes.extend_from_slice(part.as_bytes());
+        bytes.push(0);
+    }
+    hex(digest(&SHA256, &bytes).as_ref())
+}
+
+/// The fields in which two documents differ. Secrets must be digested in both.
+pub(crate) fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
+    let mut found = Vec::new();
+    compare(String::new(), before, after, &mut found);
+    found
+}
+
+fn compare(path: String, before: &Value, after: &Value, found: &mut Vec<FieldChange>) {
+    if before == after {
+        return;
+    }
+    match (before, after) {
+        (Value::Object(old), Value::Object(new))
+            if !old.contains_key(SEALED) && !new.contains_key(SEALED) =>
+        {
+            let added = new.keys().filter(|key| !old.contains_key(*key));
+            for key in old.keys().chain(added) {
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+                let path = if !key.bytes().all(plain) {
+                    format!("{path}[{}]", Value::from(key.as_str()))
+                } else if path.is_empty() {
+                    key.clone()
+                } else {
+                    format!("{path}.{key}")
+                };
+                let of = |fields: &Map<String, Value>| fields.get(key).cloned().unwrap_or_default();
+                compare(path, &of(old), &of(new), found);
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            for index in 0..old.len().max(new.len()) {
+                let of = |list: &[Value]| list.get(index).cloned().unwrap_or_default();
+                compare(format!("{path}[{index}]"), &of(old), &of(new), found);
+            }
+        }
+        _ => {
+            let changed = is_mark(before) && is_mark(after);
+            let after = if changed { "(changed)".into() } else { hide(after) };
+            found.push(FieldChange { path, before: hide(before), after });
+        }
+    }
+}
+
+fn is_mark(value: &Value) -> bool {
+    value.as_object().is_some_and(|fields| fields.contains_key(SEALED))
+}
+
+/// The value with every digest replaced.
+fn hide(value: &Value) -> Value {
+    match value {
+        _ if is_mark(value) => SEALED.into(),
+        Value::Object(fields) => {
+            fields.iter().map(|(key, value)| (key.clone(), hide(value))).collect()
+        }
+        Value::Array(items) => items.iter().map(hide).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_name_the_innermost_fields_and_hide_secrets() {
+        let mark = |text: &str| Secrets::Digested.mark(text.as_bytes());
+        let before = json!({
+            "mtu": 1450,
+            "users": [{ "name": "a", "password": { "hash": mark("one") } }],
+            "tags": { "a.b": "1", "same": "x" },
+            "dns": ["10.0.0.1"],
+        });
+        let after = json!({
+            "mtu": 1400,
+            "users": [{ "name": "a", "password": { "hash": mark("two") } }],
+            "tags": { "same": "x" },
+            "dns": ["10.0.0.1", "10.0.0.2"],
+            "user_data": mark("x"),
+        });
+        let mut found = differences(&before, &after);
+        found.sort_by(|a, b| a.path.cmp(&b.path));
+        let shown: Vec<_> =
+            found.iter().map(|f| format!("{}: {} -> {}", f.path, f.before, f.after)).collect();
+        assert_eq!(
+            shown,
+            [
+                r#"dns[1]: null -> "10.0.0.2""#,
+                "mtu: 1450 -> 1400",
+                r#"tags["a.b"]: "1" -> null"#,
+                r#"user_data: null -> "(sealed)""#,
+                r#"users[0].password.hash: "(sealed)" -> "(changed)""#,
+            ]
+        );
+        assert!(differences(&before, &before).is_empty());
+    }
+
+    #[test]
+    fn a_digest_never_leaves_a_comparison() {
+        let mark = Secrets::Digested.mark(b"hunter2");
+        let digest = mark[SEALED].as_str().unwrap().to_owned();
+        let whole = json!({ "users": [{ "password": { "hash": mark } }] });
+        for (before, after) in [(json!({}), whole.clone()), (whole, json!({ "users": 1 }))] {
+            let text = serde_json::to_string(&differences(&before, &after)).unwrap();
+            assert!(!text.contains(&digest), "{text}");
+        }
+    }
+}
