@@ -1,1 +1,52 @@
-//! Rules of the house.
+//! The rules of the house that no compiler checks. No privileges needed.
+
+mod imports;
+mod licences;
+mod sources;
+
+use std::path::{Path, PathBuf};
+
+/// The workspace's directory.
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// What cargo knows of the workspace and of all that it depends on.
+fn metadata() -> cargo_metadata::Metadata {
+    cargo_metadata::MetadataCommand::new()
+        .manifest_path(workspace().join("Cargo.toml"))
+        .other_options(["--locked".to_owned()])
+        .exec()
+        .unwrap()
+}
+
+/// All Rust files below a directory, built ones excepted, sorted.
+fn rust_files(directory: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(next) = waiting.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_dir() && name != "target" && !name.starts_with('.') {
+                waiting.push(path);
+            } else if name.ends_with(".rs") {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    assert!(!files.is_empty(), "no Rust file in {}", directory.display());
+    files
+}
+
+/// A file's code: no comments, and nothing that only tests compile.
+fn code_of(file: &Path) -> String {
+    let text = std::fs::read_to_string(file).unwrap();
+    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    let code = |line: &str| {
+        let line = line.trim_start();
+        !line.starts_with("//")
+    };
+    text.lines().filter(|line| code(line)).map(|line| format!("{line}\n")).collect()
+}

@@ -70,11 +70,12 @@ impl ServerPlace {
         let mut command = self.namespace.command(&self.program);
         command
             .args(flags)
-            .arg("--state-dir")
+            .arg("--state")
             .arg(self.state())
-            .arg("--run-dir")
+            .arg("--run")
             .arg(self.run())
-            .env("RUST_LOG", std::env::var("RUST_LOG").unwrap_or_else(|_| "info".into()));
+            // Not the settings of a server that this machine may have.
+            .args(["--config", "/dev/null"]);
         let log = self.directory.join("metadata-server.log");
         let process = Background::start("metadata-server", &mut command, &log)?;
         Ok(Server { process, place: self.clone() })
@@ -92,8 +93,10 @@ pub struct Server {
 impl Server {
     /// Fails unless this very process says that it serves.
     pub fn ready(&self) -> Result<()> {
-        let response = self.local("/healthz")?;
+        let response = self.local("/healthz/ready")?;
         ensure!(response.status == 200, "health is {}: {}", response.status, response.text());
+        let by = response.json()?["pid"].as_u64().context("health without a pid")?;
+        ensure!(by == u64::from(self.process.pid()), "process {by} serves");
         Ok(())
     }
 

@@ -4,8 +4,9 @@ mod build;
 mod demo;
 mod host;
 mod setup;
+mod suite;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,16 +35,36 @@ enum Chore {
         #[arg(long = "for", value_enum, default_value = "test")]
         purpose: Purpose,
     },
+    /// Run every test, up to real guests under QEMU
+    Test {
+        /// Leave out what takes minutes: the eBPF rebuild and the real guests
+        #[arg(long)]
+        quick: bool,
+        /// Only tests whose names contain one of these
+        names: Vec<String>,
+    },
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().chore {
-        Chore::Demo { json } => demo::run(json),
-        Chore::Setup { purpose } => {
-            host::check(host::Need::Packages)?;
-            setup::run(purpose)
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
     }
+}
+
+fn run(chore: Chore) -> Result<ExitCode> {
+    match chore {
+        Chore::Demo { json } => demo::run(json)?,
+        Chore::Setup { purpose } => {
+            host::check(host::Need::Packages)?;
+            setup::run(purpose)?;
+        }
+        Chore::Test { quick, names } => return suite::run(&suite::Wanted { quick, names }),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The workspace's directory.

@@ -1,0 +1,112 @@
+//! `cargo xtask test`: every check of the project, and one count at the end.
+//!
+//! format → lints → the eBPF object from its source → the programs under test → all tests, from
+//! units to real guests → documented examples. Nothing is left out silently: what could not run
+//! is in the count, with its reason.
+
+mod junit;
+mod tally;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::{
+    build::{self, Profile},
+    host,
+    setup::{self, Purpose},
+    workspace,
+};
+use tally::Tally;
+
+/// What is to be run.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// Leave out what takes minutes: the eBPF rebuild and the real guests.
+    pub(crate) quick: bool,
+    /// Only tests whose names contain one of these; all of them without.
+    pub(crate) names: Vec<String>,
+}
+
+/// Why something is left out.
+const QUICK: &str = "left out by --quick";
+
+/// Runs the suite. Success only if nothing failed.
+pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
+    host::check(host::Need::DataPath)?;
+    setup::run(Purpose::Test)?;
+    let mut tally = Tally::default();
+    if wanted.names.is_empty() {
+        tally.check("format", || build::run(build::cargo("fmt").args(["--all", "--check"])));
+        tally.check("lints", || {
+            build::run(build::cargo("clippy").args([
+                "--workspace",
+                "--all-targets",
+                "--quiet",
+                "--",
+                "--deny",
+                "warnings",
+            ]))
+        });
+    }
+    if wanted.quick || !wanted.names.is_empty() {
+        let why = if wanted.quick { QUICK } else { "left out by a filter" };
+        tally.skip("the eBPF object from its source", why);
+    } else {
+        tally.fail("the eBPF object from its source", "this chore is not in the tree");
+    }
+    let are_built = tally.check("programs under test", || {
+        build::programs(&["metadata-server", "mezame-cli", "mezame-tests"], Profile::Dev)?;
+        build::agent().map(drop)
+    });
+    if are_built {
+        tests(wanted, &mut tally)?;
+        if wanted.names.is_empty() {
+            tally.check("documented examples", || {
+                build::run(build::cargo("test").args(["--workspace", "--doc", "--quiet"]))
+            });
+        }
+    } else {
+        tally.skip("all tests", "the programs under test could not be built");
+    }
+    Ok(tally.close())
+}
+
+/// All tests of the workspace, each in a process of its own.
+fn tests(wanted: &Wanted, tally: &mut Tally) -> Result<()> {
+    let report = build::target().join("nextest/whole/junit.xml");
+    // What an earlier run reported must not be counted if this one never gets to write its own.
+    if let Err(error) = std::fs::remove_file(&report)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error).context("removing an old report");
+    }
+    let mut nextest = build::cargo("nextest");
+    nextest.args(["run", "--workspace", "--profile", "whole", "--no-tests=warn"]);
+    if wanted.quick {
+        nextest.args(["--filterset", "not (package(mezame-tests) & test(/^guests::/))"]);
+        tally.skip("real guests under QEMU", QUICK);
+    }
+    nextest.args(&wanted.names);
+    let is_good = status_of(&mut nextest)?;
+    let counted = junit::read(&report).and_then(|text| junit::count(&text, tally));
+    match counted {
+        Ok(()) if is_good || tally.has_failures() => Ok(()),
+        Ok(()) => {
+            tally.fail("cargo nextest", "it failed, and no test of its report did");
+            Ok(())
+        }
+        Err(error) => {
+            tally.fail("cargo nextest", &format!("{error:#}"));
+            Ok(())
+        }
+    }
+}
+
+fn status_of(command: &mut Command) -> Result<bool> {
+    let status = command
+        .current_dir(workspace())
+        .status()
+        .with_context(|| format!("starting {command:?}"))?;
+    Ok(status.success())
+}
