@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use mezame_model::api::Fault;
+use mezame_model::api::{Fault, Kind};
 
 use crate::{
     explain,
@@ -74,7 +74,7 @@ impl Bundle {
             let mut found: Vec<LocatedFault> =
                 reading.faults.iter().map(|fault| bundle.unread(at, fault)).collect();
             for document in reading.documents {
-                let title = title(&document);
+                let title = title(&document, None);
                 match open(document.clone(), project) {
                     Ok(mut item) => {
                         let folder = bundle.sources[at].folder.clone();
@@ -106,7 +106,12 @@ impl Bundle {
 
     /// Finds the places of the control plane's faults.
     pub fn locate(&self, faults: &[Fault]) -> Vec<LocatedFault> {
-        faults.iter().map(|fault| self.locate_one(fault)).collect()
+        let source = |fault: &Fault| self.items.get(fault.document).map(|(at, _)| *at);
+        let mut located: Vec<(Option<usize>, LocatedFault)> =
+            faults.iter().map(|fault| (source(fault), self.locate_one(fault))).collect();
+        // In the order of the text, as the operator goes through it.
+        located.sort_by_key(|(at, fault)| (*at, fault.place.map(|place| place.start)));
+        located.into_iter().map(|(_, fault)| fault).collect()
     }
 
     fn locate_one(&self, fault: &Fault) -> LocatedFault {
@@ -133,7 +138,7 @@ impl Bundle {
             file: Some(self.sources[*at].name.clone()),
             place: Some(place),
             excerpt: self.excerpt(*at, place, &hidden, false),
-            document: title(&item.document),
+            document: title(&item.document, item.project.as_deref()),
             path: fault.path.clone(),
             message: fault.message.clone(),
             mend: fault.mend.clone(),
@@ -240,13 +245,16 @@ fn split_lines(text: &str) -> Vec<&str> {
     lines
 }
 
-/// `Instance demo/web`, as far as the document says.
-fn title(document: &Document) -> String {
+/// `Instance demo/web`, as far as it is known.
+fn title(document: &Document, project: Option<&str>) -> String {
     let root = &document.root;
-    let kind = root.text("kind").unwrap_or("document");
-    match (root.text("project"), root.text("name")) {
-        (Some(project), Some(name)) => format!("{kind} {project}/{name}"),
-        (None, Some(name)) => format!("{kind} {name}"),
+    let is_kind = |text: &&str| Kind::ALL.iter().any(|kind| kind.as_str() == *text);
+    let kind = root.text("kind").filter(is_kind).unwrap_or("document");
+    match (root.text("project").or(project), root.text("name")) {
+        (Some(project), Some(name)) if kind != Kind::Project.as_str() => {
+            format!("{kind} {project}/{name}")
+        }
+        (_, Some(name)) => format!("{kind} {name}"),
         (_, None) => kind.to_owned(),
     }
 }

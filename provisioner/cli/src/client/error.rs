@@ -157,6 +157,7 @@ fn mend_of_status(status: u16) -> Option<String> {
     let text = match status {
         401 => "give a token that the server knows, with --token-file or MEZAME_TOKEN",
         403 => "ask for a token that may do this",
+        410 => "leave out --after to watch from now on",
         412 | 428 => "look at it again ('mezame get -o json' shows the revision) and repeat",
         429 | 503 => "try again in a while",
         500..=599 => "see the provisioner's log",

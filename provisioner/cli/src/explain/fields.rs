@@ -94,14 +94,14 @@ const PORT: &[Field] = &[
     field(
         "mac",
         "MAC address, such as 52:54:00:12:34:56",
-        "required",
+        "made by the provisioner",
         "unicast; two ports of one instance differ",
         "The only source MAC that its frames may have.",
     ),
     field(
         "addresses",
         ADDRESS_LIST,
-        "none",
+        "one that is free is chosen",
         "in the network's subnets",
         "The addresses that the guest is told are its own; the first is the primary one.",
     ),
@@ -170,7 +170,7 @@ const INSTANCE: &[Field] = &[
         "",
         "Keys of the image's default user (root for Mezame's agent).",
     ),
-    field("users", "list of users", "none", "names differ", "Further accounts."),
+    field("users", "list of users", "none", "no name twice", "Further accounts."),
     field(
         "users.name",
         "user name",
@@ -190,8 +190,8 @@ const INSTANCE: &[Field] = &[
         "users.password.hash",
         "crypt(3) hash, such as $6$… or $y$…",
         "",
-        "never shown again",
-        "Made by 'mkpasswd -m yescrypt' or 'openssl passwd -6'.",
+        "",
+        "Made by 'mkpasswd -m yescrypt' or 'openssl passwd -6'. Never shown again.",
     ),
     field(
         "users.password.generate",
@@ -251,7 +251,7 @@ const INSTANCE: &[Field] = &[
         "secrets",
         "map of texts",
         "none",
-        NAME_RULE,
+        "names like those of instances; values of 64 KiB at most",
         "Values that the guest may read until it has acknowledged them, and never after. Never \
          shown again.",
     ),

@@ -45,7 +45,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: NamedArguments) -> Res
         let _ = writeln!(out, "\n{}", heading("Status"));
         for (key, value) in resource.status.as_object().into_iter().flatten() {
             // The last report is shown whole below.
-            if !(resource.kind == Kind::Instance && value == rows::last_report(&resource.status)) {
+            if !(resource.kind == Kind::Instance && key == "report") {
                 tree(&mut out, key, value, 1);
             }
         }
@@ -141,9 +141,10 @@ fn tree(out: &mut String, key: &str, value: &Value, depth: usize) {
                 let _ = writeln!(out, "{}", format!("{margin}  {line}").trim_end());
             }
         }
-        Value::Number(number) if key.ends_with("_ms") && key.contains("at") => {
-            let at = number.as_u64().map(text::timestamp).unwrap_or_default();
-            let _ = writeln!(out, "{margin}{}: {at}", key.trim_end_matches("_ms"));
+        // Seconds since 1970, as the model has it.
+        Value::Number(number) if key == "launched_at" => {
+            let at = number.as_u64().unwrap_or_default().saturating_mul(1000);
+            let _ = writeln!(out, "{margin}{key}: {}", text::timestamp(at));
         }
         other => {
             let _ = writeln!(out, "{margin}{key}: {}", text::line(&rows::words(other)));

@@ -53,7 +53,7 @@ fn columns(kind: Kind, wide: bool) -> Vec<Column> {
             columns.push(column("NETWORK", |r| words(&r.spec["network"])));
             columns.push(column("MAC", |r| words(&r.spec["mac"])));
             columns.push(column("ADDRESSES", |r| words(&r.spec["addresses"])));
-            columns.push(column("DEVICE", |r| words(either(r, "device"))));
+            columns.push(column("DEVICE", |r| words(&r.spec["device"])));
             columns.push(column("INSTANCE", |r| words(&r.status["instance"])));
             if wide {
                 columns.push(column("ALLOWED", |r| words(&r.spec["allowed"])));
@@ -61,14 +61,16 @@ fn columns(kind: Kind, wide: bool) -> Vec<Column> {
         }
         Kind::Instance => {
             columns.push(column("HOSTNAME", |r| words(&r.spec["hostname"])));
+            columns.push(column("STATE", |r| words(&r.status["state"])));
+            columns.push(column("ADDRESSES", |r| words(&r.status["addresses"])));
             columns.push(column("PORTS", |r| words(&r.spec["ports"])));
-            columns.push(column("TOKENS", |r| words(&r.spec["tokens"])));
-            columns.push(column("REPORT", |r| report(&r.status)));
             if wide {
+                columns.push(column("TOKENS", |r| words(&r.spec["tokens"])));
                 columns.push(column("TYPE", |r| words(&r.spec["instance_type"])));
                 columns.push(column("DIALECTS", |r| words(&r.spec["dialects"])));
-                columns.push(column("CONFIGURED-MS", |r| {
-                    words(&last_report(&r.status)["configured_ms"])
+                columns.push(column("CONFIGURED-MS", |r| words(&last_report(r)["configured_ms"])));
+                columns.push(column("REPORTED", |r| {
+                    last_report(r)["at_ms"].as_u64().map(text::timestamp).unwrap_or_default()
                 }));
             }
         }
@@ -83,25 +85,8 @@ fn columns(kind: Kind, wide: bool) -> Vec<Column> {
 }
 
 /// The part of an instance's status that its guest's last report made.
-pub(super) fn last_report(status: &Value) -> &Value {
-    &status["report"]
-}
-
-fn report(status: &Value) -> String {
-    let report = last_report(status);
-    match (report["outcome"].as_str(), report["at_ms"].as_u64()) {
-        (Some(outcome), Some(at)) => format!("{outcome} at {}", text::timestamp(at)),
-        (Some(outcome), None) => outcome.to_owned(),
-        _ => "none".into(),
-    }
-}
-
-/// A field of the spec, or where it has none of the status.
-fn either<'resource>(resource: &'resource Resource, field: &str) -> &'resource Value {
-    match &resource.spec[field] {
-        Value::Null => &resource.status[field],
-        value => value,
-    }
+fn last_report(resource: &Resource) -> &Value {
+    &resource.status["report"]
 }
 
 fn each(list: &Value, field: &str) -> String {

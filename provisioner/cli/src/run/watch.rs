@@ -22,9 +22,17 @@ use crate::{
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 
 /// A stream of events that connects anew where the last one ended.
+///
+/// Several events may have one generation, and a connection may be lost between them. So it goes
+/// on from the generation before the last one, and passes over what was seen of that.
 pub(super) struct Following<'session> {
     session: &'session Session<'session>,
-    after: Generation,
+    /// The generation of the last event, or where it began.
+    last: Generation,
+    /// How many events of that generation were seen; none at the beginning.
+    seen: usize,
+    /// How many of them are to be passed over after a new connection.
+    skip: usize,
     stream: Option<EventStream>,
     wait: Duration,
 }
@@ -35,57 +43,93 @@ impl<'session> Following<'session> {
         session: &'session Session<'session>,
         after: Option<Generation>,
     ) -> Result<Self, ClientError> {
-        let after = match after {
+        let last = match after {
             Some(after) => after,
-            // So that nothing is missed if the first connection is lost before its first event.
-            None => session.client.list(Kind::Project, None).await?.generation,
+            None => now(session).await?,
         };
-        let stream = session.client.events(Some(after)).await?;
-        Ok(Self { session, after, stream: Some(stream), wait: BACKOFF.0 })
+        let stream = Some(session.client.events(Some(last)).await?);
+        Ok(Self { session, last, seen: 0, skip: 0, stream, wait: BACKOFF.0 })
     }
 
     /// The next event; none once when a lost connection was made anew (something may have
     /// happened meanwhile). Fails where connecting anew would not help.
     pub(super) async fn next(&mut self) -> Result<Option<Event>, ClientError> {
         loop {
-            match &mut self.stream {
-                Some(stream) => match stream.next().await {
-                    Some(Ok(event)) => {
-                        self.after = self.after.max(event.generation);
-                        self.wait = BACKOFF.0;
-                        return Ok(Some(event));
-                    }
-                    Some(Err(error @ ClientError::Answer(_))) => return Err(error),
-                    Some(Err(_)) | None => {
-                        self.stream = None;
-                        self.session.screen.say("mezame: the connection was lost; connecting anew");
-                    }
-                },
-                None => {
-                    tokio::time::sleep(self.wait).await;
-                    self.wait = (self.wait * 2).min(BACKOFF.1);
-                    match self.session.client.events(Some(self.after)).await {
-                        Ok(stream) => {
-                            self.stream = Some(stream);
-                            return Ok(None);
-                        }
-                        Err(error) if error.exit() == Exit::Unreachable => {}
-                        Err(error @ ClientError::Problem(_)) if error.exit() != Exit::Failure => {
-                            return Err(error);
-                        }
-                        Err(error) => {
-                            self.session.screen.say(&format!("mezame: {}", chain(&error)));
-                        }
-                    }
+            let Some(stream) = &mut self.stream else {
+                tokio::time::sleep(self.wait).await;
+                self.wait = (self.wait * 2).min(BACKOFF.1);
+                if self.connect().await? {
+                    return Ok(None);
+                }
+                continue;
+            };
+            match stream.next().await {
+                Some(Ok(event)) if self.is_new(&event) => {
+                    self.wait = BACKOFF.0;
+                    return Ok(Some(event));
+                }
+                Some(Ok(_)) => {}
+                Some(Err(error @ ClientError::Answer(_))) => return Err(error),
+                Some(Err(_)) | None => {
+                    self.stream = None;
+                    self.session.screen.say("mezame: the connection was lost; connecting anew");
                 }
             }
         }
     }
+
+    fn is_new(&mut self, event: &Event) -> bool {
+        if event.generation != self.last {
+            self.skip = 0;
+            self.seen = 0;
+            self.last = event.generation;
+        } else if self.skip > 0 {
+            self.skip -= 1;
+            return false;
+        }
+        self.seen += 1;
+        true
+    }
+
+    /// Whether there is a stream again.
+    async fn connect(&mut self) -> Result<bool, ClientError> {
+        let after = match self.seen {
+            0 => self.last,
+            _ => Generation(self.last.0.saturating_sub(1)),
+        };
+        match self.session.client.events(Some(after)).await {
+            Ok(stream) => {
+                self.skip = self.seen;
+                self.stream = Some(stream);
+                Ok(true)
+            }
+            Err(ClientError::Problem(problem)) if problem.status == GONE => {
+                self.session.screen.say("mezame: what happened meanwhile is no longer kept");
+                (self.last, self.seen) = (now(self.session).await?, 0);
+                Ok(false)
+            }
+            Err(error) if error.exit() == Exit::Unreachable => Ok(false),
+            Err(error) if error.exit() == Exit::Failure => {
+                self.session.screen.say(&format!("mezame: {}", chain(&error)));
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// HTTP's status for events that are no longer kept.
+const GONE: u16 = 410;
+
+/// The generation of now. Asked for, so that nothing is missed if the first connection is lost
+/// before its first event.
+async fn now(session: &Session<'_>) -> Result<Generation, ClientError> {
+    Ok(session.client.list(Kind::Project, None).await?.generation)
 }
 
 pub(super) async fn run(session: &Session<'_>, arguments: WatchArguments) -> Result<Exit, Failure> {
     let mut events = Following::begin(session, arguments.after).await?;
-    session.screen.say(&format!("watching from generation {} on; end with Ctrl-C", events.after));
+    session.screen.say(&format!("watching from generation {} on; end with Ctrl-C", events.last));
     loop {
         let event = match (&mut events.stream, arguments.once) {
             (Some(stream), true) => match stream.next().await {

@@ -19,10 +19,12 @@ pub struct Found {
 }
 
 impl Found {
-    /// The place to show: of a scalar the value, of anything else the key.
+    /// The place to show: of a scalar beside its key the value, of anything else (a list, a text
+    /// of several lines) the key.
     pub fn place(&self) -> Place {
+        let beside = |key: Place| self.is_scalar && self.exact && key.line == self.value.line;
         match self.key {
-            Some(key) if !(self.is_scalar && self.exact) => key,
+            Some(key) if !beside(key) => key,
             _ => self.value,
         }
     }
