@@ -2,7 +2,9 @@
 //!
 //! The views read this and nothing else, so no view can reach another tenant's record.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
+
+use ipnetwork::IpNetwork;
 
 use crate::{
     Instance, MacAddress, Network, Port,
@@ -16,6 +18,27 @@ pub struct GuestPort {
     pub port: Arc<Port>,
     /// The network that it is in.
     pub network: Arc<Network>,
+}
+
+impl GuestPort {
+    /// The port's addresses with the prefix length of the subnet that each lies in; a host's own
+    /// (/32, /128) for one that lies in none.
+    pub fn addresses(&self) -> impl Iterator<Item = IpNetwork> {
+        self.port.addresses.iter().map(|address| {
+            self.network
+                .subnet_of(*address)
+                .and_then(|subnet| IpNetwork::new(*address, subnet.cidr.prefix()).ok())
+                .unwrap_or_else(|| IpNetwork::from(*address))
+        })
+    }
+
+    /// The routers of the port's subnets, at most one of each family: IPv4, then IPv6.
+    pub fn gateways(&self) -> impl Iterator<Item = IpAddr> {
+        [true, false].into_iter().filter_map(|v4| {
+            let mut own = self.port.addresses.iter().filter(|it| it.is_ipv4() == v4);
+            own.find_map(|address| self.network.subnet_of(*address)?.gateway)
+        })
+    }
 }
 
 /// One guest's record, joined.

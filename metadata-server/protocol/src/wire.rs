@@ -59,12 +59,17 @@ pub fn serve_bytes(
         head.path.unwrap_or_default().as_bytes(),
         head.headers.iter().map(|field| (field.name, field.value)),
     );
+    // A refusal to HEAD has no body either (RFC 9110, section 9.3.2).
+    let to_head = head.method == Some("HEAD");
+    let refused = |response: Response| {
+        if to_head { response.without_body() } else { response }
+    };
     let request = match request {
         Ok(request) => request,
-        Err(refusal) => return done(length, refusal.response(), out),
+        Err(refusal) => return done(length, refused(refusal.response()), out),
     };
     if request.content_length() > body_limit(&request) as u64 {
-        return done(length, Response::body_too_large(), out);
+        return done(length, refused(Response::body_too_large()), out);
     }
     let end = length + request.content_length() as usize;
     let Some(body) = input.get(length..end) else {

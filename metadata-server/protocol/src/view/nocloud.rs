@@ -5,12 +5,16 @@
 //! is refused here too. All four files are always there, empty where there is nothing to say:
 //! cloud-init takes a missing `user-data` for a broken seed.
 //!
-//! Follows "NoCloud" and "Networking config Version 2" in cloud-init's documentation.
+//! Follows "NoCloud" and "Networking config Version 1" in cloud-init's documentation.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{
+    fmt::Write,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use bytes::Bytes;
-use mezame_model::{Guest, GuestPort, UserData};
+use ipnetwork::{IpNetwork, Ipv4Network};
+use mezame_model::{Guest, GuestPort, PortId, UserData};
 
 use crate::{
     policy::Permit,
@@ -63,90 +67,92 @@ fn meta_data(guest: &Guest) -> String {
     out
 }
 
-/// Every port, matched by its MAC address.
+/// Every port, matched by its MAC address, in version 1 of the format.
+///
+/// Not version 2: where netplan is absent, cloud-init makes of that one's route to `::/0` one to
+/// `::/64`, and fails on a route without a gateway; its `gateway4` brings a warning into the log.
+/// In version 1 a subnet has a gateway, with every renderer and in every release.
 fn network_config(guest: &Guest) -> String {
-    let mut out = String::from("version: 2\nethernets:\n");
+    let mut out = String::from("version: 1\nconfig:\n");
     for (at, entry) in guest.ports.iter().enumerate() {
-        // Writing to a String does not fail.
+        let mac = yaml_scalar(&entry.port.mac.to_string());
+        // Writing to a String does not fail, here and below.
         let _ = write!(
             out,
-            "  port{at}:\n    match:\n      macaddress: {}\n    dhcp4: false\n    dhcp6: false\n    \
-             mtu: {}\n",
-            yaml_scalar(&entry.port.mac.to_string()),
+            "  - type: physical\n    name: eth{at}\n    mac_address: {mac}\n    mtu: {}\n",
             entry.network.mtu,
         );
-        list(&mut out, "addresses", addresses(entry));
-        let routes = routes(entry, at == 0);
-        if !routes.is_empty() {
-            out.push_str("    routes:\n");
-            routes.iter().for_each(|route| out.push_str(route));
+        let subnets = subnets(entry, at == 0);
+        if !subnets.is_empty() {
+            out.push_str("    subnets:\n");
         }
-        let domain = entry.network.domain.as_ref();
-        if !entry.network.dns.is_empty() || domain.is_some() {
-            out.push_str("    nameservers:\n");
-            nested(&mut out, "addresses", entry.network.dns.iter());
-            nested(&mut out, "search", domain.iter());
+        for (at, (address, gateway)) in subnets.iter().enumerate() {
+            let address = yaml_scalar(&address.to_string());
+            let _ = write!(out, "      - type: static\n        address: {address}\n");
+            if let Some(gateway) = gateway {
+                let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
+            }
+            // Resolvers belong to the interface, but are written with one of its subnets.
+            if at == 0 {
+                list(&mut out, "dns_nameservers", entry.network.dns.iter());
+                list(&mut out, "dns_search", entry.network.domain.iter());
+            }
         }
     }
     out
 }
 
-/// The port's addresses with the prefix length of their subnet.
-fn addresses(entry: &GuestPort) -> impl Iterator<Item = String> {
-    entry.port.addresses.iter().map(|address| {
-        let subnet = entry.network.subnet_of(*address);
-        let prefix = subnet.map_or(if address.is_ipv4() { 32 } else { 128 }, |it| it.cidr.prefix());
-        format!("{address}/{prefix}")
-    })
+/// The port's addresses; on the first port, the one in whose subnet a router is names it.
+fn subnets(entry: &GuestPort, primary: bool) -> Vec<(IpNetwork, Option<IpAddr>)> {
+    let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
+    let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
+    let mut subnets: Vec<_> = entry
+        .addresses()
+        .map(|address| {
+            let at = gateways.iter().position(|gateway| address.contains(*gateway));
+            (address, at.map(|at| gateways.remove(at)))
+        })
+        .collect();
+    if alone {
+        subnets.push((LinkLocal::of(&entry.port.id).into(), None));
+    }
+    subnets
 }
 
-/// Default routes on the first port, one of each family; and a way to the metadata service where
-/// no IPv4 router would be asked for one.
-fn routes(entry: &GuestPort, primary: bool) -> Vec<String> {
-    let gateway =
-        |v4: bool| {
-            entry.port.addresses.iter().filter(|address| address.is_ipv4() == v4).find_map(
-                |address| entry.network.subnet_of(*address).and_then(|subnet| subnet.gateway),
-            )
+/// An address that makes 169.254.0.0/16 on-link, for a port without an IPv4 router: nothing else
+/// would take a frame for the service to the tap. An address and not a route, since a route
+/// without a gateway makes some of cloud-init's renderers fail.
+struct LinkLocal(Ipv4Addr);
+
+impl LinkLocal {
+    /// Made of the port's id, so that it stays the same: 169.254.1.0 to 169.254.254.255 (RFC 3927,
+    /// section 2.1) without the service's own /24. That two guests may get the same one harms
+    /// nobody: the service tells them apart by their ports, and others don't ask for it.
+    fn of(port: &PortId) -> Self {
+        let sum = port
+            .as_str()
+            .bytes()
+            .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+        let third = match (sum >> 8) % 253 + 1 {
+            169 => 254,
+            other => other as u8,
         };
-    let route = |to: &str, via: Option<IpAddr>| match via {
-        Some(via) => format!(
-            "      - to: {}\n        via: {}\n",
-            yaml_scalar(to),
-            yaml_scalar(&via.to_string())
-        ),
-        None => format!("      - to: {}\n        scope: link\n", yaml_scalar(to)),
-    };
-    if !primary {
-        return Vec::new();
+        Self(Ipv4Addr::new(169, 254, third, sum as u8))
     }
-    let mut routes = Vec::new();
-    match gateway(true) {
-        Some(via) => routes.push(route("0.0.0.0/0", Some(via))),
-        None => routes.push(route("169.254.169.254/32", None)),
-    }
-    if let Some(via) = gateway(false) {
-        routes.push(route("::/0", Some(via)));
-    }
-    routes
 }
 
-/// A list below a port, left out where it is empty.
+impl From<LinkLocal> for IpNetwork {
+    fn from(LinkLocal(address): LinkLocal) -> Self {
+        Ipv4Network::new(address, 16).map_or_else(|_| IpAddr::from(address).into(), Self::V4)
+    }
+}
+
+/// A list in a subnet, left out where it is empty.
 fn list(out: &mut String, name: &str, items: impl Iterator<Item = impl ToString>) {
-    section(out, name, "    ", items);
-}
-
-/// A list one level deeper.
-fn nested(out: &mut String, name: &str, items: impl Iterator<Item = impl ToString>) {
-    section(out, name, "      ", items);
-}
-
-fn section(out: &mut String, name: &str, indent: &str, items: impl Iterator<Item = impl ToString>) {
     let mut items = items.peekable();
     if items.peek().is_some() {
-        // Writing to a String does not fail.
-        let _ = writeln!(out, "{indent}{name}:");
-        lines(out, &format!("{indent}  - "), items);
+        let _ = writeln!(out, "        {name}:");
+        lines(out, "          - ", items);
     }
 }
 

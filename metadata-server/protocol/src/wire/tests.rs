@@ -40,6 +40,18 @@ fn a_request_is_taken_with_its_body_and_not_before_it_is_there() {
     assert_eq!(consumed, head.len() + 3);
 }
 
+/// Found by fuzzing: the body would have been read as the next reply.
+#[test]
+fn a_refusal_to_head_has_no_body() {
+    for request in [
+        "HEAD /latest/user-data HTTP/1.1\r\nHost: not a host\r\n\r\n",
+        "HEAD /latest/user-data HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nabcde",
+    ] {
+        let (reply, _) = send(request.as_bytes()).unwrap();
+        assert!(reply.starts_with("HTTP/1.1 4") && reply.ends_with("\r\n\r\n"), "{reply}");
+    }
+}
+
 #[test]
 fn heads_that_two_readers_could_read_in_two_ways_are_refused() {
     for (head, expected) in [

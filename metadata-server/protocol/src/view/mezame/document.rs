@@ -5,7 +5,6 @@
 //! asking whether something changed costs no rendering.
 
 use bytes::Bytes;
-use ipnetwork::IpNetwork;
 use mezame_model::{Document, Generation, GuestPort, Password, document::Interface};
 
 use crate::{
@@ -113,26 +112,13 @@ fn tag(document: &Document, scope: &Scope<'_>) -> u64 {
     etag::of_parts([json.as_slice(), &there, user, vendor])
 }
 
-/// A port as the guest is to configure it.
+/// A port as the guest is to configure it. Only the first has default routes.
 pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
-    let addresses = &entry.port.addresses;
-    let gateways = [true, false].into_iter().filter_map(|v4| {
-        let mut own = addresses.iter().filter(|address| address.is_ipv4() == v4);
-        own.find_map(|address| entry.network.subnet_of(*address)?.gateway)
-    });
     Interface {
         mac: entry.port.mac,
         mtu: entry.network.mtu,
-        addresses: addresses
-            .iter()
-            .map(|address| {
-                let subnet = entry.network.subnet_of(*address);
-                subnet
-                    .and_then(|subnet| IpNetwork::new(*address, subnet.cidr.prefix()).ok())
-                    .unwrap_or_else(|| IpNetwork::from(*address))
-            })
-            .collect(),
-        gateways: if primary { gateways.collect() } else { Vec::new() },
+        addresses: entry.addresses().collect(),
+        gateways: entry.gateways().filter(|_| primary).collect(),
         dns: entry.network.dns.clone(),
         domain: entry.network.domain.clone(),
     }

@@ -22,47 +22,66 @@ fn meta_data_is_yaml_with_id_name_and_keys() {
 fn network_config_has_every_port_by_its_mac() {
     let world = World::new();
     let value = parsed(&world, &world.web(), "network-config");
-    assert_eq!(value["version"], 2);
-    let front = &value["ethernets"]["port0"];
-    assert_eq!(front["match"]["macaddress"], "52:54:00:ab:cd:01");
+    assert_eq!(value["version"], 1);
+    let [front, back] = &value["config"].as_sequence().unwrap()[..] else { panic!("two ports") };
+    assert_eq!((&front["type"], &front["name"]), (&"physical".into(), &"eth0".into()));
+    assert_eq!(front["mac_address"], "52:54:00:ab:cd:01");
     assert_eq!(front["mtu"], 1450);
-    let list = |value: &Value| serde_yaml::from_value::<Vec<String>>(value.clone()).unwrap();
+    let field = |value: &Value, name: &str| -> Vec<Option<String>> {
+        let subnets = value["subnets"].as_sequence().unwrap().iter();
+        subnets.map(|it| it.get(name).and_then(Value::as_str).map(str::to_owned)).collect()
+    };
+    let some = |texts: &[&str]| texts.iter().map(|text| Some((*text).into())).collect::<Vec<_>>();
     assert_eq!(
-        list(&front["addresses"]),
-        ["192.168.0.10/24", "203.0.113.7/24", "2001:db8:1::10/64"]
+        field(front, "address"),
+        some(&["192.168.0.10/24", "203.0.113.7/24", "2001:db8:1::10/64"])
     );
-    assert_eq!(list(&front["nameservers"]["addresses"]), ["192.168.0.2", "2001:db8:1::2"]);
-    assert_eq!(list(&front["nameservers"]["search"]), ["acme.example"]);
-    let back = &value["ethernets"]["port1"];
-    assert_eq!(back["match"]["macaddress"], "52:54:00:ab:cd:02");
-    assert_eq!(list(&back["addresses"]), ["10.1.0.10/20", "10.1.0.11/20"]);
-    assert!(back.get("routes").is_none() && back.get("nameservers").is_none());
+    assert_eq!(field(front, "type"), some(&["static", "static", "static"]));
+    let resolvers = &front["subnets"][0]["dns_nameservers"];
+    assert_eq!(resolvers[0], "192.168.0.2");
+    assert_eq!(resolvers[1], "2001:db8:1::2");
+    assert_eq!(front["subnets"][0]["dns_search"][0], "acme.example");
+    assert_eq!(back["name"], "eth1");
+    assert_eq!(back["mac_address"], "52:54:00:ab:cd:02");
+    assert_eq!(field(back, "address"), some(&["10.1.0.10/20", "10.1.0.11/20"]));
+    assert_eq!(field(back, "gateway"), [None, None]);
+    assert!(back["subnets"][0].get("dns_nameservers").is_none());
 }
 
 #[test]
-fn a_guest_with_a_router_needs_no_route_to_the_service_of_its_own() {
+fn a_guest_with_a_router_is_told_one_of_each_family_and_no_link_local_address() {
     let world = World::new();
     let value = parsed(&world, &world.web(), "network-config");
-    let routes = value["ethernets"]["port0"]["routes"].as_sequence().unwrap();
-    assert_eq!(routes.len(), 2);
-    assert_eq!(routes[0]["to"], "0.0.0.0/0");
-    assert_eq!(routes[0]["via"], "192.168.0.1");
-    assert_eq!(routes[1]["to"], "::/0");
+    let subnets = value["config"][0]["subnets"].as_sequence().unwrap();
+    assert_eq!(subnets.len(), 3);
+    assert_eq!(subnets[0]["gateway"], "192.168.0.1");
+    assert!(subnets[1].get("gateway").is_none());
+    assert_eq!(subnets[2]["gateway"], "2001:db8:1::1");
 }
 
 #[test]
-fn a_guest_without_a_router_gets_an_on_link_route_to_the_service() {
+fn a_guest_without_a_router_has_the_service_on_link() {
     let world = World::new();
     let mut guest = world.db();
     let instance = std::sync::Arc::make_mut(&mut guest.instance);
     instance.tokens = mezame_model::TokenPolicy::Optional;
     instance.dialects.insert(mezame_model::Dialect::Nocloud);
     let value = parsed(&world, &guest, "network-config");
-    let routes = value["ethernets"]["port0"]["routes"].as_sequence().unwrap();
-    assert_eq!(routes.len(), 1);
-    assert_eq!(routes[0]["to"], "169.254.169.254/32");
-    assert_eq!(routes[0]["scope"], "link");
-    assert!(routes[0].get("via").is_none());
+    let subnets = value["config"][0]["subnets"].as_sequence().unwrap();
+    assert_eq!(subnets.len(), 2);
+    let own: IpNetwork = subnets[1]["address"].as_str().unwrap().parse().unwrap();
+    assert!(own.contains(IpAddr::from([169, 254, 169, 254])));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_link_local_address_is_one_that_a_host_may_have(digits in "[0-9a-f]{17}") {
+        let id = PortId::parse(&format!("eni-{digits}")).unwrap();
+        let LinkLocal(address) = LinkLocal::of(&id);
+        let [a, b, c, _] = address.octets();
+        proptest::prop_assert!((a, b) == (169, 254) && (1..=254).contains(&c) && c != 169);
+        proptest::prop_assert_eq!(address, LinkLocal::of(&id).0);
+    }
 }
 
 #[test]
