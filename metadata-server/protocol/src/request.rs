@@ -9,6 +9,8 @@
 //! Follows RFC 9112 (sections 3 and 6: target forms, framing), RFC 9110 (section 7.2: Host) and
 //! RFC 3986 (section 2: escapes).
 
+use std::fmt;
+
 use crate::{
     host,
     path::{self, Path},
@@ -128,7 +130,7 @@ impl Refusal {
 }
 
 /// The headers that some part of this crate looks at; each at most once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Headers<'a> {
     /// `X-aws-ec2-metadata-token`.
     pub(crate) token: Option<&'a [u8]>,
@@ -145,7 +147,7 @@ pub(crate) struct Headers<'a> {
 }
 
 /// A request in canonical form.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Request<'a> {
     method: Method,
     path: Path<'a>,
@@ -214,6 +216,16 @@ impl<'a> Request<'a> {
     /// How long the body is, by its own account.
     pub fn content_length(&self) -> u64 {
         self.content_length
+    }
+}
+
+/// Without the headers, which may hold a token.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Request")
+            .field("method", &self.method)
+            .field("path", &self.path())
+            .finish_non_exhaustive()
     }
 }
 

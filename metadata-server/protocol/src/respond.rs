@@ -30,7 +30,7 @@ pub struct Context<'a> {
     pub now: UnixTime,
     /// Random bytes for tokens.
     pub random: &'a dyn Randomness,
-    /// The port that the request came through; one of the guest's.
+    /// The port that the request came through. A guest that doesn't have it is not answered for.
     pub port: &'a PortId,
     /// The snapshot that the guest's record comes from.
     pub generation: Generation,
@@ -85,6 +85,11 @@ pub fn body_limit(request: &Request<'_>) -> usize {
 
 /// Answers a request of a guest.
 pub fn respond(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
+    // The shell has looked the guest up by the port. Should the two ever not belong together, as
+    // when a port has just changed hands, nobody is answered.
+    if !guest.ports.iter().any(|entry| entry.port.id == *context.port) {
+        return Answer::Reply(Response::unknown_port());
+    }
     let answer = route(request, body, guest, context);
     match (answer, request.method()) {
         (Answer::Reply(reply), method) => {

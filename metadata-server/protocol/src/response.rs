@@ -6,6 +6,8 @@
 //!
 //! Follows RFC 9110 (semantics) and RFC 6585 (429, 431).
 
+use std::fmt;
+
 use bytes::Bytes;
 use mezame_model::{HopLimit, SecretName, UserName};
 
@@ -82,7 +84,7 @@ pub enum Audit {
 }
 
 /// A reply.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Response {
     /// The status.
     pub status: Status,
@@ -231,6 +233,18 @@ impl Response {
         self.body = Bytes::new();
         self.audit = None;
         self
+    }
+}
+
+/// Without the body, which may hold a secret.
+impl fmt::Debug for Response {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Response")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .field("content_length", &self.content_length)
+            .field("audit", &self.audit)
+            .finish_non_exhaustive()
     }
 }
 

@@ -150,8 +150,8 @@ pub(crate) enum Inbox {
     SecretAcknowledgement,
 }
 
-/// A leaf's value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A leaf's value. No Debug: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Body {
     pub(crate) content_type: &'static str,
     pub(crate) bytes: Bytes,

@@ -210,6 +210,36 @@ fn debug_of_a_guests_record_shows_no_secret() {
 }
 
 #[test]
+fn debug_of_requests_and_answers_shows_no_token_and_no_body() {
+    let world = World::new();
+    let guest = world.web();
+    let token = world.token(&guest, 60);
+    let fields = [("host", &b"a"[..]), ("x-aws-ec2-metadata-token", token.as_bytes())];
+    let request = Request::parse(crate::Version::Http11, "GET", b"/latest", fields).unwrap();
+    assert!(!format!("{request:?}").contains(&token));
+    for path in ["/mezame/v1/secrets/db-password", "/mezame/v1/document"] {
+        let shown = format!("{:?}", world.answer(&guest, "GET", path, &[], b""));
+        assert!(!shown.contains("correct horse") && !shown.contains("THISHASH"), "{shown}");
+    }
+}
+
+/// A look-up elsewhere matched no port, or several, and somebody was answered all the same.
+#[test]
+fn a_guest_that_does_not_have_the_port_is_not_answered_for() {
+    let world = World::new();
+    let (web, db) = (world.web(), world.db());
+    let context = Context { port: &db.ports[0].port.id, ..world.context(&web) };
+    for (method, target) in [("GET", "/latest/meta-data/mac"), ("PUT", "/latest/api/token")] {
+        let fields = [("host", &b"a"[..]), ("x-aws-ec2-metadata-token-ttl-seconds", b"60")];
+        let request =
+            Request::parse(crate::Version::Http11, method, target.as_bytes(), fields).unwrap();
+        let Answer::Reply(reply) = respond(&request, b"", &web, &context) else { panic!() };
+        assert_eq!(reply, Response::unknown_port(), "{target}");
+        assert!(reply.close);
+    }
+}
+
+#[test]
 fn a_reply_to_a_refused_request_echoes_nothing_of_it() {
     let world = World::new();
     let mark = "MARKMARK";
@@ -217,6 +247,23 @@ fn a_reply_to_a_refused_request_echoes_nothing_of_it() {
         let reply = world.ask(&world.web(), method, path, &[("X-Mark", mark)]);
         assert!(!String::from_utf8_lossy(&reply.body).contains(mark), "{method} {path}");
     }
+}
+
+#[test]
+fn a_guest_with_ipv6_alone_is_told_so_and_nothing_of_ipv4() {
+    let world = World::new();
+    let mut guest = world.web();
+    for entry in &mut guest.ports {
+        std::sync::Arc::make_mut(&mut entry.port).addresses.retain(std::net::IpAddr::is_ipv6);
+    }
+    let meta_data = crate::tree::tests::crawl(&world, &guest, "/latest/");
+    let leaves: Vec<_> = meta_data.iter().map(|(path, _)| path.as_str()).collect();
+    for absent in ["local-ipv4", "local-ipv4s", "public-ipv4", "subnet-ipv4-cidr-block"] {
+        assert!(!leaves.iter().any(|it| it.ends_with(&format!("/{absent}"))), "{absent}");
+    }
+    assert_eq!(world.text(&guest, "/latest/meta-data/ipv6"), "2001:db8:1::10");
+    let document = world.text(&guest, "/latest/dynamic/instance-identity/document");
+    assert!(document.contains("\"privateIp\" : \"2001:db8:1::10\""), "{document}");
 }
 
 #[test]
