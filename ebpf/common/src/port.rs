@@ -98,7 +98,7 @@ pub struct DynamicSlot {
     pub reserved: u32,
 }
 
-/// What changes with a port's frames. All but `frames` is under the lock.
+/// What changes with a port's frames, all of it under the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
 pub struct PortState {
@@ -116,7 +116,8 @@ pub struct PortState {
     pub suppressed: u64,
     /// Addresses of ranges, by address slot.
     pub dynamic: [DynamicSlot; Identity::ADDRESSES],
-    /// Frames by [`Verdict`]; added to atomically, without the lock.
+    /// Frames by [`Verdict`]. Not one for each CPU: a port's frames come by one or two, and a
+    /// hundred CPUs times a hundred thousand ports would take gigabytes.
     pub frames: [u64; Verdict::COUNT],
 }
 

@@ -1,10 +1,33 @@
-//! The data path of this hypervisor.
+//! The data path of this hypervisor: loading it, adopting it, reading it, taking it away.
 
-use std::io;
+mod ports;
+mod services;
+mod trial;
 
-use mezame_ebpf_common::{PortSlot, Verdict};
+use std::{
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
 
-use crate::{DropEvents, PinRoot, PortRules, Service, Unsupported, Uplink};
+use aya::{
+    EbpfError, EbpfLoader,
+    programs::{ProgramError, SchedClassifier},
+};
+use mezame_ebpf_common::{PortKey, PortSlot};
+
+use crate::{
+    DropEvents, PinRoot, PortCounters, Service, Unsupported, Uplink,
+    links::{self, Links},
+    maps::{MapFault, Maps},
+    object::{Object, ObjectError},
+    probe,
+    root::{RootError, list},
+};
+
+pub use ports::{AttachError, DetachError};
+pub use services::ServiceError;
+pub use trial::{Trial, TrialError};
 
 /// Why the data path was not loaded.
 #[derive(Debug, thiserror::Error)]
@@ -12,28 +35,51 @@ pub enum LoadError {
     /// It can't run here.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-}
-
-/// Why a port was not attached.
-#[derive(Debug, thiserror::Error)]
-pub enum AttachError {
-    /// There is no such device (any more).
-    #[error("there is no device with index {0}")]
-    NoDevice(u32),
-}
-
-/// Why a port was not detached.
-#[derive(Debug, thiserror::Error)]
-pub enum DetachError {
-    /// A map could not be changed.
-    #[error("can't detach the port of device {ifindex}")]
-    Map {
+    /// There is no place for pins.
+    #[error(transparent)]
+    Root(#[from] RootError),
+    /// The replacement for the embedded object is not there.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The kernel did not take the maps.
+    #[error("the kernel refused the data path's maps")]
+    Maps(#[source] Box<EbpfError>),
+    /// The kernel did not take a program.
+    #[error("the kernel refused the program {name}")]
+    Program {
+        /// Which.
+        name: &'static str,
+        /// What the verifier said.
+        #[source]
+        source: Box<ProgramError>,
+    },
+    /// The object has no such program.
+    #[error("the object has no program {0}")]
+    NoProgram(&'static str),
+    /// A map failed.
+    #[error(transparent)]
+    Map(#[from] MapFault),
+    /// A link could not be renewed.
+    #[error("can't renew the link of device {ifindex}")]
+    Link {
         /// The device.
         ifindex: u32,
         /// What the kernel said.
         #[source]
         source: io::Error,
     },
+    /// A pin could not be written or removed.
+    #[error("can't renew {path}")]
+    Pin {
+        /// Which.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The service table contradicts itself.
+    #[error(transparent)]
+    Services(#[from] ServiceError),
 }
 
 /// Why something was not read.
@@ -42,103 +88,215 @@ pub enum ReadError {
     /// Nothing is attached there.
     #[error("nothing is attached to the device with index {0}")]
     NotAttached(u32),
+    /// A map failed.
+    #[error(transparent)]
+    Map(#[from] MapFault),
 }
 
 /// Why the pins were not removed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoveError {
-    /// A file of bpffs could not be removed.
+    /// A pin could not be removed.
     #[error("can't remove {path}")]
     Unlink {
         /// Which.
-        path: std::path::PathBuf,
+        path: PathBuf,
         /// What the kernel said.
         #[source]
         source: io::Error,
     },
+    /// A directory could not be read.
+    #[error(transparent)]
+    Root(#[from] RootError),
 }
 
-/// What a port's frames came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PortCounters {
-    frames: [u64; Verdict::COUNT],
-    suppressed: u64,
+const GUEST: &str = "guest_ingress";
+const UPLINK: &str = "uplink_ingress";
+
+/// The programs and maps in the kernel. They stay when this value goes.
+pub struct DataPath {
+    root: PinRoot,
+    links: Links,
+    maps: Maps,
+    guest: SchedClassifier,
+    uplink: SchedClassifier,
 }
-
-impl PortCounters {
-    /// Frames with a verdict.
-    pub fn of(&self, verdict: Verdict) -> u64 {
-        self.frames[verdict as usize]
-    }
-
-    /// All verdicts with their frames.
-    pub fn iter(&self) -> impl Iterator<Item = (Verdict, u64)> + '_ {
-        Verdict::ALL.into_iter().map(|verdict| (verdict, self.of(verdict)))
-    }
-
-    /// Drops of which no event was written, since there were too many in that second.
-    pub fn suppressed_events(&self) -> u64 {
-        self.suppressed
-    }
-}
-
-/// The programs and maps in the kernel.
-pub struct DataPath(());
 
 impl DataPath {
     /// Loads the data path, or adopts the one that is pinned under `root` and replaces its
-    /// programs, without a gap for any port that is attached.
+    /// programs, without a gap for any port that is attached. What was pinned for devices that
+    /// are gone is cleaned up.
     pub fn open(root: &PinRoot, uplink: &Uplink, services: &[Service]) -> Result<Self, LoadError> {
-        let _ = (root, uplink, services);
-        Err(Unsupported::NotRoot.into())
-    }
-
-    /// Attaches a port to a device, or gives an attached one new rules. Takes the same time
-    /// however many ports there are.
-    pub fn attach(&mut self, ifindex: u32, rules: &PortRules) -> Result<(), AttachError> {
-        let _ = rules;
-        Err(AttachError::NoDevice(ifindex))
-    }
-
-    /// Attaches the program to a device that no port is known for: all that goes to a service
-    /// address is dropped and counted.
-    pub fn refuse(&mut self, ifindex: u32) -> Result<(), AttachError> {
-        Err(AttachError::NoDevice(ifindex))
-    }
-
-    /// Detaches what is attached to a device, and leaves no entry behind; the device may be gone
-    /// already.
-    pub fn detach(&mut self, ifindex: u32) -> Result<(), DetachError> {
-        let _ = ifindex;
-        Ok(())
+        probe()?;
+        let table = services::check(services)?;
+        root.prepare()?;
+        let object = Object::find()?;
+        let current = Maps::open(&root.maps()).and_then(|maps| maps.settings.get());
+        if !current.is_ok_and(|settings| settings.program == object.digest) {
+            renew_programs(root, &object)?;
+        }
+        let mut path = Self {
+            root: root.clone(),
+            links: Links::new(root.links()),
+            maps: Maps::open(&root.maps())?,
+            guest: pinned_program(root, GUEST)?,
+            uplink: pinned_program(root, UPLINK)?,
+        };
+        services::write(&mut path.maps, &table, uplink, object.digest)?;
+        let program = program_fd(&path.uplink, UPLINK)?;
+        path.links
+            .uplink()
+            .ensure(program.as_fd(), uplink.host_ifindex)
+            .map_err(|source| LoadError::Link { ifindex: uplink.host_ifindex, source })?;
+        path.clean()?;
+        for other in root.other_versions()? {
+            take_away(&other).map_err(|error| LoadError::Pin { path: other, source: error.1 })?;
+        }
+        Ok(path)
     }
 
     /// The devices that a port is attached to, with the port's slot, in no order.
     pub fn attached(&self) -> Result<Vec<(u32, PortSlot)>, ReadError> {
-        Ok(Vec::new())
+        let mut found = Vec::new();
+        for key in self.maps.ports.keys()? {
+            let port = self.maps.ports.get(key)?;
+            let slot = port.and_then(|port| PortSlot::new(port.slot));
+            found.extend(slot.map(|slot| (key.ifindex, slot)));
+        }
+        Ok(found)
     }
 
-    /// What the frames of a device came to.
+    /// What the frames of a device came to since it was attached.
     pub fn counters(&self, ifindex: u32) -> Result<PortCounters, ReadError> {
-        Err(ReadError::NotAttached(ifindex))
+        let state = self.maps.states.get(PortKey { ifindex, vlan: 0 })?;
+        state.as_ref().map(PortCounters::of_state).ok_or(ReadError::NotAttached(ifindex))
     }
 
-    /// What the frames came to that belong to no port: replies to a port that is gone, frames of
-    /// devices that nothing is known about. Its suppressed events are those that found the buffer
-    /// full.
+    /// What the frames came to that belong to no port: replies to a port that is gone, and frames
+    /// of devices that nothing is known about. Its suppressed events are also those of any port
+    /// that found the buffer full.
     pub fn totals(&self) -> Result<PortCounters, ReadError> {
-        Ok(PortCounters { frames: [0; Verdict::COUNT], suppressed: 0 })
+        Ok(PortCounters::of_totals(&self.maps.totals()?))
     }
 
-    /// The stream of dropped frames.
+    /// The stream of dropped frames. One reader at a time.
     pub fn drops(&mut self) -> Result<DropEvents, ReadError> {
-        Err(ReadError::NotAttached(0))
+        Ok(DropEvents::open(&self.root.maps())?)
     }
 
-    /// Takes every link, map and pin under `root` away: guests' frames pass as if this had never
-    /// been.
+    /// Takes every link, program and map under `root` away: guests' frames pass as if this had
+    /// never been.
     pub fn remove(root: &PinRoot) -> Result<(), RemoveError> {
-        let _ = root;
+        let mut versions = root.other_versions()?;
+        versions.push(root.version());
+        for version in versions {
+            take_away(&version).map_err(|(path, source)| RemoveError::Unlink { path, source })?;
+        }
+        // It may be a mount point, or hold what is not ours.
+        let _ = std::fs::remove_dir(root.path());
         Ok(())
+    }
+
+    /// Forgets devices that are gone, and entries whose link was never pinned.
+    fn clean(&mut self) -> Result<(), LoadError> {
+        let link_error = |ifindex| move |source| LoadError::Link { ifindex, source };
+        let pinned = self.links.ports().map_err(link_error(0))?;
+        for ifindex in pinned {
+            if !self.links.port(ifindex).is_alive().map_err(link_error(ifindex))? {
+                self.forget_device(ifindex)?;
+                self.links.port(ifindex).remove().map_err(link_error(ifindex))?;
+            }
+        }
+        let alive: std::collections::HashSet<u32> =
+            self.links.ports().map_err(link_error(0))?.into_iter().collect();
+        for key in self.maps.states.keys()? {
+            if !alive.contains(&key.ifindex) {
+                self.forget_device(key.ifindex)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Loads new programs beside the pinned maps, puts them in the place of the old ones in every
+/// link, and pins them.
+fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
+    let maps = root.maps();
+    let mut loader = EbpfLoader::new();
+    for name in Maps::NAMES {
+        loader.map_pin_path(name, maps.join(name));
+    }
+    let mut loaded =
+        loader.load(&object.bytes).map_err(|source| LoadError::Maps(Box::new(source)))?;
+    for name in [GUEST, UPLINK] {
+        let fail = |source| LoadError::Program { name, source: Box::new(source) };
+        let program = loaded.program_mut(name).ok_or(LoadError::NoProgram(name))?;
+        let program: &mut SchedClassifier = program.try_into().map_err(fail)?;
+        program.load().map_err(fail)?;
+        let fd = program_fd(program, name)?;
+        let links = Links::new(root.links());
+        if name == UPLINK {
+            replace(&links.uplink(), &fd, 0)?;
+        } else {
+            let ports = links.ports().map_err(|source| LoadError::Link { ifindex: 0, source })?;
+            for ifindex in ports {
+                replace(&links.port(ifindex), &fd, ifindex)?;
+            }
+        }
+        let path = root.programs().join(name);
+        links::unlink(&path).map_err(|source| LoadError::Pin { path: path.clone(), source })?;
+        crate::syscall::pin(fd.as_fd(), &path).map_err(|source| LoadError::Pin { path, source })?;
+    }
+    Ok(())
+}
+
+fn replace(
+    link: &links::Link,
+    program: &std::os::fd::OwnedFd,
+    ifindex: u32,
+) -> Result<(), LoadError> {
+    link.update(program.as_fd()).map(drop).map_err(|source| LoadError::Link { ifindex, source })
+}
+
+fn pinned_program(root: &PinRoot, name: &'static str) -> Result<SchedClassifier, LoadError> {
+    SchedClassifier::from_pin(root.programs().join(name))
+        .map_err(|source| LoadError::Program { name, source: Box::new(source) })
+}
+
+fn program_fd(
+    program: &SchedClassifier,
+    name: &'static str,
+) -> Result<std::os::fd::OwnedFd, LoadError> {
+    let fail = |source| LoadError::Program { name, source: Box::new(source) };
+    let fd = program.fd().map_err(fail)?;
+    fd.as_fd().try_clone_to_owned().map_err(|error| fail(ProgramError::IOError(error)))
+}
+
+/// Removes all pins of one layout version, links first.
+fn take_away(version: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |error| (path, error)
+    };
+    let links = version.join("links");
+    links::remove_all(&links).map_err(at(&links))?;
+    for directory in [links, version.join("programs"), version.join("maps")] {
+        let pins = list(&directory).map_err(|error| match error {
+            RootError::Directory { path, source } | RootError::Mount { path, source } => {
+                (path, source)
+            }
+        })?;
+        for pin in pins {
+            links::unlink(&pin).map_err(at(&pin))?;
+        }
+        remove_directory(&directory)?;
+    }
+    remove_directory(version)
+}
+
+fn remove_directory(path: &Path) -> Result<(), (PathBuf, io::Error)> {
+    match std::fs::remove_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err((path.to_owned(), error)),
+        _ => Ok(()),
     }
 }

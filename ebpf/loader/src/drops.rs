@@ -3,9 +3,13 @@
 use std::{
     net::Ipv4Addr,
     os::fd::{AsRawFd, RawFd},
+    path::Path,
 };
 
-use mezame_ebpf_common::{PortSlot, Verdict};
+use aya::maps::{Map, MapData, RingBuf};
+use mezame_ebpf_common::{DropRecord, PortSlot, Verdict, unwire};
+
+use crate::maps::{MapFault, Maps, fault, pinned};
 
 /// One dropped frame. Fields that the frame does not have are zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,20 +40,70 @@ pub struct DropEvent {
     pub length: u32,
 }
 
+impl DropEvent {
+    /// Reads a record; nothing if it is none.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() < size_of::<DropRecord>() {
+            return None;
+        }
+        // SAFETY: long enough, and `DropRecord` is `Plain`: any bytes are one.
+        let record: DropRecord = unsafe { bytes.as_ptr().cast::<DropRecord>().read_unaligned() };
+        Some(Self {
+            verdict: Verdict::from_number(record.verdict)?,
+            slot: PortSlot::new(record.slot),
+            ifindex: record.ifindex,
+            source: unwire(record.source),
+            destination: unwire(record.destination),
+            ethertype: record.ethertype,
+            protocol: record.protocol,
+            source_port: record.source_port,
+            destination_port: record.destination_port,
+            vlan: record.vlan,
+            mac: record.mac,
+            length: record.length,
+        })
+    }
+}
+
 /// The drops that were recorded. Has one reader at a time; readable (as `AsyncFd` sees it) when
 /// there is an event.
-pub struct DropEvents(RawFd);
+///
+/// A port's drops are recorded up to [a number a second](mezame_ebpf_common::PortState); beyond
+/// it they are only counted, so that one port's flood does not hide another's drops.
+pub struct DropEvents(RingBuf<MapData>);
 
 impl DropEvents {
+    pub(crate) fn open(maps: &Path) -> Result<Self, MapFault> {
+        let map = pinned(maps, Maps::DROPS, Map::RingBuf)?;
+        Ok(Self(map.try_into().map_err(fault(Maps::DROPS, "opened"))?))
+    }
+
     /// The next event, if there is one now.
     #[allow(clippy::should_implement_trait)] // No iterator: it goes on after a None.
     pub fn next(&mut self) -> Option<DropEvent> {
-        None
+        loop {
+            // A record that is none, which no program of this layout writes, is passed over.
+            if let Some(event) = DropEvent::parse(&self.0.next()?) {
+                return Some(event);
+            }
+        }
     }
 }
 
 impl AsRawFd for DropEvents {
     fn as_raw_fd(&self) -> RawFd {
-        self.0
+        self.0.as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_none_is_passed_over() {
+        assert_eq!(DropEvent::parse(&[0; 39]), None);
+        assert_eq!(DropEvent::parse(&[0xff; 40]), None, "no such verdict");
+        assert!(DropEvent::parse(&[0; 40]).is_some());
     }
 }

@@ -7,17 +7,26 @@
 //!
 //! Needs Linux 6.6 (tcx) and the rights of root in the network namespace that the taps are in.
 
+mod counters;
 mod data_path;
 mod drops;
+mod links;
+mod maps;
+mod object;
 mod probe;
 mod root;
 mod rules;
+mod syscall;
 
+pub use counters::PortCounters;
 pub use data_path::{
-    AttachError, DataPath, DetachError, LoadError, PortCounters, ReadError, RemoveError,
+    AttachError, DataPath, DetachError, LoadError, ReadError, RemoveError, ServiceError, Trial,
+    TrialError,
 };
 pub use drops::{DropEvent, DropEvents};
+pub use maps::MapFault;
 pub use mezame_ebpf_common::{Identity, PortSlot, SERVICE_MAC, Verdict};
+pub use object::ObjectError;
 pub use probe::{Unsupported, probe};
-pub use root::PinRoot;
+pub use root::{PinRoot, RootError};
 pub use rules::{PortRules, Protocol, Rate, Service, Uplink};

@@ -1,0 +1,15 @@
+//! Tests of the data path as the kernel runs it. They need root and Linux 6.6; each works in a
+//! network namespace and under a pin path of its own.
+
+#![allow(clippy::unwrap_used)] // All of this is tests.
+
+#[path = "data_path/arp.rs"]
+mod arp;
+#[path = "data_path/frames.rs"]
+mod frames;
+#[path = "data_path/lab.rs"]
+mod lab;
+#[path = "data_path/replies.rs"]
+mod replies;
+#[path = "data_path/verdicts.rs"]
+mod verdicts;

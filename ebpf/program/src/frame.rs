@@ -1,0 +1,190 @@
+//! The first bytes of a frame.
+//!
+//! They are copied to the stack (`bpf_skb_load_bytes`) instead of read in place: a guest may hand
+//! over a frame of which hardly the Ethernet header is in linear memory, and must not get past a
+//! check by that.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
+
+pub const ETHERNET: u32 = 14;
+pub const IPV4: u32 = 20;
+const TAG: u32 = 4;
+
+pub const TYPE_IPV4: u16 = 0x0800_u16.to_be();
+pub const TYPE_ARP: u16 = 0x0806_u16.to_be();
+const TYPE_VLAN: u16 = 0x8100_u16.to_be();
+const TYPE_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+
+/// Ethernet and IPv4 header as they lie in the frame, all in wire order.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Head {
+    /// Puts the IPv4 header on a multiple of four.
+    lead: u16,
+    pub to_mac: [u8; 6],
+    pub from_mac: [u8; 6],
+    pub ethertype: u16,
+    pub version_length: u8,
+    pub service_class: u8,
+    pub total_length: u16,
+    pub id: u16,
+    pub fragment: u16,
+    pub ttl: u8,
+    pub protocol: u8,
+    pub checksum: u16,
+    pub source: u32,
+    pub destination: u32,
+}
+
+const HEAD: u32 = ETHERNET + IPV4;
+
+impl Head {
+    /// Reads the head of a frame, or of what follows `skip` bytes of VLAN tags. Nothing if the
+    /// frame is too short to have an IPv4 header.
+    #[inline(always)]
+    pub fn load(skb: *mut __sk_buff, skip: u32) -> Option<Self> {
+        let mut head = MaybeUninit::<Self>::uninit();
+        // SAFETY: the helper writes exactly HEAD bytes, which lie within `Head` behind the lead,
+        // or fails; every pattern of bits is a `Head`.
+        unsafe {
+            let to = head.as_mut_ptr();
+            (*to).lead = 0;
+            let at = (&raw mut (*to).to_mac).cast();
+            if bpf_skb_load_bytes(skb.cast(), skip, at, HEAD) != 0 {
+                return None;
+            }
+            Some(head.assume_init())
+        }
+    }
+
+    /// The IPv4 header's length in bytes, as the header says.
+    #[inline(always)]
+    pub fn header_length(&self) -> u32 {
+        u32::from(self.version_length & 0xf) * 4
+    }
+}
+
+/// What VLAN tags a frame has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tag {
+    /// None, or (802.1p) one with a priority and no VLAN, which every receiver takes as none.
+    None,
+    /// At least one.
+    Some,
+    /// More than anybody nests: the frame must not be let through unread.
+    TooMany,
+}
+
+/// A frame's head behind its VLAN tags.
+pub struct Untagged {
+    pub head: Head,
+    pub tag: Tag,
+    /// The outermost VLAN's id.
+    pub vlan: u16,
+    /// Bytes of tags before the head's Ethernet type.
+    pub skip: u32,
+}
+
+/// So many tags are looked behind, the one in the metadata not counted.
+const TAGS: u32 = 4;
+
+/// Reads a frame's head behind its VLAN tags: one in the frame's metadata, where the kernel puts
+/// the outermost, and some in its bytes.
+#[inline(always)]
+pub fn untag(skb: *mut __sk_buff) -> Option<Untagged> {
+    let mut head = Head::load(skb, 0)?;
+    // SAFETY: the context's fields are readable.
+    let (present, tci) = unsafe { ((*skb).vlan_present, (*skb).vlan_tci) };
+    let mut vlan = 0;
+    let mut tag = Tag::None;
+    if present != 0 {
+        vlan = tci as u16 & 0xfff;
+        if vlan != 0 {
+            tag = Tag::Some;
+        }
+    }
+    if !is_tag(head.ethertype) {
+        return Some(Untagged { head, tag, vlan, skip: 0 });
+    }
+    // Behind a tag in the bytes even a tag without a VLAN counts: no honest sender nests them.
+    if tag == Tag::None {
+        // In the place of the IPv4 header's first two bytes.
+        vlan = u16::from_be_bytes([head.version_length, head.service_class]) & 0xfff;
+    }
+    tag = Tag::Some;
+    let macs = (head.to_mac, head.from_mac);
+    let mut skip = 0;
+    for _ in 0..TAGS {
+        skip += TAG;
+        head = Head::load(skb, skip)?;
+        if !is_tag(head.ethertype) {
+            (head.to_mac, head.from_mac) = macs;
+            return Some(Untagged { head, tag, vlan, skip });
+        }
+    }
+    (head.to_mac, head.from_mac) = macs;
+    tag = Tag::TooMany;
+    Some(Untagged { head, tag, vlan, skip })
+}
+
+#[inline(always)]
+fn is_tag(ethertype: u16) -> bool {
+    ethertype == TYPE_VLAN || ethertype == TYPE_SERVICE_VLAN
+}
+
+/// Reads a plain value out of a frame.
+#[inline(always)]
+pub fn load<T: mezame_ebpf_common::Plain>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
+    let mut value = MaybeUninit::<T>::uninit();
+    // SAFETY: the helper writes exactly the value's size or fails; `Plain` promises that any bits
+    // are a value.
+    unsafe {
+        let size = size_of::<T>() as u32;
+        if bpf_skb_load_bytes(skb.cast(), offset, value.as_mut_ptr().cast(), size) != 0 {
+            return None;
+        }
+        Some(value.assume_init())
+    }
+}
+
+/// Source and destination port of TCP and UDP, wire order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Ports {
+    pub source: u16,
+    pub destination: u16,
+}
+
+// SAFETY: two integers of one size.
+unsafe impl mezame_ebpf_common::Plain for Ports {}
+
+/// The part of TCP's header that is looked at, wire order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct TcpHead {
+    pub ports: Ports,
+    pub numbers: [u32; 2],
+    pub offset: u8,
+    pub flags: u8,
+    pub window: u16,
+}
+
+// SAFETY: 4+8+1+1+2 bytes, aligned to 4, no padding.
+unsafe impl mezame_ebpf_common::Plain for TcpHead {}
+
+/// UDP's header, wire order.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct UdpHead {
+    pub ports: Ports,
+    pub length: u16,
+    pub checksum: u16,
+}
+
+// SAFETY: four integers of one size.
+unsafe impl mezame_ebpf_common::Plain for UdpHead {}
