@@ -1,5 +1,10 @@
 //! The end-to-end cases: real programs, real taps, real guests. Root is needed.
 
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod drops;
 mod harness;
 mod identity;
+mod isolation;
+mod offloads;
 mod seeds;

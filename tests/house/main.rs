@@ -1,5 +1,7 @@
 //! The rules of the house that no compiler checks. No privileges needed.
 
+#![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
 mod imports;
 mod licences;
 mod sources;

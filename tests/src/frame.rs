@@ -114,9 +114,16 @@ impl Ip {
 /// The flag of a segment that opens a connection.
 pub const SYN: u8 = 0x02;
 
-/// A SYN to the service's port 80, in a frame.
-pub fn syn(from_mac: [u8; 6], to_mac: [u8; 6], ip: &Ip) -> Vec<u8> {
-    ethernet(to_mac, from_mac, 0x0800, &ip.tcp(40000, 80, SYN, &[]))
+/// A SYN from this port to the service's port 80, in a frame.
+pub fn syn(from_mac: [u8; 6], to_mac: [u8; 6], ip: &Ip, from_port: u16) -> Vec<u8> {
+    ethernet(to_mac, from_mac, 0x0800, &ip.tcp(from_port, 80, SYN, &[]))
+}
+
+/// Whether a frame is a TCP segment of the service to this port.
+pub fn is_answer_to(frame: &[u8], port: u16) -> bool {
+    frame.get(12..14) == Some(&[8, 0])
+        && frame.get(26..30) == Some(&SERVICE.octets())
+        && frame.get(36..38) == Some(&port.to_be_bytes())
 }
 
 /// An ARP packet in a broadcast frame: operation 1 asks, 2 answers.

@@ -189,6 +189,8 @@ fn carry(hypervisor: Tap, card: Tap, stopped: &OwnedFd, capture: &Capture) {
             let Ok(length) = from.read(&mut bytes) else { return };
             if inward && length > HEADER {
                 capture.add(&bytes[HEADER..length]);
+            } else if !inward {
+                capture.note_sent(&bytes[..length]);
             }
             // A device that is down takes no frame: so does a wire that is not plugged in.
             let _ = to.write(&bytes[..length]);
