@@ -2,14 +2,21 @@
 //!
 //! Each command's help ends with examples, since those are what people look for.
 
+mod arguments;
+
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use mezame_model::{DeviceName, Generation, ProjectName, api::Kind};
+pub use arguments::{
+    ApplyArguments, Condition, DeleteArguments, ExplainArguments, GetArguments, GetKind,
+    InstanceArguments, KeysCommand, NamedArguments, PortCommand, RotatedKey, SeedFiles,
+    WaitArguments, WatchArguments,
+};
+use clap::{Args, Parser, Subcommand};
+use mezame_model::ProjectName;
 
 use crate::{
     client::address::ServerAddress,
-    exit, kind_name,
+    exit,
     screen::{ColorChoice, Format},
     text,
 };
@@ -186,197 +193,6 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
         #[arg(long)]
         client: bool,
     },
-}
-
-/// Where documents are.
-#[derive(Debug, Clone, Args)]
-pub struct SeedFiles {
-    /// A file, a folder, or - for standard input; can be repeated
-    #[arg(long = "filename", short = 'f', value_name = "FILE")]
-    pub files: Vec<String>,
-    /// Read folders within folders too
-    #[arg(long, short = 'R')]
-    pub recursive: bool,
-}
-
-/// Of `apply`.
-#[derive(Debug, Args)]
-pub struct ApplyArguments {
-    /// Where the documents are
-    #[command(flatten)]
-    pub seeds: SeedFiles,
-    /// Only show what would change
-    #[arg(long, short = 'n')]
-    pub dry_run: bool,
-    /// With --dry-run: exit with 8 if there is something to change
-    #[arg(long, requires = "dry_run")]
-    pub exit_code: bool,
-    /// Only if the document's thing was last changed in this generation (for a single document)
-    #[arg(long, value_name = "GENERATION", value_parser = generation, conflicts_with = "dry_run")]
-    pub if_revision: Option<Generation>,
-}
-
-/// What `get` shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GetKind {
-    /// Resources.
-    Resource(Kind),
-    /// An instance's sealed passwords.
-    Password,
-}
-
-/// Of `get`.
-#[derive(Debug, Args)]
-pub struct GetArguments {
-    /// What kind of thing
-    #[arg(value_parser = get_kind)]
-    pub kind: GetKind,
-    /// Which one (all without)
-    pub name: Option<String>,
-    /// Of all projects
-    #[arg(long, short = 'A', conflicts_with = "name")]
-    pub all_projects: bool,
-    /// For passwords: the SSH key that opens them [default: ~/.ssh/id_ed25519, ~/.ssh/id_rsa]
-    #[arg(long, short = 'i', value_name = "FILE")]
-    pub identity: Vec<PathBuf>,
-    /// For passwords: only this user's
-    #[arg(long, value_name = "NAME")]
-    pub user: Option<String>,
-}
-
-/// A kind and a name.
-#[derive(Debug, Args)]
-pub struct NamedArguments {
-    /// What kind of thing
-    #[arg(value_parser = kind_name::kind)]
-    pub kind: Kind,
-    /// Which one
-    pub name: String,
-}
-
-/// Of `delete`.
-#[derive(Debug, Args)]
-pub struct DeleteArguments {
-    /// What kind of thing
-    #[arg(value_parser = kind_name::kind, required_unless_present = "files", requires = "name", conflicts_with = "files")]
-    pub kind: Option<Kind>,
-    /// Which one
-    pub name: Option<String>,
-    /// Where the documents are
-    #[command(flatten)]
-    pub seeds: SeedFiles,
-    /// Only if it was last changed in this generation
-    #[arg(long, value_name = "GENERATION", value_parser = generation, conflicts_with = "files")]
-    pub if_revision: Option<Generation>,
-    /// It is well if it is not there
-    #[arg(long)]
-    pub ignore_missing: bool,
-}
-
-/// An instance's name.
-#[derive(Debug, Args)]
-pub struct InstanceArguments {
-    /// Which instance
-    #[arg(value_name = "INSTANCE")]
-    pub name: String,
-}
-
-/// Of `watch`.
-#[derive(Debug, Args)]
-pub struct WatchArguments {
-    /// Begin after this generation (from now on without)
-    #[arg(long, value_name = "GENERATION", value_parser = generation)]
-    pub after: Option<Generation>,
-    /// End when the connection does, instead of connecting anew
-    #[arg(long)]
-    pub once: bool,
-}
-
-/// What `wait` waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Condition {
-    /// The guest reported that it is configured.
-    Configured,
-    /// The guest posted a password.
-    Password,
-    /// The instance is gone.
-    Deleted,
-}
-
-/// Of `wait`.
-#[derive(Debug, Args)]
-pub struct WaitArguments {
-    /// Which instance
-    #[arg(value_name = "INSTANCE")]
-    pub name: String,
-    /// What for
-    #[arg(long = "for", value_enum, default_value = "configured", value_name = "WHAT")]
-    pub condition: Condition,
-    /// How long
-    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = text::duration)]
-    pub timeout: Duration,
-}
-
-/// Of `port`.
-#[derive(Debug, Subcommand)]
-pub enum PortCommand {
-    /// A port's tap has this name (libvirt's vnetN, say)
-    #[command(after_help = "Examples:
-  mezame port attach web-0 vnet7 -p tenant-a")]
-    Attach {
-        /// Which port
-        port: String,
-        /// The device's name on the hypervisor
-        device: DeviceName,
-    },
-    /// A port's tap has the port's own name again
-    #[command(after_help = "Examples:
-  mezame port detach web-0 -p tenant-a")]
-    Detach {
-        /// Which port
-        port: String,
-    },
-}
-
-/// Of `keys`.
-#[derive(Debug, Subcommand)]
-pub enum KeysCommand {
-    /// Make a new key the one in use
-    Rotate {
-        /// Which key
-        #[arg(value_enum)]
-        key: RotatedKey,
-    },
-}
-
-/// The keys that can be rotated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RotatedKey {
-    /// What stored secrets are sealed with.
-    Sealing,
-    /// What session tokens are sealed with.
-    Tokens,
-}
-
-/// Of `explain`.
-#[derive(Debug, Args)]
-pub struct ExplainArguments {
-    /// A kind, or a field of one: instance.users.password
-    pub what: Option<String>,
-    /// Print only the example
-    #[arg(long, requires = "what")]
-    pub example: bool,
-}
-
-fn get_kind(text: &str) -> Result<GetKind, kind_name::KindError> {
-    match text.to_ascii_lowercase().as_str() {
-        "password" | "passwords" | "pw" => Ok(GetKind::Password),
-        _ => kind_name::kind(text).map(GetKind::Resource),
-    }
-}
-
-fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {
-    text.trim_matches('"').parse().map(Generation)
 }
 
 #[cfg(test)]

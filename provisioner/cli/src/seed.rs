@@ -17,6 +17,7 @@ mod merge;
 mod node;
 mod scalar;
 pub mod source;
+mod stop;
 
 pub use locate::Found;
 pub use node::{Content, Entry, Node, Place};

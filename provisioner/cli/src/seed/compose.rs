@@ -18,6 +18,7 @@ use super::{
     merge::merge,
     node::{Content, Entry, Node, Place},
     scalar::{self, Unreadable},
+    stop::{Stop, StopReason},
 };
 
 /// Composes all documents of a text.
@@ -83,74 +84,6 @@ impl Origin {
         }
         None
     }
-}
-
-/// Reading can't go on.
-struct Stop {
-    place: Place,
-    why: StopReason,
-}
-
-enum StopReason {
-    /// The text is not YAML.
-    Syntax(String),
-    TooDeep,
-    TooBig,
-    /// So many faults that more would help nobody.
-    TooMany,
-}
-
-impl StopReason {
-    fn of(error: &ScanError) -> Self {
-        // The parser's own bound on flow collections, which it reads ahead of its events.
-        if error.info() == "recursion limit exceeded" {
-            Self::TooDeep
-        } else {
-            Self::Syntax(error.info().to_owned())
-        }
-    }
-}
-
-impl Stop {
-    fn describe(self, text: &str) -> Option<TextFault> {
-        let (message, mend) = match self.why {
-            StopReason::TooMany => return None,
-            StopReason::TooDeep => (
-                format!("nested deeper than {MAX_DEPTH} levels"),
-                "no document needs that; look for an unclosed '[' or '{'".to_owned(),
-            ),
-            StopReason::TooBig => (
-                format!("expands to more than {MAX_EXPANDED} bytes"),
-                "use fewer aliases, or split the seed".to_owned(),
-            ),
-            StopReason::Syntax(info) => syntax_mend(info, text, self.place.line),
-        };
-        Some(TextFault { place: self.place, message, mend })
-    }
-}
-
-/// Words for the parser's errors that people meet most.
-fn syntax_mend(info: String, text: &str, line: usize) -> (String, String) {
-    let source = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    let indentation: String = source.chars().take_while(|c| c.is_whitespace()).collect();
-    if indentation.contains('\t') {
-        return (
-            "a tab is used for indentation".into(),
-            "indent with blanks; YAML allows no tabs there".into(),
-        );
-    }
-    let mend = if info.contains("mapping values are not allowed") {
-        "quote a text that has ': ' in it, and check the indentation"
-    } else if info.contains("unknown anchor") {
-        "define the anchor with '&NAME' earlier in the same document"
-    } else if info.contains("block scalar") {
-        "indent the text under '|' further than its key, with blanks"
-    } else if info.contains("quote") || info.contains("unexpected end of stream") {
-        "look for a quote or bracket that is not closed"
-    } else {
-        "check the indentation, and quote texts that begin with or hold special characters"
-    };
-    (format!("not valid YAML: {info}"), mend.into())
 }
 
 enum Frame {

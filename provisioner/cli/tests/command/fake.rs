@@ -22,10 +22,7 @@ use axum::{
 };
 use mezame_model::{
     Generation,
-    api::{
-        Action, Applied, Apply, Change, Device, Event, Fault, FieldChange, Kind, List, Problem,
-        Resource, StoredPassword, StoredReport,
-    },
+    api::{Device, Event, Fault, Kind, List, Problem, Resource, StoredPassword, StoredReport},
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -33,6 +30,7 @@ use tokio::{
     sync::{broadcast, oneshot},
 };
 
+mod applying;
 mod tls;
 
 /// What the server knows.
@@ -168,7 +166,7 @@ fn router(state: Shared) -> Router {
         .route("/v1/projects/{project}/ports/{name}/device", put(attach).delete(detach))
         .route("/v1/projects/{project}/instances/{name}/reports", get(reports))
         .route("/v1/projects/{project}/instances/{name}/passwords", get(passwords))
-        .route("/v1/apply", post(apply))
+        .route("/v1/apply", post(applying::apply))
         .route("/v1/events", get(events))
         .route("/v1/keys/{key}/rotate", post(|| async { StatusCode::NO_CONTENT }))
         .route("/v1/identity-certificate", get(|| async { "-----BEGIN CERTIFICATE-----\n" }))
@@ -334,63 +332,6 @@ async fn reports(State(shared): State<Shared>) -> Json<Vec<StoredReport>> {
 
 async fn passwords(State(shared): State<Shared>) -> Json<Vec<StoredPassword>> {
     Json(shared.contents.lock().unwrap().passwords.clone())
-}
-
-async fn apply(
-    State(shared): State<Shared>,
-    Query(query): Query<BTreeMap<String, String>>,
-    Json(apply): Json<Apply>,
-) -> Response {
-    let mut contents = shared.contents.lock().unwrap();
-    contents.body = json!(apply.documents);
-    if let Some(refused) = contents.refuse.take() {
-        return refusal(refused);
-    }
-    let dry_run = query.get("dry_run").is_some_and(|value| value == "true");
-    if !dry_run {
-        contents.generation += 1;
-    }
-    let generation = Generation(contents.generation);
-    let mut changes = Vec::new();
-    for document in apply.documents {
-        let kind: Kind = serde_json::from_value(document["kind"].clone()).unwrap();
-        let key = key_of(kind, &document);
-        let (action, fields) = match contents.resources.get(&key) {
-            None => (Action::Created, Vec::new()),
-            Some(before) => {
-                let fields = differences(&before.spec, &document);
-                let same = fields.is_empty();
-                (if same { Action::Unchanged } else { Action::Updated }, fields)
-            }
-        };
-        let (_, project, name) = key.clone();
-        let project = Some(project).filter(|project| !project.is_empty());
-        changes.push(Change { kind, project, name, action, fields });
-        if !dry_run {
-            let resource =
-                Resource { kind, spec: document, status: json!({}), revision: generation };
-            contents.resources.insert(key, resource);
-        }
-    }
-    Json(Applied { generation, changes }).into_response()
-}
-
-fn differences(before: &Value, after: &Value) -> Vec<FieldChange> {
-    let (before, after) = (before.as_object().unwrap(), after.as_object().unwrap());
-    let mut keys: Vec<&String> = before.keys().chain(after.keys()).collect();
-    keys.sort();
-    keys.dedup();
-    let of = |fields: &serde_json::Map<String, Value>, key: &str| {
-        fields.get(key).cloned().unwrap_or_default()
-    };
-    keys.into_iter()
-        .filter(|key| before.get(*key) != after.get(*key))
-        .map(|key| FieldChange {
-            path: key.clone(),
-            before: of(before, key),
-            after: of(after, key),
-        })
-        .collect()
 }
 
 async fn events(

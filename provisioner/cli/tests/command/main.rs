@@ -7,6 +7,7 @@ mod connection;
 mod documents;
 mod fake;
 mod people;
+mod real;
 mod streams;
 
 use std::{
