@@ -2,6 +2,7 @@
 
 mod build;
 mod demo;
+mod ebpf;
 mod host;
 mod setup;
 mod suite;
@@ -28,6 +29,12 @@ enum Chore {
         /// End with one line of JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Build the eBPF object from its source, and put it in place of the checked-in one
+    Ebpf {
+        /// Only say whether the checked-in object is of this source
+        #[arg(long)]
+        check: bool,
     },
     /// Install what the other chores need (each of them does this for itself)
     Setup {
@@ -58,6 +65,13 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
         Chore::Demo { json } => demo::run(json)?,
+        Chore::Ebpf { check } => {
+            if !check {
+                host::check(host::Need::Packages)?;
+                setup::run(Purpose::Ebpf)?;
+            }
+            ebpf::run(&workspace(), &setup::cache_root(), check)?;
+        }
         Chore::Setup { purpose } => {
             host::check(host::Need::Packages)?;
             setup::run(purpose)?;

@@ -15,6 +15,7 @@ mod small_guest;
 
 use anyhow::Result;
 
+pub(crate) use cache::root as cache_root;
 pub(crate) use packages::Purpose;
 
 use cache::Cache;

@@ -7,13 +7,16 @@
 mod junit;
 mod tally;
 
-use std::process::{Command, ExitCode};
+use std::{
+    path::Path,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Profile},
-    host,
+    ebpf, host,
     setup::{self, Purpose},
     workspace,
 };
@@ -49,18 +52,25 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
             ]))
         });
     }
+    let mut object = None;
     if wanted.quick || !wanted.names.is_empty() {
         let why = if wanted.quick { QUICK } else { "left out by a filter" };
         tally.skip("the eBPF object from its source", why);
     } else {
-        tally.fail("the eBPF object from its source", "this chore is not in the tree");
+        tally.check("the checked-in eBPF object is of its source", || {
+            ebpf::verify_digest(&workspace())
+        });
+        tally.check("the eBPF object from its source", || {
+            object = Some(ebpf::build(&workspace(), &setup::cache_root())?);
+            Ok(())
+        });
     }
     let are_built = tally.check("programs under test", || {
         build::programs(&["metadata-server", "mezame-cli", "mezame-tests"], Profile::Dev)?;
         build::agent().map(drop)
     });
     if are_built {
-        tests(wanted, &mut tally)?;
+        tests(wanted, object.as_deref(), &mut tally)?;
         if wanted.names.is_empty() {
             tally.check("documented examples", || {
                 build::run(build::cargo("test").args(["--workspace", "--doc", "--quiet"]))
@@ -72,8 +82,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
     Ok(tally.close())
 }
 
-/// All tests of the workspace, each in a process of its own.
-fn tests(wanted: &Wanted, tally: &mut Tally) -> Result<()> {
+/// All tests of the workspace, each in a process of its own, with the object that was built from
+/// source if one was.
+fn tests(wanted: &Wanted, object: Option<&Path>, tally: &mut Tally) -> Result<()> {
     let report = build::target().join("nextest/whole/junit.xml");
     // What an earlier run reported must not be counted if this one never gets to write its own.
     if let Err(error) = std::fs::remove_file(&report)
@@ -86,6 +97,9 @@ fn tests(wanted: &Wanted, tally: &mut Tally) -> Result<()> {
     if wanted.quick {
         nextest.args(["--filterset", "not (package(mezame-tests) & test(/^guests::/))"]);
         tally.skip("real guests under QEMU", QUICK);
+    }
+    if let Some(object) = object {
+        nextest.env("MEZAME_EBPF_OBJECT", object);
     }
     nextest.args(&wanted.names);
     let is_good = status_of(&mut nextest)?;
