@@ -164,6 +164,7 @@ fn conditional(mut reply: Response, request: &Request<'_>) -> Response {
     if has_it {
         reply.status = Status::NotModified;
         reply.content_type = "";
+        reply.content_length = 0;
         reply = reply.without_body();
     }
     reply

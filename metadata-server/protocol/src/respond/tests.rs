@@ -326,6 +326,7 @@ fn a_tag_that_is_known_already_is_304() {
         let reply = world.ask(&guest, "GET", path, &[("If-None-Match", &tag)]);
         assert_eq!(reply.status, Status::NotModified, "{path}");
         assert!(reply.body.is_empty() && reply.content_type.is_empty() && reply.audit.is_none());
+        assert_eq!(reply.content_length, 0);
         let reply = world.ask(&guest, "GET", path, &[("If-None-Match", "\"0123456789abcdef\"")]);
         assert_eq!(reply.status, Status::Ok, "{path}");
     }
