@@ -22,6 +22,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Bundle {
     sources: Vec<Source>,
+    /// Where the lines of each source are, in bytes. Kept, since there may be many faults.
+    lines: Vec<Vec<Range<usize>>>,
     /// Each with the number of its source.
     items: Vec<(usize, Item)>,
     /// What was wrong before anything was sent.
@@ -68,7 +70,11 @@ impl Bundle {
 
     /// Reads seeds that are at hand.
     pub fn read(sources: Vec<Source>, project: &DefaultProject) -> Self {
-        let mut bundle = Self { sources, items: Vec::new(), faults: Vec::new() };
+        let lines = sources
+            .iter()
+            .map(|source| seed::decode(&source.bytes).map(split_lines).unwrap_or_default())
+            .collect();
+        let mut bundle = Self { sources, lines, items: Vec::new(), faults: Vec::new() };
         for at in 0..bundle.sources.len() {
             let reading = seed::read(&bundle.sources[at].bytes);
             let mut found: Vec<LocatedFault> =
@@ -188,8 +194,8 @@ impl Bundle {
         guess: bool,
     ) -> Option<Excerpt> {
         let text = seed::decode(&self.sources[at].bytes).ok()?;
-        let lines = split_lines(text);
-        let line = *lines.get(place.line - 1)?;
+        let lines = &self.lines[at];
+        let line = text.get(lines.get(place.line - 1)?.clone())?;
         let length = line.chars().count();
         // Where the line begins, counted like the places.
         let begin = place.start.checked_sub(place.column - 1)?;
@@ -199,8 +205,12 @@ impl Bundle {
             let to = range.end.saturating_sub(begin).min(length);
             gone[from..to.max(from)].fill(true);
         }
-        if guess && let Some(from) = mask::hidden_from(&lines, place.line - 1) {
-            gone[from.min(length)..].fill(true);
+        if guess {
+            let until: Vec<&str> =
+                lines.iter().take(place.line).filter_map(|range| text.get(range.clone())).collect();
+            if let Some(from) = mask::hidden_from(&until, place.line - 1) {
+                gone[from.min(length)..].fill(true);
+            }
         }
         let end = (place.column - 1 + place.end.saturating_sub(place.start)).min(length);
         Some(compose_line(line, &gone, place.column - 1..end.max(place.column)))
@@ -233,15 +243,15 @@ fn compose_line(line: &str, gone: &[bool], marked: Range<usize>) -> Excerpt {
 }
 
 /// Lines as YAML breaks them: at line feeds and carriage returns.
-fn split_lines(text: &str) -> Vec<&str> {
+fn split_lines(text: &str) -> Vec<Range<usize>> {
     let mut lines = Vec::new();
-    let mut rest = text;
-    while let Some(at) = rest.find(['\n', '\r']) {
-        lines.push(&rest[..at]);
-        let skip = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
-        rest = &rest[at + skip..];
+    let mut begin = 0;
+    while let Some(length) = text[begin..].find(['\n', '\r']) {
+        let end = begin + length;
+        lines.push(begin..end);
+        begin = end + if text[end..].starts_with("\r\n") { 2 } else { 1 };
     }
-    lines.push(rest);
+    lines.push(begin..text.len());
     lines
 }
 

@@ -177,6 +177,11 @@ impl Client {
         self.get("/v1/version").await
     }
 
+    /// Who the server takes the caller for.
+    pub async fn whoami(&self) -> Result<Value, ClientError> {
+        self.get("/v1/whoami").await
+    }
+
     /// The stream of events after a generation, or from now on.
     pub async fn events(
         &self,

@@ -21,6 +21,16 @@ use crate::{
     text,
 };
 
+const SETTINGS: &str = "\
+The settings file holds contexts, one of them the current one:
+  current: lab
+  contexts:
+    lab:
+      server: https://provisioner.lab.example:8443
+      token_file: ~/.config/mezame/lab.token
+      ca_file: ~/.config/mezame/lab.pem
+      project: tenant-a";
+
 const AFTER: &str = "\
 Examples:
   mezame apply -f tenant-a.yaml --dry-run     show what a seed would change
@@ -36,7 +46,7 @@ MEZAME_PROJECT and MEZAME_CONTEXT, then ~/.config/mezame/config.yaml.";
 /// of them.
 #[derive(Debug, Parser)]
 #[command(name = "mezame", version, propagate_version = false, max_term_width = 100)]
-#[command(after_help = AFTER, after_long_help = format!("{AFTER}\n\n{}", exit::HELP))]
+#[command(after_help = AFTER, after_long_help = format!("{AFTER}\n\n{SETTINGS}\n\n{}", exit::HELP))]
 pub struct CommandLine {
     /// Where to and as whom.
     #[command(flatten)]
@@ -187,6 +197,11 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
         /// Where to
         folder: PathBuf,
     },
+    /// Show who the server takes the caller for, and what it may do
+    #[command(after_help = "Examples:
+  mezame whoami
+  mezame whoami --token-file other.token")]
+    Whoami,
     /// Show this program's version and the server's
     Version {
         /// Don't ask the server

@@ -150,7 +150,7 @@ impl Failure {
             Self::Sealed { .. } => "name the private key of that public key with --identity",
             Self::Editor { .. } => "set EDITOR to an editor that is installed",
             Self::Settings(SettingsError::Form { .. }) => {
-                "see the settings file's form in 'man mezame'"
+                "'mezame --help' shows the settings file's form"
             }
             Self::Settings(_)
             | Self::Source(_)

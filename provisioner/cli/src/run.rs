@@ -113,6 +113,7 @@ impl Session<'_> {
             Command::Port(command) => small::port(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,
             Command::Certificate => small::certificate(self).await,
+            Command::Whoami => small::whoami(self).await,
             Command::Version { .. } => small::version(self).await,
             // Were run before a session was made.
             Command::Explain(_) | Command::Completion { .. } | Command::Man { .. } => {

@@ -65,3 +65,15 @@ pub(super) async fn version(session: &Session<'_>) -> Result<Exit, Failure> {
     screen.print(&format!("provisioner {}\n", text::line(&shown)))?;
     Ok(Exit::Success)
 }
+
+pub(super) async fn whoami(session: &Session<'_>) -> Result<Exit, Failure> {
+    let caller = session.client.whoami().await?;
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(&caller)?;
+    } else {
+        let text_of = |field: &str| caller[field].as_str().map(text::line).unwrap_or_default();
+        screen.print(&format!("{}, who may {}\n", text_of("name"), text_of("role")))?;
+    }
+    Ok(Exit::Success)
+}

@@ -251,3 +251,18 @@ fn what_somebody_else_changed_meanwhile_is_not_overwritten() {
     assert!(ran.err.contains("nothing was overwritten"), "{ran}");
     std::fs::remove_file(ran.err.trim_end().rsplit(' ').next().unwrap()).unwrap();
 }
+
+#[test]
+fn thousands_of_faults_in_a_long_seed_are_shown_at_once() {
+    let fake = Fake::start();
+    let count = 5000;
+    let document = |n: usize| format!("---\nkind: Port\nname: p{n}\nmac: wrong\n");
+    write(&fake, "long.yaml", (0..count).map(document).collect::<String>());
+    let faults = (0..count).map(|n| fault(n, "mac", "no MAC", "give one")).collect();
+    fake.contents().refuse = Some(faulty(faults));
+    let ran = run(&fake, &["apply", "-p", "demo", "-f", "long.yaml"]);
+    assert_eq!(ran.code, 3);
+    assert!(ran.err.starts_with("long.yaml:4:6: error: no MAC\n"));
+    assert!(ran.err.contains("long.yaml:20000:6: error: no MAC\n"));
+    assert!(ran.err.ends_with("5000 faults in 1 file; nothing was changed\n"));
+}

@@ -315,6 +315,7 @@ fn a_reader_over_tls_may_look_and_not_change() {
     assert_eq!(over_tls(false, &["get", "projects"]).code, 7);
     let ran = over_tls(true, &["get", "projects"]);
     assert_eq!(ran.code, 0, "{ran}");
+    assert_eq!(over_tls(true, &["whoami"]).out, "ci, who may read\n");
     let ran = over_tls(true, &["apply", "-f", "seed.yaml"]);
     assert_eq!(ran.code, 7, "{ran}");
 }
