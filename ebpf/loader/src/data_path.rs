@@ -5,8 +5,9 @@ mod services;
 mod trial;
 
 use std::{
+    collections::HashSet,
     io,
-    os::fd::AsFd,
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -14,7 +15,7 @@ use aya::{
     EbpfError, EbpfLoader,
     programs::{ProgramError, SchedClassifier},
 };
-use mezame_ebpf_common::{PortKey, PortSlot};
+use mezame_ebpf_common::{PortKey, PortSlot, Settings};
 
 use crate::{
     DropEvents, PinRoot, PortCounters, Service, Unsupported, Uplink,
@@ -131,8 +132,18 @@ impl DataPath {
         let table = services::check(services)?;
         root.prepare()?;
         let object = Object::find()?;
-        let current = Maps::open(&root.maps()).and_then(|maps| maps.settings.get());
-        if !current.is_ok_and(|settings| settings.program == object.digest) {
+        // What can't be opened is made anew.
+        let mut adopted = Maps::open(&root.maps()).ok();
+        let current = match &adopted {
+            Some(maps) => maps.settings.get()?.program == object.digest,
+            None => false,
+        };
+        if !current {
+            if let Some(maps) = &mut adopted {
+                // Until all links have the same program, they have none that has a name.
+                let settings = maps.settings.get()?;
+                maps.settings.set(Settings { program: [0; 32], ..settings })?;
+            }
             renew_programs(root, &object)?;
         }
         let mut path = Self {
@@ -207,11 +218,22 @@ impl DataPath {
                 self.links.port(ifindex).remove().map_err(link_error(ifindex))?;
             }
         }
-        let alive: std::collections::HashSet<u32> =
-            self.links.ports().map_err(link_error(0))?.into_iter().collect();
-        for key in self.maps.states.keys()? {
+        let alive: HashSet<u32> = self.links.ports().map_err(link_error(0))?.into_iter().collect();
+        let mut keys = self.maps.states.keys()?;
+        keys.extend(self.maps.ports.keys()?);
+        for key in keys {
             if !alive.contains(&key.ifindex) {
                 self.forget_device(key.ifindex)?;
+            }
+        }
+        for slot in self.maps.holders.keys()? {
+            let holder = self.maps.holders.get(slot)?;
+            let port = match holder {
+                Some(holder) => self.maps.ports.get(holder.key)?,
+                None => None,
+            };
+            if port.is_none_or(|port| port.slot != slot) {
+                self.forget_slot(slot)?;
             }
         }
         Ok(())
@@ -250,11 +272,7 @@ fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn replace(
-    link: &links::Link,
-    program: &std::os::fd::OwnedFd,
-    ifindex: u32,
-) -> Result<(), LoadError> {
+fn replace(link: &links::Link, program: &OwnedFd, ifindex: u32) -> Result<(), LoadError> {
     link.update(program.as_fd()).map(drop).map_err(|source| LoadError::Link { ifindex, source })
 }
 
@@ -263,10 +281,7 @@ fn pinned_program(root: &PinRoot, name: &'static str) -> Result<SchedClassifier,
         .map_err(|source| LoadError::Program { name, source: Box::new(source) })
 }
 
-fn program_fd(
-    program: &SchedClassifier,
-    name: &'static str,
-) -> Result<std::os::fd::OwnedFd, LoadError> {
+fn program_fd(program: &SchedClassifier, name: &'static str) -> Result<OwnedFd, LoadError> {
     let fail = |source| LoadError::Program { name, source: Box::new(source) };
     let fd = program.fd().map_err(fail)?;
     fd.as_fd().try_clone_to_owned().map_err(|error| fail(ProgramError::IOError(error)))

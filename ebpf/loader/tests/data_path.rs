@@ -11,5 +11,7 @@ mod frames;
 mod lab;
 #[path = "data_path/replies.rs"]
 mod replies;
+#[path = "data_path/timing.rs"]
+mod timing;
 #[path = "data_path/verdicts.rs"]
 mod verdicts;

@@ -1,8 +1,8 @@
 //! The first bytes of a frame.
 //!
-//! They are copied to the stack (`bpf_skb_load_bytes`) instead of read in place: a guest may hand
-//! over a frame of which hardly the Ethernet header is in linear memory, and must not get past a
-//! check by that.
+//! Most frames are sorted out by reading them in place. What concerns a service is copied to the
+//! stack (`bpf_skb_load_bytes`), and so is a frame whose head is not in linear memory: a guest may
+//! hand over one of which hardly the Ethernet header is, and must not get past a check by that.
 
 use core::mem::MaybeUninit;
 
@@ -66,6 +66,55 @@ impl Head {
     #[inline(always)]
     pub fn header_length(&self) -> u32 {
         u32::from(self.version_length & 0xf) * 4
+    }
+}
+
+/// What sorts out most frames.
+#[derive(Clone, Copy)]
+pub struct Glance {
+    pub ethertype: u16,
+    pub version_length: u8,
+    pub protocol: u8,
+    pub source: u32,
+    pub destination: u32,
+}
+
+/// Reads an untagged frame's head in place. Nothing if it is tagged, or not there in one piece.
+#[inline(always)]
+pub fn glance(skb: *mut __sk_buff) -> Option<Glance> {
+    // SAFETY: the context's fields are readable; what is read behind `data` is checked to lie
+    // before `data_end`, which the verifier checks too.
+    unsafe {
+        let data = (*skb).data as usize;
+        let end = (*skb).data_end as usize;
+        if data + HEAD as usize > end || (*skb).vlan_present != 0 {
+            return None;
+        }
+        let at = data as *const u8;
+        let ethertype = at.add(12).cast::<u16>().read_unaligned();
+        if is_tag(ethertype) {
+            return None;
+        }
+        Some(Glance {
+            ethertype,
+            version_length: at.add(14).read(),
+            protocol: at.add(23).read(),
+            source: at.add(26).cast::<u32>().read_unaligned(),
+            destination: at.add(30).cast::<u32>().read_unaligned(),
+        })
+    }
+}
+
+/// UDP's source port behind an IPv4 header without options, wire order, read in place.
+#[inline(always)]
+pub fn glance_port(skb: *mut __sk_buff) -> Option<u16> {
+    // SAFETY: as for `glance`.
+    unsafe {
+        let data = (*skb).data as usize;
+        if data + HEAD as usize + 2 > (*skb).data_end as usize {
+            return None;
+        }
+        Some((data as *const u8).add(HEAD as usize).cast::<u16>().read_unaligned())
     }
 }
 

@@ -2,13 +2,15 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use mezame_ebpf_common::{
-    DropRecord, Endpoint, Identity, Port, PortFlags, PortKey, PortSlot, Settings, Verdict, unwire,
-    wire,
+    DropRecord, Endpoint, Identity, Port, PortFlags, PortKey, PortSlot, Settings, Verdict,
+    address_bit, unwire, wire,
 };
 
 use crate::{
     account::wire_frames,
-    frame::{ETHERNET, IPV4, Ports, TCP, TcpHead, UDP, UdpHead, Untagged, load},
+    frame::{
+        ETHERNET, Glance, IPV4, Ports, TCP, TcpHead, UDP, UdpHead, Untagged, glance_port, load,
+    },
     maps::{SERVICES, STATES},
     rewrite,
     source::{admit, allowed},
@@ -20,6 +22,24 @@ const DHCP_SERVER: u16 = 67_u16.to_be();
 /// More fragments, or an offset.
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
+
+/// Whether a frame may concern us: never no where [`concerns`] says yes.
+#[inline(always)]
+pub fn may_concern(skb: *mut __sk_buff, glance: &Glance, settings: &Settings) -> bool {
+    let bits = address_bit(glance.destination) | address_bit(glance.source);
+    if settings.address_bits & bits != 0 {
+        return true;
+    }
+    if glance.protocol != UDP {
+        return false;
+    }
+    // With options, or a first byte that makes no sense, the port is elsewhere.
+    glance.version_length & 0xf != 5
+        || match glance_port(skb) {
+            Some(port) => port == DHCP_SERVER,
+            None => true,
+        }
+}
 
 /// Whether a frame must be looked at further: to or from a service address, or DHCP.
 #[inline(always)]

@@ -27,6 +27,24 @@ pub enum Finding {
 /// Judges a frame.
 #[inline(always)]
 pub fn ingress(skb: *mut __sk_buff) -> i32 {
+    if let Some(glance) = frame::glance(skb) {
+        match glance.ethertype {
+            TYPE_ARP => {}
+            TYPE_IPV4 => {
+                let Some(settings) = SETTINGS.get(0) else { return NEXT };
+                if !ipv4::may_concern(skb, &glance, settings) {
+                    return NEXT;
+                }
+            }
+            _ => return NEXT,
+        }
+    }
+    slowly(skb)
+}
+
+/// Judges a frame that a glance did not sort out.
+#[inline(always)]
+fn slowly(skb: *mut __sk_buff) -> i32 {
     let Some(frame) = frame::untag(skb) else { return NEXT };
     let ethertype = frame.head.ethertype;
     if frame.tag != Tag::TooMany && ethertype != TYPE_IPV4 && ethertype != TYPE_ARP {

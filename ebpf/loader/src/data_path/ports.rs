@@ -1,8 +1,10 @@
 //! Attaching ports to devices, and detaching them.
 //!
 //! Every step here takes the same time however many ports there are. The order of the steps is
-//! such that a frame always meets whole rules, or none and is refused: the link comes first and
-//! goes last, a port's entry in `PORTS` comes last and goes first.
+//! such that a frame always meets whole rules, or none and is refused: a port's entry in `PORTS`
+//! comes last and goes first. What an earlier port left at a recycled interface index goes before
+//! the program is at the device, so that no guest is taken for the one before. A step that was
+//! interrupted is found again by the entry in `HOLDERS`, which is there whenever others are.
 
 use std::{io, net::Ipv4Addr, os::fd::AsFd};
 
@@ -74,7 +76,6 @@ impl DataPath {
     pub fn attach(&mut self, ifindex: u32, rules: &PortRules) -> Result<(), AttachError> {
         let key = PortKey { ifindex, vlan: 0 };
         self.check(rules)?;
-        self.link(ifindex)?;
         let slot = rules.slot.number();
         let old = self.maps.ports.get(key)?;
         let same = |port: &Port| port.slot == slot && port.generation == rules.generation;
@@ -82,6 +83,7 @@ impl DataPath {
             self.forget_device(ifindex)?;
         }
         let old = old.filter(same);
+        self.link(ifindex)?;
         if let Some(holder) = self.maps.holders.get(slot)?
             && holder.key != key
         {
@@ -102,9 +104,9 @@ impl DataPath {
         ranges.extend(rest.into_iter().map(|address| Range { length: 32, address }));
         ranges.sort_unstable();
         ranges.dedup();
-        self.maps.ranges.set(slot, &ranges)?;
         let holder = Holder { key, generation: rules.generation, reserved: 0 };
         self.maps.holders.set(slot, holder)?;
+        self.maps.ranges.set(slot, &ranges)?;
         let mut flags = 0;
         if rules.dhcp_server {
             flags |= PortFlags::DHCP_SERVER;
@@ -131,10 +133,10 @@ impl DataPath {
     /// address is dropped and counted. A port that was attached there is forgotten.
     pub fn refuse(&mut self, ifindex: u32) -> Result<(), AttachError> {
         let key = PortKey { ifindex, vlan: 0 };
-        self.link(ifindex)?;
         if self.maps.ports.get(key)?.is_some() {
             self.forget_device(ifindex)?;
         }
+        self.link(ifindex)?;
         if self.maps.states.get(key)?.is_none() {
             self.maps.states.set(key, fresh(1))?;
         }
@@ -153,16 +155,19 @@ impl DataPath {
     pub(super) fn forget_device(&mut self, ifindex: u32) -> Result<(), MapFault> {
         let key = PortKey { ifindex, vlan: 0 };
         if let Some(port) = self.maps.ports.get(key)? {
+            self.maps.ports.remove(key)?;
             let holder = self.maps.holders.get(port.slot)?;
             if holder.is_none_or(|holder| holder.key == key) {
-                self.maps.holders.remove(port.slot)?;
-                self.maps.ranges.clear(port.slot)?;
+                self.forget_slot(port.slot)?;
             }
-            // Last: as long as it is there, its slot is known, should this be interrupted. No
-            // frame is delivered meanwhile, as replies would find no holder.
-            self.maps.ports.remove(key)?;
         }
         self.maps.states.remove(key)
+    }
+
+    /// Removes the entries of a slot that no port has any more.
+    pub(super) fn forget_slot(&mut self, slot: u32) -> Result<(), MapFault> {
+        self.maps.ranges.clear(slot)?;
+        self.maps.holders.remove(slot)
     }
 
     fn link(&mut self, ifindex: u32) -> Result<(), AttachError> {
