@@ -1,3 +1,10 @@
-//! Placeholder until its first slice lands.
+//! The binary: the command line and nothing else.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use guest_agent::command::Arguments;
+
+fn main() -> ExitCode {
+    guest_agent::command::run(&Arguments::parse())
+}

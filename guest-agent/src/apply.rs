@@ -1,0 +1,330 @@
+//! Doing a plan, step by step, and noting each.
+//!
+//! The order of writes is what makes a crash harmless:
+//! - code of others: *started* on the disk, run, *done* on the disk;
+//! - files and accounts: done, everything flushed once, then the *done* notes;
+//! - a made password: written down sealed, then set, then noted, then posted.
+//!
+//! A step that fails does not end the run: each is reported.
+
+use std::time::{Duration, Instant};
+
+use mezame_model::{
+    InstanceId, UserName,
+    report::{Outcome, StepReport},
+};
+
+use crate::{
+    ledger::{Ledger, LedgerError, Right},
+    outbox::{Outbox, OutboxError},
+    password::{self, PasswordError},
+    plan::{Plan, Planned},
+    platform::{Change, Platform, PlatformError, ScriptEnd},
+    source::{SourceError, Upstream},
+    step::{Action, Step},
+};
+
+/// A report's detail has at most this many bytes.
+const MAX_DETAIL: usize = 4096;
+
+/// Why a step failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StepError {
+    /// The system.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+    /// Making a password.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
+    /// The metadata service.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// A user that a password is made for has a name that can't be posted.
+    #[error("the user's name can't be posted: {0}")]
+    UserName(#[from] mezame_model::IdError),
+    /// A script ended with a status other than 0.
+    #[error("exit status {status}; its output ends: {tail}")]
+    ScriptExit {
+        /// Its status.
+        status: i32,
+        /// The end of its output.
+        tail: String,
+    },
+    /// A signal ended a script.
+    #[error("ended by signal {signal}; its output ends: {tail}")]
+    ScriptSignal {
+        /// Which.
+        signal: i32,
+        /// The end of its output.
+        tail: String,
+    },
+    /// A script ran too long.
+    #[error("ended after its time was over; its output ends: {tail}")]
+    ScriptTimeout {
+        /// The end of its output.
+        tail: String,
+    },
+}
+
+impl StepError {
+    /// A word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Platform(error) => error.reason(),
+            Self::Password(error) => error.reason(),
+            Self::Source(error) => error.reason(),
+            Self::Outbox(_) => "outbox",
+            Self::UserName(_) => "bad-value",
+            Self::ScriptExit { .. } => "script-exit",
+            Self::ScriptSignal { .. } => "script-signal",
+            Self::ScriptTimeout { .. } => "script-timeout",
+        }
+    }
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// In order.
+    pub steps: Vec<StepReport>,
+    /// When the configuration was whole; before the last scripts.
+    pub configured_at: Option<Instant>,
+    /// How long scripts and package managers ran before that.
+    pub scripts_before: Duration,
+}
+
+impl Applied {
+    /// Failed if any step did, done if any was, else unchanged.
+    pub fn outcome(&self) -> Outcome {
+        let any = |outcome| self.steps.iter().any(|step| step.outcome == outcome);
+        if any(Outcome::Failed) {
+            Outcome::Failed
+        } else if any(Outcome::Done) {
+            Outcome::Done
+        } else {
+            Outcome::Unchanged
+        }
+    }
+}
+
+/// What a plan is done with.
+pub struct Applier<'a> {
+    /// The system.
+    pub platform: &'a dyn Platform,
+    /// Remembers.
+    pub ledger: &'a mut Ledger,
+    /// Keeps passwords until they are posted.
+    pub outbox: &'a Outbox,
+    /// Has the secrets.
+    pub upstream: &'a mut dyn Upstream,
+    /// Whose run it is.
+    pub instance: InstanceId,
+}
+
+impl Applier<'_> {
+    /// Does every step. Fails only where the ledger can't be written: going on without it could
+    /// run something twice.
+    pub fn apply(&mut self, plan: &Plan) -> Result<Applied, LedgerError> {
+        let mut applied = Applied::default();
+        let mut pending: Vec<(Step, Outcome, &'static str)> = Vec::new();
+        let last_state = plan.steps.iter().rposition(
+            |it| matches!(it, Planned::Do { step, .. } if !step.action.runs_foreign_code()),
+        );
+        if last_state.is_none() {
+            applied.configured_at = Some(Instant::now());
+        }
+        for (at, planned) in plan.steps.iter().enumerate() {
+            let began = Instant::now();
+            match planned {
+                Planned::Settled { key, outcome, reason, detail, note } => {
+                    if let Some(step) = note {
+                        self.ledger.done(step, Outcome::Failed, "interrupted")?;
+                    }
+                    let error = (reason.clone(), detail.clone());
+                    applied.steps.push(step_report(key, *outcome, error, began));
+                }
+                Planned::Do { step, resumed } => {
+                    let foreign = step.action.runs_foreign_code();
+                    if foreign {
+                        // What came before must be on the disk before code that can end the guest.
+                        self.settle(&mut pending)?;
+                        self.ledger.started(step)?;
+                    }
+                    let result = self.perform(step, *resumed);
+                    let (outcome, reason, detail) = match &result {
+                        Ok(Change::Changed) => (Outcome::Done, "", String::new()),
+                        Ok(Change::Same) => (Outcome::Unchanged, "", String::new()),
+                        Err(error) => (Outcome::Failed, error.reason(), said(error)),
+                    };
+                    if foreign {
+                        self.ledger.done(step, outcome, reason)?;
+                        self.ledger.sync()?;
+                        if applied.configured_at.is_none() {
+                            applied.scripts_before += began.elapsed();
+                        }
+                    } else if outcome != Outcome::Failed {
+                        pending.push((step.clone(), outcome, reason));
+                    }
+                    if !foreign {
+                        self.note_right(step, &result)?;
+                    }
+                    let report =
+                        step_report(&step.key, outcome, (reason.to_owned(), detail), began);
+                    applied.steps.push(report);
+                }
+            }
+            if Some(at) == last_state {
+                applied.configured_at = Some(Instant::now());
+            }
+        }
+        self.settle(&mut pending)?;
+        Ok(applied)
+    }
+
+    /// Flushes what was written, then notes it as done.
+    fn settle(
+        &mut self,
+        pending: &mut Vec<(Step, Outcome, &'static str)>,
+    ) -> Result<(), LedgerError> {
+        if pending.iter().any(|(_, outcome, _)| *outcome == Outcome::Done)
+            && self.platform.flush().is_err()
+        {
+            // Not on the disk: to be done again.
+            pending.clear();
+        }
+        let noted = pending.iter().any(|(step, ..)| step.fingerprint.is_some());
+        for (step, outcome, reason) in pending.drain(..) {
+            self.ledger.done(&step, outcome, reason)?;
+        }
+        if noted { self.ledger.sync() } else { Ok(()) }
+    }
+
+    fn note_right(
+        &mut self,
+        step: &Step,
+        result: &Result<Change, StepError>,
+    ) -> Result<(), LedgerError> {
+        match &step.action {
+            // A failed grant may have been made in part: it counts as held, so that it is retried.
+            Action::Keys { user, keys } if !keys.is_empty() => {
+                self.ledger.right(user, Right::Keys, true)
+            }
+            Action::Sudo { user, rules } if !rules.is_empty() => {
+                self.ledger.right(user, Right::Sudo, true)
+            }
+            Action::Keys { user, .. } if result.is_ok() => {
+                self.ledger.right(user, Right::Keys, false)
+            }
+            Action::Sudo { user, .. } if result.is_ok() => {
+                self.ledger.right(user, Right::Sudo, false)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, step: &Step, resumed: bool) -> Result<Change, StepError> {
+        let platform = self.platform;
+        let change = match &step.action {
+            Action::Interface { device, interface } => {
+                platform.configure_interface(device, interface)?
+            }
+            Action::PersistNetwork { interfaces } => platform.persist_network(interfaces)?,
+            Action::Hostname(name) => platform.set_hostname(name)?,
+            Action::Account(account) => platform.ensure_account(account)?,
+            Action::Sudo { user, rules } => platform.set_sudo(user, rules)?,
+            Action::Keys { user, keys } => platform.authorize_keys(user, keys)?,
+            Action::PasswordHash { user, hash } => platform.set_password_hash(user, hash)?,
+            Action::PasswordText { user, text } => {
+                platform.set_password_hash(user, &password::hash(text.expose())?)?
+            }
+            Action::GeneratePassword { user, recipients } => {
+                self.generate_password(user, recipients)?
+            }
+            Action::ExpirePassword { user } => platform.expire_password(user)?,
+            Action::File(file) => platform.write_file(file, resumed)?,
+            Action::Run(script) => {
+                let (end, tail) = platform.run_script(script)?;
+                match end {
+                    ScriptEnd::Exited(0) => Change::Changed,
+                    ScriptEnd::Exited(status) => {
+                        return Err(StepError::ScriptExit { status, tail });
+                    }
+                    ScriptEnd::Killed(signal) => {
+                        return Err(StepError::ScriptSignal { signal, tail });
+                    }
+                    ScriptEnd::TimedOut => return Err(StepError::ScriptTimeout { tail }),
+                }
+            }
+            Action::Packages(packages) => platform.install_packages(packages)?,
+            Action::Grow { partition, filesystem } => {
+                platform.grow_root(*partition, *filesystem)?
+            }
+            Action::Timezone(zone) => platform.set_timezone(zone)?,
+            Action::Ntp(ntp) => platform.set_ntp(ntp)?,
+            Action::Secret(name) => match self.upstream.secret(name)? {
+                None => Change::Same,
+                Some(value) => {
+                    let change = platform.store_secret(name, &value)?;
+                    self.upstream.acknowledge(name)?;
+                    change
+                }
+            },
+        };
+        Ok(change)
+    }
+
+    fn generate_password(
+        &mut self,
+        user: &str,
+        recipients: &[String],
+    ) -> Result<Change, StepError> {
+        let pending = match self.outbox.password(&self.instance, user) {
+            Some(pending) => pending,
+            None => {
+                let name = UserName::parse(user)?;
+                self.outbox.keep_password(&self.instance, &name, password::make(recipients)?)?
+            }
+        };
+        Ok(self.platform.set_password_hash(user, &pending.hash)?)
+    }
+}
+
+fn step_report(
+    key: &str,
+    outcome: Outcome,
+    (reason, detail): (String, String),
+    began: Instant,
+) -> StepReport {
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let step = key.chars().take(200).collect();
+    StepReport { step, outcome, reason, detail: tail(detail), milliseconds }
+}
+
+/// An error with its causes.
+fn said(error: &StepError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The end of a long text, at a character's boundary.
+fn tail(text: String) -> String {
+    let mut from = text.len().saturating_sub(MAX_DETAIL);
+    while !text.is_char_boundary(from) {
+        from += 1;
+    }
+    text[from..].to_owned()
+}
+
+#[cfg(test)]
+mod tests;

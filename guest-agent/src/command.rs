@@ -1,0 +1,189 @@
+//! The command line: what is asked for, what is printed, how it ends.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use mezame_model::report::Outcome;
+use serde::Serialize;
+
+use crate::{
+    boot::{self, Finished, run::RunError},
+    diagnose,
+    platform::{self, Platform},
+    settings::{Endpoint, Settings},
+    status,
+};
+
+/// Configures this guest from the metadata service at 169.254.169.254.
+#[derive(Debug, Parser)]
+#[command(
+    name = "guest-agent",
+    version,
+    after_help = "Examples:
+  guest-agent run                      configure this guest, once
+  guest-agent run --dry-run            show what that would do
+  guest-agent watch                    configure it, and follow each change (a service)
+  guest-agent status                   what was done, and why not
+  guest-agent diagnose                 why the metadata service can't be reached
+
+Exit status:
+  0  done, or nothing to do
+  1  a step failed
+  2  wrong usage or settings
+  3  no document came, or the service can't be reached
+  4  the agent's own state can't be used, or another agent is running
+  5  status: the agent has not finished a run yet"
+)]
+pub struct Arguments {
+    /// Apply to this directory and not to the running system: files are written below it, scripts
+    /// run with MEZAME_ROOT set to it, host name and devices stay as they are
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    root: PathBuf,
+    /// Where the metadata service is [default: as in /etc/mezame/guest-agent.yaml, or
+    /// http://169.254.169.254]
+    #[arg(long, global = true, value_name = "URL")]
+    endpoint: Option<Endpoint>,
+    /// One JSON object on standard output, for programs
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Configure this guest once, and end
+    Run(Run),
+    /// Configure this guest, then apply every change of its document as it comes
+    #[command(alias = "daemon")]
+    Watch,
+    /// Show what the last run did, and why it did not do the rest
+    Status,
+    /// Find out why the metadata service can't be reached
+    Diagnose,
+}
+
+#[derive(Debug, Args)]
+struct Run {
+    /// Print the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Give up when no document has come after so many seconds [default: never]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u64>,
+}
+
+/// What `run --json` prints; `watch --json` prints one such line a run.
+#[derive(Debug, Serialize)]
+struct RunJson<'a> {
+    ok: bool,
+    reported: bool,
+    configured_ms: Option<u64>,
+    reply_to_configured_ms: Option<f64>,
+    total_ms: u64,
+    report: &'a mezame_model::Report,
+}
+
+/// Does what the command line asks for.
+pub fn run(arguments: &Arguments) -> ExitCode {
+    let settings = match settings(arguments) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("guest-agent: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    match &arguments.command {
+        Command::Status => return status::show(&settings, arguments.json),
+        Command::Diagnose => return diagnose::show(&settings, arguments.json),
+        Command::Run(_) | Command::Watch => {}
+    }
+    let platform = match platform::native(&settings) {
+        Ok(platform) => platform,
+        Err(error) => {
+            eprintln!("guest-agent: {error}");
+            return ExitCode::from(4);
+        }
+    };
+    let result = match &arguments.command {
+        Command::Watch => watch(arguments, &settings, &*platform),
+        Command::Run(run) if run.dry_run => {
+            let timeout = run.timeout.map(Duration::from_secs);
+            boot::dry_run(&settings, &*platform, timeout, &mut say).map(|plan| {
+                print!("{plan}");
+                ExitCode::SUCCESS
+            })
+        }
+        Command::Run(run) => {
+            let timeout = run.timeout.map(Duration::from_secs);
+            boot::run_once(&settings, &*platform, timeout, &mut say)
+                .map(|finished| show(arguments, &finished))
+        }
+        Command::Status | Command::Diagnose => Ok(ExitCode::SUCCESS),
+    };
+    result.unwrap_or_else(|error| failed(arguments, &error))
+}
+
+fn watch(
+    arguments: &Arguments,
+    settings: &Settings,
+    platform: &dyn Platform,
+) -> Result<ExitCode, RunError> {
+    boot::watch(settings, platform, &mut say, &mut |finished| {
+        show(arguments, finished);
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn settings(arguments: &Arguments) -> Result<Settings, crate::settings::SettingsError> {
+    let root = std::path::absolute(&arguments.root).unwrap_or_else(|_| arguments.root.clone());
+    let mut settings = Settings::load(root)?;
+    if let Some(endpoint) = &arguments.endpoint {
+        settings.endpoint = endpoint.clone();
+    }
+    Ok(settings)
+}
+
+fn say(text: &str) {
+    eprintln!("guest-agent: {text}");
+}
+
+fn show(arguments: &Arguments, finished: &Finished) -> ExitCode {
+    let report = &finished.report;
+    let ok = report.outcome != Outcome::Failed;
+    if arguments.json {
+        let json = RunJson {
+            ok,
+            reported: finished.reported,
+            configured_ms: report.configured_ms,
+            reply_to_configured_ms: finished
+                .reply_to_configured
+                .map(|time| (time.as_secs_f64() * 1e6).round() / 1e3),
+            total_ms: report.total_ms,
+            report,
+        };
+        println!("{}", serde_json::to_string(&json).unwrap_or_default());
+    } else {
+        print!("{}", status::text(report));
+        if !finished.reported {
+            say("the report was not taken yet; it will be sent later");
+        }
+    }
+    if ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn failed(arguments: &Arguments, error: &RunError) -> ExitCode {
+    if arguments.json {
+        let json = serde_json::json!({
+            "ok": false,
+            "reason": error.reason(),
+            "detail": error.to_string(),
+        });
+        println!("{json}");
+    }
+    eprintln!("guest-agent: {error}");
+    match error {
+        RunError::Discover(_) => ExitCode::from(3),
+        _ => ExitCode::from(4),
+    }
+}

@@ -1,0 +1,267 @@
+//! From the document, the facts and what was done before to the steps of this run. Pure.
+//!
+//! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
+//! clock, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! comes before user-data in each of these; where both name the same thing, user-data wins.
+//!
+//! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
+//! settled as `interrupted` if it runs code of others, done again if it is idempotent; the same
+//! place with other content → settled as `changed-after-run`. What is not supported is a settled
+//! step as well: nothing is dropped in silence.
+
+mod people;
+mod seed;
+
+use std::fmt;
+
+use mezame_model::{Document, report::Outcome};
+
+use crate::{
+    facts::Facts,
+    ledger::{History, Past},
+    step::{Action, Frequency, Step},
+    user_data::Part,
+};
+
+/// When a run takes place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// At boot: everything.
+    Boot,
+    /// The document changed while the guest runs: keys, users, names, addresses. What is done
+    /// once waits for the next boot.
+    Live,
+}
+
+/// A step with the decision on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Planned {
+    /// To be done.
+    Do {
+        /// What.
+        step: Step,
+        /// An earlier run began it and did not end it.
+        resumed: bool,
+    },
+    /// Not to be done, and why.
+    Settled {
+        /// Names the step.
+        key: String,
+        /// `Unchanged`, `Skipped` or `Failed`.
+        outcome: Outcome,
+        /// A stable word, or empty.
+        reason: String,
+        /// For people.
+        detail: String,
+        /// The step whose end is to be noted now, where a crash took that note.
+        note: Option<Box<Step>>,
+    },
+}
+
+/// What is to be done in a run, in this order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps.
+    pub steps: Vec<Planned>,
+}
+
+/// Plans a run. `history` has entered the run's instance and boot already.
+pub fn plan(
+    document: &Document,
+    vendor: &[Part],
+    user: &[Part],
+    facts: &Facts,
+    history: &History,
+    mode: Mode,
+) -> Plan {
+    let vendor = seed::Seed::read("vendor-data", vendor);
+    let user = seed::Seed::read("user-data", user);
+    let mut plan = Planner { history, mode, steps: Vec::new() };
+    plan.network(document, facts);
+    plan.hostname(document, &vendor, &user);
+    for seed in [&vendor, &user] {
+        plan.all(&seed.boot);
+    }
+    for seed in [&vendor, &user] {
+        plan.all(&seed.files);
+    }
+    for seed in [&vendor, &user] {
+        plan.all(&seed.disk);
+    }
+    people::plan(&mut plan, document, &vendor.config, &user.config, facts);
+    for seed in [&vendor, &user] {
+        plan.all(&seed.clock);
+    }
+    for name in &document.secrets {
+        plan.always(format!("secret {name}"), Action::Secret(name.clone()));
+    }
+    for seed in [&vendor, &user] {
+        plan.all(&seed.packages);
+    }
+    for seed in [&vendor, &user] {
+        plan.all(&seed.last);
+    }
+    for seed in [vendor, user] {
+        for (key, outcome, reason, detail) in seed.settled {
+            plan.settle(key, outcome, reason, detail);
+        }
+    }
+    Plan { steps: plan.steps }
+}
+
+struct Planner<'a> {
+    history: &'a History,
+    mode: Mode,
+    steps: Vec<Planned>,
+}
+
+impl Planner<'_> {
+    fn network(&mut self, document: &Document, facts: &Facts) {
+        let mut known = Vec::new();
+        for interface in &document.interfaces {
+            match facts.links.iter().find(|link| link.mac == interface.mac) {
+                Some(link) => {
+                    known.push((link.name.clone(), interface.clone()));
+                    let device = link.name.clone();
+                    let action = Action::Interface { device, interface: interface.clone() };
+                    self.always(format!("interface {}", link.name), action);
+                }
+                None => self.settle(
+                    format!("interface {}", interface.mac),
+                    Outcome::Skipped,
+                    "no-such-interface",
+                    "this guest has no device with that MAC".into(),
+                ),
+            }
+        }
+        if facts.persists_network && !known.is_empty() {
+            self.always(
+                "network configuration".into(),
+                Action::PersistNetwork { interfaces: known },
+            );
+        }
+    }
+
+    fn hostname(&mut self, document: &Document, vendor: &seed::Seed, user: &seed::Seed) {
+        if user.config.preserve_hostname || vendor.config.preserve_hostname {
+            let detail = "preserve_hostname is set".into();
+            return self.settle("hostname".into(), Outcome::Skipped, "preserved", detail);
+        }
+        let wanted = [&user.config.hostname, &vendor.config.hostname]
+            .into_iter()
+            .find_map(Option::as_deref)
+            .unwrap_or(&document.hostname);
+        if mezame_model::id::is_hostname(wanted) {
+            self.always("hostname".into(), Action::Hostname(wanted.to_owned()));
+        } else {
+            let detail = mezame_model::id::HOSTNAME_RULE.into();
+            self.settle("hostname".into(), Outcome::Failed, "bad-value", detail);
+        }
+    }
+
+    fn always(&mut self, key: String, action: Action) {
+        let step = Step { key, frequency: Frequency::Always, fingerprint: None, action };
+        self.steps.push(Planned::Do { step, resumed: false });
+    }
+
+    fn all(&mut self, steps: &[Step]) {
+        for step in steps {
+            self.once(step.clone());
+        }
+    }
+
+    /// As [`Planner::once`], but done in a live run as well: a new user's password can't wait.
+    fn once_even_live(&mut self, step: Step) {
+        let mode = std::mem::replace(&mut self.mode, Mode::Boot);
+        self.once(step);
+        self.mode = mode;
+    }
+
+    /// A step with a frequency: done, or settled by what was done before.
+    fn once(&mut self, step: Step) {
+        if step.frequency == Frequency::Always {
+            self.steps.push(Planned::Do { step, resumed: false });
+            return;
+        }
+        let settled = match self.history.past(&step) {
+            Past::New if self.mode == Mode::Live => Planned::Settled {
+                key: step.key,
+                outcome: Outcome::Skipped,
+                reason: "at-next-boot".into(),
+                detail: format!("runs {}, at the next boot", step.frequency),
+                note: None,
+            },
+            Past::New => Planned::Do { step, resumed: false },
+            Past::Interrupted if step.action.runs_foreign_code() => Planned::Settled {
+                key: step.key.clone(),
+                outcome: Outcome::Failed,
+                reason: "interrupted".into(),
+                detail: format!(
+                    "an earlier run was cut off in it; it says {}, so it is not run again",
+                    step.frequency
+                ),
+                note: Some(Box::new(step)),
+            },
+            Past::Interrupted => Planned::Do { step, resumed: true },
+            Past::Ended(trace) => Planned::Settled {
+                key: step.key,
+                outcome: Outcome::Unchanged,
+                reason: trace.reason.clone(),
+                detail: format!("done before, {}", step.frequency),
+                note: None,
+            },
+            // A password's hash is a state, not a deed: the new one is set.
+            Past::Other(_) if matches!(step.action, Action::PasswordHash { .. }) => {
+                Planned::Do { step, resumed: false }
+            }
+            Past::Other(_) => Planned::Settled {
+                key: step.key,
+                outcome: Outcome::Skipped,
+                reason: "changed-after-run".into(),
+                detail: format!(
+                    "something else was run in its place before, and it says {}",
+                    step.frequency
+                ),
+                note: None,
+            },
+        };
+        self.steps.push(settled);
+    }
+
+    fn settle(&mut self, key: String, outcome: Outcome, reason: &str, detail: String) {
+        let reason = reason.to_owned();
+        self.steps.push(Planned::Settled { key, outcome, reason, detail, note: None });
+    }
+}
+
+/// One line a step, for `--dry-run` and for golden files.
+impl fmt::Display for Plan {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for planned in &self.steps {
+            match planned {
+                Planned::Do { step, resumed } => {
+                    let again = if *resumed { " (again)" } else { "" };
+                    writeln!(
+                        out,
+                        "do      {}: {} [{}]{again}",
+                        step.key, step.action, step.frequency
+                    )?;
+                }
+                Planned::Settled { key, outcome, reason, detail, .. } => {
+                    let word = match outcome {
+                        Outcome::Done => "done",
+                        Outcome::Unchanged => "keep",
+                        Outcome::Skipped => "skip",
+                        Outcome::Failed => "fail",
+                    };
+                    let dash = if reason.is_empty() { "" } else { ": " };
+                    writeln!(out, "{word}    {key}: {reason}{dash}{detail}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! What one of the two seeds, vendor-data or user-data, asks for, as steps.
+
+use mezame_model::report::Outcome;
+
+use crate::{
+    step::{Action, Fingerprint, Frequency, Script, Step},
+    user_data::{
+        Content, Part,
+        cloud_config::{self, CloudConfig},
+        merge::Rule,
+        yaml::{self, Node},
+    },
+};
+
+/// The steps of a seed, by the phase that they belong to, and what it asks for of accounts.
+pub(super) struct Seed {
+    pub(super) config: CloudConfig,
+    pub(super) boot: Vec<Step>,
+    pub(super) files: Vec<Step>,
+    pub(super) disk: Vec<Step>,
+    pub(super) clock: Vec<Step>,
+    pub(super) packages: Vec<Step>,
+    pub(super) last: Vec<Step>,
+    pub(super) settled: Vec<(String, Outcome, &'static str, String)>,
+}
+
+impl Seed {
+    pub(super) fn read(origin: &str, parts: &[Part]) -> Self {
+        let mut settled = Vec::new();
+        let config = cloud_config::read(&merged(origin, parts, &mut settled));
+        let mut seed = Self {
+            config,
+            boot: Vec::new(),
+            files: Vec::new(),
+            disk: Vec::new(),
+            clock: Vec::new(),
+            packages: Vec::new(),
+            last: Vec::new(),
+            settled,
+        };
+        seed.scripts(origin, parts);
+        seed.cloud_config(origin);
+        seed
+    }
+
+    fn scripts(&mut self, origin: &str, parts: &[Part]) {
+        let mut hooks = 0;
+        let mut scripts = 0;
+        for part in parts {
+            let (list, key, body, frequency) = match &part.content {
+                Content::Boothook(body) => {
+                    hooks += 1;
+                    let key = format!("{origin} boothook {hooks}");
+                    (&mut self.boot, key, body, Frequency::PerBoot)
+                }
+                Content::Script { body, frequency } => {
+                    scripts += 1;
+                    let key = format!("{origin} script {scripts}");
+                    (&mut self.last, key, body, *frequency)
+                }
+                Content::CloudConfig { .. } => continue,
+                Content::Include { .. } => {
+                    let detail = "the list was not followed".to_owned();
+                    let key = format!("{origin} {}", part.name);
+                    self.settled.push((key, Outcome::Skipped, "include-refused", detail));
+                    continue;
+                }
+                Content::Refused { reason, detail } => {
+                    let outcome =
+                        if *reason == "damaged" { Outcome::Failed } else { Outcome::Skipped };
+                    let key = format!("{origin} {}", part.name);
+                    self.settled.push((key, outcome, reason, detail.clone()));
+                    continue;
+                }
+            };
+            // The same script twice in one user-data is two scripts.
+            let twin = list.iter().filter(|step| is_run_of(&step.action, body)).count();
+            list.push(run(key, frequency, body, twin));
+        }
+    }
+
+    fn cloud_config(&mut self, origin: &str) {
+        let config = &self.config;
+        if let Some(body) = &config.bootcmd {
+            self.boot.insert(0, run(format!("{origin} bootcmd"), Frequency::PerBoot, body, 0));
+        }
+        for (list, files) in
+            [(&mut self.files, &config.files), (&mut self.last, &config.deferred_files)]
+        {
+            for (at, file) in files.iter().enumerate() {
+                let fingerprint = Fingerprint::of(&[
+                    b"file",
+                    file.path.as_bytes(),
+                    &file.content,
+                    &file.mode.to_be_bytes(),
+                    file.owner.as_deref().unwrap_or_default().as_bytes(),
+                    &[u8::from(file.append)],
+                    // An entry that is there twice is done twice, which matters to an append.
+                    &files[..at].iter().filter(|other| *other == file).count().to_be_bytes(),
+                ]);
+                let same = files[..at].iter().filter(|other| other.path == file.path).count();
+                let nth = if same == 0 { String::new() } else { format!(" ({})", same + 1) };
+                list.push(Step {
+                    key: format!("{origin} file {}{nth}", file.path),
+                    frequency: Frequency::PerInstance,
+                    fingerprint: Some(fingerprint),
+                    action: Action::File(file.clone()),
+                });
+            }
+        }
+        // Deferred files come before the scripts that may need them.
+        self.last.sort_by_key(|step| !matches!(step.action, Action::File(_)));
+        if config.growpart || config.resize_rootfs {
+            self.disk.push(Step {
+                key: format!("{origin} growpart"),
+                frequency: Frequency::PerBoot,
+                fingerprint: None,
+                action: Action::Grow {
+                    partition: config.growpart,
+                    filesystem: config.resize_rootfs,
+                },
+            });
+        }
+        let always = |key: &str, action| Step {
+            key: format!("{origin} {key}"),
+            frequency: Frequency::Always,
+            fingerprint: None,
+            action,
+        };
+        if let Some(zone) = &config.timezone {
+            self.clock.push(always("timezone", Action::Timezone(zone.clone())));
+        }
+        if let Some(ntp) = &config.ntp {
+            self.clock.push(always("ntp", Action::Ntp(ntp.clone())));
+        }
+        if let Some(packages) = &config.packages {
+            self.packages.push(Step {
+                key: format!("{origin} packages"),
+                frequency: Frequency::PerInstance,
+                fingerprint: Some(Fingerprint::of(&[
+                    b"packages",
+                    format!("{packages:?}").as_bytes(),
+                ])),
+                action: Action::Packages(packages.clone()),
+            });
+        }
+        if let Some(body) = &config.runcmd {
+            let at = self.last.iter().take_while(|s| matches!(s.action, Action::File(_))).count();
+            let key = format!("{origin} runcmd");
+            self.last.insert(at, run(key, Frequency::PerInstance, body, 0));
+        }
+        for key in &config.skipped {
+            let outcome =
+                if key.reason == "bad-value" { Outcome::Failed } else { Outcome::Skipped };
+            let name = format!("{origin} {}", key.path);
+            self.settled.push((name, outcome, key.reason, key.detail.clone()));
+        }
+    }
+}
+
+fn is_run_of(action: &Action, body: &[u8]) -> bool {
+    matches!(action, Action::Run(script) if script.body == body)
+}
+
+fn run(key: String, frequency: Frequency, body: &[u8], twin: usize) -> Step {
+    // Whether the vendor or the tenant wrote it, and of which kind it is, is part of what it is.
+    let kind: String = key.chars().filter(|char| !char.is_ascii_digit()).collect();
+    let fingerprint = Fingerprint::of(&[kind.as_bytes(), body, &twin.to_be_bytes()]);
+    Step {
+        frequency,
+        fingerprint: Some(fingerprint),
+        action: Action::Run(Script { name: key.replace([' ', '/'], "-"), body: body.to_vec() }),
+        key,
+    }
+}
+
+/// All cloud-config parts as one tree; what is no YAML is settled as failed.
+fn merged(
+    origin: &str,
+    parts: &[Part],
+    settled: &mut Vec<(String, Outcome, &'static str, String)>,
+) -> Node {
+    let mut tree = Node::Null;
+    for part in parts {
+        let Content::CloudConfig { text, merge } = &part.content else { continue };
+        match yaml::parse(text) {
+            Ok(node @ (Node::Mapping(_) | Node::Null)) => {
+                let rule = Rule::of(&node).or_else(|| merge.as_deref().map(Rule::parse));
+                tree = rule.unwrap_or_default().merge(tree, node);
+            }
+            Ok(node) => settled.push((
+                format!("{origin} {}", part.name),
+                Outcome::Failed,
+                "bad-value",
+                format!("cloud-config must be a mapping, not {}", node.kind()),
+            )),
+            Err(error) => settled.push((
+                format!("{origin} {}", part.name),
+                Outcome::Failed,
+                "bad-yaml",
+                error.to_string(),
+            )),
+        }
+    }
+    tree
+}

@@ -1,0 +1,274 @@
+//! The operating system behind a trait: everything that a step does to the guest.
+//!
+//! This is the only file that selects by operating system. To add one, put a file beside
+//! `platform/linux.rs`, implement [`Platform`], run the contract suite in `platform/contract.rs`
+//! against it, and add it to [`native`].
+//!
+//! Each operation on state is idempotent: it says whether it changed anything, and doing it again
+//! after a crash in its middle completes it.
+
+pub mod fake;
+#[cfg(target_os = "linux")]
+pub mod linux;
+
+#[cfg(test)]
+mod contract;
+
+use std::{io, net::Ipv4Addr, path::PathBuf, time::Instant};
+
+use mezame_model::{SecretName, SecretString, document::Interface};
+
+use crate::{
+    facts::Facts,
+    settings::Settings,
+    step::{Account, FileSpec, Ntp, Packages, Script},
+};
+
+/// Whether an operation changed something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It did.
+    Changed,
+    /// It was so already.
+    Same,
+}
+
+impl Change {
+    /// Changed, if either did.
+    pub fn and(self, other: Self) -> Self {
+        if self == Self::Changed { self } else { other }
+    }
+}
+
+/// How a program that was run came to its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScriptEnd {
+    /// By itself, with this status.
+    Exited(i32),
+    /// By this signal.
+    Killed(i32),
+    /// By the agent, since it ran too long.
+    TimedOut,
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PlatformError {
+    /// A file can't be read or written.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A path leads over something that a user could have put there.
+    #[error("{path}: {why}", path = path.display())]
+    Untrusted {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// A file is longer than the agent reads.
+    #[error("{path} is too long", path = path.display())]
+    TooLong {
+        /// Which.
+        path: PathBuf,
+    },
+    /// There is no such user.
+    #[error("there is no user {name}")]
+    NoSuchUser {
+        /// Who.
+        name: String,
+    },
+    /// There is no such group.
+    #[error("there is no group {name}")]
+    NoSuchGroup {
+        /// Which.
+        name: String,
+    },
+    /// No number is left for a user or a group.
+    #[error("no free number is left")]
+    NoFreeId,
+    /// Another program holds the lock of the account files.
+    #[error("the account files are locked by another program")]
+    AccountsLocked,
+    /// A value can't be written where it belongs.
+    #[error("{what} is not valid: {why}")]
+    Invalid {
+        /// What.
+        what: &'static str,
+        /// Why.
+        why: String,
+    },
+    /// The kernel refused a network request.
+    #[error("network: {what}: {source}")]
+    Network {
+        /// What was asked.
+        what: &'static str,
+        /// Why it was refused.
+        #[source]
+        source: io::Error,
+    },
+    /// A tool that is needed is not in this image.
+    #[error("{tool} is not in this image")]
+    NoTool {
+        /// Which.
+        tool: &'static str,
+    },
+    /// A tool failed.
+    #[error("{tool}: {detail}")]
+    Tool {
+        /// Which.
+        tool: String,
+        /// The end of what it said.
+        detail: String,
+    },
+    /// This system can't do it, or is not to.
+    #[error("{what}")]
+    Unsupported {
+        /// What.
+        what: &'static str,
+    },
+}
+
+impl PlatformError {
+    /// A word for programs, which stays the same when the text is improved.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Untrusted { .. } => "untrusted-path",
+            Self::TooLong { .. } => "file-too-long",
+            Self::NoSuchUser { .. } => "no-such-user",
+            Self::NoSuchGroup { .. } => "no-such-group",
+            Self::NoFreeId => "no-free-id",
+            Self::AccountsLocked => "accounts-locked",
+            Self::Invalid { .. } => "bad-value",
+            Self::Network { .. } => "network",
+            Self::NoTool { .. } => "no-tool",
+            Self::Tool { .. } => "tool-failed",
+            Self::Unsupported { .. } => "unsupported",
+        }
+    }
+}
+
+/// The result of an operation.
+pub type Result<T> = std::result::Result<T, PlatformError>;
+
+/// A way to the endpoint that was opened for the agent, and is to be closed again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndpointPath {
+    /// Sockets are bound to it.
+    pub device: String,
+    /// The kernel's number for it.
+    pub index: u32,
+    /// The link-local address that was claimed, if the device had none at all.
+    pub claimed: Option<Ipv4Addr>,
+    /// What it leads to.
+    pub endpoint: Ipv4Addr,
+    /// Whether a route to the endpoint was added.
+    pub routed: bool,
+    /// When the first packet left, if one did already.
+    pub first_packet: Option<Instant>,
+}
+
+/// What a guest's operating system does for the agent.
+pub trait Platform {
+    /// What a plan must know.
+    fn facts(&self) -> Result<Facts>;
+
+    /// Brings a device up and makes the endpoint reachable through it, claiming a link-local
+    /// address (RFC 3927) where it has none.
+    fn open_path(&self, device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath>;
+    /// Takes back what [`Platform::open_path`] did. `keep_route`: the agent goes on asking, with
+    /// the addresses that the device has now.
+    fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()>;
+
+    /// Brings a device to the document's addresses, routes and MTU, now.
+    fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change>;
+    /// Writes the interfaces down for the system's own network service, and the resolvers.
+    fn persist_network(&self, interfaces: &[(String, Interface)]) -> Result<Change>;
+    /// Names the host: now, and at the next boot.
+    fn set_hostname(&self, name: &str) -> Result<Change>;
+
+    /// Makes an account, its group and its home, or completes them.
+    fn ensure_account(&self, account: &Account) -> Result<Change>;
+    /// Lets a user become another one; without rules, takes that back.
+    fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change>;
+    /// Makes the agent's block of authorized_keys hold exactly these lines.
+    fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change>;
+    /// Sets a password by its crypt(3) hash.
+    fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
+    /// Asks for a new password at the next login.
+    fn expire_password(&self, user: &str) -> Result<Change>;
+
+    /// Writes a file. `resumed`: an earlier attempt may have come to its end.
+    fn write_file(&self, file: &FileSpec, resumed: bool) -> Result<Change>;
+    /// Runs a program to its end and keeps its output. Gives the end of the output, too.
+    fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)>;
+    /// Installs packages.
+    fn install_packages(&self, packages: &Packages) -> Result<Change>;
+    /// Grows the root partition and its file system.
+    fn grow_root(&self, partition: bool, filesystem: bool) -> Result<Change>;
+    /// Sets the time zone.
+    fn set_timezone(&self, zone: &str) -> Result<Change>;
+    /// Sets the time servers.
+    fn set_ntp(&self, ntp: &Ntp) -> Result<Change>;
+    /// Stores a secret where only root reads it, and puts it on the disk.
+    fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change>;
+
+    /// The SSH server's public keys that are there now.
+    fn host_keys(&self) -> Vec<String>;
+    /// Reads a file of the guest's; none where it is not there.
+    fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>>;
+    /// Puts everything that was written on the disk.
+    fn flush(&self) -> Result<()>;
+}
+
+/// Has files that are made with these options readable by root alone.
+#[cfg(unix)]
+pub fn make_private(options: &mut std::fs::OpenOptions) {
+    std::os::unix::fs::OpenOptionsExt::mode(options, 0o600);
+}
+
+/// Has files that are made with these options readable by the system alone: elsewhere by the
+/// directory's own access list.
+#[cfg(not(unix))]
+pub fn make_private(_options: &mut std::fs::OpenOptions) {}
+
+/// Makes a directory that only root enters; that it is there already is fine.
+pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    #[allow(unused_mut, reason = "changed on Unix only")]
+    let mut builder = std::fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    match builder.create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        other => other,
+    }
+}
+
+/// Has a socket's packets leave through one device and no other (SO_BINDTODEVICE).
+pub fn bind_to_device(socket: &socket2::Socket, device: &str) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return socket.bind_device(Some(device.as_bytes()));
+    #[cfg(not(target_os = "linux"))]
+    return Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't bind to {device}")));
+}
+
+/// The platform that this binary runs on.
+#[cfg(target_os = "linux")]
+pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
+    Ok(Box::new(linux::Linux::new(settings)?))
+}
+
+/// The platform that this binary runs on.
+#[cfg(not(target_os = "linux"))]
+pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
+    Err(PlatformError::Unsupported { what: "this operating system is not supported yet" })
+}

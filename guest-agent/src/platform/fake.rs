@@ -1,0 +1,270 @@
+//! A guest in memory, for tests and for trying a plan: an ordinary implementation of
+//! [`Platform`] that passes the same contract suite as the real one.
+
+use std::{
+    cell::{Ref, RefCell},
+    collections::{BTreeMap, BTreeSet},
+    net::Ipv4Addr,
+};
+
+use mezame_model::{SecretName, SecretString, document::Interface};
+
+use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
+use crate::{
+    account::is_account_name,
+    authorized_keys,
+    facts::{Facts, Link},
+    step::{Account, FileSpec, Ntp, Packages, Script},
+};
+
+/// What the guest consists of.
+#[derive(Debug, Clone, Default)]
+pub struct State {
+    /// The host's name.
+    pub hostname: String,
+    /// By name.
+    pub users: BTreeMap<String, Account>,
+    /// By user.
+    pub sudo: BTreeMap<String, Vec<String>>,
+    /// authorized_keys by user.
+    pub keys: BTreeMap<String, Vec<u8>>,
+    /// Password hashes by user.
+    pub passwords: BTreeMap<String, SecretString>,
+    /// Users that must choose a new password.
+    pub expired: BTreeSet<String>,
+    /// By path: content, mode, owner.
+    pub files: BTreeMap<String, (Vec<u8>, u32, String)>,
+    /// By device.
+    pub interfaces: BTreeMap<String, Interface>,
+    /// What was written down for the network service.
+    pub persisted: Vec<(String, Interface)>,
+    /// Names of the scripts that were run.
+    pub ran: Vec<String>,
+    /// How the next scripts end, by name; the others end with 0.
+    pub ends: BTreeMap<String, ScriptEnd>,
+    /// What was installed.
+    pub packages: Vec<Packages>,
+    /// The zone.
+    pub timezone: Option<String>,
+    /// The servers.
+    pub ntp: Option<Ntp>,
+    /// Stored secrets.
+    pub secrets: BTreeMap<SecretName, SecretString>,
+    /// The SSH server's keys.
+    pub host_keys: Vec<String>,
+}
+
+/// A guest in memory.
+#[derive(Debug)]
+pub struct Fake {
+    facts: Facts,
+    state: RefCell<State>,
+}
+
+impl Fake {
+    /// A guest with only root, in this boot and with these devices.
+    pub fn new(boot_id: &str, links: Vec<Link>) -> Self {
+        let facts = Facts {
+            boot_id: boot_id.to_owned(),
+            links,
+            default_user: "root".into(),
+            persists_network: true,
+        };
+        let users = BTreeMap::from([("root".to_owned(), Account::named("root"))]);
+        Self { facts, state: RefCell::new(State { users, ..State::default() }) }
+    }
+
+    /// The guest as it is now.
+    pub fn state(&self) -> Ref<'_, State> {
+        self.state.borrow()
+    }
+
+    /// Changes the guest from outside.
+    pub fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.borrow_mut());
+    }
+
+    fn user(&self, name: &str) -> Result<()> {
+        if self.state().users.contains_key(name) {
+            Ok(())
+        } else {
+            Err(PlatformError::NoSuchUser { name: name.to_owned() })
+        }
+    }
+
+    fn put<T: PartialEq>(&self, slot: impl FnOnce(&mut State) -> &mut T, value: T) -> Change {
+        let mut state = self.state.borrow_mut();
+        let slot = slot(&mut state);
+        if *slot == value {
+            return Change::Same;
+        }
+        *slot = value;
+        Change::Changed
+    }
+}
+
+impl Platform for Fake {
+    fn facts(&self) -> Result<Facts> {
+        Ok(self.facts.clone())
+    }
+
+    fn open_path(&self, device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath> {
+        let link = self.facts.links.iter().find(|link| link.name == device);
+        let what = "looking for the device";
+        let link = link.ok_or_else(|| PlatformError::Network {
+            what,
+            source: std::io::ErrorKind::NotFound.into(),
+        })?;
+        Ok(EndpointPath {
+            device: device.to_owned(),
+            index: link.index,
+            claimed: None,
+            endpoint,
+            routed: false,
+            first_packet: None,
+        })
+    }
+
+    fn close_path(&self, _path: &EndpointPath, _keep_route: bool) -> Result<()> {
+        Ok(())
+    }
+
+    fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
+        let mut state = self.state.borrow_mut();
+        let before = state.interfaces.insert(device.to_owned(), interface.clone());
+        Ok(if before.as_ref() == Some(interface) { Change::Same } else { Change::Changed })
+    }
+
+    fn persist_network(&self, interfaces: &[(String, Interface)]) -> Result<Change> {
+        Ok(self.put(|state| &mut state.persisted, interfaces.to_vec()))
+    }
+
+    fn set_hostname(&self, name: &str) -> Result<Change> {
+        Ok(self.put(|state| &mut state.hostname, name.to_owned()))
+    }
+
+    fn ensure_account(&self, account: &Account) -> Result<Change> {
+        if !is_account_name(&account.name) {
+            let why = crate::account::NAME_RULE.to_owned();
+            return Err(PlatformError::Invalid { what: "user name", why });
+        }
+        let mut state = self.state.borrow_mut();
+        let Some(known) = state.users.get_mut(&account.name) else {
+            state.users.insert(account.name.clone(), account.clone());
+            return Ok(Change::Changed);
+        };
+        let before = known.clone();
+        for group in &account.groups {
+            if !known.groups.contains(group) {
+                known.groups.push(group.clone());
+            }
+        }
+        if account.shell.is_some() {
+            known.shell.clone_from(&account.shell);
+        }
+        Ok(if *known == before { Change::Same } else { Change::Changed })
+    }
+
+    fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
+        if rules.is_empty() {
+            let gone = self.state.borrow_mut().sudo.remove(user).is_some();
+            return Ok(if gone { Change::Changed } else { Change::Same });
+        }
+        if rules.iter().any(|rule| rule.contains('\n')) {
+            let why = "it has more than one line".to_owned();
+            return Err(PlatformError::Invalid { what: "sudo rule", why });
+        }
+        let mut state = self.state.borrow_mut();
+        let before = state.sudo.insert(user.to_owned(), rules.to_vec());
+        Ok(if before.as_deref() == Some(rules) { Change::Same } else { Change::Changed })
+    }
+
+    fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change> {
+        match self.user(user) {
+            Err(_) if keys.is_empty() => return Ok(Change::Same),
+            other => other?,
+        }
+        let mut state = self.state.borrow_mut();
+        let file = state.keys.entry(user.to_owned()).or_default();
+        match authorized_keys::edit(file, keys) {
+            None => Ok(Change::Same),
+            Some(text) => {
+                *file = text;
+                Ok(Change::Changed)
+            }
+        }
+    }
+
+    fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change> {
+        self.user(user)?;
+        if hash.expose().is_empty() || hash.expose().contains([':', '\n']) {
+            let why = "it can't stand in /etc/shadow".to_owned();
+            return Err(PlatformError::Invalid { what: "password hash", why });
+        }
+        let mut state = self.state.borrow_mut();
+        let before = state.passwords.insert(user.to_owned(), hash.clone());
+        Ok(if before.as_ref() == Some(hash) { Change::Same } else { Change::Changed })
+    }
+
+    fn expire_password(&self, user: &str) -> Result<Change> {
+        self.user(user)?;
+        let new = self.state.borrow_mut().expired.insert(user.to_owned());
+        Ok(if new { Change::Changed } else { Change::Same })
+    }
+
+    fn write_file(&self, file: &FileSpec, resumed: bool) -> Result<Change> {
+        let owner = file.owner.clone().unwrap_or_else(|| "root".into());
+        let mut content = Vec::new();
+        if file.append {
+            content = self.read_file(&file.path)?.unwrap_or_default();
+        }
+        if !(resumed && file.append && content.ends_with(&file.content)) {
+            content.extend_from_slice(&file.content);
+        }
+        let mut state = self.state.borrow_mut();
+        let entry = (content, file.mode, owner);
+        let before = state.files.insert(file.path.clone(), entry.clone());
+        Ok(if before == Some(entry) { Change::Same } else { Change::Changed })
+    }
+
+    fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)> {
+        let mut state = self.state.borrow_mut();
+        state.ran.push(script.name.clone());
+        let end = state.ends.get(&script.name).cloned().unwrap_or(ScriptEnd::Exited(0));
+        Ok((end, String::new()))
+    }
+
+    fn install_packages(&self, packages: &Packages) -> Result<Change> {
+        self.state.borrow_mut().packages.push(packages.clone());
+        Ok(Change::Changed)
+    }
+
+    fn grow_root(&self, _partition: bool, _filesystem: bool) -> Result<Change> {
+        Ok(Change::Same)
+    }
+
+    fn set_timezone(&self, zone: &str) -> Result<Change> {
+        Ok(self.put(|state| &mut state.timezone, Some(zone.to_owned())))
+    }
+
+    fn set_ntp(&self, ntp: &Ntp) -> Result<Change> {
+        Ok(self.put(|state| &mut state.ntp, Some(ntp.clone())))
+    }
+
+    fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change> {
+        let before = self.state.borrow_mut().secrets.insert(name.clone(), value.clone());
+        Ok(if before.as_ref() == Some(value) { Change::Same } else { Change::Changed })
+    }
+
+    fn host_keys(&self) -> Vec<String> {
+        self.state().host_keys.clone()
+    }
+
+    fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        Ok(self.state().files.get(path).map(|(content, ..)| content.clone()))
+    }
+
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}

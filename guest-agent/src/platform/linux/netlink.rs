@@ -1,0 +1,320 @@
+//! Devices, addresses and routes by rtnetlink(7), one request at a time.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+};
+
+use ipnetwork::IpNetwork;
+use mezame_model::MacAddress;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::{
+    AddressFamily, RouteNetlinkMessage,
+    address::{AddressAttribute, AddressMessage, AddressScope},
+    link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
+    route::{
+        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
+        RouteType,
+    },
+};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use crate::{
+    facts::Link,
+    platform::{PlatformError, Result},
+};
+
+/// A dump longer than this is cut: a guest has no tens of thousands of routes.
+const MAX_DATAGRAMS: usize = 4096;
+
+/// A connection to the kernel.
+pub(super) struct Netlink {
+    socket: Socket,
+    sequence: u32,
+}
+
+/// A route, as far as the agent makes any.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Route {
+    pub(super) destination: IpNetwork,
+    pub(super) gateway: Option<IpAddr>,
+    pub(super) device: u32,
+    /// Higher is less wanted.
+    pub(super) metric: Option<u32>,
+    pub(super) source: Option<Ipv4Addr>,
+}
+
+impl Netlink {
+    pub(super) fn open() -> Result<Self> {
+        let what = "opening netlink";
+        let network = |source| PlatformError::Network { what, source };
+        let mut socket = Socket::new(NETLINK_ROUTE).map_err(network)?;
+        socket.bind_auto().map_err(network)?;
+        socket.connect(&SocketAddr::new(0, 0)).map_err(network)?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    /// Ethernet devices with their addresses.
+    pub(super) fn links(&mut self) -> Result<Vec<Link>> {
+        let what = "listing devices";
+        let answers = self
+            .request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        let mut links: Vec<Link> = answers
+            .into_iter()
+            .filter_map(|answer| match answer {
+                RouteNetlinkMessage::NewLink(message) => ethernet(message),
+                _ => None,
+            })
+            .collect();
+        let what = "listing addresses";
+        let answers = self
+            .request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        for answer in answers {
+            let RouteNetlinkMessage::NewAddress(message) = answer else { continue };
+            let found = message.attributes.iter().find_map(|attribute| match attribute {
+                AddressAttribute::Local(address) => Some(*address),
+                _ => None,
+            });
+            let address = found.or_else(|| {
+                message.attributes.iter().find_map(|attribute| match attribute {
+                    AddressAttribute::Address(address) => Some(*address),
+                    _ => None,
+                })
+            });
+            let network = address.and_then(|it| IpNetwork::new(it, message.header.prefix_len).ok());
+            let link = links.iter_mut().find(|link| link.index == message.header.index);
+            if let Some((link, network)) = link.zip(network) {
+                link.addresses.push(network);
+            }
+        }
+        links.sort_by_key(|link| link.index);
+        Ok(links)
+    }
+
+    /// Sets a device up, and its MTU where one is given.
+    pub(super) fn set_link(&mut self, index: u32, up: bool, mtu: Option<u32>) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        if up {
+            message.header.flags = LinkFlags::Up;
+            message.header.change_mask = LinkFlags::Up;
+        }
+        message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+        self.change(RouteNetlinkMessage::SetLink(message), 0, "setting a device up")
+    }
+
+    pub(super) fn add_address(&mut self, index: u32, address: IpNetwork, link: bool) -> Result<()> {
+        let message = address_message(index, address, link);
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        self.change(RouteNetlinkMessage::NewAddress(message), flags, "adding an address")
+    }
+
+    /// Takes an address away; that it is not there is no failure.
+    pub(super) fn remove_address(&mut self, index: u32, address: IpNetwork) -> Result<()> {
+        let message = RouteNetlinkMessage::DelAddress(address_message(index, address, false));
+        absent_is_fine(self.change(message, 0, "removing an address"), libc::EADDRNOTAVAIL)
+    }
+
+    pub(super) fn add_route(&mut self, route: &Route) -> Result<()> {
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        self.change(RouteNetlinkMessage::NewRoute(route_message(route)), flags, "adding a route")
+    }
+
+    /// Takes a route away; that it is not there is no failure.
+    pub(super) fn remove_route(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::DelRoute(route_message(route));
+        absent_is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
+    }
+
+    /// The main table's routes of both families that leave through a device: destination and
+    /// gateway.
+    pub(super) fn routes(&mut self, index: u32) -> Result<Vec<(IpNetwork, Option<IpAddr>)>> {
+        let what = "listing routes";
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut message = RouteMessage::default();
+            message.header.address_family = family;
+            let answers = self
+                .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
+                .map_err(|source| PlatformError::Network { what, source })?;
+            for answer in answers {
+                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
+                if route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.attributes.contains(&RouteAttribute::Oif(index))
+                {
+                    found.extend(read_route(&route, family));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn change(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        what: &'static str,
+    ) -> Result<()> {
+        self.request(message, flags | NLM_F_ACK, what)
+            .map(drop)
+            .map_err(|source| PlatformError::Network { what, source })
+    }
+
+    /// Sends one message, and reads answers until the acknowledgement or the end of the dump.
+    fn request(
+        &mut self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+        _what: &'static str,
+    ) -> io::Result<Vec<RouteNetlinkMessage>> {
+        self.sequence += 1;
+        let mut packet = NetlinkMessage::from(message);
+        packet.header.flags = NLM_F_REQUEST | flags;
+        packet.header.sequence_number = self.sequence;
+        packet.finalize();
+        let mut bytes = vec![0; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        self.socket.send(&bytes, 0)?;
+        let mut answers = Vec::new();
+        for _ in 0..MAX_DATAGRAMS {
+            let (datagram, _) = self.socket.recv_from_full()?;
+            let mut rest = datagram.as_slice();
+            while rest.len() >= 16 {
+                let answer = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest);
+                let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+                if length < 16 || length > rest.len() {
+                    break;
+                }
+                rest = &rest[length.next_multiple_of(4).min(rest.len())..];
+                // An answer with something this library does not know is not what is asked for.
+                let Ok(answer) = answer else { continue };
+                if answer.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match answer.payload {
+                    NetlinkPayload::InnerMessage(message) => answers.push(message),
+                    NetlinkPayload::Done(_) => return Ok(answers),
+                    NetlinkPayload::Error(error) => {
+                        return match error.code {
+                            None => Ok(answers),
+                            Some(_) => Err(error.to_io()),
+                        };
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::InvalidData, "the kernel's answer does not end"))
+    }
+}
+
+fn absent_is_fine(result: Result<()>, errno: i32) -> Result<()> {
+    match result {
+        Err(PlatformError::Network { source, .. }) if source.raw_os_error() == Some(errno) => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn ethernet(message: LinkMessage) -> Option<Link> {
+    let flags = message.header.flags;
+    if message.header.link_layer_type != LinkLayerType::Ether || flags.contains(LinkFlags::Loopback)
+    {
+        return None;
+    }
+    let mut name = None;
+    let mut mac = None;
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::IfName(text) => name = Some(text),
+            LinkAttribute::Address(bytes) => mac = <[u8; 6]>::try_from(bytes).ok(),
+            _ => {}
+        }
+    }
+    Some(Link {
+        name: name?,
+        index: message.header.index,
+        mac: MacAddress(mac?),
+        up: flags.contains(LinkFlags::Up),
+        addresses: Vec::new(),
+    })
+}
+
+fn address_message(index: u32, address: IpNetwork, link: bool) -> AddressMessage {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address.ip());
+    message.header.prefix_len = address.prefix();
+    message.header.index = index;
+    if link {
+        message.header.scope = AddressScope::Link;
+    }
+    message.attributes.push(AddressAttribute::Local(address.ip()));
+    message.attributes.push(AddressAttribute::Address(address.ip()));
+    if let (IpNetwork::V4(network), false) = (address, link)
+        && network.prefix() < 31
+    {
+        message.attributes.push(AddressAttribute::Broadcast(network.broadcast()));
+    }
+    message
+}
+
+fn route_message(route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.ip());
+    message.header.destination_prefix_length = route.destination.prefix();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope =
+        if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    if route.destination.prefix() > 0 {
+        message.attributes.push(RouteAttribute::Destination(wrapped(route.destination.network())));
+    }
+    message.attributes.extend(route.gateway.map(|it| RouteAttribute::Gateway(wrapped(it))));
+    message.attributes.push(RouteAttribute::Oif(route.device));
+    message.attributes.extend(route.metric.map(RouteAttribute::Priority));
+    message
+        .attributes
+        .extend(route.source.map(|it| RouteAttribute::PrefSource(RouteAddress::Inet(it))));
+    message
+}
+
+fn read_route(route: &RouteMessage, of: AddressFamily) -> Option<(IpNetwork, Option<IpAddr>)> {
+    let unwrapped = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    };
+    let mut destination = match of {
+        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let mut gateway = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = unwrapped(address)?,
+            RouteAttribute::Gateway(address) => gateway = unwrapped(address),
+            _ => {}
+        }
+    }
+    IpNetwork::new(destination, route.header.destination_prefix_length)
+        .ok()
+        .map(|destination| (destination, gateway))
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn wrapped(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
+    }
+}

@@ -1,0 +1,132 @@
+//! The document's addresses on a device, now.
+//!
+//! Only what the agent added itself is taken away again: what it added to each device in this boot
+//! is kept in /run, which is empty after the next one. Addresses by DHCP or by hand stay.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+use mezame_model::document::Interface;
+
+use super::{
+    link_local,
+    netlink::{Netlink, Route},
+    tree::{Access, Tree},
+};
+use crate::platform::{Change, PlatformError, Result};
+
+const ADDED: &str = "/run/mezame-agent";
+
+pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
+    let mut netlink = Netlink::open()?;
+    let what = "looking for the device";
+    let link = netlink.links()?.into_iter().find(|link| link.name == device).ok_or_else(|| {
+        PlatformError::Network { what, source: std::io::ErrorKind::NotFound.into() }
+    })?;
+    let path = format!("/sys/class/net/{device}/mtu");
+    let mtu: Option<u16> = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
+    let mut change = Change::Same;
+    let new_mtu = (mtu != Some(interface.mtu)).then_some(u32::from(interface.mtu));
+    if !link.up || new_mtu.is_some() {
+        netlink.set_link(link.index, true, new_mtu)?;
+        change = Change::Changed;
+    }
+    // Written down first: an address that is taken away though it was never added does no harm,
+    // one that stays forever would.
+    let file = format!("{ADDED}/{device}.addresses");
+    let before = tree.text(&file)?;
+    let list: String = interface.addresses.iter().map(|it| format!("{it}\n")).collect();
+    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
+    for address in &interface.addresses {
+        if !link.addresses.contains(address) {
+            netlink.add_address(link.index, *address, false)?;
+            change = Change::Changed;
+        }
+    }
+    for address in before.lines().filter_map(|line| line.parse::<IpNetwork>().ok()) {
+        if !interface.addresses.contains(&address) && link.addresses.contains(&address) {
+            netlink.remove_address(link.index, address)?;
+            change = Change::Changed;
+        }
+    }
+    change = change.and(routes(&mut netlink, tree, device, link.index, interface)?);
+    if interface.dns.is_empty() { Ok(change) } else { Ok(change.and(resolvers(tree, interface)?)) }
+}
+
+fn routes(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    device: &str,
+    index: u32,
+    interface: &Interface,
+) -> Result<Change> {
+    let known = netlink.routes(index)?;
+    let mut change = Change::Same;
+    let file = format!("{ADDED}/{device}.gateways");
+    let before = tree.text(&file)?;
+    let list: String = interface.gateways.iter().map(|it| format!("{it}\n")).collect();
+    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
+    for gateway in &interface.gateways {
+        let default = default_of(*gateway);
+        if known.contains(&(default, Some(*gateway))) {
+            continue;
+        }
+        // A gateway outside the device's own subnets is reached on the link.
+        if !interface.addresses.iter().any(|own| own.contains(*gateway)) {
+            netlink.add_route(&Route {
+                destination: IpNetwork::from(*gateway),
+                gateway: None,
+                device: index,
+                metric: None,
+                source: None,
+            })?;
+        }
+        netlink.add_route(&default_route(*gateway, index))?;
+        change = Change::Changed;
+    }
+    for gateway in before.lines().filter_map(|line| line.parse::<IpAddr>().ok()) {
+        let stays = interface.gateways.contains(&gateway);
+        if !stays && known.contains(&(default_of(gateway), Some(gateway))) {
+            netlink.remove_route(&default_route(gateway, index))?;
+            change = Change::Changed;
+        }
+    }
+    Ok(change)
+}
+
+fn default_of(gateway: IpAddr) -> IpNetwork {
+    let any = match gateway {
+        IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+    };
+    IpNetwork::new(any, 0).unwrap_or(IpNetwork::from(any))
+}
+
+fn default_route(gateway: IpAddr, index: u32) -> Route {
+    Route {
+        destination: default_of(gateway),
+        gateway: Some(gateway),
+        device: index,
+        metric: None,
+        source: None,
+    }
+}
+
+/// /etc/resolv.conf (resolv.conf(5)), unless it is a link: then a service owns it, and is told by
+/// its own configuration.
+fn resolvers(tree: &Tree, interface: &Interface) -> Result<Change> {
+    const PATH: &str = "/etc/resolv.conf";
+    let is_link = std::fs::symlink_metadata(tree.outside(PATH)).is_ok_and(|m| m.is_symlink());
+    if is_link {
+        return Ok(Change::Same);
+    }
+    let mut text = String::from("# Written by guest-agent.\n");
+    if let Some(domain) = &interface.domain {
+        text.push_str(&format!("search {domain}\n"));
+    }
+    // The resolver reads no more than three (MAXNS).
+    for server in interface.dns.iter().filter(|it| !link_local::is_link_local(**it)).take(3) {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    tree.edit(PATH, text.as_bytes(), Access::root(0o644))
+}

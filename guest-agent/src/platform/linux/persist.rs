@@ -1,0 +1,198 @@
+//! The document's interfaces, written down for the distribution's own network service.
+//!
+//! Which one is chosen by what is there: netplan, NetworkManager, systemd-networkd, ifupdown. An
+//! image with none of them has its addresses set by the agent in each boot. Devices are matched by
+//! MAC, so that a new order of the cards does no harm. The service is not restarted: the agent has
+//! set the same addresses already, and a restart would cut connections.
+
+use std::{fmt::Write, net::IpAddr};
+
+use ipnetwork::IpNetwork;
+use mezame_model::document::Interface;
+
+use super::{Linux, tree::Access};
+use crate::platform::{Change, Result};
+
+const NOTE: &str = "# Written by guest-agent; changes here are overwritten.\n";
+
+/// The services that are known, in the order in which they are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Service {
+    Netplan,
+    NetworkManager,
+    Networkd,
+    Ifupdown,
+}
+
+pub(super) fn service(linux: &Linux) -> Option<Service> {
+    let enabled = |unit: &str| {
+        linux.tree.exists(&format!("/etc/systemd/system/multi-user.target.wants/{unit}"))
+    };
+    if linux.tool("netplan").is_some() && linux.tree.exists("/etc/netplan") {
+        Some(Service::Netplan)
+    } else if enabled("NetworkManager.service") {
+        Some(Service::NetworkManager)
+    } else if enabled("systemd-networkd.service") {
+        Some(Service::Networkd)
+    } else if linux.tool("ifup").is_some() && linux.tree.exists("/etc/network/interfaces") {
+        Some(Service::Ifupdown)
+    } else {
+        None
+    }
+}
+
+pub(super) fn write(linux: &Linux, interfaces: &[(String, Interface)]) -> Result<Change> {
+    let mut change = Change::Same;
+    let mut put = |path: &str, text: &str, mode| -> Result<()> {
+        change = change.and(linux.tree.write(path, text.as_bytes(), Access::root(mode))?);
+        Ok(())
+    };
+    match service(linux) {
+        None => {}
+        Some(Service::Netplan) => put("/etc/netplan/60-mezame.yaml", &netplan(interfaces), 0o600)?,
+        Some(Service::NetworkManager) => {
+            for (device, interface) in interfaces {
+                let name = format!("mezame-{}", interface.mac.to_string().replace(':', ""));
+                let path = format!("/etc/NetworkManager/system-connections/{name}.nmconnection");
+                put(&path, &network_manager(&name, device, interface), 0o600)?;
+            }
+        }
+        Some(Service::Networkd) => {
+            for (_, interface) in interfaces {
+                let mac = interface.mac.to_string().replace(':', "");
+                let path = format!("/etc/systemd/network/10-mezame-{mac}.network");
+                put(&path, &networkd(interface), 0o644)?;
+            }
+        }
+        Some(Service::Ifupdown) => {
+            let main = linux.tree.text("/etc/network/interfaces")?;
+            let includes = main.lines().any(|line| {
+                let mut words = line.split_whitespace();
+                words.next().is_some_and(|word| word.starts_with("source"))
+                    && words.next().is_some_and(|word| word.contains("interfaces.d"))
+            });
+            if !includes {
+                let text = format!("{main}\nsource /etc/network/interfaces.d/*\n");
+                put("/etc/network/interfaces", &text, 0o644)?;
+            }
+            put("/etc/network/interfaces.d/60-mezame", &ifupdown(interfaces), 0o644)?;
+        }
+    }
+    Ok(change)
+}
+
+fn joined<T: ToString>(list: &[T], by: &str) -> String {
+    list.iter().map(ToString::to_string).collect::<Vec<_>>().join(by)
+}
+
+pub(super) fn netplan(interfaces: &[(String, Interface)]) -> String {
+    let mut out = format!("{NOTE}network:\n  version: 2\n  ethernets:\n");
+    for (device, interface) in interfaces {
+        let _ = write!(
+            out,
+            "    {device}:\n      match:\n        macaddress: \"{}\"\n      mtu: {}\n      \
+             dhcp4: false\n      addresses: [{}]\n",
+            interface.mac,
+            interface.mtu,
+            joined(&interface.addresses, ", ")
+        );
+        if !interface.gateways.is_empty() {
+            out.push_str("      routes:\n");
+        }
+        for gateway in &interface.gateways {
+            let _ = writeln!(out, "        - to: default\n          via: \"{gateway}\"");
+            if !on_subnet(interface, *gateway) {
+                out.push_str("          on-link: true\n");
+            }
+        }
+        if !interface.dns.is_empty() {
+            let quoted: Vec<String> = interface.dns.iter().map(|it| format!("\"{it}\"")).collect();
+            let _ = writeln!(out, "      nameservers:\n        addresses: [{}]", quoted.join(", "));
+            if let Some(domain) = &interface.domain {
+                let _ = writeln!(out, "        search: [\"{domain}\"]");
+            }
+        }
+    }
+    out
+}
+
+pub(super) fn networkd(interface: &Interface) -> String {
+    let mut out = format!(
+        "{NOTE}[Match]\nMACAddress={}\n\n[Link]\nMTUBytes={}\n\n[Network]\nDHCP=no\n",
+        interface.mac, interface.mtu
+    );
+    for address in &interface.addresses {
+        let _ = writeln!(out, "Address={address}");
+    }
+    for server in &interface.dns {
+        let _ = writeln!(out, "DNS={server}");
+    }
+    if let Some(domain) = &interface.domain {
+        let _ = writeln!(out, "Domains={domain}");
+    }
+    for gateway in &interface.gateways {
+        let _ = writeln!(out, "\n[Route]\nGateway={gateway}");
+        if !on_subnet(interface, *gateway) {
+            out.push_str("GatewayOnLink=yes\n");
+        }
+    }
+    out
+}
+
+pub(super) fn network_manager(name: &str, device: &str, interface: &Interface) -> String {
+    let mut out = format!(
+        "{NOTE}[connection]\nid={name}\ntype=ethernet\ninterface-name={device}\nautoconnect=true\n\n\
+         [ethernet]\nmac-address={}\nmtu={}\n",
+        interface.mac.to_string().to_uppercase(),
+        interface.mtu
+    );
+    for (section, v4, empty) in [("ipv4", true, "disabled"), ("ipv6", false, "link-local")] {
+        let own = |address: &IpAddr| address.is_ipv4() == v4;
+        let addresses: Vec<&IpNetwork> =
+            interface.addresses.iter().filter(|it| own(&it.ip())).collect();
+        let method = if addresses.is_empty() { empty } else { "manual" };
+        let _ = write!(out, "\n[{section}]\nmethod={method}\n");
+        let gateway = interface.gateways.iter().find(|it| own(it));
+        for (at, address) in addresses.iter().enumerate() {
+            let _ = write!(out, "address{}={address}", at + 1);
+            if let (0, Some(gateway)) = (at, gateway) {
+                let _ = write!(out, ",{gateway}");
+            }
+            out.push('\n');
+        }
+        let dns: Vec<&IpAddr> = interface.dns.iter().filter(|it| own(it)).collect();
+        if !dns.is_empty() && !addresses.is_empty() {
+            let _ = writeln!(out, "dns={};", joined(&dns, ";"));
+        }
+        if let (Some(domain), false) = (&interface.domain, addresses.is_empty()) {
+            let _ = writeln!(out, "dns-search={domain};");
+        }
+    }
+    out
+}
+
+pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
+    let mut out = NOTE.to_owned();
+    for (device, interface) in interfaces {
+        let _ = write!(out, "\nauto {device}\n");
+        for address in &interface.addresses {
+            let family = if address.is_ipv4() { "inet" } else { "inet6" };
+            let _ = write!(out, "iface {device} {family} static\n    address {address}\n");
+            let _ = writeln!(out, "    mtu {}", interface.mtu);
+            for gateway in interface.gateways.iter().filter(|it| address.contains(**it)) {
+                let _ = writeln!(out, "    gateway {gateway}");
+            }
+            if !interface.dns.is_empty() {
+                let _ = writeln!(out, "    dns-nameservers {}", joined(&interface.dns, " "));
+            }
+            if let Some(domain) = &interface.domain {
+                let _ = writeln!(out, "    dns-search {domain}");
+            }
+        }
+    }
+    out
+}
+
+fn on_subnet(interface: &Interface, gateway: IpAddr) -> bool {
+    interface.addresses.iter().any(|address| address.contains(gateway))
+}

@@ -1,0 +1,240 @@
+//! Running programs: the tenant's scripts, and the few tools that are needed.
+//!
+//! A script runs in a session and a process group of its own, with no input, a plain environment,
+//! and its output in a file that only root reads and that has an end: more than [`MAX_OUTPUT`] is
+//! counted and thrown away. Where the agent dies, its script dies with it, since a script that
+//! runs on while it is reported as interrupted would be a lie.
+
+use std::{
+    fs::File,
+    io::{Read, Write},
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::mpsc,
+    time::{Duration, Instant},
+};
+
+use super::tree::{Access, Tree};
+use crate::{
+    platform::{PlatformError, Result, ScriptEnd},
+    settings::STATE,
+    step::Script,
+};
+
+/// How much output of a script is kept, in bytes.
+pub(super) const MAX_OUTPUT: usize = 1 << 20;
+/// How much of its end is given to the report, in bytes.
+const TAIL: usize = 2048;
+/// How long a program may take to end after it was told to.
+const GRACE: Duration = Duration::from_secs(5);
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+pub(super) fn run_script(
+    tree: &Tree,
+    script: &Script,
+    live: bool,
+    timeout: Option<Duration>,
+) -> Result<(ScriptEnd, String)> {
+    let (scripts, outputs) = (format!("/{STATE}/scripts"), format!("/{STATE}/output"));
+    for directory in [&scripts, &outputs] {
+        tree.directory(directory.as_ref(), Some(Access::root(0o700)))?;
+    }
+    let inside = format!("{scripts}/{}", script.name);
+    tree.write(&inside, &script.body, Access::root(0o700))?;
+    let path = tree.outside(&inside);
+    let output = tree.outside(&format!("{outputs}/{}.log", script.name));
+    let log = open_log(&output)?;
+    let mut command = Command::new(&path);
+    command.current_dir("/").env("HOME", "/root");
+    if !live {
+        // A rehearsal: the script is told where the files are that were written.
+        command.current_dir(tree.outside("/")).env("MEZAME_ROOT", tree.outside("/"));
+    }
+    let child = spawn(&mut command, Stdio::null(), &path)?;
+    Ok(wait(child, log, timeout))
+}
+
+/// Runs a tool to its end; its output only comes into an error.
+pub(super) fn tool(program: &str, arguments: &[&str], timeout: Duration) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/").env("HOME", "/root");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    let child = spawn(&mut command, Stdio::null(), program.as_ref())?;
+    ended_well(program, wait(child, None, Some(timeout)))
+}
+
+/// Hands a text to a tool that checks it.
+pub(super) fn check_with(program: &str, arguments: &[&str], input: &[u8]) -> Result<()> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/");
+    let mut child = spawn(&mut command, Stdio::piped(), program.as_ref())?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A tool that ends without reading has its say by its status.
+        let _ = pipe.write_all(input);
+    }
+    ended_well(program, wait(child, None, Some(Duration::from_secs(30))))
+}
+
+fn ended_well(program: &str, (end, tail): (ScriptEnd, String)) -> Result<()> {
+    match end {
+        ScriptEnd::Exited(0) => Ok(()),
+        other => Err(PlatformError::Tool {
+            tool: program.to_owned(),
+            detail: format!("{other:?}: {}", tail.trim_end()),
+        }),
+    }
+}
+
+fn open_log(path: &Path) -> Result<Option<File>> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(Some).map_err(|source| PlatformError::File { path: path.into(), source })
+}
+
+fn spawn(command: &mut Command, stdin: Stdio, path: &Path) -> Result<Child> {
+    let agent = std::process::id();
+    command.env_clear_keeping().stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // SAFETY: between fork and exec only system calls are made that are safe after a fork, on
+    // values that were there before it; nothing allocates or locks.
+    unsafe {
+        command.pre_exec(move || {
+            libc::setsid();
+            if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) != 0
+                || libc::getppid() as u32 != agent
+            {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    // A script that was written a moment ago can be "busy" while another thread's fork holds its
+    // descriptor; that passes.
+    for _ in 0..50 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => {
+                return other.map_err(|source| PlatformError::File { path: path.into(), source });
+            }
+        }
+    }
+    command.spawn().map_err(|source| PlatformError::File { path: path.into(), source })
+}
+
+/// A plain environment: what the agent inherited is nobody's business.
+trait PlainEnvironment {
+    fn env_clear_keeping(&mut self) -> &mut Self;
+}
+
+impl PlainEnvironment for Command {
+    fn env_clear_keeping(&mut self) -> &mut Self {
+        let kept: Vec<_> = self
+            .get_envs()
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect();
+        self.env_clear().env("PATH", PATH).env("LANG", "C.UTF-8").envs(kept)
+    }
+}
+
+/// Reads both outputs until they are closed or the time is over, then ends what is left of the
+/// process group.
+fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (ScriptEnd, String) {
+    let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(16);
+    let mut pipes: Vec<Box<dyn Read + Send>> = Vec::new();
+    pipes.extend(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    pipes.extend(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
+    for mut pipe in pipes {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let mut buffer = vec![0; 16 * 1024];
+            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    drop(sender);
+    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    let mut output = Output { log, kept: 0, dropped: 0, tail: Vec::new() };
+    let mut status = None;
+    let mut timed_out = false;
+    loop {
+        match receiver.recv_timeout(Duration::from_millis(5)) {
+            Ok(bytes) => output.take(&bytes),
+            // Both ends are closed: only the status is missing.
+            Err(mpsc::RecvTimeoutError::Disconnected) if status.is_some() => break,
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            // A daemon that the script started keeps the pipes open: the script itself is over.
+            Err(mpsc::RecvTimeoutError::Timeout) if status.is_some() => break,
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        if status.is_none() {
+            status = child.try_wait().ok().flatten();
+        }
+        if status.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            timed_out = true;
+            status = end_group(&mut child);
+            break;
+        }
+    }
+    let end = match status {
+        _ if timed_out => ScriptEnd::TimedOut,
+        Some(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => ScriptEnd::Exited(code),
+            (None, signal) => ScriptEnd::Killed(signal.unwrap_or(0)),
+        },
+        None => ScriptEnd::Killed(0),
+    };
+    (end, output.finish())
+}
+
+/// Asks the group to end, then makes it.
+fn end_group(child: &mut Child) -> Option<std::process::ExitStatus> {
+    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).ok()?);
+    let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
+    let until = Instant::now() + GRACE;
+    let mut status = None;
+    while status.is_none() && Instant::now() < until {
+        status = child.try_wait().ok().flatten();
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
+    status.or_else(|| child.wait().ok())
+}
+
+struct Output {
+    log: Option<File>,
+    kept: usize,
+    dropped: usize,
+    tail: Vec<u8>,
+}
+
+impl Output {
+    fn take(&mut self, bytes: &[u8]) {
+        let room = MAX_OUTPUT.saturating_sub(self.kept).min(bytes.len());
+        if let Some(log) = &mut self.log {
+            // A full disk must not end the script.
+            let _ = log.write_all(&bytes[..room]);
+        }
+        self.kept += room;
+        self.dropped += bytes.len() - room;
+        self.tail.extend_from_slice(bytes);
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+
+    fn finish(mut self) -> String {
+        if self.dropped > 0
+            && let Some(log) = &mut self.log
+        {
+            let _ = writeln!(log, "\n[{} further bytes were not kept]", self.dropped);
+        }
+        String::from_utf8_lossy(&self.tail).into_owned()
+    }
+}

@@ -1,0 +1,304 @@
+//! Where the document comes from: the metadata service, in Mezame's own dialect.
+//!
+//! ```text
+//!   PUT /latest/api/token ─► GET /mezame/v1/document ─► … ─► POST /mezame/v1/report
+//!                                   └─ ?watch=ETAG: waits for a change
+//! ```
+//! A token is asked for first and once; where the service says 401, anew. Nothing here retries by
+//! itself: how long to wait is [`crate::boot`]'s affair.
+
+pub mod http;
+
+use std::time::{Duration, Instant};
+
+use mezame_model::{
+    Document, Report, SecretName, SecretString,
+    report::{HostKey, SealedPassword, StepReport},
+};
+
+use self::http::{Client, HttpError, Request, Response};
+
+/// How long a token is asked to live: the longest that there is, six hours.
+const TOKEN_TTL: &str = "21600";
+/// For an answer that is there at once.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// The server takes no longer report.
+const MAX_REPORT: usize = 200 << 10;
+
+/// Why the service did not give what was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It could not be reached, or did not speak HTTP.
+    #[error("the metadata service can't be reached")]
+    Http(#[from] HttpError),
+    /// 503 or 429: it is there, and asks for patience.
+    #[error("the metadata service is not ready for this guest yet")]
+    NotReady {
+        /// What it asked for.
+        retry_after: Option<Duration>,
+    },
+    /// 403: the endpoint is switched off for this instance.
+    #[error("the metadata service is switched off for this instance (403)")]
+    Off,
+    /// 401 even with a new token.
+    #[error("the metadata service does not take our token (401)")]
+    Unauthorized,
+    /// 404: this instance does not speak our dialect, or it is another service.
+    #[error("there is no Mezame document at this endpoint (404)")]
+    NoDocument,
+    /// Any other status.
+    #[error("the metadata service answered {status} ({error})")]
+    Status {
+        /// Such as 500.
+        status: u16,
+        /// The stable word in its answer, or nothing.
+        error: String,
+    },
+    /// The document can't be read.
+    #[error("the document can't be read: {0}")]
+    Document(String),
+    /// A document of a form that this agent does not know.
+    #[error("the document has version {0}, and this agent knows only {known}", known = Document::VERSION)]
+    Version(u32),
+}
+
+impl SourceError {
+    /// A word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Http(HttpError::Connect(_)) => "no-connection",
+            Self::Http(_) => "connection-broke",
+            Self::NotReady { .. } => "not-ready",
+            Self::Off => "endpoint-off",
+            Self::Unauthorized => "unauthorized",
+            Self::NoDocument => "no-document",
+            Self::Status { .. } => "unexpected-status",
+            Self::Document(_) => "bad-document",
+            Self::Version(_) => "unknown-version",
+        }
+    }
+
+    /// Whether the server has understood and refused, so that saying it again is of no use.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Status { status: 400..=499, .. } | Self::NoDocument)
+    }
+}
+
+/// A document and its tag.
+#[derive(Debug, Clone)]
+pub struct Fetched {
+    /// What the guest is to become.
+    pub document: Document,
+    /// For the next watch.
+    pub etag: String,
+}
+
+/// What steps need of the service, so that they can be tested without one.
+pub trait Upstream {
+    /// Reads a secret; none where it is gone.
+    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError>;
+    /// Says that a secret was received, so that it is never handed out again.
+    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError>;
+    /// Posts a sealed password.
+    fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError>;
+    /// Posts a report.
+    fn post_report(&mut self, report: &Report) -> Result<(), SourceError>;
+}
+
+/// The service at one endpoint, through one device.
+#[derive(Debug)]
+pub struct Source {
+    client: Client,
+    token: Option<(String, Instant)>,
+}
+
+impl Source {
+    /// A source that has not asked for anything yet.
+    pub fn new(client: Client) -> Self {
+        Self { client, token: None }
+    }
+
+    /// When the first packet left and the first answer was there.
+    pub fn first_times(&self) -> (Option<Instant>, Option<Instant>) {
+        (self.client.first_packet, self.client.first_reply)
+    }
+
+    /// Counts those times from this moment on.
+    pub fn begin_at(&mut self, now: Instant) {
+        self.client.first_packet = Some(now);
+        self.client.first_reply = Some(now);
+    }
+
+    /// Forgets the connection, since the addresses have changed.
+    pub fn disconnect(&mut self) {
+        self.client.disconnect();
+    }
+
+    /// Fetches the document. With an ETag and a time to wait, answers when there is another one,
+    /// or with none when the time is over.
+    pub fn document(
+        &mut self,
+        watch: Option<(&str, Duration)>,
+    ) -> Result<Option<Fetched>, SourceError> {
+        let (target, timeout) = match watch {
+            None => ("/mezame/v1/document".to_owned(), TIMEOUT),
+            Some((etag, wait)) => {
+                let tag = etag.trim_start_matches("W/").trim_matches('"');
+                let seconds = wait.as_secs();
+                (format!("/mezame/v1/document?watch={tag}&timeout={seconds}"), wait + TIMEOUT)
+            }
+        };
+        let response = self.authorized("GET", &target, None, timeout)?;
+        if response.head.status == 304 {
+            return Ok(None);
+        }
+        let etag = response.head.header("etag").unwrap_or_default().to_owned();
+        let document: Document = serde_json::from_slice(&response.body)
+            .map_err(|error| SourceError::Document(json_error(&error, &response.body)))?;
+        if document.version != Document::VERSION {
+            return Err(SourceError::Version(document.version));
+        }
+        Ok(Some(Fetched { document, etag }))
+    }
+
+    /// Asks for a token. None where the service has none, which is no failure: it may not want
+    /// them.
+    pub fn fetch_token(&mut self) -> Result<Option<String>, SourceError> {
+        let request = Request {
+            method: "PUT",
+            target: "/latest/api/token",
+            headers: &[("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_TTL)],
+            body: Some(b""),
+            timeout: TIMEOUT,
+        };
+        let response = self.client.exchange(&request)?;
+        match response.head.status {
+            200 => Ok(String::from_utf8(response.body).ok().filter(|text| is_token(text))),
+            404 | 405 => Ok(None),
+            _ => Err(refusal(&response)),
+        }
+    }
+
+    /// A request without a token, for finding out what is wrong.
+    pub fn probe(&mut self, target: &str) -> Result<u16, SourceError> {
+        let request = Request { method: "GET", target, headers: &[], body: None, timeout: TIMEOUT };
+        Ok(self.client.exchange(&request)?.head.status)
+    }
+
+    fn authorized(
+        &mut self,
+        method: &str,
+        target: &str,
+        body: Option<&[u8]>,
+        timeout: Duration,
+    ) -> Result<Response, SourceError> {
+        for attempt in 0..2 {
+            let age = Duration::from_secs(6 * 3600 - 300);
+            if self.token.as_ref().is_none_or(|(_, since)| since.elapsed() > age) {
+                self.token = self.fetch_token()?.map(|token| (token, Instant::now()));
+            }
+            let mut headers = Vec::new();
+            if let Some((token, _)) = &self.token {
+                headers.push(("X-aws-ec2-metadata-token", token.as_str()));
+            }
+            if body.is_some_and(|body| !body.is_empty()) {
+                headers.push(("Content-Type", "application/json"));
+            }
+            let request = Request { method, target, headers: &headers, body, timeout };
+            let response = self.client.exchange(&request)?;
+            match response.head.status {
+                200..=299 | 304 => return Ok(response),
+                401 if attempt == 0 => self.token = None,
+                _ => return Err(refusal(&response)),
+            }
+        }
+        Err(SourceError::Unauthorized)
+    }
+}
+
+impl Upstream for Source {
+    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
+        match self.authorized("GET", &format!("/mezame/v1/secrets/{name}"), None, TIMEOUT) {
+            Ok(response) => String::from_utf8(response.body)
+                .map(|text| Some(SecretString::new(text)))
+                .map_err(|_| SourceError::Document("the secret is not UTF-8".into())),
+            Err(SourceError::NoDocument) => Ok(None),
+            Err(SourceError::Status { status: 410, .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
+        let target = format!("/mezame/v1/secrets/{name}/ack");
+        self.authorized("POST", &target, Some(b""), TIMEOUT).map(drop)
+    }
+
+    fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError> {
+        let body = serde_json::to_vec(password).unwrap_or_default();
+        self.authorized("POST", "/mezame/v1/password", Some(&body), TIMEOUT).map(drop)
+    }
+
+    fn post_report(&mut self, report: &Report) -> Result<(), SourceError> {
+        let body = fitting(report);
+        self.authorized("POST", "/mezame/v1/report", Some(&body), TIMEOUT).map(drop)
+    }
+}
+
+/// The report as JSON; too long a one loses the details first, then the last steps.
+fn fitting(report: &Report) -> Vec<u8> {
+    let json = |report: &Report| serde_json::to_vec(report).unwrap_or_default();
+    let bytes = json(report);
+    if bytes.len() <= MAX_REPORT {
+        return bytes;
+    }
+    let mut short = report.clone();
+    let cut = |step: &mut StepReport| step.detail = step.detail.chars().take(120).collect();
+    short.steps.iter_mut().for_each(cut);
+    short.host_keys.truncate(8);
+    let long = |key: &HostKey| key.public_key.len() > 2048;
+    short.host_keys.retain(|key| !long(key));
+    while json(&short).len() > MAX_REPORT && !short.steps.is_empty() {
+        short.steps.truncate(short.steps.len() * 3 / 4);
+    }
+    json(&short)
+}
+
+fn is_token(text: &str) -> bool {
+    (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+fn refusal(response: &Response) -> SourceError {
+    match response.head.status {
+        429 | 503 => SourceError::NotReady {
+            retry_after: response
+                .head
+                .header("retry-after")
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_secs),
+        },
+        401 => SourceError::Unauthorized,
+        403 => SourceError::Off,
+        404 => SourceError::NoDocument,
+        status => {
+            #[derive(serde::Deserialize)]
+            struct Said {
+                error: String,
+            }
+            let said = serde_json::from_slice::<Said>(&response.body);
+            let error = said.map(|said| said.error.chars().take(80).collect()).unwrap_or_default();
+            SourceError::Status { status, error }
+        }
+    }
+}
+
+/// Where the document is wrong, without its content.
+fn json_error(error: &serde_json::Error, body: &[u8]) -> String {
+    let kind = match error.classify() {
+        serde_json::error::Category::Data => "a value is not of its form",
+        _ => "it is no JSON",
+    };
+    format!("{kind} at line {}, column {}, of {} bytes", error.line(), error.column(), body.len())
+}
+
+#[cfg(test)]
+mod tests;

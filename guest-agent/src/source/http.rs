@@ -1,0 +1,362 @@
+//! A small HTTP/1.1 client (RFC 9112) for one server at one address.
+//!
+//! Own code over the crate httparse, because the sockets must be bound to a device and the whole
+//! exchange to a deadline, which the small clients don't offer, and the ones that do bring an
+//! executor. Keeps one connection; never follows a redirect; never reads more than
+//! [`MAX_HEAD`] and [`MAX_BODY`].
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    time::{Duration, Instant},
+};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// The longest head of a response, in bytes.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// The longest body, in bytes: user-data and vendor-data in base64, and room.
+pub const MAX_BODY: usize = 8 << 20;
+const MAX_HEADERS: usize = 64;
+
+/// Why an exchange failed.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No connection could be made.
+    #[error("no connection")]
+    Connect(#[source] io::Error),
+    /// The connection broke, or the time was over.
+    #[error("the connection broke or the time was over")]
+    Exchange(#[source] io::Error),
+    /// What came is no HTTP response.
+    #[error("the answer is no HTTP/1.1 response")]
+    Malformed,
+    /// What came is longer than the bounds.
+    #[error("the answer is too long")]
+    TooLong,
+}
+
+/// The head of a response.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// Such as 200.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Head {
+    /// The first header of a name, which must be in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+}
+
+/// A response.
+#[derive(Clone)]
+pub struct Response {
+    /// Status and headers.
+    pub head: Head,
+    /// May hold a secret: not shown by Debug.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Response {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Response({}, {} bytes)", self.head.status, self.body.len())
+    }
+}
+
+/// Reads the head of a response: none while it is not whole, else it and its length.
+pub fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut response = httparse::Response::new(&mut headers);
+    match response.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => {
+            let status = response.code.ok_or(HttpError::Malformed)?;
+            let headers = response
+                .headers
+                .iter()
+                .map(|header| {
+                    let value = String::from_utf8_lossy(header.value).trim().to_owned();
+                    (header.name.to_ascii_lowercase(), value)
+                })
+                .collect();
+            Ok(Some((Head { status, headers }, length)))
+        }
+        Ok(httparse::Status::Partial) if bytes.len() > MAX_HEAD => Err(HttpError::TooLong),
+        Ok(httparse::Status::Partial) => Ok(None),
+        Err(_) => Err(HttpError::Malformed),
+    }
+}
+
+/// One request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// Such as `GET`.
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// Besides Host and Content-Length.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// Sent with its length, for POST and PUT.
+    pub body: Option<&'a [u8]>,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+/// A client of one server.
+#[derive(Debug)]
+pub struct Client {
+    address: SocketAddrV4,
+    device: Option<String>,
+    stream: Option<TcpStream>,
+    /// For making a connection.
+    pub connect_timeout: Duration,
+    /// When the first connection was begun.
+    pub first_packet: Option<Instant>,
+    /// When the first response was whole.
+    pub first_reply: Option<Instant>,
+}
+
+impl Client {
+    /// A client that has not connected yet; with a device, its sockets are bound to that.
+    pub fn new(address: Ipv4Addr, port: u16, device: Option<String>) -> Self {
+        Self {
+            address: SocketAddrV4::new(address, port),
+            device,
+            stream: None,
+            connect_timeout: Duration::from_secs(3),
+            first_packet: None,
+            first_reply: None,
+        }
+    }
+
+    /// Forgets the connection: the address that it was made from may be gone.
+    pub fn disconnect(&mut self) {
+        self.stream = None;
+    }
+
+    /// Makes one exchange. A kept connection that the server has closed meanwhile is made anew,
+    /// once; that is safe since the server had not answered on it.
+    pub fn exchange(&mut self, request: &Request<'_>) -> Result<Response, HttpError> {
+        let deadline = Instant::now() + request.timeout;
+        let reused = self.stream.is_some();
+        match self.attempt(request, deadline) {
+            Err(HttpError::Exchange(error)) if reused && is_closed(&error) => {
+                self.stream = None;
+                self.attempt(request, deadline)
+            }
+            other => other,
+        }
+        .inspect(|_| {
+            self.first_reply.get_or_insert_with(Instant::now);
+        })
+        .inspect_err(|_| self.stream = None)
+    }
+
+    fn attempt(&mut self, request: &Request<'_>, deadline: Instant) -> Result<Response, HttpError> {
+        let mut stream = match self.stream.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
+        let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
+        bytes.push_str(&format!("Host: {}\r\n", self.address.ip()));
+        bytes.push_str(concat!("User-Agent: mezame-guest-agent/", env!("CARGO_PKG_VERSION")));
+        bytes.push_str("\r\n");
+        for (name, value) in request.headers {
+            bytes.push_str(&format!("{name}: {value}\r\n"));
+        }
+        if let Some(body) = request.body {
+            bytes.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        bytes.push_str("\r\n");
+        let mut bytes = bytes.into_bytes();
+        bytes.extend_from_slice(request.body.unwrap_or_default());
+        stream.set_write_timeout(Some(left(deadline)?)).map_err(HttpError::Exchange)?;
+        stream.write_all(&bytes).map_err(HttpError::Exchange)?;
+        let mut reader = Reader { stream: &mut stream, buffer: Vec::new(), deadline };
+        let head = reader.head()?;
+        let (body, reusable) = reader.body(&head)?;
+        let clean = reader.buffer.is_empty();
+        let closes = head.header("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
+        if reusable && clean && !closes {
+            self.stream = Some(stream);
+        }
+        Ok(Response { head, body })
+    }
+
+    fn connect(&mut self) -> Result<TcpStream, HttpError> {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+            .map_err(HttpError::Connect)?;
+        if let Some(device) = &self.device {
+            crate::platform::bind_to_device(&socket, device).map_err(HttpError::Connect)?;
+        }
+        self.first_packet.get_or_insert_with(Instant::now);
+        socket
+            .connect_timeout(&self.address.into(), self.connect_timeout)
+            .map_err(HttpError::Connect)?;
+        let stream = TcpStream::from(socket);
+        stream.set_nodelay(true).map_err(HttpError::Connect)?;
+        Ok(stream)
+    }
+}
+
+fn is_closed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionAborted
+    )
+}
+
+fn left(deadline: Instant) -> Result<Duration, HttpError> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() {
+        return Err(HttpError::Exchange(io::ErrorKind::TimedOut.into()));
+    }
+    Ok(left)
+}
+
+struct Reader<'a> {
+    stream: &'a mut TcpStream,
+    buffer: Vec<u8>,
+    deadline: Instant,
+}
+
+impl Reader<'_> {
+    /// Reads more; false at the end of the stream.
+    fn fill(&mut self) -> Result<bool, HttpError> {
+        self.stream.set_read_timeout(Some(left(self.deadline)?)).map_err(HttpError::Exchange)?;
+        let mut chunk = [0; 16 * 1024];
+        loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Ok(false),
+                Ok(length) => {
+                    self.buffer.extend_from_slice(&chunk[..length]);
+                    return Ok(true);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(HttpError::Exchange(error)),
+            }
+        }
+    }
+
+    fn need(&mut self) -> Result<(), HttpError> {
+        if self.fill()? {
+            return Ok(());
+        }
+        Err(HttpError::Exchange(io::ErrorKind::UnexpectedEof.into()))
+    }
+
+    fn head(&mut self) -> Result<Head, HttpError> {
+        loop {
+            match parse_head(&self.buffer)? {
+                // Interim responses (RFC 9110, section 15.2).
+                Some((head, length)) if head.status < 200 => {
+                    self.buffer.drain(..length);
+                }
+                Some((head, length)) => {
+                    self.buffer.drain(..length);
+                    return Ok(head);
+                }
+                None => self.need()?,
+            }
+        }
+    }
+
+    /// The body, and whether the connection can be used again (RFC 9112, section 6.3).
+    fn body(&mut self, head: &Head) -> Result<(Vec<u8>, bool), HttpError> {
+        if matches!(head.status, 204 | 304) {
+            return Ok((Vec::new(), true));
+        }
+        let encoding = head.header("transfer-encoding");
+        match (encoding, head.header("content-length")) {
+            (Some(_), Some(_)) => Err(HttpError::Malformed),
+            (Some(encoding), None) if encoding.eq_ignore_ascii_case("chunked") => {
+                Ok((self.chunked()?, true))
+            }
+            (Some(_), None) => Err(HttpError::Malformed),
+            (None, Some(length)) => {
+                let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
+                let length = length.parse::<usize>().ok().filter(|_| digits);
+                let length = length.ok_or(HttpError::Malformed)?;
+                Ok((self.take(length)?, true))
+            }
+            (None, None) => {
+                while self.fill()? {
+                    if self.buffer.len() > MAX_BODY {
+                        return Err(HttpError::TooLong);
+                    }
+                }
+                Ok((std::mem::take(&mut self.buffer), false))
+            }
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpError> {
+        if length > MAX_BODY {
+            return Err(HttpError::TooLong);
+        }
+        while self.buffer.len() < length {
+            self.need()?;
+        }
+        let rest = self.buffer.split_off(length);
+        Ok(std::mem::replace(&mut self.buffer, rest))
+    }
+
+    /// RFC 9112, section 7.1; trailers are read and dropped.
+    fn chunked(&mut self) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        loop {
+            let size = loop {
+                match httparse::parse_chunk_size(&self.buffer) {
+                    Ok(httparse::Status::Complete((at, size))) => {
+                        self.buffer.drain(..at);
+                        break size;
+                    }
+                    Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD => {
+                        return Err(HttpError::TooLong);
+                    }
+                    Ok(httparse::Status::Partial) => self.need()?,
+                    Err(_) => return Err(HttpError::Malformed),
+                }
+            };
+            let size = usize::try_from(size).map_err(|_| HttpError::TooLong)?;
+            if size > MAX_BODY - body.len() {
+                return Err(HttpError::TooLong);
+            }
+            if size == 0 {
+                return self.trailers().map(|()| body);
+            }
+            body.extend(self.take(size)?);
+            if self.take(2)? != b"\r\n" {
+                return Err(HttpError::Malformed);
+            }
+        }
+    }
+
+    fn trailers(&mut self) -> Result<(), HttpError> {
+        let mut read = 0;
+        loop {
+            match self.buffer.windows(2).position(|pair| pair == b"\r\n") {
+                Some(at) => {
+                    self.buffer.drain(..at + 2);
+                    read += at + 2;
+                    if at == 0 {
+                        return Ok(());
+                    }
+                }
+                None => self.need()?,
+            }
+            if read + self.buffer.len() > MAX_HEAD {
+                return Err(HttpError::TooLong);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! `#cloud-config`: the keys that people use most, read from the tree into what a plan needs.
+//!
+//! Every key is accounted for: one that is not supported, or whose value is not of the form that
+//! cloud-init's reference page ("Modules") gives, is listed in [`CloudConfig::skipped`] with its
+//! path and the reason. Reading never fails as a whole.
+
+mod account;
+mod value;
+
+use mezame_model::SecretString;
+
+use super::yaml::{self, Node, YamlError};
+use crate::step::{Account, FileSpec, Ntp, Packages};
+
+/// A key that is not acted on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SkippedKey {
+    /// Such as `users[0].ssh_import_id`.
+    pub path: String,
+    /// A stable word: `unsupported-key` or `bad-value`.
+    pub reason: &'static str,
+    /// For people; nothing of the value.
+    pub detail: String,
+}
+
+/// A user as cloud-config describes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CloudUser {
+    /// The account; for `default` only its name counts.
+    pub account: Account,
+    /// Lines of authorized_keys.
+    pub keys: Vec<String>,
+    /// What follows the name in sudoers; `None` where the key is not there.
+    pub sudo: Option<Vec<String>>,
+    /// How the password is set.
+    pub password: Option<CloudPassword>,
+    /// Whether it is the image's default user (`- default`).
+    pub is_default: bool,
+}
+
+/// A password as cloud-config gives one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloudPassword {
+    /// For crypt(3).
+    Hash(SecretString),
+    /// In plain text.
+    Text(SecretString),
+    /// To be made in the guest.
+    Random,
+}
+
+/// What a cloud-config asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CloudConfig {
+    /// `fqdn`, or else `hostname`.
+    pub hostname: Option<String>,
+    /// Leave the host name alone.
+    pub preserve_hostname: bool,
+    /// In order.
+    pub users: Vec<CloudUser>,
+    /// The default user's.
+    pub ssh_authorized_keys: Vec<String>,
+    /// From `chpasswd` and `password`; no name: the default user.
+    pub passwords: Vec<(Option<String>, CloudPassword)>,
+    /// Whether those passwords must be changed at the first login.
+    pub expire: bool,
+    /// `write_files` without `defer`.
+    pub files: Vec<FileSpec>,
+    /// `write_files` with `defer`: after users and packages.
+    pub deferred_files: Vec<FileSpec>,
+    /// A shell script made of the list, if there is one.
+    pub bootcmd: Option<Vec<u8>>,
+    /// The same for the first boot's end.
+    pub runcmd: Option<Vec<u8>>,
+    /// Package work, if any is asked for.
+    pub packages: Option<Packages>,
+    /// Grow the root partition.
+    pub growpart: bool,
+    /// Grow the root file system.
+    pub resize_rootfs: bool,
+    /// Such as `Asia/Tokyo`.
+    pub timezone: Option<String>,
+    /// Time servers.
+    pub ntp: Option<Ntp>,
+    /// What is not acted on.
+    pub skipped: Vec<SkippedKey>,
+}
+
+/// Reads one text, with or without its first line.
+pub fn parse(bytes: &[u8]) -> Result<CloudConfig, YamlError> {
+    Ok(read(&yaml::parse(bytes)?))
+}
+
+/// Reads a tree, possibly merged from several parts.
+pub fn read(tree: &Node) -> CloudConfig {
+    let mut config = CloudConfig::default();
+    let entries = match tree {
+        Node::Mapping(entries) => entries.as_slice(),
+        Node::Null => &[],
+        other => {
+            config.bad("", "cloud-config", other, "a mapping");
+            &[]
+        }
+    };
+    let mut fqdn = None;
+    for (key, node) in entries {
+        match key.as_str() {
+            "hostname" => config.hostname = config.host("hostname", node),
+            "fqdn" => fqdn = config.host("fqdn", node),
+            "preserve_hostname" => config.preserve_hostname = config.truth("", key, node),
+            // Says which of the two names becomes the host name; ours is the full one, always.
+            "prefer_fqdn_over_hostname" if node.as_bool() == Some(true) => {}
+            "users" => config.users(node),
+            "user" => config.default_user(node),
+            "ssh_authorized_keys" => config.ssh_authorized_keys = config.texts("", key, node),
+            "chpasswd" => config.chpasswd(node),
+            "password" => config.password(node),
+            "write_files" => config.write_files(node),
+            "bootcmd" => config.bootcmd = config.commands(key, node),
+            "runcmd" => config.runcmd = config.commands(key, node),
+            "packages" => {
+                let install = config.package_names(node);
+                config.packages.get_or_insert_default().install = install;
+            }
+            "package_update" | "apt_update" => {
+                let on = config.truth("", key, node);
+                config.packages.get_or_insert_default().update = on;
+            }
+            "package_upgrade" | "apt_upgrade" => {
+                let on = config.truth("", key, node);
+                config.packages.get_or_insert_default().upgrade = on;
+            }
+            "growpart" => config.growpart(node),
+            "resize_rootfs" => config.resize_rootfs = config.truth("", key, node),
+            "timezone" => config.timezone = config.zone(node),
+            "ntp" => config.ntp(node),
+            "merge_how" | "merge_type" => {
+                if node.as_text().is_none() {
+                    config.bad("", key, node, "a text such as list(append)+dict()+str()");
+                }
+            }
+            _ => config.unsupported("", key),
+        }
+    }
+    config.hostname = fqdn.or(config.hostname.take());
+    if config.packages == Some(Packages::default()) {
+        config.packages = None;
+    }
+    config
+}
+
+impl CloudConfig {
+    fn unsupported(&mut self, path: &str, key: &str) {
+        self.skip(path, key, "unsupported-key", "this key is not supported".into());
+    }
+
+    fn bad(&mut self, path: &str, key: &str, node: &Node, wanted: &str) {
+        let detail = format!("{wanted} is wanted here, not {}", node.kind());
+        self.skip(path, key, "bad-value", detail);
+    }
+
+    fn skip(&mut self, path: &str, key: &str, reason: &'static str, detail: String) {
+        // A guest's report is bounded; so is what a hostile text can put into it.
+        if self.skipped.len() < 200 {
+            let dot = if path.is_empty() || key.is_empty() { "" } else { "." };
+            let key: String = key.chars().take(80).collect();
+            self.skipped.push(SkippedKey { path: format!("{path}{dot}{key}"), reason, detail });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
