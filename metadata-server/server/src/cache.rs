@@ -204,7 +204,8 @@ fn merge<'a, T: PartialEq, K: Ord>(
     loop {
         let order = match (old.peek(), new.peek()) {
             (Some(before), Some(after)) if Arc::ptr_eq(before, after) => {
-                (old.next(), new.next());
+                old.next();
+                new.next();
                 continue;
             }
             (Some(before), Some(after)) => id(before).cmp(id(after)),

@@ -184,10 +184,10 @@ impl Identities {
         let mut tables = self.tables.write().unwrap_or_else(PoisonError::into_inner);
         let by_port = tables.by_port.insert(attachment.port.clone(), Arc::clone(&attachment));
         let by_slot = tables.by_slot.insert(attachment.slot, attachment);
-        if let Some(old) = &by_port {
-            if tables.by_slot.get(&old.slot).is_some_and(|now| Arc::ptr_eq(now, old)) {
-                tables.by_slot.remove(&old.slot);
-            }
+        if let Some(old) = &by_port
+            && tables.by_slot.get(&old.slot).is_some_and(|now| Arc::ptr_eq(now, old))
+        {
+            tables.by_slot.remove(&old.slot);
         }
         drop(tables);
         for old in [by_port, by_slot].into_iter().flatten() {

@@ -43,6 +43,9 @@ use crate::{
 /// The address of the metadata service.
 pub const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
+/// Connections that wait to be accepted; the kernel has no more for a listener by default.
+const BACKLOG: i32 = 4096;
+
 /// Why the service can't start or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -208,17 +211,17 @@ pub async fn run(
         Some((predecessor, listener)) => (Some(predecessor), TcpListener::from(listener)),
         None => {
             let address = SocketAddrV4::new(SERVICE, settings.port);
-            (None, namespace.listen(address, 16_384)?)
+            (None, namespace.listen(address, BACKLOG)?)
         }
     };
     let mut service = Service::start(settings, &namespace, predecessor.as_ref(), listener).await?;
     let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
     service.catch_up(&*plane.feed).await?;
     let told = service.begin(predecessor.is_some())?;
-    if let Some(predecessor) = &predecessor {
-        if let Err(error) = predecessor.ready() {
-            tracing::warn!(%error, "the former process ended before it was told to");
-        }
+    if let Some(predecessor) = &predecessor
+        && let Err(error) = predecessor.ready()
+    {
+        tracing::warn!(%error, "the former process ended before it was told to");
     }
     ready(&told);
     service.run(control, plane, predecessor, stop).await

@@ -305,11 +305,11 @@ fn receive_fd(stream: &UnixStream) -> io::Result<OwnedFd> {
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = part {
-            if let [fd] = fds[..] {
-                // SAFETY: the kernel just made this descriptor for us; nobody else has it.
-                return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
-            }
+        if let ControlMessageOwned::ScmRights(fds) = part
+            && let [fd] = fds[..]
+        {
+            // SAFETY: the kernel just made this descriptor for us; nobody else has it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())

@@ -20,10 +20,10 @@ pub(super) fn make_room(serving: &Serving, newcomer: &Arc<Attachment>) -> bool {
             return;
         }
         any = Some(Arc::clone(connection));
-        if let Some(since) = connection.idle_since() {
-            if longest.as_ref().is_none_or(|(longest, _)| since < *longest) {
-                longest = Some((since, Arc::clone(connection)));
-            }
+        if let Some(since) = connection.idle_since()
+            && longest.as_ref().is_none_or(|(longest, _)| since < *longest)
+        {
+            longest = Some((since, Arc::clone(connection)));
         }
     });
     // One that holds all places with requests under way is no better than one that idles.

@@ -143,7 +143,7 @@ impl Exchange<'_> {
         let attachment = self.connection.attachment();
         let record = match attachment.standing() {
             Standing::Serving(record) => record,
-            other => return self.without_record(&other),
+            other => return self.without_record(&other).await,
         };
         match self.respond(request, body, &record, false) {
             Answer::Reply(reply) => self.audited(&record, reply),
@@ -174,15 +174,13 @@ impl Exchange<'_> {
         respond(request, body, &record.guest, &context)
     }
 
-    fn without_record(&self, standing: &Standing) -> Reply {
-        match standing {
-            Standing::Over => {
-                // Whoever asks is not the one who has the port now.
-                self.connection.reset();
-                Reply::unknown_port()
-            }
-            _ => Reply::not_ready(NOT_READY),
+    async fn without_record(&self, standing: &Standing) -> Reply {
+        if matches!(standing, Standing::Over) {
+            // Whoever asked is not the one who has the port now: not a byte more.
+            self.connection.reset();
+            std::future::pending::<()>().await;
         }
+        Reply::not_ready(NOT_READY)
     }
 
     /// Waits for a change that the guest can see, for the time, or for the end of this process.
@@ -207,7 +205,7 @@ impl Exchange<'_> {
             // Read before it is answered, so that a change in between is not missed.
             let standing = changes.borrow_and_update().clone();
             let Standing::Serving(record) = standing else {
-                return self.without_record(&standing);
+                return self.without_record(&standing).await;
             };
             match self.respond(request, body, &record, is_over) {
                 Answer::Reply(reply) => return self.audited(&record, reply),

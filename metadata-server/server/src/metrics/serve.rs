@@ -262,17 +262,15 @@ fn ports(operator: &Operator) -> Vec<AttachedPort> {
 
 fn events(operator: &Operator) -> Reply {
     let lines = stream::unfold(operator.drops.subscribe(), |mut lines| async move {
-        loop {
-            match lines.recv().await {
-                Ok(line) => return Some((Ok(Frame::data(line)), lines)),
-                // A reader that is too slow is told how much it missed.
-                Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    let line = Bytes::from(format!("{{\"missed\":{missed}}}\n"));
-                    return Some((Ok(Frame::data(line)), lines));
-                }
-                Err(broadcast::error::RecvError::Closed) => return None,
+        let line = match lines.recv().await {
+            Ok(line) => line,
+            // A reader that is too slow is told how much it missed.
+            Err(broadcast::error::RecvError::Lagged(missed)) => {
+                Bytes::from(format!("{{\"missed\":{missed}}}\n"))
             }
-        }
+            Err(broadcast::error::RecvError::Closed) => return None,
+        };
+        Some((Ok(Frame::data(line)), lines))
     });
     let mut reply = Response::new(BodyExt::boxed(StreamBody::new(lines)));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/x-ndjson"));

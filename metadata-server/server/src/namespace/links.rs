@@ -29,7 +29,7 @@ const SWITCHES: &[(&str, &str)] = &[
     ("ipv4/tcp_syncookies", "1"),
     ("ipv4/tcp_max_syn_backlog", "16384"),
     ("ipv4/tcp_fin_timeout", "10"),
-    ("core/somaxconn", "16384"),
+    ("core/somaxconn", "4096"),
 ];
 
 /// Makes the veth, or finds it whole, and configures both ends.

@@ -153,10 +153,10 @@ impl Table {
         }
         let former = self.names.insert(ifindex, name.into());
         let mut steps = Vec::new();
-        if let Some(former) = former {
-            if self.indexes.get(&former) == Some(&ifindex) {
-                self.indexes.remove(&former);
-            }
+        if let Some(former) = former
+            && self.indexes.get(&former) == Some(&ifindex)
+        {
+            self.indexes.remove(&former);
         }
         // A name that was another device's has been taken from it; its own event is on its way.
         if let Some(robbed) = self.indexes.insert(name.into(), ifindex) {
@@ -169,10 +169,10 @@ impl Table {
 
     /// A device is gone, or moved to another network namespace.
     pub fn gone(&mut self, ifindex: u32) -> Vec<Step> {
-        if let Some(name) = self.names.remove(&ifindex) {
-            if self.indexes.get(&name) == Some(&ifindex) {
-                self.indexes.remove(&name);
-            }
+        if let Some(name) = self.names.remove(&ifindex)
+            && self.indexes.get(&name) == Some(&ifindex)
+        {
+            self.indexes.remove(&name);
         }
         self.failed.remove(&ifindex);
         let was_pinned = self.unpin(ifindex);
@@ -266,15 +266,16 @@ impl Table {
                 return steps;
             }
         };
-        if let Some(Held::Port { tenancy, rules }) = self.held.get_mut(&ifindex) {
-            if tenancy.port == port.id && tenancy.instance == port.instance {
-                let now = rules_of(port, rules.slot, rules.generation);
-                if *rules != now {
-                    *rules = now.clone();
-                    steps.push(Step::Amend { ifindex, rules: now });
-                }
-                return steps;
+        if let Some(Held::Port { tenancy, rules }) = self.held.get_mut(&ifindex)
+            && tenancy.port == port.id
+            && tenancy.instance == port.instance
+        {
+            let now = rules_of(port, rules.slot, rules.generation);
+            if *rules != now {
+                *rules = now.clone();
+                steps.push(Step::Amend { ifindex, rules: now });
             }
+            return steps;
         }
         if let Some(Held::Port { rules, .. }) = self.held.remove(&ifindex) {
             self.slots.give_back(rules.slot);
