@@ -122,7 +122,8 @@ A user_data_file or vendor_data_file is relative to its seed's folder.")]
   mezame get instances -p tenant-a -o seed > backup.yaml    documents that can be applied again
   mezame get password web -p tenant-a --identity ~/.ssh/id_ed25519
 
-KIND is one of projects (proj), networks (net), ports (po), instances (inst), passwords (pw).")]
+KIND is projects (proj), networks (net), ports (po), instances (inst) or passwords (pw), also in
+the singular.")]
     Get(GetArguments),
     /// Show all about one thing
     #[command(after_help = "Examples:

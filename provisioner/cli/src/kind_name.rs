@@ -12,15 +12,22 @@ pub struct KindError {
 /// For messages.
 pub const KNOWN: &str = "projects (proj), networks (net), ports (po), instances (inst)";
 
+/// Each kind's plural and its other names.
+pub const SPELLINGS: [(Kind, &str, &[&str]); 4] = [
+    (Kind::Project, "projects", &["project", "proj"]),
+    (Kind::Network, "networks", &["network", "net", "nets"]),
+    (Kind::Port, "ports", &["port", "po"]),
+    (Kind::Instance, "instances", &["instance", "inst"]),
+];
+
 /// Reads a kind: `instance`, `instances`, `inst`, in any case.
 pub fn kind(text: &str) -> Result<Kind, KindError> {
-    match text.to_ascii_lowercase().as_str() {
-        "project" | "projects" | "proj" => Ok(Kind::Project),
-        "network" | "networks" | "net" | "nets" => Ok(Kind::Network),
-        "port" | "ports" | "po" => Ok(Kind::Port),
-        "instance" | "instances" | "inst" => Ok(Kind::Instance),
-        _ => Err(KindError { text: text.chars().take(40).collect() }),
-    }
+    let is = |name: &str| name.eq_ignore_ascii_case(text);
+    SPELLINGS
+        .iter()
+        .find(|(_, plural, others)| is(plural) || others.iter().any(|other| is(other)))
+        .map(|(kind, _, _)| *kind)
+        .ok_or_else(|| KindError { text: text.chars().take(40).collect() })
 }
 
 /// In running text.

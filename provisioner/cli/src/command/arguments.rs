@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{
+    Args, Subcommand, ValueEnum,
+    builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
+};
 use mezame_model::{DeviceName, Generation, api::Kind};
 
 use crate::{kind_name, text};
@@ -48,7 +51,7 @@ pub enum GetKind {
 #[derive(Debug, Args)]
 pub struct GetArguments {
     /// What kind of thing
-    #[arg(value_parser = get_kind)]
+    #[arg(value_parser = get_kinds(), ignore_case = true)]
     pub kind: GetKind,
     /// Which one (all without)
     pub name: Option<String>,
@@ -67,7 +70,7 @@ pub struct GetArguments {
 #[derive(Debug, Args)]
 pub struct NamedArguments {
     /// What kind of thing
-    #[arg(value_parser = kind_name::kind)]
+    #[arg(value_parser = kinds(), ignore_case = true)]
     pub kind: Kind,
     /// Which one
     pub name: String,
@@ -77,7 +80,8 @@ pub struct NamedArguments {
 #[derive(Debug, Args)]
 pub struct DeleteArguments {
     /// What kind of thing
-    #[arg(value_parser = kind_name::kind, required_unless_present = "files", requires = "name", conflicts_with = "files")]
+    #[arg(value_parser = kinds(),
+        ignore_case = true, required_unless_present = "files", requires = "name", conflicts_with = "files")]
     pub kind: Option<Kind>,
     /// Which one
     pub name: Option<String>,
@@ -187,11 +191,29 @@ pub struct ExplainArguments {
     pub example: bool,
 }
 
-fn get_kind(text: &str) -> Result<GetKind, kind_name::KindError> {
-    match text.to_ascii_lowercase().as_str() {
-        "password" | "passwords" | "pw" => Ok(GetKind::Password),
-        _ => kind_name::kind(text).map(GetKind::Resource),
-    }
+/// Kinds with their short names, known to shell completion and to clap's suggestions.
+fn kind_values() -> Vec<PossibleValue> {
+    kind_name::SPELLINGS
+        .iter()
+        .map(|(_, plural, others)| PossibleValue::new(*plural).aliases(others.iter().copied()))
+        .collect()
+}
+
+fn kinds() -> impl TypedValueParser<Value = Kind> {
+    PossibleValuesParser::new(kind_values()).try_map(|text| kind_name::kind(&text))
+}
+
+fn get_kinds() -> impl TypedValueParser<Value = GetKind> {
+    const PASSWORDS: [&str; 3] = ["passwords", "password", "pw"];
+    let mut values = kind_values();
+    values.push(PossibleValue::new(PASSWORDS[0]).aliases(&PASSWORDS[1..]));
+    PossibleValuesParser::new(values).try_map(|text| {
+        if PASSWORDS.iter().any(|name| name.eq_ignore_ascii_case(&text)) {
+            Ok(GetKind::Password)
+        } else {
+            kind_name::kind(&text).map(GetKind::Resource)
+        }
+    })
 }
 
 fn generation(text: &str) -> Result<Generation, std::num::ParseIntError> {

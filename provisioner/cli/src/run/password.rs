@@ -5,6 +5,8 @@
 //! key that fits, the recipient is named.
 
 use std::{
+    cmp::Reverse,
+    collections::BTreeSet,
     fs::File,
     io::{self, BufReader, Read},
     path::{Path, PathBuf},
@@ -47,6 +49,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: &GetArguments) -> Resu
     if let Some(user) = &arguments.user {
         stored.retain(|stored| stored.password.user.as_str() == user);
     }
+    // A password that was made anew makes the one before worthless.
+    stored.sort_by_key(|stored| Reverse(stored.at_ms));
+    let mut known = BTreeSet::new();
+    stored.retain(|stored| known.insert(stored.password.user.clone()));
     if stored.is_empty() {
         let user = arguments.user.clone();
         return Err(Failure::NoPassword { name: Box::new(name), user });
