@@ -6,5 +6,7 @@ mod drops;
 mod harness;
 mod identity;
 mod isolation;
+mod many_ports;
 mod offloads;
 mod seeds;
+mod upgrade;

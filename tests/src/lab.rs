@@ -39,6 +39,14 @@ impl Lab {
         Ok(lab)
     }
 
+    /// Sets one up, with the server running with these flags besides `--standalone`.
+    pub fn start_with(flags: &[&str]) -> Result<Self> {
+        let mut lab = Self::prepare()?;
+        let all: Vec<&str> = ["--standalone"].iter().chain(flags).copied().collect();
+        lab.server = Some(lab.place.start_with(&all)?);
+        Ok(lab)
+    }
+
     /// Sets one up, with no server yet.
     pub fn prepare() -> Result<Self> {
         let binaries = Binaries::locate()?;

@@ -6,11 +6,13 @@
 //! with it. Root is needed; nothing of the host's network is touched.
 
 pub mod binaries;
+pub mod bpf_maps;
 pub mod capture;
 pub mod frame;
 pub mod guest_image;
 pub mod http;
 pub mod lab;
+pub mod load;
 pub mod namespace;
 pub mod namespace_guest;
 pub mod operator;

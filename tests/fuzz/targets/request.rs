@@ -86,7 +86,8 @@ fuzz_target!(|input: &[u8]| -> Corpus {
             break;
         };
         assert!((1..=rest.len()).contains(&consumed), "{consumed} of {} bytes", rest.len());
-        let request = &rest[..consumed];
+        // Empty lines before a request are passed over (RFC 9112, section 2.2).
+        let request = rest[..consumed].trim_ascii_start();
         is_one_reply(&out, request.starts_with(b"HEAD "), response.close);
         let is_token = request.starts_with(b"PUT ");
         let has_token = contains(request, &fixture.token);

@@ -1,0 +1,107 @@
+//! A thousand ports come and go, and nothing of them stays.
+
+use std::{fs, path::Path};
+
+use mezame_tests::{
+    Lab,
+    bpf_maps::{Pinned, pinned},
+    operator::{network, port, project},
+    process,
+    tap::{Offload, Tap},
+    wait::{self, SOON},
+};
+use serde_json::{Value, json};
+
+const PORTS: usize = 1000;
+
+/// What a server and the kernel hold.
+#[derive(Debug, Clone, PartialEq)]
+struct Held {
+    descriptors: usize,
+    namespaces: usize,
+    pinned: Pinned,
+    resident_kib: u64,
+}
+
+fn held(lab: &mut Lab) -> Held {
+    let pid = lab.server().process.pid();
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    Held {
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+        namespaces: fs::read_dir("/run/netns").unwrap().count(),
+        pinned: pinned(Path::new("/sys/fs/bpf/mezame")).unwrap(),
+        resident_kib: resident.trim().trim_end_matches(" kB").parse().unwrap(),
+    }
+}
+
+fn seed() -> Vec<Value> {
+    let mut documents = vec![project("many"), network("many", "lan", 1000, "10.0.0.0/16")];
+    for number in 0..PORTS {
+        let (high, low) = (number / 200, number % 200 + 1);
+        let address = format!("10.0.{high}.{low}");
+        let name = format!("port-{number}");
+        let mac = format!("52:54:00:00:{high:02x}:{low:02x}");
+        documents.push(port("many", &name, "lan", &mac, &[&address], &format!("tap{number}")));
+        let instance = format!("guest-{number}");
+        documents.push(mezame_tests::operator::instance("many", &instance, &name, &json!({})));
+    }
+    documents
+}
+
+fn until_attached(lab: &mut Lab, number: usize) {
+    wait::until("the ports", 4 * SOON, || {
+        let attached = lab.server().local("/ports")?.json()?.as_array().map_or(0, Vec::len);
+        anyhow::ensure!(attached == number, "{attached} of {number} are attached");
+        Ok(())
+    })
+    .unwrap();
+}
+
+/// Plugs a thousand taps in, waits for all of them, asks through one, and pulls them out.
+fn round(lab: &mut Lab) {
+    let taps: Vec<Tap> = (0..PORTS)
+        .map(|number| {
+            let name = format!("tap{number}");
+            Tap::create_down(&lab.hypervisor, &name, Offload::None).unwrap()
+        })
+        .collect();
+    let batch: String = (0..PORTS).map(|number| format!("link set tap{number} up\n")).collect();
+    let file = lab.directory().join("batch");
+    fs::write(&file, batch).unwrap();
+    process::succeed(lab.hypervisor.command("ip").arg("-batch").arg(&file)).unwrap();
+    until_attached(lab, PORTS);
+    drop(taps);
+    until_attached(lab, 0);
+}
+
+#[test]
+fn a_thousand_ports_attached_and_detached_leave_nothing_behind() {
+    let mut lab = Lab::start().unwrap();
+    let empty = held(&mut lab);
+    lab.operator.apply(&seed()).unwrap();
+    // The first round fills caches and pools; what grows after it is a leak.
+    round(&mut lab);
+    let first = held(&mut lab);
+    assert_eq!(first.pinned, empty.pinned, "pins or map entries were left");
+    assert_eq!(first.namespaces, empty.namespaces);
+    for _ in 0..3 {
+        round(&mut lab);
+    }
+    let last = held(&mut lab);
+    assert_eq!(last.pinned, empty.pinned, "pins or map entries were left");
+    assert_eq!(last.namespaces, empty.namespaces);
+    assert!(
+        last.descriptors <= first.descriptors.max(empty.descriptors),
+        "descriptors: {} at first, {} after a round, {} after four",
+        empty.descriptors,
+        first.descriptors,
+        last.descriptors
+    );
+    // Three thousand more ports: at a kilobyte each a leak would show as three mebibytes.
+    let grown = last.resident_kib.saturating_sub(first.resident_kib);
+    assert!(grown < 2048, "{} KiB after one round, {grown} more after four", first.resident_kib);
+    // And the service still works.
+    let guest = lab.guest("tap7", "52:54:00:00:00:08", &["10.0.0.8/16"]).unwrap();
+    crate::seeds::until_served(&guest, "guest-7");
+}
