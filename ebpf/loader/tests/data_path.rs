@@ -9,6 +9,10 @@ mod arp;
 mod frames;
 #[path = "data_path/lab.rs"]
 mod lab;
+#[path = "data_path/model.rs"]
+mod model;
+#[path = "data_path/random.rs"]
+mod random;
 #[path = "data_path/replies.rs"]
 mod replies;
 #[path = "data_path/timing.rs"]
