@@ -18,6 +18,8 @@ pub mod listener;
 pub mod metrics;
 pub mod namespace;
 #[cfg(test)]
+mod netns;
+#[cfg(test)]
 mod privileged;
 pub mod service;
 pub mod settings;

@@ -103,9 +103,29 @@ impl Serving {
         *self.stage.borrow()
     }
 
+    fn close_idle(&self) {
+        for attachment in self.identities.all() {
+            attachment.for_each_connection(|connection| {
+                if connection.idle_since().is_some() {
+                    connection.close();
+                }
+            });
+        }
+    }
+
     fn next_number(&self) -> u64 {
         self.numbers.fetch_add(1, Ordering::Relaxed)
     }
+}
+
+/// What becomes of connections without a request while a process drains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Idle {
+    /// They may ask once more, and are told then that the connection ends: for a takeover, since
+    /// a request may already be on its way.
+    Keep,
+    /// They are closed: nobody would answer afterwards anyway.
+    Close,
 }
 
 /// The threads that serve guests.
@@ -136,10 +156,13 @@ impl Workers {
 
     /// Accepts no more, lets the requests under way come to their end for at most `patience`, and
     /// ends. Returns how many connections had to be cut.
-    pub async fn drain(self, patience: std::time::Duration) -> u32 {
+    pub async fn drain(self, patience: std::time::Duration, idle: Idle) -> u32 {
         self.serving.enter(Stage::Draining);
         let deadline = tokio::time::Instant::now() + patience;
         while self.serving.open() > 0 && tokio::time::Instant::now() < deadline {
+            if idle == Idle::Close {
+                self.serving.close_idle();
+            }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         let cut = self.serving.open();

@@ -21,7 +21,7 @@ use crate::{
     chain,
     identity::Identities,
     ledger::{LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file},
-    listener::{Serving, Stage, Workers, reap},
+    listener::{Idle, Serving, Stage, Workers, reap},
     metrics::{
         Metrics,
         drops::DropFeed,
@@ -396,7 +396,7 @@ impl<'a> Service<'a> {
                 if let Some(door) = self.door.take() {
                     door.close();
                 }
-                self.drain().await;
+                self.drain(Idle::Close).await;
                 return Ok(Ended::Stopped);
             };
             let by = successor.pid();
@@ -405,7 +405,7 @@ impl<'a> Service<'a> {
             let state = HandOver { tenancies, next_slot };
             match successor.hand_over(state, self.listener.as_fd()).await {
                 Ok(true) => {
-                    self.drain().await;
+                    self.drain(Idle::Keep).await;
                     return Ok(Ended::TakenOver { by });
                 }
                 Ok(false) => tracing::error!(pid = by, "the successor died; going on"),
@@ -482,10 +482,10 @@ impl<'a> Service<'a> {
         });
     }
 
-    async fn drain(mut self) {
+    async fn drain(mut self, idle: Idle) {
         self.operator = None;
         if let Some(workers) = self.workers.take() {
-            let cut = workers.drain(self.settings.drain).await;
+            let cut = workers.drain(self.settings.drain, idle).await;
             if cut > 0 {
                 tracing::warn!(connections = cut, "connections were cut at the end");
             }

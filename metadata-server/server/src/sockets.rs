@@ -148,3 +148,6 @@ fn request(socket_id: SocketId, states: StateFlags) -> InetRequest {
         socket_id,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -319,3 +319,6 @@ impl Drop for LedgerWriter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

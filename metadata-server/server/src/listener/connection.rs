@@ -97,12 +97,17 @@ impl Connection {
         }
     }
 
-    /// Ends it at once: the guest sees a reset, nothing more is sent.
-    pub fn reset(&self) {
-        self.reset.store(true, Ordering::Release);
+    /// Ends it as if it had come to its end; for one on which nothing is under way.
+    pub fn close(&self) {
         if let Some(task) = self.task.get() {
             task.abort();
         }
+    }
+
+    /// Ends it at once: the guest sees a reset, nothing more is sent.
+    pub fn reset(&self) {
+        self.reset.store(true, Ordering::Release);
+        self.close();
     }
 
     /// Whether it ended by [`Connection::reset`].

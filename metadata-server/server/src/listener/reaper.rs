@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Serving, Stage};
+use super::{Overdue, Serving, Stage};
 
 /// How often the clock is brought up to date; limits of time are kept to about this.
 const TICK: Duration = Duration::from_millis(250);
@@ -33,7 +33,10 @@ fn sweep(serving: &Serving) {
         });
         for (connection, why) in overdue {
             serving.metrics.refused(why.name());
-            connection.reset();
+            match why {
+                Overdue::Idle => connection.close(),
+                Overdue::Head | Overdue::Request | Overdue::Write => connection.reset(),
+            }
         }
     }
 }

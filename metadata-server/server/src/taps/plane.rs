@@ -108,6 +108,11 @@ pub struct MemoryPlane {
 }
 
 impl MemoryPlane {
+    /// With devices that exist and nothing attached.
+    pub fn with_devices(devices: impl IntoIterator<Item = u32>) -> Self {
+        Self { devices: devices.into_iter().collect(), ports: BTreeMap::new() }
+    }
+
     /// The rules that a device has, if a port is attached to it.
     pub fn rules(&self, ifindex: u32) -> Option<&PortRules> {
         self.ports.get(&ifindex)?.as_ref()
@@ -181,3 +186,6 @@ impl Drops for NoDrops {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

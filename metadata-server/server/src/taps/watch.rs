@@ -101,3 +101,6 @@ fn seen(link: &LinkMessage) -> Option<LinkEvent> {
     })?;
     Some(LinkEvent::Seen { ifindex: link.header.index, name })
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use rtnetlink::{
     packet_route::route::{RouteScope, RouteType},
 };
 
-use super::super::{Serving, Workers, reap};
+use super::super::{Idle, Serving, Workers, reap};
 use crate::{
     cache::Cache,
     clock::unix_time,
@@ -151,7 +151,7 @@ impl Arena {
     /// Drains; says how many connections were cut.
     pub(super) fn drain(&mut self, patience: Duration) -> u32 {
         let workers = self.workers.take().unwrap();
-        std::thread::spawn(move || run(workers.drain(patience))).join().unwrap()
+        std::thread::spawn(move || run(workers.drain(patience, Idle::Keep))).join().unwrap()
     }
 }
 

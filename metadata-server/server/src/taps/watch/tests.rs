@@ -1,0 +1,83 @@
+use std::{os::fd::AsRawFd, time::Duration};
+
+use nix::sched::{CloneFlags, unshare};
+use rtnetlink::LinkUnspec;
+
+use super::*;
+use crate::{netns, privileged};
+
+/// The next event about this device that is one of these.
+async fn next(watch: &mut LinkWatch, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
+    let found = async {
+        loop {
+            let event = watch.next().await.unwrap();
+            if wanted(&event) {
+                return event;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap()
+}
+
+fn named(index: u32, wanted: &str) -> impl Fn(&LinkEvent) -> bool {
+    move |event| matches!(event, LinkEvent::Seen { ifindex, name } if *ifindex == index && name == wanted)
+}
+
+#[test]
+fn a_device_is_seen_when_it_comes_is_renamed_and_goes() {
+    privileged!();
+    netns::alone(|handle| async move {
+        let mut watch = LinkWatch::open().unwrap();
+        let index = netns::make_pair(&handle, "one", "two").await;
+        next(&mut watch, named(index, "one")).await;
+        netns::rename(&handle, index, "other").await;
+        next(&mut watch, named(index, "other")).await;
+        handle.link().del(index).execute().await.unwrap();
+        next(&mut watch, |event| *event == LinkEvent::Gone { ifindex: index }).await;
+    });
+}
+
+#[test]
+fn a_device_that_moves_to_another_namespace_is_gone_and_seen_again_when_it_comes_back() {
+    privileged!();
+    netns::alone(|handle| async move {
+        let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let elsewhere = std::thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            std::fs::File::open("/proc/thread-self/ns/net").unwrap()
+        });
+        let elsewhere = elsewhere.join().unwrap();
+        let mut watch = LinkWatch::open().unwrap();
+        let index = netns::make_pair(&handle, "one", "two").await;
+        let away = LinkUnspec::new_with_index(index).setns_by_fd(elsewhere.as_raw_fd()).build();
+        handle.link().set(away).execute().await.unwrap();
+        next(&mut watch, |event| *event == LinkEvent::Gone { ifindex: index }).await;
+        // Sent back from there, by a thread that goes there.
+        std::thread::spawn(move || {
+            nix::sched::setns(&elsewhere, CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+                tokio::spawn(connection);
+                let index = nix::net::if_::if_nametoindex("one").unwrap();
+                let back = LinkUnspec::new_with_index(index).setns_by_fd(here.as_raw_fd()).build();
+                handle.link().set(back).execute().await.unwrap();
+            });
+        })
+        .join()
+        .unwrap();
+        next(&mut watch, |event| matches!(event, LinkEvent::Seen { name, .. } if name == "one"))
+            .await;
+    });
+}
+
+#[test]
+fn a_scan_finds_what_was_there_before_the_watch() {
+    privileged!();
+    netns::alone(|handle| async move {
+        let index = netns::make_pair(&handle, "one", "two").await;
+        let devices = LinkWatch::open().unwrap().scan().await.unwrap();
+        assert_eq!(devices.get(&index).map(String::as_str), Some("one"));
+        assert_eq!(devices.len(), 3, "lo and both ends: {devices:?}");
+    });
+}
