@@ -147,7 +147,13 @@ impl Failure {
                  has run the agent: 'mezame reports INSTANCE'"
             }
             Self::NoIdentity => "name the private key with --identity",
-            Self::Sealed { .. } => "name the private key of that public key with --identity",
+            Self::Sealed { source: age::DecryptError::KeyDecryptionFailed, .. } => {
+                "the key's passphrase was not right; try again"
+            }
+            Self::Sealed { .. } => {
+                "name the private key of that public key with --identity; one with a passphrase \
+                 needs a terminal to ask on"
+            }
             Self::Editor { .. } => "set EDITOR to an editor that is installed",
             Self::Settings(SettingsError::Form { .. }) => {
                 "'mezame --help' shows the settings file's form"

@@ -166,7 +166,9 @@ impl Callbacks for AskOnTerminal {
     }
 
     fn request_passphrase(&self, description: &str) -> Option<SecretString> {
-        let prompt = format!("{}: ", text::line(description));
+        // age wraps the path into marks that isolate its writing direction.
+        let plain = description.replace(['\u{2068}', '\u{2069}'], "");
+        let prompt = format!("{}: ", text::line(&plain));
         rpassword::prompt_password(prompt).ok().map(SecretString::from)
     }
 }

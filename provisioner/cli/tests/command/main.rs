@@ -9,6 +9,7 @@ mod fake;
 mod people;
 mod real;
 mod streams;
+mod terminal;
 
 use std::{
     path::Path,

@@ -151,7 +151,13 @@ fn what_is_not_there_is_named() {
 }
 
 /// A key of ssh-keygen's own making, and the password sealed to it.
-fn sealed(fake: &Fake, file: &str, kind: &str, passphrase: &str, user: &str) -> StoredPassword {
+pub(crate) fn sealed(
+    fake: &Fake,
+    file: &str,
+    kind: &str,
+    passphrase: &str,
+    user: &str,
+) -> StoredPassword {
     let path = fake.path().join(file);
     let made = std::process::Command::new("ssh-keygen")
         .args(["-q", "-t", kind, "-N", passphrase, "-C", "alice@example", "-f"])
