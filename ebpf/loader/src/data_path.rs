@@ -1,5 +1,6 @@
 //! The data path of this hypervisor: loading it, adopting it, reading it, taking it away.
 
+mod inspect;
 mod ports;
 mod services;
 mod trial;
@@ -128,10 +129,29 @@ impl DataPath {
     /// programs, without a gap for any port that is attached. What was pinned for devices that
     /// are gone is cleaned up.
     pub fn open(root: &PinRoot, uplink: &Uplink, services: &[Service]) -> Result<Self, LoadError> {
+        Self::open_with(root, uplink, services, &Object::find()?)
+    }
+
+    /// As [`DataPath::open`], with the programs of an object file of the same maps in place of
+    /// the embedded ones.
+    pub fn open_object(
+        root: &PinRoot,
+        uplink: &Uplink,
+        services: &[Service],
+        object: &Path,
+    ) -> Result<Self, LoadError> {
+        Self::open_with(root, uplink, services, &Object::read(object)?)
+    }
+
+    fn open_with(
+        root: &PinRoot,
+        uplink: &Uplink,
+        services: &[Service],
+        object: &Object,
+    ) -> Result<Self, LoadError> {
         probe()?;
         let table = services::check(services)?;
         root.prepare()?;
-        let object = Object::find()?;
         // What can't be opened is made anew.
         let mut adopted = Maps::open(&root.maps()).ok();
         let current = match &adopted {
@@ -144,7 +164,7 @@ impl DataPath {
                 let settings = maps.settings.get()?;
                 maps.settings.set(Settings { program: [0; 32], ..settings })?;
             }
-            renew_programs(root, &object)?;
+            renew_programs(root, object)?;
         }
         let mut path = Self {
             root: root.clone(),

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::syscall;
+use crate::syscall::{self, LinkPlace};
 
 /// The directory of links.
 pub(crate) struct Links(PathBuf);
@@ -52,10 +52,19 @@ impl Link {
         }
     }
 
+    fn place(&self) -> io::Result<Option<LinkPlace>> {
+        let Some(link) = self.open()? else { return Ok(None) };
+        syscall::link_place(link.as_fd()).map(Some)
+    }
+
     /// Whether the link is pinned and its device is there.
     pub(crate) fn is_alive(&self) -> io::Result<bool> {
-        let Some(link) = self.open()? else { return Ok(false) };
-        Ok(syscall::link_place(link.as_fd())?.ifindex != 0)
+        Ok(self.place()?.is_some_and(|place| place.ifindex != 0))
+    }
+
+    /// The id of the program that it runs, if it is pinned.
+    pub(crate) fn program(&self) -> io::Result<Option<u32>> {
+        Ok(self.place()?.map(|place| place.program))
     }
 
     /// Attaches a program to a device and pins the link, unless it is so already. A link that is

@@ -252,6 +252,16 @@ impl Ranges {
         self.remove(slot, FIRST)
     }
 
+    /// How many entries all ports have.
+    pub(crate) fn count(&self) -> Result<usize, MapFault> {
+        let mut count = 0;
+        for key in self.trie.keys() {
+            key.map_err(fault("RANGES", "read"))?;
+            count += 1;
+        }
+        Ok(count)
+    }
+
     fn remove(&mut self, slot: u32, range: Range) -> Result<(), MapFault> {
         match self.trie.remove(&Self::key(slot, range)) {
             Ok(()) | Err(MapError::KeyNotFound) => Ok(()),

@@ -3,7 +3,12 @@
 //! It is checked in beside this crate, so that an ordinary build needs no BPF tool chain;
 //! `cargo xtask ebpf` builds it anew. Licensed to the kernel as GPL; its source is `ebpf/program`.
 
-use std::{borrow::Cow, ffi::OsString, io, path::PathBuf};
+use std::{
+    borrow::Cow,
+    ffi::OsString,
+    io,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -14,9 +19,9 @@ const REPLACEMENT: &str = "MEZAME_EBPF_OBJECT";
 static EMBEDDED: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/program.bpf.o"));
 
-/// The replacement could not be read.
+/// An object file could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("can't read {path}, which {REPLACEMENT} names")]
+#[error("can't read the eBPF object {path}")]
 pub struct ObjectError {
     /// Which file.
     pub path: PathBuf,
@@ -38,15 +43,23 @@ impl Object {
     }
 
     fn of(replacement: Option<OsString>) -> Result<Self, ObjectError> {
-        let bytes = match replacement.map(PathBuf::from) {
-            None => Cow::Borrowed(EMBEDDED),
-            Some(path) => match std::fs::read(&path) {
-                Ok(bytes) => Cow::Owned(bytes),
-                Err(source) => return Err(ObjectError { path, source }),
-            },
-        };
+        match replacement {
+            None => Ok(Self::new(Cow::Borrowed(EMBEDDED))),
+            Some(path) => Self::read(Path::new(&path)),
+        }
+    }
+
+    /// An object file.
+    pub(crate) fn read(path: &Path) -> Result<Self, ObjectError> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(Self::new(Cow::Owned(bytes))),
+            Err(source) => Err(ObjectError { path: path.into(), source }),
+        }
+    }
+
+    fn new(bytes: Cow<'static, [u8]>) -> Self {
         let digest = Sha256::digest(&bytes).into();
-        Ok(Self { bytes, digest })
+        Self { bytes, digest }
     }
 }
 

@@ -15,7 +15,11 @@ mod model;
 mod random;
 #[path = "data_path/replies.rs"]
 mod replies;
+#[path = "data_path/taps.rs"]
+mod taps;
 #[path = "data_path/timing.rs"]
 mod timing;
 #[path = "data_path/verdicts.rs"]
 mod verdicts;
+#[path = "data_path/wire.rs"]
+mod wire;

@@ -1,8 +1,13 @@
 //! What the data path costs, for reading and not for judging: a slow machine fails nothing.
 
+use std::time::Instant;
+
+use mezame_ebpf_loader::{PortRules, PortSlot};
+
 use super::{
     frames::Packet,
-    lab::{LOOPBACK, Lab, SERVICE},
+    lab::{LOOPBACK, Lab, SERVICE, rules},
+    wire::{ifindex, open_tap},
 };
 
 /// `cargo nextest run … --run-ignored only --no-capture` shows it.
@@ -30,4 +35,31 @@ fn a_frame_costs_so_many_nanoseconds() {
     let mut runs: Vec<_> = (0..9999).map(|_| lab.guest(&request).time).collect();
     runs.sort_unstable();
     println!("delivered: median {:?}", runs[runs.len() / 2]);
+}
+
+/// How long attaching takes, with few and with many ports known.
+#[test]
+#[ignore = "a measurement and not a check"]
+fn attaching_takes_so_many_microseconds() {
+    let mut lab = Lab::new();
+    let taps: Vec<_> = (0..600).map(|n| open_tap(&format!("tap{n}"))).collect();
+    for from in [0, 250, 500] {
+        let indexes: Vec<u32> = (from..from + 100).map(|n| ifindex(&format!("tap{n}"))).collect();
+        let start = Instant::now();
+        for index in &indexes {
+            let slot = PortSlot::new(*index).unwrap();
+            lab.path.attach(*index, &PortRules { slot, ..rules() }).unwrap();
+        }
+        let attached = start.elapsed() / 100;
+        let start = Instant::now();
+        for index in &indexes {
+            lab.path.detach(*index).unwrap();
+        }
+        println!("attach {attached:?}, detach {:?}", start.elapsed() / 100);
+        for n in from..from + 250 {
+            let Some(index) = taps.get(n).map(|_| ifindex(&format!("tap{n}"))) else { break };
+            let slot = PortSlot::new(index).unwrap();
+            lab.path.attach(index, &PortRules { slot, ..rules() }).unwrap();
+        }
+    }
 }
