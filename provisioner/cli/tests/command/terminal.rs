@@ -26,7 +26,7 @@ impl Terminal {
         let mut script = Command::new("script");
         script.env_clear().envs(plain.get_envs().filter_map(|(k, v)| Some((k, v?))));
         script.env("MEZAME_SERVER", fake.socket()).env("TERM", "xterm").current_dir(fake.path());
-        script.args(["-qec", &format!("{mezame} {arguments}"), "/dev/null"]);
+        script.args(["-qec", &format!("tty; {mezame} {arguments}"), "/dev/null"]);
         script.env(name, value);
         let child = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         Self { child, seen: String::new() }
@@ -41,6 +41,19 @@ impl Terminal {
             self.seen.push(char::from(byte[0]));
         }
         self
+    }
+
+    /// Waits until what is typed is no longer shown. The terminal's name is its first line.
+    fn until_silent(&mut self) -> &mut Self {
+        let name = self.seen.lines().next().unwrap_or_default().to_owned();
+        loop {
+            let stty = Command::new("stty").args(["-a", "-F", &name]).output().unwrap();
+            assert!(stty.status.success(), "{name} is gone: {}", self.seen);
+            if String::from_utf8_lossy(&stty.stdout).contains(" -echo ") {
+                return self;
+            }
+            assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.seen);
+        }
     }
 
     fn answer(&mut self, text: &str) -> &mut Self {
@@ -82,12 +95,12 @@ fn the_passphrase_of_a_key_is_asked_for() {
     fake.contents().passwords = vec![password];
     let arguments = "get password web -p demo -i key";
     let mut terminal = Terminal::start(&fake, ("LC_ALL", "C"), arguments);
-    terminal.until("OpenSSH key 'key': ").answer("open sesame");
+    terminal.until("OpenSSH key 'key': ").until_silent().answer("open sesame");
     let (code, seen) = terminal.end();
     assert_eq!(code, 0, "{seen}");
     assert!(seen.contains("correct-horse-alice") && !seen.contains("open sesame"), "{seen}");
     let mut terminal = Terminal::start(&fake, ("LC_ALL", "C"), arguments);
-    terminal.until("OpenSSH key 'key': ").answer("wrong");
+    terminal.until("OpenSSH key 'key': ").until_silent().answer("wrong");
     let (code, seen) = terminal.end();
     assert_eq!(code, 1);
     assert!(seen.contains("the key's passphrase was not right"), "{seen}");
