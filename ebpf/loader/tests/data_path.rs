@@ -15,6 +15,8 @@ mod model;
 mod random;
 #[path = "data_path/replies.rs"]
 mod replies;
+#[path = "data_path/rules.rs"]
+mod rules;
 #[path = "data_path/taps.rs"]
 mod taps;
 #[path = "data_path/timing.rs"]
