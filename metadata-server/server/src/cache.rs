@@ -31,7 +31,8 @@ pub struct Changes {
     pub devices: BTreeSet<DeviceName>,
     /// Ports whose guest's record may read otherwise.
     pub ports: BTreeSet<PortId>,
-    /// Whether something that all guests share changed.
+    /// Whether it may be anything: the first snapshot, or something that all guests share. Devices
+    /// and ports need not be named then.
     pub everyone: bool,
 }
 
@@ -60,9 +61,13 @@ impl Cache {
 
     /// Takes a snapshot over and says what differs; an older one, or the same, is ignored.
     pub fn swap(&mut self, new: Arc<Snapshot>) -> Option<Changes> {
-        let mut changes = Changes::default();
-        match &self.snapshot {
+        let old = match &self.snapshot {
             Some(old) if old.generation >= new.generation => return None,
+            Some(_) => self.snapshot.take(),
+            None => None,
+        };
+        let mut changes = Changes::default();
+        match &old {
             Some(old) => {
                 changes.everyone = old.site != new.site || !same(&old.networks, &new.networks);
                 merge(
@@ -76,21 +81,29 @@ impl Cache {
                     },
                 );
             }
-            None => changes.everyone = true,
+            None => {
+                changes.everyone = true;
+                self.devices.reserve(new.ports.len());
+            }
         }
-        let old = self.snapshot.take();
-        let ports = old.as_ref().map_or(&[][..], |old| &old.ports);
+        let (ports, is_first) = match &old {
+            Some(old) => (old.ports.as_slice(), false),
+            None => (&[][..], true),
+        };
         merge(
             ports,
             &new.ports,
             |one| &one.id,
             |before, after| {
-                for port in [before, after].into_iter().flatten() {
-                    changes.devices.insert(port.device.clone());
-                    changes.ports.insert(port.id.clone());
-                    if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id)) {
-                        // Its other ports tell of this one too.
-                        changes.ports.extend(instance.ports.iter().cloned());
+                if !is_first {
+                    for port in [before, after].into_iter().flatten() {
+                        changes.devices.insert(port.device.clone());
+                        changes.ports.insert(port.id.clone());
+                        if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id))
+                        {
+                            // Its other ports tell of this one too.
+                            changes.ports.extend(instance.ports.iter().cloned());
+                        }
                     }
                 }
                 if let Some(port) = before {

@@ -98,7 +98,7 @@ impl Sync {
         metrics.generation.set(i64::try_from(snapshot.generation.0).unwrap_or(i64::MAX));
         // Records first: who waits for a change is woken before any device is touched.
         self.publish(&changes);
-        let attached = self.taps.claimed(&changes.devices, &self.cache);
+        let attached = self.taps.changed(&changes, &self.cache);
         self.introduce(&attached);
         tracing::info!(
             generation = %snapshot.generation, ports = changes.ports.len(),

@@ -14,10 +14,9 @@ use std::{
 };
 
 use mezame_ebpf_loader::PortSlot;
-use mezame_model::DeviceName;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Changes},
     chain,
     identity::{Attachment, Identities},
     metrics::Metrics,
@@ -80,14 +79,14 @@ impl Taps {
         self.take(steps);
     }
 
-    /// Records that name these devices changed.
-    pub fn claimed<'a>(
-        &mut self,
-        devices: impl IntoIterator<Item = &'a DeviceName>,
-        cache: &Cache,
-    ) -> Vec<Arc<Attachment>> {
+    /// Records changed: settles the devices that they concern.
+    pub fn changed(&mut self, changes: &Changes, cache: &Cache) -> Vec<Arc<Attachment>> {
         let table = &mut self.table;
-        let steps = devices.into_iter().flat_map(|device| table.claimed(device, cache)).collect();
+        let steps = if changes.everyone {
+            table.reviewed(cache)
+        } else {
+            changes.devices.iter().flat_map(|device| table.claimed(device, cache)).collect()
+        };
         self.take(steps)
     }
 

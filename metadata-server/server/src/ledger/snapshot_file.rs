@@ -84,8 +84,8 @@ pub fn read(path: &Path, key: &LedgerKey) -> Result<Option<Snapshot>, LedgerErro
         generation = generation.or(batch.generation);
         site = site.or(batch.site);
         networks.extend(batch.networks);
-        ports.extend(batch.ports);
-        instances.extend(batch.instances);
+        ports.extend(batch.ports.into_iter().map(tight_port));
+        instances.extend(batch.instances.into_iter().map(tight_instance));
     }
     networks.shrink_to_fit();
     ports.shrink_to_fit();
@@ -97,6 +97,29 @@ pub fn read(path: &Path, key: &LedgerKey) -> Result<Option<Snapshot>, LedgerErro
         ports,
         instances,
     }))
+}
+
+/// Lists that were read grow by doubling, from room for four; most hold one. For 100,000 instances
+/// the rest of that room is a hundred megabytes.
+fn tight_port(mut port: Arc<Port>) -> Arc<Port> {
+    if let Some(port) = Arc::get_mut(&mut port) {
+        port.addresses.shrink_to_fit();
+        port.allowed.shrink_to_fit();
+    }
+    port
+}
+
+fn tight_instance(mut instance: Arc<Instance>) -> Arc<Instance> {
+    if let Some(instance) = Arc::get_mut(&mut instance) {
+        instance.ports.shrink_to_fit();
+        instance.ssh_keys.shrink_to_fit();
+        instance.users.shrink_to_fit();
+        for user in &mut instance.users {
+            user.ssh_keys.shrink_to_fit();
+            user.groups.shrink_to_fit();
+        }
+    }
+    instance
 }
 
 #[cfg(test)]

@@ -211,6 +211,12 @@ impl Table {
         }
     }
 
+    /// Any record may have changed.
+    pub fn reviewed(&mut self, cache: &Cache) -> Vec<Step> {
+        let known: Vec<u32> = self.names.keys().copied().collect();
+        known.into_iter().flat_map(|ifindex| self.settle(ifindex, cache)).collect()
+    }
+
     /// A step on this device could not be taken: nothing is attached to it as far as we know.
     pub fn failed(&mut self, ifindex: u32) -> Vec<Step> {
         self.failed.insert(ifindex);

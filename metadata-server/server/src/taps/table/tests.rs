@@ -202,7 +202,11 @@ proptest! {
                     }
                     records = new;
                     let changes = cache.swap(Arc::new(snapshot)).unwrap();
-                    changes.devices.iter().flat_map(|d| table.claimed(d, &cache)).collect()
+                    if changes.everyone {
+                        table.reviewed(&cache)
+                    } else {
+                        changes.devices.iter().flat_map(|d| table.claimed(d, &cache)).collect()
+                    }
                 }
                 Happening::Scan => {
                     let devices = world.iter().map(|(i, n)| (*i, format!("vnet{n}"))).collect();
