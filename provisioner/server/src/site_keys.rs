@@ -86,6 +86,19 @@ impl StoredSite {
         })
     }
 
+    /// Token keys alone, for tests that don't sign.
+    #[cfg(test)]
+    pub(crate) fn without_signing_key(environment: &dyn Environment) -> Self {
+        let key = TokenKey { number: 1, key: SecretBytes::new(vec![7; 32]) };
+        let made_ms = environment.now_ms();
+        Self {
+            region: "local-1".into(),
+            domain: "mezame.internal".into(),
+            token_keys: vec![StoredTokenKey { key, made_ms, superseded_ms: None }],
+            signing_key: SigningKey { pkcs8: SecretBytes::new(vec![]), certificate: vec![] },
+        }
+    }
+
     /// As guests' hypervisors get it.
     pub(crate) fn site(&self) -> Site {
         Site {

@@ -28,13 +28,12 @@ pub(super) async fn serve() -> Response {
 /// The description as text, made once.
 fn text() -> Option<&'static String> {
     static TEXT: OnceLock<Option<String>> = OnceLock::new();
-    TEXT.get_or_init(|| {
-        let document: OpenApi = serde_json::from_value(describe()).ok()?;
-        let mut text = document.to_pretty_json().ok()?;
-        text.push('\n');
-        Some(text)
-    })
-    .as_ref()
+    TEXT.get_or_init(|| make().ok()).as_ref()
+}
+
+fn make() -> Result<String, serde_json::Error> {
+    let document: OpenApi = serde_json::from_value(describe())?;
+    Ok(document.to_pretty_json()? + "\n")
 }
 
 fn describe() -> Value {

@@ -9,19 +9,8 @@ use crate::environment::fixed::FixedEnvironment;
 
 const DAY_MS: u64 = 86_400_000;
 
-/// A site whose signing key is none, for tests that don't sign: making one takes long.
 fn site(environment: &FixedEnvironment) -> StoredSite {
-    let key = TokenKey { number: 1, key: SecretBytes::new(vec![7; 32]) };
-    StoredSite {
-        region: "local-1".into(),
-        domain: "mezame.internal".into(),
-        token_keys: vec![StoredTokenKey {
-            key,
-            made_ms: environment.now_ms(),
-            superseded_ms: None,
-        }],
-        signing_key: SigningKey { pkcs8: SecretBytes::new(vec![]), certificate: vec![] },
-    }
+    StoredSite::without_signing_key(environment)
 }
 
 fn numbers(site: &StoredSite) -> Vec<u32> {

@@ -168,16 +168,16 @@ impl Store for SqliteStore {
             // The last job of the queue waits for those before it; then the sender goes, the
             // thread ends, and with it the connection and its lock.
             let jobs = self.jobs.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(jobs) = jobs else { return };
             let (answer, done) = oneshot::channel::<()>();
-            if let Some(jobs) = jobs {
-                let _ = jobs.send(Box::new(move |session| {
-                    if let Ok(spare) = Connection::open_in_memory() {
-                        // Closing checkpoints the log and frees the lock before the answer.
-                        drop(std::mem::replace(&mut session.connection, spare));
-                    }
-                    let _ = answer.send(());
-                }));
-            }
+            let _ = jobs.send(Box::new(move |session| {
+                if let Ok(spare) = Connection::open_in_memory() {
+                    // Closing checkpoints the log and frees the lock before the answer.
+                    drop(std::mem::replace(&mut session.connection, spare));
+                }
+                let _ = answer.send(());
+            }));
+            drop(jobs);
             let _ = done.await;
         })
     }

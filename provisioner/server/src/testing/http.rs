@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use axum::body::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, body::Incoming, client::conn::http1, header::HeaderMap};
+use hyper::{Request, body::Incoming, client::conn::http1};
 use hyper_util::rt::TokioIo;
 use rustls::{
     ClientConfig, RootCertStore,
@@ -19,17 +19,12 @@ use tokio::{
 /// An answer read to its end.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -118,9 +113,5 @@ async fn send<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 async fn whole(response: hyper::Response<Incoming>) -> Answer {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
-    Answer {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        text: String::from_utf8(bytes.into()).unwrap(),
-    }
+    Answer { status: parts.status.as_u16(), text: String::from_utf8(bytes.into()).unwrap() }
 }

@@ -86,7 +86,7 @@ impl Resolver<'_> {
                 let message = format!("document {earlier} claims the port '{name}' too");
                 self.note(document, path(), message, MEND);
             } else if let Some(owner) = self.owner_that_stands(&port, id) {
-                let message = format!("the port '{name}' is the instance '{owner}'s");
+                let message = format!("the port '{name}' belongs to the instance '{owner}'");
                 self.note(document, path(), message, MEND);
             }
             claims.insert(port.clone(), (document, id.clone()));

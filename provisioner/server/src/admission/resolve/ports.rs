@@ -203,7 +203,7 @@ impl Resolver<'_> {
         stored: Option<Arc<Port>>,
     ) {
         let holder = match (earlier.filter(|id| *id != draft.id), stored) {
-            (Some(_), _) => "another document's port".to_owned(),
+            (Some(_), _) => "the port of another document".to_owned(),
             (None, Some(port)) if port.project == draft.form.project => {
                 format!("the port '{}'", port.name)
             }
@@ -217,7 +217,7 @@ impl Resolver<'_> {
             _ => "in one network each port has its own: give another, or leave the field out",
         };
         let path = self.path_of(draft.document, field, path);
-        self.note(draft.document, path, format!("{value} is {holder}'s already"), mend);
+        self.note(draft.document, path, format!("{value} belongs to {holder} already"), mend);
     }
 
     /// Makes what is missing, and the record.

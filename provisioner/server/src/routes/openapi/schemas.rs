@@ -39,7 +39,12 @@ fn map(description: &str) -> Value {
 }
 
 fn any(description: &str) -> Value {
-    json!({ "description": description })
+    let types = ["null", "boolean", "number", "string", "array", "object"];
+    json!({ "type": types, "description": description })
+}
+
+fn object_of(description: &str) -> Value {
+    json!({ "type": "object", "description": description })
 }
 
 fn object(description: &str, required: &[&str], properties: Value) -> Value {
@@ -167,8 +172,8 @@ fn answers() -> Value {
     json!({
         "Resource": object("A stored thing", &["kind", "spec", "status", "revision"], json!({
             "kind": text("Project, Network, Port or Instance"),
-            "spec": any("Its document, defaults filled in, secrets as \"(sealed)\""),
-            "status": any("What the provisioner adds"),
+            "spec": object_of("Its document, defaults filled in, secrets as \"(sealed)\""),
+            "status": object_of("What the provisioner adds"),
             "revision": number("The generation of its last change; its ETag"),
         })),
         "List": object("Several at one generation", &["items", "generation"], json!({
