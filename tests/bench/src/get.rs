@@ -3,7 +3,8 @@
 //! | Contender | What is in the way |
 //! |---|---|
 //! | ours | guest's namespace, veth, the tcx programs, the metadata-server |
-//! | `veth` | a veth that ends in the metadata namespace itself, the same metadata-server |
+//! | `veth` | the same two veths without eBPF, routed by the hypervisor; the same metadata-server |
+//! | `direct` | one veth that ends in the metadata namespace itself; the same metadata-server |
 //! | `nginx` | a veth, nginx with the same bytes as a file |
 //! | `haproxy` | a veth, haproxy, a unix socket, our protocol code |
 //!
@@ -65,9 +66,15 @@ fn measure(cpu: Cpu, mode: Mode, group: &str, unit: &'static str) -> anyhow::Res
             target: guests.target.clone(),
         },
         Contender {
+            name: "direct",
+            label: "the same server, one veth, no hypervisor between",
+            client: guests.direct.clone(),
+            target: guests.target.clone(),
+        },
+        Contender {
             name: "veth",
-            label: "the same server over a plain veth",
-            client: guests.plain.clone(),
+            label: "the same server over plain veths, routed by the hypervisor",
+            client: guests.routed.clone(),
             target: guests.target.clone(),
         },
     ];

@@ -13,7 +13,10 @@ use nix::{
 
 /// The CPU that everything which is compared runs on.
 #[derive(Debug, Clone, Copy)]
-pub struct Cpu(CpuSet);
+pub struct Cpu {
+    one: CpuSet,
+    allowed: CpuSet,
+}
 
 impl Cpu {
     /// The last one that this process may use; the first ones serve most interrupts.
@@ -25,19 +28,24 @@ impl Cpu {
             .context("this process may run on no CPU")?;
         let mut set = CpuSet::new();
         set.set(last)?;
-        Ok(Self(set))
+        Ok(Self { one: set, allowed })
     }
 
     /// Binds the calling thread, and what it starts from now on, to this CPU.
     pub fn bind(&self) -> anyhow::Result<()> {
-        sched_setaffinity(Pid::from_raw(0), &self.0).context("binding to one CPU")
+        sched_setaffinity(Pid::from_raw(0), &self.one).context("binding to one CPU")
+    }
+
+    /// Lets the calling thread go anywhere again.
+    pub fn release(&self) -> anyhow::Result<()> {
+        sched_setaffinity(Pid::from_raw(0), &self.allowed).context("leaving one CPU")
     }
 
     /// Binds the process that a command will start.
     pub fn bind_command(self, command: &mut Command) {
         // SAFETY: between fork and exec only one system call is made.
         unsafe {
-            command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &self.0)?));
+            command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &self.one)?));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
-use crate::{get, pinned::Cpu, protocol, row::Row};
+use crate::{agent, attach, frame, get, pinned::Cpu, protocol, row::Row, size, wake};
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
 
@@ -15,6 +15,7 @@ const ALL: &[Measurement] = &[
     Measurement {
         rows: &[
             ("get.veth", "requests/s"),
+            ("get.direct", "requests/s"),
             ("get.nginx", "requests/s"),
             ("get.haproxy", "requests/s"),
         ],
@@ -23,12 +24,26 @@ const ALL: &[Measurement] = &[
     Measurement {
         rows: &[
             ("connect.veth", "connections/s"),
+            ("connect.direct", "connections/s"),
             ("connect.nginx", "connections/s"),
             ("connect.haproxy", "connections/s"),
         ],
         measure: get::measure_connect,
     },
+    Measurement { rows: &[("frame.other", "ns")], measure: frame::measure },
     Measurement { rows: &[("protocol.get", "µs")], measure: protocol::measure },
+    Measurement {
+        rows: &[
+            ("memory.instance", "bytes"),
+            ("memory.standalone", "bytes"),
+            ("start.100000", "s"),
+            ("start.standalone", "s"),
+        ],
+        measure: size::measure,
+    },
+    Measurement { rows: &[("attach.10000", "ms")], measure: attach::measure },
+    Measurement { rows: &[("wake", "ms"), ("wake.10000", "ms")], measure: wake::measure },
+    Measurement { rows: &[("agent.configure", "ms")], measure: agent::measure },
 ];
 
 /// The measurements that have a row whose name begins with `prefix`.

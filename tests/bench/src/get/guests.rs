@@ -1,7 +1,7 @@
 //! One metadata-server with one port, and two ways for its guest to reach it: through the data
 //! path, and by a veth that ends beside the listener.
 
-use std::net::Ipv4Addr;
+use std::{fs, net::Ipv4Addr};
 
 use anyhow::{Context, ensure};
 use mezame_tests::{
@@ -24,7 +24,9 @@ pub(super) struct Guests {
     /// The client behind the data path.
     pub(super) tapped: Namespace,
     /// The client beside the listener, with an identity address of the same port.
-    pub(super) plain: Namespace,
+    pub(super) direct: Namespace,
+    /// The client behind the hypervisor, which routes what it sends as it stands.
+    pub(super) routed: Namespace,
     /// What both ask for.
     pub(super) target: Target,
 }
@@ -36,6 +38,7 @@ impl Guests {
         cpu.bind()?;
         let mut lab = Lab::prepare()?;
         lab.server = Some(lab.place.start_with(&["--standalone", "--requests-per-second", "0"])?);
+        cpu.release()?;
         let documents: Vec<_> = seed::ground().into_iter().chain(seed::guest(0)).collect();
         lab.operator.apply(&documents)?;
 
@@ -55,23 +58,50 @@ impl Guests {
             body: Vec::new(),
         };
         target.body = body(&tapped, &target)?;
-        let plain = plain(&lab)?;
-        ensure!(body(&plain, &target)? == target.body, "the plain veth leads to another guest");
-        Ok(Self { lab, tapped, plain, target })
+        let identity = identity(&lab)?.to_bits();
+        // The last two identities of the port, which no address of the guest has.
+        let direct = direct(Ipv4Addr::from_bits(identity | 0xf))?;
+        let routed = routed(&lab, Ipv4Addr::from_bits(identity & !1 | 0xe))?;
+        for client in [&direct, &routed] {
+            ensure!(body(client, &target)? == target.body, "a plain veth leads to another guest");
+        }
+        Ok(Self { lab, tapped, direct, routed, target })
     }
 }
 
-/// A client whose veth ends in the metadata namespace. Its address is an identity of the port, one
-/// that no guest's own address has.
-fn plain(lab: &Lab) -> anyhow::Result<Namespace> {
-    let identity = Ipv4Addr::from_bits(identity(lab)?.to_bits() | 0xf);
+/// A client whose veth ends in the metadata namespace.
+fn direct(identity: Ipv4Addr) -> anyhow::Result<Namespace> {
     let client = Namespace::create()?;
-    client.ip(&format!("link add eth0 type veth peer name plain0 netns {METADATA}"))?;
+    client.ip(&format!("link add eth0 type veth peer name direct0 netns {METADATA}"))?;
     client.ip(&format!("address add {identity}/32 dev eth0"))?;
     client.ip("link set eth0 up")?;
-    client.ip(&format!("-n {METADATA} link set plain0 up"))?;
-    client.ip(&format!("-n {METADATA} route add {identity}/32 dev plain0"))?;
+    client.ip(&format!("-n {METADATA} link set direct0 up"))?;
+    client.ip(&format!("-n {METADATA} route add {identity}/32 dev direct0"))?;
     client.ip("route add 169.254.169.254/32 dev eth0")?;
+    Ok(client)
+}
+
+/// A client whose veth ends on the hypervisor, and a second veth from there to the metadata
+/// namespace: the way of a guest's packet, with the kernel's own forwarding in place of eBPF.
+fn routed(lab: &Lab, identity: Ipv4Addr) -> anyhow::Result<Namespace> {
+    let (client, hypervisor) = (Namespace::create()?, &lab.hypervisor);
+    hypervisor.veth("routed0", &client, "eth0")?;
+    hypervisor.ip(&format!("link add routed1 type veth peer name routed2 netns {METADATA}"))?;
+    for line in
+        ["link set routed0 up", "link set routed1 up", "address add 10.254.0.1/30 dev routed1"]
+    {
+        hypervisor.ip(line)?;
+    }
+    hypervisor.ip(&format!("-n {METADATA} link set routed2 up"))?;
+    hypervisor.ip(&format!("-n {METADATA} address add 10.254.0.2/30 dev routed2"))?;
+    hypervisor.ip(&format!("-n {METADATA} route add {identity}/32 via 10.254.0.1"))?;
+    hypervisor.ip(&format!("route add {identity}/32 dev routed0"))?;
+    hypervisor.ip("route add 169.254.169.254/32 via 10.254.0.2")?;
+    hypervisor.run(|| fs::write("/proc/sys/net/ipv4/ip_forward", "1"))??;
+    client.ip(&format!("address add {identity}/32 dev eth0"))?;
+    client.ip("link set eth0 up")?;
+    client.ip("route add 10.254.0.1/32 dev eth0")?;
+    client.ip("route add 169.254.169.254/32 via 10.254.0.1")?;
     Ok(client)
 }
 

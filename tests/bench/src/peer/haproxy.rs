@@ -2,12 +2,13 @@
 //!
 //! OpenStack's neutron starts one haproxy for each network or router; it listens on
 //! 169.254.169.254, adds headers that name the network, and opens a connection to the metadata
-//! agent's unix socket for each request (`option http-server-close`, as neutron's driver
-//! configures it: docs.openstack.org, neutron, "metadata service"). Behind the socket stands our
+//! agent's unix socket for each request (`option http-server-close`) and logs each request to the
+//! system's log, as neutron's driver configures it (docs.openstack.org, neutron, "metadata
+//! service"). Behind the socket stands our
 //! own server here, where neutron has two more hops (its agent, written in Python, and nova): the
 //! comparison favours the peer.
 
-use std::{fs, net::SocketAddr, path::Path};
+use std::{fs, net::SocketAddr, os::unix::net::UnixDatagram, path::Path};
 
 use mezame_tests::{namespace::Namespace, process::Background};
 
@@ -41,8 +42,10 @@ impl Haproxy {
         client.ip("link set eth0 up")?;
         client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
 
+        let log = home.join("log.sock");
+        drain(UnixDatagram::bind(&log)?);
         let config = home.join("haproxy.cfg");
-        fs::write(&config, settings(address, &upstream.socket))?;
+        fs::write(&config, settings(address, &upstream.socket, &log))?;
         let mut command = inside.command(program);
         command.arg("-db").arg("-f").arg(&config);
         cpu.bind_command(&mut command);
@@ -52,13 +55,26 @@ impl Haproxy {
     }
 }
 
-fn settings(address: SocketAddr, upstream: &Path) -> String {
+/// The system's log: takes lines and does nothing with them, on whichever CPU is free. Ends with
+/// the measurement's process.
+fn drain(log: UnixDatagram) {
+    std::thread::spawn(move || {
+        let mut line = [0; 2048];
+        while log.recv(&mut line).is_ok() {}
+    });
+}
+
+fn settings(address: SocketAddr, upstream: &Path, log: &Path) -> String {
     format!(
         "global
+  log {log} local0 info
   maxconn 1024
   nbthread 1
 defaults
+  log global
   mode http
+  option httplog
+  option dontlognull
   option http-server-close
   option forwardfor
   retries 3
@@ -72,6 +88,7 @@ listen metadata
   http-request set-header X-Network-ID 7d5c1c1e-0b5f-4f0e-9d5a-3f9a7d1b2c3d
   server agent unix@{upstream}
 ",
+        log = log.display(),
         upstream = upstream.display()
     )
 }
