@@ -13,6 +13,8 @@ mod lab;
 mod model;
 #[path = "data_path/random.rs"]
 mod random;
+#[path = "data_path/raw_taps.rs"]
+mod raw_taps;
 #[path = "data_path/replies.rs"]
 mod replies;
 #[path = "data_path/rules.rs"]

@@ -127,6 +127,7 @@ pub unsafe fn take_tokens(state: *mut PortState, port: &Port, frames: u32, now: 
 #[inline(always)]
 pub fn wire_frames(skb: *mut __sk_buff) -> u32 {
     // SAFETY: the context's fields are readable.
-    let segments = unsafe { (*skb).gso_segs };
-    if segments == 0 { 1 } else { segments }
+    let (length, size) = unsafe { ((*skb).len, (*skb).gso_size) };
+    // The kernel has not counted the segments of a frame that a guest hands over.
+    if size == 0 { 1 } else { length.div_ceil(size) }
 }

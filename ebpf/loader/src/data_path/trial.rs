@@ -41,7 +41,7 @@ pub struct TrialError {
 /// `struct __sk_buff`: its size, and where the fields lie that may be set.
 const CONTEXT: usize = 192;
 const IFINDEX: usize = 40;
-const GSO_SEGMENTS: usize = 164;
+const SEGMENT: usize = 176;
 
 impl DataPath {
     /// Runs the program of guests' taps on a frame, as if it came in by a device of this network
@@ -56,14 +56,15 @@ impl DataPath {
         run(&self.guest, ifindex, 0, frame, repeat)
     }
 
-    /// The same for a frame that segmentation offload will make `segments` of.
+    /// The same, once, for a frame that segmentation offload will cut into pieces of so many
+    /// bytes.
     pub fn try_offloaded_frame(
         &self,
         ifindex: u32,
         frame: &[u8],
-        segments: u32,
+        segment: u32,
     ) -> Result<Trial, TrialError> {
-        run(&self.guest, ifindex, segments, frame, 1)
+        run(&self.guest, ifindex, segment, frame, 1)
     }
 
     /// Runs the program of the uplink on a frame.
@@ -80,13 +81,13 @@ impl DataPath {
 fn run(
     program: &SchedClassifier,
     ifindex: u32,
-    segments: u32,
+    segment: u32,
     frame: &[u8],
     repeat: u32,
 ) -> Result<Trial, TrialError> {
     let mut context = [0; CONTEXT];
     context[IFINDEX..IFINDEX + 4].copy_from_slice(&ifindex.to_ne_bytes());
-    context[GSO_SEGMENTS..GSO_SEGMENTS + 4].copy_from_slice(&segments.to_ne_bytes());
+    context[SEGMENT..SEGMENT + 4].copy_from_slice(&segment.to_ne_bytes());
     let mut out = vec![0; frame.len() + 64];
     let result = program
         .test_run(TestRunOptions {

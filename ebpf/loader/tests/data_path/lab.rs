@@ -37,6 +37,7 @@ impl Lab {
     }
 
     pub(crate) fn with_uplink(uplink: &Uplink) -> Self {
+        remove_what_was_left();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let name = format!("/sys/fs/bpf/mezame-test-{}-{number}", std::process::id());
         let root = PinRoot::new(name);
@@ -98,6 +99,19 @@ impl Lab {
 impl Drop for Lab {
     fn drop(&mut self) {
         DataPath::remove(&self.root).expect("the pins can be removed");
+    }
+}
+
+/// Takes away what tests pinned that were killed.
+fn remove_what_was_left() {
+    for entry in std::fs::read_dir("/sys/fs/bpf").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.to_str().and_then(|name| name.strip_prefix("mezame-test-"));
+        let process = process.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if process.is_some_and(|id| !std::path::Path::new(&format!("/proc/{id}")).exists()) {
+            // Another test may be at it too.
+            let _ = DataPath::remove(&PinRoot::new(entry.path()));
+        }
     }
 }
 

@@ -10,17 +10,17 @@ use std::{
     time::Duration,
 };
 
-use mezame_ebpf_loader::{DataPath, Identity, PortRules, PortSlot, SERVICE_MAC, Uplink, Verdict};
+use mezame_ebpf_loader::{DataPath, Identity, PortRules, PortSlot, Uplink, Verdict};
 
 use super::{
-    frames::{ArpFrame, Packet, ethernet, tagged},
-    lab::{GUEST, GUEST_MAC, Lab, SERVICE, enter_new_namespace, rules, services},
+    frames::ArpFrame,
+    lab::{Lab, SERVICE, enter_new_namespace, rules, services},
     wire::{Cable, Namespace, ifindex, ip, mac, open_tap, receive, send},
 };
 
 /// A hypervisor's network: this thread's namespace, and one for the service.
-struct Site {
-    lab: Lab,
+pub(crate) struct Site {
+    pub(crate) lab: Lab,
     uplink: Uplink,
     _metadata: Namespace,
 }
@@ -31,7 +31,7 @@ const ANSWER: usize = 300_000;
 impl Site {
     /// With a service that reads a length and as many bytes, and answers its peer's address, their
     /// sum, and bytes that any shift of would show.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         enter_new_namespace();
         let metadata = Namespace::new();
         ip("link add mz-host type veth peer name mz-meta");
@@ -142,7 +142,7 @@ fn exchange(mut stream: TcpStream, length: usize) -> Ipv4Addr {
     <[u8; 4]>::try_from(&answer[..4]).unwrap().into()
 }
 
-fn rules_of(slot: u32) -> PortRules {
+pub(crate) fn rules_of(slot: u32) -> PortRules {
     PortRules { slot: PortSlot::new(slot).unwrap(), ..rules() }
 }
 
@@ -324,81 +324,4 @@ fn many_attachments_leave_no_entry_descriptor_or_pin_behind() {
     let left: Vec<_> =
         std::fs::read_dir(links).unwrap().map(|link| link.unwrap().file_name()).collect();
     assert_eq!(left, ["uplink"]);
-}
-
-#[test]
-fn a_tag_that_the_kernel_took_off_the_bytes_is_seen() {
-    let mut site = Site::new();
-    let mut tap = open_tap("tap-one");
-    ip("link set tap-one up");
-    let index = ifindex("tap-one");
-    site.lab.path.attach(index, &rules_of(11)).unwrap();
-    let mut events = site.lab.path.drops().unwrap();
-    send(&mut tap, &tagged(&Packet::tcp().bytes(), 0x8100, 100));
-    let event = await_some(|| events.next());
-    assert_eq!((event.verdict, event.vlan, event.ifindex), (Verdict::Tagged, 100, index));
-    // A tag with a priority and no VLAN is none: the request is answered without it.
-    let request = ArpFrame::request(SERVICE).bytes();
-    send(&mut tap, &tagged(&request, 0x8100, 5 << 13));
-    let answer = receive(&mut tap, |frame| frame[12..14] == [8, 6] && frame[21] == 2);
-    assert_eq!(answer[..12], [GUEST_MAC, SERVICE_MAC].concat());
-    send(&mut tap, &tagged(&Packet::tcp().bytes(), 0x8100, 5 << 13));
-    let delivered = || site.lab.path.counters(index).unwrap().of(Verdict::Delivered);
-    await_some(|| (delivered() == 1).then_some(()));
-}
-
-#[test]
-fn frames_that_are_too_short_for_a_header_do_no_harm() {
-    let mut site = Site::new();
-    let mut tap = open_tap("tap-one");
-    ip("link set tap-one up");
-    let index = ifindex("tap-one");
-    site.lab.path.attach(index, &rules_of(11)).unwrap();
-    let whole = Packet::tcp().bytes();
-    for length in 14..54 {
-        send(&mut tap, &whole[..length]);
-        send(&mut tap, &ArpFrame::request(SERVICE).bytes()[..length.min(41)]);
-    }
-    send(&mut tap, &ethernet([0xff; 6], GUEST_MAC, 0x0800));
-    // What is long enough to be for a service is dropped as malformed; the rest is nobody's.
-    let malformed = || site.lab.path.counters(index).unwrap().of(Verdict::Malformed);
-    await_some(|| (malformed() == 20).then_some(()));
-    send(&mut tap, &ArpFrame::request(SERVICE).bytes());
-    receive(&mut tap, |frame| frame[12..14] == [8, 6] && frame[28..32] == SERVICE.octets());
-}
-
-#[test]
-fn a_guest_can_not_hide_a_header_outside_of_linear_memory() {
-    let mut site = Site::new();
-    let mut tap = open_tap("tap-one");
-    ip("link set tap-one up");
-    let index = ifindex("tap-one");
-    site.lab.path.attach(index, &rules_of(11)).unwrap();
-    // A large frame whose offload header says that hardly the Ethernet header need be in one
-    // piece.
-    let rogue = Packet {
-        source: SERVICE,
-        source_port: 80,
-        destination: GUEST,
-        payload: vec![7; 30_000],
-        ..Packet::tcp()
-    };
-    let mut offload = [0_u8; 10];
-    offload[2..4].copy_from_slice(&14_u16.to_ne_bytes());
-    let frame = [&offload[..], &rogue.bytes()].concat();
-    assert_eq!(tap.write(&frame).unwrap(), frame.len());
-    let counted = || site.lab.path.counters(index).unwrap().of(Verdict::FromService);
-    await_some(|| (counted() == 1).then_some(()));
-}
-
-/// Waits for something to be there; fails after long.
-fn await_some<T>(mut look: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + Duration::from_secs(20);
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(std::time::Instant::now() < end, "it did not come");
-        std::thread::yield_now();
-    }
 }

@@ -342,7 +342,7 @@ fn an_offloaded_frame_takes_a_token_for_each_frame_it_will_become() {
     let rate = Rate { frames_per_second: 1, burst: 10 };
     lab.path.attach(LOOPBACK, &PortRules { rate, ..rules() }).unwrap();
     let frame = Packet { payload: vec![7; 2900], ..Packet::tcp() }.bytes();
-    let send = || lab.path.try_offloaded_frame(LOOPBACK, &frame, 5).unwrap().action;
+    let send = || lab.path.try_offloaded_frame(LOOPBACK, &frame, 600).unwrap().action;
     assert_eq!([send(), send(), send()], [Trial::REDIRECT, Trial::REDIRECT, Trial::DROP]);
     assert_eq!(lab.counted(Verdict::RateLimited), 1);
 }
