@@ -21,7 +21,7 @@ use crate::{
     plan::{Plan, Planned},
     platform::{Change, Platform, PlatformError, ScriptEnd},
     source::{SourceError, Upstream},
-    step::{Action, Step},
+    step::{Action, Frequency, Step},
 };
 
 /// A report's detail has at most this many bytes.
@@ -133,6 +133,7 @@ impl Applier<'_> {
         let last_state = plan.steps.iter().rposition(
             |it| matches!(it, Planned::Do { step, .. } if !step.action.runs_foreign_code()),
         );
+        let mut network_changed = false;
         if last_state.is_none() {
             applied.configured_at = Some(Instant::now());
         }
@@ -154,6 +155,8 @@ impl Applier<'_> {
                         self.ledger.started(step)?;
                     }
                     let result = self.perform(step, *resumed);
+                    network_changed |= matches!(step.action, Action::Interface { .. })
+                        && matches!(result, Ok(Change::Changed));
                     let (outcome, reason, detail) = match &result {
                         Ok(Change::Changed) => (Outcome::Done, "", String::new()),
                         Ok(Change::Same) => (Outcome::Unchanged, "", String::new()),
@@ -178,6 +181,10 @@ impl Applier<'_> {
             }
             if Some(at) == last_state {
                 applied.configured_at = Some(Instant::now());
+                // Before scripts that may take an hour: a password is for the operator now.
+                self.settle(&mut pending)?;
+                self.upstream.configured(self.platform, network_changed);
+                self.outbox.send_passwords(self.upstream, &self.instance);
             }
         }
         self.settle(&mut pending)?;
@@ -195,7 +202,7 @@ impl Applier<'_> {
             // Not on the disk: to be done again.
             pending.clear();
         }
-        let noted = pending.iter().any(|(step, ..)| step.fingerprint.is_some());
+        let noted = pending.iter().any(|(step, ..)| step.frequency != Frequency::Always);
         for (step, outcome, reason) in pending.drain(..) {
             self.ledger.done(&step, outcome, reason)?;
         }

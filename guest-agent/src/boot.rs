@@ -71,7 +71,7 @@ pub fn watch(
         backoff.reset();
         fetched = loop {
             // A report or a password that was lost goes first: the service is there again.
-            if agent.has_mail() && agent.send_mail(&mut path.source).is_err() {
+            if agent.has_mail() && agent.send_mail(&mut path).is_err() {
                 pause(&mut backoff, None, None);
                 continue;
             }

@@ -106,6 +106,37 @@ impl Outbox {
         instance: &InstanceId,
         refused: &mut Vec<(String, SourceError)>,
     ) -> Result<(), SourceError> {
+        self.send_each_password(upstream, instance, refused)?;
+        for name in self.files("report-") {
+            let path = self.directory.join(&name);
+            let report =
+                fs::read(&path).ok().and_then(|it| serde_json::from_slice::<Report>(&it).ok());
+            if let Some(report) = report.filter(|report| report.instance_id == *instance) {
+                match upstream.post_report(&report) {
+                    Err(error) if error.is_refusal() => refused.push(("report".into(), error)),
+                    other => other?,
+                }
+            }
+            let _ = fs::remove_file(&path);
+        }
+        Ok(())
+    }
+
+    /// Sends the passwords that wait; what goes wrong is left to the next [`Outbox::send`].
+    pub fn send_passwords(&self, upstream: &mut dyn Upstream, instance: &InstanceId) {
+        let mut refused = Vec::new();
+        let _ = self.send_each_password(upstream, instance, &mut refused);
+        for (what, error) in refused {
+            eprintln!("guest-agent: the service refused the {what}: {error}");
+        }
+    }
+
+    fn send_each_password(
+        &self,
+        upstream: &mut dyn Upstream,
+        instance: &InstanceId,
+        refused: &mut Vec<(String, SourceError)>,
+    ) -> Result<(), SourceError> {
         for name in self.files("password-") {
             let path = self.directory.join(&name);
             let Some(pending) =
@@ -124,18 +155,6 @@ impl Outbox {
                     refused.push((format!("password of {user}"), error));
                 }
                 other => other?,
-            }
-            let _ = fs::remove_file(&path);
-        }
-        for name in self.files("report-") {
-            let path = self.directory.join(&name);
-            let report =
-                fs::read(&path).ok().and_then(|it| serde_json::from_slice::<Report>(&it).ok());
-            if let Some(report) = report.filter(|report| report.instance_id == *instance) {
-                match upstream.post_report(&report) {
-                    Err(error) if error.is_refusal() => refused.push(("report".into(), error)),
-                    other => other?,
-                }
             }
             let _ = fs::remove_file(&path);
         }

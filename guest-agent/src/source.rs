@@ -17,6 +17,7 @@ use mezame_model::{
 };
 
 use self::http::{Client, HttpError, Request, Response};
+use crate::platform::Platform;
 
 /// How long a token is asked to live: the longest that there is, six hours.
 const TOKEN_TTL: &str = "21600";
@@ -103,6 +104,8 @@ pub trait Upstream {
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError>;
     /// Posts a report.
     fn post_report(&mut self, report: &Report) -> Result<(), SourceError>;
+    /// The configuration is whole: what was opened only for reaching the service can go.
+    fn configured(&mut self, platform: &dyn Platform, network_changed: bool);
 }
 
 /// The service at one endpoint, through one device.
@@ -241,6 +244,12 @@ impl Upstream for Source {
     fn post_report(&mut self, report: &Report) -> Result<(), SourceError> {
         let body = fitting(report);
         self.authorized("POST", "/mezame/v1/report", Some(&body), TIMEOUT).map(drop)
+    }
+
+    fn configured(&mut self, _platform: &dyn Platform, network_changed: bool) {
+        if network_changed {
+            self.disconnect();
+        }
     }
 }
 

@@ -1,1 +1,203 @@
-//! (filled in the next step)
+//! Order of writes, and what a failure leaves behind.
+
+use mezame_model::{Document, Report, SecretName, SecretString, report::SealedPassword};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    ledger::Past,
+    plan::{self, Mode},
+    platform::fake::Fake,
+    user_data,
+};
+
+#[derive(Default)]
+struct Service {
+    secrets: Vec<(String, String)>,
+    acknowledged: Vec<String>,
+    passwords: Vec<SealedPassword>,
+    away: bool,
+}
+
+impl Upstream for Service {
+    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
+        let found = self.secrets.iter().find(|(known, _)| known == name.as_str());
+        Ok(found.map(|(_, value)| SecretString::new(value.clone())))
+    }
+
+    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
+        self.acknowledged.push(name.to_string());
+        Ok(())
+    }
+
+    fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError> {
+        if self.away {
+            return Err(SourceError::NotReady { retry_after: None });
+        }
+        self.passwords.push(password.clone());
+        Ok(())
+    }
+
+    fn post_report(&mut self, _report: &Report) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    fn configured(&mut self, _platform: &dyn Platform, _network_changed: bool) {}
+}
+
+struct World {
+    fake: Fake,
+    state: tempfile::TempDir,
+    service: Service,
+    document: Document,
+    user: String,
+}
+
+impl World {
+    fn new(extra: serde_json::Value, user: &str) -> Self {
+        let mut value = json!({
+            "version": 1, "generation": 7, "instance_id": "i-0123456789abcdef0", "name": "web",
+            "hostname": "web.example",
+        });
+        for (key, field) in extra.as_object().unwrap() {
+            value[key] = field.clone();
+        }
+        Self {
+            fake: Fake::new("boot-1", Vec::new()),
+            state: tempfile::tempdir().unwrap(),
+            service: Service::default(),
+            document: serde_json::from_value(value).unwrap(),
+            user: user.to_owned(),
+        }
+    }
+
+    fn run(&mut self) -> Applied {
+        let mut ledger = Ledger::open(self.state.path()).unwrap();
+        let outbox = Outbox::open(self.state.path()).unwrap();
+        let facts = self.fake.facts().unwrap();
+        let instance = self.document.instance_id.clone();
+        ledger.begin_run(&instance, &facts.boot_id).unwrap();
+        let user = user_data::parse(self.user.as_bytes());
+        let plan = plan::plan(&self.document, &[], &user, &facts, ledger.history(), Mode::Boot);
+        Applier {
+            platform: &self.fake,
+            ledger: &mut ledger,
+            outbox: &outbox,
+            upstream: &mut self.service,
+            instance,
+        }
+        .apply(&plan)
+        .unwrap()
+    }
+}
+
+fn step<'a>(applied: &'a Applied, key: &str) -> &'a StepReport {
+    applied.steps.iter().find(|step| step.step == key).unwrap()
+}
+
+const ED25519: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPpXG22sRc5YmIMbnonNQcfUy6rvy68yRHcKbFwhMdin me";
+
+#[test]
+fn a_second_run_changes_nothing_and_runs_nothing() {
+    let keys = json!({"ssh_keys": [ED25519], "users": [{"name": "ops", "sudo": true}]});
+    let mut world = World::new(keys, "#!/bin/sh\necho\n");
+    assert_eq!(world.run().outcome(), Outcome::Done);
+    let again = world.run();
+    assert_eq!(again.outcome(), Outcome::Unchanged, "{:?}", again.steps);
+    assert_eq!(world.fake.state().ran, ["user-data-script-1"]);
+}
+
+#[test]
+fn a_failing_script_is_reported_once_and_the_rest_is_done() {
+    let mut world = World::new(json!({"ssh_keys": [ED25519]}), "#!/bin/sh\nfalse\n");
+    world.fake.change(|state| {
+        state.ends.insert("user-data-script-1".into(), ScriptEnd::Exited(7));
+    });
+    let applied = world.run();
+    let failed = step(&applied, "user-data script 1");
+    assert_eq!((failed.outcome, failed.reason.as_str()), (Outcome::Failed, "script-exit"));
+    assert_eq!(step(&applied, "keys root").outcome, Outcome::Done);
+    let again = world.run();
+    let kept = step(&again, "user-data script 1");
+    assert_eq!((kept.outcome, kept.reason.as_str()), (Outcome::Unchanged, "script-exit"));
+    assert_eq!(world.fake.state().ran.len(), 1);
+}
+
+#[test]
+fn a_made_password_is_the_same_one_until_it_was_posted_and_is_made_once() {
+    let user = json!({"users": [{"name": "ops", "ssh_keys": [ED25519], "password": "generate"}]});
+    let mut world = World::new(user, "");
+    world.service.away = true;
+    world.run();
+    let hash = world.fake.state().passwords["ops"].clone();
+    // As after a crash: the guest forgot the hash, the outbox did not.
+    world.fake.change(|state| state.passwords.clear());
+    std::fs::remove_file(world.state.path().join("ledger")).unwrap();
+    world.service.away = false;
+    world.run();
+    assert_eq!(world.fake.state().passwords["ops"], hash);
+    assert_eq!(world.service.passwords.len(), 1);
+    world.run();
+    assert_eq!(world.fake.state().passwords["ops"], hash);
+    assert_eq!(world.service.passwords.len(), 1);
+}
+
+#[test]
+fn a_user_without_a_key_that_can_be_sealed_to_gets_no_password() {
+    let mut world = World::new(json!({"users": [{"name": "ops", "password": "generate"}]}), "");
+    let applied = world.run();
+    let failed = step(&applied, "generated password ops");
+    assert_eq!((failed.outcome, failed.reason.as_str()), (Outcome::Failed, "no-recipient"));
+    assert!(world.fake.state().passwords.is_empty());
+}
+
+#[test]
+fn a_secret_is_stored_before_it_is_acknowledged() {
+    let mut world = World::new(json!({"secrets": ["token", "gone"]}), "");
+    world.service.secrets.push(("token".into(), "hunter2".into()));
+    let applied = world.run();
+    assert_eq!(world.service.acknowledged, ["token"]);
+    let name = SecretName::parse("token").unwrap();
+    assert_eq!(world.fake.state().secrets[&name].expose(), "hunter2");
+    assert!(!format!("{:?}", applied.steps).contains("hunter2"));
+}
+
+#[test]
+fn keys_of_a_user_that_is_named_no_more_are_taken_back() {
+    let keys = json!({"users": [{"name": "ops", "ssh_keys": [ED25519], "sudo": true}]});
+    let mut world = World::new(keys, "");
+    world.run();
+    assert!(!world.fake.state().keys["ops"].is_empty());
+    world.document.users.clear();
+    world.run();
+    assert!(world.fake.state().keys["ops"].is_empty());
+    assert!(world.fake.state().sudo.is_empty());
+}
+
+#[test]
+fn a_script_is_noted_as_begun_before_it_runs() {
+    let mut world = World::new(json!({}), "#!/bin/sh\n");
+    world.run();
+    let text = std::fs::read_to_string(world.state.path().join("ledger")).unwrap();
+    let lines: Vec<&str> = text.lines().filter(|line| line.contains("script 1")).collect();
+    assert_eq!(lines.len(), 2);
+    assert!(!lines[0].contains("outcome") && lines[1].contains("outcome"));
+    let history = Ledger::look(world.state.path()).unwrap();
+    let facts = world.fake.facts().unwrap();
+    let user = user_data::parse(world.user.as_bytes());
+    let entered = history.entering(&world.document.instance_id, "boot-1");
+    let fresh = plan::plan(
+        &world.document,
+        &[],
+        &user,
+        &facts,
+        &crate::ledger::History::default().entering(&world.document.instance_id, "boot-1"),
+        Mode::Boot,
+    );
+    let step = fresh.steps.iter().find_map(|planned| match planned {
+        Planned::Do { step, .. } if step.key == "user-data script 1" => Some(step.clone()),
+        _ => None,
+    });
+    assert!(matches!(entered.past(&step.unwrap()), Past::Ended(_)));
+}

@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use mezame_model::{Report, SecretName, SecretString, report::SealedPassword};
+
 use crate::{
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
-    source::{Fetched, Source, SourceError, http::Client},
+    source::{Fetched, Source, SourceError, Upstream, http::Client},
 };
 
 /// Why no device led to a document.
@@ -78,19 +80,36 @@ pub struct Path {
     opened: Option<EndpointPath>,
 }
 
-impl Path {
+/// What a run needs of the service goes through the way that was found.
+impl Upstream for Path {
+    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
+        self.source.secret(name)
+    }
+
+    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
+        self.source.acknowledge(name)
+    }
+
+    fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError> {
+        self.source.post_password(password)
+    }
+
+    fn post_report(&mut self, report: &Report) -> Result<(), SourceError> {
+        self.source.post_report(report)
+    }
+
     /// The document's addresses are there: the claimed one goes, the route stays for the agent.
-    pub fn settle(&mut self, platform: &dyn Platform) {
-        if let Some(opened) = &mut self.opened
-            && opened.claimed.is_some()
-        {
+    fn configured(&mut self, platform: &dyn Platform, network_changed: bool) {
+        if let Some(opened) = self.opened.as_mut().filter(|_| network_changed) {
             // That an address is gone already is as wanted.
             let _ = platform.close_path(opened, true);
             opened.claimed = None;
         }
-        self.source.disconnect();
+        self.source.configured(platform, network_changed);
     }
+}
 
+impl Path {
     /// Takes back what was opened.
     pub fn close(mut self, platform: &dyn Platform) {
         if let Some(opened) = self.opened.take() {

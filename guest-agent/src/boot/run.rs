@@ -94,11 +94,10 @@ impl<'a> Agent<'a> {
             platform: self.platform,
             ledger: &mut self.ledger,
             outbox: &self.outbox,
-            upstream: &mut path.source,
+            upstream: path,
             instance: document.instance_id.clone(),
         };
         let applied = applier.apply(&plan)?;
-        path.settle(self.platform);
         let since = |from: Option<std::time::Instant>| {
             let configured = applied.configured_at?.checked_duration_since(from?)?;
             Some(configured.saturating_sub(applied.scripts_before))
@@ -124,7 +123,7 @@ impl<'a> Agent<'a> {
         let last = self.settings.state().join("last-report.json");
         let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
         write_synced(&last, &json).map_err(|source| RunError::State { path: last, source })?;
-        let reported = self.send_mail(&mut path.source).is_ok();
+        let reported = self.send_mail(path).is_ok();
         Ok(Finished { report, reply_to_configured: since(first_reply), reported })
     }
 

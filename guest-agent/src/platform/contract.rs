@@ -1,1 +1,100 @@
-//! (filled)
+//! What every platform must do, run against the fake and against Linux in a directory.
+
+use mezame_model::SecretString;
+
+use super::{Change, Platform, PlatformError, ScriptEnd, fake::Fake};
+use crate::step::{Account, FileSpec, Script};
+
+/// How the suite looks at what a platform did.
+pub(super) trait Observe: Platform {
+    fn authorized_keys(&self, user: &str) -> Vec<u8>;
+    fn password_hash(&self, user: &str) -> Option<String>;
+    fn hostname(&self) -> String;
+    fn put_authorized_keys(&self, user: &str, text: &[u8]);
+}
+
+impl Observe for Fake {
+    fn authorized_keys(&self, user: &str) -> Vec<u8> {
+        self.state().keys.get(user).cloned().unwrap_or_default()
+    }
+
+    fn password_hash(&self, user: &str) -> Option<String> {
+        self.state().passwords.get(user).map(|hash| hash.expose().to_owned())
+    }
+
+    fn hostname(&self) -> String {
+        self.state().hostname.clone()
+    }
+
+    fn put_authorized_keys(&self, user: &str, text: &[u8]) {
+        self.change(|state| {
+            state.keys.insert(user.to_owned(), text.to_vec());
+        });
+    }
+}
+
+fn file(path: &str, content: &[u8], append: bool) -> FileSpec {
+    FileSpec { path: path.into(), content: content.to_vec(), mode: 0o640, owner: None, append }
+}
+
+/// Changed the first time, the same the second.
+fn twice(what: &str, mut operation: impl FnMut() -> super::Result<Change>) {
+    assert_eq!(operation().unwrap(), Change::Changed, "{what}, first");
+    assert_eq!(operation().unwrap(), Change::Same, "{what}, second");
+}
+
+pub(super) fn suite(platform: &impl Observe) {
+    twice("host name", || platform.set_hostname("web.example"));
+    assert_eq!(platform.hostname(), "web.example");
+
+    let mut ops = Account::named("ops");
+    ops.groups = vec!["adm".into()];
+    twice("account", || platform.ensure_account(&ops));
+    ops.groups.push("wheel".into());
+    twice("group", || platform.ensure_account(&ops));
+    assert!(platform.ensure_account(&Account::named("a:b")).is_err());
+
+    let keys = ["ssh-rsa A one".to_owned(), "ssh-rsa B two".to_owned()];
+    platform.put_authorized_keys("ops", b"ssh-rsa MINE me\n");
+    twice("keys", || platform.authorize_keys("ops", &keys));
+    let text = platform.authorized_keys("ops");
+    assert!(text.starts_with(b"ssh-rsa MINE me\n"));
+    assert_eq!(crate::authorized_keys::keys(&text), keys);
+    twice("fewer keys", || platform.authorize_keys("ops", &keys[..1]));
+    twice("no keys", || platform.authorize_keys("ops", &[]));
+    assert_eq!(platform.authorized_keys("ops"), b"ssh-rsa MINE me\n");
+    assert_eq!(platform.authorize_keys("nobody-here", &[]).unwrap(), Change::Same);
+    let missing = platform.authorize_keys("nobody-here", &keys);
+    assert!(matches!(missing, Err(PlatformError::NoSuchUser { .. })), "{missing:?}");
+
+    let hash = SecretString::new("$6$salt$hash".into());
+    twice("password", || platform.set_password_hash("ops", &hash));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    assert!(platform.set_password_hash("ops", &SecretString::new("a:b".into())).is_err());
+    assert!(platform.set_password_hash("nobody-here", &hash).is_err());
+    twice("expiry", || platform.expire_password("ops"));
+
+    let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
+    twice("sudo", || platform.set_sudo("ops", &rules));
+    assert!(platform.set_sudo("ops", &["ALL=ALL\nroot ALL=ALL".to_owned()]).is_err());
+    twice("no sudo", || platform.set_sudo("ops", &[]));
+
+    twice("file", || platform.write_file(&file("/srv/deep/a", b"one", false), false));
+    let more = file("/srv/deep/a", b"two", true);
+    assert_eq!(platform.write_file(&more, false).unwrap(), Change::Changed);
+    assert_eq!(platform.write_file(&more, true).unwrap(), Change::Same);
+    assert_eq!(platform.read_file("/srv/deep/a").unwrap().unwrap(), b"onetwo");
+    assert_eq!(platform.read_file("/srv/none/b").unwrap(), None);
+
+    let name = mezame_model::SecretName::parse("token").unwrap();
+    twice("secret", || platform.store_secret(&name, &hash));
+    let script = Script { name: "s".into(), body: b"#!/bin/sh\nexit 0\n".to_vec() };
+    assert_eq!(platform.run_script(&script).unwrap().0, ScriptEnd::Exited(0));
+    platform.flush().unwrap();
+    assert!(!platform.facts().unwrap().boot_id.is_empty());
+}
+
+#[test]
+fn the_fake_keeps_the_contract() {
+    suite(&Fake::new("boot", Vec::new()));
+}

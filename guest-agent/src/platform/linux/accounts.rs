@@ -65,6 +65,13 @@ pub(super) fn find(tree: &Tree, name: &str) -> Result<Entry> {
 }
 
 pub(super) fn ensure(linux: &Linux, wanted: &Account) -> Result<Change> {
+    let groups = wanted.groups.iter().chain(&wanted.primary_group);
+    if let Some(name) =
+        std::iter::once(&wanted.name).chain(groups).find(|name| !account::is_account_name(name))
+    {
+        let why = format!("{name:?} is not {}", account::NAME_RULE);
+        return Err(PlatformError::Invalid { what: "name", why });
+    }
     let tree = &linux.tree;
     let lock = Lock::take(tree)?;
     let mut files = Files::read(tree)?;

@@ -56,7 +56,9 @@ pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Re
     };
     // Somebody else may have configured the device while its carrier was awaited.
     let link = netlink.links()?.into_iter().find(|it| it.name == device).ok_or_else(absent)?;
-    if !link.addresses.iter().any(IpNetwork::is_ipv4) {
+    if let Some(address) = left_behind(&link) {
+        path.claimed = Some(address);
+    } else if !link.addresses.iter().any(IpNetwork::is_ipv4) {
         path.first_packet = Some(Instant::now());
         let address = claim(&link, endpoint, pace)?;
         netlink.add_address(link.index, host(address), true)?;
@@ -87,6 +89,17 @@ pub(super) fn close_path(path: &EndpointPath, keep_route: bool) -> Result<()> {
         netlink.remove_route(&Route { source: None, ..route(path, endpoint) })?;
     }
     Ok(())
+}
+
+/// The address that an agent claimed which was killed before it could take it back.
+fn left_behind(link: &Link) -> Option<Ipv4Addr> {
+    let mut own = link.addresses.iter().filter(|address| address.is_ipv4());
+    match (own.next()?, own.next()) {
+        (IpNetwork::V4(only), None) if only.prefix() == 32 => candidates(link.mac)
+            .take(MAX_CONFLICTS as usize)
+            .find(|candidate| *candidate == only.ip()),
+        _ => None,
+    }
 }
 
 /// With a low metric no better route can be meant: the service is on this link or nowhere.

@@ -377,6 +377,3 @@ pub(super) fn file_error(path: &Path, errno: Errno) -> PlatformError {
 fn io_error(path: &Path, source: io::Error) -> PlatformError {
     PlatformError::File { path: path.into(), source }
 }
-
-#[cfg(test)]
-mod tests;

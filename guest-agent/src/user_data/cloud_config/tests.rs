@@ -1,1 +1,150 @@
-//! (filled in the next step)
+//! The keys, each in the forms that people write.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn config(text: &str) -> CloudConfig {
+    parse(text.as_bytes()).unwrap()
+}
+
+fn skipped(text: &str) -> Vec<(String, &'static str)> {
+    config(text).skipped.into_iter().map(|key| (key.path, key.reason)).collect()
+}
+
+#[test]
+fn the_keys_that_people_use_are_read() {
+    let config = config(
+        "#cloud-config\nhostname: web\nfqdn: web.example.com\ntimezone: Asia/Tokyo\n\
+         ssh_authorized_keys: [ssh-rsa A, ssh-rsa B]\npackage_update: yes\n\
+         packages: [nginx, [curl, '7.88']]\ngrowpart: {mode: auto, devices: [/]}\nresize_rootfs: true\n\
+         ntp: {servers: [10.0.0.1], pools: [pool.ntp.org]}\n\
+         chpasswd: {expire: false, users: [{name: a, password: $6$x$y}, {name: b, type: RANDOM}]}\n\
+         runcmd:\n- echo one\n- [echo, \"it's\", two]\nbootcmd: [date]\n",
+    );
+    assert_eq!(config.skipped, []);
+    assert_eq!(config.hostname.as_deref(), Some("web.example.com"));
+    assert_eq!(config.timezone.as_deref(), Some("Asia/Tokyo"));
+    assert_eq!(config.ssh_authorized_keys.len(), 2);
+    let packages = config.packages.unwrap();
+    assert!(packages.update && packages.install == ["nginx", "curl=7.88"]);
+    assert!(config.growpart && config.resize_rootfs && !config.expire);
+    assert_eq!(config.passwords.len(), 2);
+    assert_eq!(config.runcmd.unwrap(), b"#!/bin/sh\necho one\n'echo' 'it'\\''s' 'two'\n");
+    assert_eq!(config.bootcmd.unwrap(), b"#!/bin/sh\ndate\n");
+}
+
+#[test]
+fn users_are_read_with_groups_as_text_and_as_list() {
+    let config = config(
+        "users:\n- default\n- name: ops\n  groups: adm, wheel\n  sudo: ALL=(ALL) NOPASSWD:ALL\n  \
+         shell: /bin/bash\n  ssh_authorized_keys: ssh-rsa A\n  lock_passwd: true\n- name: dev\n  \
+         groups: [docker]\n  uid: 2000\n  no_create_home: true\n  sudo: false\n- plain\n",
+    );
+    assert_eq!(config.skipped, []);
+    let names: Vec<&str> = config.users.iter().map(|user| user.account.name.as_str()).collect();
+    assert_eq!(names, ["", "ops", "dev", "plain"]);
+    assert!(config.users[0].is_default);
+    assert_eq!(config.users[1].account.groups, ["adm", "wheel"]);
+    assert_eq!(config.users[1].sudo.as_deref().unwrap(), ["ALL=(ALL) NOPASSWD:ALL"]);
+    assert_eq!(config.users[2].account.uid, Some(2000));
+    assert!(!config.users[2].account.make_home);
+    assert_eq!(config.users[2].sudo.as_deref(), Some(&[][..]));
+}
+
+#[test]
+fn files_are_decoded_and_a_mode_is_octal_with_quotes_and_without() {
+    let config = config(
+        "write_files:\n- {path: /a, content: text, permissions: 0600, owner: 'ops:ops'}\n\
+         - {path: /b, content: aGk=, encoding: b64, permissions: '0755', append: true}\n\
+         - {path: /c, content: !!binary aGk=, defer: true}\n\
+         - {path: /d, content: H4sIAAAAAAAAA8vIBACsKpPYAgAAAA==, encoding: gz+b64}\n",
+    );
+    assert_eq!(config.skipped, []);
+    assert_eq!(config.files[0].mode, 0o600);
+    assert_eq!(config.files[0].owner.as_deref(), Some("ops:ops"));
+    assert_eq!((config.files[1].content.as_slice(), config.files[1].mode), (&b"hi"[..], 0o755));
+    assert!(config.files[1].append);
+    assert_eq!(config.files[2].content, b"hi");
+    assert_eq!(config.deferred_files[0].content, b"hi");
+}
+
+#[test]
+fn every_key_that_is_not_acted_on_is_named_with_its_place() {
+    assert_eq!(
+        skipped(
+            "apt: {proxy: x}\nusers: [{name: a, ssh_import_id: [gh:a]}]\n\
+             write_files: [{path: /a, source: {uri: x}}]\nchpasswd: {x: 1}\nntp: {ntp_client: x}\n"
+        ),
+        [
+            ("apt", "unsupported-key"),
+            ("users[0].ssh_import_id", "unsupported-key"),
+            ("write_files[0].source", "unsupported-key"),
+            ("chpasswd.x", "unsupported-key"),
+            ("ntp.ntp_client", "unsupported-key"),
+        ]
+        .map(|(path, reason)| (path.to_owned(), reason))
+    );
+}
+
+#[test]
+fn a_value_of_the_wrong_form_is_named_and_does_not_spoil_the_rest() {
+    let text = "hostname: [a]\nruncmd: {a: 1}\nusers: [{name: 'a:b'}, {name: ok, gecos: 'x:y'}]\n\
+        timezone: ../../etc/shadow x\nwrite_files: [{path: relative}]\npackages: [--pre-invoke=x]\n\
+        ssh_authorized_keys: [[a]]\n";
+    let config = config(text);
+    let paths: Vec<&str> = config.skipped.iter().map(|key| key.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        [
+            "hostname",
+            "runcmd",
+            "users[0].name",
+            "users[1].gecos",
+            "timezone",
+            "write_files[0].path",
+            "packages[0]",
+            "ssh_authorized_keys[0]",
+        ]
+    );
+    assert!(config.skipped.iter().all(|key| key.reason == "bad-value"));
+    assert_eq!(config.users.len(), 1);
+}
+
+#[test]
+fn no_secret_is_shown_by_debug_or_by_a_skipped_key() {
+    let config =
+        config("users: [{name: a, plain_text_passwd: hunter2}]\npassword: hunter2\napt: hunter2\n");
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn yaml_is_bounded_in_depth_nodes_and_aliases() {
+    use yaml::YamlError;
+    assert!(matches!(parse("[".repeat(100).as_bytes()), Err(YamlError::TooDeep { .. })));
+    assert!(parse("[".repeat(1 << 20).as_bytes()).is_err());
+    assert!(parse("- ".repeat(1 << 19).as_bytes()).is_err());
+    let mut bomb = String::from("a0: &a0 [x,x,x,x,x,x,x,x]\n");
+    for level in 1..30 {
+        let last = level - 1;
+        bomb.push_str(&format!("a{level}: &a{level} [*a{last},*a{last},*a{last},*a{last}]\n"));
+    }
+    assert!(matches!(parse(bomb.as_bytes()), Err(YamlError::TooManyNodes { .. })));
+    assert!(matches!(parse(b"a: 1\na: 2\n"), Err(YamlError::DoubledKey { line: 2, .. })));
+    assert!(matches!(parse(&[0xff, 0xfe, 0xff]), Err(YamlError::NotUtf8)));
+    assert!(matches!(parse(b"a: {"), Err(YamlError::Syntax { .. })));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..600)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn any_yaml_like_text_is_read_or_refused(
+        text in "((users|runcmd|write_files|chpasswd|ntp|packages|name|path): ?|- |[\\[\\]{},&*!|>'\"#\n ]|[a-z0]{1,4}){0,120}"
+    ) {
+        let _ = parse(text.as_bytes());
+    }
+}

@@ -1,0 +1,172 @@
+//! A guest's network in namespaces of the test's own: no address, no DHCP, a service on the link.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, TcpListener},
+    process::{Command, Output},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use serde_json::json;
+
+use super::{
+    run::{KEY, document, needs_root},
+    service::Service,
+};
+
+fn ip(arguments: &str) {
+    let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "ip {arguments}: {error}");
+}
+
+/// Two namespaces and a cable; they go with it.
+struct Wire {
+    guest: String,
+    host: String,
+}
+
+impl Wire {
+    fn new(mac: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let (guest, host) = (format!("mzag-g{id}"), format!("mzag-h{id}"));
+        ip(&format!("netns add {guest}"));
+        ip(&format!("netns add {host}"));
+        let wire = Self { guest, host };
+        let (guest, host) = (&wire.guest, &wire.host);
+        ip(&format!("-n {guest} link add eth0 address {mac} type veth peer name tap netns {host}"));
+        ip(&format!("-n {host} link set lo up"));
+        ip(&format!("-n {host} link set tap up"));
+        ip(&format!("-n {host} address add 169.254.169.254/32 dev tap"));
+        ip(&format!("-n {host} route add 169.254.0.0/16 dev tap"));
+        ip(&format!("-n {host} route add 192.168.0.0/24 dev tap"));
+        wire
+    }
+
+    /// A listener inside the host's namespace; sockets stay where they were made.
+    fn listen(&self) -> TcpListener {
+        let path = format!("/run/netns/{}", self.host);
+        std::thread::spawn(move || {
+            let file = std::fs::File::open(path).unwrap();
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            TcpListener::bind((Ipv4Addr::new(169, 254, 169, 254), 80)).unwrap()
+        })
+        .join()
+        .unwrap()
+    }
+
+    /// A shell in the guest's network namespace, with a host name and the few changed directories
+    /// of its own.
+    fn shell(&self, script: &str) -> Output {
+        let private = "set -e
+            for place in /root /home /run /var/lib; do mount -t tmpfs tmpfs $place; done
+            mkdir /run/etc && cp -a /etc/passwd /etc/group /etc/shadow /run/etc
+            mount --bind /run/etc /etc
+            set +e\n";
+        Command::new("ip")
+            .args(["netns", "exec", &self.guest, "unshare", "--mount", "--uts", "sh", "-c"])
+            .arg(format!("{private}{script}"))
+            .env("AGENT", env!("CARGO_BIN_EXE_guest-agent"))
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        for name in [&self.guest, &self.host] {
+            let _ = Command::new("ip").args(["netns", "delete", name]).status();
+        }
+    }
+}
+
+fn guest_document(mac: &str) -> mezame_model::Document {
+    document(json!({
+        "ssh_keys": [KEY],
+        "interfaces": [{
+            "mac": mac, "mtu": 1450, "addresses": ["192.168.0.10/24"],
+            "gateways": ["192.168.0.1"], "dns": ["192.168.0.2"], "domain": "example",
+        }],
+    }))
+}
+
+#[test]
+fn a_guest_without_an_address_claims_one_and_gets_the_documents_and_gives_it_back() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:01";
+    let wire = Wire::new(mac);
+    let service = Service::on(wire.listen(), guest_document(mac));
+    let output = wire.shell(
+        "$AGENT run --json --timeout 30; echo \"rc $?\"; hostname; cat /etc/hostname
+         cat /root/.ssh/authorized_keys /etc/resolv.conf
+         ip address show eth0; ip route; $AGENT run > /dev/null; echo \"again $?\"",
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let all = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
+    assert!(text.contains("rc 0") && text.contains("again 0"), "{all}");
+    assert_eq!(text.matches("\nweb.example").count(), 2, "{all}");
+    assert!(text.contains(KEY) && text.contains("nameserver 192.168.0.2"), "{all}");
+    assert!(text.contains("inet 192.168.0.10/24") && text.contains("mtu 1450"), "{all}");
+    assert!(text.contains("default via 192.168.0.1 dev eth0"), "{all}");
+    assert!(!text.contains("169.254.169.254 dev") && !text.contains("inet 169.254"), "{all}");
+    service.look(|told| {
+        assert_eq!(told.reports.len(), 2, "{all}");
+        let first = told.peers[0];
+        assert!(matches!(first, IpAddr::V4(address) if address.is_link_local()), "{first}");
+        assert!(told.peers.contains(&"192.168.0.10".parse().unwrap()), "{:?}", told.peers);
+        let report = &told.reports[0];
+        println!("configured {:?} ms after the first packet", report.configured_ms);
+    });
+}
+
+#[test]
+fn an_address_that_somebody_else_has_is_not_claimed() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:02";
+    let wire = Wire::new(mac);
+    let service = Service::on(wire.listen(), document(json!({})));
+    let run = |wire: &Wire| wire.shell("$AGENT run --json --timeout 30");
+    assert!(run(&wire).status.success());
+    let first = service.look(|told| told.peers[0]);
+    ip(&format!("-n {} address add {first}/32 dev tap", wire.host));
+    let output = run(&wire);
+    assert!(output.status.success(), "{output:?}");
+    let second = service.look(|told| *told.peers.last().unwrap());
+    assert_ne!(first, second);
+    assert!(matches!(second, IpAddr::V4(address) if address.is_link_local()), "{second}");
+    // The same guest alone takes the same address again.
+    ip(&format!("-n {} address del {first}/32 dev tap", wire.host));
+    run(&wire);
+    assert_eq!(service.look(|told| *told.peers.last().unwrap()), first);
+}
+
+#[test]
+fn of_several_cards_the_one_that_leads_to_the_service_is_found() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:03";
+    let wire = Wire::new(mac);
+    let guest = &wire.guest;
+    // A card with an address comes first, and leads nowhere.
+    ip(&format!("-n {guest} link add aaa0 type veth peer name aaa1"));
+    ip(&format!("-n {guest} link set aaa0 up"));
+    ip(&format!("-n {guest} link set aaa1 up"));
+    ip(&format!("-n {guest} address add 10.9.9.9/24 dev aaa0"));
+    let service = Service::on(wire.listen(), guest_document(mac));
+    let output = wire.shell("$AGENT run --json --timeout 60; ip route; ip address show aaa0");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\"reported\":true"), "{output:?}");
+    assert!(text.contains("10.9.9.9/24"), "the other card's address stays: {text}");
+    assert!(!text.contains("169.254.169.254 dev"), "no route is left behind: {text}");
+    assert_eq!(service.look(|told| told.reports.len()), 1);
+}
+
+#[test]
+fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
+    needs_root!();
+    let wire = Wire::new("52:54:00:aa:00:04");
+    let output = wire.shell("$AGENT diagnose; echo \"rc $?\"; ip address show eth0; ip route");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("(no-connection)") && text.contains("rc 3"), "{output:?}");
+    assert!(text.contains("no metadata service listens there"), "{text}");
+    assert!(!text.contains("inet 169.254") && !text.contains("169.254.169.254 dev"), "{text}");
+}

@@ -1,0 +1,180 @@
+//! A metadata service for tests: the agent's dialect over loopback, and what it was told.
+
+use std::{
+    collections::BTreeSet,
+    io::{BufRead, BufReader, Read, Write},
+    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
+    sync::{Arc, Condvar, Mutex},
+    time::Duration,
+};
+
+use mezame_model::{Document, Report, report::SealedPassword};
+
+/// What the service knows and was told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) document: Option<Document>,
+    pub(crate) version: u64,
+    pub(crate) reports: Vec<Report>,
+    pub(crate) passwords: Vec<SealedPassword>,
+    pub(crate) acknowledged: BTreeSet<String>,
+    pub(crate) tokens: u64,
+    pub(crate) peers: Vec<IpAddr>,
+    /// So many requests are answered 503 first.
+    pub(crate) busy: u32,
+    /// Reports are answered 503.
+    pub(crate) no_reports: bool,
+    /// The endpoint is off.
+    pub(crate) off: bool,
+}
+
+pub(crate) struct Service {
+    pub(crate) port: u16,
+    shared: Arc<(Mutex<Told>, Condvar)>,
+}
+
+impl Service {
+    pub(crate) fn start(document: Document) -> Self {
+        Self::on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(), document)
+    }
+
+    pub(crate) fn on(listener: TcpListener, document: Document) -> Self {
+        let told = Told { document: Some(document), version: 1, ..Told::default() };
+        let shared = Arc::new((Mutex::new(told), Condvar::new()));
+        let port = listener.local_addr().unwrap().port();
+        let for_thread = Arc::clone(&shared);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let shared = Arc::clone(&for_thread);
+                std::thread::spawn(move || serve(stream, &shared));
+            }
+        });
+        Self { port, shared }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Told) -> T) -> T {
+        let mut told = self.shared.0.lock().unwrap();
+        let result = change(&mut told);
+        told.version += 1;
+        self.shared.1.notify_all();
+        result
+    }
+
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
+        look(&self.shared.0.lock().unwrap())
+    }
+
+    /// Waits until it is so; a minute without it is a failure.
+    pub(crate) fn until(&self, what: &str, so: impl Fn(&Told) -> bool) {
+        let guard = self.shared.0.lock().unwrap();
+        let wait = Duration::from_secs(60);
+        let (_guard, result) =
+            self.shared.1.wait_timeout_while(guard, wait, |told| !so(told)).unwrap();
+        assert!(!result.timed_out(), "never came: {what}");
+    }
+}
+
+struct Asked {
+    method: String,
+    target: String,
+    token: Option<String>,
+    body: Vec<u8>,
+}
+
+fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let mut words = line.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let (mut token, mut length) = (None, 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let Some((name, value)) = line.trim().split_once(": ") else { break };
+        match name.to_ascii_lowercase().as_str() {
+            "x-aws-ec2-metadata-token" => token = Some(value.to_owned()),
+            "content-length" => length = value.parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Asked { method, target, token, body })
+}
+
+fn serve(stream: TcpStream, shared: &(Mutex<Told>, Condvar)) {
+    if let Ok(peer) = stream.peer_addr() {
+        shared.0.lock().unwrap().peers.push(peer.ip());
+    }
+    let mut writer = stream.try_clone().unwrap();
+    let mut reader = BufReader::new(stream);
+    while let Some(asked) = read(&mut reader) {
+        let (status, headers, body) = answer(&asked, shared);
+        let length = body.len();
+        let head = format!("HTTP/1.1 {status} X\r\nContent-Length: {length}\r\n{headers}\r\n");
+        if writer.write_all(&[head.into_bytes(), body].concat()).is_err() {
+            return;
+        }
+        shared.1.notify_all();
+    }
+}
+
+type Answer = (u16, String, Vec<u8>);
+
+fn answer(asked: &Asked, shared: &(Mutex<Told>, Condvar)) -> Answer {
+    let plain = |status, body: &str| (status, String::new(), body.as_bytes().to_vec());
+    let mut told = shared.0.lock().unwrap();
+    if told.off {
+        return plain(403, "");
+    }
+    if told.busy > 0 {
+        told.busy -= 1;
+        return (503, "Retry-After: 0\r\n".into(), Vec::new());
+    }
+    if (asked.method.as_str(), asked.target.as_str()) == ("PUT", "/latest/api/token") {
+        told.tokens += 1;
+        return plain(200, &format!("token-{}", std::process::id()));
+    }
+    if asked.token.as_deref() != Some(&format!("token-{}", std::process::id())) {
+        return plain(401, "");
+    }
+    match (asked.method.as_str(), asked.target.as_str()) {
+        ("GET", target) if target.starts_with("/mezame/v1/document") => {
+            if let Some(query) = target.split_once("watch=").map(|(_, query)| query) {
+                let known: u64 = u64::from_str_radix(query.split('&').next().unwrap(), 16).unwrap();
+                let wait = Duration::from_secs(30);
+                told = shared.1.wait_timeout_while(told, wait, |t| t.version == known).unwrap().0;
+                if told.version == known {
+                    return plain(304, "");
+                }
+            }
+            let headers = format!("ETag: \"{:016x}\"\r\n", told.version);
+            (200, headers, serde_json::to_vec(told.document.as_ref().unwrap()).unwrap())
+        }
+        ("POST", "/mezame/v1/report") if told.no_reports => plain(503, ""),
+        ("POST", "/mezame/v1/report") => {
+            told.reports.push(serde_json::from_slice(&asked.body).unwrap());
+            plain(204, "")
+        }
+        ("POST", "/mezame/v1/password") => {
+            told.passwords.push(serde_json::from_slice(&asked.body).unwrap());
+            plain(204, "")
+        }
+        ("GET", target) if target.starts_with("/mezame/v1/secrets/") => {
+            plain(200, &format!("value of {}", target.rsplit('/').next().unwrap()))
+        }
+        ("POST", target) if target.ends_with("/ack") => {
+            told.acknowledged.insert(target.split('/').nth(4).unwrap().to_owned());
+            plain(204, "")
+        }
+        _ => plain(404, ""),
+    }
+}
