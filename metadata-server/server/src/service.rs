@@ -207,24 +207,24 @@ pub async fn run(
         .map_err(LedgerError::file(&settings.run, "making the directory"))?;
     let predecessor = take_over(&settings.takeover_socket()).await?;
     let namespace = Namespace::ensure(&settings.names, &[SERVICE]).await?;
-    let (predecessor, listener) = match predecessor {
-        Some((predecessor, listener)) => (Some(predecessor), TcpListener::from(listener)),
-        None => {
-            let address = SocketAddrV4::new(SERVICE, settings.port);
-            (None, namespace.listen(address, BACKLOG)?)
-        }
-    };
-    let mut service = Service::start(settings, &namespace, predecessor.as_ref(), listener).await?;
+    let (predecessor, handed_over) = predecessor.unzip();
+    let mut service = Service::start(settings, &namespace, predecessor.as_ref()).await?;
     let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
     service.catch_up(&*plane.feed).await?;
-    let told = service.begin(predecessor.is_some())?;
+    // Only now: ports that a killed process left attached have new identities from here on, and a
+    // connection that was let in under an old one would never hear an answer.
+    let listener = match handed_over {
+        Some(listener) => TcpListener::from(listener),
+        None => namespace.listen(SocketAddrV4::new(SERVICE, settings.port), BACKLOG)?,
+    };
+    let told = service.begin(&listener, predecessor.is_some())?;
     if let Some(predecessor) = &predecessor
         && let Err(error) = predecessor.ready()
     {
         tracing::warn!(%error, "the former process ended before it was told to");
     }
     ready(&told);
-    service.run(control, plane, predecessor, stop).await
+    service.run(control, plane, listener, predecessor, stop).await
 }
 
 struct Service<'a> {
@@ -235,7 +235,6 @@ struct Service<'a> {
     sync: Sync,
     watch: LinkWatch,
     drops: DropFeed,
-    listener: TcpListener,
     workers: Option<Workers>,
     operator: Option<MetricsServer>,
     door: Option<Door>,
@@ -247,7 +246,6 @@ impl<'a> Service<'a> {
         settings: &'a Settings,
         namespace: &Namespace,
         predecessor: Option<&Predecessor>,
-        listener: TcpListener,
     ) -> Result<Self, ServiceError> {
         let uplink = Uplink {
             host_ifindex: namespace.veth().ifindex,
@@ -295,7 +293,6 @@ impl<'a> Service<'a> {
             serving,
             watch: LinkWatch::open()?,
             drops: DropFeed::default(),
-            listener,
             workers: None,
             operator: None,
             door: None,
@@ -360,11 +357,11 @@ impl<'a> Service<'a> {
     }
 
     /// Serves guests and operators.
-    fn begin(&mut self, taken_over: bool) -> Result<Ready, ServiceError> {
+    fn begin(&mut self, listener: &TcpListener, taken_over: bool) -> Result<Ready, ServiceError> {
         self.serving.clock.update();
         tokio::spawn(reap(Arc::clone(&self.serving)));
         self.workers = Some(
-            Workers::start(&self.serving, &self.listener, self.settings.workers)
+            Workers::start(&self.serving, listener, self.settings.workers)
                 .map_err(ServiceError::Thread)?,
         );
         let operator = Operator { serving: Arc::clone(&self.serving), drops: self.drops.clone() };
@@ -381,6 +378,7 @@ impl<'a> Service<'a> {
         mut self,
         control: &dyn ControlPlane,
         mut plane: OpenPlane,
+        listener: TcpListener,
         predecessor: Option<Predecessor>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Ended, ServiceError> {
@@ -403,7 +401,7 @@ impl<'a> Service<'a> {
             tracing::info!(pid = by, "handing over");
             let (tenancies, next_slot) = self.sync.taps().hand_over();
             let state = HandOver { tenancies, next_slot };
-            match successor.hand_over(state, self.listener.as_fd()).await {
+            match successor.hand_over(state, listener.as_fd()).await {
                 Ok(true) => {
                     self.drain(Idle::Keep).await;
                     return Ok(Ended::TakenOver { by });

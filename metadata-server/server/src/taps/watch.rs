@@ -43,10 +43,20 @@ pub enum WatchError {
     List(#[source] rtnetlink::Error),
 }
 
+/// What the kernel says.
+enum Heard {
+    /// Something about a device.
+    Event(LinkEvent),
+    /// There was no room for all that happened (netlink(7), ENOBUFS).
+    Lost,
+    /// Nothing about devices.
+    Other,
+}
+
 /// A watch over the devices of the calling thread's network namespace.
 pub struct LinkWatch {
     handle: Handle,
-    events: BoxStream<'static, Option<LinkEvent>>,
+    events: BoxStream<'static, Heard>,
     connection: tokio::task::AbortHandle,
 }
 
@@ -58,11 +68,14 @@ impl LinkWatch {
                 .map_err(WatchError::Open)?;
         let connection = tokio::spawn(connection).abort_handle();
         let events = messages.map(|(message, _)| match message.payload {
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => seen(&link),
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
-                Some(LinkEvent::Gone { ifindex: link.header.index })
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
+                seen(&link).map_or(Heard::Other, Heard::Event)
             }
-            _ => None,
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+                Heard::Event(LinkEvent::Gone { ifindex: link.header.index })
+            }
+            NetlinkPayload::Overrun(_) => Heard::Lost,
+            _ => Heard::Other,
         });
         Ok(Self { handle, events: events.boxed(), connection })
     }
@@ -81,8 +94,10 @@ impl LinkWatch {
     /// The next event; none when events were lost and a new watch has to be opened.
     pub async fn next(&mut self) -> Option<LinkEvent> {
         loop {
-            if let Some(event) = self.events.next().await? {
-                return Some(event);
+            match self.events.next().await? {
+                Heard::Event(event) => return Some(event),
+                Heard::Lost => return None,
+                Heard::Other => {}
             }
         }
     }

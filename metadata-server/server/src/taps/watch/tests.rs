@@ -81,3 +81,30 @@ fn a_scan_finds_what_was_there_before_the_watch() {
         assert_eq!(devices.len(), 3, "lo and both ends: {devices:?}");
     });
 }
+
+#[test]
+fn a_watch_that_could_not_keep_up_says_so() {
+    privileged!();
+    netns::alone(|handle| async move {
+        let mut watch = LinkWatch::open().unwrap();
+        let index = netns::make_pair(&handle, "one", "two").await;
+        next(&mut watch, named(index, "one")).await;
+        // Far more than the socket has room for, while nothing on this thread reads it.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (connection, handle, _) = rtnetlink::new_connection().unwrap();
+                tokio::spawn(connection);
+                for number in 0..1000 {
+                    netns::rename(&handle, index, &format!("name{number}")).await;
+                }
+            });
+        })
+        .join()
+        .unwrap();
+        let lost = async { while watch.next().await.is_some() {} };
+        tokio::time::timeout(Duration::from_secs(20), lost).await.unwrap();
+        let devices = LinkWatch::open().unwrap().scan().await.unwrap();
+        assert_eq!(devices.get(&index).map(String::as_str), Some("name999"));
+    });
+}
