@@ -1,8 +1,10 @@
 //! `cargo xtask`: the project's chores. Each does its own set-up and can be run at any time.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
+mod fuzz;
 mod host;
 mod setup;
 mod suite;
@@ -24,6 +26,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Measure the programs beside their peers, one row a figure
+    Bench(bench::Wanted),
     /// Boot two real guests with the same IP and MAC, and log in to them
     Demo {
         /// End with one line of JSON
@@ -36,6 +40,8 @@ enum Chore {
         #[arg(long)]
         check: bool,
     },
+    /// Try random and mutated inputs on all that reads what strangers wrote
+    Fuzz(fuzz::Wanted),
     /// Install what the other chores need (each of them does this for itself)
     Setup {
         /// What it is for
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
+        Chore::Bench(wanted) => bench::run(&wanted)?,
         Chore::Demo { json } => demo::run(json)?,
         Chore::Ebpf { check } => {
             if !check {
@@ -71,6 +78,11 @@ fn run(chore: Chore) -> Result<ExitCode> {
                 setup::run(Purpose::Ebpf)?;
             }
             ebpf::run(&workspace(), &setup::cache_root(), check)?;
+        }
+        Chore::Fuzz(wanted) => {
+            host::check(host::Need::DataPath)?;
+            setup::run(Purpose::Fuzz)?;
+            fuzz::run(&wanted)?;
         }
         Chore::Setup { purpose } => {
             host::check(host::Need::Packages)?;

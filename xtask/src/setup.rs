@@ -34,7 +34,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
             debian_guest::build(&cache)?;
         }
-        Purpose::Ebpf | Purpose::Bench => {}
+        Purpose::Ebpf | Purpose::Bench | Purpose::Fuzz => {}
     }
     Ok(())
 }

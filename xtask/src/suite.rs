@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check of the project, and one count at the end.
 //!
-//! format → lints → the eBPF object from its source → the programs under test → all tests, from
+//! format → lints → the eBPF object from its source → fuzz targets, shortly → the programs under test → all tests, from
 //! units to real guests → documented examples. Nothing is left out silently: what could not run
 //! is in the count, with its reason.
 
@@ -16,7 +16,7 @@ use anyhow::{Context, Result};
 
 use crate::{
     build::{self, Profile},
-    ebpf, host,
+    ebpf, fuzz, host,
     setup::{self, Purpose},
     workspace,
 };
@@ -64,6 +64,14 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
             object = Some(ebpf::build(&workspace(), &setup::cache_root())?);
             Ok(())
         });
+    }
+    if wanted.quick || !wanted.names.is_empty() {
+        let why = if wanted.quick { QUICK } else { "left out by a filter" };
+        tally.skip("a short run of each fuzz target", why);
+    } else {
+        for (name, check) in fuzz::short() {
+            tally.check(&name, check);
+        }
     }
     let are_built = tally.check("programs under test", || {
         build::programs(&["metadata-server", "mezame-cli", "mezame-tests"], Profile::Dev)?;

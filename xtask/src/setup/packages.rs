@@ -16,6 +16,8 @@ pub(crate) enum Purpose {
     Ebpf,
     /// `cargo xtask bench`.
     Bench,
+    /// `cargo xtask fuzz`.
+    Fuzz,
 }
 
 /// A package and why it is wanted.
@@ -32,7 +34,7 @@ pub(crate) struct Package {
     pub(crate) siblings: &'static [&'static str],
 }
 
-use Purpose::{Bench, Demo, Ebpf, Test};
+use Purpose::{Bench, Demo, Ebpf, Fuzz, Test};
 
 const fn package(name: &'static str, purposes: &'static [Purpose], why: &'static str) -> Package {
     Package { name, why, purposes, siblings: &[] }
@@ -40,9 +42,13 @@ const fn package(name: &'static str, purposes: &'static [Purpose], why: &'static
 
 /// All of them.
 pub(crate) const PACKAGES: &[Package] = &[
-    package("gcc", &[Demo, Test, Ebpf, Bench], "to link, and to compile SQLite and ring"),
-    package("libc6-dev", &[Demo, Test, Ebpf, Bench], "to link, also the agent's static binary"),
-    package("ca-certificates", &[Demo, Test, Ebpf, Bench], "to reach registries over TLS"),
+    package("gcc", &[Demo, Test, Ebpf, Bench, Fuzz], "to link, and to compile SQLite and ring"),
+    package(
+        "libc6-dev",
+        &[Demo, Test, Ebpf, Bench, Fuzz],
+        "to link, also the agent's static binary",
+    ),
+    package("ca-certificates", &[Demo, Test, Ebpf, Bench, Fuzz], "to reach registries over TLS"),
     package("iproute2", &[Demo, Test, Bench], "to make bridges, veth pairs and addresses"),
     package("cpio", &[Demo, Test], "to pack the guest's initramfs"),
     package("kmod", &[Demo, Test], "to find which modules of the guest kernel depend on which"),
@@ -62,7 +68,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("age", &[Test], "to open what the agent sealed with an independent program"),
     package("openssl", &[Test], "to verify identity documents with an independent program"),
     package("libelf1", &[Test, Ebpf], "for the LLVM tools that link the eBPF object"),
-    package("g++", &[Test, Ebpf], "to link bpf-linker with LLVM's libraries"),
+    package("g++", &[Test, Ebpf, Fuzz], "to build libFuzzer, and to link bpf-linker with LLVM"),
     package("llvm-22-dev", &[Test, Ebpf], "to build bpf-linker"),
     package("libpolly-22-dev", &[Test, Ebpf], "to build bpf-linker"),
     package("libzstd-dev", &[Test, Ebpf], "to build bpf-linker"),
@@ -73,7 +79,6 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("rust-web-src", &[Test, Ebpf], "the core library that the eBPF program is built with"),
     package("nginx-light", &[Bench], "as a peer: a file over a plain veth"),
     package("haproxy", &[Bench], "as a peer: the proxy for each network that others use"),
-    package("wrk", &[Bench], "to make the load"),
 ];
 
 /// Those that a purpose needs.
