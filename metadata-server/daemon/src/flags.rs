@@ -178,7 +178,8 @@ fn read(path: &Path) -> anyhow::Result<Partial> {
 
 fn parse(text: &str) -> anyhow::Result<Partial> {
     // A file of comments only is an empty one.
-    let settings: Option<Partial> = serde_yaml::from_str(text)?;
+    let settings: Option<Partial> =
+        serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(text))?;
     Ok(settings.unwrap_or_default())
 }
 

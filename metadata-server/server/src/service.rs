@@ -202,6 +202,7 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     ready: impl FnOnce(&Ready),
 ) -> Result<Ended, ServiceError> {
+    raise_descriptor_limit();
     make_private(&settings.state)?;
     std::fs::create_dir_all(&settings.run)
         .map_err(LedgerError::file(&settings.run, "making the directory"))?;
@@ -225,6 +226,22 @@ pub async fn run(
     }
     ready(&told);
     service.run(control, plane, listener, predecessor, stop).await
+}
+
+/// A connection is a descriptor, and a shell's limit of 1024 is far below the limit of connections.
+fn raise_descriptor_limit() {
+    use nix::libc::{RLIMIT_NOFILE, getrlimit, rlimit, setrlimit};
+    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls read or write the one struct that they are given.
+    let raised = unsafe {
+        getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && {
+            limit.rlim_cur = limit.rlim_max;
+            setrlimit(RLIMIT_NOFILE, &limit) == 0
+        }
+    };
+    if !raised {
+        tracing::warn!("the limit of descriptors could not be raised");
+    }
 }
 
 struct Service<'a> {

@@ -26,6 +26,9 @@ const SWITCHES: &[(&str, &str)] = &[
     ("ipv4/conf/all/send_redirects", "0"),
     // What one guest's connections were like must not shape another's that gets its identity.
     ("ipv4/tcp_no_metrics_save", "1"),
+    // One hop inside the machine: nothing to probe for and nothing to pace, whatever the host's
+    // own connections use. Before the listener is made, since it inherits this.
+    ("ipv4/tcp_congestion_control", "reno"),
     ("ipv4/tcp_syncookies", "1"),
     ("ipv4/tcp_max_syn_backlog", "16384"),
     ("ipv4/tcp_fin_timeout", "10"),

@@ -273,6 +273,16 @@ impl Client {
 
     /// The next reply; an error where the connection ends instead.
     pub(super) fn reply(&mut self) -> std::io::Result<Reply> {
+        let mut reply = self.head()?;
+        let length = reply.header("content-length").map_or(0, |text| text.parse().unwrap());
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body)?;
+        reply.body = String::from_utf8(body).unwrap();
+        Ok(reply)
+    }
+
+    /// The next reply to a HEAD, which has no body.
+    pub(super) fn head(&mut self) -> std::io::Result<Reply> {
         let mut head = String::new();
         loop {
             let mut line = String::new();
@@ -285,12 +295,7 @@ impl Client {
             head.push_str(&line);
         }
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let mut reply = Reply { status, head, body: String::new() };
-        let length = reply.header("content-length").map_or(0, |text| text.parse().unwrap());
-        let mut body = vec![0; length];
-        self.0.read_exact(&mut body)?;
-        reply.body = String::from_utf8(body).unwrap();
-        Ok(reply)
+        Ok(Reply { status, head, body: String::new() })
     }
 
     /// Waits for the server to end it; true if it did, by a close or a reset.

@@ -46,6 +46,22 @@ fn pipelined_requests_are_answered_in_their_order() {
 }
 
 #[test]
+fn head_tells_the_length_of_what_get_would_send_and_sends_nothing() {
+    privileged!();
+    let arena = Arena::new();
+    arena.serve(1);
+    let mut client = arena.connect(1).unwrap();
+    let request =
+        |method: &str| format!("{method} {INSTANCE_ID} HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n");
+    client.send(&[request("HEAD"), request("GET")].concat());
+    let head = client.head().unwrap();
+    let get = client.reply().unwrap();
+    assert_eq!((head.status, get.status), (200, 200));
+    assert_eq!(head.header("content-length"), get.header("content-length"));
+    assert_eq!(head.header("etag"), get.header("etag"));
+}
+
+#[test]
 fn a_port_whose_record_has_not_come_waits_and_is_served_when_it_comes() {
     privileged!();
     let arena = Arena::new();
