@@ -1,5 +1,7 @@
 //! Records as operators see them: spec, status and revision.
 
+use std::{collections::BTreeMap, ops::Bound, str::FromStr};
+
 use mezame_model::{
     Generation, InstanceName, NetworkName, PortName, ProjectName,
     api::{Kind, Resource},
@@ -44,34 +46,29 @@ pub(crate) fn many(
     most: usize,
 ) -> Option<(Vec<Resource>, bool)> {
     let Some(project) = project else {
-        let all = state.tenants.iter().map(|(name, tenant)| (name.as_str(), tenant));
-        return Some(page(all, after, most, of_project));
+        return Some(page(&state.tenants, after, most, of_project));
     };
     let tenant = state.tenant(project)?;
     Some(match kind {
         Kind::Project => return None,
-        Kind::Network => {
-            let all = tenant.networks.iter().map(|(name, held)| (name.as_str(), held));
-            page(all, after, most, of_network)
-        }
-        Kind::Port => {
-            let all = tenant.ports.iter().map(|(name, held)| (name.as_str(), held));
-            page(all, after, most, |held| of_port(state, held))
-        }
-        Kind::Instance => {
-            let all = tenant.instances.iter().map(|(name, held)| (name.as_str(), held));
-            page(all, after, most, |held| of_instance(state, held))
-        }
+        Kind::Network => page(&tenant.networks, after, most, of_network),
+        Kind::Port => page(&tenant.ports, after, most, |held| of_port(state, held)),
+        Kind::Instance => page(&tenant.instances, after, most, |held| of_instance(state, held)),
     })
 }
 
-fn page<'s, T: 's>(
-    all: impl Iterator<Item = (&'s str, T)>,
+fn page<N: Ord + FromStr, T>(
+    all: &BTreeMap<N, T>,
     after: Option<&str>,
     most: usize,
-    show: impl Fn(T) -> Shown,
+    show: impl Fn(&T) -> Shown,
 ) -> (Vec<Resource>, bool) {
-    let mut rest = all.skip_while(|(name, _)| after.is_some_and(|after| *name <= after));
+    // A name that breaks the rule can be no item's, so nothing is known to come after it.
+    let mut rest = match after.map(N::from_str) {
+        None => all.range::<N, _>(..),
+        Some(Ok(after)) => all.range((Bound::Excluded(after), Bound::Unbounded)),
+        Some(Err(_)) => return (Vec::new(), false),
+    };
     let items = rest.by_ref().take(most).map(|(_, held)| show(held).resource).collect();
     (items, rest.next().is_some())
 }

@@ -148,6 +148,15 @@ pub enum StoreError {
         #[source]
         source: rusqlite::Error,
     },
+    /// The database's file can't be made or opened.
+    #[error("the database {path} can't be opened")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// Another process has the database.
     #[error("the database {path} is in use by another process")]
     InUse {

@@ -1,6 +1,6 @@
 //! Calls that read.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Extension,
@@ -14,7 +14,7 @@ use mezame_model::{
 };
 use serde_json::json;
 
-use super::{Shared, json as answer, precondition, problem::Failure};
+use super::{Api, Shared, json as answer, precondition, problem::Failure};
 use crate::{
     access::{Caller, Role},
     control::{ControlError, Target},
@@ -46,7 +46,7 @@ pub(super) async fn projects(
     State(api): Shared,
     Query(query): Query<Named>,
 ) -> Result<Response, Failure> {
-    page(&api, Kind::Project, None, &query, "/v1/projects")
+    page(api, Kind::Project, None, query, "/v1/projects".into()).await
 }
 
 pub(super) async fn list(
@@ -57,17 +57,17 @@ pub(super) async fn list(
 ) -> Result<Response, Failure> {
     let project = project_of(&path)?;
     let at = format!("/v1/projects/{project}/{}", kind.plural());
-    page(&api, kind, Some(&project), &query, &at)
+    page(api, kind, Some(project), query, at).await
 }
 
 /// All items, or `limit` of them after the name `after`; a further page is in the `Link` header
 /// (RFC 8288).
-fn page(
-    api: &super::Api,
+async fn page(
+    api: Arc<Api>,
     kind: Kind,
-    project: Option<&ProjectName>,
-    query: &Named,
-    at: &str,
+    project: Option<ProjectName>,
+    query: Named,
+    at: String,
 ) -> Result<Response, Failure> {
     let limit = match query.get("limit") {
         None => None,
@@ -76,23 +76,27 @@ fn page(
             _ => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
         },
     };
-    let after = query.get("after").map(String::as_str);
-    let (list, more) = {
-        let state = api.control.state();
-        let most = limit.unwrap_or(usize::MAX);
-        let (items, more) =
-            resource::many(&state, kind, project, after, most).ok_or(ControlError::NotFound)?;
-        (List { items, generation: state.generation }, more)
-    };
-    let mut response = answer(StatusCode::OK, &list);
-    let last = list.items.last().and_then(|item| item.spec["name"].as_str());
-    if let (true, Some(limit), Some(last)) = (more, limit, last) {
-        let link = format!("<{at}?limit={limit}&after={last}>; rel=\"next\"");
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
+    // All of 100,000 items take a second, which no other connection shall wait for.
+    let work = tokio::task::spawn_blocking(move || -> Result<Response, Failure> {
+        let after = query.get("after").map(String::as_str);
+        let (list, more) = {
+            let state = api.control.state();
+            let most = limit.unwrap_or(usize::MAX);
+            let (items, more) = resource::many(&state, kind, project.as_ref(), after, most)
+                .ok_or(ControlError::NotFound)?;
+            (List { items, generation: state.generation }, more)
+        };
+        let mut response = answer(StatusCode::OK, &list);
+        let last = list.items.last().and_then(|item| item.spec["name"].as_str());
+        if let (true, Some(limit), Some(last)) = (more, limit, last) {
+            let link = format!("<{at}?limit={limit}&after={last}>; rel=\"next\"");
+            if let Ok(link) = HeaderValue::from_str(&link) {
+                response.headers_mut().insert(header::LINK, link);
+            }
         }
-    }
-    Ok(response)
+        Ok(response)
+    });
+    work.await.map_err(|_| ControlError::Ending)?
 }
 
 pub(super) async fn project(

@@ -8,6 +8,7 @@
 //! with the row's name as associated data.
 
 use std::{
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, mpsc},
     time::Duration,
@@ -115,6 +116,7 @@ impl Session {
             }
             _ => StoreError::Database { path: path.clone(), source },
         };
+        make_file(&path)?;
         let mut connection = Connection::open(&path).map_err(at)?;
         connection.busy_timeout(patience).map_err(at)?;
         connection.set_prepared_statement_cache_capacity(64);
@@ -180,6 +182,18 @@ impl Store for SqliteStore {
             drop(jobs);
             let _ = done.await;
         })
+    }
+}
+
+/// Makes the file before SQLite would, with a mode that lets nobody else read names and events;
+/// the log gets the same. A file that is there is not opened: closing it would free the locks
+/// that SQLite has on it in this process (fcntl(2), F_SETLK).
+fn make_file(path: &Path) -> Result<(), StoreError> {
+    match std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(StoreError::File { path: path.into(), source })
+        }
+        _ => Ok(()),
     }
 }
 

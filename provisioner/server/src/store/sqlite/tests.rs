@@ -63,6 +63,11 @@ async fn a_body_lies_nowhere_in_the_files_in_the_clear() {
     batch.passwords = vec![(id, 1, hidden("hidden-password"))];
     store.commit(batch).await.unwrap();
     let open = bytes(directory.path());
+    for file in std::fs::read_dir(directory.path()).unwrap() {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = file.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
     // Otherwise the search itself would be wrong.
     assert!(has(&open, b"visible-name"));
     assert!(!has(&open, b"hidden"));
