@@ -11,7 +11,11 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Parser;
 use flags::{Command, Configured};
-use mezame_server::service::{self, Ended, NoControlPlane, Ready};
+use mezame_server::{
+    control_plane::NoControlPlane,
+    removal,
+    service::{self, Ended, Ready},
+};
 use tokio::{signal::unix::SignalKind, sync::watch};
 
 fn main() -> ExitCode {
@@ -38,7 +42,7 @@ fn start(command: Command) -> anyhow::Result<()> {
         .build()
         .context("starting the runtime")?;
     if command.remove {
-        runtime.block_on(service::remove(&configured.service))?;
+        runtime.block_on(removal::remove(&configured.service))?;
         println!("removed");
         return Ok(());
     }

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use mezame_model::BoxFuture;
 use mezame_provisioner::{Provisioner, Settings};
-use mezame_server::service::{ControlPlane, OpenPlane};
+use mezame_server::control_plane::{ControlPlane, OpenPlane};
 use tokio::sync::oneshot;
 
 /// The provisioner, with its settings.

@@ -9,6 +9,7 @@
 pub mod audit;
 pub mod cache;
 pub mod clock;
+pub mod control_plane;
 #[cfg(test)]
 mod fixture;
 pub mod identity;
@@ -21,6 +22,7 @@ pub mod namespace;
 mod netns;
 #[cfg(test)]
 mod privileged;
+pub mod removal;
 pub mod service;
 pub mod settings;
 pub mod site;

@@ -7,18 +7,22 @@
 //!      knocks ──► hand over ──it serves──► drain ──► ended
 //! ```
 
+mod error;
+
 use std::{
     net::{Ipv4Addr, SocketAddrV4, TcpListener},
     os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mezame_ebpf_loader::{LoadError, Protocol, Service as ServiceEntry, Uplink};
-use mezame_model::{BoxFuture, Feed, FeedError, Generation, GuestEvent, Snapshot};
+pub use error::ServiceError;
+use mezame_ebpf_loader::{Protocol, Service as ServiceEntry, Uplink};
+use mezame_model::{Feed, Generation};
 use tokio::sync::watch;
 
 use crate::{
     chain,
+    control_plane::{ControlPlane, OpenPlane},
     identity::Identities,
     ledger::{LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file},
     listener::{Idle, Serving, Stage, Workers, reap},
@@ -26,18 +30,14 @@ use crate::{
         Metrics,
         drops::DropFeed,
         kernel::KernelCounters,
-        serve::{MetricsError, MetricsServer, Operator},
+        serve::{MetricsServer, Operator},
     },
-    namespace::{Namespace, NamespaceError},
+    namespace::Namespace,
     settings::Settings,
     sockets::SocketEnder,
     sync::{LedgerWriter, Sync},
-    takeover::{Door, HandOver, Predecessor, Successor, TakeoverError, take_over},
-    taps::{
-        Taps,
-        plane::{DataPlane, PlaneError},
-        watch::{LinkWatch, WatchError},
-    },
+    takeover::{Door, HandOver, Predecessor, Successor, take_over},
+    taps::{Taps, plane::DataPlane, watch::LinkWatch},
 };
 
 /// The address of the metadata service.
@@ -45,79 +45,6 @@ pub const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// Connections that wait to be accepted; the kernel has no more for a listener by default.
 const BACKLOG: i32 = 4096;
-
-/// Why the service can't start or go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The namespace is not to be had.
-    #[error(transparent)]
-    Namespace(#[from] NamespaceError),
-    /// The data path is not to be had.
-    #[error("the data path can't be loaded")]
-    DataPath(#[source] LoadError),
-    /// The data path can't be read.
-    #[error(transparent)]
-    Plane(#[from] PlaneError),
-    /// The state directory can't be used.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// Devices can't be watched.
-    #[error(transparent)]
-    Watch(#[from] WatchError),
-    /// The takeover failed.
-    #[error(transparent)]
-    Takeover(#[from] TakeoverError),
-    /// The operator's side is not to be had.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// The control plane in this process can't be opened.
-    #[error("the control plane can't be opened")]
-    ControlPlane(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),
-    /// A thread can't be started.
-    #[error("starting a thread failed")]
-    Thread(#[source] std::io::Error),
-}
-
-/// Where snapshots come from: opened when this process is the one in charge, closed before a
-/// successor opens it.
-pub trait ControlPlane {
-    /// Opens it.
-    fn open(
-        &self,
-    ) -> BoxFuture<'_, Result<OpenPlane, Box<dyn std::error::Error + Send + std::marker::Sync>>>;
-}
-
-/// An open control plane.
-pub struct OpenPlane {
-    /// The way to it.
-    pub feed: Arc<dyn Feed>,
-    /// Closes it and waits until it is.
-    pub close: BoxFuture<'static, ()>,
-}
-
-/// No control plane: the service lives from its ledger.
-pub struct NoControlPlane;
-
-impl ControlPlane for NoControlPlane {
-    fn open(
-        &self,
-    ) -> BoxFuture<'_, Result<OpenPlane, Box<dyn std::error::Error + Send + std::marker::Sync>>>
-    {
-        Box::pin(async { Ok(OpenPlane { feed: Arc::new(Nobody), close: Box::pin(async {}) }) })
-    }
-}
-
-struct Nobody;
-
-impl Feed for Nobody {
-    fn next(&self, _: Generation) -> BoxFuture<'_, Result<Arc<Snapshot>, FeedError>> {
-        Box::pin(async { Err(FeedError::Away) })
-    }
-
-    fn deliver(&self, _: GuestEvent) -> BoxFuture<'_, Result<(), FeedError>> {
-        Box::pin(async { Err(FeedError::Away) })
-    }
-}
 
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,38 +87,6 @@ pub fn open_data_path(
 /// Says why the service can't run here, if it can't.
 pub fn probe() -> Result<(), mezame_ebpf_loader::Unsupported> {
     mezame_ebpf_loader::probe()
-}
-
-/// Why the service's traces could not be removed.
-#[derive(Debug, thiserror::Error)]
-pub enum RemovalError {
-    /// A process serves with them.
-    #[error("a metadata-server is running with {run}; stop it first")]
-    Running {
-        /// Its run directory.
-        run: std::path::PathBuf,
-    },
-    /// Programs, maps or pins stay.
-    #[error("the data path can't be removed")]
-    DataPath(#[source] mezame_ebpf_loader::RemoveError),
-    /// The namespace or the veth stays.
-    #[error(transparent)]
-    Namespace(#[from] NamespaceError),
-}
-
-/// Takes programs, maps, pins, veth, namespace and sockets away. The state stays.
-pub async fn remove(settings: &Settings) -> Result<(), RemovalError> {
-    if std::os::unix::net::UnixStream::connect(settings.takeover_socket()).is_ok() {
-        return Err(RemovalError::Running { run: settings.run.clone() });
-    }
-    mezame_ebpf_loader::DataPath::remove(&mezame_ebpf_loader::PinRoot::new(&settings.pins))
-        .map_err(RemovalError::DataPath)?;
-    Namespace::remove(&settings.names).await?;
-    for socket in [settings.takeover_socket(), settings.metrics_socket()] {
-        // Left by a process that was killed; or not there.
-        let _ = std::fs::remove_file(socket);
-    }
-    Ok(())
 }
 
 /// Runs the service until `stop` is true or a successor has taken over. `ready` is called once

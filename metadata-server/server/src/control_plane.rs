@@ -1,0 +1,44 @@
+//! Where snapshots come from, as the service sees it: something that can be opened and closed.
+//!
+//! Opened when this process is the one in charge, closed before a successor opens the same store.
+//! The way itself is the model's [`Feed`].
+
+use std::{error::Error, sync::Arc};
+
+use mezame_model::{BoxFuture, Feed, FeedError, Generation, GuestEvent, Snapshot};
+
+/// Where snapshots come from: opened when this process is the one in charge, closed before a
+/// successor opens it.
+pub trait ControlPlane {
+    /// Opens it.
+    fn open(&self) -> BoxFuture<'_, Result<OpenPlane, Box<dyn Error + Send + Sync>>>;
+}
+
+/// An open control plane.
+pub struct OpenPlane {
+    /// The way to it.
+    pub feed: Arc<dyn Feed>,
+    /// Closes it and waits until it is.
+    pub close: BoxFuture<'static, ()>,
+}
+
+/// No control plane: the service lives from its ledger.
+pub struct NoControlPlane;
+
+impl ControlPlane for NoControlPlane {
+    fn open(&self) -> BoxFuture<'_, Result<OpenPlane, Box<dyn Error + Send + Sync>>> {
+        Box::pin(async { Ok(OpenPlane { feed: Arc::new(Nobody), close: Box::pin(async {}) }) })
+    }
+}
+
+struct Nobody;
+
+impl Feed for Nobody {
+    fn next(&self, _: Generation) -> BoxFuture<'_, Result<Arc<Snapshot>, FeedError>> {
+        Box::pin(async { Err(FeedError::Away) })
+    }
+
+    fn deliver(&self, _: GuestEvent) -> BoxFuture<'_, Result<(), FeedError>> {
+        Box::pin(async { Err(FeedError::Away) })
+    }
+}
