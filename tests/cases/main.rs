@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod drops;
+mod guests;
 mod harness;
 mod identity;
 mod isolation;

@@ -1,0 +1,145 @@
+//! Real guests under QEMU: the demo's small ones with our agent, and an unmodified Debian with
+//! its own cloud-init.
+
+use std::path::Path;
+
+use mezame_tests::{
+    Lab,
+    binaries::Binaries,
+    guest_image::GuestImage,
+    process,
+    qemu::{Machine, QemuGuest},
+    ssh::{Key, SshTarget},
+    tenant::Tenant,
+    wait::A_BOOT,
+};
+use serde_json::{Value, json};
+
+use crate::seeds::{self, MAC};
+
+#[test]
+fn the_demo_ends_with_everything_as_it_must_be() {
+    let binaries = Binaries::locate().unwrap();
+    let ended = process::run(
+        process::command(env!("CARGO_BIN_EXE_demo"))
+            .arg("--json")
+            .env("MEZAME_BINARIES", binaries.server.parent().unwrap())
+            .env("MEZAME_AGENT", &binaries.agent),
+    )
+    .unwrap();
+    assert!(ended.status.success(), "{}\n{}", ended.stdout, ended.stderr);
+    let result: Value = serde_json::from_str(ended.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!(result["ok"], true, "{result}");
+    let guests = result["guests"].as_array().unwrap();
+    let of = |field: &str| guests.iter().map(|guest| guest[field].clone()).collect::<Vec<_>>();
+    assert_eq!(of("vni"), [1000, 2000]);
+    assert_eq!(of("ip")[0], of("ip")[1], "the same address");
+    assert_eq!(of("mac")[0], of("mac")[1], "the same MAC");
+    assert_eq!(of("ssh_own_key"), [true, true]);
+    assert_eq!(of("ssh_other_key"), [false, false]);
+    assert_eq!(of("password_set"), [true, true]);
+    assert_eq!(of("script_ran"), [true, true]);
+    assert!(of("configured_ms").iter().all(Value::is_u64), "{result}");
+    assert!(result["live_key_ms"].is_u64(), "{result}");
+}
+
+/// An unmodified Debian that has booted and been left alone until cloud-init had ended.
+struct DebianGuest {
+    server: SshTarget,
+    key: Key,
+    _guest: QemuGuest,
+    _tenant: Tenant,
+    _dhcp: process::Background,
+    _lab: Lab,
+}
+
+const CLOUD_CONFIG: &str = "#cloud-config
+runcmd:
+  - [sh, -c, 'echo ran as $(id -un) > /var/tmp/runcmd-was-here']
+";
+
+impl DebianGuest {
+    fn boot(smbios: &[&str], dialect: &str, tokens: &str) -> Self {
+        let lab = Lab::start().unwrap();
+        let key = Key::generate(lab.directory(), "debian-key").unwrap();
+        let more = json!({
+            "ssh_keys": [key.public().unwrap()], "user_data": CLOUD_CONFIG,
+            "dialects": [dialect], "tokens": tokens,
+        });
+        let mut documents = seeds::tenant("tenant-a", 1000, "tapa", &more);
+        documents.last_mut().unwrap()["hostname"] = "woken".into();
+        lab.operator.apply(&documents).unwrap();
+        let tenant = Tenant::create(&lab.hypervisor, 1000, "192.168.0.1/24").unwrap();
+        let dhcp = tenant.serve_dhcp(MAC, "192.168.0.10", lab.directory()).unwrap();
+        let tap = lab.tap("tapa").unwrap();
+        tenant.plug("tapa").unwrap();
+        let mut machine = Machine::new("debian", MAC);
+        machine.memory = 640;
+        machine.command_line = "root=/dev/vda rw".into();
+        machine.smbios = smbios.iter().map(|&value| value.to_owned()).collect();
+        let image = GuestImage::debian().unwrap();
+        let mut guest =
+            QemuGuest::boot(&lab.hypervisor, &image, &machine, tap, lab.directory()).unwrap();
+        let server = SshTarget::new(tenant.machine(), "192.168.0.10", lab.directory());
+        let wait = "cloud-init status --wait >/dev/null; echo ended";
+        let ended = server.until_in("debian", &key, wait, 2 * A_BOOT);
+        let ended = ended.unwrap_or_else(|error| {
+            panic!("{error:#}; the console:\n{}", process::tail(&guest.console(), 80))
+        });
+        assert_eq!(ended, "ended\n");
+        guest.ensure_running().unwrap();
+        Self { server, key, _guest: guest, _tenant: tenant, _dhcp: dhcp, _lab: lab }
+    }
+
+    fn run(&self, command: &str) -> String {
+        self.server.until_in("debian", &self.key, command, A_BOOT).unwrap().trim().to_owned()
+    }
+
+    /// Keys (this login shows them), host name and runcmd are in place, and nothing was tried
+    /// twice or warned of.
+    fn assert_configured_by(&self, source: &str) {
+        assert_eq!(self.run("hostname"), "woken");
+        assert_eq!(self.run("cat /var/tmp/runcmd-was-here"), "ran as root");
+        assert!(self.run("cloud-init status --long").contains(source), "by {source}");
+        let complaints =
+            self.run("sudo grep -iE 'warning|error|retry|retrying|traceback|failed' /var/log/cloud-init.log || true");
+        let complaints: Vec<_> = complaints.lines().filter(|line| !is_no_complaint(line)).collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+        let result: Value =
+            serde_json::from_str(&self.run("cat /run/cloud-init/result.json")).unwrap();
+        assert_eq!(result["v1"]["errors"], json!([]), "{result}");
+    }
+}
+
+/// Lines of cloud-init's log that speak of other things than what went wrong.
+fn is_no_complaint(line: &str) -> bool {
+    // It logs every step with its result, and the words stand in names of files and options too.
+    ["SUCCESS", "retries=", "infinite=", "log_errors", "/errors", "--errors"]
+        .iter()
+        .any(|harmless| line.contains(harmless))
+        && !line.contains("WARNING")
+        && !line.contains("Traceback")
+}
+
+#[test]
+fn unmodified_cloud_init_configures_debian_from_the_ec2_dialect_with_a_token() {
+    // What makes cloud-init ask at all (ds-identify): the system's UUID and serial begin with ec2.
+    let uuid = "ec2a0000-0000-4000-8000-000000000001";
+    let smbios = format!("type=1,uuid={uuid},serial={uuid}");
+    let guest = DebianGuest::boot(&[&smbios], "ec2", "required");
+    guest.assert_configured_by("DataSourceEc2");
+}
+
+#[test]
+fn unmodified_cloud_init_configures_debian_from_nocloud() {
+    let seed = "ds=nocloud-net;s=http://169.254.169.254/nocloud/";
+    let guest = DebianGuest::boot(&[&format!("type=1,serial={seed}")], "nocloud", "optional");
+    guest.assert_configured_by("DataSourceNoCloudNet");
+}
+
+#[test]
+fn the_agent_is_small_enough_for_any_image() {
+    let agent = Binaries::locate().unwrap().agent;
+    let size = std::fs::metadata(Path::new(&agent)).unwrap().len();
+    assert!(size <= 4 << 20, "{size} bytes");
+}
