@@ -15,7 +15,7 @@ use mezame_model::{
 };
 
 use crate::{
-    ledger::{Ledger, LedgerError, Right},
+    ledger::{Found, Ledger, LedgerError, Right},
     outbox::{Outbox, OutboxError},
     password::{self, PasswordError},
     plan::{Plan, Planned},
@@ -152,9 +152,17 @@ impl Applier<'_> {
                     if foreign {
                         // What came before must be on the disk before code that can end the guest.
                         self.settle(&mut pending)?;
-                        self.ledger.started(step)?;
+                        self.ledger.started(step, None)?;
                     }
-                    let result = self.perform(step, *resumed);
+                    if let Action::File(file) = &step.action
+                        && file.append
+                        && !*resumed
+                    {
+                        let before = self.platform.read_file(&file.path).ok().flatten();
+                        let found = Found::of(&before.unwrap_or_default());
+                        self.ledger.started(step, Some(found))?;
+                    }
+                    let result = self.perform(step);
                     network_changed |= matches!(step.action, Action::Interface { .. })
                         && matches!(result, Ok(Change::Changed));
                     let (outcome, reason, detail) = match &result {
@@ -232,7 +240,7 @@ impl Applier<'_> {
         }
     }
 
-    fn perform(&mut self, step: &Step, resumed: bool) -> Result<Change, StepError> {
+    fn perform(&mut self, step: &Step) -> Result<Change, StepError> {
         let platform = self.platform;
         let change = match &step.action {
             Action::Interface { device, interface } => {
@@ -251,7 +259,12 @@ impl Applier<'_> {
                 self.generate_password(user, recipients)?
             }
             Action::ExpirePassword { user } => platform.expire_password(user)?,
-            Action::File(file) => platform.write_file(file, resumed)?,
+            Action::File(file) => {
+                let now = platform.read_file(&file.path)?.unwrap_or_default();
+                let found = self.ledger.history().found(step);
+                let added = found.is_some_and(|found| found.grown_by(&file.content, &now));
+                platform.write_file(file, file.append && added)?
+            }
             Action::Run(script) => {
                 let (end, tail) = platform.run_script(script)?;
                 match end {

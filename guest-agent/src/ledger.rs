@@ -4,7 +4,8 @@
 //! one `write`; a line whose end or check sum is wrong is where a crash tore the file, and the
 //! file is cut there. Before a step that must not run twice, *started* is written and synced;
 //! after it, *done*. A start without an end after a crash means "interrupted": such a step is not
-//! repeated, and says so. Idempotent steps need no start, and are repeated.
+//! repeated, and says so. Idempotent steps need no start, and are repeated; adding to a file notes
+//! what it found there, so that the next run sees whether it was added.
 //!
 //! ```text
 //!   (nothing) ──started──► running ──done──► done
@@ -16,9 +17,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs::File,
+    fs::{File, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use mezame_model::{InstanceId, report::Outcome};
@@ -33,6 +35,9 @@ use crate::{
 const COMPACT_AT: u64 = 256 * 1024;
 /// Longer ledgers are not read: something else has written there.
 const MAX_BYTES: u64 = 64 << 20;
+
+/// How long another holder of the lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why the ledger can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,31 @@ pub struct Trace {
     /// The failure's stable word.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// What the step found when it began, where that tells later whether it came to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// A file as it was before something was added to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its length in bytes.
+    pub length: usize,
+    /// Of its content.
+    pub fingerprint: Fingerprint,
+}
+
+impl Found {
+    /// Describes a content.
+    pub fn of(content: &[u8]) -> Self {
+        Self { length: content.len(), fingerprint: Fingerprint::of(&[content]) }
+    }
+
+    /// Whether `now` is that content with `added` behind it, and possibly more behind that.
+    pub fn grown_by(&self, added: &[u8], now: &[u8]) -> bool {
+        now.split_at_checked(self.length)
+            .is_some_and(|(old, new)| Self::of(old) == *self && new.starts_with(added))
+    }
 }
 
 /// A user's rights that the agent looks after, so that they can be taken back.
@@ -153,6 +183,12 @@ impl History {
             })
     }
 
+    /// What an interrupted step had found.
+    pub fn found(&self, step: &Step) -> Option<&Found> {
+        let key = (self.scope(step.frequency), step.key.clone());
+        self.traces.get(&key)?.found.as_ref()
+    }
+
     /// The users that have a right which the agent gave.
     pub fn holders(&self, right: Right) -> impl Iterator<Item = &str> {
         self.rights.iter().filter(move |(_, held)| *held == right).map(|(user, _)| user.as_str())
@@ -226,13 +262,7 @@ impl Ledger {
         options.read(true).write(true).create(true).truncate(false);
         platform::make_private(&mut options);
         let mut file = options.open(&path).map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => {
-                return Err(LedgerError::Locked { path: path.clone() });
-            }
-            Err(std::fs::TryLockError::Error(source)) => return Err(io(source)),
-        }
+        lock(&file, &path)?;
         let length = file.metadata().map_err(io)?.len();
         if length > MAX_BYTES {
             return Err(io(io::Error::new(io::ErrorKind::InvalidData, "the file is too long")));
@@ -272,18 +302,27 @@ impl Ledger {
         Ok(run)
     }
 
-    /// Notes that a step begins. When this returns, the note is on the disk.
-    pub fn started(&mut self, step: &Step) -> Result<(), LedgerError> {
-        let trace =
-            Trace { fingerprint: step.fingerprint.clone(), outcome: None, reason: String::new() };
+    /// Notes that a step begins, and what it finds. When this returns, the note is on the disk.
+    pub fn started(&mut self, step: &Step, found: Option<Found>) -> Result<(), LedgerError> {
+        let trace = Trace {
+            fingerprint: step.fingerprint.clone(),
+            outcome: None,
+            reason: String::new(),
+            found,
+        };
         self.note(step, trace)?;
         self.sync()
     }
 
     /// Notes how a step ended. On the disk after the next [`Ledger::sync`].
     pub fn done(&mut self, step: &Step, outcome: Outcome, reason: &str) -> Result<(), LedgerError> {
-        let fingerprint = step.fingerprint.clone();
-        self.note(step, Trace { fingerprint, outcome: Some(outcome), reason: reason.to_owned() })
+        let trace = Trace {
+            fingerprint: step.fingerprint.clone(),
+            outcome: Some(outcome),
+            reason: reason.to_owned(),
+            found: None,
+        };
+        self.note(step, trace)
     }
 
     /// Notes a right that was given or taken back.
@@ -330,6 +369,26 @@ impl Ledger {
         std::fs::rename(&next, &self.path).map_err(io)?;
         self.file = file;
         Ok(())
+    }
+}
+
+/// Takes the lock, with a little patience: where an agent was killed while it started a program,
+/// the program's process holds the lock until it has become that program or has died, too.
+fn lock(file: &File, path: &Path) -> Result<(), LedgerError> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(LedgerError::Locked { path: path.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(LedgerError::Io { path: path.to_owned(), source });
+            }
+        }
     }
 }
 

@@ -204,8 +204,9 @@ pub trait Platform {
     /// Asks for a new password at the next login.
     fn expire_password(&self, user: &str) -> Result<Change>;
 
-    /// Writes a file. `resumed`: an earlier attempt may have come to its end.
-    fn write_file(&self, file: &FileSpec, resumed: bool) -> Result<Change>;
+    /// Writes a file. `added`: what is to be added to its end stands there already, from an
+    /// attempt that was cut off.
+    fn write_file(&self, file: &FileSpec, added: bool) -> Result<Change>;
     /// Runs a program to its end and keeps its output. Gives the end of the output, too.
     fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)>;
     /// Installs packages.

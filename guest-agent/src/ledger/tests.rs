@@ -23,7 +23,7 @@ fn what_was_noted_is_known_after_opening_again() {
     let mut ledger = Ledger::open(directory.path()).unwrap();
     assert_eq!(ledger.begin_run(&instance('1'), "boot-a").unwrap(), 1);
     assert_eq!(ledger.history().past(&once), Past::New);
-    ledger.started(&once).unwrap();
+    ledger.started(&once, None).unwrap();
     drop(ledger);
     let mut ledger = Ledger::open(directory.path()).unwrap();
     assert_eq!(ledger.begin_run(&instance('1'), "boot-a").unwrap(), 2);
@@ -118,4 +118,15 @@ fn a_long_ledger_is_written_anew_and_knows_the_same() {
     assert!(std::fs::metadata(&path).unwrap().len() < 4096);
     assert_eq!(*ledger.history(), before);
     assert!(matches!(Ledger::open(directory.path()), Err(LedgerError::Locked { .. })));
+}
+
+#[test]
+fn a_file_that_grew_is_told_from_one_that_did_not_and_from_another_one() {
+    let found = Found::of(b"one.");
+    assert!(found.grown_by(b"two.", b"one.two."));
+    assert!(found.grown_by(b"two.", b"one.two.three."));
+    for other in [&b"one."[..], b"one.tw", b"ONE.two.", b"", b"two."] {
+        assert!(!found.grown_by(b"two.", other), "{other:?}");
+    }
+    assert!(Found::of(b"").grown_by(b"x", b"xx"));
 }

@@ -106,7 +106,7 @@ fn history_of(
         let Planned::Do { step, .. } = planned else { continue };
         match ended(step) {
             Some(true) => ledger.done(step, Outcome::Done, "").unwrap(),
-            Some(false) => ledger.started(step).unwrap(),
+            Some(false) => ledger.started(step, None).unwrap(),
             None => {}
         }
         if let Action::Keys { user, .. } = &step.action {

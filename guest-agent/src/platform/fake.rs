@@ -212,13 +212,13 @@ impl Platform for Fake {
         Ok(if new { Change::Changed } else { Change::Same })
     }
 
-    fn write_file(&self, file: &FileSpec, resumed: bool) -> Result<Change> {
+    fn write_file(&self, file: &FileSpec, added: bool) -> Result<Change> {
         let owner = file.owner.clone().unwrap_or_else(|| "root".into());
         let mut content = Vec::new();
         if file.append {
             content = self.read_file(&file.path)?.unwrap_or_default();
         }
-        if !(resumed && file.append && content.ends_with(&file.content)) {
+        if !added {
             content.extend_from_slice(&file.content);
         }
         let mut state = self.state.borrow_mut();

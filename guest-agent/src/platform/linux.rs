@@ -186,15 +186,14 @@ impl Platform for Linux {
         accounts::expire_password(self, user)
     }
 
-    fn write_file(&self, file: &FileSpec, resumed: bool) -> Result<Change> {
+    fn write_file(&self, file: &FileSpec, added: bool) -> Result<Change> {
         let (uid, gid) = self.uid_and_gid(file.owner.as_deref())?;
         let access = Access { mode: file.mode, uid, gid };
         if !file.append {
             return self.tree.write(&file.path, &file.content, access);
         }
         let mut content = self.tree.read(&file.path)?.unwrap_or_default();
-        // The earlier attempt was cut off either before the file was put in its place or after.
-        if !(resumed && content.ends_with(&file.content)) {
+        if !added {
             content.extend_from_slice(&file.content);
         }
         self.tree.write(&file.path, &content, access)

@@ -40,8 +40,8 @@ fn seed() -> (String, String) {
 
 /// Everything below a root but what may differ: the agent's own notes, the marks of the scripts,
 /// the made password, and leftovers that the next write goes over.
-fn state(root: &Root) -> BTreeMap<String, (Vec<u8>, u32, u32)> {
-    fn walk(path: &Path, base: &Path, out: &mut BTreeMap<String, (Vec<u8>, u32, u32)>) {
+fn state(root: &Root) -> BTreeMap<String, (String, u32, u32)> {
+    fn walk(path: &Path, base: &Path, out: &mut BTreeMap<String, (String, u32, u32)>) {
         for entry in fs::read_dir(path).unwrap() {
             let path = entry.unwrap().path();
             let name = path.strip_prefix(base).unwrap().to_string_lossy().into_owned();
@@ -50,19 +50,18 @@ fn state(root: &Root) -> BTreeMap<String, (Vec<u8>, u32, u32)> {
                 continue;
             }
             if meta.is_dir() {
-                out.insert(name, (Vec::new(), meta.mode(), meta.uid()));
+                out.insert(name, (String::new(), meta.mode(), meta.uid()));
                 walk(&path, base, out);
             } else {
-                let mut bytes = fs::read(&path).unwrap();
+                let mut text = fs::read_to_string(&path).unwrap();
                 if name == "etc/shadow" {
-                    let text = String::from_utf8(bytes).unwrap();
-                    let text: Vec<&str> = text
+                    let lines: Vec<&str> = text
                         .lines()
                         .map(|line| if line.starts_with("ops:$6$") { "ops: made" } else { line })
                         .collect();
-                    bytes = text.join("\n").into_bytes();
+                    text = lines.join("\n");
                 }
-                out.insert(name, (bytes, meta.mode(), meta.uid()));
+                out.insert(name, (text, meta.mode(), meta.uid()));
             }
         }
     }
@@ -115,7 +114,7 @@ fn killed_at_200_random_points_it_ends_in_the_same_state_and_runs_nothing_twice(
     assert_eq!(reference.run(&service, &["run"]).status.code(), Some(0));
     let whole = began.elapsed();
     let expected = state(&reference);
-    assert_eq!(expected["srv/log"].0, b"line.line.");
+    assert_eq!(expected["srv/log"].0, "line.line.");
     assert_eq!(reference.text("ran-runcmd"), "x\n");
 
     let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -147,7 +146,10 @@ fn killed_at_200_random_points_it_ends_in_the_same_state_and_runs_nothing_twice(
         assert!(late < 4 * KILLS, "most runs were over before the kill");
         let output = root.run(&service, &["run"]);
         assert!(matches!(output.status.code(), Some(0 | 1)), "{output:?}");
-        assert_eq!(state(&root), expected, "after {kills} kills");
+        for (name, found) in state(&root) {
+            assert_eq!(Some(&found), expected.get(&name), "{name}, after {kills} kills");
+        }
+        assert_eq!(state(&root).len(), expected.len(), "after {kills} kills");
         let reports = service.look(|told| told.reports.clone());
         for (step, name) in ONCE {
             let ran = root.text(&format!("ran-{name}"));

@@ -140,14 +140,18 @@ impl Files {
         };
         let uid = match wanted.uid {
             Some(uid) => {
-                let text = uid.to_string();
-                if self.passwd.lines().any(|line| line.split(':').nth(2) == Some(&text)) {
+                if self.has_uid(uid) {
                     let why = format!("the number {uid} is another user's");
                     return Err(PlatformError::Invalid { what: "uid", why });
                 }
                 uid
             }
-            None => free()?,
+            // A group of the user's name is there already, perhaps from an attempt that was cut
+            // off before the user was added: its number is the user's.
+            None => match account::find_group(&self.group, name) {
+                Some(gid) if gid > 0 && !self.has_uid(gid) => gid,
+                _ => free()?,
+            },
         };
         let group = wanted.primary_group.as_deref().unwrap_or(name);
         let gid = match account::find_group(&self.group, group) {
@@ -175,6 +179,11 @@ impl Files {
             self.shadow = account::set_password(&self.shadow, name, "!", today());
         }
         Ok(entry)
+    }
+
+    fn has_uid(&self, uid: u32) -> bool {
+        let text = uid.to_string();
+        self.passwd.lines().any(|line| line.split(':').nth(2) == Some(&text))
     }
 
     fn join(&mut self, group: &str, user: &str, system: bool) -> Result<()> {

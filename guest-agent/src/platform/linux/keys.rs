@@ -78,7 +78,6 @@ fn open_ssh_directory(
         Err(Errno::ENOENT) => {
             let access = Access { mode: 0o700, uid: entry.uid, gid: entry.gid };
             tree::make_directory(home.as_fd(), name, access)
-                .and_then(|made| made)
                 .map_err(|errno| tree::file_error(path, errno))?
         }
         Err(Errno::ELOOP | Errno::ENOTDIR) => {

@@ -58,7 +58,7 @@ impl Platform for InDirectory {
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;
         expire_password(user: &str) -> Result<Change>;
-        write_file(file: &FileSpec, resumed: bool) -> Result<Change>;
+        write_file(file: &FileSpec, added: bool) -> Result<Change>;
         run_script(script: &Script) -> Result<(ScriptEnd, String)>;
         install_packages(packages: &Packages) -> Result<Change>;
         grow_root(partition: bool, filesystem: bool) -> Result<Change>;

@@ -85,7 +85,7 @@ impl Tree {
             let next = match openat(here, name.as_os_str(), flags, Mode::empty()) {
                 Err(Errno::ENOENT) if make.is_some() => {
                     let access = make.unwrap_or(Access::root(0o755));
-                    make_directory(here.as_fd(), &name, access).map_err(error)?
+                    make_directory(here.as_fd(), &name, access)
                 }
                 other => other,
             };
@@ -234,20 +234,29 @@ impl Tree {
     }
 }
 
-/// Makes one directory and opens it.
+/// Makes one directory and opens it. It gets its owner and mode under another name: a crash in
+/// between must not leave one that looks finished and belongs to somebody else.
 pub(super) fn make_directory(
     at: BorrowedFd<'_>,
     name: &OsStr,
     access: Access,
-) -> std::result::Result<nix::Result<OwnedFd>, Errno> {
-    match mkdirat(at, name, Mode::from_bits_truncate(access.mode & 0o700)) {
-        Ok(()) | Err(Errno::EEXIST) => {}
-        Err(errno) => return Err(errno),
-    }
+) -> nix::Result<OwnedFd> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let fd = openat(at, name, flags, Mode::empty())?;
+    let temporary = beside(name);
+    // What a crash left there is empty.
+    let _ = unlinkat(at, temporary.as_os_str(), UnlinkatFlags::RemoveDir);
+    mkdirat(at, temporary.as_os_str(), Mode::from_bits_truncate(0o700))?;
+    let fd = openat(at, temporary.as_os_str(), flags, Mode::empty())?;
     set_access(fd.as_fd(), access)?;
-    Ok(Ok(fd))
+    match renameat(at, temporary.as_os_str(), at, name) {
+        Ok(()) => Ok(fd),
+        // Somebody was faster: theirs is looked at as any that was there before.
+        Err(Errno::ENOTEMPTY | Errno::EEXIST | Errno::ENOTDIR) => {
+            let _ = unlinkat(at, temporary.as_os_str(), UnlinkatFlags::RemoveDir);
+            openat(at, name, flags, Mode::empty())
+        }
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Reads a regular file in a directory, with its state; none where it is not there. Links and
