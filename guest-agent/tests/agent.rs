@@ -1,5 +1,7 @@
 //! The agent as a process, against a metadata service of the test's own.
 
+#![allow(clippy::unwrap_used, reason = "a test that can't go on ends")]
+
 mod agent {
     pub(crate) mod service;
 

@@ -38,7 +38,7 @@ fn root_mount(mounts: &str) -> Option<(String, String)> {
             let (device, place, kind) = (fields.next()?, fields.next()?, fields.next()?);
             (place == "/" && device.starts_with("/dev/")).then(|| (device.into(), kind.into()))
         })
-        .last()
+        .next_back()
 }
 
 /// The disk that a partition is on, and its number: /sys/class/block/vda1 lies below …/vda/.

@@ -49,7 +49,6 @@ impl CloudConfig {
             }
             other => {
                 self.bad("", "user", other, "a name or a mapping");
-                return;
             }
         }
     }
