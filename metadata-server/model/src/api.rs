@@ -1,11 +1,11 @@
 //! The operator API's wire types, shared by the provisioner and its clients.
 //!
-//! No type here carries a secret: passwords, secrets and user-data are taken in and shown only
-//! as "(sealed)" or by their length.
+//! What the control plane answers carries no secret: passwords, secrets and user-data are shown
+//! only as "(sealed)" or by their length. What it is sent, [`Apply`], does, and has no Debug of it.
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | `GET /v1/projects` · `/v1/projects/P/{networks,ports,instances}` | [`List`] |
+//! | `GET /v1/projects` · `/v1/projects/P/{networks,ports,instances}` `[?limit=N&after=NAME]` | [`List`] |
 //! | `GET …/NAME` | [`Resource`], `ETag` |
 //! | `PUT …/NAME` (a document's fields) with `If-Match` or `If-None-Match: *` | [`Resource`], 201 or 200 |
 //! | `DELETE …/NAME` with `If-Match` | 204, or 409 with faults while others refer to it |
@@ -16,7 +16,7 @@
 //! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
-//! | `GET /v1/openapi.json` · `/v1/version` · `/healthz` | |
+//! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
 //!
 //! Every failure is [`Problem`] (RFC 9457).
 
@@ -90,10 +90,17 @@ pub struct List {
 }
 
 /// Documents to be applied together, all or none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Apply {
     /// In any order; each has `kind` and its fields.
     pub documents: Vec<Value>,
+}
+
+/// Without the documents: an operator's secrets stand in them as they were written.
+impl std::fmt::Debug for Apply {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Apply({} documents)", self.documents.len())
+    }
 }
 
 /// What applying did, or would do.
@@ -219,4 +226,15 @@ pub struct Event {
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_of_what_is_applied_shows_no_document() {
+        let documents = vec![serde_json::json!({ "secrets": { "db": "hunter2" } })];
+        assert_eq!(format!("{:?}", Apply { documents }), "Apply(1 documents)");
+    }
 }
