@@ -6,6 +6,8 @@
 //!
 //! Holds no path of its own, knows no dialect, and reads nothing but the one guest in its scope.
 
+pub(crate) mod families;
+
 use bytes::Bytes;
 use mezame_model::{Guest, GuestPort};
 

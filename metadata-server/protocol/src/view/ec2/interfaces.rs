@@ -6,14 +6,13 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use mezame_model::MacAddress;
 
 use super::{
     V2009, V2016, identity,
     meta_data::{digits, folder, ipv4_of, is_public, optional},
 };
 use crate::tree::{
-    Body, Directory, Entry, Family, Item, Node, Scope, directory, family, leaf, leaf_if,
+    Body, Directory, Entry, Node, Scope, directory, families::ports_by_mac, family, leaf, leaf_if,
 };
 
 /// The directory above `macs/`.
@@ -21,21 +20,7 @@ pub(super) static INTERFACES: Directory = folder(&INTERFACES_ENTRIES);
 static INTERFACES_ENTRIES: [Entry; 1] = [directory("macs", V2009, &MACS)];
 
 static MACS: Directory = folder(&MACS_ENTRIES);
-static MACS_ENTRIES: [Entry; 1] = [family(
-    V2009,
-    Family {
-        members: |scope, each| {
-            scope.guest.ports.iter().for_each(|it| each(&it.port.mac.to_string()));
-        },
-        choose: |scope, segment| {
-            // Either case, and only with colons: one spelling of the path for each letter case.
-            let mac = segment.parse::<MacAddress>().ok().filter(|_| !segment.contains('-'))?;
-            let at = scope.guest.ports.iter().position(|it| it.port.mac == mac)?;
-            Some(Scope { item: Item::Port(at), ..scope })
-        },
-    },
-    Node::Directory(&MAC),
-)];
+static MACS_ENTRIES: [Entry; 1] = [family(V2009, ports_by_mac(), Node::Directory(&MAC))];
 
 static MAC: Directory = folder(&MAC_ENTRIES);
 /// Sorted, as EC2 lists them.

@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::{V1_0, V2009, V2016, V2018, V2019, V2021_01, V2021_03, interfaces, keys};
 use crate::tree::{
-    Body, Directory, Entry, Family, Item, Label, Leaf, Node, Scope, directory, family,
-    is_plain_segment, leaf, leaf_if,
+    Body, Directory, Entry, Family, Item, Label, Leaf, Node, Scope, directory, families::tags,
+    family, is_plain_segment, leaf, leaf_if,
 };
 
 /// The directory.
@@ -102,19 +102,9 @@ static SERVICES_ENTRIES: [Entry; 2] = [
 static TAGS: Directory = folder(&TAGS_ENTRIES);
 static TAGS_ENTRIES: [Entry; 1] = [directory("instance", V2021_03, &INSTANCE_TAGS)];
 static INSTANCE_TAGS: Directory = folder(&INSTANCE_TAGS_ENTRIES);
-/// A tag whose key can't be a path segment is left out, as EC2 refuses such keys here.
 static INSTANCE_TAGS_ENTRIES: [Entry; 1] = [family(
     V2021_03,
-    Family {
-        members: |scope, each| {
-            let keys = scope.guest.instance.tags.keys();
-            keys.filter(|key| is_plain_segment(key)).for_each(|key| each(key));
-        },
-        choose: |scope, segment| {
-            let (key, _) = scope.guest.instance.tags.get_key_value(segment)?;
-            is_plain_segment(key).then_some(Scope { item: Item::Name(key), ..scope })
-        },
-    },
+    tags(),
     Node::Leaf(Leaf {
         exists: |_| true,
         read: |it| optional(it.guest.instance.tags.get(it.name())),

@@ -3,14 +3,15 @@
 //! A text leaf ends each line with a newline, so that `while read` sees the last one too. A router
 //! or firewall image with `sh` and one of curl, wget or ftp can configure itself from these alone.
 
-use mezame_model::{Guest, GuestPort, MacAddress, UserData, document::Interface};
+use mezame_model::{Guest, GuestPort, UserData, document::Interface};
 
 use super::document;
 use crate::{
     response::{self, Audit},
     tree::{
         Body, Directory, Entry, Family, Inbox, Item, Label, Leaf, Name, Node, Scope, directory,
-        family, is_plain_segment, leaf, leaf_if,
+        families::{ports_by_mac, tags},
+        family, leaf, leaf_if,
     },
 };
 
@@ -37,20 +38,7 @@ static V1_ENTRIES: [Entry; 16] = [
 ];
 
 static INTERFACES: Directory = kept(&INTERFACES_ENTRIES);
-static INTERFACES_ENTRIES: [Entry; 1] = [family(
-    0,
-    Family {
-        members: |scope, each| {
-            scope.guest.ports.iter().for_each(|it| each(&it.port.mac.to_string()));
-        },
-        choose: |scope, segment| {
-            let mac = segment.parse::<MacAddress>().ok().filter(|_| !segment.contains('-'))?;
-            let at = scope.guest.ports.iter().position(|it| it.port.mac == mac)?;
-            Some(Scope { item: Item::Port(at), ..scope })
-        },
-    },
-    Node::Directory(&INTERFACE),
-)];
+static INTERFACES_ENTRIES: [Entry; 1] = [family(0, ports_by_mac(), Node::Directory(&INTERFACE))];
 
 static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
 static INTERFACE_ENTRIES: [Entry; 5] = [
@@ -89,16 +77,7 @@ static SECRETS_ENTRIES: [Entry; 1] = [family(
 static TAGS: Directory = kept(&TAGS_ENTRIES);
 static TAGS_ENTRIES: [Entry; 1] = [family(
     0,
-    Family {
-        members: |scope, each| {
-            let keys = scope.guest.instance.tags.keys();
-            keys.filter(|key| is_plain_segment(key)).for_each(|key| each(key));
-        },
-        choose: |scope, segment| {
-            let (key, _) = scope.guest.instance.tags.get_key_value(segment)?;
-            is_plain_segment(key).then_some(Scope { item: Item::Name(key), ..scope })
-        },
-    },
+    tags(),
     Node::Leaf(Leaf {
         exists: |_| true,
         read: |it| lines(it.guest.instance.tags.get(it.name())),
