@@ -2,6 +2,8 @@
 //!
 //! Each server runs in a network namespace of its own, with names and directories of its own.
 
+#![allow(clippy::unwrap_used)] // A test that can't go on is to fail.
+
 use std::{
     io::{Read, Write},
     os::unix::{
