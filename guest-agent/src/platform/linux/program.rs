@@ -28,6 +28,8 @@ pub(super) const MAX_OUTPUT: usize = 1 << 20;
 const TAIL: usize = 2048;
 /// How long a program may take to end after it was told to.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the pipes of a program that has ended are read while something holds them open.
+const LINGER: Duration = Duration::from_millis(500);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn run_script(
@@ -161,21 +163,28 @@ fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (Scri
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut output = Output { log, kept: 0, dropped: 0, tail: Vec::new() };
     let mut status = None;
+    let mut ended = None;
     let mut timed_out = false;
     loop {
-        match receiver.recv_timeout(Duration::from_millis(5)) {
+        match receiver.recv_timeout(Duration::from_millis(10)) {
             Ok(bytes) => output.take(&bytes),
             // Both ends are closed: only the status is missing.
             Err(mpsc::RecvTimeoutError::Disconnected) if status.is_some() => break,
             Err(mpsc::RecvTimeoutError::Disconnected) => {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            // A daemon that the script started keeps the pipes open: the script itself is over.
-            Err(mpsc::RecvTimeoutError::Timeout) if status.is_some() => break,
+            // A daemon that the script started keeps the pipes open: the script itself is over,
+            // and what it had written is read.
+            Err(mpsc::RecvTimeoutError::Timeout)
+                if ended.is_some_and(|ended: Instant| ended.elapsed() > LINGER) =>
+            {
+                break;
+            }
             Err(mpsc::RecvTimeoutError::Timeout) => {}
         }
         if status.is_none() {
             status = child.try_wait().ok().flatten();
+            ended = status.map(|_| Instant::now());
         }
         if status.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             timed_out = true;
