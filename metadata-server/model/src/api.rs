@@ -18,6 +18,8 @@
 //! | `GET /v1/identity-certificate` | PEM |
 //! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
 //!
+//! A page of a list has `Link: <…>; rel="next"` while there are more (RFC 8288). Where events of the
+//! asked time are gone, the stream answers 410: list, and watch from the list's generation.
 //! Every failure is [`Problem`] (RFC 9457).
 
 use serde::{Deserialize, Serialize};
