@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// `MEZAME_TOKEN`.
-    pub token: Option<String>,
+    pub token: Option<SecretString>,
     /// `MEZAME_PROJECT`.
     pub project: Option<String>,
     /// `XDG_CONFIG_HOME`.
@@ -53,7 +53,7 @@ impl Environment {
     pub fn of_process() -> Self {
         let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
-            token: text("MEZAME_TOKEN"),
+            token: text("MEZAME_TOKEN").map(SecretString::new),
             project: text("MEZAME_PROJECT"),
             config_home: text("XDG_CONFIG_HOME").map(PathBuf::from),
             home: text("HOME").map(PathBuf::from),
@@ -154,7 +154,7 @@ impl Settings {
         let token = match (&flags.token_file, &environment.token, token_file) {
             // A file that was named on the command line wins over the environment.
             (Some(path), _, _) => Some(read_token(path, &mut warnings)?),
-            (None, Some(token), _) => Some(SecretString::new(token.clone())),
+            (None, Some(token), _) => Some(token.clone()),
             (None, None, Some(path)) => Some(read_token(&path, &mut warnings)?),
             (None, None, None) => None,
         };

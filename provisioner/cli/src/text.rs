@@ -5,6 +5,7 @@
 
 use std::{fmt::Write, time::Duration};
 
+use time::{OffsetDateTime, PrimitiveDateTime};
 use unicode_width::UnicodeWidthChar;
 
 /// One line of text that is safe to show: control characters and those that reorder text are
@@ -46,22 +47,14 @@ pub fn width(text: &str) -> usize {
     text.chars().map(|c| c.width().unwrap_or(0)).sum()
 }
 
-/// Milliseconds since 1970 as `2026-11-23T12:00:00Z`.
+/// Milliseconds since 1970 as `2026-11-23T12:00:00Z`; what is beyond the year 9999 as its end.
 pub fn timestamp(milliseconds: u64) -> String {
-    let seconds = milliseconds / 1000;
-    let (days, in_day) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date of the Gregorian calendar, in eras of 400 years that begin on 1 March.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    let (hour, minute, second) = (in_day / 3600, in_day / 60 % 60, in_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+    let seconds = i64::try_from(milliseconds / 1000).unwrap_or(i64::MAX);
+    let at =
+        OffsetDateTime::from_unix_timestamp(seconds).unwrap_or(PrimitiveDateTime::MAX.assume_utc());
+    let (year, month, day) = at.to_calendar_date();
+    let (hour, minute, second) = at.to_hms();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z", u8::from(month))
 }
 
 /// The text is no duration.
@@ -115,6 +108,7 @@ mod tests {
         ] {
             assert_eq!(timestamp(seconds * 1000), text);
         }
+        assert_eq!(timestamp(u64::MAX), "9999-12-31T23:59:59Z");
     }
 
     #[test]

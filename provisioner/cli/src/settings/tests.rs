@@ -41,7 +41,8 @@ fn the_current_context_is_used_and_a_token_file_that_others_can_read_is_warned_o
 #[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let (_home, mut environment) = home_with(FILE);
-    environment.token = Some("from-environment".into());
+    environment.token = Some(SecretString::new("from-environment".into()));
+    assert!(!format!("{environment:?}").contains("from-environment"));
     environment.project = Some("tenant-b".into());
     let mut flags = ConnectionFlags::default();
     let settings = Settings::gather(&flags, &environment).unwrap();
