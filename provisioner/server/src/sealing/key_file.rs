@@ -2,7 +2,8 @@
 //!
 //! Made with mode 0600; a file that its group or others may touch, or that belongs to someone
 //! else, is refused and not mended, since its keys may be known already. Replaced by a rename
-//! after a sync, so that a crash leaves the old file or the new one.
+//! after a sync, so that a crash leaves the old file or the new one; made by a link, so that of
+//! two processes that start for the first time neither takes the other's keys away.
 
 use std::{
     fs,
@@ -15,7 +16,10 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
 use super::{Keyring, SealingKey};
-use crate::environment::{Environment, NoRandomness};
+use crate::{
+    environment::{Environment, NoRandomness, random},
+    spec::hex,
+};
 
 /// Why the key file can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -89,17 +93,49 @@ pub(crate) fn load_or_make(
             if sealed {
                 return Err(KeyFileError::Lost { path: path.into() });
             }
-            let key = SealingKey::make(1, from)?;
-            let keys = Keyring::of(key);
-            save(path, &keys)?;
-            Ok(keys)
+            let keys = Keyring::of(SealingKey::make(1, from)?);
+            match make(path, &keys, from) {
+                // Another process that starts for the first time too was faster. Its keys are the
+                // ones, since it may have sealed with them already.
+                Err(KeyFileError::Io { source, .. })
+                    if source.kind() == io::ErrorKind::AlreadyExists =>
+                {
+                    load(path, nix::unistd::geteuid().as_raw())
+                }
+                other => other.map(|()| keys),
+            }
         }
         other => other,
     }
 }
 
-/// Replaces the file's keys, all or none.
+/// Replaces the file's keys, all or none. Only the process that has the database may.
 pub(crate) fn save(path: &Path, keys: &Keyring) -> Result<(), KeyFileError> {
+    let fresh = path.with_extension("new");
+    write(&fresh, keys)?;
+    place(path, fs::rename(&fresh, path))
+}
+
+/// Makes the file, unless there is one by now.
+fn make(path: &Path, keys: &Keyring, from: &dyn Environment) -> Result<(), KeyFileError> {
+    // A name of its own: nobody has the database yet, so several processes may be here.
+    let fresh = path.with_extension(hex(&random::<8>(from)?));
+    write(&fresh, keys)?;
+    let linked = fs::hard_link(&fresh, path);
+    let _ = fs::remove_file(&fresh);
+    place(path, linked)
+}
+
+/// Makes a name that was given last through a power failure.
+fn place(path: &Path, named: io::Result<()>) -> Result<(), KeyFileError> {
+    let at = |source| KeyFileError::Io { path: path.into(), source };
+    named.map_err(at)?;
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::File::open(directory).and_then(|d| d.sync_all()).map_err(at)
+}
+
+/// Writes the keys into a new file.
+fn write(path: &Path, keys: &Keyring) -> Result<(), KeyFileError> {
     let at = |source| KeyFileError::Io { path: path.into(), source };
     let mut text = Zeroizing::new(String::from(
         "# Keys that seal the provisioner's database. Keep a backup; without it the state is lost.\n",
@@ -108,18 +144,14 @@ pub(crate) fn save(path: &Path, keys: &Keyring) -> Result<(), KeyFileError> {
         let encoded = Zeroizing::new(STANDARD.encode(key.bytes.as_slice()));
         text.push_str(&format!("{} {}\n", key.number, &*encoded));
     }
-    let fresh = path.with_extension("new");
     // A leftover of a crash may have any mode: never written through.
-    match fs::remove_file(&fresh) {
+    match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => {}
     }
     let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh).map_err(at)?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at)?;
-    fs::rename(&fresh, path).map_err(at)?;
-    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::File::open(directory).and_then(|d| d.sync_all()).map_err(at)
+        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
+    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(at)
 }
 
 fn load(path: &Path, user: u32) -> Result<Keyring, KeyFileError> {
@@ -165,6 +197,43 @@ mod tests {
         let sealed = made.seal(b"row", b"body", &environment).unwrap();
         let read = load_or_make(&path, true, &environment).unwrap();
         assert_eq!(&**read.open(b"row", &sealed).unwrap(), b"body");
+    }
+
+    #[test]
+    fn a_file_that_another_process_made_meanwhile_is_kept_and_used() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("keys");
+        let environment = FixedEnvironment::new();
+        let first = load_or_make(&path, false, &environment).unwrap();
+        let sealed = first.seal(b"row", b"body", &environment).unwrap();
+        // The other had looked before the file was there.
+        let other = Keyring::of(SealingKey::make(1, &environment).unwrap());
+        let refused = make(&path, &other, &environment).unwrap_err();
+        assert!(matches!(&refused, KeyFileError::Io { source, .. }
+                if source.kind() == io::ErrorKind::AlreadyExists));
+        let read = load_or_make(&path, false, &environment).unwrap();
+        assert_eq!(&**read.open(b"row", &sealed).unwrap(), b"body");
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1, "something is left over");
+    }
+
+    #[test]
+    fn all_that_start_at_once_agree_on_the_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        for round in 0..20 {
+            let path = directory.path().join(format!("{round}/keys"));
+            fs::create_dir(path.parent().unwrap()).unwrap();
+            let environment = FixedEnvironment::new();
+            let rings: Vec<Keyring> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4)
+                    .map(|_| scope.spawn(|| load_or_make(&path, false, &environment).unwrap()))
+                    .collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let sealed = rings[0].seal(b"row", b"body", &environment).unwrap();
+            for ring in &rings {
+                assert!(ring.open(b"row", &sealed).is_ok(), "round {round}");
+            }
+        }
     }
 
     #[test]
