@@ -6,6 +6,7 @@
 
 mod changes;
 mod events;
+mod names;
 mod openapi;
 mod precondition;
 mod problem;
@@ -73,8 +74,8 @@ macro_rules! kind_routes {
                 operation: concat!("list-", $many),
                 summary: concat!("The project's ", $many, ", sorted by name"),
                 handler: || {
-                    on(MethodFilter::GET, |api, path, query| {
-                        reading::list(Kind::$kind, api, path, query)
+                    on(MethodFilter::GET, |api, names, query| {
+                        reading::list(Kind::$kind, api, names, query)
                     })
                 },
             },
@@ -84,8 +85,8 @@ macro_rules! kind_routes {
                 operation: concat!("read-", $one),
                 summary: concat!("One ", $one),
                 handler: || {
-                    on(MethodFilter::GET, |api, path, headers| {
-                        reading::one(Kind::$kind, api, path, headers)
+                    on(MethodFilter::GET, |api, names, headers| {
+                        reading::one(Kind::$kind, api, names, headers)
                     })
                 },
             },
@@ -95,8 +96,8 @@ macro_rules! kind_routes {
                 operation: concat!("write-", $one),
                 summary: concat!("Make or replace a ", $one),
                 handler: || {
-                    on(MethodFilter::PUT, |api, path, request| {
-                        changes::put(Kind::$kind, api, path, request)
+                    on(MethodFilter::PUT, |api, names, request| {
+                        changes::put(Kind::$kind, api, names, request)
                     })
                 },
             },
@@ -106,8 +107,8 @@ macro_rules! kind_routes {
                 operation: concat!("delete-", $one),
                 summary: concat!("Delete a ", $one, " that nothing refers to"),
                 handler: || {
-                    on(MethodFilter::DELETE, |api, path, headers| {
-                        changes::delete(Kind::$kind, api, path, headers)
+                    on(MethodFilter::DELETE, |api, names, headers| {
+                        changes::delete(Kind::$kind, api, names, headers)
                     })
                 },
             },

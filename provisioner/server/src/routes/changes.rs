@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use axum::{
     body::{Body, to_bytes},
-    extract::{Path, Query, Request, State},
+    extract::{Query, Request, State},
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
@@ -12,10 +12,8 @@ use mezame_model::api::{Apply, Device, Fault, Kind};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{PUT_BYTES, Shared, json, precondition, problem::Failure, reading::target_of};
+use super::{PUT_BYTES, Shared, json, names::Names, precondition, problem::Failure};
 use crate::control::{ControlError, Target};
-
-type Named = HashMap<String, String>;
 
 /// Reads a JSON body of at most `limit` bytes.
 async fn body<T: DeserializeOwned>(
@@ -53,7 +51,7 @@ async fn body<T: DeserializeOwned>(
 
 pub(super) async fn apply(
     State(api): Shared,
-    Query(query): Query<Named>,
+    Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Result<Response, Failure> {
     let dry_run = match query.get("dry_run").map(String::as_str) {
@@ -69,19 +67,19 @@ pub(super) async fn apply(
 
 pub(super) async fn put_project(
     api: Shared,
-    path: Path<Named>,
+    names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    put(Kind::Project, api, path, request).await
+    put(Kind::Project, api, names, request).await
 }
 
 pub(super) async fn put(
     kind: Kind,
     State(api): Shared,
-    Path(path): Path<Named>,
+    names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let target = target_of(kind, &path)?;
+    let target = names.target(kind)?;
     let (parts, content) = request.into_parts();
     let precondition = precondition::of_write(&parts.headers)?;
     let document = body(&parts.headers, content, PUT_BYTES, "a set of fields").await?;
@@ -125,29 +123,29 @@ fn named(target: &Target, document: Value) -> Result<Value, Failure> {
 
 pub(super) async fn delete_project(
     api: Shared,
-    path: Path<Named>,
+    names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    delete(Kind::Project, api, path, headers).await
+    delete(Kind::Project, api, names, headers).await
 }
 
 pub(super) async fn delete(
     kind: Kind,
     State(api): Shared,
-    Path(path): Path<Named>,
+    names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let target = target_of(kind, &path)?;
+    let target = names.target(kind)?;
     api.control.delete(target, precondition::of_write(&headers)?).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn attach(
     State(api): Shared,
-    Path(path): Path<Named>,
+    names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let target = target_of(Kind::Port, &path)?;
+    let target = names.target(Kind::Port)?;
     let (parts, content) = request.into_parts();
     let precondition = precondition::of_write(&parts.headers)?;
     let Device { device } = body(&parts.headers, content, 4096, "{\"device\": \"NAME\"}").await?;
@@ -159,10 +157,10 @@ pub(super) async fn attach(
 
 pub(super) async fn detach(
     State(api): Shared,
-    Path(path): Path<Named>,
+    names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let target = target_of(Kind::Port, &path)?;
+    let target = names.target(Kind::Port)?;
     let precondition = precondition::of_write(&headers)?;
     let resource = api.control.set_device(target, None, precondition).await?;
     let mut response = json(StatusCode::OK, &resource);

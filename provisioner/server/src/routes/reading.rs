@@ -4,47 +4,31 @@ use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     Extension,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mezame_model::{
-    InstanceName, ProjectName,
+    ProjectName,
     api::{Kind, List},
 };
 use serde_json::json;
 
-use super::{Api, Shared, json as answer, precondition, problem::Failure};
+use super::{Api, Shared, json as answer, names::Names, precondition, problem::Failure};
 use crate::{
     access::{Caller, Role},
-    control::{ControlError, Target},
+    control::ControlError,
     resource,
 };
 
-type Named = HashMap<String, String>;
+type Parameters = HashMap<String, String>;
 
 /// Most items of a page; a greater `limit` is cut to it.
 const MOST_ITEMS: usize = 10_000;
 
-/// The project that a path names. A name that breaks the rule names nothing.
-pub(super) fn project_of(path: &Named) -> Result<ProjectName, Failure> {
-    let name = path.get("project").map(String::as_str).unwrap_or_default();
-    ProjectName::parse(name).map_err(|_| ControlError::NotFound.into())
-}
-
-/// What a path names.
-pub(super) fn target_of(kind: Kind, path: &Named) -> Result<Target, Failure> {
-    let project = project_of(path)?;
-    let name = match kind {
-        Kind::Project => project.to_string(),
-        _ => path.get("name").cloned().unwrap_or_default(),
-    };
-    Ok(Target { kind, project, name })
-}
-
 pub(super) async fn projects(
     State(api): Shared,
-    Query(query): Query<Named>,
+    Query(query): Query<Parameters>,
 ) -> Result<Response, Failure> {
     page(api, Kind::Project, None, query, "/v1/projects".into()).await
 }
@@ -52,10 +36,10 @@ pub(super) async fn projects(
 pub(super) async fn list(
     kind: Kind,
     State(api): Shared,
-    Path(path): Path<Named>,
-    Query(query): Query<Named>,
+    names: Names,
+    Query(query): Query<Parameters>,
 ) -> Result<Response, Failure> {
-    let project = project_of(&path)?;
+    let project = names.project()?;
     let at = format!("/v1/projects/{project}/{}", kind.plural());
     page(api, kind, Some(project), query, at).await
 }
@@ -66,7 +50,7 @@ async fn page(
     api: Arc<Api>,
     kind: Kind,
     project: Option<ProjectName>,
-    query: Named,
+    query: Parameters,
     at: String,
 ) -> Result<Response, Failure> {
     let limit = match query.get("limit") {
@@ -101,19 +85,19 @@ async fn page(
 
 pub(super) async fn project(
     api: Shared,
-    path: Path<Named>,
+    names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    one(Kind::Project, api, path, headers).await
+    one(Kind::Project, api, names, headers).await
 }
 
 pub(super) async fn one(
     kind: Kind,
     State(api): Shared,
-    Path(path): Path<Named>,
+    names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let target = target_of(kind, &path)?;
+    let target = names.target(kind)?;
     let shown = resource::one(&api.control.state(), kind, &target.project, &target.name)
         .ok_or(ControlError::NotFound)?;
     let revision = shown.resource.revision;
@@ -128,25 +112,13 @@ pub(super) async fn one(
     Ok(response)
 }
 
-fn instance_of(path: &Named) -> Result<(ProjectName, InstanceName), Failure> {
-    let name = path.get("name").map(String::as_str).unwrap_or_default();
-    let name = InstanceName::parse(name).map_err(|_| ControlError::NotFound)?;
-    Ok((project_of(path)?, name))
-}
-
-pub(super) async fn reports(
-    State(api): Shared,
-    Path(path): Path<Named>,
-) -> Result<Response, Failure> {
-    let (project, name) = instance_of(&path)?;
+pub(super) async fn reports(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, name) = names.instance()?;
     Ok(answer(StatusCode::OK, &api.control.reports(&project, &name).await?))
 }
 
-pub(super) async fn passwords(
-    State(api): Shared,
-    Path(path): Path<Named>,
-) -> Result<Response, Failure> {
-    let (project, name) = instance_of(&path)?;
+pub(super) async fn passwords(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, name) = names.instance()?;
     Ok(answer(StatusCode::OK, &api.control.passwords(&project, &name).await?))
 }
 

@@ -1,0 +1,54 @@
+//! What a path names: the project and the resource in it.
+//!
+//! A name that breaks its rule names nothing, and so does one that is not even text: both are 404
+//! in the one form that every failure has.
+
+use std::collections::HashMap;
+
+use axum::{
+    extract::{FromRequestParts, Path},
+    http::request::Parts,
+};
+use mezame_model::{InstanceName, ProjectName, api::Kind};
+
+use super::problem::Failure;
+use crate::control::{ControlError, Target};
+
+/// The named parts of a request's path.
+pub(super) struct Names(HashMap<String, String>);
+
+impl<S: Send + Sync> FromRequestParts<S> for Names {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        let named = Path::from_request_parts(parts, state).await;
+        named.map(|Path(names)| Self(names)).map_err(|_| ControlError::NotFound.into())
+    }
+}
+
+impl Names {
+    fn text(&self, part: &str) -> &str {
+        self.0.get(part).map(String::as_str).unwrap_or_default()
+    }
+
+    /// The project.
+    pub(super) fn project(&self) -> Result<ProjectName, Failure> {
+        ProjectName::parse(self.text("project")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// A resource of a kind.
+    pub(super) fn target(&self, kind: Kind) -> Result<Target, Failure> {
+        let project = self.project()?;
+        let name = match kind {
+            Kind::Project => project.to_string(),
+            _ => self.text("name").to_owned(),
+        };
+        Ok(Target { kind, project, name })
+    }
+
+    /// An instance and its project.
+    pub(super) fn instance(&self) -> Result<(ProjectName, InstanceName), Failure> {
+        let name = InstanceName::parse(self.text("name")).map_err(|_| ControlError::NotFound)?;
+        Ok((self.project()?, name))
+    }
+}
