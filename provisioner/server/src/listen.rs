@@ -26,19 +26,11 @@ use crate::access::Caller;
 const HEADER_TIME: Duration = Duration::from_secs(15);
 /// How long requests under way may take once the end has come.
 const LAST_TIME: Duration = Duration::from_secs(5);
+/// How long accepting rests after an error that passes.
+const PAUSE: Duration = Duration::from_millis(100);
 /// Most connections at once, a listener. Operators are few; a leak in a client must not take all
 /// descriptors.
-pub(crate) const MOST_CONNECTIONS: usize = 1024;
-
-/// Whether accepting may go on after an error. Descriptors run out for a moment; a listener that
-/// is broken stays so.
-pub(crate) fn is_passing(error: &io::Error) -> bool {
-    use nix::libc::{ECONNABORTED, ECONNRESET, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO};
-    matches!(
-        error.raw_os_error(),
-        Some(ECONNABORTED | ECONNRESET | EINTR | EMFILE | ENFILE | ENOBUFS | ENOMEM | EPROTO)
-    )
-}
+const MOST_CONNECTIONS: usize = 1024;
 
 /// Connections under way.
 pub(crate) struct Connections {
@@ -52,8 +44,33 @@ impl Connections {
         Self { tasks: JoinSet::new(), ending }
     }
 
-    /// Waits until there is room for one more.
-    pub(crate) async fn room(&mut self) {
+    /// The next connection that `accept` gives, once there is room for it; none once the end has
+    /// come. Fails where the listener is broken for good.
+    pub(crate) async fn next<T, F>(&mut self, accept: impl Fn() -> F) -> io::Result<Option<T>>
+    where
+        F: Future<Output = io::Result<T>>,
+    {
+        let mut ending = self.ending.clone();
+        loop {
+            let accepted = tokio::select! {
+                accepted = async {
+                    self.room().await;
+                    accept().await
+                } => accepted,
+                _ = ending.wait_for(|ending| *ending) => return Ok(None),
+            };
+            match accepted {
+                Ok(stream) => return Ok(Some(stream)),
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn room(&mut self) {
         while self.tasks.try_join_next().is_some() {}
         while self.tasks.len() >= MOST_CONNECTIONS {
             self.tasks.join_next().await;
@@ -81,6 +98,16 @@ impl Connections {
             self.tasks.shutdown().await;
         }
     }
+}
+
+/// Whether accepting may go on after an error. Descriptors run out for a moment; a listener that
+/// is broken stays so.
+fn is_passing(error: &io::Error) -> bool {
+    use nix::libc::{ECONNABORTED, ECONNRESET, EINTR, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO};
+    matches!(
+        error.raw_os_error(),
+        Some(ECONNABORTED | ECONNRESET | EINTR | EMFILE | ENFILE | ENOBUFS | ENOMEM | EPROTO)
+    )
 }
 
 /// How the caller of a request is known.

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use super::{CallerOf, Connections, is_passing};
+use super::{CallerOf, Connections};
 use crate::{
     access::tokens::Tokens,
     settings::{TlsIdentity, TlsSettings},
@@ -113,22 +113,13 @@ impl TlsListener {
     pub(crate) async fn serve(
         self,
         router: Router,
-        mut ending: watch::Receiver<bool>,
+        ending: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let mut connections = Connections::new(ending.clone());
+        let mut connections = Connections::new(ending);
         let result = loop {
-            connections.room().await;
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                _ = ending.wait_for(|ending| *ending) => break Ok(()),
-            };
-            let (stream, peer) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) if is_passing(&error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
+            let (stream, peer) = match connections.next(|| self.listener.accept()).await {
+                Ok(Some(accepted)) => accepted,
+                Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
             let (acceptor, tokens) = (self.acceptor.clone(), Arc::clone(&self.tokens));

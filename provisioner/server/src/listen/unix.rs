@@ -14,7 +14,7 @@ use axum::Router;
 use nix::unistd::{Gid, Group, Uid, chown, geteuid};
 use tokio::{net::UnixListener, sync::watch};
 
-use super::{CallerOf, Connections, is_passing};
+use super::{CallerOf, Connections};
 use crate::access::peer::PeerPolicy;
 
 /// Why the socket can't be made.
@@ -97,22 +97,13 @@ impl UnixSocket {
     pub(crate) async fn serve(
         self,
         router: Router,
-        mut ending: watch::Receiver<bool>,
+        ending: watch::Receiver<bool>,
     ) -> io::Result<()> {
-        let mut connections = Connections::new(ending.clone());
+        let mut connections = Connections::new(ending);
         let result = loop {
-            connections.room().await;
-            let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
-                _ = ending.wait_for(|ending| *ending) => break Ok(()),
-            };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) if is_passing(&error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
-                    continue;
-                }
+            let stream = match connections.next(|| self.listener.accept()).await {
+                Ok(Some((stream, _))) => stream,
+                Ok(None) => break Ok(()),
                 Err(error) => break Err(error),
             };
             let caller = stream.peer_cred().ok().and_then(|peer| {
