@@ -173,5 +173,8 @@ fn only_platform_selects_by_operating_system() {
 }
 
 fn is_test(file: &Path) -> bool {
-    file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests")
+    // `fixture.rs` is a module of the tests alone: it would not compile outside `cfg(test)`.
+    file.ends_with("tests.rs")
+        || file.ends_with("fixture.rs")
+        || file.components().any(|part| part.as_os_str() == "tests")
 }

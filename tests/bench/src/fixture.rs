@@ -32,7 +32,10 @@ impl Fixture {
             generation: snapshot.generation,
             port: instance.ports.first().context("no port")?.clone(),
             keys: TokenKeys::new(&snapshot.site.token_keys)?,
-            signer: Signer::new(&snapshot.site.signing_key)?,
+            signer: Signer::new(
+                &snapshot.site.signing_key,
+                Box::new(ring::rand::SystemRandom::new()),
+            )?,
             acknowledged: BTreeSet::new(),
         })
     }

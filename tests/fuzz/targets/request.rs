@@ -37,7 +37,8 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
         guest: Guest::join(&snapshot, instance).expect("the record is whole"),
         port: instance.ports[0].clone(),
         keys: TokenKeys::new(&snapshot.site.token_keys).expect("token keys"),
-        signer: Signer::new(&snapshot.site.signing_key).expect("a signing key"),
+        signer: Signer::new(&snapshot.site.signing_key, Box::new(ring::rand::SystemRandom::new()))
+            .expect("a signing key"),
         snapshot,
         token: Vec::new(),
     };

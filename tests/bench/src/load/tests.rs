@@ -1,3 +1,5 @@
+//! Tests of the load generator's reading of replies.
+
 use std::{net::TcpListener, thread};
 
 use super::*;
