@@ -26,7 +26,8 @@ fn main() -> anyhow::Result<()> {
     let guest = Guest::join(&snapshot, &snapshot.instances[0])
         .ok_or_else(|| anyhow::anyhow!("the record is not whole"))?;
     let keys = TokenKeys::new(&snapshot.site.token_keys)?;
-    let signer = Signer::new(&snapshot.site.signing_key)?;
+    let signer =
+        Signer::new(&snapshot.site.signing_key, Box::new(ring::rand::SystemRandom::new()))?;
     let context = Context {
         keys: &keys,
         signer: &signer,

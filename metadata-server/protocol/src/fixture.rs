@@ -37,7 +37,11 @@ impl World {
         let snapshot: Snapshot = serde_json::from_str(json).unwrap();
         Self {
             keys: TokenKeys::new(&snapshot.site.token_keys).unwrap(),
-            signer: Signer::new(&snapshot.site.signing_key).unwrap(),
+            signer: Signer::new(
+                &snapshot.site.signing_key,
+                Box::new(ring::rand::SystemRandom::new()),
+            )
+            .unwrap(),
             snapshot,
             now: UnixTime(1_800_000_000),
             acknowledged: BTreeSet::new(),

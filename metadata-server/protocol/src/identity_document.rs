@@ -19,7 +19,7 @@ use std::{
 use mezame_model::{Guest, ProjectName, snapshot::SigningKey};
 use ring::{
     digest,
-    rand::SystemRandom,
+    rand::SecureRandom,
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 
@@ -46,6 +46,7 @@ pub enum SignerError {
 /// The site's signing key, parsed once.
 pub struct Signer {
     key: RsaKeyPair,
+    random: Box<dyn SecureRandom + Send + Sync>,
     certificate: Box<[u8]>,
     /// Issuer and serial number: how CMS says which certificate it means.
     issuer_and_serial: Box<[u8]>,
@@ -57,8 +58,12 @@ impl Signer {
     /// How many signatures are remembered (256 bytes each, and as much again to find them).
     const REMEMBERED: usize = 1024;
 
-    /// Parses the key and the certificate, and checks that they belong together.
-    pub fn new(key: &SigningKey) -> Result<Self, SignerError> {
+    /// Parses the key and the certificate, and checks that they belong together. `random` is what
+    /// the cryptography library wants beside every RSA key; no signature depends on it.
+    pub fn new(
+        key: &SigningKey,
+        random: Box<dyn SecureRandom + Send + Sync>,
+    ) -> Result<Self, SignerError> {
         let pair = RsaKeyPair::from_pkcs8(key.pkcs8.expose())
             .map_err(|rejected| SignerError::Key(rejected.to_string()))?;
         let certificate = Certificate::read(&key.certificate).ok_or(SignerError::Certificate)?;
@@ -68,7 +73,7 @@ impl Signer {
         let issuer_and_serial =
             element(tag::SEQUENCE, &[certificate.issuer, certificate.serial]).into();
         let certificate = key.certificate.as_slice().into();
-        Ok(Self { key: pair, certificate, issuer_and_serial, made: Mutex::default() })
+        Ok(Self { key: pair, random, certificate, issuer_and_serial, made: Mutex::default() })
     }
 
     /// RSA PKCS #1 v1.5 with SHA-256 over the guest's document.
@@ -126,7 +131,7 @@ impl Signer {
         // signature is the same whenever it is made (ring asks for a source all the same).
         let mut signature = vec![0; self.key.public().modulus_len()];
         let signed =
-            self.key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message, &mut signature);
+            self.key.sign(&RSA_PKCS1_SHA256, self.random.as_ref(), message, &mut signature);
         if signed.is_err() {
             // The processor erred. Nothing is remembered, and what is served verifies nowhere.
             return Arc::from([]);

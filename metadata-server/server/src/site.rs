@@ -33,7 +33,8 @@ impl SiteKeys {
         Ok(Self {
             site: Arc::clone(site),
             tokens: TokenKeys::new(&site.token_keys).map_err(SiteError::Tokens)?,
-            signer: Signer::new(&site.signing_key).map_err(SiteError::Signer)?,
+            signer: Signer::new(&site.signing_key, Box::new(ring::rand::SystemRandom::new()))
+                .map_err(SiteError::Signer)?,
         })
     }
 

@@ -1,3 +1,5 @@
+//! Tests of the flags: names, sources and their order of precedence.
+
 use super::*;
 
 fn configured(arguments: &[&str], file: &str) -> anyhow::Result<Configured> {

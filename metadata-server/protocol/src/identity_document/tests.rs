@@ -170,7 +170,7 @@ fn a_key_without_its_certificate_is_refused() {
     let broken = |change: &dyn Fn(&mut SigningKey)| {
         let mut changed = key.clone();
         change(&mut changed);
-        Signer::new(&changed).err()
+        Signer::new(&changed, Box::new(ring::rand::SystemRandom::new())).err()
     };
     assert!(matches!(
         broken(&|it| it.pkcs8 = SecretBytes::new(vec![1, 2, 3])),

@@ -1,3 +1,5 @@
+//! Tests of the request parser: one canonical form, and what is refused.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of session tokens: whose they are, how long they last, which keys open them.
+
 use mezame_model::SecretBytes;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Tests of the tree: listings and leaves agree, whatever the table.
+
 use super::*;
 use crate::{
     fixture::World,

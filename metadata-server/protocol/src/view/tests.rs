@@ -1,3 +1,5 @@
+//! Golden trees of every dialect, and crawls through them as clients do.
+
 use std::sync::Arc;
 
 use base64::{Engine, engine::general_purpose::STANDARD};

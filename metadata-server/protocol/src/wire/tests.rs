@@ -1,3 +1,5 @@
+//! Tests from request bytes to reply bytes.
+
 use proptest::prelude::*;
 
 use super::*;

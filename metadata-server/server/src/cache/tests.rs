@@ -1,3 +1,5 @@
+//! Tests of the cache: what a swap keeps, changes and wakes.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of destroying a port's sockets, in a namespace of their own.
+
 use std::{
     io::Read,
     net::{Ipv4Addr, SocketAddrV4, TcpListener},

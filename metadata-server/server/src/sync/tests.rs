@@ -1,3 +1,5 @@
+//! Tests of sync: newer generations only, and a control plane that is away.
+
 use std::{collections::HashMap, sync::Mutex};
 
 use mezame_ebpf_loader::PortSlot;

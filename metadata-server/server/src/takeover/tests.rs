@@ -1,3 +1,5 @@
+//! Tests of the takeover: the listener passes on, whatever dies on the way.
+
 use std::os::fd::AsFd;
 
 use super::*;

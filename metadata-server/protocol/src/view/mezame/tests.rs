@@ -1,3 +1,5 @@
+//! Tests of Mezame's own dialect: document, watch, reports, passwords, secrets.
+
 use mezame_model::{
     Document, Generation, SecretName,
     report::{GuestEventKind, Outcome, Report, SealedPassword},

@@ -1,3 +1,5 @@
+//! Tests of the NoCloud dialect.
+
 use serde_yaml::Value;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the outbox: events survive restarts and torn files.
+
 use std::{sync::Mutex as StdMutex, time::Duration};
 
 use mezame_model::{BoxFuture, Generation, Snapshot, UserName, report::SealedPassword};

@@ -1,3 +1,5 @@
+//! Tests of the snapshot file: what is damaged is refused, what is whole comes back.
+
 use std::fs;
 
 use proptest::prelude::*;

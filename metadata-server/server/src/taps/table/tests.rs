@@ -1,3 +1,5 @@
+//! Tests of the table of taps against a naive model.
+
 use std::sync::Arc;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of the watch on devices, in a namespace of their own.
+
 use std::{os::fd::AsRawFd, time::Duration};
 
 use nix::sched::{CloneFlags, unshare};
