@@ -1,17 +1,19 @@
 //! Records as operators see them: spec, status and revision.
 
-use std::{collections::BTreeMap, ops::Bound, str::FromStr};
+use std::{collections::BTreeMap, ops::Bound, str::FromStr, sync::Arc};
 
 use mezame_model::{
-    Generation, InstanceName, NetworkName, PortName, ProjectName,
+    Generation, InstanceName, Network, NetworkName, Port, PortName, ProjectName, Snapshot,
     api::{Kind, Resource},
 };
 use serde_json::{Value, json};
 
 use crate::{
-    lifecycle, spec,
+    lifecycle,
+    record::Project,
+    spec,
     spec::Secrets,
-    state::{HeldInstance, State, Tenant},
+    state::{Held, HeldInstance, State, sorted::find},
 };
 
 /// A resource, and the generation up to which anything that it shows has changed.
@@ -23,91 +25,148 @@ pub(crate) struct Shown {
 
 /// One resource by its name. `project` is the name itself of a project.
 pub(crate) fn one(state: &State, kind: Kind, project: &ProjectName, name: &str) -> Option<Shown> {
-    let tenant = state.tenant(project)?;
-    match kind {
-        Kind::Project => Some(of_project(tenant)),
+    let (tenant, snapshot) = (state.tenant(project)?, state.snapshot());
+    let (resource, others) = match kind {
+        Kind::Project => (of_project(&tenant.project), None),
         Kind::Network => {
             let held = tenant.networks.get(&NetworkName::parse(name).ok()?)?;
-            Some(of_network(held))
+            (of_network(held), None)
         }
-        Kind::Port => Some(of_port(state, tenant.ports.get(&PortName::parse(name).ok()?)?)),
+        Kind::Port => {
+            let held = tenant.ports.get(&PortName::parse(name).ok()?)?;
+            let network = state.network_by_id(&held.record.network);
+            let network = network.and_then(|it| state.network(&it.project, &it.name));
+            (of_port(snapshot, held), network.map(|network| network.revision))
+        }
         Kind::Instance => {
-            Some(of_instance(state, tenant.instances.get(&InstanceName::parse(name).ok()?)?))
+            let held = tenant.instances.get(&InstanceName::parse(name).ok()?)?;
+            let ports = &held.record.instance.ports;
+            let ports = ports.iter().filter_map(|id| state.port_by_id(id));
+            let ports = ports.filter_map(|it| Some(state.port(&it.project, &it.name)?.revision));
+            (of_instance(snapshot, held), ports.chain([held.observed_at]).max())
+        }
+    };
+    let fresh = others.map_or(resource.revision, |others| others.max(resource.revision));
+    Some(Shown { resource, fresh })
+}
+
+/// Several records of a kind at one generation, taken out of the state: pointers are copied while
+/// the state is held, and the resources are made of them afterwards, however many they are.
+pub(crate) struct Page {
+    pub(crate) generation: Generation,
+    /// Whether there are more after these.
+    pub(crate) more: bool,
+    records: Records,
+    /// The state in which the records' references are followed.
+    snapshot: Arc<Snapshot>,
+}
+
+/// By name.
+enum Records {
+    Projects(Vec<Held<Project>>),
+    Networks(Vec<Held<Network>>),
+    Ports(Vec<Held<Port>>),
+    Instances(Vec<HeldInstance>),
+}
+
+impl Page {
+    /// At most `most` records of a kind, by name, after a name. None without such a project.
+    pub(crate) fn take(
+        state: &State,
+        kind: Kind,
+        project: Option<&ProjectName>,
+        after: Option<&str>,
+        most: usize,
+    ) -> Option<Self> {
+        let (records, more) = match (project, kind) {
+            (None, _) => {
+                let (tenants, more) = some_of(&state.tenants, after, most, |it| it.project.clone());
+                (Records::Projects(tenants), more)
+            }
+            (Some(_), Kind::Project) => return None,
+            (Some(project), Kind::Network) => {
+                let (held, more) =
+                    some_of(&state.tenant(project)?.networks, after, most, Held::clone);
+                (Records::Networks(held), more)
+            }
+            (Some(project), Kind::Port) => {
+                let (held, more) = some_of(&state.tenant(project)?.ports, after, most, Held::clone);
+                (Records::Ports(held), more)
+            }
+            (Some(project), Kind::Instance) => {
+                let instances = &state.tenant(project)?.instances;
+                let (held, more) = some_of(instances, after, most, HeldInstance::clone);
+                (Records::Instances(held), more)
+            }
+        };
+        let snapshot = Arc::clone(state.snapshot());
+        Some(Self { generation: state.generation, more, records, snapshot })
+    }
+
+    /// The resources that the records are.
+    pub(crate) fn resources(&self) -> Vec<Resource> {
+        let snapshot = &self.snapshot;
+        match &self.records {
+            Records::Projects(all) => all.iter().map(of_project).collect(),
+            Records::Networks(all) => all.iter().map(of_network).collect(),
+            Records::Ports(all) => all.iter().map(|held| of_port(snapshot, held)).collect(),
+            Records::Instances(all) => all.iter().map(|held| of_instance(snapshot, held)).collect(),
         }
     }
 }
 
-/// At most `most` resources of a kind, by name, after a name; and whether there are more.
-pub(crate) fn many(
-    state: &State,
-    kind: Kind,
-    project: Option<&ProjectName>,
-    after: Option<&str>,
-    most: usize,
-) -> Option<(Vec<Resource>, bool)> {
-    let Some(project) = project else {
-        return Some(page(&state.tenants, after, most, of_project));
-    };
-    let tenant = state.tenant(project)?;
-    Some(match kind {
-        Kind::Project => return None,
-        Kind::Network => page(&tenant.networks, after, most, of_network),
-        Kind::Port => page(&tenant.ports, after, most, |held| of_port(state, held)),
-        Kind::Instance => page(&tenant.instances, after, most, |held| of_instance(state, held)),
-    })
-}
-
-fn page<N: Ord + FromStr, T>(
+fn some_of<N: Ord + FromStr, T, R>(
     all: &BTreeMap<N, T>,
     after: Option<&str>,
     most: usize,
-    show: impl Fn(&T) -> Shown,
-) -> (Vec<Resource>, bool) {
+    take: impl Fn(&T) -> R,
+) -> (Vec<R>, bool) {
     // A name that breaks the rule can be no item's, so nothing is known to come after it.
     let mut rest = match after.map(N::from_str) {
         None => all.range::<N, _>(..),
         Some(Ok(after)) => all.range((Bound::Excluded(after), Bound::Unbounded)),
         Some(Err(_)) => return (Vec::new(), false),
     };
-    let items = rest.by_ref().take(most).map(|(_, held)| show(held).resource).collect();
+    let items = rest.by_ref().take(most).map(|(_, held)| take(held)).collect();
     (items, rest.next().is_some())
 }
 
-fn shown(kind: Kind, spec: Value, status: Value, revision: Generation) -> Shown {
-    Shown { resource: Resource { kind, spec, status, revision }, fresh: revision }
+fn of_project(held: &Held<Project>) -> Resource {
+    Resource {
+        kind: Kind::Project,
+        spec: spec::of_project(&held.record),
+        status: json!({}),
+        revision: held.revision,
+    }
 }
 
-fn of_project(tenant: &Tenant) -> Shown {
-    let project = &tenant.project;
-    shown(Kind::Project, spec::of_project(&project.record), json!({}), project.revision)
+fn of_network(held: &Held<Network>) -> Resource {
+    Resource {
+        kind: Kind::Network,
+        spec: spec::of_network(&held.record),
+        status: json!({ "id": held.record.id }),
+        revision: held.revision,
+    }
 }
 
-fn of_network(held: &crate::state::Held<mezame_model::Network>) -> Shown {
-    let status = json!({ "id": held.record.id });
-    shown(Kind::Network, spec::of_network(&held.record), status, held.revision)
-}
-
-fn of_port(state: &State, held: &crate::state::Held<mezame_model::Port>) -> Shown {
+fn of_port(snapshot: &Snapshot, held: &Held<Port>) -> Resource {
     let port = &*held.record;
-    let network = state.network_by_id(&port.network);
+    let network = find(&snapshot.networks, &port.network);
     let name = network.map_or("", |network| network.name.as_str());
-    let instance = port.instance.as_ref().and_then(|id| state.instance_by_id(id));
+    let instance = port.instance.as_ref().and_then(|id| find(&snapshot.instances, id));
     let status = json!({
         "id": port.id,
         "network_id": port.network,
         "vni": network.map(|network| network.vni),
-        "instance": instance.map(|held| held.record.instance.name.as_str()),
+        "instance": instance.map(|instance| instance.name.as_str()),
         "instance_id": port.instance,
     });
-    let fresh = network
-        .and_then(|network| state.network(&network.project, &network.name))
-        .map_or(held.revision, |network| network.revision.max(held.revision));
-    Shown { fresh, ..shown(Kind::Port, spec::of_port(port, name), status, held.revision) }
+    Resource { kind: Kind::Port, spec: spec::of_port(port, name), status, revision: held.revision }
 }
 
-fn of_instance(state: &State, held: &HeldInstance) -> Shown {
+fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     let instance = &*held.record.instance;
-    let ports: Vec<_> = instance.ports.iter().filter_map(|id| state.port_by_id(id)).collect();
+    let ports: Vec<_> = instance.ports.iter().filter_map(|id| find(&snapshot.ports, id)).collect();
     let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     let addresses: Vec<_> = ports.iter().flat_map(|port| &port.addresses).collect();
     let (word, report) = lifecycle::status(held.observed.as_deref());
@@ -131,7 +190,5 @@ fn of_instance(state: &State, held: &HeldInstance) -> Shown {
     add("vendor_data_bytes", instance.vendor_data.as_ref().map(|data| data.bytes().len().into()));
     add("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets)));
     let spec = spec::of_instance(&held.record, &names, Secrets::Hidden);
-    let revisions = ports.iter().filter_map(|p| Some(state.port(&p.project, &p.name)?.revision));
-    let fresh = revisions.chain([held.revision, held.observed_at]).max().unwrap_or(held.revision);
-    Shown { fresh, ..shown(Kind::Instance, spec, status, held.revision) }
+    Resource { kind: Kind::Instance, spec, status, revision: held.revision }
 }

@@ -21,7 +21,7 @@ use crate::{
     store::{Contents, StoreError},
 };
 
-mod sorted;
+pub(crate) mod sorted;
 
 /// A record and when it changed last.
 #[derive(Debug, Clone)]

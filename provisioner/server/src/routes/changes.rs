@@ -15,8 +15,11 @@ use serde_json::Value;
 use super::{PUT_BYTES, Shared, json, names::Names, precondition, problem::Failure};
 use crate::control::{ControlError, Target};
 
+/// Bodies longer than this are parsed on a thread of their own, since a long one takes a second.
+const PARSED_AT_ONCE: usize = 256 << 10;
+
 /// Reads a JSON body of at most `limit` bytes.
-async fn body<T: DeserializeOwned>(
+async fn body<T: DeserializeOwned + Send + 'static>(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
@@ -43,10 +46,17 @@ async fn body<T: DeserializeOwned>(
         }
     })?;
     // serde_json's text may quote the body, which may hold secrets: only the place is told.
-    serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Failure::Form { wanted },
-        _ => Failure::NotJson { line: error.line(), column: error.column() },
-    })
+    let is_long = bytes.len() > PARSED_AT_ONCE;
+    let parse = move || {
+        serde_json::from_slice(&bytes).map_err(|error| match error.classify() {
+            serde_json::error::Category::Data => Failure::Form { wanted },
+            _ => Failure::NotJson { line: error.line(), column: error.column() },
+        })
+    };
+    if !is_long {
+        return parse();
+    }
+    tokio::task::spawn_blocking(parse).await.map_err(|_| ControlError::Ending)?
 }
 
 pub(super) async fn apply(

@@ -18,7 +18,7 @@ use super::{Api, Shared, json as answer, names::Names, precondition, problem::Fa
 use crate::{
     access::{Caller, Role},
     control::ControlError,
-    resource,
+    resource::{self, Page},
 };
 
 type Parameters = HashMap<String, String>;
@@ -60,19 +60,17 @@ async fn page(
             _ => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
         },
     };
-    // All of 100,000 items take a second, which no other connection shall wait for.
+    // All of 100,000 items take a second, which no other connection shall wait for: neither for
+    // this thread nor for the state.
     let work = tokio::task::spawn_blocking(move || -> Result<Response, Failure> {
         let after = query.get("after").map(String::as_str);
-        let (list, more) = {
-            let state = api.control.state();
-            let most = limit.unwrap_or(usize::MAX);
-            let (items, more) = resource::many(&state, kind, project.as_ref(), after, most)
-                .ok_or(ControlError::NotFound)?;
-            (List { items, generation: state.generation }, more)
-        };
+        let most = limit.unwrap_or(usize::MAX);
+        let page = Page::take(&api.control.state(), kind, project.as_ref(), after, most)
+            .ok_or(ControlError::NotFound)?;
+        let list = List { items: page.resources(), generation: page.generation };
         let mut response = answer(StatusCode::OK, &list);
         let last = list.items.last().and_then(|item| item.spec["name"].as_str());
-        if let (true, Some(limit), Some(last)) = (more, limit, last) {
+        if let (true, Some(limit), Some(last)) = (page.more, limit, last) {
             let link = format!("<{at}?limit={limit}&after={last}>; rel=\"next\"");
             if let Ok(link) = HeaderValue::from_str(&link) {
                 response.headers_mut().insert(header::LINK, link);

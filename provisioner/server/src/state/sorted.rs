@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use mezame_model::{Instance, InstanceId, Network, NetworkId, Port, PortId};
 
 /// A record with an id.
-pub(super) trait Identified {
+pub(crate) trait Identified {
     type Id: Ord;
     fn id(&self) -> &Self::Id;
 }
@@ -48,7 +48,7 @@ impl Edits {
 }
 
 /// The record with an id.
-pub(super) fn find<'l, T: Identified>(list: &'l [Arc<T>], id: &T::Id) -> Option<&'l Arc<T>> {
+pub(crate) fn find<'l, T: Identified>(list: &'l [Arc<T>], id: &T::Id) -> Option<&'l Arc<T>> {
     list.binary_search_by(|record| record.id().cmp(id)).ok().map(|at| &list[at])
 }
 

@@ -316,3 +316,43 @@ async fn lists_are_sorted_and_given_page_by_page() {
     assert_eq!(plane.get("/v1/projects/p/ports?limit=0").await.status, 400);
     assert_eq!(plane.get("/v1/projects/none/ports").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_list_is_of_the_generation_at_which_it_was_taken_and_no_write_waits_for_it() {
+    let plane = Plane::seeded().await;
+    let project = mezame_model::ProjectName::parse("p").unwrap();
+    for kind in [Kind::Network, Kind::Port, Kind::Instance] {
+        let path = format!("/v1/projects/p/{}", kind.plural());
+        let before = plane.get(&path).await.json();
+        let page = {
+            let state = plane.control.state();
+            crate::resource::Page::take(&state, kind, Some(&project), None, usize::MAX).unwrap()
+        };
+        let mut changed = seed();
+        let generation = plane.generation().await;
+        changed[1]["vni"] = json!(2000 + generation);
+        changed[2]["rate_limit"] = json!({ "burst": generation });
+        changed[3]["tags"]["role"] = json!(format!("at {generation}"));
+        plane.apply(changed).await;
+        assert_eq!(json!(page.resources()), before["items"], "{path}");
+        assert_eq!(json!(page.generation), before["generation"], "{path}");
+        assert_ne!(plane.get(&path).await.json()["items"], before["items"], "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_body_is_read_and_refused_as_a_short_one_is() {
+    let plane = Plane::seeded().await;
+    let path = "/v1/projects/p/instances/web";
+    let long = "x".repeat(1 << 20);
+    let answer = plane.put(path, &[], json!({ "ports": ["web-0"], "user_data": long })).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    assert_eq!(answer.json()["status"]["user_data_bytes"], 1 << 20);
+    for (body, kind) in
+        [(format!("{{\"user_data\": \"{long}"), "not-json"), (json!([long]).to_string(), "form")]
+    {
+        let answer = plane.call("PUT", path, &[], body).await;
+        assert_eq!((answer.status, answer.problem()["type"].clone()), (400, kind.into()));
+        assert!(!answer.text.contains("xxx"), "the body is repeated");
+    }
+}
