@@ -16,13 +16,13 @@ use anyhow::{Context, Result, ensure};
 use super::{apt::output, cache::Cache, progress::Step};
 
 const NAME: &str = "debian-guest";
+const LOCALES: &str = "--customize-hook=chroot \"$1\" locale-gen";
 
 /// Builds `debian-guest/{vmlinuz,initrd.img,disk.raw}` in the cache, unless what is there was made
 /// of the same recipe.
 pub(crate) fn build(cache: &Cache) -> Result<()> {
-    let recipe = crate::workspace().join("images/recipes/debian/packages");
-    let made_of =
-        fs::read_to_string(&recipe).with_context(|| format!("reading {}", recipe.display()))?;
+    let recipe = Recipe::read()?;
+    let made_of = recipe.text();
     let stamp = cache.path(NAME).join("made-of");
     if fs::read_to_string(stamp).is_ok_and(|there| there == made_of) {
         return Ok(());
@@ -31,7 +31,7 @@ pub(crate) fn build(cache: &Cache) -> Result<()> {
     step.line("Debian 12 with cloud-init is built into the cache, to be booted unmodified");
     cache.install(NAME, |into| {
         let root = into.join("root");
-        bootstrap(&root, &packages(&made_of), &step)?;
+        bootstrap(&root, &recipe, &step)?;
         for (from, to) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img")] {
             fs::copy(boot_file(&root, from)?, into.join(to)).context("copying the kernel")?;
         }
@@ -52,13 +52,32 @@ pub(crate) fn build(cache: &Cache) -> Result<()> {
     Ok(())
 }
 
-fn packages(recipe: &str) -> String {
-    let names: Vec<&str> = recipe
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .collect();
-    names.join(",")
+/// What the guest is made of.
+struct Recipe {
+    packages: String,
+    locales: PathBuf,
+    locales_text: String,
+}
+
+impl Recipe {
+    fn read() -> Result<Self> {
+        let directory = crate::workspace().join("images/recipes/debian");
+        let read = |path: &Path| {
+            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
+        };
+        let names = read(&directory.join("packages"))?;
+        let names: Vec<&str> = names
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty() && !line.starts_with('#'))
+            .collect();
+        let locales = directory.join("locale.gen");
+        Ok(Self { packages: names.join(","), locales_text: read(&locales)?, locales })
+    }
+
+    fn text(&self) -> String {
+        format!("{}\n{}", self.packages, self.locales_text)
+    }
 }
 
 /// The machine's own Debian sources, so that its mirror and its proxy are used.
@@ -81,15 +100,17 @@ fn sources() -> Result<Vec<String>> {
     Ok(lines)
 }
 
-fn bootstrap(root: &Path, packages: &str, step: &Step) -> Result<()> {
+fn bootstrap(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
+    let locales = recipe.locales.to_str().context("the recipe's path is no UTF-8")?;
     let mut command = Command::new("mmdebstrap");
     command
-        .args(["--mode=root", "--variant=minbase", "--include", packages])
+        .args(["--mode=root", "--variant=minbase", "--include", &recipe.packages])
         // Documents are a third of the files and nobody reads them there.
         .args([
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/man/*",
         ])
+        .args([format!("--customize-hook=copy-in '{locales}' /etc"), LOCALES.into()])
         .arg("bookworm")
         .arg(root)
         .args(sources()?);
