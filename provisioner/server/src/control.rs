@@ -261,8 +261,10 @@ impl Control {
     }
 
     /// Takes what a guest did. Idempotent by the event's key.
-    pub(crate) async fn deliver(self: &Arc<Self>, event: GuestEvent) -> Result<(), FeedError> {
+    pub(crate) async fn deliver(self: &Arc<Self>, mut event: GuestEvent) -> Result<(), FeedError> {
         let control = Arc::clone(self);
+        // A hypervisor whose clock was ahead must not make all later reports look old.
+        event.at_ms = event.at_ms.min(self.environment.now_ms());
         let written = uncut(async move {
             let _turn = control.turn.lock().await;
             let heard = lifecycle::hear(&control.state(), &event);

@@ -7,7 +7,10 @@ use mezame_model::{
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{control::SealingKeys, environment::fixed::FixedEnvironment};
+use crate::{
+    control::SealingKeys,
+    environment::{Environment, fixed::FixedEnvironment},
+};
 
 async fn control() -> Arc<Control> {
     let environment = Arc::new(FixedEnvironment::new());
@@ -221,4 +224,22 @@ async fn a_control_plane_that_ended_is_away() {
     assert_eq!(waiting.await.unwrap(), Err(FeedError::Away));
     let kind = GuestEventKind::Report(report(&snapshot, "web"));
     assert_eq!(feed.deliver(event(&snapshot, "web", 1, kind)).await, Err(FeedError::Away));
+}
+
+#[tokio::test]
+async fn a_clock_that_was_ahead_hides_no_later_report() {
+    let control = control().await;
+    let feed = InProcessFeed::new(Arc::clone(&control));
+    control.apply(documents(), false).await.unwrap();
+    let snapshot = feed.next(Generation::ZERO).await.unwrap();
+    let of_run = |run, at_ms| {
+        let report = Report { run, ..report(&snapshot, "web") };
+        GuestEvent { at_ms, ..event(&snapshot, "web", run.into(), GuestEventKind::Report(report)) }
+    };
+    let now = FixedEnvironment::new().now_ms();
+    feed.deliver(of_run(1, u64::MAX)).await.unwrap();
+    feed.deliver(of_run(2, now)).await.unwrap();
+    let id = &snapshot.instances.iter().find(|i| i.name.as_str() == "web").unwrap().id;
+    let observed = control.state().instance_by_id(id).unwrap().observed.clone().unwrap();
+    assert_eq!((observed.run, observed.at_ms), (2, now));
 }
