@@ -6,7 +6,7 @@
 pub(crate) mod tls;
 pub(crate) mod unix;
 
-use std::{convert::Infallible, io, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
 use hyper::{Request, Response, body::Incoming, server::conn::http1};
@@ -20,7 +20,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::access::Caller;
+use crate::access::{Caller, tokens::Tokens};
 
 /// How long a request's header may take.
 const HEADER_TIME: Duration = Duration::from_secs(15);
@@ -114,25 +114,31 @@ fn is_passing(error: &io::Error) -> bool {
 pub(crate) enum CallerOf {
     /// The same for the whole connection.
     Connection(Caller),
-    /// By the bearer token of each request.
-    Token(std::sync::Arc<crate::access::tokens::Tokens>),
+    /// By the bearer token of each request; the address is for the log.
+    Token(Arc<Tokens>, SocketAddr),
 }
 
 impl CallerOf {
     fn of<B>(&self, request: &Request<B>) -> Option<Caller> {
         match self {
             Self::Connection(caller) => Some(caller.clone()),
-            Self::Token(tokens) => {
-                let value = request.headers().get(hyper::header::AUTHORIZATION)?.to_str().ok()?;
-                let (scheme, token) = value.split_once(' ')?;
-                // RFC 9110, section 11.1: the scheme's case does not matter.
-                if !scheme.eq_ignore_ascii_case("bearer") {
-                    return None;
+            Self::Token(tokens, peer) => {
+                let caller = bearer(request).and_then(|token| tokens.caller(token));
+                if caller.is_none() {
+                    tracing::warn!(%peer, "refused: no good token");
                 }
-                tokens.caller(token.trim())
+                caller
             }
         }
     }
+}
+
+/// The token of a request (RFC 6750, section 2.1).
+fn bearer<B>(request: &Request<B>) -> Option<&str> {
+    let value = request.headers().get(hyper::header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    // RFC 9110, section 11.1: the scheme's case does not matter.
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
 async fn talk<S>(stream: S, router: Router, caller: CallerOf, mut ending: watch::Receiver<bool>)

@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use nix::unistd::geteuid;
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
@@ -47,6 +48,16 @@ pub enum TokensError {
         path: PathBuf,
         /// Its mode.
         mode: u32,
+    },
+    /// It belongs to someone who could add a token.
+    #[error("{path}: belongs to user {owner}, and must to root or to user {user} that runs this")]
+    Owner {
+        /// Which file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who runs this.
+        user: u32,
     },
     /// It is too long to be meant.
     #[error("{path}: is longer than {LONGEST_FILE} bytes")]
@@ -89,7 +100,7 @@ struct Token {
 impl Tokens {
     /// Reads the file, so that what is wrong with it is told at the start.
     pub(crate) fn open(path: &Path) -> Result<Self, TokensError> {
-        let (mark, tokens) = read(path)?;
+        let (mark, tokens) = read(path, geteuid().as_raw())?;
         Ok(Self { path: path.into(), known: Mutex::new((Some(mark), tokens)) })
     }
 
@@ -114,7 +125,7 @@ impl Tokens {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mark = fs::metadata(&self.path).ok().map(|about| Mark::of(&about));
         if mark.is_none() || mark != known.0 {
-            *known = match read(&self.path) {
+            *known = match read(&self.path, geteuid().as_raw()) {
                 Ok((mark, tokens)) => (Some(mark), tokens),
                 Err(error) => {
                     tracing::error!(
@@ -139,12 +150,15 @@ impl Mark {
     }
 }
 
-fn read(path: &Path) -> Result<(Mark, Arc<[Token]>), TokensError> {
+fn read(path: &Path, user: u32) -> Result<(Mark, Arc<[Token]>), TokensError> {
     let at = |source| TokensError::Io { path: path.into(), source };
     let file = fs::File::open(path).map_err(at)?;
     let about = file.metadata().map_err(at)?;
     if about.mode() & 0o022 != 0 {
         return Err(TokensError::Mode { path: path.into(), mode: about.mode() & 0o7777 });
+    }
+    if !may_own(about.uid(), user) {
+        return Err(TokensError::Owner { path: path.into(), owner: about.uid(), user });
     }
     if about.len() > LONGEST_FILE {
         return Err(TokensError::Long { path: path.into() });
@@ -163,6 +177,11 @@ fn read(path: &Path) -> Result<(Mark, Arc<[Token]>), TokensError> {
         })
         .collect();
     Ok((Mark::of(&about), tokens?.into()))
+}
+
+/// Root may, and who runs this.
+fn may_own(owner: u32, user: u32) -> bool {
+    owner == 0 || owner == user
 }
 
 fn parse(line: &str) -> Result<Token, &'static str> {
@@ -235,6 +254,22 @@ mod tests {
         fs::remove_file(file.path()).unwrap();
         assert_eq!(tokens.caller(TOKEN), None);
         fs::write(file.path(), "").unwrap();
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_refused() {
+        for (owner, user, good) in [(0, 7, true), (7, 7, true), (8, 7, false), (7, 0, false)] {
+            assert_eq!(may_own(owner, user), good, "{owner} {user}");
+        }
+        let file = file(&line("ci", "write", TOKEN));
+        match fs::metadata(file.path()).unwrap().uid() {
+            // Root's file is good for everybody.
+            0 => assert!(read(file.path(), 4_000_001).is_ok()),
+            owner => {
+                let refused = read(file.path(), owner + 1);
+                assert!(matches!(refused, Err(TokensError::Owner { .. })));
+            }
+        }
     }
 
     #[test]

@@ -127,7 +127,7 @@ impl TlsListener {
                 keep_alive(&stream);
                 let handshake = tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream));
                 match handshake.await {
-                    Ok(Ok(stream)) => Some((stream, CallerOf::Token(tokens))),
+                    Ok(Ok(stream)) => Some((stream, CallerOf::Token(tokens, peer))),
                     Ok(Err(error)) => {
                         tracing::debug!(%peer, %error, "a TLS handshake failed");
                         None
@@ -211,13 +211,17 @@ fn self_made(settings: &TlsSettings, state_dir: &Path) -> Result<TlsIdentity, Tl
     Ok(identity)
 }
 
+/// Writes a file whole or not at all: half a certificate would keep the next start from working.
 fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), TlsError> {
     use std::io::Write;
     let at = |source| TlsError::File { path: path.into(), source };
-    match fs::remove_file(path) {
+    let fresh = path.with_extension("new");
+    match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
         _ => {}
     }
-    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
-    file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all())).map_err(at)
+    let file = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh);
+    file.and_then(|mut file| file.write_all(content).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&fresh, path))
+        .map_err(at)
 }
