@@ -13,6 +13,9 @@ use crate::{command, fake::Fake, finish, run, write};
 
 const AT: u64 = 1_795_435_200_000;
 
+const HOST_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1lemFtZS1leGFtcGxlLWtleS0wMDAwMDAwMDAwMDEw root@web";
+
 fn with_a_tenant() -> Fake {
     let fake = Fake::start();
     fake.put(Kind::Project, json!({"name": "demo", "description": "契約 1"}), json!({}));
@@ -39,7 +42,9 @@ fn with_a_tenant() -> Fake {
                "instance_type": "m1.small", "dialects": ["ec2", "mezame"]}),
         json!({"id": "i-0123456789abcdef0", "state": "configured", "launched_at": AT / 1000,
                "addresses": ["192.168.0.10", "2001:db8::10"],
-               "report": {"at_ms": AT, "configured_ms": 142}}),
+               "report": {"at_ms": AT, "configured_ms": 142, "host_keys": [
+                   {"type": "ssh-ed25519", "public_key": HOST_KEY,
+                    "fingerprint": "SHA256:IWrMfq4LNHFYYSVAIx7KpWii7TGHqr123sVwzqmkDQc"}]}}),
     );
     fake.contents().reports = vec![report(Outcome::Failed, "b2"), report(Outcome::Done, "b1")];
     fake
@@ -68,9 +73,7 @@ fn report(outcome: Outcome, boot: &str) -> StoredReport {
             ],
             configured_ms: Some(142),
             total_ms: 1234,
-            host_keys: vec![HostKey {
-                public_key: "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG1lemFtZS1leGFtcGxlLWtleS0wMDAwMDAwMDAwMDEw root@web".into(),
-            }],
+            host_keys: vec![HostKey { public_key: HOST_KEY.into() }],
         },
     }
 }
