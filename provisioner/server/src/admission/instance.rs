@@ -232,6 +232,14 @@ fn read_tag(key: &str, node: &Node<'_>) -> Option<(Box<str>, Box<str>)> {
     if matches!(key, "." | ".." | "_index") || key.to_ascii_lowercase().starts_with("aws:") {
         return node.fault("this key is reserved", "choose another key");
     }
+    let digits =
+        |text: &str| !text.is_empty() && text.bytes().all(|b| b"0123456789+-_".contains(&b));
+    if key.split_once('=').is_some_and(|(before, _)| digits(before)) {
+        return node.fault(
+            "guests read a key such as 0=name as EC2's way to list a numbered entry",
+            "choose another key",
+        );
+    }
     let value = node.text(1024)?;
     if value.chars().count() > 256 || value.chars().any(char::is_control) {
         return node.fault(

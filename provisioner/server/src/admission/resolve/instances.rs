@@ -136,7 +136,7 @@ impl Resolver<'_> {
             users,
             user_data,
             vendor_data,
-            tags: form.tags,
+            tags: form.tags.into_iter().collect(),
             secrets: Default::default(),
             tokens: form.tokens,
             hop_limit: form.hop_limit,
