@@ -1,8 +1,9 @@
 //! The stream of events: what is kept after a generation, then what comes, one JSON line each.
 //!
-//! A reader that lost its connection asks again with the generation of the last line that it has
-//! read whole; lines of one generation are sent in one piece. Where what it missed is gone, it
-//! gets 410 and lists anew. The store is read in pages as fast as the reader takes them, so a
+//! A write of many documents is many lines of one generation, and a connection may be lost between
+//! them. So a reader that lost its own asks again with the generation before that of the last line
+//! that it has read whole, and passes over the lines that it knows. Where what it missed is gone,
+//! it gets 410 and lists anew. The store is read in pages as fast as the reader takes them, so a
 //! slow reader costs no memory.
 
 use std::collections::HashMap;
