@@ -57,11 +57,8 @@ pub fn judge(
     record: &mut DropRecord,
 ) -> Finding {
     let Some(arp) = load::<Arp>(skb, ETHERNET + frame.skip) else { return Finding::Pass };
-    if arp.hardware != ETHERNET_HARDWARE
-        || arp.protocol != TYPE_IPV4
-        || arp.hardware_length != 6
-        || arp.protocol_length != 4
-    {
+    // Whatever hardware it names: receivers also take IEEE 802's 6 for Ethernet (RFC 5494).
+    if arp.protocol != TYPE_IPV4 || arp.hardware_length != 6 || arp.protocol_length != 4 {
         return Finding::Pass;
     }
     let (sender, target) = (join(arp.sender), join(arp.target));
@@ -70,7 +67,7 @@ pub fn judge(
     if is_service(settings, sender) {
         return Finding::Refused(Verdict::ArpClaim);
     }
-    if !is_service(settings, target) {
+    if arp.hardware != ETHERNET_HARDWARE || !is_service(settings, target) {
         return Finding::Pass;
     }
     match request(skb, frame, &arp, port, record) {

@@ -105,16 +105,18 @@ pub fn glance(skb: *mut __sk_buff) -> Option<Glance> {
     }
 }
 
-/// UDP's source port behind an IPv4 header without options, wire order, read in place.
+/// UDP's ports behind an IPv4 header without options, read in place.
 #[inline(always)]
-pub fn glance_port(skb: *mut __sk_buff) -> Option<u16> {
+pub fn glance_ports(skb: *mut __sk_buff) -> Option<Ports> {
     // SAFETY: as for `glance`.
     unsafe {
         let data = (*skb).data as usize;
-        if data + HEAD as usize + 2 > (*skb).data_end as usize {
+        let at = HEAD as usize;
+        if data + at + size_of::<Ports>() > (*skb).data_end as usize {
             return None;
         }
-        Some((data as *const u8).add(HEAD as usize).cast::<u16>().read_unaligned())
+        let at = (data as *const u8).add(at).cast::<u16>();
+        Some(Ports { source: at.read_unaligned(), destination: at.add(1).read_unaligned() })
     }
 }
 

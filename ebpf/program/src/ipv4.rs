@@ -9,7 +9,7 @@ use mezame_ebpf_common::{
 use crate::{
     account::wire_frames,
     frame::{
-        ETHERNET, Glance, IPV4, Ports, TCP, TcpHead, UDP, UdpHead, Untagged, glance_port, load,
+        ETHERNET, Glance, IPV4, Ports, TCP, TcpHead, UDP, UdpHead, Untagged, glance_ports, load,
     },
     maps::{SERVICES, STATES},
     rewrite,
@@ -17,8 +17,9 @@ use crate::{
     tap::{Finding, is_service, own_port},
 };
 
-/// A DHCP server's port, RFC 2131.
+/// DHCP's ports, RFC 2131, section 4.1.
 const DHCP_SERVER: u16 = 67_u16.to_be();
+const DHCP_CLIENT: u16 = 68_u16.to_be();
 /// More fragments, or an offset.
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
@@ -35,8 +36,8 @@ pub fn may_concern(skb: *mut __sk_buff, glance: &Glance, settings: &Settings) ->
     }
     // With options, or a first byte that makes no sense, the port is elsewhere.
     glance.version_length & 0xf != 5
-        || match glance_port(skb) {
-            Some(port) => port == DHCP_SERVER,
+        || match glance_ports(skb) {
+            Some(ports) => is_of_dhcp_server(&ports),
             None => true,
         }
 }
@@ -46,18 +47,25 @@ pub fn may_concern(skb: *mut __sk_buff, glance: &Glance, settings: &Settings) ->
 pub fn concerns(skb: *mut __sk_buff, frame: &Untagged, settings: &Settings) -> bool {
     is_service(settings, frame.head.destination)
         || is_service(settings, frame.head.source)
-        || source_port(skb, frame) == Some(DHCP_SERVER)
+        || dhcp_ports(skb, frame).is_some()
 }
 
-/// UDP's source port, wire order, where the frame has one.
+/// Whether only a DHCP server (or a relay) sends from or to these. Clients take a reply by its
+/// destination alone, so a server must not get by with a source port of its own choice.
 #[inline(always)]
-fn source_port(skb: *mut __sk_buff, frame: &Untagged) -> Option<u16> {
+fn is_of_dhcp_server(ports: &Ports) -> bool {
+    ports.source == DHCP_SERVER || ports.destination == DHCP_CLIENT
+}
+
+/// UDP's ports of a frame that only a DHCP server sends.
+#[inline(always)]
+fn dhcp_ports(skb: *mut __sk_buff, frame: &Untagged) -> Option<Ports> {
     let head = &frame.head;
     if head.protocol != UDP || head.fragment & FRAGMENT_OFFSET != 0 || head.header_length() < IPV4 {
         return None;
     }
     let ports: Ports = load(skb, ETHERNET + frame.skip + head.header_length())?;
-    Some(ports.source)
+    is_of_dhcp_server(&ports).then_some(ports)
 }
 
 /// Judges a frame that [`concerns`] us, and rewrites it if it may go to a service.
@@ -77,8 +85,11 @@ pub fn judge(
         return Finding::Refused(Verdict::FromService);
     }
     if !is_service(settings, head.destination) {
-        // So it has a DHCP server's source port.
-        record.source_port = u16::from_be(DHCP_SERVER);
+        // So it is a DHCP server's.
+        if let Some(ports) = dhcp_ports(skb, frame) {
+            record.source_port = u16::from_be(ports.source);
+            record.destination_port = u16::from_be(ports.destination);
+        }
         return match port {
             Some(port) if port.flags.has(PortFlags::DHCP_SERVER) => Finding::Pass,
             _ => Finding::Refused(Verdict::DhcpServer),

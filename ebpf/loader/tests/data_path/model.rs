@@ -96,7 +96,7 @@ impl Model {
                 && fragment & 0x1fff == 0
                 && header >= 20
                 && packet.len() >= header + 4
-                && word(packet, header) == Some(67);
+                && (word(packet, header) == Some(67) || word(packet, header + 2) == Some(68));
             let rogue = dhcp && !self.rules.dhcp_server;
             return if rogue { Fate::Drop(Verdict::DhcpServer) } else { Fate::Pass };
         }
@@ -145,14 +145,14 @@ impl Model {
     }
 
     fn arp(&self, frame: &[u8], arp: &[u8], tagged: bool) -> Fate {
-        if arp.len() < 28 || arp[..6] != [0, 1, 8, 0, 6, 4] {
+        if arp.len() < 28 || arp[2..6] != [8, 0, 6, 4] {
             return Fate::Pass;
         }
         let (sender, target) = (address(arp, 14).unwrap(), address(arp, 24).unwrap());
         if self.is_service(sender) {
             return Fate::Drop(Verdict::ArpClaim);
         }
-        if !self.is_service(target) {
+        if word(arp, 0) != Some(1) || !self.is_service(target) {
             return Fate::Pass;
         }
         if tagged {

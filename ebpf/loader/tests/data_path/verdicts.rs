@@ -252,6 +252,10 @@ fn a_dhcp_servers_message_is_dropped_unless_the_port_may_send_it() {
         // Any number of tags without a VLAN is taken off by the receiver.
         lab.dropped(&tagged(&tagged(frame, 0x8100, 0), 0x8100, 0), Verdict::DhcpServer);
     }
+    // A client looks at the destination alone.
+    let from_elsewhere = Packet { source_port: 1067, ..offer.clone() };
+    let event = lab.dropped(&from_elsewhere.bytes(), Verdict::DhcpServer);
+    assert_eq!((event.source_port, event.destination_port), (1067, 68));
     // The same two bytes of a later fragment are no port.
     lab.passed(&Packet { fragment: 0x2010, ..offer.clone() }.bytes());
     lab.path.attach(LOOPBACK, &PortRules { dhcp_server: true, ..rules() }).unwrap();
