@@ -3,12 +3,12 @@
 //! `GET /mezame/v1/document`. Secrets that are read once are named here and fetched apart, so
 //! that the document can be cached and compared by its ETag.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, InstanceId, InstanceName, MacAddress, SecretName, User, UserData};
+use crate::{Generation, InstanceId, InstanceName, MacAddress, SecretName, Tags, User, UserData};
 
 /// What the guest is to become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +34,7 @@ pub struct Document {
     pub interfaces: Vec<Interface>,
     /// The tenant's labels.
     #[serde(default)]
-    pub tags: BTreeMap<Box<str>, Box<str>>,
+    pub tags: Tags,
     /// From the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_data: Option<UserData>,

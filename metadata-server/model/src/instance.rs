@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName},
     secret::SecretString,
+    tags::Tags,
     user_data::UserData,
 };
 
@@ -139,7 +140,7 @@ pub struct Instance {
     pub vendor_data: Option<UserData>,
     /// The tenant's labels, readable by the guest.
     #[serde(default)]
-    pub tags: BTreeMap<Box<str>, Box<str>>,
+    pub tags: Tags,
     /// Values that the guest may read until it has acknowledged them, and never after.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<SecretName, SecretString>,

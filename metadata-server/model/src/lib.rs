@@ -14,6 +14,7 @@ pub mod network;
 pub mod report;
 pub mod secret;
 pub mod snapshot;
+pub mod tags;
 pub mod user_data;
 
 pub use document::Document;
@@ -29,4 +30,5 @@ pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
 pub use report::{GuestEvent, Report};
 pub use secret::{SecretBytes, SecretString};
 pub use snapshot::Snapshot;
+pub use tags::Tags;
 pub use user_data::UserData;
