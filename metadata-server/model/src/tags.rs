@@ -1,7 +1,7 @@
 //! A tenant's labels: a few short texts for each of very many instances.
 //!
-//! A sorted slice and not a tree: a node of a `BTreeMap` has room for eleven pairs, which for an
-//! instance with two is most of what its record would take in memory.
+//! A sorted slice and not a tree: a node of a `BTreeMap` has room for eleven pairs and takes 368
+//! bytes, and most instances have one or two.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 
