@@ -158,19 +158,29 @@ impl Namespace {
         enter(&self.fd, work)
     }
 
-    /// Opens a listener inside the namespace, ready to be taken over by an async runtime.
-    pub fn listen(
-        &self,
-        address: SocketAddrV4,
-        backlog: i32,
-    ) -> Result<TcpListener, NamespaceError> {
-        let listener = self.enter(|| open_listener(address, backlog))?;
-        listener.map_err(|errno| match errno {
+    /// Takes an address inside the namespace, which nobody else can listen on from then on.
+    /// Connections are refused until [`BoundSocket::listen`].
+    pub fn bind(&self, address: SocketAddrV4) -> Result<BoundSocket, NamespaceError> {
+        let socket = self.enter(|| open_socket(address))?;
+        socket.map(BoundSocket).map_err(|errno| match errno {
             nix::Error::EADDRINUSE => {
                 NamespaceError::InUse { namespace: self.names.namespace.clone(), address }
             }
             errno => NamespaceError::system("opening the listener", errno.into()),
         })
+    }
+}
+
+/// A socket that has its address and does not listen yet.
+#[derive(Debug)]
+pub struct BoundSocket(OwnedFd);
+
+impl BoundSocket {
+    /// Lets connections in; ready to be taken over by an async runtime.
+    pub fn listen(self, backlog: i32) -> Result<TcpListener, NamespaceError> {
+        socket::listen(&self.0, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
+            .map_err(|errno| NamespaceError::system("opening the listener", errno.into()))?;
+        Ok(TcpListener::from(self.0))
     }
 }
 
@@ -193,7 +203,7 @@ fn enter<T: Send>(fd: &OwnedFd, work: impl FnOnce() -> T + Send) -> Result<T, Na
     })
 }
 
-fn open_listener(address: SocketAddrV4, backlog: i32) -> nix::Result<TcpListener> {
+fn open_socket(address: SocketAddrV4) -> nix::Result<OwnedFd> {
     let fd = socket::socket(
         AddressFamily::Inet,
         SockType::Stream,
@@ -204,8 +214,7 @@ fn open_listener(address: SocketAddrV4, backlog: i32) -> nix::Result<TcpListener
     // Inherited by accepted sockets, which saves a call for each connection.
     socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
     socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(address))?;
-    socket::listen(&fd, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))?;
-    Ok(TcpListener::from(fd))
+    Ok(fd)
 }
 
 fn open(path: &Path) -> io::Result<OwnedFd> {

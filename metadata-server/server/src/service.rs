@@ -7,16 +7,19 @@
 //!      knocks ──► hand over ──it serves──► drain ──► ended
 //! ```
 
+mod data_path;
+mod descriptors;
 mod error;
 
 use std::{
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
     os::fd::AsFd,
     sync::{Arc, Mutex, PoisonError},
 };
 
+pub use data_path::{open_data_path, probe};
 pub use error::ServiceError;
-use mezame_ebpf_loader::{Protocol, Service as ServiceEntry, Uplink};
+use mezame_ebpf_loader::Uplink;
 use mezame_model::{Feed, Generation};
 use tokio::sync::watch;
 
@@ -32,7 +35,7 @@ use crate::{
         kernel::KernelCounters,
         serve::{MetricsServer, Operator},
     },
-    namespace::Namespace,
+    namespace::{BoundSocket, Namespace},
     settings::Settings,
     sockets::SocketEnder,
     sync::{LedgerWriter, Sync},
@@ -66,27 +69,7 @@ pub struct Ready {
     /// The generation that is served.
     pub generation: Generation,
     /// The TCP address of metrics, if any.
-    pub metrics: Option<std::net::SocketAddr>,
-}
-
-/// Opens the data path of the settings: the kernel's.
-pub fn open_data_path(
-    settings: &Settings,
-    uplink: &Uplink,
-) -> Result<mezame_ebpf_loader::DataPath, ServiceError> {
-    let entry = ServiceEntry {
-        address: SERVICE,
-        protocol: Protocol::Tcp,
-        port: 80,
-        target: SocketAddrV4::new(SERVICE, settings.port),
-    };
-    let root = mezame_ebpf_loader::PinRoot::new(&settings.pins);
-    mezame_ebpf_loader::DataPath::open(&root, uplink, &[entry]).map_err(ServiceError::DataPath)
-}
-
-/// Says why the service can't run here, if it can't.
-pub fn probe() -> Result<(), mezame_ebpf_loader::Unsupported> {
-    mezame_ebpf_loader::probe()
+    pub metrics: Option<SocketAddr>,
 }
 
 /// Runs the service until `stop` is true or a successor has taken over. `ready` is called once
@@ -97,46 +80,42 @@ pub async fn run(
     stop: watch::Receiver<bool>,
     ready: impl FnOnce(&Ready),
 ) -> Result<Ended, ServiceError> {
-    raise_descriptor_limit();
+    descriptors::raise_limit();
     make_private(&settings.state)?;
     std::fs::create_dir_all(&settings.run)
         .map_err(LedgerError::file(&settings.run, "making the directory"))?;
     let predecessor = take_over(&settings.takeover_socket()).await?;
     let namespace = Namespace::ensure(&settings.names, &[SERVICE]).await?;
     let (predecessor, handed_over) = predecessor.unzip();
+    // First of all: where another process serves, it is found out here, before its data path is
+    // touched.
+    let entrance = match handed_over {
+        Some(listener) => Entrance::HandedOver(TcpListener::from(listener)),
+        None => Entrance::Own(namespace.bind(SocketAddrV4::new(SERVICE, settings.port))?),
+    };
     let mut service = Service::start(settings, &namespace, predecessor.as_ref()).await?;
     let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
     service.catch_up(&*plane.feed).await?;
     // Only now: ports that a killed process left attached have new identities from here on, and a
     // connection that was let in under an old one would never hear an answer.
-    let listener = match handed_over {
-        Some(listener) => TcpListener::from(listener),
-        None => namespace.listen(SocketAddrV4::new(SERVICE, settings.port), BACKLOG)?,
+    let listener = match entrance {
+        Entrance::HandedOver(listener) => listener,
+        Entrance::Own(socket) => socket.listen(BACKLOG)?,
     };
     let told = service.begin(&listener, predecessor.is_some())?;
-    if let Some(predecessor) = &predecessor
-        && let Err(error) = predecessor.ready()
-    {
-        tracing::warn!(%error, "the former process ended before it was told to");
+    if let Some(predecessor) = &predecessor {
+        predecessor.ready()?;
     }
     ready(&told);
     service.run(control, plane, listener, predecessor, stop).await
 }
 
-/// A connection is a descriptor, and a shell's limit of 1024 is far below the limit of connections.
-fn raise_descriptor_limit() {
-    use nix::libc::{RLIMIT_NOFILE, getrlimit, rlimit, setrlimit};
-    let mut limit = rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: both calls read or write the one struct that they are given.
-    let raised = unsafe {
-        getrlimit(RLIMIT_NOFILE, &mut limit) == 0 && {
-            limit.rlim_cur = limit.rlim_max;
-            setrlimit(RLIMIT_NOFILE, &limit) == 0
-        }
-    };
-    if !raised {
-        tracing::warn!("the limit of descriptors could not be raised");
-    }
+/// The way in for guests.
+enum Entrance {
+    /// The predecessor's listener, which goes on.
+    HandedOver(TcpListener),
+    /// An address that is ours, and not open yet.
+    Own(BoundSocket),
 }
 
 struct Service<'a> {
@@ -276,13 +255,19 @@ impl<'a> Service<'a> {
             Workers::start(&self.serving, listener, self.settings.workers)
                 .map_err(ServiceError::Thread)?,
         );
+        let metrics = self.open_for_operators()?;
+        Ok(Ready { taken_over, generation: self.sync.generation(), metrics })
+    }
+
+    /// Opens the sockets in the run directory, in the place of any that are there.
+    fn open_for_operators(&mut self) -> Result<Option<SocketAddr>, ServiceError> {
         let operator = Operator { serving: Arc::clone(&self.serving), drops: self.drops.clone() };
         let server =
             MetricsServer::open(&operator, &self.settings.metrics_socket(), self.settings.metrics)?;
         let metrics = server.address;
         self.operator = Some(server);
         self.door = Some(Door::open(&self.settings.takeover_socket())?);
-        Ok(Ready { taken_over, generation: self.sync.generation(), metrics })
+        Ok(metrics)
     }
 
     /// Runs until the end.
@@ -325,7 +310,10 @@ impl<'a> Service<'a> {
             }
             self.sync.open_ledger(Self::ledger(self.settings, &self.key, &self.serving)?);
             plane = control.open().await.map_err(ServiceError::ControlPlane)?;
-            // It may have changed devices before it died.
+            // It may have put its own sockets in the place of ours, kept guests' events, and
+            // changed devices before it died.
+            self.open_for_operators()?;
+            read_outbox(&self.serving.outbox).await;
             self.watch = LinkWatch::open()?;
             self.sync.scan(&self.watch).await?;
         }
@@ -377,18 +365,7 @@ impl<'a> Service<'a> {
         tokio::spawn(async move {
             predecessor.gone().await;
             tracing::info!("the former process has ended");
-            let scanned = tokio::task::spawn_blocking(move || outbox.scan()).await;
-            match scanned {
-                Ok(Ok(faults)) => {
-                    for fault in faults {
-                        tracing::error!(error = chain(&fault), "a guest's event was left out");
-                    }
-                }
-                Ok(Err(error)) => {
-                    tracing::error!(error = chain(&error), "the outbox can't be read");
-                }
-                Err(_) => {}
-            }
+            read_outbox(&outbox).await;
         });
     }
 
@@ -401,5 +378,19 @@ impl<'a> Service<'a> {
             }
         }
         debug_assert_eq!(self.serving.stage(), Stage::Closed);
+    }
+}
+
+/// Reads what another process left in the outbox.
+async fn read_outbox(outbox: &Arc<Outbox>) {
+    let outbox = Arc::clone(outbox);
+    match tokio::task::spawn_blocking(move || outbox.scan()).await {
+        Ok(Ok(faults)) => {
+            for fault in faults {
+                tracing::error!(error = chain(&fault), "a guest's event was left out");
+            }
+        }
+        Ok(Err(error)) => tracing::error!(error = chain(&error), "the outbox can't be read"),
+        Err(_) => {}
     }
 }

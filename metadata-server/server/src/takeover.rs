@@ -67,8 +67,8 @@ pub enum TakeoverError {
     /// The other side speaks another version of the exchange.
     #[error("the running metadata-server can't be taken over from by this version; stop it first")]
     Version,
-    /// The other side ended in the middle.
-    #[error("the other metadata-server ended in the middle of the takeover")]
+    /// The other side ended in the middle, or did not wait any longer.
+    #[error("the other metadata-server gave up in the middle of the takeover")]
     BrokenOff,
 }
 
@@ -165,7 +165,7 @@ impl Successor {
     }
 
     /// Hands state and listener over and waits until the successor serves. False if it ended
-    /// before.
+    /// before, or took so long that its word is not taken any more.
     pub async fn hand_over(
         &self,
         state: HandOver,
@@ -183,10 +183,15 @@ impl Successor {
             let rights = [ControlMessage::ScmRights(&fds)];
             sendmsg::<()>(stream.as_raw_fd(), &byte, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
             send(&stream, &state)?;
-            let mut answer = [0; 1];
-            match (&stream).read(&mut answer)? {
-                0 => Ok(false),
-                _ => Ok(answer[0] == b'R'),
+            match is_ready(&stream) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // No word of it comes through from here on: it is told so when it says that
+                    // it is ready, and ends. What came before is still read, so that never both
+                    // are in charge, nor neither.
+                    stream.shutdown(std::net::Shutdown::Read)?;
+                    is_ready(&stream)
+                }
+                answered => answered,
             }
         });
         match handed.await {
@@ -196,6 +201,12 @@ impl Successor {
             Err(_) => Err(TakeoverError::BrokenOff),
         }
     }
+}
+
+/// Waits for the successor's word; false at the end of the stream.
+fn is_ready(mut stream: &UnixStream) -> io::Result<bool> {
+    let mut answer = [0; 1];
+    Ok(stream.read(&mut answer)? == 1 && answer[0] == b'R')
 }
 
 /// The process that is being taken over from.
@@ -245,9 +256,25 @@ fn knock(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
 }
 
 impl Predecessor {
-    /// Tells it that this process serves now.
-    pub fn ready(&self) -> io::Result<()> {
-        (&self.stream).write_all(b"R")
+    /// Tells it that this process serves now. Fails if it is alive and has gone on by itself;
+    /// one that has ended needs to be told nothing.
+    pub fn ready(&self) -> Result<(), TakeoverError> {
+        match (&self.stream).write_all(b"R") {
+            Err(_) if self.is_alive() => Err(TakeoverError::BrokenOff),
+            Err(error) => {
+                tracing::warn!(%error, "the former process ended before it was told to");
+                Ok(())
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Whether its process is there, kill(2).
+    fn is_alive(&self) -> bool {
+        let peer = getsockopt(&self.stream, sockopt::PeerCredentials);
+        peer.is_ok_and(|peer| {
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(peer.pid()), None).is_ok()
+        })
     }
 
     /// Waits for its end: what it wrote is complete then.

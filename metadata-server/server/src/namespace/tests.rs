@@ -51,7 +51,7 @@ fn a_listener_inside_is_reached_inside_and_not_outside() {
     privileged!();
     let cleaned = Cleaned::new("nsb");
     let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
-    let listener = namespace.listen(SocketAddrV4::new(SERVICE, 0), 16).unwrap();
+    let listener = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();
     let address = listener.local_addr().unwrap();
     let inside = namespace.enter(|| std::net::TcpStream::connect(address)).unwrap();
     assert_eq!(inside.unwrap().peer_addr().unwrap(), address);
@@ -70,7 +70,7 @@ fn a_veth_that_lost_its_namespace_is_made_anew() {
     mount::remove(&cleaned.0.namespace).unwrap();
     let second = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
     assert_ne!(first.veth().ifindex, second.veth().ifindex);
-    assert!(second.listen(SocketAddrV4::new(SERVICE, 80), 16).is_ok());
+    assert!(second.bind(SocketAddrV4::new(SERVICE, 80)).unwrap().listen(16).is_ok());
 }
 
 #[test]
@@ -78,8 +78,9 @@ fn a_second_listener_on_the_same_port_says_what_to_do() {
     privileged!();
     let cleaned = Cleaned::new("nsd");
     let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
-    let first = namespace.listen(SocketAddrV4::new(SERVICE, 0), 16).unwrap();
+    let first = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();
     let std::net::SocketAddr::V4(address) = first.local_addr().unwrap() else { unreachable!() };
-    let error = namespace.listen(address, 16).unwrap_err();
+    // Already the address is refused, so nothing of the running one has been touched by then.
+    let error = namespace.bind(address).unwrap_err();
     assert!(matches!(error, NamespaceError::InUse { .. }), "{error}");
 }

@@ -100,3 +100,32 @@ async fn another_version_is_refused_and_the_door_stays_open() {
     send(&good, &Hello { version: VERSION, pid: 2 }).unwrap();
     assert_eq!(door.knock().await.pid(), 2);
 }
+
+#[tokio::test]
+async fn a_successor_whose_predecessor_has_gone_on_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let (gone_on, told) = tokio::sync::oneshot::channel::<()>();
+    let new = tokio::spawn(async move {
+        let (predecessor, _) = take_over(&path).await.unwrap().unwrap();
+        told.await.unwrap();
+        predecessor.ready()
+    });
+    let successor = door.knock().await;
+    successor.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    assert!(!successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    // Not dropped: what counts is that its word is not taken any more.
+    gone_on.send(()).unwrap();
+    assert!(matches!(new.await.unwrap(), Err(TakeoverError::BrokenOff)));
+}
+
+#[test]
+fn a_word_that_came_just_before_the_predecessor_gave_up_counts() {
+    let (old, mut new) = UnixStream::pair().unwrap();
+    new.write_all(b"R").unwrap();
+    old.shutdown(std::net::Shutdown::Read).unwrap();
+    assert!(is_ready(&old).unwrap());
+    assert!(new.write_all(b"R").is_err());
+}
