@@ -34,12 +34,21 @@ pub struct Sync {
     keys: Option<Arc<SiteKeys>>,
     taps: Taps,
     ledger: Option<LedgerWriter>,
+    /// Events were lost and not all devices were looked at since.
+    is_blind: bool,
 }
 
 impl Sync {
     /// Nothing is served yet.
     pub fn new(serving: Arc<Serving>, taps: Taps, ledger: LedgerWriter) -> Self {
-        Self { serving, cache: Cache::empty(), keys: None, taps, ledger: Some(ledger) }
+        Self {
+            serving,
+            cache: Cache::empty(),
+            keys: None,
+            taps,
+            ledger: Some(ledger),
+            is_blind: false,
+        }
     }
 
     /// The generation that is served.
@@ -152,13 +161,19 @@ impl Sync {
                     Some(event) => self.device(&event),
                     None => self.watch_anew(watch).await,
                 },
-                _ = retries.tick() => self.retry(),
+                _ = retries.tick() => {
+                    if self.is_blind {
+                        self.watch_anew(watch).await;
+                    }
+                    self.retry();
+                }
             }
         }
     }
 
     async fn watch_anew(&mut self, watch: &mut LinkWatch) {
         tracing::warn!("events of devices were lost; looking at all of them");
+        self.is_blind = true;
         let opened = match LinkWatch::open() {
             Ok(new) => {
                 *watch = new;
@@ -166,9 +181,12 @@ impl Sync {
             }
             Err(error) => Err(error),
         };
-        if let Err(error) = opened {
-            tracing::error!(error = chain(&error), "devices can't be watched");
-            tokio::time::sleep(RETRY).await;
+        match opened {
+            Ok(()) => self.is_blind = false,
+            Err(error) => {
+                tracing::error!(error = chain(&error), "devices can't be watched");
+                tokio::time::sleep(RETRY).await;
+            }
         }
     }
 

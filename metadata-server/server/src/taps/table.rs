@@ -96,7 +96,9 @@ pub struct Table {
     names: HashMap<u32, String>,
     indexes: HashMap<String, u32>,
     held: HashMap<u32, Held>,
-    pinned: HashMap<u32, PortSlot>,
+    /// What the data path may have of a device besides what is held: from before this process, or
+    /// from a step that failed. The slot stays taken as long.
+    pinned: HashMap<u32, Option<PortSlot>>,
     adopted: HashMap<u32, Adopted>,
     failed: BTreeSet<u32>,
     slots: Slots,
@@ -117,11 +119,15 @@ impl Table {
         for (_, slot) in &pinned {
             slots.adopt(*slot);
         }
-        let pinned: HashMap<_, _> = pinned.into_iter().collect();
+        let pinned: HashMap<_, _> =
+            pinned.into_iter().map(|(ifindex, slot)| (ifindex, Some(slot))).collect();
         let adopted = adopted
             .into_iter()
             // What is not pinned is not attached any more.
-            .filter(|one| pinned.get(&one.ifindex).is_some_and(|slot| slot.number() == one.slot))
+            .filter(|one| {
+                let slot = pinned.get(&one.ifindex).copied().flatten();
+                slot.is_some_and(|slot| slot.number() == one.slot)
+            })
             .map(|one| (one.ifindex, one))
             .collect();
         Self { pinned, adopted, slots, generation, ..Self::default() }
@@ -217,15 +223,19 @@ impl Table {
         known.into_iter().flat_map(|ifindex| self.settle(ifindex, cache)).collect()
     }
 
-    /// A step on this device could not be taken: nothing is attached to it as far as we know.
+    /// A step on this device could not be taken: nobody is served there, and what the data path
+    /// still has of it is to be taken away.
     pub fn failed(&mut self, ifindex: u32) -> Vec<Step> {
         self.failed.insert(ifindex);
         match self.held.remove(&ifindex) {
             Some(Held::Port { rules, .. }) => {
-                self.slots.give_back(rules.slot);
+                self.pinned.insert(ifindex, Some(rules.slot));
                 vec![Step::End { slot: rules.slot }]
             }
-            _ => Vec::new(),
+            _ => {
+                self.pinned.entry(ifindex).or_insert(None);
+                Vec::new()
+            }
         }
     }
 
@@ -265,7 +275,10 @@ impl Table {
                             || name.as_deref().is_some_and(is_ours_by_form)
                     }
                 };
-                if refuse {
+                if name.is_none() && was_pinned {
+                    // It went, and could not be detached then.
+                    steps.push(Step::Detach { ifindex });
+                } else if refuse {
                     self.held.insert(ifindex, Held::Refused);
                     steps.push(Step::Refuse { ifindex });
                 }
@@ -319,11 +332,11 @@ impl Table {
     /// Forgets what was attached to a device before this process; true if something was.
     fn unpin(&mut self, ifindex: u32) -> bool {
         self.adopted.remove(&ifindex);
-        let slot = self.pinned.remove(&ifindex);
-        if let Some(slot) = slot {
+        let left = self.pinned.remove(&ifindex);
+        if let Some(Some(slot)) = left {
             self.slots.give_back(slot);
         }
-        slot.is_some()
+        left.is_some()
     }
 }
 

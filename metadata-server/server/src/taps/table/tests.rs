@@ -50,6 +50,31 @@ fn a_device_is_attached_when_its_record_comes_after_it() {
 }
 
 #[test]
+fn what_a_failed_step_left_is_taken_away_with_the_device() {
+    let (cache, mut table) = (cache_of([1]), table());
+    let steps = table.seen(7, "vnet1", &cache);
+    let [Step::Attach { rules, .. }] = steps.as_slice() else { panic!("{steps:?}") };
+    assert_eq!(table.failed(7), [Step::End { slot: rules.slot }]);
+    assert_eq!(table.gone(7), [Step::Detach { ifindex: 7 }]);
+    // Detaching fails too, so it is tried again until it is done.
+    for _ in 0..2 {
+        table.failed(7);
+        assert_eq!(table.retry(&cache), [Step::Detach { ifindex: 7 }]);
+    }
+    assert!(!table.has_failed());
+    assert_eq!(table.gone(7), []);
+}
+
+#[test]
+fn a_device_that_could_not_be_refused_is_tried_again_whatever_its_name() {
+    let (known, unknown, mut table) = (cache_of([1]), cache_of([]), table());
+    table.seen(7, "vnet1", &known);
+    table.claimed(&fixture::device(1), &unknown);
+    assert_eq!(table.failed(7), []);
+    assert_eq!(table.retry(&unknown), [Step::Refuse { ifindex: 7 }]);
+}
+
+#[test]
 fn a_device_whose_record_goes_reaches_no_service_any_more() {
     let mut table = table();
     table.seen(7, "vnet1", &cache_of([1]));
