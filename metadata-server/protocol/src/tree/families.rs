@@ -13,7 +13,7 @@ pub(crate) const fn tags() -> Family {
     Family {
         members: |scope, each| {
             let keys = scope.guest.instance.tags.keys();
-            keys.filter(|key| is_plain_segment(key)).for_each(|key| each(key));
+            keys.filter(|key| is_plain_segment(key)).for_each(each);
         },
         choose: |scope, segment| {
             let (key, _) = scope.guest.instance.tags.get_key_value(segment)?;
