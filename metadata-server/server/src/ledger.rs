@@ -19,6 +19,7 @@
 pub mod outbox;
 pub mod seal;
 pub mod snapshot_file;
+pub mod writer;
 
 use std::{
     fs::{self, File},
@@ -85,6 +86,28 @@ impl LedgerError {
         let path = path.to_path_buf();
         move |source| Self::File { path, what, source }
     }
+}
+
+/// Takes away what processes that are no more left half-written in a directory. One that crashes
+/// again and again would fill the disk otherwise.
+pub(crate) fn sweep(directory: &Path) -> Result<(), LedgerError> {
+    let failed = || LedgerError::file(directory, "listing");
+    for entry in fs::read_dir(directory).map_err(failed())? {
+        let path = entry.map_err(failed())?.path();
+        let writer = path.file_name().and_then(|name| {
+            let (_, pid) = name.to_str()?.strip_suffix(".new")?.rsplit_once('.')?;
+            pid.parse::<i32>().ok().filter(|pid| *pid > 0)
+        });
+        // A predecessor that is draining still writes.
+        let is_over = writer.is_some_and(|pid| {
+            let pid = nix::unistd::Pid::from_raw(pid);
+            nix::sys::signal::kill(pid, None) == Err(nix::errno::Errno::ESRCH)
+        });
+        if is_over {
+            fs::remove_file(&path).map_err(LedgerError::file(&path, "removing"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Makes a directory that only its owner may enter.

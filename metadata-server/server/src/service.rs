@@ -27,7 +27,10 @@ use crate::{
     chain,
     control_plane::{ControlPlane, OpenPlane},
     identity::Identities,
-    ledger::{LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file},
+    ledger::{
+        LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file,
+        writer::LedgerWriter,
+    },
     listener::{Idle, Serving, Stage, Workers, reap},
     metrics::{
         Metrics,
@@ -38,7 +41,7 @@ use crate::{
     namespace::{BoundSocket, Namespace},
     settings::Settings,
     sockets::SocketEnder,
-    sync::{LedgerWriter, Sync},
+    sync::Sync,
     takeover::{Door, HandOver, Predecessor, Successor, take_over},
     taps::{Taps, plane::DataPlane, watch::LinkWatch},
 };

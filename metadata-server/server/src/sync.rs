@@ -1,14 +1,9 @@
 //! Keeps what is served in step with what the control plane wants.
 //!
 //! One task owns the cache and the taps, so that a record and a device that change at the same
-//! moment are settled one after the other. The files are written by a thread of their own, newest
-//! snapshot only.
+//! moment are settled one after the other. The ledger is written elsewhere.
 
-use std::{
-    path::PathBuf,
-    sync::{Arc, mpsc},
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use mezame_model::{Feed, FeedError, Generation, PortId, Snapshot};
 
@@ -17,9 +12,8 @@ use crate::{
     chain,
     clock::unix_time,
     identity::{Attachment, Record, Standing},
-    ledger::{outbox::Outbox, seal::LedgerKey, snapshot_file},
+    ledger::writer::LedgerWriter,
     listener::Serving,
-    metrics::Metrics,
     site::SiteKeys,
     taps::{
         Taps,
@@ -264,78 +258,6 @@ fn is_same(old: &Record, new: &Record) -> bool {
             || old.guest.instance == new.guest.instance)
         && Arc::ptr_eq(&old.keys, &new.keys)
         && old.acknowledged == new.acknowledged
-}
-
-/// Writes the newest snapshot to disk, in a thread of its own.
-#[derive(Debug)]
-pub struct LedgerWriter {
-    queue: Option<mpsc::Sender<Arc<Snapshot>>>,
-    thread: Option<std::thread::JoinHandle<()>>,
-}
-
-impl LedgerWriter {
-    /// Starts the thread.
-    pub fn start(
-        path: PathBuf,
-        key: Arc<LedgerKey>,
-        outbox: Arc<Outbox>,
-        metrics: Arc<Metrics>,
-        interval: Duration,
-    ) -> std::io::Result<Self> {
-        let (queue, snapshots) = mpsc::channel::<Arc<Snapshot>>();
-        let thread = std::thread::Builder::new().name("ledger".into()).spawn(move || {
-            let mut pause = Duration::ZERO;
-            while let Ok(mut snapshot) = snapshots.recv() {
-                // The first of many changes is written at once, the rest together.
-                let deadline = Instant::now() + pause;
-                while let Ok(newer) =
-                    snapshots.recv_timeout(deadline.saturating_duration_since(Instant::now()))
-                {
-                    snapshot = newer;
-                }
-                let began = Instant::now();
-                match snapshot_file::write(&path, &key, &snapshot) {
-                    Ok(()) => {
-                        let generation = i64::try_from(snapshot.generation.0).unwrap_or(i64::MAX);
-                        metrics.ledger_generation.set(generation);
-                        let took = began.elapsed().as_millis();
-                        metrics.ledger_write.set(i64::try_from(took).unwrap_or(i64::MAX));
-                    }
-                    Err(error) => {
-                        tracing::error!(error = chain(&error), "the ledger was not written");
-                    }
-                }
-                let forgotten = outbox.forget(|instance, secret| {
-                    let at = snapshot.instances.binary_search_by(|one| one.id.cmp(instance));
-                    at.is_ok_and(|at| snapshot.instances[at].secrets.contains_key(secret))
-                });
-                if let Err(error) = forgotten {
-                    tracing::error!(error = chain(&error), "spent secrets were not tidied up");
-                }
-                // A large ledger takes long to write; it may take a tenth of the disk's time.
-                pause = interval.max(began.elapsed() * 9);
-            }
-        })?;
-        Ok(Self { queue: Some(queue), thread: Some(thread) })
-    }
-
-    /// Has this snapshot written, unless a newer one comes before.
-    pub fn write(&self, snapshot: Arc<Snapshot>) {
-        if let Some(queue) = &self.queue {
-            // The thread ends only with this.
-            let _ = queue.send(snapshot);
-        }
-    }
-}
-
-impl Drop for LedgerWriter {
-    fn drop(&mut self) {
-        drop(self.queue.take());
-        if let Some(thread) = self.thread.take() {
-            // What is queued is written before the process ends or a successor reads it.
-            let _ = thread.join();
-        }
-    }
 }
 
 #[cfg(test)]

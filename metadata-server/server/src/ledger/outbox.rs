@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::{
     LedgerError, make_private,
     seal::{LedgerKey, Opener, Sealer},
-    write_whole,
+    sweep, write_whole,
 };
 
 const PURPOSE: &[u8] = b"event";
@@ -62,6 +62,9 @@ impl Outbox {
         };
         make_private(&outbox.events)?;
         make_private(&outbox.acknowledged)?;
+        for directory in [state, &outbox.events, &outbox.acknowledged] {
+            sweep(directory)?;
+        }
         let faults = outbox.scan()?;
         Ok((outbox, faults))
     }

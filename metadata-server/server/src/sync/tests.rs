@@ -9,6 +9,8 @@ use super::*;
 use crate::{
     fixture,
     identity::Identities,
+    ledger::{outbox::Outbox, seal::LedgerKey, snapshot_file},
+    metrics::Metrics,
     settings::Limits,
     taps::plane::{DataPlane, MemoryPlane},
 };

@@ -179,3 +179,23 @@ async fn a_refused_event_is_dropped_and_the_next_is_delivered() {
     }
     assert_eq!(refused, [(1, "unknown-instance")]);
 }
+
+#[test]
+fn what_a_process_that_died_left_half_written_is_swept_away() {
+    let place = Place::new();
+    place.open();
+    let mut ended = std::process::Command::new("true").spawn().unwrap();
+    ended.wait().unwrap();
+    let (dead, alive) = (ended.id(), std::process::id());
+    let left = ["snapshot.ledger".to_owned(), format!("outbox/{:032x}", 1)];
+    let half = |path: &str, pid: u32| place.directory.path().join(format!("{path}.{pid}.new"));
+    for path in &left {
+        fs::write(half(path, dead), "half").unwrap();
+        fs::write(half(path, alive), "half").unwrap();
+    }
+    place.open();
+    for path in &left {
+        assert!(!half(path, dead).exists(), "{path}");
+        assert!(half(path, alive).exists(), "{path}");
+    }
+}
