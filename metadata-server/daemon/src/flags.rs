@@ -134,6 +134,8 @@ settings! {
     watches_per_port: u32, "MEZAME_WATCHES_PER_PORT", "N";
     /// Events of one port that may wait for the control plane [default: 64].
     events_per_port: u32, "MEZAME_EVENTS_PER_PORT", "N";
+    /// Events a second of one port, 0 for no limit [default: 4].
+    events_per_second: u32, "MEZAME_EVENTS_PER_SECOND", "N";
 
     /// Standalone: the operators' socket [default: provisioner.sock in --run-dir].
     api_socket: PathBuf, "MEZAME_API_SOCKET", "FILE";
@@ -233,6 +235,7 @@ impl Partial {
         set(&mut limits.request_burst, &self.request_burst);
         set(&mut limits.watches_per_port, &self.watches_per_port);
         set(&mut limits.events_per_port, &self.events_per_port);
+        set(&mut limits.events_per_second, &self.events_per_second);
         check(&all)?;
         Ok(all)
     }

@@ -65,6 +65,8 @@ pub struct Attachment {
     standing: watch::Sender<Standing>,
     /// Requests.
     pub requests: Bucket,
+    /// Events: reports, passwords, acknowledgements.
+    pub events: Bucket,
     /// Watches that wait.
     pub watches: Count,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -87,6 +89,7 @@ impl Attachment {
             ifindex,
             standing: watch::Sender::new(Standing::Waiting),
             requests: Bucket::default(),
+            events: Bucket::default(),
             watches: Count::default(),
             connections: Mutex::default(),
         }

@@ -20,6 +20,7 @@ use std::{
     },
 };
 
+pub(crate) use accept::pause_after;
 pub use connection::{Connection, Overdue, Phase};
 use tokio::sync::watch;
 
@@ -46,6 +47,7 @@ pub struct Serving {
     /// The coarse clock.
     pub clock: Arc<CoarseClock>,
     rate: Rate,
+    event_rate: Rate,
     open: Count,
     numbers: AtomicU64,
     stage: watch::Sender<Stage>,
@@ -71,6 +73,7 @@ impl Serving {
         outbox: Arc<Outbox>,
     ) -> Self {
         let rate = Rate::new(limits.requests_per_second, limits.request_burst);
+        let event_rate = Rate::new(limits.events_per_second, limits.events_per_port);
         Self {
             identities,
             limits,
@@ -78,6 +81,7 @@ impl Serving {
             outbox,
             clock: Arc::new(CoarseClock::start()),
             rate,
+            event_rate,
             open: Count::default(),
             numbers: AtomicU64::new(0),
             stage: watch::Sender::new(Stage::Open),

@@ -100,8 +100,11 @@ pub struct Limits {
     pub request_burst: u32,
     /// Waiting watches of one port.
     pub watches_per_port: u32,
-    /// Undelivered events of one port.
+    /// Events of one port that may wait for the control plane, and that it may post at once.
     pub events_per_port: u32,
+    /// Events a second of one port, sustained; 0 sets no limit. Each waits for the disk, which
+    /// all guests share.
+    pub events_per_second: u32,
 }
 
 impl Default for Limits {
@@ -119,6 +122,7 @@ impl Default for Limits {
             request_burst: 10_000,
             watches_per_port: 16,
             events_per_port: 64,
+            events_per_second: 4,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(super) async fn run(serving: Arc<Serving>, listener: std::net::TcpListener) 
 }
 
 /// Out of descriptors or memory: give the open connections time to end.
-async fn pause_after(error: &io::Error) {
+pub(crate) async fn pause_after(error: &io::Error) {
     if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) {
         return;
     }

@@ -134,6 +134,12 @@ impl Connection {
         self.enter(Phase::Busy, now);
     }
 
+    /// A watch has come to its end: its reply has the whole time of a request from here on.
+    pub fn wake(&self, now: u64) {
+        self.began.store(now, Ordering::Relaxed);
+        self.enter(Phase::Busy, now);
+    }
+
     /// Notes bytes of a request that came in at `now`.
     pub fn received(&self, bytes: &[u8], now: u64) {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -240,5 +246,32 @@ impl Overdue {
             Self::Write => "slow_reader",
             Self::Idle => "idle",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reply_of_a_long_watch_has_as_much_time_as_any_other() {
+        let attachment = Arc::new(Attachment::new(
+            mezame_ebpf_loader::PortSlot::new(1).unwrap(),
+            crate::fixture::port_id(1),
+            None,
+            crate::fixture::device(1),
+            7,
+        ));
+        let peer = "32.0.0.16:40000".parse().unwrap();
+        let (connection, limits) = (Connection::new(1, peer, attachment, 0), Limits::default());
+        connection.received(b"GET /mezame/v1/document?watch=1 HTTP/1.1\r\n\r\n", 0);
+        connection.begin(0);
+        connection.enter(Phase::Watch, 0);
+        assert_eq!(connection.overdue(&limits, 300_000), None, "a watch has a limit of its own");
+        connection.wake(300_000);
+        connection.enter(Phase::Reply, 300_000);
+        connection.wrote(true, 300_000);
+        assert_eq!(connection.overdue(&limits, 301_000), None);
+        assert_eq!(connection.overdue(&limits, 330_000), Some(Overdue::Write));
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     clock::{unix_milliseconds, unix_time},
     identity::{Record, Standing},
     ledger::outbox::Outbox,
+    limits::Exhausted,
 };
 
 /// How long a guest may take to send a body.
@@ -76,8 +77,7 @@ impl Exchange<'_> {
         let now = serving.clock.nanoseconds(self.began);
         if let Err(exhausted) = self.connection.attachment().requests.take(serving.rate, now) {
             serving.metrics.refused("requests_of_port");
-            let seconds = exhausted.wait.div_ceil(1_000_000_000);
-            return Reply::too_many_requests(u32::try_from(seconds).unwrap_or(1).max(1));
+            return too_many(exhausted);
         }
         let target = target_of(parts);
         // Hyper takes the Content-Length away that stood beside a Transfer-Encoding. The protocol
@@ -223,6 +223,12 @@ impl Exchange<'_> {
 
     /// Keeps what the guest did, then replies.
     async fn keep(&self, record: &Record, kind: GuestEventKind, reply: Reply) -> Reply {
+        let now = self.serving.clock.nanoseconds(Instant::now());
+        let events = &self.connection.attachment().events;
+        if let Err(exhausted) = events.take(self.serving.event_rate, now) {
+            self.serving.metrics.refused("events_of_port");
+            return too_many(exhausted);
+        }
         let serving = Arc::clone(self.serving);
         let (port, instance) =
             (self.connection.attachment().port.clone(), record.guest.instance.id.clone());
@@ -286,6 +292,12 @@ impl Exchange<'_> {
     }
 }
 
+/// Tells the guest how long to wait.
+fn too_many(exhausted: Exhausted) -> Reply {
+    let seconds = exhausted.wait.div_ceil(1_000_000_000);
+    Reply::too_many_requests(u32::try_from(seconds).unwrap_or(u32::MAX).max(1))
+}
+
 /// Serves the record anew with the secrets that are spent by now.
 fn respend(serving: &Serving, attachment: &crate::identity::Attachment) {
     let Standing::Serving(record) = attachment.standing() else { return };
@@ -323,6 +335,7 @@ impl Drop for Watching<'_> {
     fn drop(&mut self) {
         self.connection.attachment().watches.lower();
         self.serving.metrics.watches.dec();
+        self.connection.wake(self.serving.clock.now());
     }
 }
 

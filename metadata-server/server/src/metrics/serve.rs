@@ -36,7 +36,7 @@ use tokio::sync::broadcast;
 use super::drops::DropFeed;
 use crate::{
     identity::Standing,
-    listener::{Serving, Stage},
+    listener::{Serving, Stage, pause_after},
 };
 
 /// Why the operator's side can't be served.
@@ -93,8 +93,13 @@ impl MetricsServer {
         let served = operator.clone();
         tasks.push(
             tokio::spawn(async move {
-                while let Ok((stream, _)) = unix.accept().await {
-                    tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
+                loop {
+                    match unix.accept().await {
+                        Ok((stream, _)) => {
+                            tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
+                        }
+                        Err(error) => pause_after(&error).await,
+                    }
                 }
             })
             .abort_handle(),
@@ -107,8 +112,13 @@ impl MetricsServer {
             let served = operator.clone();
             tasks.push(
                 tokio::spawn(async move {
-                    while let Ok((stream, _)) = tcp.accept().await {
-                        tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
+                    loop {
+                        match tcp.accept().await {
+                            Ok((stream, _)) => {
+                                tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
+                            }
+                            Err(error) => pause_after(&error).await,
+                        }
                     }
                 })
                 .abort_handle(),
