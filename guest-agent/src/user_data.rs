@@ -77,7 +77,8 @@ impl std::fmt::Debug for Content {
 /// Takes user-data apart. Empty data has no parts.
 pub fn parse(bytes: &[u8]) -> Vec<Part> {
     let mut parts = Vec::new();
-    unpack(bytes, None, None, 0, &mut parts);
+    let mut unpacker = Unpacker { budget: gzip::Budget::default(), parts: &mut parts };
+    unpacker.unpack(bytes, None, None, 0);
     for (number, part) in parts.iter_mut().enumerate() {
         if part.name.is_empty() {
             part.name = format!("part {}", number + 1);
@@ -86,87 +87,95 @@ pub fn parse(bytes: &[u8]) -> Vec<Part> {
     parts
 }
 
-fn unpack(
-    bytes: &[u8],
-    name: Option<&str>,
-    merge: Option<&str>,
-    layer: usize,
-    parts: &mut Vec<Part>,
-) {
-    let mut put = |content| {
-        parts.push(Part { name: name.unwrap_or_default().to_owned(), content });
-    };
-    if layer >= MAX_LAYERS {
-        return put(refused("packed-too-deep", "packed more than six times over"));
-    }
-    if gzip::is_gzip(bytes) {
-        return match gzip::unpack(bytes) {
-            Ok(plain) => unpack(&plain, name, merge, layer + 1, parts),
-            Err(error) => put(refused("damaged", error.to_string())),
-        };
-    }
-    if mime::is_message(bytes) {
-        return match mime::parse(bytes) {
-            Ok(found) => {
-                for part in found.into_iter().take(mime::MAX_PARTS) {
-                    typed(part, layer + 1, parts);
-                }
-            }
-            Err(error) => put(refused("damaged", error.to_string())),
-        };
-    }
-    if let Some(content) = by_first_line(bytes, merge) {
-        return put(content);
-    }
-    if let Some(plain) = as_base64(bytes) {
-        return unpack(&plain, name, merge, layer + 1, parts);
-    }
-    if !bytes.trim_ascii().is_empty() {
-        put(refused(
-            "unknown-format",
-            format!("{} bytes that begin like nothing known", bytes.len()),
-        ));
-    }
+struct Unpacker<'a> {
+    budget: gzip::Budget,
+    parts: &'a mut Vec<Part>,
 }
 
-/// A part whose type its MIME header names; `text/plain` is looked into.
-fn typed(part: mime::MimePart, layer: usize, parts: &mut Vec<Part>) {
-    let name = part.filename.as_deref();
-    let body = if part.gzip || gzip::is_gzip(&part.body) {
-        match gzip::unpack(&part.body) {
-            Ok(plain) => plain,
-            Err(error) => {
-                let content = refused("damaged", error.to_string());
-                parts.push(Part { name: name.unwrap_or_default().to_owned(), content });
-                return;
+impl Unpacker<'_> {
+    fn unpack(&mut self, bytes: &[u8], name: Option<&str>, merge: Option<&str>, layer: usize) {
+        if layer >= MAX_LAYERS {
+            return self.put(name, refused("packed-too-deep", "packed more than six times over"));
+        }
+        if gzip::is_gzip(bytes) {
+            return match self.budget.unpack(bytes) {
+                Ok(plain) => self.unpack(&plain, name, merge, layer + 1),
+                Err(error) => self.put(name, refused("damaged", error.to_string())),
+            };
+        }
+        if mime::is_message(bytes) {
+            return match mime::parse(bytes) {
+                Ok(found) => {
+                    for part in found.into_iter().take(mime::MAX_PARTS) {
+                        self.typed(part, layer + 1);
+                    }
+                }
+                Err(error) => self.put(name, refused("damaged", error.to_string())),
+            };
+        }
+        if let Some(content) = by_first_line(bytes, merge) {
+            return self.put(name, content);
+        }
+        if let Some(plain) = as_base64(bytes) {
+            return self.unpack(&plain, name, merge, layer + 1);
+        }
+        if !bytes.trim_ascii().is_empty() {
+            self.put(
+                name,
+                refused(
+                    "unknown-format",
+                    format!("{} bytes that begin like nothing known", bytes.len()),
+                ),
+            );
+        }
+    }
+
+    /// A part whose type its MIME header names; `text/plain` is looked into.
+    fn typed(&mut self, part: mime::MimePart, layer: usize) {
+        let name = part.filename.as_deref();
+        let body = if part.gzip || gzip::is_gzip(&part.body) {
+            match self.budget.unpack(&part.body) {
+                Ok(plain) => plain,
+                Err(error) => {
+                    let content = refused("damaged", error.to_string());
+                    return self.put(name, content);
+                }
             }
-        }
-    } else {
-        part.body
-    };
-    let script = |frequency, body: Vec<u8>| match body.starts_with(b"#!") {
-        true => Content::Script { body, frequency },
-        false => refused("no-interpreter", "a script part does not begin with '#!'"),
-    };
-    let content = match part.content_type.as_str() {
-        "text/x-shellscript" | "text/x-shellscript-per-instance" => {
-            script(Frequency::PerInstance, body)
-        }
-        "text/x-shellscript-per-boot" => script(Frequency::PerBoot, body),
-        "text/x-shellscript-per-once" => script(Frequency::Once, body),
-        "text/cloud-config" => Content::CloudConfig { text: body, merge: part.merge },
-        "text/cloud-boothook" => Content::Boothook(without_first_line(&body, b"#cloud-boothook")),
-        "text/x-include-url" | "text/x-include-once-url" => include(&body),
-        "text/plain"
-        | "application/octet-stream"
-        | "application/x-gzip"
-        | "application/gzip"
-        | "text/x-not-multipart" => {
-            return unpack(&body, name, part.merge.as_deref(), layer, parts);
-        }
-        other => refused("unsupported-part", format!("parts of type {other} are not supported")),
-    };
-    parts.push(Part { name: name.unwrap_or_default().to_owned(), content });
+        } else {
+            part.body
+        };
+        let script = |frequency, body: Vec<u8>| match body.starts_with(b"#!") {
+            true => Content::Script { body, frequency },
+            false => refused("no-interpreter", "a script part does not begin with '#!'"),
+        };
+        let content = match part.content_type.as_str() {
+            "text/x-shellscript" | "text/x-shellscript-per-instance" => {
+                script(Frequency::PerInstance, body)
+            }
+            "text/x-shellscript-per-boot" => script(Frequency::PerBoot, body),
+            "text/x-shellscript-per-once" => script(Frequency::Once, body),
+            "text/cloud-config" => Content::CloudConfig { text: body, merge: part.merge },
+            "text/cloud-boothook" => {
+                Content::Boothook(without_first_line(&body, b"#cloud-boothook"))
+            }
+            "text/x-include-url" | "text/x-include-once-url" => include(&body),
+            "text/plain"
+            | "application/octet-stream"
+            | "application/x-gzip"
+            | "application/gzip"
+            | "text/x-not-multipart" => {
+                return self.unpack(&body, name, part.merge.as_deref(), layer);
+            }
+            other => {
+                refused("unsupported-part", format!("parts of type {other} are not supported"))
+            }
+        };
+        self.put(name, content);
+    }
+
+    fn put(&mut self, name: Option<&str>, content: Content) {
+        self.parts.push(Part { name: name.unwrap_or_default().to_owned(), content });
+    }
 }
 
 fn by_first_line(bytes: &[u8], merge: Option<&str>) -> Option<Content> {

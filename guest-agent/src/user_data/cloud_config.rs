@@ -9,7 +9,10 @@ mod value;
 
 use mezame_model::SecretString;
 
-use super::yaml::{self, Node, YamlError};
+use super::{
+    gzip,
+    yaml::{self, Node, YamlError},
+};
 use crate::step::{Account, FileSpec, Ntp, Packages};
 
 /// A key that is not acted on.
@@ -84,6 +87,7 @@ pub struct CloudConfig {
     pub ntp: Option<Ntp>,
     /// What is not acted on.
     pub skipped: Vec<SkippedKey>,
+    unpacked: gzip::Budget,
 }
 
 /// Reads one text, with or without its first line.
@@ -103,6 +107,7 @@ pub fn read(tree: &Node) -> CloudConfig {
         }
     };
     let mut fqdn = None;
+    let mut resize = None;
     for (key, node) in entries {
         match key.as_str() {
             "hostname" => config.hostname = config.host("hostname", node),
@@ -131,7 +136,9 @@ pub fn read(tree: &Node) -> CloudConfig {
                 config.packages.get_or_insert_default().upgrade = on;
             }
             "growpart" => config.growpart(node),
-            "resize_rootfs" => config.resize_rootfs = config.truth("", key, node),
+            // In the background or not: it is done either way.
+            "resize_rootfs" if node.as_text() == Some("noblock") => resize = Some(true),
+            "resize_rootfs" => resize = Some(config.truth("", key, node)),
             "timezone" => config.timezone = config.zone(node),
             "ntp" => config.ntp(node),
             "merge_how" | "merge_type" => {
@@ -143,6 +150,13 @@ pub fn read(tree: &Node) -> CloudConfig {
         }
     }
     config.hostname = fqdn.or(config.hostname.take());
+    // A grown partition is of use only with its file system: that is done unless it says no.
+    config.resize_rootfs = resize.unwrap_or(config.growpart);
+    // `password` expires unless `chpasswd` says no, in whichever order they were written.
+    config.expire = tree
+        .entry("chpasswd")
+        .and_then(|it| it.entry("expire"))
+        .is_none_or(|it| it.as_bool() != Some(false));
     if config.packages == Some(Packages::default()) {
         config.packages = None;
     }

@@ -78,6 +78,14 @@ fn packing_without_end_and_bombs_are_bounded() {
     }
     assert_eq!(reason(&bytes), "packed-too-deep");
     assert_eq!(reason(&packed(&vec![0; gzip::MAX_BYTES + 1])), "damaged");
+    let mut script = b"#!/bin/sh\n#".to_vec();
+    script.resize(gzip::MAX_BYTES / 2 + 1, b'#');
+    let bomb = STANDARD.encode(packed(&script));
+    let part = format!("--b\nContent-Transfer-Encoding: base64\n\n{bomb}\n");
+    let text = format!("Content-Type: multipart/mixed; boundary=b\n\n{part}{part}--b--\n");
+    let parts = parse(text.as_bytes());
+    assert!(matches!(parts[0].content, Content::Script { .. }), "{parts:?}");
+    assert!(matches!(parts[1].content, Content::Refused { reason: "damaged", .. }), "{parts:?}");
 }
 
 proptest! {

@@ -65,6 +65,7 @@ impl CloudConfig {
             password: None,
             is_default: false,
         };
+        let mut lock = false;
         for (key, value) in entries {
             let account = &mut user.account;
             match key.as_str() {
@@ -99,13 +100,14 @@ impl CloudConfig {
                     user.password =
                         self.text(path, key, value).map(SecretString::new).map(CloudPassword::Text);
                 }
-                // An account without a password is locked anyway, and one with a password is not
-                // wanted locked: both are what is done here.
-                "lock_passwd" | "lock-passwd" => {
-                    self.truth(path, key, value);
-                }
+                "lock_passwd" | "lock-passwd" => lock = self.truth(path, key, value),
                 _ => self.unsupported(path, key),
             }
+        }
+        // Without a word on it, a password that was handed over is meant to be used. Locked by
+        // name, it is not set: a new account is locked until it gets one.
+        if lock {
+            user.password = None;
         }
         self.users.push(user);
     }
@@ -143,7 +145,6 @@ impl CloudConfig {
     pub(super) fn password(&mut self, node: &Node) {
         if let Some(text) = self.text("", "password", node) {
             self.passwords.push((None, given(text)));
-            self.expire = true;
         }
     }
 
@@ -152,17 +153,17 @@ impl CloudConfig {
             self.bad("", "chpasswd", node, "a mapping");
             return;
         };
-        let mut expire = true;
         for (key, value) in entries {
             match key.as_str() {
-                "expire" => expire = self.truth("chpasswd", key, value),
+                // Acted on when everything is read.
+                "expire" => {
+                    self.truth("chpasswd", key, value);
+                }
                 "users" => self.chpasswd_users(value),
                 "list" => self.chpasswd_list(value),
                 _ => self.unsupported("chpasswd", key),
             }
         }
-        // Without names it says whether the top-level `password` expires.
-        self.expire = expire;
     }
 
     fn chpasswd_users(&mut self, node: &Node) {

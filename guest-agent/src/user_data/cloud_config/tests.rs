@@ -70,6 +70,68 @@ fn files_are_decoded_and_a_mode_is_octal_with_quotes_and_without() {
 }
 
 #[test]
+fn the_passwords_expire_unless_chpasswd_says_no_before_or_after_them() {
+    assert!(config("password: x\n").expire);
+    assert!(config("chpasswd: {list: 'a:b'}\n").expire);
+    assert!(!config("password: x\nchpasswd: {expire: false}\n").expire);
+    assert!(!config("chpasswd: {expire: false}\npassword: x\n").expire);
+}
+
+#[test]
+fn a_partition_grows_with_its_file_system_unless_that_is_refused() {
+    let grown = |text: &str| {
+        let config = config(text);
+        (config.growpart, config.resize_rootfs)
+    };
+    assert_eq!(grown("growpart: {mode: auto}\n"), (true, true));
+    assert_eq!(grown("resize_rootfs: false\ngrowpart: {mode: auto}\n"), (true, false));
+    assert_eq!(grown("growpart: {mode: 'off'}\n"), (false, false));
+    assert_eq!(grown("resize_rootfs: noblock\n"), (false, true));
+    assert_eq!(skipped("resize_rootfs: noblock\n"), []);
+}
+
+#[test]
+fn a_binary_content_that_is_packed_once_more_is_unpacked_in_whichever_order_it_is_written() {
+    let packed = "H4sIAAAAAAAAA8vIBACsKpPYAgAAAA==";
+    let config = config(&format!(
+        "write_files:\n- {{path: /a, encoding: gzip, content: !!binary {packed}}}\n\
+         - {{path: /b, content: !!binary {packed}, encoding: gzip}}\n"
+    ));
+    assert_eq!(config.skipped, []);
+    assert!(config.files.iter().all(|file| file.content == b"hi"), "{:?}", config.files);
+}
+
+#[test]
+fn a_file_whose_content_is_elsewhere_is_not_made_empty() {
+    assert_eq!(config("write_files: [{path: /a, source: {uri: 'http://a'}}]\n").files, []);
+    assert_eq!(config("write_files: [{path: /a}]\n").files.len(), 1);
+}
+
+#[test]
+fn many_small_bombs_count_together() {
+    use std::io::Write;
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(&vec![0; gzip::MAX_BYTES / 2 + 1]).unwrap();
+    let bomb =
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, out.finish().unwrap());
+    let config = config(&format!(
+        "write_files:\n- {{path: /a, encoding: gz+b64, content: {bomb}}}\n\
+         - {{path: /b, encoding: gz+b64, content: {bomb}}}\n"
+    ));
+    assert_eq!((config.files.len(), config.skipped.len()), (1, 1));
+}
+
+#[test]
+fn a_password_that_is_to_be_locked_is_not_set() {
+    let config = config(
+        "users:\n- {name: a, passwd: $6$x$y, lock_passwd: true}\n- {name: b, passwd: $6$x$y}\n\
+         - {name: c, lock_passwd: false, plain_text_passwd: x}\n",
+    );
+    let set: Vec<bool> = config.users.iter().map(|user| user.password.is_some()).collect();
+    assert_eq!(set, [false, true, true]);
+}
+
+#[test]
 fn every_key_that_is_not_acted_on_is_named_with_its_place() {
     assert_eq!(
         skipped(
@@ -82,6 +144,7 @@ fn every_key_that_is_not_acted_on_is_named_with_its_place() {
             ("write_files[0].source", "unsupported-key"),
             ("chpasswd.x", "unsupported-key"),
             ("ntp.ntp_client", "unsupported-key"),
+            ("ntp", "unsupported-key"),
         ]
         .map(|(path, reason)| (path.to_owned(), reason))
     );

@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use super::{super::gzip, CloudConfig};
+use super::CloudConfig;
 use crate::{
     step::{FileSpec, Ntp},
     user_data::yaml::Node,
@@ -146,8 +146,11 @@ impl CloudConfig {
                 }
             }
         }
-        if enabled && ntp != Ntp::default() {
-            self.ntp = Some(ntp);
+        if ntp != Ntp::default() {
+            self.ntp = enabled.then_some(ntp);
+        } else if enabled {
+            let detail = "no server and no pool is named, and there are no default ones";
+            self.skip("", "ntp", "unsupported-key", detail.into());
         }
     }
 
@@ -206,13 +209,13 @@ impl CloudConfig {
             append: false,
         };
         let mut encoding = String::new();
-        let mut defer = false;
+        let (mut binary, mut defer, mut elsewhere) = (false, false, false);
         for (key, value) in entries {
             match key.as_str() {
                 "path" => file.path = self.text(path, key, value).unwrap_or_default(),
                 "content" => match value {
                     Node::Scalar(scalar) if scalar.binary => {
-                        encoding = "b64".into();
+                        binary = true;
                         file.content = scalar.text.clone().into_bytes();
                     }
                     _ => {
@@ -227,14 +230,23 @@ impl CloudConfig {
                 },
                 "append" => file.append = self.truth(path, key, value),
                 "defer" => defer = self.truth(path, key, value),
-                _ => self.unsupported(path, key),
+                _ => {
+                    elsewhere |= key == "source";
+                    self.unsupported(path, key);
+                }
             }
+        }
+        if elsewhere && file.content.is_empty() {
+            // Its content is not here: an empty file in its place would be a lie.
+            return;
         }
         if !file.path.starts_with('/') || file.path.contains('\0') || file.path.ends_with('/') {
             self.skip(path, "path", "bad-value", "an absolute path of a file is wanted".into());
             return;
         }
-        match decoded(&file.content, &encoding) {
+        // `!!binary` is YAML's own base64: what it holds may be packed once more.
+        let plain = if binary { self.decoded(&file.content, "b64") } else { Ok(file.content) };
+        match plain.and_then(|content| self.decoded(&content, &encoding)) {
             Ok(content) => file.content = content,
             Err(detail) => {
                 self.skip(path, "encoding", "bad-value", detail);
@@ -243,27 +255,29 @@ impl CloudConfig {
         }
         if defer { self.deferred_files.push(file) } else { self.files.push(file) }
     }
+
+    fn decoded(&mut self, content: &[u8], encoding: &str) -> Result<Vec<u8>, String> {
+        let base64 = |bytes: &[u8]| {
+            let text: Vec<u8> =
+                bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+            STANDARD.decode(text).map_err(|_| "the content is no base64".to_owned())
+        };
+        let mut gzip =
+            |bytes: &[u8]| self.unpacked.unpack(bytes).map_err(|error| error.to_string());
+        match encoding {
+            "" | "text/plain" => Ok(content.to_vec()),
+            "b64" | "base64" => base64(content),
+            "gz" | "gzip" => gzip(content),
+            "gz+base64" | "gzip+base64" | "gz+b64" | "gzip+b64" => gzip(&base64(content)?),
+            _ => Err("no encoding that is known".into()),
+        }
+    }
 }
 
 /// A mode in octal, `0644` or `0o644` or `644`.
 fn octal(text: &str) -> Option<u32> {
     let digits = text.strip_prefix("0o").unwrap_or(text);
     u32::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777)
-}
-
-fn decoded(content: &[u8], encoding: &str) -> Result<Vec<u8>, String> {
-    let base64 = |bytes: &[u8]| {
-        let text: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
-        STANDARD.decode(text).map_err(|_| "the content is no base64".to_owned())
-    };
-    let gzip = |bytes: &[u8]| gzip::unpack(bytes).map_err(|error| error.to_string());
-    match encoding {
-        "" | "text/plain" => Ok(content.to_vec()),
-        "b64" | "base64" => base64(content),
-        "gz" | "gzip" => gzip(content),
-        "gz+base64" | "gzip+base64" | "gz+b64" | "gzip+b64" => gzip(&base64(content)?),
-        _ => Err("no encoding that is known".into()),
-    }
 }
 
 /// A word for the shell, in single quotes (POSIX, section 2.2.2).
