@@ -77,6 +77,7 @@ pub(super) fn suite(platform: &impl Observe) {
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
     twice("sudo", || platform.set_sudo("ops", &rules));
     assert!(platform.set_sudo("ops", &["ALL=ALL\nroot ALL=ALL".to_owned()]).is_err());
+    assert!(platform.set_sudo("ops", &["True".to_owned()]).is_err());
     twice("no sudo", || platform.set_sudo("ops", &[]));
 
     twice("file", || platform.write_file(&file("/srv/deep/a", b"one", false), false));

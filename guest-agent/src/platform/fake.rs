@@ -170,8 +170,8 @@ impl Platform for Fake {
             let gone = self.state.borrow_mut().sudo.remove(user).is_some();
             return Ok(if gone { Change::Changed } else { Change::Same });
         }
-        if rules.iter().any(|rule| rule.contains('\n')) {
-            let why = "it has more than one line".to_owned();
+        if rules.iter().any(|rule| rule.contains('\n') || !rule.contains('=')) {
+            let why = "it is not one line of HOSTS=(USERS) COMMANDS".to_owned();
             return Err(PlatformError::Invalid { what: "sudo rule", why });
         }
         let mut state = self.state.borrow_mut();

@@ -110,12 +110,14 @@ impl Files {
 
     /// Groups and shadow first: a line in passwd is what makes a user, and it must find the rest.
     fn write(&self, tree: &Tree) -> Result<Change> {
-        let mut change = tree.edit(GROUP, self.group.as_bytes(), Access::root(0o644))?;
+        let mut change = tree.edit_durably(GROUP, self.group.as_bytes(), Access::root(0o644))?;
         if let Some(gshadow) = &self.gshadow {
-            change = change.and(tree.edit(GSHADOW, gshadow.as_bytes(), Access::root(0o600))?);
+            change =
+                change.and(tree.edit_durably(GSHADOW, gshadow.as_bytes(), Access::root(0o600))?);
         }
-        change = change.and(tree.edit(SHADOW, self.shadow.as_bytes(), Access::root(0o600))?);
-        Ok(change.and(tree.edit(PASSWD, self.passwd.as_bytes(), Access::root(0o644))?))
+        change =
+            change.and(tree.edit_durably(SHADOW, self.shadow.as_bytes(), Access::root(0o600))?);
+        Ok(change.and(tree.edit_durably(PASSWD, self.passwd.as_bytes(), Access::root(0o644))?))
     }
 
     fn complete(&mut self, entry: Entry, wanted: &Account) -> Entry {
@@ -264,8 +266,8 @@ fn copy_skeleton(tree: &Tree, from: &str, to: &str, entry: &Entry, depth: u32) -
 /// becomes root any more.
 pub(super) fn set_sudo(linux: &Linux, user: &str, rules: &[String]) -> Result<Change> {
     let tree = &linux.tree;
-    // sudo ignores names with a dot.
-    let path = format!("/etc/sudoers.d/90-mezame-{}", user.replace('.', "_"));
+    // sudo ignores names with a dot; no user has a '%', so no two users share a file.
+    let path = format!("/etc/sudoers.d/90-mezame-{}", user.replace('.', "%2e"));
     if rules.is_empty() {
         return tree.remove(&path);
     }
@@ -292,10 +294,11 @@ fn wrong_rule(rule: &str) -> Option<&'static str> {
     if rule.contains(['\n', '\r', '\0']) || rule.trim_end().ends_with('\\') {
         return Some("it has more than one line");
     }
-    let (hosts, commands) = rule.split_once('=')?;
+    const FORM: &str = "HOSTS=(USERS) COMMANDS is wanted";
+    let Some((hosts, commands)) = rule.split_once('=') else { return Some(FORM) };
     let hosts_fine = !hosts.trim().is_empty()
         && hosts.trim().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte == b',');
-    (!hosts_fine || commands.trim().is_empty()).then_some("HOSTS=(USERS) COMMANDS is wanted")
+    (!hosts_fine || commands.trim().is_empty()).then_some(FORM)
 }
 
 pub(super) fn set_password(linux: &Linux, user: &str, hash: &SecretString) -> Result<Change> {
@@ -312,14 +315,14 @@ pub(super) fn set_password(linux: &Linux, user: &str, hash: &SecretString) -> Re
         return Ok(Change::Same);
     }
     let shadow = account::set_password(&shadow, user, text, today());
-    let change = tree.edit(SHADOW, shadow.as_bytes(), Access::root(0o600))?;
+    let change = tree.edit_durably(SHADOW, shadow.as_bytes(), Access::root(0o600))?;
     let passwd = tree.text(PASSWD)?;
     if account::field(&passwd, user, 1) == Some("x") {
         return Ok(change);
     }
     // An image that had no shadow file kept the password in passwd.
     let passwd = account::set_field(&passwd, user, 1, "x");
-    Ok(change.and(tree.edit(PASSWD, passwd.as_bytes(), Access::root(0o644))?))
+    Ok(change.and(tree.edit_durably(PASSWD, passwd.as_bytes(), Access::root(0o644))?))
 }
 
 pub(super) fn expire_password(linux: &Linux, user: &str) -> Result<Change> {
@@ -327,7 +330,7 @@ pub(super) fn expire_password(linux: &Linux, user: &str) -> Result<Change> {
     let _lock = Lock::take(tree)?;
     find(tree, user)?;
     let shadow = account::set_field(&tree.text(SHADOW)?, user, 2, "0");
-    tree.edit(SHADOW, shadow.as_bytes(), Access::root(0o600))
+    tree.edit_durably(SHADOW, shadow.as_bytes(), Access::root(0o600))
 }
 
 /// Days since 1970-01-01; 1 where the clock was never set, since 0 has a meaning of its own.

@@ -41,8 +41,11 @@ pub(super) fn authorize(tree: &Tree, user: &str, keys: &[String]) -> Result<Chan
         Err(PlatformError::File { source, .. })
             if source.kind() == std::io::ErrorKind::NotFound =>
         {
+            // Only the home is the user's; what leads to it is root's.
+            let home: &Path = entry.home.as_ref();
+            tree.directory(home.parent().unwrap_or(home), Some(Access::root(0o755)))?;
             let access = Access { mode: 0o700, uid: entry.uid, gid: entry.gid };
-            tree.directory(entry.home.as_ref(), Some(access))?
+            tree.directory(home, Some(access))?
         }
         Err(error) => return Err(error),
     };
@@ -105,6 +108,11 @@ fn edit_file(directory: &OwnedFd, entry: &Entry, path: &Path, keys: &[String]) -
             // A hard link to a file of somebody else's would be read with root's rights.
             if stat.st_uid != entry.uid && stat.st_uid != 0 || stat.st_nlink > 1 {
                 let why = "the file belongs to somebody else or has several names";
+                return Err(PlatformError::Untrusted { path: path.into(), why });
+            }
+            // The user may have moved a file of root's here, to be given what it holds.
+            if stat.st_uid == 0 && entry.uid != 0 && stat.st_mode & 0o004 == 0 {
+                let why = "the file is for root alone";
                 return Err(PlatformError::Untrusted { path: path.into(), why });
             }
             let mode = stat.st_mode & 0o7777 & 0o644;

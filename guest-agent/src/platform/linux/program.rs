@@ -30,6 +30,8 @@ const TAIL: usize = 2048;
 const GRACE: Duration = Duration::from_secs(5);
 /// How long the pipes of a program that has ended are read while something holds them open.
 const LINGER: Duration = Duration::from_millis(500);
+/// How long they are read while something goes on writing into them.
+const TALK: Duration = Duration::from_secs(2);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn run_script(
@@ -153,9 +155,9 @@ fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (Scri
         std::thread::spawn(move || {
             let mut buffer = vec![0; 16 * 1024];
             while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                if sender.send(buffer[..length].to_vec()).is_err() {
-                    break;
-                }
+                // Nobody listens any more: what a daemon still says is read all the same, since a
+                // closed pipe would end it.
+                let _ = sender.send(buffer[..length].to_vec());
             }
         });
     }
@@ -167,6 +169,8 @@ fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (Scri
     let mut timed_out = false;
     loop {
         match receiver.recv_timeout(Duration::from_millis(10)) {
+            // The same where it never stops talking.
+            Ok(_) if ended.is_some_and(|ended: Instant| ended.elapsed() > TALK) => break,
             Ok(bytes) => output.take(&bytes),
             // Both ends are closed: only the status is missing.
             Err(mpsc::RecvTimeoutError::Disconnected) if status.is_some() => break,
@@ -245,5 +249,32 @@ impl Output {
             let _ = writeln!(log, "\n[{} further bytes were not kept]", self.dropped);
         }
         String::from_utf8_lossy(&self.tail).into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_leaves_a_talking_daemon_behind_comes_to_its_end_and_the_daemon_lives_on() {
+        let body = "(for i in $(seq 1000); do echo $i; sleep 0.05; done) & echo $!; exit 3";
+        let mut command = Command::new("/bin/sh");
+        let child = spawn(command.args(["-c", body]), Stdio::null(), "/bin/sh".as_ref()).unwrap();
+        let (end, tail) = wait(child, None, None);
+        assert_eq!(end, ScriptEnd::Exited(3));
+        let daemon: i32 = tail.lines().map(|line| line.parse().unwrap()).max().unwrap();
+        let talked = tail.lines().count();
+        assert!(talked > 1, "{tail}");
+        let io = || std::fs::read_to_string(format!("/proc/{daemon}/io")).unwrap();
+        // It goes on writing into a pipe that is still read.
+        for _ in 0..5 {
+            let before = io();
+            while io() == before {
+                std::thread::yield_now();
+            }
+        }
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(daemon), nix::sys::signal::SIGKILL)
+            .unwrap();
     }
 }

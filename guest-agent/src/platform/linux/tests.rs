@@ -187,6 +187,13 @@ fn a_hard_link_to_a_secret_is_not_read_into_the_users_file() {
     let error = guest.linux.authorize_keys("ops", &[KEY.into()]).unwrap_err();
     assert_eq!(error.reason(), "untrusted-path");
     assert_eq!(fs::metadata(&secret).unwrap().uid(), 0);
+    // Nor is a file of root's alone that the user found in its home and moved there.
+    fs::remove_file(&secret).unwrap();
+    fs::set_permissions(directory.join("authorized_keys"), PermissionsExt::from_mode(0o600))
+        .unwrap();
+    let error = guest.linux.authorize_keys("ops", &[KEY.into()]).unwrap_err();
+    assert_eq!(error.reason(), "untrusted-path");
+    assert_eq!(fs::metadata(directory.join("authorized_keys")).unwrap().uid(), 0);
 }
 
 #[test]
