@@ -94,6 +94,8 @@ pub struct Applied {
     pub configured_at: Option<Instant>,
     /// How long scripts and package managers ran before that.
     pub scripts_before: Duration,
+    /// A step failed because the service was away.
+    pub lost_service: bool,
 }
 
 impl Applied {
@@ -170,6 +172,8 @@ impl Applier<'_> {
                         Ok(Change::Same) => (Outcome::Unchanged, "", String::new()),
                         Err(error) => (Outcome::Failed, error.reason(), said(error)),
                     };
+                    applied.lost_service |=
+                        matches!(&result, Err(StepError::Source(error)) if error.may_pass());
                     if foreign {
                         self.ledger.done(step, outcome, reason)?;
                         self.ledger.sync()?;

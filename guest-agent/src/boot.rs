@@ -3,7 +3,8 @@
 //! ```text
 //!   discover ──► fetch ──► plan ──► apply ──► report ──► watch ─┐
 //!      ▲           │ 503: as long as it asks                    │ changed: a live run
-//!      └── backoff ┴───────── lost connection ◄─────────────────┘
+//!      └── backoff ┘          ┌── lost connection ◄─────────────┤
+//!                             └── backoff, way opened anew ─────┘
 //! ```
 
 pub mod discover;
@@ -25,6 +26,12 @@ use crate::{
 /// How long a watch waits at the server.
 const WATCH: Duration = Duration::from_secs(60);
 
+/// How long it waits there while something is still to be sent or to be fetched.
+const WATCH_SOON: Duration = Duration::from_secs(5);
+
+/// An answer "not changed" that comes sooner is no watch: a server that ends, or one that can't.
+const TOO_SOON: Duration = Duration::from_secs(1);
+
 /// The first and the longest pause between two attempts.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(10));
 
@@ -37,6 +44,8 @@ pub struct Finished {
     pub reply_to_configured: Option<Duration>,
     /// Whether the service has taken the report.
     pub reported: bool,
+    /// Whether a step failed for want of the service, so that it may succeed soon.
+    pub lost_service: bool,
 }
 
 /// Runs once: until the document was applied, or the time is over.
@@ -49,9 +58,9 @@ pub fn run_once(
     let mut agent = Agent::open(settings, platform)?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
-    let finished = agent.apply(&mut path, &fetched, Mode::Boot)?;
+    let finished = agent.apply(&mut path, &fetched, Mode::Boot);
     path.close(platform);
-    Ok(finished)
+    finished
 }
 
 /// Runs, and then for ever: applies each change of the document as soon as it comes.
@@ -64,33 +73,59 @@ pub fn watch(
     let mut agent = Agent::open(settings, platform)?;
     let (mut path, mut fetched) = first_document(settings, platform, None, say)?;
     let mut mode = Mode::Boot;
+    loop {
+        let finished = agent.apply(&mut path, &fetched, mode)?;
+        done(&finished);
+        mode = Mode::Live;
+        fetched = next_document(&mut agent, &mut path, platform, fetched, &finished, say);
+        // A live run begins with what woke it.
+        path.source.begin_at(Instant::now());
+    }
+}
+
+/// Waits until there is something to do: another document, or this one once more.
+fn next_document(
+    agent: &mut Agent<'_>,
+    path: &mut discover::Path,
+    platform: &dyn Platform,
+    fetched: Fetched,
+    finished: &Finished,
+    say: &mut dyn FnMut(&str),
+) -> Fetched {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
     loop {
-        done(&agent.apply(&mut path, &fetched, mode)?);
-        mode = Mode::Live;
-        backoff.reset();
-        fetched = loop {
-            // A report or a password that was lost goes first: the service is there again.
-            if agent.has_mail() && agent.send_mail(&mut path).is_err() {
-                pause(&mut backoff, None, None);
-                continue;
-            }
-            match path.source.document(Some((&fetched.etag, WATCH))) {
-                Ok(None) => backoff.reset(),
-                Ok(Some(next)) => {
-                    // A live run begins with the change that woke it.
-                    path.source.begin_at(Instant::now());
-                    break next;
+        // A report or a password that was lost goes first: the service is there again. One that
+        // it can't take now must not keep a new key waiting.
+        let sent = !agent.has_mail() || agent.send_mail(path).is_ok();
+        if !sent {
+            pause(&mut backoff, None, None);
+        }
+        let wait = if sent && !finished.lost_service { WATCH } else { WATCH_SOON };
+        let asked = Instant::now();
+        match path.source.document(Some((&fetched.etag, wait))) {
+            Ok(Some(next)) if next.etag != fetched.etag => return next,
+            Ok(_) if asked.elapsed() < TOO_SOON => pause(&mut backoff, None, None),
+            Ok(_) => {
+                // The SSH server may have made its keys after the last report.
+                let keys = platform.host_keys();
+                let told = finished.report.host_keys.iter().map(|it| &it.public_key);
+                if finished.lost_service || !keys.iter().eq(told) {
+                    return fetched;
                 }
-                Err(error) => {
-                    say(&format!("{error}; trying again"));
-                    let asked = retry_after(&error);
-                    pause(&mut backoff, asked, None);
-                    // The addresses of the guest may have changed under the connection.
-                    path.source.disconnect();
+                if sent {
+                    backoff.reset();
                 }
             }
-        };
+            Err(error) => {
+                say(&format!("{error}; trying again"));
+                pause(&mut backoff, retry_after(&error), None);
+                // The addresses of the guest may have changed under the connection.
+                path.source.disconnect();
+                if matches!(error, SourceError::Http(_)) {
+                    path.reopen(platform);
+                }
+            }
+        }
     }
 }
 
@@ -103,9 +138,9 @@ pub fn dry_run(
 ) -> Result<String, RunError> {
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
-    let plan = run::look(settings, platform, &mut path.source, &fetched)?;
+    let plan = run::look(settings, platform, &mut path.source, &fetched);
     path.close(platform);
-    Ok(plan.to_string())
+    Ok(plan?.to_string())
 }
 
 /// Tries every device until one leads to a document.

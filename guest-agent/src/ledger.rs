@@ -87,6 +87,9 @@ impl Ledger {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io)?;
         let (history, good) = read(&bytes);
+        if length == 0 {
+            platform::sync_directory(directory).map_err(io)?;
+        }
         if (good as u64) < length {
             file.set_len(good as u64).map_err(io)?;
             file.sync_data().map_err(io)?;
@@ -184,6 +187,8 @@ impl Ledger {
         file.write_all(&text).map_err(io)?;
         file.sync_data().map_err(io)?;
         std::fs::rename(&next, &self.path).map_err(io)?;
+        // Before a note is added: after a power cut the old name must not lead to the old notes.
+        platform::sync_directory(self.path.parent().unwrap_or(Path::new("/"))).map_err(io)?;
         self.file = file;
         Ok(())
     }

@@ -201,7 +201,7 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.sync_data()?;
     fs::rename(&temporary, path)?;
     match path.parent() {
-        Some(parent) => fs::File::open(parent)?.sync_data(),
+        Some(parent) => platform::sync_directory(parent),
         None => Ok(()),
     }
 }

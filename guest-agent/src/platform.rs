@@ -254,6 +254,18 @@ pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
     }
 }
 
+/// Puts the names in a directory on the disk.
+#[cfg(unix)]
+pub fn sync_directory(path: &std::path::Path) -> io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}
+
+/// Puts the names in a directory on the disk: elsewhere the file system does so by itself.
+#[cfg(not(unix))]
+pub fn sync_directory(_path: &std::path::Path) -> io::Result<()> {
+    Ok(())
+}
+
 /// Has a socket's packets leave through one device and no other (SO_BINDTODEVICE).
 pub fn bind_to_device(socket: &socket2::Socket, device: &str) -> io::Result<()> {
     #[cfg(target_os = "linux")]

@@ -79,6 +79,11 @@ impl SourceError {
         }
     }
 
+    /// Whether the same may succeed soon: the server is away, or not ready.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Http(_) | Self::NotReady { .. } | Self::Status { status: 500.., .. })
+    }
+
     /// Whether the server has understood and refused, so that saying it again is of no use.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Status { status: 400..=499, .. } | Self::NoDocument)
@@ -155,7 +160,9 @@ impl Source {
         if response.head.status == 304 {
             return Ok(None);
         }
-        let etag = response.head.header("etag").unwrap_or_default().to_owned();
+        let etag = response.head.header("etag").filter(|it| !it.is_empty());
+        let etag = etag.ok_or_else(|| SourceError::Document("it came without an ETag".into()))?;
+        let etag = etag.to_owned();
         let document: Document = serde_json::from_slice(&response.body)
             .map_err(|error| SourceError::Document(json_error(&error, &response.body)))?;
         if document.version != Document::VERSION {

@@ -98,14 +98,19 @@ impl Upstream for Path {
         self.source.post_report(report)
     }
 
-    /// The document's addresses are there: the claimed one goes, the route stays for the agent.
+    /// Where the device has an address of its own now, the claimed one goes, and the route stays
+    /// for the agent. Where it has none (the document gives it none, or only IPv6), the claimed
+    /// one is still the only way to the service.
     fn configured(&mut self, platform: &dyn Platform, network_changed: bool) {
-        if let Some(opened) = self.opened.as_mut().filter(|_| network_changed) {
+        let replaced = self.opened.as_ref().is_some_and(|opened| has_own_address(platform, opened));
+        let changed = network_changed
+            || (replaced && self.opened.as_ref().is_some_and(|opened| opened.claimed.is_some()));
+        if let Some(opened) = self.opened.as_mut().filter(|_| changed && replaced) {
             // That an address is gone already is as wanted.
             let _ = platform.close_path(opened, true);
             opened.claimed = None;
         }
-        self.source.configured(platform, network_changed);
+        self.source.configured(platform, changed);
     }
 }
 
@@ -116,6 +121,24 @@ impl Path {
             let _ = platform.close_path(&opened, false);
         }
     }
+
+    /// Opens the way once more through the same device: a network service that was restarted may
+    /// have taken the route or the address away. Where that fails, the next attempt may not.
+    pub fn reopen(&mut self, platform: &dyn Platform) {
+        let Some(opened) = &self.opened else { return };
+        if let Ok(again) = platform.open_path(&opened.device, opened.endpoint) {
+            self.opened = Some(again);
+        }
+    }
+}
+
+/// Whether a device has an IPv4 address besides the one that was claimed.
+fn has_own_address(platform: &dyn Platform, opened: &EndpointPath) -> bool {
+    let Ok(facts) = platform.facts() else { return false };
+    facts.links.iter().filter(|link| link.index == opened.index).any(|link| {
+        let claimed = opened.claimed.map(std::net::IpAddr::V4);
+        link.addresses.iter().any(|it| it.is_ipv4() && Some(it.ip()) != claimed)
+    })
 }
 
 /// One attempt over all devices.

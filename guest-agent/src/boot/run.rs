@@ -124,7 +124,9 @@ impl<'a> Agent<'a> {
         let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
         write_synced(&last, &json).map_err(|source| RunError::State { path: last, source })?;
         let reported = self.send_mail(path).is_ok();
-        Ok(Finished { report, reply_to_configured: since(first_reply), reported })
+        let reply_to_configured = since(first_reply);
+        let lost_service = applied.lost_service;
+        Ok(Finished { report, reply_to_configured, reported, lost_service })
     }
 
     /// Whether something waits to be sent.

@@ -170,3 +170,35 @@ fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
     assert!(text.contains("no metadata service listens there"), "{text}");
     assert!(!text.contains("inet 169.254") && !text.contains("169.254.169.254 dev"), "{text}");
 }
+
+#[test]
+fn a_claimed_address_stays_while_the_document_gives_no_other_and_goes_with_the_agent() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:03";
+    let wire = Wire::new(mac);
+    let only_v6 = document(json!({
+        "ssh_keys": [KEY],
+        "interfaces": [{"mac": mac, "mtu": 1450, "addresses": ["fd00::10/64"]}],
+    }));
+    let service = Service::on(wire.listen(), only_v6);
+    let output = wire.shell("$AGENT run --json --timeout 30; ip address show eth0");
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("\"reported\":true") && text.contains("fd00::10/64"), "{text}");
+    assert!(!text.contains("inet 169.254"), "{text}");
+    service.look(|told| assert_eq!(told.reports.len(), 1));
+}
+
+#[test]
+fn an_address_that_a_killed_agent_left_beside_the_documents_is_taken_back() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:04";
+    let wire = Wire::new(mac);
+    let service = Service::on(wire.listen(), guest_document(mac));
+    assert!(wire.shell("$AGENT run --timeout 30").status.success());
+    let claimed = service.look(|told| told.peers[0]);
+    let output = wire.shell(&format!(
+        "ip address add {claimed}/32 dev eth0; $AGENT run --timeout 30; ip address show eth0"
+    ));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("inet 192.168.0.10/24") && !text.contains("inet 169.254"), "{text}");
+}

@@ -2,6 +2,8 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -213,4 +215,65 @@ fn a_watch_outlives_a_restart_of_the_service_and_a_second_agent_is_refused() {
         told.reports.iter().any(|report| report.run > 1)
     });
     assert!(root.text("root/.ssh/authorized_keys").contains("SECOND"));
+}
+
+#[test]
+fn a_watch_finds_a_service_that_was_gone_and_came_back_at_the_same_port() {
+    needs_root!();
+    // A loopback address of the test's own: nobody else takes the port meanwhile.
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 99, high, low.max(1)), 0)).unwrap();
+    let service = Service::on(listener, document(json!({"ssh_keys": ["ssh-rsa FIRST a"]})));
+    let root = Root::new();
+    let mut command = root.agent(&service, &["watch"]);
+    let mut agent = Kept(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut words = BufReader::new(agent.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    service.until("a watch", |told| !told.watched.is_empty());
+    let address = service.end();
+    // Refused twice: it has tried again without any service.
+    for _ in 0..2 {
+        assert!(words.any(|line| line.contains("can't be reached")), "the agent ended");
+    }
+    let again = Service::on(
+        TcpListener::bind(address).unwrap(),
+        document(json!({"ssh_keys": ["ssh-rsa SECOND b"]})),
+    );
+    again.until("a report", |told| !told.reports.is_empty());
+    again.look(|told| assert_eq!((told.tokens, told.reports[0].run), (1, 2)));
+    let text = root.text("root/.ssh/authorized_keys");
+    assert!(text.contains("SECOND") && !text.contains("FIRST"), "{text}");
+}
+
+#[test]
+fn a_report_that_the_service_can_not_take_keeps_no_new_key_waiting() {
+    needs_root!();
+    let service = Service::start(document(json!({"ssh_keys": ["ssh-rsa FIRST a"]})));
+    service.set(|told| told.no_reports = true);
+    let root = Root::new();
+    let _agent = watch(&root, &service);
+    service.until("a watch", |told| !told.watched.is_empty());
+    let version = service.change(|told| {
+        told.document.as_mut().unwrap().ssh_keys = vec!["ssh-rsa SECOND b".into()];
+        told.version + 1
+    });
+    // The agent asks for what comes after a version when it has applied that one.
+    service.until("the new document's watch", |told| told.watched.contains(&version));
+    assert!(root.text("root/.ssh/authorized_keys").contains("SECOND"));
+    service.set(|told| told.no_reports = false);
+    service.until("both reports", |told| told.reports.len() == 2);
+}
+
+#[test]
+fn a_secret_that_the_service_could_not_give_is_fetched_as_soon_as_it_can() {
+    needs_root!();
+    let service = Service::start(document(json!({"secrets": ["token"]})));
+    service.set(|told| told.no_secrets = true);
+    let root = Root::new();
+    let _agent = watch(&root, &service);
+    service.until("a failure", |told| {
+        told.reports.iter().any(|report| report.outcome == Outcome::Failed)
+    });
+    service.set(|told| told.no_secrets = false);
+    service.until("the secret", |told| told.acknowledged.contains("token"));
+    assert_eq!(root.text("var/lib/mezame-agent/secrets/token"), "value of token");
 }

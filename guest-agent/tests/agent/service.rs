@@ -3,8 +3,12 @@
 use std::{
     collections::BTreeSet,
     io::{BufRead, BufReader, Read, Write},
-    net::{IpAddr, Ipv4Addr, TcpListener, TcpStream},
-    sync::{Arc, Condvar, Mutex},
+    net::{IpAddr, Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -24,12 +28,22 @@ pub(crate) struct Told {
     pub(crate) busy: u32,
     /// Reports are answered 503.
     pub(crate) no_reports: bool,
+    /// Secrets are answered 503.
+    pub(crate) no_secrets: bool,
+    /// The versions that watches named.
+    pub(crate) watched: BTreeSet<u64>,
+    /// The token that this service hands out; another's is answered 401.
+    token: String,
+    /// Whether it is ending, and the connections that are to end with it.
+    ending: bool,
+    streams: Vec<TcpStream>,
     /// The endpoint is off.
     pub(crate) off: bool,
 }
 
 pub(crate) struct Service {
-    pub(crate) port: u16,
+    address: SocketAddr,
+    accepting: Option<JoinHandle<()>>,
     shared: Arc<(Mutex<Told>, Condvar)>,
 }
 
@@ -39,21 +53,47 @@ impl Service {
     }
 
     pub(crate) fn on(listener: TcpListener, document: Document) -> Self {
-        let told = Told { document: Some(document), version: 1, ..Told::default() };
+        static COUNT: AtomicU64 = AtomicU64::new(1);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let told = Told {
+            document: Some(document),
+            // Another process knows nothing of the versions and tokens of the one before.
+            version: number << 32,
+            token: format!("token-{}-{number}", std::process::id()),
+            ..Told::default()
+        };
         let shared = Arc::new((Mutex::new(told), Condvar::new()));
-        let port = listener.local_addr().unwrap().port();
+        let address = listener.local_addr().unwrap();
         let for_thread = Arc::clone(&shared);
-        std::thread::spawn(move || {
+        let accepting = std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
+                let mut told = for_thread.0.lock().unwrap();
+                if told.ending {
+                    return;
+                }
+                told.streams.push(stream.try_clone().unwrap());
                 let shared = Arc::clone(&for_thread);
                 std::thread::spawn(move || serve(stream, &shared));
             }
         });
-        Self { port, shared }
+        Self { address, accepting: Some(accepting), shared }
+    }
+
+    /// Goes away as a killed process does: its listener and its connections are closed when this
+    /// returns. Gives the address, for the next one.
+    pub(crate) fn end(mut self) -> SocketAddr {
+        self.shared.0.lock().unwrap().ending = true;
+        // Wakes the one that accepts.
+        drop(TcpStream::connect(self.address));
+        self.accepting.take().unwrap().join().unwrap();
+        for stream in &self.shared.0.lock().unwrap().streams {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        self.address
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Told) -> T) -> T {
@@ -62,6 +102,11 @@ impl Service {
         told.version += 1;
         self.shared.1.notify_all();
         result
+    }
+
+    /// A change that leaves the document, and so its version, alone.
+    pub(crate) fn set(&self, change: impl FnOnce(&mut Told)) {
+        change(&mut self.shared.0.lock().unwrap());
     }
 
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Told) -> T) -> T {
@@ -141,16 +186,19 @@ fn answer(asked: &Asked, shared: &(Mutex<Told>, Condvar)) -> Answer {
     }
     if (asked.method.as_str(), asked.target.as_str()) == ("PUT", "/latest/api/token") {
         told.tokens += 1;
-        return plain(200, &format!("token-{}", std::process::id()));
+        return plain(200, &told.token);
     }
-    if asked.token.as_deref() != Some(&format!("token-{}", std::process::id())) {
+    if asked.token.as_deref() != Some(told.token.as_str()) {
         return plain(401, "");
     }
     match (asked.method.as_str(), asked.target.as_str()) {
         ("GET", target) if target.starts_with("/mezame/v1/document") => {
             if let Some(query) = target.split_once("watch=").map(|(_, query)| query) {
-                let known: u64 = u64::from_str_radix(query.split('&').next().unwrap(), 16).unwrap();
-                let wait = Duration::from_secs(30);
+                let (known, wait) = query.split_once("&timeout=").unwrap();
+                let known: u64 = u64::from_str_radix(known, 16).unwrap();
+                let wait = Duration::from_secs(wait.parse().unwrap());
+                told.watched.insert(known);
+                shared.1.notify_all();
                 told = shared.1.wait_timeout_while(told, wait, |t| t.version == known).unwrap().0;
                 if told.version == known {
                     return plain(304, "");
@@ -167,6 +215,9 @@ fn answer(asked: &Asked, shared: &(Mutex<Told>, Condvar)) -> Answer {
         ("POST", "/mezame/v1/password") => {
             told.passwords.push(serde_json::from_slice(&asked.body).unwrap());
             plain(204, "")
+        }
+        ("GET", target) if told.no_secrets && target.starts_with("/mezame/v1/secrets/") => {
+            plain(503, "")
         }
         ("GET", target) if target.starts_with("/mezame/v1/secrets/") => {
             plain(200, &format!("value of {}", target.rsplit('/').next().unwrap()))

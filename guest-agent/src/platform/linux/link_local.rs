@@ -91,15 +91,12 @@ pub(super) fn close_path(path: &EndpointPath, keep_route: bool) -> Result<()> {
     Ok(())
 }
 
-/// The address that an agent claimed which was killed before it could take it back.
+/// The address that an agent claimed which was killed before it could take it back, perhaps after
+/// it had given the device others.
 fn left_behind(link: &Link) -> Option<Ipv4Addr> {
-    let mut own = link.addresses.iter().filter(|address| address.is_ipv4());
-    match (own.next()?, own.next()) {
-        (IpNetwork::V4(only), None) if only.prefix() == 32 => candidates(link.mac)
-            .take(MAX_CONFLICTS as usize)
-            .find(|candidate| *candidate == only.ip()),
-        _ => None,
-    }
+    candidates(link.mac)
+        .take(MAX_CONFLICTS as usize)
+        .find(|candidate| link.addresses.contains(&host(*candidate)))
 }
 
 /// With a low metric no better route can be meant: the service is on this link or nowhere.
