@@ -39,7 +39,7 @@ const COMPACT_AT: u64 = 256 * 1024;
 const MAX_BYTES: u64 = 64 << 20;
 
 /// How long another holder of the lock is waited for.
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the ledger can't be used.
 #[derive(Debug, thiserror::Error)]

@@ -110,9 +110,15 @@ fn killed_at_200_random_points_it_ends_in_the_same_state_and_runs_nothing_twice(
 
     let reference = Root::new();
     let service = Service::start(wanted.clone());
-    let began = std::time::Instant::now();
-    assert_eq!(reference.run(&service, &["run"]).status.code(), Some(0));
-    let whole = began.elapsed();
+    let time_of_a_run = |root: &Root| {
+        let began = std::time::Instant::now();
+        assert_eq!(root.run(&service, &["run"]).status.code(), Some(0));
+        began.elapsed()
+    };
+    // The shortest counts: on a busy machine a single one may be many times as long, and most
+    // cuts would come too late.
+    let whole = (0..4).map(|_| time_of_a_run(&Root::new())).min().unwrap();
+    let whole = whole.min(time_of_a_run(&reference));
     let expected = state(&reference);
     assert_eq!(expected["srv/log"].0, "line.line.");
     assert_eq!(reference.text("ran-runcmd"), "x\n");
