@@ -202,3 +202,21 @@ fn an_address_that_a_killed_agent_left_beside_the_documents_is_taken_back() {
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("inet 192.168.0.10/24") && !text.contains("inet 169.254"), "{text}");
 }
+
+#[test]
+fn what_an_earlier_document_gave_is_taken_away_even_after_a_cut_in_between() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:05";
+    let wire = Wire::new(mac);
+    let service = Service::on(wire.listen(), guest_document(mac));
+    // As a run leaves it that was cut off between adding the new address and removing the old one.
+    let output = wire.shell(
+        "ip link set eth0 up; ip address add 192.168.0.9/24 dev eth0; mkdir /run/mezame-agent
+         printf '192.168.0.10/24\\n192.168.0.9/24\\n' > /run/mezame-agent/eth0.addresses
+         $AGENT run --timeout 30 > /dev/null; ip address show eth0
+         cat /run/mezame-agent/eth0.addresses",
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("inet 192.168.0.10/24") && !text.contains("192.168.0.9/24"), "{text}");
+    service.look(|told| assert_eq!(told.reports.len(), 1));
+}

@@ -31,12 +31,12 @@ pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Res
         netlink.set_link(link.index, true, new_mtu)?;
         change = Change::Changed;
     }
-    // Written down first: an address that is taken away though it was never added does no harm,
-    // one that stays forever would.
+    // Written down first, and what is to go is kept until it went: an address that is taken away
+    // though it was never added does no harm, one that stays forever would.
     let file = format!("{ADDED}/{device}.addresses");
     let before = tree.text(&file)?;
     let list: String = interface.addresses.iter().map(|it| format!("{it}\n")).collect();
-    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
+    tree.write(&file, format!("{list}{before}").as_bytes(), Access::root(0o600))?;
     for address in &interface.addresses {
         if !link.addresses.contains(address) {
             netlink.add_address(link.index, *address, false)?;
@@ -49,6 +49,14 @@ pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Res
             change = Change::Changed;
         }
     }
+    // With the first address of a subnet the kernel takes the later ones away, too.
+    let links = netlink.links()?;
+    if let Some(now) = links.iter().find(|it| it.index == link.index) {
+        for address in interface.addresses.iter().filter(|it| !now.addresses.contains(it)) {
+            netlink.add_address(link.index, *address, false)?;
+        }
+    }
+    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
     change = change.and(routes(&mut netlink, tree, device, link.index, interface)?);
     if interface.dns.is_empty() { Ok(change) } else { Ok(change.and(resolvers(tree, interface)?)) }
 }
@@ -65,7 +73,7 @@ fn routes(
     let file = format!("{ADDED}/{device}.gateways");
     let before = tree.text(&file)?;
     let list: String = interface.gateways.iter().map(|it| format!("{it}\n")).collect();
-    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
+    tree.write(&file, format!("{list}{before}").as_bytes(), Access::root(0o600))?;
     for gateway in &interface.gateways {
         let default = default_of(*gateway);
         if known.contains(&(default, Some(*gateway))) {
@@ -91,6 +99,7 @@ fn routes(
             change = Change::Changed;
         }
     }
+    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
     Ok(change)
 }
 
