@@ -101,7 +101,13 @@ impl Target {
             .arg(format!("-dict={}/dictionaries/{name}.dict", sources.display()))
             .arg(format!("-artifact_prefix={}/{name}-", crashes.display()))
             // A parser that takes longer has a loop that is not bounded well.
-            .args(["-timeout=10", "-rss_limit_mb=2048", "-print_final_stats=1", "-verbosity=0"])
+            .args([
+                "-timeout=10",
+                "-rss_limit_mb=2048",
+                "-verbosity=0",
+                "-print_funcs=0",
+                "-print_final_stats=1",
+            ])
             .arg(&found)
             .arg(sources.join("corpus").join(&name));
         build::run(&mut fuzz)

@@ -16,7 +16,9 @@ use anyhow::{Context, Result, ensure};
 use super::{apt::output, cache::Cache, progress::Step};
 
 const NAME: &str = "debian-guest";
+/// What an installation does besides: generate its locale, and say who brings the network up.
 const LOCALES: &str = "--customize-hook=chroot \"$1\" locale-gen";
+const NETWORKD: &str = "--customize-hook=chroot \"$1\" systemctl enable systemd-networkd";
 
 /// Builds `debian-guest/{vmlinuz,initrd.img,disk.raw}` in the cache, unless what is there was made
 /// of the same recipe.
@@ -76,7 +78,7 @@ impl Recipe {
     }
 
     fn text(&self) -> String {
-        format!("{}\n{}", self.packages, self.locales_text)
+        format!("{}\n{}\n{NETWORKD}\n", self.packages, self.locales_text)
     }
 }
 
@@ -110,7 +112,11 @@ fn bootstrap(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/man/*",
         ])
-        .args([format!("--customize-hook=copy-in '{locales}' /etc"), LOCALES.into()])
+        .args([
+            format!("--customize-hook=copy-in '{locales}' /etc"),
+            LOCALES.into(),
+            NETWORKD.into(),
+        ])
         .arg("bookworm")
         .arg(root)
         .args(sources()?);
