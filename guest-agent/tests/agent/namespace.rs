@@ -172,6 +172,25 @@ fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_route_to_the_service_that_was_there_before_stays() {
+    needs_root!();
+    let mac = "52:54:00:aa:00:05";
+    let wire = Wire::new(mac);
+    let _service = Service::on(wire.listen(), guest_document(mac));
+    let output = wire.shell(
+        "ip link set eth0 up; ip address add 192.168.0.10/24 dev eth0
+         ip route add 169.254.169.254 dev eth0
+         $AGENT run --dry-run --timeout 30 > /dev/null; ip route | sed 's/^/dry: /'
+         $AGENT run --timeout 30 > /dev/null; ip route | sed 's/^/run: /'
+         $AGENT diagnose > /dev/null; ip route | sed 's/^/diagnose: /'",
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    for after in ["dry", "run", "diagnose"] {
+        assert!(text.contains(&format!("{after}: 169.254.169.254 dev eth0")), "{output:?}");
+    }
+}
+
+#[test]
 fn a_claimed_address_stays_while_the_document_gives_no_other_and_goes_with_the_agent() {
     needs_root!();
     let mac = "52:54:00:aa:00:03";

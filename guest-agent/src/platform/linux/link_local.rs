@@ -64,8 +64,13 @@ pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Re
         netlink.add_address(link.index, host(address), true)?;
         path.claimed = Some(address);
     }
-    netlink.add_route(&route(&path, endpoint))?;
-    path.routed = true;
+    // A route that somebody else made stays as it is, now and at the end; one that prefers the
+    // claimed address is ours, perhaps of a killed run.
+    let is_there = netlink.routes(link.index)?.contains(&(host(endpoint), None));
+    if path.claimed.is_some() || !is_there {
+        netlink.add_route(&route(&path, endpoint))?;
+        path.routed = true;
+    }
     Ok(path)
 }
 
