@@ -238,7 +238,6 @@ impl Exchange<'_> {
             let spends = matches!(kind, GuestEventKind::SecretAcknowledged(_));
             let at_ms = unix_milliseconds();
             serving.outbox.keep(GuestEvent { port, instance, at_ms, key, kind })?;
-            serving.metrics.outbox.set(i64::try_from(serving.outbox.len()).unwrap_or(i64::MAX));
             if spends {
                 respend(&serving, &attachment);
             }

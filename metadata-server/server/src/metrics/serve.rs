@@ -170,6 +170,13 @@ where
     let _ = http1::Builder::new().serve_connection(io, service).await;
 }
 
+/// The metrics as they are now: what is counted elsewhere is read first.
+fn scraped(operator: &Operator) -> Result<String, std::fmt::Error> {
+    let waiting = i64::try_from(operator.serving.outbox.len()).unwrap_or(i64::MAX);
+    operator.serving.metrics.outbox.set(waiting);
+    operator.serving.metrics.text()
+}
+
 type Reply = Response<BoxBody<Bytes, Infallible>>;
 
 fn answer(operator: &Operator, request: &Request<Incoming>) -> Reply {
@@ -179,7 +186,7 @@ fn answer(operator: &Operator, request: &Request<Incoming>) -> Reply {
         return reply;
     }
     match request.uri().path() {
-        "/metrics" => match operator.serving.metrics.text() {
+        "/metrics" => match scraped(operator) {
             Ok(metrics) => text(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
