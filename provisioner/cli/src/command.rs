@@ -173,8 +173,11 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
     Keys(KeysCommand),
     /// Print the certificate that verifies instance-identity documents
     #[command(after_help = "Examples:
-  mezame certificate > identity.pem
-  openssl smime -verify -in document.pkcs7 -inform PEM -certfile identity.pem -noverify")]
+  mezame certificate > site.pem
+  # rsa2048 is what a guest read at latest/dynamic/instance-identity/rsa2048
+  (echo \"-----BEGIN CMS-----\"; cat rsa2048; echo; echo \"-----END CMS-----\") > rsa2048.pem
+  openssl cms -verify -binary -inform PEM -in rsa2048.pem \\
+    -nointern -certfile site.pem -noverify")]
     Certificate,
     /// Explain the fields of a kind of document
     #[command(after_help = "Examples:
