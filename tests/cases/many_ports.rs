@@ -80,30 +80,32 @@ fn round(lab: &mut Lab) {
     drop(taps);
 }
 
+/// More rounds than this are not worth waiting for.
+const ROUNDS: usize = 5;
+/// At a kilobyte for each port a leak shows as this much, at every round.
+const LEAK_KIB: u64 = 1000;
+
 #[test]
 fn a_thousand_ports_attached_and_detached_leave_nothing_behind() {
     let mut lab = Lab::start().unwrap();
     let empty = held(&mut lab);
     lab.operator.apply(&seed()).unwrap();
-    // The first round fills caches and pools; what grows after it is a leak.
-    round(&mut lab);
-    let first = held(&mut lab);
-    assert_eq!(first.pinned, empty.pinned, "pins or map entries were left");
-    assert_eq!(first.namespaces, empty.namespaces);
-    round(&mut lab);
-    let last = held(&mut lab);
-    assert_eq!(last.pinned, empty.pinned, "pins or map entries were left");
-    assert_eq!(last.namespaces, empty.namespaces);
-    assert!(
-        last.descriptors <= first.descriptors.max(empty.descriptors),
-        "descriptors: {} at first, {} after a round, {} after two",
-        empty.descriptors,
-        first.descriptors,
-        last.descriptors
-    );
-    // At a kilobyte for each port a leak would show as a mebibyte.
-    let grown = last.resident_kib.saturating_sub(first.resident_kib);
-    assert!(grown < 1000, "{} KiB after one round, {grown} more after two", first.resident_kib);
+    // Early rounds fill caches, and the allocator's pools, by more or less as threads come to
+    // share them. Those are full at some time; a leak grows at every round.
+    let mut rounds: Vec<Held> = Vec::new();
+    let settled = (0..ROUNDS).any(|_| {
+        round(&mut lab);
+        let now = held(&mut lab);
+        assert_eq!(now.pinned, empty.pinned, "pins or map entries were left");
+        assert_eq!(now.namespaces, empty.namespaces);
+        let is_settled = rounds.last().is_some_and(|before| {
+            now.resident_kib < before.resident_kib + LEAK_KIB
+                && now.descriptors <= before.descriptors.max(empty.descriptors)
+        });
+        rounds.push(now);
+        is_settled
+    });
+    assert!(settled, "each round left more behind: {empty:?} at first, then {rounds:?}");
     // And the service still works.
     let guest = lab.guest("tap7", "52:54:00:00:00:08", &["10.0.0.8/16"]).unwrap();
     crate::seeds::until_served(&guest, "guest-7");

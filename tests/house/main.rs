@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 
 /// The workspace's directory.
 fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    // Of the run and not of the compilation, which may have been for another checkout.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").unwrap();
+    Path::new(&here).join("..").canonicalize().unwrap()
 }
 
 /// What cargo knows of the workspace and of all that it depends on.

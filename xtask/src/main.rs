@@ -95,6 +95,9 @@ fn run(chore: Chore) -> Result<ExitCode> {
 
 /// The workspace's directory.
 pub(crate) fn workspace() -> PathBuf {
-    // Known at compile time: `cargo xtask` always compiles this where it runs it.
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(PathBuf::new, PathBuf::from)
+    // As cargo says where it runs this. Where it compiled it may be another checkout, if several
+    // share a target directory.
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR");
+    let xtask = xtask.unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    PathBuf::from(xtask).parent().map_or_else(PathBuf::new, PathBuf::from)
 }

@@ -8,7 +8,7 @@ mod junit;
 mod tally;
 
 use std::{
-    path::Path,
+    path::PathBuf,
     process::{Command, ExitCode},
 };
 
@@ -73,12 +73,15 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
             tally.check(&name, check);
         }
     }
-    let are_built = tally.check("programs under test", || {
-        build::programs(&["metadata-server", "mezame-cli", "mezame-tests"], Profile::Dev)?;
-        build::agent().map(drop)
+    let mut built = None;
+    tally.check("programs under test", || {
+        let packages = ["metadata-server", "mezame-cli", "mezame-tests"];
+        let programs = build::programs(&packages, Profile::Dev)?;
+        built = Some(Built { programs, agent: build::agent()?, object });
+        Ok(())
     });
-    if are_built {
-        tests(wanted, object.as_deref(), &mut tally)?;
+    if let Some(built) = &built {
+        tests(wanted, built, &mut tally)?;
         if wanted.names.is_empty() {
             tally.check("documented examples", || {
                 build::run(build::cargo("test").args(["--workspace", "--doc", "--quiet"]))
@@ -90,10 +93,20 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
     Ok(tally.close())
 }
 
-/// All tests of the workspace, each in a process of its own, with the object that was built from
-/// source if one was.
-fn tests(wanted: &Wanted, object: Option<&Path>, tally: &mut Tally) -> Result<()> {
-    let report = build::target().join("nextest/whole/junit.xml");
+/// What the tests are run on.
+struct Built {
+    /// The directory of the programs.
+    programs: PathBuf,
+    /// The guest agent.
+    agent: PathBuf,
+    /// The eBPF object that was built from source, if one was.
+    object: Option<PathBuf>,
+}
+
+/// All tests of the workspace, each in a process of its own.
+fn tests(wanted: &Wanted, built: &Built, tally: &mut Tally) -> Result<()> {
+    // Its own default, which `CARGO_TARGET_DIR` does not move.
+    let report = workspace().join("target/nextest/whole/junit.xml");
     // What an earlier run reported must not be counted if this one never gets to write its own.
     if let Err(error) = std::fs::remove_file(&report)
         && error.kind() != std::io::ErrorKind::NotFound
@@ -106,7 +119,8 @@ fn tests(wanted: &Wanted, object: Option<&Path>, tally: &mut Tally) -> Result<()
         nextest.args(["--filterset", "not (package(mezame-tests) & test(/^guests::/))"]);
         tally.skip("real guests under QEMU", QUICK);
     }
-    if let Some(object) = object {
+    nextest.env("MEZAME_BINARIES", &built.programs).env("MEZAME_AGENT", &built.agent);
+    if let Some(object) = &built.object {
         nextest.env("MEZAME_EBPF_OBJECT", object);
     }
     nextest.args(&wanted.names);

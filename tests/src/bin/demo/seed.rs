@@ -8,6 +8,10 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use mezame_tests::{process, ssh::Key};
 
+const EXAMPLE_A: &str = include_str!("../../../../examples/two-tenants/tenant-a.yaml");
+const EXAMPLE_B: &str = include_str!("../../../../examples/two-tenants/tenant-b.yaml");
+const EXAMPLE_SCRIPT: &str = include_str!("../../../../examples/two-tenants/configure.sh");
+
 /// The address and the MAC that both guests have, as the example says.
 pub(crate) const ADDRESS: &str = "192.168.0.10";
 /// See [`ADDRESS`].
@@ -45,21 +49,19 @@ impl Seed {
     pub(crate) fn prepare(lab: &Path) -> Result<Self> {
         let directory = lab.join("seed");
         fs::create_dir(&directory).context("making the seed's directory")?;
-        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/two-tenants");
-        fs::copy(example.join("configure.sh"), directory.join("configure.sh"))
-            .context("copying the example's script")?;
-        let tenant = |project, vni, instance, device| -> Result<TenantSeed> {
+        fs::write(directory.join("configure.sh"), EXAMPLE_SCRIPT)
+            .context("writing the example's script")?;
+        let tenant = |example, project, vni, instance, device| -> Result<TenantSeed> {
             let key = Key::generate(lab, project)?;
             let password = random_password()?;
             let file = format!("{project}.yaml");
-            let text = fs::read_to_string(example.join(&file)).context("reading the example")?;
-            let text = with_secrets(&text, &key.public()?, &hash_of(&password)?)?;
+            let text = with_secrets(example, &key.public()?, &hash_of(&password)?)?;
             fs::write(directory.join(&file), text).context("writing the seed")?;
             Ok(TenantSeed { project, vni, instance, device, key, password })
         };
         let tenants = [
-            tenant("tenant-a", 1000, "web-a", "tap-tenant-a")?,
-            tenant("tenant-b", 2000, "web-b", "tap-tenant-b")?,
+            tenant(EXAMPLE_A, "tenant-a", 1000, "web-a", "tap-tenant-a")?,
+            tenant(EXAMPLE_B, "tenant-b", 2000, "web-b", "tap-tenant-b")?,
         ];
         Ok(Self { directory, tenants })
     }
