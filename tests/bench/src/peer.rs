@@ -2,6 +2,7 @@
 
 pub mod haproxy;
 pub mod nginx;
+mod system_log;
 pub mod upstream;
 
 use std::{

@@ -5,16 +5,15 @@
 //! agent's unix socket for each request (`option http-server-close`) and logs each request to the
 //! system's log, as neutron's driver configures it (docs.openstack.org, neutron, "metadata
 //! service"). Behind the socket stands our own server here, where neutron has two more hops (its
-//! agent, written in Python, and nova), and the log's reader throws the lines away, where a
-//! system's would write them: the comparison favours the peer.
+//! agent, written in Python, and nova): the comparison favours the peer.
 
-use std::{fs, net::SocketAddr, os::unix::net::UnixDatagram, path::Path};
+use std::{fs, net::SocketAddr, path::Path};
 
 use mezame_tests::{namespace::Namespace, process::Background};
 
 use crate::{
     load::Target,
-    peer::{await_listener, program, upstream::Upstream},
+    peer::{await_listener, program, system_log::SystemLog, upstream::Upstream},
     pinned::Cpu,
 };
 
@@ -22,6 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Haproxy {
     _process: Background,
+    _log: SystemLog,
     /// Where a client comes from.
     pub client: Namespace,
     /// What it asks for.
@@ -42,28 +42,16 @@ impl Haproxy {
         client.ip("link set eth0 up")?;
         client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
 
-        let log = home.join("log.sock");
-        drain(UnixDatagram::bind(&log)?, cpu);
+        let log = SystemLog::start(cpu, home)?;
         let config = home.join("haproxy.cfg");
-        fs::write(&config, settings(address, &upstream.socket, &log))?;
+        fs::write(&config, settings(address, &upstream.socket, &log.socket))?;
         let mut command = inside.command(program);
         command.arg("-db").arg("-f").arg(&config);
         cpu.bind_command(&mut command);
         let mut process = Background::start("haproxy", &mut command, &home.join("haproxy.log"))?;
         await_listener(&client, address, &mut process)?;
-        Ok(Self { _process: process, client, target: Upstream::target(address)? })
+        Ok(Self { _process: process, _log: log, client, target: Upstream::target(address)? })
     }
-}
-
-/// The system's log: takes lines and does nothing with them. On the one CPU, as all that a request
-/// costs. Ends with the measurement's process.
-fn drain(log: UnixDatagram, cpu: Cpu) {
-    std::thread::spawn(move || {
-        // Elsewhere it would only cost the peer less.
-        let _ = cpu.bind();
-        let mut line = [0; 2048];
-        while log.recv(&mut line).is_ok() {}
-    });
 }
 
 fn settings(address: SocketAddr, upstream: &Path, log: &Path) -> String {

@@ -54,6 +54,7 @@ fn settings(home: &Path, address: SocketAddr) -> String {
     let home = home.display();
     format!(
         "daemon off;
+master_process off;
 user root;
 worker_processes 1;
 pid {home}/nginx.pid;
