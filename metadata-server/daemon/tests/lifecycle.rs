@@ -38,7 +38,8 @@ fn output(command: &mut Command) -> (bool, String) {
 
 #[test]
 fn valid_settings_are_checked_without_root_and_nothing_is_started() {
-    let example = Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("metadata-server.yaml");
+    let example =
+        Path::new(&std::env::var_os("CARGO_MANIFEST_DIR").unwrap()).join("metadata-server.yaml");
     let (done, text) = output(program().arg("--check").arg("--config").arg(example));
     assert!(done, "{text}");
     assert_eq!(text, "the settings are valid\n");
