@@ -16,7 +16,8 @@ use hyper::{
 };
 use mezame_model::{Dialect, GuestEvent, SecretName, report::GuestEventKind};
 use mezame_protocol::{
-    Answer, Audit, Context, Randomness, Refusal, Response as Reply, Version, body_limit, respond,
+    Answer, Audit, Context, Randomness, Refusal, Response as Reply, Version, body_limit,
+    dialect_of, respond,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -101,7 +102,7 @@ impl Exchange<'_> {
                 return refusal.response();
             }
         };
-        self.dialect = dialect_of(request.path());
+        self.dialect = dialect_of(&request);
         let limit = body_limit(&request);
         let body = match self.body_of(body, request.content_length(), limit).await {
             Ok(body) => body,
@@ -360,17 +361,5 @@ fn target_of(parts: &Parts) -> std::borrow::Cow<'_, [u8]> {
             std::borrow::Cow::Borrowed(path.as_str().as_bytes())
         }
         _ => std::borrow::Cow::Owned(parts.uri.to_string().into_bytes()),
-    }
-}
-
-/// The dialect that a path belongs to, for counting only.
-fn dialect_of(path: &str) -> Option<Dialect> {
-    let first = path.trim_start_matches('/').split('/').next()?;
-    match first {
-        "mezame" => Some(Dialect::Mezame),
-        "nocloud" => Some(Dialect::Nocloud),
-        "latest" => Some(Dialect::Ec2),
-        version if version.starts_with(|c: char| c.is_ascii_digit()) => Some(Dialect::Ec2),
-        _ => None,
     }
 }
