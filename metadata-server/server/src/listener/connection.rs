@@ -19,7 +19,7 @@ use std::{
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
-use crate::{identity::Attachment, settings::Limits};
+use crate::{identity::Attachment, metrics::refusal::Reason, settings::Limits};
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -255,13 +255,13 @@ pub enum Overdue {
 }
 
 impl Overdue {
-    /// As a label of metrics.
-    pub fn name(self) -> &'static str {
+    /// As the metrics count it.
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Head => "slow_head",
-            Self::Request => "slow_request",
-            Self::Write => "slow_reader",
-            Self::Idle => "idle",
+            Self::Head => Reason::SlowHead,
+            Self::Request => Reason::SlowRequest,
+            Self::Write => Reason::SlowReader,
+            Self::Idle => Reason::Idle,
         }
     }
 }
