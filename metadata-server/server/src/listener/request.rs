@@ -16,8 +16,8 @@ use hyper::{
 };
 use mezame_model::{Dialect, GuestEvent, SecretName, report::GuestEventKind};
 use mezame_protocol::{
-    Answer, Audit, Context, Randomness, Refusal, Response as Reply, Version, body_limit,
-    dialect_of, respond,
+    Answer, Audit, Context, NoRandomness, Randomness, Refusal, Response as Reply, Version,
+    body_limit, dialect_of, respond,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -350,10 +350,8 @@ impl Drop for Watching<'_> {
 struct System;
 
 impl Randomness for System {
-    fn fill(&self, out: &mut [u8]) {
-        // On Linux this can't fail once the system has booted; a token of zeroes would be one
-        // that somebody could foresee.
-        assert!(SystemRandom::new().fill(out).is_ok(), "the system gives no random bytes");
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
+        SystemRandom::new().fill(out).map_err(|_| NoRandomness)
     }
 }
 
