@@ -70,6 +70,18 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// The link of the uplink could not be renewed.
+    #[error("can't renew the link of the uplink")]
+    UplinkLink(#[source] io::Error),
+    /// The links that are pinned can't be listed.
+    #[error("can't list the pinned links in {path}")]
+    Links {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A pin could not be written or removed.
     #[error("can't renew {path}")]
     Pin {
@@ -231,14 +243,13 @@ impl DataPath {
     /// Forgets devices that are gone, and entries whose link was never pinned.
     fn clean(&mut self) -> Result<(), LoadError> {
         let link_error = |ifindex| move |source| LoadError::Link { ifindex, source };
-        let pinned = self.links.ports().map_err(link_error(0))?;
-        for ifindex in pinned {
+        for ifindex in pinned_ports(&self.root, &self.links)? {
             if !self.links.port(ifindex).is_alive().map_err(link_error(ifindex))? {
                 self.forget_device(ifindex)?;
                 self.links.port(ifindex).remove().map_err(link_error(ifindex))?;
             }
         }
-        let alive: HashSet<u32> = self.links.ports().map_err(link_error(0))?.into_iter().collect();
+        let alive: HashSet<u32> = pinned_ports(&self.root, &self.links)?.into_iter().collect();
         let mut keys = self.maps.states.keys()?;
         keys.extend(self.maps.ports.keys()?);
         for key in keys {
@@ -278,11 +289,11 @@ fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
         let fd = program_fd(program, name)?;
         let links = Links::new(root.links());
         if name == UPLINK {
-            replace(&links.uplink(), &fd, 0)?;
+            links.uplink().update(fd.as_fd()).map_err(LoadError::UplinkLink)?;
         } else {
-            let ports = links.ports().map_err(|source| LoadError::Link { ifindex: 0, source })?;
-            for ifindex in ports {
-                replace(&links.port(ifindex), &fd, ifindex)?;
+            for ifindex in pinned_ports(root, &links)? {
+                let renewed = links.port(ifindex).update(fd.as_fd());
+                renewed.map_err(|source| LoadError::Link { ifindex, source })?;
             }
         }
         let path = root.programs().join(name);
@@ -292,8 +303,9 @@ fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn replace(link: &links::Link, program: &OwnedFd, ifindex: u32) -> Result<(), LoadError> {
-    link.update(program.as_fd()).map(drop).map_err(|source| LoadError::Link { ifindex, source })
+/// The devices that have a pinned link.
+fn pinned_ports(root: &PinRoot, links: &Links) -> Result<Vec<u32>, LoadError> {
+    links.ports().map_err(|source| LoadError::Links { path: root.links(), source })
 }
 
 fn pinned_program(root: &PinRoot, name: &'static str) -> Result<SchedClassifier, LoadError> {

@@ -56,6 +56,9 @@ pub enum TakeoverError {
         #[source]
         source: io::Error,
     },
+    /// State and listener can't be handed to the successor.
+    #[error("handing over to the new metadata-server failed")]
+    HandOver(#[source] io::Error),
     /// Somebody else's process is at the other end.
     #[error("{path}: the other side runs as user {uid}, not as this one")]
     Stranger {
@@ -171,11 +174,9 @@ impl Successor {
         state: HandOver,
         listener: BorrowedFd<'_>,
     ) -> Result<bool, TakeoverError> {
-        let failed =
-            |source| TakeoverError::Socket { path: PathBuf::new(), what: "handing over", source };
         let (stream, listener) = (
-            self.stream.try_clone().map_err(failed)?,
-            listener.try_clone_to_owned().map_err(failed)?,
+            self.stream.try_clone().map_err(TakeoverError::HandOver)?,
+            listener.try_clone_to_owned().map_err(TakeoverError::HandOver)?,
         );
         let handed = tokio::task::spawn_blocking(move || -> io::Result<bool> {
             let byte = [IoSlice::new(b"L")];
@@ -197,7 +198,7 @@ impl Successor {
         match handed.await {
             Ok(Ok(is_ready)) => Ok(is_ready),
             Ok(Err(error)) if is_broken_off(&error) => Ok(false),
-            Ok(Err(error)) => Err(failed(error)),
+            Ok(Err(error)) => Err(TakeoverError::HandOver(error)),
             Err(_) => Err(TakeoverError::BrokenOff),
         }
     }
