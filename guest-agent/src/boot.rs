@@ -56,7 +56,8 @@ pub fn run_once(
     say: &mut dyn FnMut(&str),
 ) -> Result<Finished, RunError> {
     let mut agent = Agent::open(settings, platform)?;
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    // One that is beyond what the clock can say never comes.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
     let finished = agent.apply(&mut path, &fetched, Mode::Boot);
     path.close(platform);
@@ -136,7 +137,8 @@ pub fn dry_run(
     timeout: Option<Duration>,
     say: &mut dyn FnMut(&str),
 ) -> Result<String, RunError> {
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    // One that is beyond what the clock can say never comes.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
     let plan = run::look(settings, platform, &mut path.source, &fetched);
     path.close(platform);

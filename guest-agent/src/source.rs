@@ -117,7 +117,7 @@ pub trait Upstream {
 #[derive(Debug)]
 pub struct Source {
     client: Client,
-    token: Option<(String, Instant)>,
+    token: Option<(SecretString, Instant)>,
 }
 
 impl Source {
@@ -173,7 +173,7 @@ impl Source {
 
     /// Asks for a token. None where the service has none, which is no failure: it may not want
     /// them.
-    pub fn fetch_token(&mut self) -> Result<Option<String>, SourceError> {
+    pub fn fetch_token(&mut self) -> Result<Option<SecretString>, SourceError> {
         let request = Request {
             method: "PUT",
             target: "/latest/api/token",
@@ -183,7 +183,10 @@ impl Source {
         };
         let response = self.client.exchange(&request)?;
         match response.head.status {
-            200 => Ok(String::from_utf8(response.body).ok().filter(|text| is_token(text))),
+            200 => {
+                let text = String::from_utf8(response.body).ok().filter(|text| is_token(text));
+                Ok(text.map(SecretString::new))
+            }
             404 | 405 => Ok(None),
             _ => Err(refusal(&response)),
         }
@@ -209,7 +212,7 @@ impl Source {
             }
             let mut headers = Vec::new();
             if let Some((token, _)) = &self.token {
-                headers.push(("X-aws-ec2-metadata-token", token.as_str()));
+                headers.push(("X-aws-ec2-metadata-token", token.expose()));
             }
             if body.is_some_and(|body| !body.is_empty()) {
                 headers.push(("Content-Type", "application/json"));

@@ -3,7 +3,7 @@
 use mezame_ebpf_common::{PortState, Totals, Verdict};
 
 /// What the frames of a port, or those that belong to no port, came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PortCounters {
     frames: [u64; Verdict::COUNT],
     suppressed: u64,
@@ -15,7 +15,7 @@ impl PortCounters {
     }
 
     pub(crate) fn of_totals(cpus: &[Totals]) -> Self {
-        let mut sum = Self { frames: [0; Verdict::COUNT], suppressed: 0 };
+        let mut sum = Self::default();
         for totals in cpus {
             for (all, one) in sum.frames.iter_mut().zip(totals.frames) {
                 *all += one;

@@ -70,6 +70,18 @@ pub enum LoadError {
         #[source]
         source: io::Error,
     },
+    /// The link of the uplink could not be renewed.
+    #[error("can't renew the link of the uplink")]
+    UplinkLink(#[source] io::Error),
+    /// The links that are pinned can't be listed.
+    #[error("can't list the pinned links in {path}")]
+    Links {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A pin could not be written or removed.
     #[error("can't renew {path}")]
     Pin {
@@ -203,8 +215,22 @@ impl DataPath {
         state.as_ref().map(PortCounters::of_state).ok_or(ReadError::NotAttached(ifindex))
     }
 
-    /// What the frames came to that belong to no port: replies to a port that is gone, and frames
-    /// of devices that nothing is known about. Its suppressed events are also those of any port
+    /// What the frames of each [refused](Self::refuse) device came to since it was, in no order.
+    /// All of them are counted, also those of which there is no event.
+    pub fn refused(&self) -> Result<Vec<(u32, PortCounters)>, ReadError> {
+        let mut found = Vec::new();
+        for key in self.maps.states.keys()? {
+            if self.maps.ports.get(key)?.is_some() {
+                continue;
+            }
+            let state = self.maps.states.get(key)?;
+            found.extend(state.map(|state| (key.ifindex, PortCounters::of_state(&state))));
+        }
+        Ok(found)
+    }
+
+    /// What the frames came to that belong to no device that is known here: replies to a port that
+    /// is gone, and frames of a device just before it is refused. Its suppressed events are also those of any port
     /// that found the buffer full.
     pub fn totals(&self) -> Result<PortCounters, ReadError> {
         Ok(PortCounters::of_totals(&self.maps.totals()?))
@@ -231,14 +257,13 @@ impl DataPath {
     /// Forgets devices that are gone, and entries whose link was never pinned.
     fn clean(&mut self) -> Result<(), LoadError> {
         let link_error = |ifindex| move |source| LoadError::Link { ifindex, source };
-        let pinned = self.links.ports().map_err(link_error(0))?;
-        for ifindex in pinned {
+        for ifindex in pinned_ports(&self.root, &self.links)? {
             if !self.links.port(ifindex).is_alive().map_err(link_error(ifindex))? {
                 self.forget_device(ifindex)?;
                 self.links.port(ifindex).remove().map_err(link_error(ifindex))?;
             }
         }
-        let alive: HashSet<u32> = self.links.ports().map_err(link_error(0))?.into_iter().collect();
+        let alive: HashSet<u32> = pinned_ports(&self.root, &self.links)?.into_iter().collect();
         let mut keys = self.maps.states.keys()?;
         keys.extend(self.maps.ports.keys()?);
         for key in keys {
@@ -278,11 +303,11 @@ fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
         let fd = program_fd(program, name)?;
         let links = Links::new(root.links());
         if name == UPLINK {
-            replace(&links.uplink(), &fd, 0)?;
+            links.uplink().update(fd.as_fd()).map_err(LoadError::UplinkLink)?;
         } else {
-            let ports = links.ports().map_err(|source| LoadError::Link { ifindex: 0, source })?;
-            for ifindex in ports {
-                replace(&links.port(ifindex), &fd, ifindex)?;
+            for ifindex in pinned_ports(root, &links)? {
+                let renewed = links.port(ifindex).update(fd.as_fd());
+                renewed.map_err(|source| LoadError::Link { ifindex, source })?;
             }
         }
         let path = root.programs().join(name);
@@ -292,8 +317,9 @@ fn renew_programs(root: &PinRoot, object: &Object) -> Result<(), LoadError> {
     Ok(())
 }
 
-fn replace(link: &links::Link, program: &OwnedFd, ifindex: u32) -> Result<(), LoadError> {
-    link.update(program.as_fd()).map(drop).map_err(|source| LoadError::Link { ifindex, source })
+/// The devices that have a pinned link.
+fn pinned_ports(root: &PinRoot, links: &Links) -> Result<Vec<u32>, LoadError> {
+    links.ports().map_err(|source| LoadError::Links { path: root.links(), source })
 }
 
 fn pinned_program(root: &PinRoot, name: &'static str) -> Result<SchedClassifier, LoadError> {

@@ -90,8 +90,9 @@ pub fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
     }
 }
 
-/// One request.
-#[derive(Debug, Clone, Copy)]
+/// One request. Its headers may hold a token and its body what a user is told: neither is shown by
+/// Debug.
+#[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// Such as `GET`.
     pub method: &'a str,
@@ -103,6 +104,13 @@ pub struct Request<'a> {
     pub body: Option<&'a [u8]>,
     /// For the whole exchange.
     pub timeout: Duration,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let length = self.body.map_or(0, <[u8]>::len);
+        write!(out, "Request({} {}, {length} bytes)", self.method, self.target)
+    }
 }
 
 /// A client of one server.

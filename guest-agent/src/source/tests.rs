@@ -46,3 +46,18 @@ fn a_report_that_is_too_long_loses_details_and_not_its_outcome() {
     let back: Report = serde_json::from_slice(&bytes).unwrap();
     assert_eq!((back.steps.len(), back.outcome), (400, report.outcome));
 }
+
+#[test]
+fn debug_shows_no_token() {
+    let mut source = Source::new(Client::new(std::net::Ipv4Addr::LOCALHOST, 80, None));
+    source.token = Some((SecretString::new("hunter2".into()), Instant::now()));
+    assert!(!format!("{source:?}").contains("hunter2"));
+    let request = Request {
+        method: "POST",
+        target: "/",
+        headers: &[("X-aws-ec2-metadata-token", "hunter2")],
+        body: Some(b"hunter2"),
+        timeout: TIMEOUT,
+    };
+    assert_eq!(format!("{request:?}"), "Request(POST /, 7 bytes)");
+}

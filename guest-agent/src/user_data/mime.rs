@@ -40,7 +40,7 @@ pub enum MimeError {
 }
 
 /// A part that is no multi-part itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct MimePart {
     /// Type and subtype in lower case, without parameters; `text/plain` where none is named.
     pub content_type: String,
@@ -52,6 +52,13 @@ pub struct MimePart {
     pub merge: Option<String>,
     /// The transfer encoding removed.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for MimePart {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It may hold a password.
+        write!(out, "MimePart({}, {} bytes)", self.content_type, self.body.len())
+    }
 }
 
 /// Whether the bytes begin as a MIME message does.

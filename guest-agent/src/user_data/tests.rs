@@ -100,3 +100,16 @@ proptest! {
         prop_assert_eq!(parse(&packed(&bytes)), direct);
     }
 }
+
+#[test]
+fn debug_shows_no_password_of_a_cloud_config() {
+    let text = b"Content-Type: text/cloud-config\n\n\
+        #cloud-config\npassword: hunter2\nchpasswd: {list: [\"root:hunter2\"]}\n";
+    let tree = yaml::parse(&text[33..]).unwrap();
+    assert_eq!(tree.entry("password").and_then(yaml::Node::as_text), Some("hunter2"));
+    let parts = mime::parse(text).unwrap();
+    for shown in [format!("{tree:?}"), format!("{parts:?}"), format!("{:?}", parse(text))] {
+        // As a list of numbers it would begin so, too.
+        assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
+    }
+}

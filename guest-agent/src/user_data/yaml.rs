@@ -83,7 +83,7 @@ pub enum Node {
 }
 
 /// A scalar as it was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Scalar {
     /// The text, quotes and escapes resolved.
     pub text: String,
@@ -91,6 +91,13 @@ pub struct Scalar {
     pub plain: bool,
     /// Whether it bore the tag `!!binary`: the text is base64.
     pub binary: bool,
+}
+
+impl std::fmt::Debug for Scalar {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // It may be a password.
+        write!(out, "Scalar({} bytes)", self.text.len())
+    }
 }
 
 impl Node {

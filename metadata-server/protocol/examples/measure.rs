@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, hint::black_box, time::Instant};
 
 use mezame_model::{Guest, Snapshot};
 use mezame_protocol::{
-    Context, Randomness, Signer, TokenKeys, UnixTime,
+    Context, NoRandomness, Randomness, Signer, TokenKeys, UnixTime,
     wire::{Served, serve_bytes},
 };
 
@@ -15,8 +15,9 @@ use mezame_protocol::{
 struct Counting;
 
 impl Randomness for Counting {
-    fn fill(&self, out: &mut [u8]) {
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.fill(1);
+        Ok(())
     }
 }
 

@@ -7,8 +7,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use mezame_model::{Guest, Instance, SecretName, Snapshot};
 
 use crate::{
-    Answer, Context, Randomness, Request, Response, Signer, Status, TokenKeys, UnixTime, Version,
-    respond,
+    Answer, Context, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
+    UnixTime, Version, respond,
 };
 
 /// Everything that a request's answer depends on.
@@ -25,8 +25,9 @@ pub(crate) struct World {
 pub(crate) struct Same;
 
 impl Randomness for Same {
-    fn fill(&self, out: &mut [u8]) {
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.fill(7);
+        Ok(())
     }
 }
 

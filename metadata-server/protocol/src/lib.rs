@@ -31,6 +31,6 @@ pub mod wire;
 
 pub use identity_document::{Signer, SignerError};
 pub use request::{Method, Refusal, Request, Version};
-pub use respond::{Answer, Context, body_limit, respond};
+pub use respond::{Answer, Context, body_limit, dialect_of, respond};
 pub use response::{Audit, Response, Status};
-pub use token::{Randomness, TokenKeyError, TokenKeys, UnixTime};
+pub use token::{NoRandomness, Randomness, TokenKeyError, TokenKeys, UnixTime};

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use mezame_model::{Generation, Guest, PortId, SecretName, report::GuestEventKind};
+use mezame_model::{Dialect, Generation, Guest, PortId, SecretName, report::GuestEventKind};
 
 use crate::{
     etag,
@@ -83,6 +83,12 @@ pub fn body_limit(request: &Request<'_>) -> usize {
     }
 }
 
+/// The dialect that a request's path belongs to, whether or not a guest is answered in it; for
+/// counting.
+pub fn dialect_of(request: &Request<'_>) -> Option<Dialect> {
+    request.segments().next().and_then(view::dialect_of)
+}
+
 /// Answers a request of a guest.
 pub fn respond(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
     // The shell has looked the guest up by the port. Should the two ever not belong together, as
@@ -106,7 +112,7 @@ pub fn respond(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Cont
 fn route(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
     let mut segments = request.segments();
     let root = segments.next();
-    let dialect = root.and_then(view::dialect_of);
+    let dialect = dialect_of(request);
     if root == Some("latest") && segments.eq(["api", "token"]) {
         return Answer::Reply(token(request, guest, context));
     }

@@ -26,8 +26,13 @@ pub struct UnixTime(pub u64);
 /// Where random bytes come from.
 pub trait Randomness {
     /// Fills `out` with bytes that nobody can foresee.
-    fn fill(&self, out: &mut [u8]);
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness>;
 }
+
+/// There are no random bytes. On Linux that can't be once the system has booted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the system gives no random bytes")]
+pub struct NoRandomness;
 
 /// Why keys for tokens can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +104,8 @@ impl TokenKeys {
         Ok(Self { keys: keys.iter().map(expand).collect::<Result<_, _>>()? })
     }
 
-    /// Makes a token. None only if the cipher refuses, which it does for no input of this size.
+    /// Makes a token. None if there are no random bytes (one of zeroes could be foreseen), or if the
+    /// cipher refuses, which it does for no input of this size.
     pub(crate) fn seal(
         &self,
         instance: &InstanceId,
@@ -109,7 +115,7 @@ impl TokenKeys {
     ) -> Option<String> {
         let (number, key) = self.keys.first()?;
         let mut nonce = [0; NONCE];
-        random.fill(&mut nonce);
+        random.fill(&mut nonce).ok()?;
         let mut expiry = now.0.saturating_add(u64::from(ttl.0)).to_be_bytes();
         let mut space = [0; AAD_MAX];
         let aad = associated(&mut space, *number, instance)?;

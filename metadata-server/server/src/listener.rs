@@ -162,8 +162,10 @@ impl Workers {
     /// ends. Returns how many connections had to be cut.
     pub async fn drain(self, patience: std::time::Duration, idle: Idle) -> u32 {
         self.serving.enter(Stage::Draining);
-        let deadline = tokio::time::Instant::now() + patience;
-        while self.serving.open() > 0 && tokio::time::Instant::now() < deadline {
+        // None: later than the clock can say.
+        let deadline = tokio::time::Instant::now().checked_add(patience);
+        let is_over = || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
+        while self.serving.open() > 0 && !is_over() {
             if idle == Idle::Close {
                 self.serving.close_idle();
             }

@@ -5,6 +5,7 @@
 
 pub mod drops;
 pub mod kernel;
+pub mod refusal;
 pub mod serve;
 
 use std::{
@@ -22,6 +23,8 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
+
+use self::refusal::Reason;
 
 /// Labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -182,8 +185,8 @@ impl Metrics {
     }
 
     /// Counts a refusal.
-    pub fn refused(&self, reason: &'static str) {
-        self.refusals.get_or_create(&ReasonLabels { reason }).inc();
+    pub fn refused(&self, reason: Reason) {
+        self.refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
     }
 
     /// Counts a failure to attach.
@@ -209,7 +212,7 @@ mod tests {
         metrics.replied(Some(Dialect::Ec2), 200);
         metrics.replied(Some(Dialect::Ec2), 200);
         metrics.replied(None, 404);
-        metrics.refused("unknown_port");
+        metrics.refused(Reason::UnknownPort);
         metrics.took(Duration::from_micros(30));
         let text = metrics.text().unwrap();
         for line in [

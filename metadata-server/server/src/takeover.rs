@@ -19,10 +19,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut, Read, Write},
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::UnixStream,
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -56,6 +53,9 @@ pub enum TakeoverError {
         #[source]
         source: io::Error,
     },
+    /// State and listener can't be handed to the successor.
+    #[error("handing over to the new metadata-server failed")]
+    HandOver(#[source] io::Error),
     /// Somebody else's process is at the other end.
     #[error("{path}: the other side runs as user {uid}, not as this one")]
     Stranger {
@@ -97,21 +97,11 @@ pub struct Door {
 impl Door {
     /// Opens the door; a predecessor's at the same path is replaced without a gap.
     pub fn open(path: &Path) -> Result<Self, TakeoverError> {
-        let failed = |what| move |source| TakeoverError::Socket { path: path.into(), what, source };
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}", std::process::id()));
-        let aside = PathBuf::from(aside);
-        // A leftover of a process that had our id.
-        let _ = fs::remove_file(&aside);
-        let listener = UnixListener::bind(&aside)
-            .and_then(|listener| {
-                fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
-                listener.set_nonblocking(true)?;
-                fs::rename(&aside, path)?;
-                tokio::net::UnixListener::from_std(listener)
-            })
-            .map_err(failed("opening"))?;
-        Ok(Self { path: path.into(), listener })
+        let path = path.to_path_buf();
+        match crate::unix::listen(&path) {
+            Ok(listener) => Ok(Self { path, listener }),
+            Err(source) => Err(TakeoverError::Socket { path, what: "opening", source }),
+        }
     }
 
     /// Waits for a successor of the same user.
@@ -171,11 +161,9 @@ impl Successor {
         state: HandOver,
         listener: BorrowedFd<'_>,
     ) -> Result<bool, TakeoverError> {
-        let failed =
-            |source| TakeoverError::Socket { path: PathBuf::new(), what: "handing over", source };
         let (stream, listener) = (
-            self.stream.try_clone().map_err(failed)?,
-            listener.try_clone_to_owned().map_err(failed)?,
+            self.stream.try_clone().map_err(TakeoverError::HandOver)?,
+            listener.try_clone_to_owned().map_err(TakeoverError::HandOver)?,
         );
         let handed = tokio::task::spawn_blocking(move || -> io::Result<bool> {
             let byte = [IoSlice::new(b"L")];
@@ -197,7 +185,7 @@ impl Successor {
         match handed.await {
             Ok(Ok(is_ready)) => Ok(is_ready),
             Ok(Err(error)) if is_broken_off(&error) => Ok(false),
-            Ok(Err(error)) => Err(failed(error)),
+            Ok(Err(error)) => Err(TakeoverError::HandOver(error)),
             Err(_) => Err(TakeoverError::BrokenOff),
         }
     }

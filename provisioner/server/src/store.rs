@@ -6,6 +6,7 @@
 //! - It names the generation that it was worked out from; another writer's batch in between
 //!   makes it fail with [`StoreError::Conflict`], and nothing is written.
 //! - A guest's event is written once, however often its key comes.
+//! - After a generation that is not yet there, whatever its number, come no events.
 //! - Events, reports and event keys are bounded; the oldest go.
 //!
 //! Bodies are opaque here. An implementation that writes to a disk seals them.

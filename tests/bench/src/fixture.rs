@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use anyhow::Context as _;
 use mezame_model::{Guest, PortId, SecretName, Snapshot};
-use mezame_protocol::{Context, Randomness, Signer, TokenKeys, UnixTime, wire};
+use mezame_protocol::{Context, NoRandomness, Randomness, Signer, TokenKeys, UnixTime, wire};
 
 /// The record with all that answering needs.
 pub struct Fixture {
@@ -77,7 +77,8 @@ pub fn wall_clock() -> UnixTime {
 pub struct Foreseeable;
 
 impl Randomness for Foreseeable {
-    fn fill(&self, out: &mut [u8]) {
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        Ok(())
     }
 }

@@ -10,7 +10,7 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mezame_model::{Guest, PortId, SecretName, Snapshot};
 use mezame_protocol::{
-    Context, Randomness, Signer, Status, TokenKeys, UnixTime,
+    Context, NoRandomness, Randomness, Signer, Status, TokenKeys, UnixTime,
     wire::{Served, serve_bytes},
 };
 
@@ -55,8 +55,9 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
 struct Fixed;
 
 impl Randomness for Fixed {
-    fn fill(&self, out: &mut [u8]) {
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
         out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        Ok(())
     }
 }
 

@@ -162,7 +162,8 @@ fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (Scri
         });
     }
     drop(sender);
-    let deadline = timeout.map(|timeout| Instant::now() + timeout);
+    // One that is beyond what the clock can say never comes.
+    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let mut output = Output { log, kept: 0, dropped: 0, tail: Vec::new() };
     let mut status = None;
     let mut ended = None;

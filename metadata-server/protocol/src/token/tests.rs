@@ -38,6 +38,18 @@ fn token_of_another_instance_is_refused() {
 }
 
 #[test]
+fn without_random_bytes_there_is_no_token() {
+    struct Dry;
+    impl Randomness for Dry {
+        fn fill(&self, _: &mut [u8]) -> Result<(), NoRandomness> {
+            Err(NoRandomness)
+        }
+    }
+    let keys = TokenKeys::new(&[key(1, 1)]).unwrap();
+    assert_eq!(keys.seal(&id(1), TokenTtl(60), NOW, &Dry), None);
+}
+
+#[test]
 fn a_token_outlives_the_rotation_of_keys_until_its_key_is_gone() {
     let token = seal(&TokenKeys::new(&[key(1, 1)]).unwrap(), 60);
     let rotated = TokenKeys::new(&[key(2, 2), key(1, 1)]).unwrap();

@@ -7,8 +7,13 @@ use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    Serving, Stage, connection::Connection, fairness, request::answer, stream::GuestStream,
+    Serving, Stage,
+    connection::Connection,
+    fairness,
+    request::answer,
+    stream::{GuestStream, reset_on_close},
 };
+use crate::metrics::refusal::Reason;
 
 /// Accepts until the listener drains, then waits for the connections to end.
 pub(super) async fn run(serving: Arc<Serving>, listener: std::net::TcpListener) {
@@ -46,13 +51,15 @@ pub(crate) async fn pause_after(error: &io::Error) {
 
 /// Lets the connection in, or resets it.
 fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
-    let SocketAddr::V4(peer) = peer else { return refuse(serving, &socket, "unknown_port") };
+    let SocketAddr::V4(peer) = peer else {
+        return refuse(serving, &socket, Reason::UnknownPort);
+    };
     let Some(attachment) = serving.identities.of_peer(*peer.ip()) else {
-        return refuse(serving, &socket, "unknown_port");
+        return refuse(serving, &socket, Reason::UnknownPort);
     };
     if serving.open.raise(serving.limits.connections).is_err() {
         if !fairness::make_room(serving, &attachment) {
-            return refuse(serving, &socket, "connections_in_all");
+            return refuse(serving, &socket, Reason::ConnectionsInAll);
         }
         // The evicted connection's place is taken over at once; its own count goes down when its
         // task ends, so for a moment there may be one more than the ceiling.
@@ -63,7 +70,7 @@ fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
         Arc::new(Connection::new(serving.next_number(), peer, Arc::clone(&attachment), now));
     if !attachment.admit(&connection, serving.limits.connections_per_port) {
         serving.open.lower();
-        return refuse(serving, &socket, "connections_of_port");
+        return refuse(serving, &socket, Reason::ConnectionsOfPort);
     }
     serving.metrics.accepted.inc();
     serving.metrics.connections.inc();
@@ -101,21 +108,12 @@ async fn serve(guard: Admitted, stream: GuestStream) {
         // A guest may break its requests as it likes; nobody is to be paged for it.
         tracing::debug!(port = %connection.attachment().port, %error, "a connection failed");
         if error.is_parse() {
-            serving.metrics.refused("malformed");
+            serving.metrics.refused(Reason::Malformed);
         }
     }
 }
 
-fn refuse(serving: &Serving, socket: &TcpStream, reason: &'static str) {
+fn refuse(serving: &Serving, socket: &TcpStream, reason: Reason) {
     serving.metrics.refused(reason);
     reset_on_close(socket);
-}
-
-/// The peer gets a reset, and no state is left behind here.
-fn reset_on_close(socket: &TcpStream) {
-    let _ = nix::sys::socket::setsockopt(
-        socket,
-        nix::sys::socket::sockopt::Linger,
-        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-    );
 }

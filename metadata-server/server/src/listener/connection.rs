@@ -11,14 +11,15 @@
 use std::{
     net::SocketAddrV4,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
 use tokio::task::AbortHandle;
+use zeroize::Zeroizing;
 
-use crate::{identity::Attachment, settings::Limits};
+use crate::{identity::Attachment, metrics::refusal::Reason, settings::Limits};
 
 /// What a connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub struct Connection {
     /// The IP TTL that replies are to leave with; 0 is the system's own.
     ttl: AtomicU8,
     task: OnceLock<AbortHandle>,
-    window: Mutex<Vec<u8>>,
+    window: Window,
 }
 
 impl Connection {
@@ -69,7 +70,7 @@ impl Connection {
             reset: AtomicBool::new(false),
             ttl: AtomicU8::new(0),
             task: OnceLock::new(),
-            window: Mutex::default(),
+            window: Window::default(),
         }
     }
 
@@ -142,7 +143,7 @@ impl Connection {
 
     /// Notes bytes of a request that came in at `now`.
     pub fn received(&self, bytes: &[u8], now: u64) {
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.bytes();
         match self.phase() {
             Phase::Idle | Phase::Reply => {
                 window.clear();
@@ -160,7 +161,7 @@ impl Connection {
     /// parser under us drops a `Content-Length` beside a `Transfer-Encoding`; this is how we
     /// know of it.
     pub fn head_named(&self, field: &[u8]) -> bool {
-        let window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = self.window.bytes();
         window.split(|b| *b == b'\n').skip(1).any(|line| {
             line.len() > field.len()
                 && line[..field.len()].eq_ignore_ascii_case(field)
@@ -224,6 +225,22 @@ impl Connection {
     }
 }
 
+/// The bytes of the head that is read now. A session token stands in them, so Debug shows none.
+#[derive(Default)]
+struct Window(Mutex<Zeroizing<Vec<u8>>>);
+
+impl Window {
+    fn bytes(&self) -> MutexGuard<'_, Zeroizing<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Window {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Window(..)")
+    }
+}
+
 /// Which limit of time a connection is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Overdue {
@@ -238,13 +255,13 @@ pub enum Overdue {
 }
 
 impl Overdue {
-    /// As a label of metrics.
-    pub fn name(self) -> &'static str {
+    /// As the metrics count it.
+    pub fn reason(self) -> Reason {
         match self {
-            Self::Head => "slow_head",
-            Self::Request => "slow_request",
-            Self::Write => "slow_reader",
-            Self::Idle => "idle",
+            Self::Head => Reason::SlowHead,
+            Self::Request => Reason::SlowRequest,
+            Self::Write => Reason::SlowReader,
+            Self::Idle => Reason::Idle,
         }
     }
 }
@@ -253,8 +270,7 @@ impl Overdue {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_reply_of_a_long_watch_has_as_much_time_as_any_other() {
+    fn connection() -> Connection {
         let attachment = Arc::new(Attachment::new(
             mezame_ebpf_loader::PortSlot::new(1).unwrap(),
             crate::fixture::port_id(1),
@@ -262,8 +278,22 @@ mod tests {
             crate::fixture::device(1),
             7,
         ));
-        let peer = "32.0.0.16:40000".parse().unwrap();
-        let (connection, limits) = (Connection::new(1, peer, attachment, 0), Limits::default());
+        Connection::new(1, "32.0.0.16:40000".parse().unwrap(), attachment, 0)
+    }
+
+    #[test]
+    fn debug_shows_nothing_of_a_requests_head() {
+        let connection = connection();
+        connection.received(b"GET / HTTP/1.1\r\nX-aws-ec2-metadata-token: hunter2\r\n", 0);
+        assert!(connection.head_named(b"x-aws-ec2-metadata-token"));
+        let shown = format!("{connection:?}");
+        // Neither as text nor as a list of numbers.
+        assert!(shown.contains("window: Window(..)") && !shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_reply_of_a_long_watch_has_as_much_time_as_any_other() {
+        let (connection, limits) = (connection(), Limits::default());
         connection.received(b"GET /mezame/v1/document?watch=1 HTTP/1.1\r\n\r\n", 0);
         connection.begin(0);
         connection.enter(Phase::Watch, 0);

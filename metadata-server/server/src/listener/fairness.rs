@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{Serving, connection::Connection};
-use crate::identity::Attachment;
+use crate::{identity::Attachment, metrics::refusal::Reason};
 
 /// Cuts one connection of a port that has more than its share; false if there is none.
 pub(super) fn make_room(serving: &Serving, newcomer: &Arc<Attachment>) -> bool {
@@ -28,7 +28,7 @@ pub(super) fn make_room(serving: &Serving, newcomer: &Arc<Attachment>) -> bool {
     });
     // One that holds all places with requests under way is no better than one that idles.
     let Some(evicted) = longest.map(|(_, connection)| connection).or(any) else { return false };
-    serving.metrics.refused("evicted");
+    serving.metrics.refused(Reason::Evicted);
     evicted.reset();
     true
 }

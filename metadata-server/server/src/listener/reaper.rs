@@ -32,7 +32,7 @@ fn sweep(serving: &Serving) {
             }
         });
         for (connection, why) in overdue {
-            serving.metrics.refused(why.name());
+            serving.metrics.refused(why.reason());
             match why {
                 Overdue::Idle => connection.close(),
                 Overdue::Head | Overdue::Request | Overdue::Write => connection.reset(),

@@ -16,7 +16,8 @@ use hyper::{
 };
 use mezame_model::{Dialect, GuestEvent, SecretName, report::GuestEventKind};
 use mezame_protocol::{
-    Answer, Audit, Context, Randomness, Refusal, Response as Reply, Version, body_limit, respond,
+    Answer, Audit, Context, NoRandomness, Randomness, Refusal, Response as Reply, Version,
+    body_limit, dialect_of, respond,
 };
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -29,8 +30,9 @@ use crate::{
     audit,
     clock::{unix_milliseconds, unix_time},
     identity::{Record, Standing},
-    ledger::outbox::Outbox,
+    ledger::{LedgerError, outbox::Outbox},
     limits::Exhausted,
+    metrics::refusal::Reason,
 };
 
 /// How long a guest may take to send a body.
@@ -76,7 +78,7 @@ impl Exchange<'_> {
         let serving = self.serving;
         let now = serving.clock.nanoseconds(self.began);
         if let Err(exhausted) = self.connection.attachment().requests.take(serving.rate, now) {
-            serving.metrics.refused("requests_of_port");
+            serving.metrics.refused(Reason::RequestsOfPort);
             return too_many(exhausted);
         }
         let target = target_of(parts);
@@ -97,11 +99,11 @@ impl Exchange<'_> {
         ) {
             Ok(request) => request,
             Err(refusal) => {
-                serving.metrics.refused(if hidden { "smuggling" } else { "malformed" });
+                serving.metrics.refused(if hidden { Reason::Smuggling } else { Reason::Malformed });
                 return refusal.response();
             }
         };
-        self.dialect = dialect_of(request.path());
+        self.dialect = dialect_of(&request);
         let limit = body_limit(&request);
         let body = match self.body_of(body, request.content_length(), limit).await {
             Ok(body) => body,
@@ -132,7 +134,7 @@ impl Exchange<'_> {
             // It broke off; nobody reads this reply.
             Ok(Err(_)) => Err(Box::new(Refusal::Malformed.response())),
             Err(_) => {
-                self.serving.metrics.refused("slow_body");
+                self.serving.metrics.refused(Reason::SlowBody);
                 Err(Box::new(Reply::too_slow()))
             }
         }
@@ -192,7 +194,7 @@ impl Exchange<'_> {
     ) -> Reply {
         let (serving, attachment) = (self.serving, self.connection.attachment());
         let Ok(_place) = Watching::begin(serving, self.connection) else {
-            serving.metrics.refused("watches_of_port");
+            serving.metrics.refused(Reason::WatchesOfPort);
             return Reply::too_many_requests(timeout_s.max(1));
         };
         self.watched = true;
@@ -226,7 +228,7 @@ impl Exchange<'_> {
         let now = self.serving.clock.nanoseconds(Instant::now());
         let events = &self.connection.attachment().events;
         if let Err(exhausted) = events.take(self.serving.event_rate, now) {
-            self.serving.metrics.refused("events_of_port");
+            self.serving.metrics.refused(Reason::EventsOfPort);
             return too_many(exhausted);
         }
         let serving = Arc::clone(self.serving);
@@ -241,12 +243,18 @@ impl Exchange<'_> {
             if spends {
                 respend(&serving, &attachment);
             }
-            Ok::<_, crate::ledger::LedgerError>(())
+            Ok::<_, LedgerError>(())
         });
         match kept.await {
             Ok(Ok(())) => reply,
+            // The control plane is away, and the guest goes on all the same: nothing of ours fails.
+            Ok(Err(error @ LedgerError::TooMany { .. })) => {
+                self.serving.metrics.refused(Reason::OutboxOfPort);
+                tracing::debug!(error = crate::chain(&error), "a guest's event was not kept");
+                Reply::not_kept(NOT_KEPT)
+            }
             Ok(Err(error)) => {
-                self.serving.metrics.refused("not_kept");
+                self.serving.metrics.refused(Reason::NotKept);
                 tracing::error!(
                     port = %self.connection.attachment().port,
                     error = crate::chain(&error),
@@ -342,10 +350,8 @@ impl Drop for Watching<'_> {
 struct System;
 
 impl Randomness for System {
-    fn fill(&self, out: &mut [u8]) {
-        // On Linux this can't fail once the system has booted; a token of zeroes would be one
-        // that somebody could foresee.
-        assert!(SystemRandom::new().fill(out).is_ok(), "the system gives no random bytes");
+    fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
+        SystemRandom::new().fill(out).map_err(|_| NoRandomness)
     }
 }
 
@@ -360,17 +366,5 @@ fn target_of(parts: &Parts) -> std::borrow::Cow<'_, [u8]> {
             std::borrow::Cow::Borrowed(path.as_str().as_bytes())
         }
         _ => std::borrow::Cow::Owned(parts.uri.to_string().into_bytes()),
-    }
-}
-
-/// The dialect that a path belongs to, for counting only.
-fn dialect_of(path: &str) -> Option<Dialect> {
-    let first = path.trim_start_matches('/').split('/').next()?;
-    match first {
-        "mezame" => Some(Dialect::Mezame),
-        "nocloud" => Some(Dialect::Nocloud),
-        "latest" => Some(Dialect::Ec2),
-        version if version.starts_with(|c: char| c.is_ascii_digit()) => Some(Dialect::Ec2),
-        _ => None,
     }
 }

@@ -31,6 +31,9 @@ pub enum PlaneError {
     /// Something was not read.
     #[error("reading the data path failed")]
     Read(#[source] mezame_ebpf_loader::ReadError),
+    /// A stream of drops on which none comes can't be made.
+    #[error("making a pipe for dropped frames failed")]
+    Pipe(#[source] std::io::Error),
 }
 
 /// What attaches ports to devices.
@@ -49,6 +52,9 @@ pub trait DataPlane: Send {
 
     /// What the frames of a device came to.
     fn counters(&self, ifindex: u32) -> Result<PortCounters, PlaneError>;
+
+    /// The devices that are refused, with what their frames came to.
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError>;
 
     /// What the frames of no port came to.
     fn totals(&self) -> Result<PortCounters, PlaneError>;
@@ -88,6 +94,10 @@ impl DataPlane for DataPath {
 
     fn counters(&self, ifindex: u32) -> Result<PortCounters, PlaneError> {
         Self::counters(self, ifindex).map_err(PlaneError::Read)
+    }
+
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError> {
+        Self::refused(self).map_err(PlaneError::Read)
     }
 
     fn totals(&self) -> Result<PortCounters, PlaneError> {
@@ -155,8 +165,13 @@ impl DataPlane for MemoryPlane {
         Err(PlaneError::Read(mezame_ebpf_loader::ReadError::NotAttached(ifindex)))
     }
 
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError> {
+        let refused = self.ports.iter().filter(|(_, rules)| rules.is_none());
+        Ok(refused.map(|(at, _)| (*at, PortCounters::default())).collect())
+    }
+
     fn totals(&self) -> Result<PortCounters, PlaneError> {
-        Err(PlaneError::Read(mezame_ebpf_loader::ReadError::NotAttached(0)))
+        Ok(PortCounters::default())
     }
 
     fn drops(&mut self) -> Result<Box<dyn Drops>, PlaneError> {
@@ -169,8 +184,7 @@ struct NoDrops(std::io::PipeReader, #[expect(dead_code, reason = "held open")] s
 
 impl NoDrops {
     fn new() -> Result<Self, PlaneError> {
-        let (reader, writer) = std::io::pipe()
-            .map_err(|_| PlaneError::Read(mezame_ebpf_loader::ReadError::NotAttached(0)))?;
+        let (reader, writer) = std::io::pipe().map_err(PlaneError::Pipe)?;
         Ok(Self(reader, writer))
     }
 }

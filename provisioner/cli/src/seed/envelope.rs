@@ -20,8 +20,8 @@ pub struct DefaultProject {
     pub is_strict: bool,
 }
 
-/// A document whose kind is known.
-#[derive(Debug, Clone)]
+/// A document whose kind is known. Debug shows which one it is, not what it says.
+#[derive(Clone)]
 pub struct Item {
     /// What it describes.
     pub kind: Kind,
@@ -33,6 +33,16 @@ pub struct Item {
     pub value: Value,
     /// Its places.
     pub document: Document,
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Item")
+            .field("kind", &self.kind)
+            .field("project", &self.project)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Looks at a document's envelope; all that is wrong with it at once.

@@ -46,8 +46,8 @@ impl Place {
     }
 }
 
-/// A node's value.
-#[derive(Debug, Clone)]
+/// A node's value. Debug shows its form and its keys: any scalar may be a secret.
+#[derive(Clone)]
 pub enum Content {
     /// Null, a boolean, a number or a text.
     Scalar(Value),
@@ -55,6 +55,16 @@ pub enum Content {
     Sequence(Vec<Rc<Node>>),
     /// Fields in the order of the text; keys are unique.
     Mapping(Vec<Entry>),
+}
+
+impl std::fmt::Debug for Content {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Scalar(_) => out.write_str("Scalar(..)"),
+            Self::Sequence(items) => out.debug_list().entries(items).finish(),
+            Self::Mapping(entries) => out.debug_list().entries(entries).finish(),
+        }
+    }
 }
 
 /// One field of a mapping.

@@ -14,8 +14,8 @@ use super::{MAX_BYTES, attachment::ReadFile};
 /// How many files one command reads at most.
 pub const MAX_FILES: usize = 10_000;
 
-/// One seed's bytes and where they came from.
-#[derive(Debug, Clone)]
+/// One seed's bytes and where they came from. A seed may hold passwords, so Debug shows only where.
+#[derive(Clone)]
 pub struct Source {
     /// As shown in messages: a path as the operator wrote it, or `<stdin>`.
     pub name: String,
@@ -23,6 +23,12 @@ pub struct Source {
     pub folder: PathBuf,
     /// Its contents, cut just beyond [`MAX_BYTES`].
     pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Source({}, {} bytes)", self.name, self.bytes.len())
+    }
 }
 
 /// Why a seed can't be had.

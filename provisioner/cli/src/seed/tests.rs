@@ -255,3 +255,19 @@ fn tree() -> impl Strategy<Value = serde_json::Value> {
         ]
     })
 }
+
+#[test]
+fn debug_shows_nothing_that_a_seed_says() {
+    let bytes = b"kind: Instance\nname: web\nuser_data: hunter2\nusers:\n- password: hunter2\n";
+    let source =
+        source::Source { name: "web.yaml".into(), folder: "".into(), bytes: bytes.to_vec() };
+    let default = envelope::DefaultProject { name: Some("p".into()), is_strict: false };
+    let reading = read(bytes);
+    let item = envelope::open(reading.documents[0].clone(), &default).unwrap();
+    let shown = format!("{source:?} {reading:?} {item:?}");
+    let bundle = crate::bundle::Bundle::read(vec![source], &default);
+    let shown = format!("{shown} {bundle:?}");
+    assert!(shown.contains("web.yaml") && shown.contains("user_data"), "{shown}");
+    // As a list of numbers it would begin so, too.
+    assert!(!shown.contains("hunter2") && !shown.contains("104, 117, 110"), "{shown}");
+}

@@ -215,6 +215,18 @@ async fn events_are_read_by_generation_and_by_position(store: Arc<dyn Store>) {
     assert_eq!(page.events[0].name, "e");
 }
 
+async fn after_a_generation_that_is_not_yet_there_comes_nothing(store: Arc<dyn Store>) {
+    let mut batch = on(0);
+    batch.events = vec![event("a")];
+    write(&*store, batch).await;
+    for asked in [2, i64::MAX.unsigned_abs(), i64::MAX.unsigned_abs() + 1, u64::MAX] {
+        let page = store.events(From::After(Generation(asked)), 9).await.unwrap();
+        assert!(page.events.is_empty(), "{asked}");
+        // It goes on with what comes next.
+        assert_eq!(store.events(From::Position(page.next), 9).await.unwrap().next, page.next);
+    }
+}
+
 async fn the_oldest_events_go_and_whoever_missed_them_is_told(store: Arc<dyn Store>) {
     for expected in 0..3 {
         let mut batch = on(expected);
@@ -310,6 +322,7 @@ contract! {
     reports_and_passwords_are_kept_newest_first_up_to_a_number
     what_guests_said_last_is_replaced_and_forgotten
     events_are_read_by_generation_and_by_position
+    after_a_generation_that_is_not_yet_there_comes_nothing
     the_oldest_events_go_and_whoever_missed_them_is_told
     after_resealing_everything_is_as_before
     a_closed_store_refuses_every_call

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::arena::{Arena, until};
+use super::arena::{Arena, Reply, until};
 use crate::{privileged, settings::Limits};
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
@@ -215,27 +215,45 @@ fn a_port_that_floods_the_disk_with_reports_is_told_to_wait_and_its_neighbour_is
     privileged!();
     let limits = Limits { events_per_port: 3, events_per_second: 1, ..Limits::default() };
     let arena = Arena::with(limits);
-    let report = |number: u32| {
-        let body = serde_json::json!({
-            "instance_id": crate::fixture::instance_id(number as usize), "agent": "1.0", "boot_id": "b",
-            "run": 1, "outcome": "done", "steps": [], "total_ms": 13,
-        });
-        let body = body.to_string();
-        let mut client = arena.connect(number).unwrap();
-        client.send(&format!(
-            "POST /mezame/v1/report HTTP/1.1\r\nHost: 169.254.169.254\r\n\
-             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        ));
-        client.reply().unwrap()
-    };
     arena.serve(1);
     arena.serve(2);
     for _ in 0..3 {
-        assert_eq!(report(1).status, 204);
+        assert_eq!(report(&arena, 1).status, 204);
     }
-    let refused = report(1);
+    let refused = report(&arena, 1);
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
     assert_eq!(arena.refused("events_of_port"), 1);
-    assert_eq!(report(2).status, 204);
+    assert_eq!(report(&arena, 2).status, 204);
+}
+
+#[test]
+fn a_port_whose_reports_nobody_fetches_is_told_to_wait_and_its_neighbour_is_not() {
+    privileged!();
+    let limits = Limits { events_per_port: 2, events_per_second: 0, ..Limits::default() };
+    let arena = Arena::with(limits);
+    arena.serve(1);
+    arena.serve(2);
+    for _ in 0..2 {
+        assert_eq!(report(&arena, 1).status, 204);
+    }
+    let refused = report(&arena, 1);
+    assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
+    assert_eq!((arena.refused("outbox_of_port"), arena.refused("not_kept")), (1, 0));
+    assert_eq!(report(&arena, 2).status, 204);
+}
+
+/// Posts a report through a port.
+fn report(arena: &Arena, number: u32) -> Reply {
+    let body = serde_json::json!({
+        "instance_id": crate::fixture::instance_id(number as usize), "agent": "1.0", "boot_id": "b",
+        "run": 1, "outcome": "done", "steps": [], "total_ms": 13,
+    });
+    let body = body.to_string();
+    let mut client = arena.connect(number).unwrap();
+    client.send(&format!(
+        "POST /mezame/v1/report HTTP/1.1\r\nHost: 169.254.169.254\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    ));
+    client.reply().unwrap()
 }

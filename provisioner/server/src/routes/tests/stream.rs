@@ -83,6 +83,14 @@ async fn without_a_generation_only_what_comes_is_told() {
 }
 
 #[tokio::test]
+async fn after_a_generation_beyond_all_only_what_comes_is_told() {
+    let plane = Plane::seeded().await;
+    let mut lines = Lines::open(&plane, "/v1/events?after=9223372036854775808").await;
+    let (told, _) = tokio::join!(lines.tell(1), plane.put("/v1/projects/q", &[], json!({})));
+    assert_eq!(told, ["created Project q"]);
+}
+
+#[tokio::test]
 async fn many_events_of_one_write_are_all_told() {
     let plane = Plane::start().await;
     let projects: Vec<Value> =
@@ -104,7 +112,7 @@ async fn the_stream_ends_with_the_control_plane() {
 #[tokio::test]
 async fn a_generation_that_can_not_be_read_is_refused() {
     let plane = Plane::start().await;
-    for bad in ["x", "-1", ""] {
+    for bad in ["x", "-1", "", "18446744073709551616"] {
         assert_eq!(plane.get(&format!("/v1/events?after={bad}")).await.status, 400);
     }
 }

@@ -63,7 +63,8 @@ impl Session {
             From::After(asked) => one(
                 "SELECT position FROM event WHERE generation > ?1 ORDER BY generation, position \
                  LIMIT 1",
-                asked.0,
+                // Beyond what SQLite can count nothing is newer; a caller may ask for any number.
+                asked.0.min(i64::MAX.unsigned_abs()),
             )?
             .unwrap_or(end),
             From::Position(Position(position)) => {
