@@ -101,7 +101,7 @@ pub fn project(name: &str) -> Value {
     json!({"kind": "Project", "name": name})
 }
 
-/// A network's document, with one subnet whose first address is the gateway.
+/// A network's document, with one subnet without a router.
 pub fn network(project: &str, name: &str, vni: u32, cidr: &str) -> Value {
     json!({
         "kind": "Network", "project": project, "name": name, "vni": vni,
