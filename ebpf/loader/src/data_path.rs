@@ -215,8 +215,22 @@ impl DataPath {
         state.as_ref().map(PortCounters::of_state).ok_or(ReadError::NotAttached(ifindex))
     }
 
-    /// What the frames came to that belong to no port: replies to a port that is gone, and frames
-    /// of devices that nothing is known about. Its suppressed events are also those of any port
+    /// What the frames of each [refused](Self::refuse) device came to since it was, in no order.
+    /// All of them are counted, also those of which there is no event.
+    pub fn refused(&self) -> Result<Vec<(u32, PortCounters)>, ReadError> {
+        let mut found = Vec::new();
+        for key in self.maps.states.keys()? {
+            if self.maps.ports.get(key)?.is_some() {
+                continue;
+            }
+            let state = self.maps.states.get(key)?;
+            found.extend(state.map(|state| (key.ifindex, PortCounters::of_state(&state))));
+        }
+        Ok(found)
+    }
+
+    /// What the frames came to that belong to no device that is known here: replies to a port that
+    /// is gone, and frames of a device just before it is refused. Its suppressed events are also those of any port
     /// that found the buffer full.
     pub fn totals(&self) -> Result<PortCounters, ReadError> {
         Ok(PortCounters::of_totals(&self.maps.totals()?))

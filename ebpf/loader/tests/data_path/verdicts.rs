@@ -152,6 +152,13 @@ fn an_unknown_port_is_refused() {
     assert_eq!((event.slot, event.ifindex), (None, LOOPBACK));
     lab.dropped(&ArpFrame::request(SERVICE).bytes(), Verdict::UnknownPort);
     lab.passed(&Packet { destination: [192, 168, 0, 1].into(), ..Packet::tcp() }.bytes());
+    // Each is counted, and not only those of which there is an event.
+    for _ in 0..100 {
+        lab.guest(&Packet::tcp().bytes());
+    }
+    let refused = lab.path.refused().unwrap();
+    assert_eq!(refused.len(), 1);
+    assert_eq!((refused[0].0, refused[0].1.of(Verdict::UnknownPort)), (LOOPBACK, 102));
 }
 
 #[test]

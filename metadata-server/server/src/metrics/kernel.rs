@@ -11,7 +11,7 @@ use prometheus_client::{
 
 use crate::{identity::Identities, taps::plane::DataPlane};
 
-/// The kernel's counters, by port and verdict.
+/// The kernel's counters, by port and verdict; of refused devices by their index.
 #[derive(Clone)]
 pub struct KernelCounters {
     plane: Arc<Mutex<dyn DataPlane>>,
@@ -24,7 +24,7 @@ impl KernelCounters {
         Self { plane, identities }
     }
 
-    fn read(&self) -> Vec<(String, PortCounters)> {
+    fn read(&self) -> Reading {
         let attachments = self.identities.all();
         let plane = self.plane.lock().unwrap_or_else(PoisonError::into_inner);
         let of_ports = attachments.iter().filter_map(|attachment| {
@@ -35,8 +35,15 @@ impl KernelCounters {
         let mut all: Vec<_> = of_ports.collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all.extend(plane.totals().ok().map(|totals| ("none".to_owned(), totals)));
-        all
+        let mut refused = plane.refused().unwrap_or_default();
+        refused.sort_by_key(|(ifindex, _)| *ifindex);
+        Reading { of_ports: all, refused }
     }
+}
+
+struct Reading {
+    of_ports: Vec<(String, PortCounters)>,
+    refused: Vec<(u32, PortCounters)>,
 }
 
 impl std::fmt::Debug for KernelCounters {
@@ -47,7 +54,7 @@ impl std::fmt::Debug for KernelCounters {
 
 impl Collector for KernelCounters {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let all = self.read();
+        let Reading { of_ports: all, refused } = self.read();
         let mut frames = encoder.encode_descriptor(
             "frames",
             "Frames to and from the services by what became of them; port none: of no port",
@@ -58,6 +65,19 @@ impl Collector for KernelCounters {
             for (verdict, count) in counters.iter().filter(|(_, count)| *count > 0) {
                 let labels = [("port", port.as_str()), ("verdict", verdict.name())];
                 ConstCounter::new(count).encode(frames.encode_family(&labels)?)?;
+            }
+        }
+        let mut unknown = encoder.encode_descriptor(
+            "unknown_device_frames",
+            "Frames of devices that no port is attached to, by why they were dropped",
+            None,
+            MetricType::Counter,
+        )?;
+        for (ifindex, counters) in &refused {
+            let ifindex = ifindex.to_string();
+            for (verdict, count) in counters.iter().filter(|(_, count)| *count > 0) {
+                let labels = [("ifindex", ifindex.as_str()), ("verdict", verdict.name())];
+                ConstCounter::new(count).encode(unknown.encode_family(&labels)?)?;
             }
         }
         let mut events = encoder.encode_descriptor(

@@ -53,6 +53,9 @@ pub trait DataPlane: Send {
     /// What the frames of a device came to.
     fn counters(&self, ifindex: u32) -> Result<PortCounters, PlaneError>;
 
+    /// The devices that are refused, with what their frames came to.
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError>;
+
     /// What the frames of no port came to.
     fn totals(&self) -> Result<PortCounters, PlaneError>;
 
@@ -91,6 +94,10 @@ impl DataPlane for DataPath {
 
     fn counters(&self, ifindex: u32) -> Result<PortCounters, PlaneError> {
         Self::counters(self, ifindex).map_err(PlaneError::Read)
+    }
+
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError> {
+        Self::refused(self).map_err(PlaneError::Read)
     }
 
     fn totals(&self) -> Result<PortCounters, PlaneError> {
@@ -156,6 +163,11 @@ impl DataPlane for MemoryPlane {
 
     fn counters(&self, ifindex: u32) -> Result<PortCounters, PlaneError> {
         Err(PlaneError::Read(mezame_ebpf_loader::ReadError::NotAttached(ifindex)))
+    }
+
+    fn refused(&self) -> Result<Vec<(u32, PortCounters)>, PlaneError> {
+        let refused = self.ports.iter().filter(|(_, rules)| rules.is_none());
+        Ok(refused.map(|(at, _)| (*at, PortCounters::default())).collect())
     }
 
     fn totals(&self) -> Result<PortCounters, PlaneError> {

@@ -35,8 +35,18 @@ fn keeps_the_contract(plane: &mut dyn DataPlane, one: u32, two: u32) {
     assert_eq!(sorted(plane).len(), 2, "attaching again changes nothing");
     plane.attach(one, &rules(3, 3)).unwrap();
     assert_eq!(sorted(plane), [(one, slot(3)), (two, slot(2))], "another tenancy replaces it");
+    let refused = |plane: &dyn DataPlane| -> Vec<u32> {
+        plane.refused().unwrap().into_iter().map(|(ifindex, _)| ifindex).collect()
+    };
+    assert!(refused(plane).is_empty());
     plane.refuse(two).unwrap();
     assert_eq!(sorted(plane), [(one, slot(3))], "a refused device has no port");
+    assert_eq!(refused(plane), [two]);
+    plane.attach(two, &rules(4, 4)).unwrap();
+    assert!(refused(plane).is_empty(), "it has one now");
+    plane.refuse(two).unwrap();
+    plane.detach(two).unwrap();
+    assert!(refused(plane).is_empty(), "a detached device is forgotten");
     plane.attach(two, &rules(4, 4)).unwrap();
     plane.detach(one).unwrap();
     plane.detach(one).unwrap();
