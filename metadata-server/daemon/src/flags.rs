@@ -68,6 +68,11 @@ macro_rules! settings {
         }
 
         impl Partial {
+            /// What they are called in the file.
+            #[cfg(test)]
+            const NAMES: &[&str] =
+                &["standalone", $(stringify!($field),)* "provisioner"];
+
             /// These, and where they give none, the others.
             fn over(self, other: Self) -> Self {
                 Self {

@@ -60,13 +60,27 @@ fn what_can_not_be_right_is_refused_with_the_settings_name() {
 fn the_example_file_is_valid_and_says_the_defaults() {
     let example = include_str!("../../metadata-server.yaml");
     assert_eq!(configured(&[], example).unwrap().service, Settings::default());
-    // Every setting stands in it, commented out.
     let uncommented: String = example
         .lines()
         .filter_map(|line| line.strip_prefix("#").or(Some(line)))
         .filter(|line| !line.starts_with(' '))
         .map(|line| format!("{line}\n"))
         .collect();
-    let all = configured(&[], &uncommented).unwrap();
+    let all = configured(&["--standalone"], &uncommented).unwrap();
     assert_eq!(all.service, Settings::default());
+    assert_eq!(all.provisioner, Some(mezame_provisioner::Settings::default()));
+}
+
+#[test]
+fn the_example_file_names_every_setting() {
+    let example = include_str!("../../metadata-server.yaml");
+    for name in Partial::NAMES {
+        let stands = |line: &str| {
+            let line = line.trim_start_matches('#');
+            // One deeper is the control plane's.
+            let line = line.strip_prefix(' ').unwrap_or(line);
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(':'))
+        };
+        assert!(example.lines().any(stands), "{name}");
+    }
 }
