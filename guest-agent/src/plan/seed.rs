@@ -3,7 +3,7 @@
 use mezame_model::report::Outcome;
 
 use crate::{
-    step::{Action, Fingerprint, Frequency, Script, Step},
+    step::{Action, Fingerprint, Frequency, Packages, Script, Step},
     user_data::{
         Content, Part,
         cloud_config::{self, CloudConfig},
@@ -137,10 +137,7 @@ impl Seed {
             self.packages.push(Step {
                 key: format!("{origin} packages"),
                 frequency: Frequency::PerInstance,
-                fingerprint: Some(Fingerprint::of(&[
-                    b"packages",
-                    format!("{packages:?}").as_bytes(),
-                ])),
+                fingerprint: Some(of_packages(packages)),
                 action: Action::Packages(packages.clone()),
             });
         }
@@ -156,6 +153,16 @@ impl Seed {
             self.settled.push((name, outcome, key.reason, key.detail.clone()));
         }
     }
+}
+
+/// Of the fields as they are. It is kept for as long as the instance lives, so nothing that a
+/// later version may say in another way belongs into it.
+fn of_packages(packages: &Packages) -> Fingerprint {
+    let Packages { update, upgrade, install } = packages;
+    let flags = [u8::from(*update), u8::from(*upgrade)];
+    let mut pieces: Vec<&[u8]> = vec![b"packages", &flags];
+    pieces.extend(install.iter().map(String::as_bytes));
+    Fingerprint::of(&pieces)
 }
 
 fn is_run_of(action: &Action, body: &[u8]) -> bool {
@@ -203,4 +210,19 @@ fn merged(
         }
     }
     tree
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fingerprint_of_packages_stays_what_ledgers_hold() {
+        let install = vec!["nginx".to_owned(), "curl=8.5".to_owned()];
+        let packages = Packages { update: true, upgrade: false, install };
+        let known = "66c7271045e6d3b6af65f113508f08d1230a8909f2fdb7cc6874cc025b1e7904";
+        assert_eq!(of_packages(&packages).0, known);
+        let other = Packages { upgrade: true, ..packages };
+        assert_ne!(of_packages(&other).0, known);
+    }
 }
