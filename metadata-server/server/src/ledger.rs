@@ -119,14 +119,19 @@ pub(crate) fn make_private(path: &Path) -> Result<(), LedgerError> {
         .map_err(LedgerError::file(path, "making the directory"))
 }
 
+/// Where this process writes what is to be at `path`; [`sweep`] knows it by its form.
+fn aside(path: &Path) -> PathBuf {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(format!(".{}.new", std::process::id()));
+    aside.into()
+}
+
 /// Writes a file beside `path`, flushes it, renames it to `path` and flushes the directory.
 pub(crate) fn write_whole(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Result<(), LedgerError> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}.new", std::process::id()));
-    let aside = PathBuf::from(aside);
+    let aside = aside(path);
     let written = (|| {
         let file =
             File::options().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;

@@ -30,6 +30,7 @@ pub mod sockets;
 pub mod sync;
 pub mod takeover;
 pub mod taps;
+mod unix;
 
 /// An error with its causes, for logs: guests get a fixed message instead.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {

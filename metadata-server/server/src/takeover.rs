@@ -19,10 +19,7 @@ use std::{
     io::{self, IoSlice, IoSliceMut, Read, Write},
     os::{
         fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
-        unix::{
-            fs::PermissionsExt,
-            net::{UnixListener, UnixStream},
-        },
+        unix::net::UnixStream,
     },
     path::{Path, PathBuf},
     time::Duration,
@@ -100,21 +97,11 @@ pub struct Door {
 impl Door {
     /// Opens the door; a predecessor's at the same path is replaced without a gap.
     pub fn open(path: &Path) -> Result<Self, TakeoverError> {
-        let failed = |what| move |source| TakeoverError::Socket { path: path.into(), what, source };
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}", std::process::id()));
-        let aside = PathBuf::from(aside);
-        // A leftover of a process that had our id.
-        let _ = fs::remove_file(&aside);
-        let listener = UnixListener::bind(&aside)
-            .and_then(|listener| {
-                fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
-                listener.set_nonblocking(true)?;
-                fs::rename(&aside, path)?;
-                tokio::net::UnixListener::from_std(listener)
-            })
-            .map_err(failed("opening"))?;
-        Ok(Self { path: path.into(), listener })
+        let path = path.to_path_buf();
+        match crate::unix::listen(&path) {
+            Ok(listener) => Ok(Self { path, listener }),
+            Err(source) => Err(TakeoverError::Socket { path, what: "opening", source }),
+        }
     }
 
     /// Waits for a successor of the same user.

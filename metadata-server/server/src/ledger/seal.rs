@@ -58,9 +58,7 @@ impl LedgerKey {
     fn make(path: &Path) -> Result<Self, LedgerError> {
         let mut key = Zeroizing::new([0; 32]);
         SystemRandom::new().fill(&mut *key).map_err(|_| LedgerError::Random)?;
-        let mut aside = path.as_os_str().to_owned();
-        aside.push(format!(".{}.new", std::process::id()));
-        let aside = Path::new(&aside);
+        let aside = super::aside(path);
         // Written aside, so that a crash leaves no half of a key; linked and not renamed, since an
         // existing key must never be replaced.
         let made = File::options()
@@ -68,11 +66,11 @@ impl LedgerKey {
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(aside)
+            .open(&aside)
             .and_then(|mut file| file.write_all(&*key).and_then(|()| file.sync_all()))
-            .and_then(|()| fs::hard_link(aside, path))
+            .and_then(|()| fs::hard_link(&aside, path))
             .and_then(|()| path.parent().map_or(Ok(()), |it| File::open(it)?.sync_all()));
-        let _ = fs::remove_file(aside);
+        let _ = fs::remove_file(&aside);
         match made {
             // Another process was faster; it may have sealed with its key already.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Self::open(path),

@@ -7,7 +7,11 @@ use hyper::service::service_fn;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    Serving, Stage, connection::Connection, fairness, request::answer, stream::GuestStream,
+    Serving, Stage,
+    connection::Connection,
+    fairness,
+    request::answer,
+    stream::{GuestStream, reset_on_close},
 };
 use crate::metrics::refusal::Reason;
 
@@ -112,13 +116,4 @@ async fn serve(guard: Admitted, stream: GuestStream) {
 fn refuse(serving: &Serving, socket: &TcpStream, reason: Reason) {
     serving.metrics.refused(reason);
     reset_on_close(socket);
-}
-
-/// The peer gets a reset, and no state is left behind here.
-fn reset_on_close(socket: &TcpStream) {
-    let _ = nix::sys::socket::setsockopt(
-        socket,
-        nix::sys::socket::sockopt::Linger,
-        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-    );
 }

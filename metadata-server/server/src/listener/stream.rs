@@ -42,13 +42,18 @@ impl Drop for GuestStream {
     fn drop(&mut self) {
         if self.connection.is_reset() {
             // Nothing that is still queued may reach whoever has the port now.
-            let _ = nix::sys::socket::setsockopt(
-                &self.socket,
-                nix::sys::socket::sockopt::Linger,
-                &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-            );
+            reset_on_close(&self.socket);
         }
     }
+}
+
+/// The peer gets a reset, nothing that is queued, and no state is left behind here.
+pub(super) fn reset_on_close(socket: &TcpStream) {
+    let _ = nix::sys::socket::setsockopt(
+        socket,
+        nix::sys::socket::sockopt::Linger,
+        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
+    );
 }
 
 impl Read for GuestStream {

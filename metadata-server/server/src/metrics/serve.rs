@@ -12,9 +12,8 @@
 
 use std::{
     convert::Infallible,
-    fs, io,
+    io,
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -31,7 +30,11 @@ use hyper::{
 };
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    sync::broadcast,
+};
 
 use super::drops::DropFeed;
 use crate::{
@@ -87,42 +90,15 @@ impl MetricsServer {
         path: &Path,
         address: Option<SocketAddr>,
     ) -> Result<Self, MetricsError> {
-        let unix =
-            bind_unix(path).map_err(|source| MetricsError::Socket { path: path.into(), source })?;
-        let mut tasks = Vec::new();
-        let served = operator.clone();
-        tasks.push(
-            tokio::spawn(async move {
-                loop {
-                    match unix.accept().await {
-                        Ok((stream, _)) => {
-                            tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
-                        }
-                        Err(error) => pause_after(&error).await,
-                    }
-                }
-            })
-            .abort_handle(),
-        );
+        let unix = crate::unix::listen(path)
+            .map_err(|source| MetricsError::Socket { path: path.into(), source })?;
+        let mut tasks = vec![accept(operator.clone(), unix)];
         let mut bound = None;
         if let Some(address) = address {
             let failed = |source| MetricsError::Listen { address, source };
             let tcp = bind_tcp(address).map_err(failed)?;
             bound = Some(tcp.local_addr().map_err(failed)?);
-            let served = operator.clone();
-            tasks.push(
-                tokio::spawn(async move {
-                    loop {
-                        match tcp.accept().await {
-                            Ok((stream, _)) => {
-                                tokio::spawn(serve(served.clone(), TokioIo::new(stream)));
-                            }
-                            Err(error) => pause_after(&error).await,
-                        }
-                    }
-                })
-                .abort_handle(),
-            );
+            tasks.push(accept(operator.clone(), tcp));
         }
         Ok(Self { tasks, address: bound })
     }
@@ -136,18 +112,48 @@ impl Drop for MetricsServer {
     }
 }
 
-fn bind_unix(path: &Path) -> io::Result<tokio::net::UnixListener> {
-    let mut aside = path.as_os_str().to_owned();
-    aside.push(format!(".{}", std::process::id()));
-    let aside = PathBuf::from(aside);
-    let _ = fs::remove_file(&aside);
-    let listener = tokio::net::UnixListener::bind(&aside)?;
-    fs::set_permissions(&aside, fs::Permissions::from_mode(0o600))?;
-    fs::rename(&aside, path)?;
-    Ok(listener)
+/// Serves each connection until it is aborted.
+fn accept<L>(operator: Operator, mut listener: L) -> tokio::task::AbortHandle
+where
+    L: Listen + Send + 'static,
+{
+    let accepting = async move {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => {
+                    tokio::spawn(serve(operator.clone(), TokioIo::new(stream)));
+                }
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    };
+    tokio::spawn(accepting).abort_handle()
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+/// What operators connect to.
+trait Listen {
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    fn accept(&mut self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&mut self) -> io::Result<UnixStream> {
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<TcpStream> {
+        Ok(Self::accept(self).await?.0)
+    }
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = match address {
         SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
         SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
@@ -160,7 +166,7 @@ fn bind_tcp(address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
 
 async fn serve<S>(operator: Operator, io: TokioIo<S>)
 where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request| {
         let reply = answer(&operator, &request);
