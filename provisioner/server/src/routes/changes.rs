@@ -96,9 +96,7 @@ pub(super) async fn put(
     let document = named(&target, document)?;
     let (resource, created) = api.control.put(target, document, precondition).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
-    let mut response = json(status, &resource);
-    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
-    Ok(response)
+    Ok(precondition::tagged(json(status, &resource), resource.revision))
 }
 
 /// The document with the kind, project and name of its path. One that says otherwise is at fault:
@@ -160,9 +158,7 @@ pub(super) async fn attach(
     let precondition = precondition::of_write(&parts.headers)?;
     let Device { device } = body(&parts.headers, content, 4096, "{\"device\": \"NAME\"}").await?;
     let resource = api.control.set_device(target, Some(device.into()), precondition).await?;
-    let mut response = json(StatusCode::OK, &resource);
-    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
-    Ok(response)
+    Ok(precondition::tagged(json(StatusCode::OK, &resource), resource.revision))
 }
 
 pub(super) async fn detach(
@@ -173,9 +169,7 @@ pub(super) async fn detach(
     let target = names.target(Kind::Port)?;
     let precondition = precondition::of_write(&headers)?;
     let resource = api.control.set_device(target, None, precondition).await?;
-    let mut response = json(StatusCode::OK, &resource);
-    response.headers_mut().insert(header::ETAG, precondition::etag(resource.revision));
-    Ok(response)
+    Ok(precondition::tagged(json(StatusCode::OK, &resource), resource.revision))
 }
 
 pub(super) async fn rotate_sealing(State(api): Shared) -> Result<Response, Failure> {

@@ -3,14 +3,23 @@
 //! A resource's tag is its revision in quotes. Revisions are compared strongly: a weak tag in
 //! `If-Match` matches nothing.
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::Response,
+};
 use mezame_model::Generation;
 
 use super::problem::Failure;
 use crate::control::Precondition;
 
+/// A response about a resource of this revision.
+pub(super) fn tagged(mut response: Response, revision: Generation) -> Response {
+    response.headers_mut().insert(header::ETAG, etag(revision));
+    response
+}
+
 /// A revision as an entity tag.
-pub(super) fn etag(revision: Generation) -> HeaderValue {
+fn etag(revision: Generation) -> HeaderValue {
     let text = format!("\"{revision}\"");
     // Digits and quotes are good in any header.
     HeaderValue::from_str(&text).unwrap_or_else(|_| HeaderValue::from_static("\"0\""))

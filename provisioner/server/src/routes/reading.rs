@@ -101,13 +101,12 @@ pub(super) async fn one(
     let revision = shown.resource.revision;
     // A status that changed since is news, though the revision is the same.
     let known = shown.fresh <= revision && precondition::is_known(&headers, revision);
-    let mut response = if known {
+    let response = if known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         answer(StatusCode::OK, &shown.resource)
     };
-    response.headers_mut().insert(header::ETAG, precondition::etag(revision));
-    Ok(response)
+    Ok(precondition::tagged(response, revision))
 }
 
 pub(super) async fn reports(State(api): Shared, names: Names) -> Result<Response, Failure> {
