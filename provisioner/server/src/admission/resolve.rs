@@ -26,7 +26,8 @@ use crate::{
     environment::{Environment, NoRandomness, random},
     record::{InstanceRecord, Project, Record},
     spec::{self, Secrets},
-    state::State,
+    state::{Changes, State},
+    store::Key,
 };
 
 /// Works out the write. What it gives is good only if no fault was noted.
@@ -67,6 +68,13 @@ struct Pending<T> {
     document: Option<usize>,
     record: T,
     before: Option<Arc<T>>,
+}
+
+impl<T: PartialEq> Pending<T> {
+    /// Whether the state has it so already.
+    fn is_same(&self) -> bool {
+        self.before.as_deref() == Some(&self.record)
+    }
 }
 
 struct Resolver<'s> {
@@ -147,31 +155,14 @@ impl Resolver<'_> {
 
     /// The plan: what differs from the state, and what became of each document.
     fn plan(self, documents: usize) -> Plan {
-        let mut told = Told { outcome: (0..documents).map(|_| None).collect(), events: Vec::new() };
-        let mut plan = Plan::default();
-        for Pending { document, record, before } in self.projects {
-            let name = record.name.to_string();
-            let same = before.as_deref() == Some(&record);
-            let fields = before.as_deref().filter(|_| !same).map(|before| {
-                spec::differences(&spec::of_project(before), &spec::of_project(&record))
-            });
-            told.tell((Kind::Project, None, name), document, before.is_none(), fields);
-            if !same {
-                plan.changes.puts.push(Record::Project(Arc::new(record)));
-            }
+        let mut told = Told::of(documents);
+        for project in self.projects {
+            told.settle(project, Record::Project, spec::of_project);
         }
         let names: HashMap<NetworkId, NetworkName> =
             self.networks.values().map(|n| (n.record.id.clone(), n.record.name.clone())).collect();
-        for Pending { document, record, before } in self.networks.into_values() {
-            let same = before.as_deref() == Some(&record);
-            let fields = before.as_deref().filter(|_| !same).map(|before| {
-                spec::differences(&spec::of_network(before), &spec::of_network(&record))
-            });
-            let which = (Kind::Network, Some(record.project.to_string()), record.name.to_string());
-            told.tell(which, document, before.is_none(), fields);
-            if !same {
-                plan.changes.puts.push(Record::Network(Arc::new(record)));
-            }
+        for network in self.networks.into_values() {
+            told.settle(network, Record::Network, spec::of_network);
         }
         let network_name = |id: &NetworkId| -> String {
             let known = names.get(id).map(ToString::to_string);
@@ -183,95 +174,100 @@ impl Resolver<'_> {
             let stored = || self.state.port_by_id(id).map(|port| port.name.to_string());
             pending.or_else(stored).unwrap_or_default()
         };
-        let of_instance = |record: &InstanceRecord| {
-            let names: Vec<String> = record.instance.ports.iter().map(&port_name).collect();
-            let names: Vec<&str> = names.iter().map(String::as_str).collect();
-            spec::of_instance(record, &names, Secrets::Digested)
-        };
-        for Pending { document, record, before } in self.instances.into_values() {
-            let same = before.as_deref() == Some(&record);
-            let fields = before
-                .as_deref()
-                .filter(|_| !same)
-                .map(|before| spec::differences(&of_instance(before), &of_instance(&record)));
-            let instance = &record.instance;
-            let which =
-                (Kind::Instance, Some(instance.project.to_string()), instance.name.to_string());
-            told.tell(which, document, before.is_none(), fields);
-            if !same {
-                plan.changes.puts.push(Record::Instance(Arc::new(record)));
-            }
+        for instance in self.instances.into_values() {
+            told.settle(instance, Record::Instance, |record| {
+                let names: Vec<String> = record.instance.ports.iter().map(&port_name).collect();
+                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                spec::of_instance(record, &names, Secrets::Digested)
+            });
         }
-        for Pending { document, record, before } in self.ports.into_values() {
-            let same = before.as_deref() == Some(&record);
-            let of_port = |port: &Port| spec::of_port(port, &network_name(&port.network));
-            let fields = before
-                .as_deref()
-                .filter(|_| !same)
-                .map(|before| spec::differences(&of_port(before), &of_port(&record)));
-            let which = (Kind::Port, Some(record.project.to_string()), record.name.to_string());
-            if document.is_none() && !same {
-                let detail = match record.instance {
-                    Some(_) => "claimed by an instance",
-                    None => "given up by its instance",
-                };
-                told.event(&which, "updated", detail);
+        for port in self.ports.into_values() {
+            if port.document.is_none() && !port.is_same() {
+                told.event(
+                    &Record::Port(Arc::new(port.record.clone())).key(),
+                    "updated",
+                    match port.record.instance {
+                        Some(_) => "claimed by an instance",
+                        None => "given up by its instance",
+                    },
+                );
             }
-            told.tell(which, document, before.is_none(), fields);
-            if !same {
-                plan.changes.puts.push(Record::Port(Arc::new(record)));
-            }
+            told.settle(port, Record::Port, |record| {
+                spec::of_port(record, &network_name(&record.network))
+            });
         }
-        plan.changes.last_allocated =
-            self.last_allocated.into_iter().map(|((network, _), last)| (network, last)).collect();
-        plan.outcome = told.outcome.into_iter().flatten().collect();
-        plan.events = told.events;
-        plan
+        let last = self.last_allocated.into_iter().map(|((network, _), last)| (network, last));
+        let changes =
+            Changes { puts: told.puts, last_allocated: last.collect(), ..Changes::default() };
+        let outcome = told.outcome.into_iter().flatten().collect();
+        Plan { changes, outcome, events: told.events }
     }
 }
 
-/// What is told of a write, document by document.
+/// What is written, and what is told of it, document by document.
 struct Told {
+    puts: Vec<Record>,
     outcome: Vec<Option<Change>>,
     events: Vec<Event>,
 }
 
 impl Told {
-    fn tell(
+    fn of(documents: usize) -> Self {
+        let outcome = (0..documents).map(|_| None).collect();
+        Self { puts: Vec::new(), outcome, events: Vec::new() }
+    }
+
+    /// Writes a record that differs from the state's, by its document, and tells of it.
+    fn settle<T: PartialEq>(
         &mut self,
-        which: (Kind, Option<String>, String),
-        document: Option<usize>,
-        created: bool,
-        fields: Option<Vec<FieldChange>>,
+        pending: Pending<T>,
+        of: fn(Arc<T>) -> Record,
+        spec: impl Fn(&T) -> Value,
     ) {
-        let Some(document) = document else { return };
-        let fields = fields.unwrap_or_default();
+        let is_same = pending.is_same();
+        let Pending { document, record, before } = pending;
+        let fields = match before.as_deref() {
+            Some(before) if !is_same => spec::differences(&spec(before), &spec(&record)),
+            _ => Vec::new(),
+        };
+        let record = of(Arc::new(record));
+        if let Some(document) = document {
+            self.tell(record.key(), document, before.is_none(), fields);
+        }
+        if !is_same {
+            self.puts.push(record);
+        }
+    }
+
+    fn tell(&mut self, key: Key, document: usize, created: bool, fields: Vec<FieldChange>) {
         let action = match (created, fields.is_empty()) {
             (true, _) => Action::Created,
             (false, true) => Action::Unchanged,
             (false, false) => Action::Updated,
         };
         match action {
-            Action::Created => self.event(&which, "created", ""),
+            Action::Created => self.event(&key, "created", ""),
             Action::Updated => {
                 let paths: Vec<&str> = fields.iter().map(|f| f.path.as_str()).take(8).collect();
                 let more = if fields.len() > paths.len() { ", …" } else { "" };
-                self.event(&which, "updated", &format!("{}{more}", paths.join(", ")));
+                self.event(&key, "updated", &format!("{}{more}", paths.join(", ")));
             }
             Action::Unchanged => {}
         }
-        let (kind, project, name) = which;
-        self.outcome[document] = Some(Change { kind, project, name, action, fields });
+        let Key { kind, project, name } = key;
+        let project = (kind != Kind::Project).then(|| project.into());
+        self.outcome[document] = Some(Change { kind, project, name: name.into(), action, fields });
     }
 
-    fn event(&mut self, which: &(Kind, Option<String>, String), what: &str, detail: &str) {
-        let (kind, project, name) = which;
+    fn event(&mut self, key: &Key, what: &str, detail: &str) {
+        // A project's own is in itself.
+        let project = if key.kind == Kind::Project { &key.name } else { &key.project };
         self.events.push(Event {
             generation: Generation::ZERO,
             at_ms: 0,
-            project: project.clone().unwrap_or_else(|| name.clone()),
-            kind: *kind,
-            name: name.clone(),
+            project: project.to_string(),
+            kind: key.kind,
+            name: key.name.to_string(),
             what: what.into(),
             detail: detail.into(),
         });
