@@ -81,11 +81,6 @@ impl Connection<UnixStream> {
         stream.set_read_timeout(Some(Duration::from_secs(30))).context("setting a time limit")?;
         Ok(Self { stream, unread: Vec::new() })
     }
-
-    /// Changes how long a read may take.
-    pub fn set_read_bound(&self, bound: Duration) -> Result<()> {
-        self.stream.set_read_timeout(Some(bound)).context("setting a time limit")
-    }
 }
 
 impl<S: Read + Write> Connection<S> {
