@@ -50,7 +50,7 @@ enum Chore {
     },
     /// Run every test, up to real guests under QEMU
     Test {
-        /// Leave out what takes minutes: the eBPF rebuild and the real guests
+        /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests
         #[arg(long)]
         quick: bool,
         /// Only tests whose names contain one of these

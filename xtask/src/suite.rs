@@ -25,7 +25,7 @@ use tally::Tally;
 /// What is to be run.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Leave out what takes minutes: the eBPF rebuild and the real guests.
+    /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests.
     pub(crate) quick: bool,
     /// Only tests whose names contain one of these; all of them without.
     pub(crate) names: Vec<String>,
