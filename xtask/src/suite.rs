@@ -1,8 +1,8 @@
 //! `cargo xtask test`: every check of the project, and one count at the end.
 //!
-//! format → lints → the eBPF object from its source → fuzz targets, shortly → the programs under test → all tests, from
-//! units to real guests → documented examples. Nothing is left out silently: what could not run
-//! is in the count, with its reason.
+//! format → lints → the eBPF object from its source → fuzz targets, shortly → the programs under
+//! test → all tests, from units to real guests → documented examples. Nothing is left out silently:
+//! what is left out is in the count, with its reason. A test that can't run here fails.
 
 mod junit;
 mod tally;
