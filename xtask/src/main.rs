@@ -53,7 +53,7 @@ enum Chore {
         /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests
         #[arg(long)]
         quick: bool,
-        /// Only tests whose names contain one of these
+        /// Only tests whose names contain one of these; an error if none is run
         names: Vec<String>,
     },
 }

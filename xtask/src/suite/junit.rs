@@ -12,9 +12,10 @@ pub(crate) fn read(path: &Path) -> Result<String> {
         .with_context(|| format!("no report was written ({})", path.display()))
 }
 
-/// Counts every test of a report.
-pub(crate) fn count(text: &str, tally: &mut Tally) -> Result<()> {
+/// Counts every test of a report, and says how many there were.
+pub(crate) fn count(text: &str, tally: &mut Tally) -> Result<usize> {
     let document = roxmltree::Document::parse(text).context("the report is no XML")?;
+    let mut all = 0;
     for case in document.descendants().filter(|node| node.has_tag_name("testcase")) {
         let attribute = |name| case.attribute(name).unwrap_or_default();
         let name = format!("{} {}", attribute("classname"), attribute("name"));
@@ -27,8 +28,9 @@ pub(crate) fn count(text: &str, tally: &mut Tally) -> Result<()> {
         } else {
             tally.pass();
         }
+        all += 1;
     }
-    Ok(())
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -43,11 +45,16 @@ mod tests {
             <testcase name="three" classname="a"><skipped/></testcase>
         </testsuite></testsuites>"#;
         let mut tally = Tally::default();
-        count(report, &mut tally).unwrap();
+        assert_eq!(count(report, &mut tally).unwrap(), 3);
         assert_eq!(
             format!("{tally:?}"),
             r#"Tally { passed: 1, failed: [Entry { name: "a two", reason: "it broke" }], skipped: [Entry { name: "a three", reason: "ignored" }] }"#
         );
+    }
+
+    #[test]
+    fn a_report_without_a_test_is_told_from_one_that_passed() {
+        assert_eq!(count("<testsuites/>", &mut Tally::default()).unwrap(), 0);
     }
 
     #[test]
