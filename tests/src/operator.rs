@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use mezame_model::api::{StoredPassword, StoredReport};
+use mezame_model::api::StoredReport;
 use serde_json::{Value, json};
 
 use crate::process;
@@ -77,22 +77,10 @@ impl Operator {
         self.run(&["delete", kind, name, "-p", project]).map(drop)
     }
 
-    /// One resource as JSON.
-    pub fn get(&self, kind: &str, project: &str, name: &str) -> Result<Value> {
-        let text = self.run(&["get", kind, name, "-p", project, "-o", "json"])?;
-        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
-    }
-
     /// What an instance's guest reported, newest first.
     pub fn reports(&self, project: &str, instance: &str) -> Result<Vec<StoredReport>> {
         let text = self.run(&["reports", instance, "-p", project, "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("no reports: {text}"))
-    }
-
-    /// The sealed passwords that an instance's guest posted.
-    pub fn passwords(&self, project: &str, instance: &str) -> Result<Vec<StoredPassword>> {
-        let text = self.run(&["get", "passwords", instance, "-p", project, "-o", "json"])?;
-        serde_json::from_str(&text).with_context(|| format!("no passwords: {text}"))
     }
 }
 

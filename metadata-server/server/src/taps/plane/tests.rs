@@ -3,7 +3,7 @@
 use mezame_ebpf_loader::{PinRoot, Rate, Uplink};
 
 use super::*;
-use crate::{netns, privileged};
+use crate::{netns, sandbox};
 
 const NO_DEVICE: u32 = 0x7fff_fff0;
 
@@ -76,7 +76,7 @@ impl Drop for Pinned {
 
 #[test]
 fn the_kernels_keeps_the_contract() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         let path = format!("/sys/fs/bpf/mezame-contract-{}", std::process::id());
         let pinned = Pinned(PinRoot::new(path));
