@@ -102,7 +102,9 @@ pub(crate) fn enter(
     let writes = !matches!(request.method(), Method::Get | Method::Head);
     // No client of ours sits behind a proxy. EC2's first version, and so its clients, let a
     // relayed GET through; it is answered as what it is, a request of this guest.
-    if headers.relayed && (writes || dialect == Some(Dialect::Mezame)) {
+    // Google's and Azure's clients are refused.
+    let is_strict = matches!(dialect, Some(Dialect::Mezame | Dialect::Gce | Dialect::Azure));
+    if headers.relayed && (writes || is_strict) {
         return Err(Denial::Relayed);
     }
     if headers.origin && writes {

@@ -10,10 +10,18 @@ use crate::{fixture::World, tree::tests::crawl};
 
 #[test]
 fn no_dialects_paths_shadow_anothers() {
-    let all: Vec<_> = ROOTS.iter().flat_map(|(_, roots)| roots.iter()).collect();
-    for (at, root) in all.iter().enumerate() {
-        assert!(!all[..at].contains(root), "{root} belongs to two dialects");
-        assert!(!root.is_empty() && !root.contains('/'), "{root:?} is no segment");
+    let all = || ROOTS.iter().flat_map(|(it, roots)| roots.iter().map(move |root| (*it, *root)));
+    let are_rivals = |one, other| {
+        Dialect::RIVALS.contains(&(one, other)) || Dialect::RIVALS.contains(&(other, one))
+    };
+    for (at, (one, root)) in all().enumerate() {
+        assert!(!root.is_empty() && root.split('/').count() <= 2, "{root:?} is no root");
+        for (other, theirs) in all().skip(at + 1) {
+            let is_below =
+                |a: &str, b: &str| a.strip_prefix(b).is_some_and(|it| it.starts_with('/'));
+            let clash = root == theirs || is_below(root, theirs) || is_below(theirs, root);
+            assert!(!clash || are_rivals(one, other), "{root} and {theirs}");
+        }
     }
     for dialect in Dialect::ALL {
         assert!(ROOTS.iter().any(|(known, _)| *known == dialect), "{dialect:?} has no path");
