@@ -83,19 +83,20 @@ impl Smbios {
             Dialect::Cloudstack => {
                 made("Apache Software Foundation", "CloudStack KVM Hypervisor", "")
             }
-            Dialect::Nocloud => made("", "", "ds=nocloud;s=http://169.254.169.254/nocloud/"),
+            // Not `ds=nocloud`: until 24.1 cloud-init took that for a seed on a disk.
+            Dialect::Nocloud => made("", "", "ds=nocloud-net;s=http://169.254.169.254/nocloud/"),
             Dialect::Mezame => return None,
         })
     }
 
-    /// The strings of the dialect that introduces the instance: the first of its dialects, in the
-    /// order of [`Dialect::ALL`], that has any.
-    pub fn of_instance(instance: &Instance) -> Option<(Dialect, Self)> {
+    /// The strings of each of the instance's dialects that has any, in the order of
+    /// [`Dialect::ALL`]. A machine has one set: the first introduces the instance.
+    pub fn all_of(instance: &Instance) -> impl Iterator<Item = (Dialect, Self)> {
         let has = |dialect: &Dialect| instance.dialects.contains(dialect);
         Dialect::ALL
             .into_iter()
             .filter(has)
-            .find_map(|dialect| Some((dialect, Self::of(dialect, instance)?)))
+            .filter_map(|dialect| Some((dialect, Self::of(dialect, instance)?)))
     }
 
     /// The values of QEMU's `-smbios` options, in order.
@@ -137,8 +138,6 @@ impl Instance {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn instance(dialects: &[Dialect]) -> Instance {
@@ -169,17 +168,16 @@ mod tests {
         assert_eq!(&*of(Dialect::Hetzner).manufacturer, "Hetzner");
         assert_eq!(&*of(Dialect::Vultr).manufacturer, "Vultr");
         assert!(of(Dialect::Cloudstack).product.starts_with("CloudStack"));
-        assert!(of(Dialect::Nocloud).serial.starts_with("ds=nocloud;"));
+        assert!(of(Dialect::Nocloud).serial.starts_with("ds=nocloud-net;s="));
         assert_eq!(Smbios::of(Dialect::Mezame, &instance(&[Dialect::Mezame])), None);
     }
 
     #[test]
     fn an_instance_of_several_dialects_is_introduced_by_one() {
         let several = instance(&[Dialect::Mezame, Dialect::Nocloud, Dialect::Gce]);
-        assert_eq!(Smbios::of_instance(&several).unwrap().0, Dialect::Gce);
-        assert_eq!(Smbios::of_instance(&instance(&[Dialect::Mezame])), None);
-        let all: BTreeSet<_> = Dialect::ALL.into();
-        assert_eq!(all.len(), Dialect::ALL.len());
+        let dialects: Vec<_> = Smbios::all_of(&several).map(|(dialect, _)| dialect).collect();
+        assert_eq!(dialects, [Dialect::Gce, Dialect::Nocloud]);
+        assert_eq!(Smbios::all_of(&instance(&[Dialect::Mezame])).next(), None);
     }
 
     #[test]
