@@ -1,5 +1,8 @@
-//! Real guests under QEMU: the demo's small ones with our agent, and an unmodified Debian with
-//! its own cloud-init.
+//! Real guests under QEMU: a small one alone, the demo's with our agent, and an unmodified Debian
+//! with its own cloud-init.
+//!
+//! Every case that boots a machine is here: by this name they take turns, and `--quick` leaves
+//! them out.
 
 use std::path::Path;
 
@@ -7,15 +10,35 @@ use mezame_tests::{
     Lab,
     binaries::Binaries,
     guest_image::GuestImage,
+    namespace::Namespace,
     process,
     qemu::{Machine, QemuGuest},
+    sandbox::Sandbox,
     ssh::{Key, SshTarget},
+    tap::{Offload, Tap},
     tenant::Tenant,
-    wait::A_BOOT,
+    wait::{self, A_BOOT, SOON},
 };
 use serde_json::{Value, json};
 
 use crate::seeds::{self, MAC};
+
+#[test]
+fn the_small_guest_boots_on_a_tap_and_starts_the_program_in_it() {
+    let sandbox = Sandbox::enter().unwrap();
+    let hypervisor = Namespace::create().unwrap();
+    let tenant = Tenant::create(&hypervisor, 1000, "192.0.2.1/24").unwrap();
+    let tap = Tap::create(&hypervisor, "tap0", Offload::None).unwrap();
+    tenant.plug("tap0").unwrap();
+    let program = sandbox.directory().join("stand-in");
+    std::fs::write(&program, "#!/bin/sh\nip link set eth0 up\nip address add 192.0.2.2/24 dev eth0\necho guest: $1\nexec sleep 1000\n").unwrap();
+    let image = GuestImage::small(&program, sandbox.directory()).unwrap();
+    let machine = Machine::new("small", MAC);
+    let mut guest =
+        QemuGuest::boot(&hypervisor, &image, &machine, tap, sandbox.directory()).unwrap();
+    guest.until_says("guest: watch", A_BOOT).unwrap();
+    wait::until("the guest's answer to a ping", SOON, || tenant.ping("192.0.2.2")).unwrap();
+}
 
 #[test]
 fn the_demo_ends_with_everything_as_it_must_be() {

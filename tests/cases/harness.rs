@@ -1,17 +1,13 @@
-//! The harness itself: what every other case stands on.
+//! The harness itself: what every other case stands on, real guests excepted.
 
 use std::{io::Read, net::TcpListener, time::Duration};
 
 use mezame_tests::{
     frame,
-    guest_image::GuestImage,
     namespace::Namespace,
     namespace_guest::NamespaceGuest,
-    qemu::{Machine, QemuGuest},
-    sandbox::Sandbox,
     tap::{Offload, Tap},
-    tenant::Tenant,
-    wait::{self, A_BOOT, SOON},
+    wait::{self, SOON},
 };
 
 const MAC: &str = "52:54:00:00:00:0a";
@@ -61,21 +57,4 @@ fn a_frame_of_the_tests_own_making_arrives_on_the_hypervisor() {
     })
     .unwrap();
     assert_eq!(&answer[28..32], [192, 0, 2, 1], "the hypervisor's stack answers for itself");
-}
-
-#[test]
-fn the_small_guest_boots_on_a_tap_and_starts_the_program_in_it() {
-    let sandbox = Sandbox::enter().unwrap();
-    let hypervisor = Namespace::create().unwrap();
-    let tenant = Tenant::create(&hypervisor, 1000, "192.0.2.1/24").unwrap();
-    let tap = Tap::create(&hypervisor, "tap0", Offload::None).unwrap();
-    tenant.plug("tap0").unwrap();
-    let program = sandbox.directory().join("stand-in");
-    std::fs::write(&program, "#!/bin/sh\nip link set eth0 up\nip address add 192.0.2.2/24 dev eth0\necho guest: $1\nexec sleep 1000\n").unwrap();
-    let image = GuestImage::small(&program, sandbox.directory()).unwrap();
-    let machine = Machine::new("small", MAC);
-    let mut guest =
-        QemuGuest::boot(&hypervisor, &image, &machine, tap, sandbox.directory()).unwrap();
-    guest.until_says("guest: watch", A_BOOT).unwrap();
-    wait::until("the guest's answer to a ping", SOON, || tenant.ping("192.0.2.2")).unwrap();
 }

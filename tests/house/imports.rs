@@ -5,7 +5,11 @@ use std::{collections::BTreeMap, path::Path};
 
 use cargo_metadata::DependencyKind;
 
-use crate::{code_of, metadata, rust_files, workspace};
+use crate::{
+    code_of, metadata,
+    paths::{module_of, paths},
+    rust_files, workspace,
+};
 
 /// Each package and which others of the workspace it may be built with.
 const LAYERS: &[(&str, &[&str])] = &[
@@ -86,22 +90,34 @@ fn pure_packages_have_no_runtime_among_their_dependencies() {
     }
 }
 
-/// Words that a pure source doesn't have.
+/// What a pure source doesn't name, nor anything below it.
 const IMPURE: &[&str] = &[
-    "tokio::",
-    "hyper::",
-    "std::fs",
+    "tokio",
+    "hyper",
+    "getrandom",
     "std::env",
+    "std::fs",
+    "std::os",
     "std::process",
     "std::thread",
-    "File::open",
-    "TcpStream",
-    "UdpSocket",
-    "Instant::now",
-    "SystemTime::now",
-    "SystemRandom::new",
-    "getrandom",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::UdpSocket",
+    "std::time::Instant::now",
+    "std::time::SystemTime::now",
+    "ring::rand::SystemRandom::new",
 ];
+
+/// Whether a path is this one or below it, or is a glob that may bring it in.
+fn reaches(path: &[String], other: &str) -> bool {
+    let other: Vec<&str> = other.split("::").collect();
+    match path.split_last() {
+        Some((last, above)) if last == "*" => {
+            above.iter().zip(&other).all(|(one, other)| one == other)
+        }
+        _ => path.len() >= other.len() && path.iter().zip(&other).all(|(one, other)| one == other),
+    }
+}
 
 #[test]
 fn pure_sources_know_no_clock_no_file_system_and_no_network() {
@@ -118,33 +134,56 @@ fn pure_sources_know_no_clock_no_file_system_and_no_network() {
     }
     let mut faults = Vec::new();
     for file in pure.iter().filter(|file| !is_test(file)) {
-        let code = code_of(file);
-        for word in IMPURE.iter().filter(|word| code.contains(**word)) {
-            faults.push(format!("{} has {word}", file.display()));
+        // Where the file's own module is doesn't matter here.
+        for path in paths(&code_of(file), &[]) {
+            if IMPURE.iter().any(|impure| reaches(&path, impure)) {
+                faults.push(format!("{} has {}", file.display(), path.join("::")));
+            }
         }
     }
     assert!(faults.is_empty(), "{faults:#?}");
 }
 
 #[test]
+fn an_impure_name_is_found_in_every_form() {
+    for code in [
+        "use std::fs;",
+        "use std::{fmt, fs};",
+        "use std::{io, fs::{File, read}};",
+        "use std::*;",
+        "use std::time::*;",
+        "use std::time::{self, Duration}; fn f() { time::Instant::now(); }",
+        "use std::time::SystemTime as Wall; fn f() { Wall::now(); }",
+        "fn f() { std::thread::yield_now() }",
+        "fn f() { ::tokio::spawn(async {}) }",
+    ] {
+        let is_found =
+            paths(code, &[]).iter().any(|path| IMPURE.iter().any(|impure| reaches(path, impure)));
+        assert!(is_found, "{code}");
+    }
+    for code in ["use std::time::{Duration, Instant};", "use std::net::IpAddr; use crate::fs::A;"] {
+        for path in paths(code, &[]) {
+            assert!(!IMPURE.iter().any(|impure| reaches(&path, impure)), "{code}: {path:?}");
+        }
+    }
+}
+
+#[test]
 fn views_never_import_each_other() {
-    let directory = workspace().join("metadata-server/protocol/src/view");
-    let files = rust_files(&directory);
-    let of = |file: &Path| {
-        let relative = file.strip_prefix(&directory).unwrap();
-        let first = relative.components().next().unwrap().as_os_str().to_string_lossy();
-        first.trim_end_matches(".rs").to_owned()
-    };
-    let mut views: Vec<String> = files.iter().map(|file| of(file)).collect();
+    let sources = workspace().join("metadata-server/protocol/src");
+    let files = rust_files(&sources.join("view"));
+    let mut views: Vec<String> =
+        files.iter().map(|file| module_of(file, &sources)[1].clone()).collect();
     views.dedup();
     assert!(views.len() >= 3, "three dialects at least: {views:?}");
     let mut faults = Vec::new();
     for file in files.iter().filter(|file| !is_test(file)) {
-        let own = of(file);
-        let code = code_of(file);
-        for other in views.iter().filter(|view| **view != own) {
-            if ["view::", "super::"].iter().any(|from| code.contains(&format!("{from}{other}::"))) {
-                faults.push(format!("{} imports the view {other}", file.display()));
+        let module = module_of(file, &sources);
+        for path in paths(&code_of(file), &module) {
+            for other in views.iter().filter(|view| **view != module[1]) {
+                if reaches(&path, &format!("crate::view::{other}")) {
+                    faults.push(format!("{} has {}", file.display(), path.join("::")));
+                }
             }
         }
     }

@@ -20,33 +20,18 @@ const PERMISSIVE: &[&str] = &[
     "Zlib",
 ];
 
-/// Crates with another licence, and why there is no way around them.
-const EXCEPTIONS: &[(&str, &str)] = &[];
-
 #[test]
 fn every_dependency_has_a_permissive_licence() {
     let metadata = metadata();
     let mut faults = Vec::new();
     for package in &metadata.packages {
         let licence = package.license.as_deref().unwrap_or("none");
-        let is_excepted = EXCEPTIONS.iter().any(|(name, _)| *name == package.name.as_str());
-        if !is_permissive(licence) && !is_excepted {
+        if !is_permissive(licence) {
             faults.push(format!("{} {}: {licence}", package.name, package.version));
         }
     }
     assert!(metadata.packages.len() > 50, "cargo listed too few packages to be believed");
     assert!(faults.is_empty(), "{faults:#?}");
-}
-
-#[test]
-fn an_exception_is_still_needed() {
-    let metadata = metadata();
-    for (name, why) in EXCEPTIONS {
-        assert!(
-            metadata.packages.iter().any(|package| package.name.as_str() == *name),
-            "{name} ({why}) is no dependency any more"
-        );
-    }
 }
 
 /// Evaluates an SPDX expression: `AND` needs both sides, `OR` (and the old `/`) one of them.

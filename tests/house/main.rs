@@ -4,6 +4,7 @@
 
 mod imports;
 mod licences;
+mod paths;
 mod sources;
 
 use std::path::{Path, PathBuf};
@@ -44,13 +45,7 @@ fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// A file's code: no comments, and nothing that only tests compile.
+/// A file's code: no comments, and no module that only tests compile.
 fn code_of(file: &Path) -> String {
-    let text = std::fs::read_to_string(file).unwrap();
-    let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
-    let code = |line: &str| {
-        let line = line.trim_start();
-        !line.starts_with("//")
-    };
-    text.lines().filter(|line| code(line)).map(|line| format!("{line}\n")).collect()
+    paths::code(&std::fs::read_to_string(file).unwrap())
 }

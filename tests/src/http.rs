@@ -4,7 +4,7 @@
 //! `Content-Length`. Raw bytes can be sent for requests that no client would make.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
@@ -46,6 +46,15 @@ impl Response {
     }
 }
 
+/// How the server ended a connection.
+#[derive(Debug)]
+pub struct End {
+    /// What it had sent until then.
+    pub bytes: Vec<u8>,
+    /// Whether it was cut off, and not closed.
+    pub is_reset: bool,
+}
+
 /// A connection to the server, kept alive between requests.
 #[derive(Debug)]
 pub struct Connection<S = TcpStream> {
@@ -67,9 +76,22 @@ impl Connection<TcpStream> {
         self.stream.set_read_timeout(Some(bound)).context("setting a time limit")
     }
 
-    /// Says that nothing more will be sent.
-    pub fn finish(&self) -> Result<()> {
-        self.stream.shutdown(Shutdown::Write).context("shutting down")
+    /// Reads all that comes until the server ends the connection, by a close or by a reset. Says
+    /// that nothing more will be sent once the answer has begun: a server may take it for the end
+    /// if it comes before, and answer nothing.
+    pub fn until_ended(&mut self) -> Result<End> {
+        let mut bytes = [0; 16 << 10];
+        let is_reset = loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => break false,
+                Ok(length) => self.unread.extend_from_slice(&bytes[..length]),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => break true,
+                Err(error) => return Err(error).context("receiving"),
+            }
+            // Refused only where the connection has ended already, which the next read tells.
+            let _ = self.stream.shutdown(Shutdown::Write);
+        };
+        Ok(End { bytes: std::mem::take(&mut self.unread), is_reset })
     }
 }
 
@@ -80,11 +102,6 @@ impl Connection<UnixStream> {
             .with_context(|| format!("connecting to {}", path.display()))?;
         stream.set_read_timeout(Some(Duration::from_secs(30))).context("setting a time limit")?;
         Ok(Self { stream, unread: Vec::new() })
-    }
-
-    /// Changes how long a read may take.
-    pub fn set_read_bound(&self, bound: Duration) -> Result<()> {
-        self.stream.set_read_timeout(Some(bound)).context("setting a time limit")
     }
 }
 
@@ -162,12 +179,6 @@ impl<S: Read + Write> Connection<S> {
         }
     }
 
-    /// Reads on until the server closes the connection.
-    pub fn rest(&mut self) -> Result<Vec<u8>> {
-        while self.read_more()? > 0 {}
-        Ok(std::mem::take(&mut self.unread))
-    }
-
     /// Reads the head alone of an answer whose body never ends.
     pub fn head(&mut self) -> Result<Response> {
         loop {
@@ -201,6 +212,12 @@ impl<S: Read + Write> Connection<S> {
             None => response.body = self.rest()?,
         }
         Ok(response)
+    }
+
+    /// Reads on until the server closes the connection.
+    fn rest(&mut self) -> Result<Vec<u8>> {
+        while self.read_more()? > 0 {}
+        Ok(std::mem::take(&mut self.unread))
     }
 
     fn exactly(&mut self, length: usize) -> Result<Vec<u8>> {

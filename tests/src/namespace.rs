@@ -72,19 +72,4 @@ impl Namespace {
         let target = format!("/proc/{}/fd/{}", std::process::id(), other.0.as_raw_fd());
         self.ip(&format!("link add {name} type veth peer name {other_name} netns {target}"))
     }
-
-    /// The names of the devices in it.
-    pub fn devices(&self) -> Result<Vec<String>> {
-        let text = process::output(self.command("ip").args(["-o", "link", "show"]))?;
-        Ok(text
-            .lines()
-            .filter_map(|line| line.split(": ").nth(1))
-            .map(|name| name.split('@').next().unwrap_or(name).to_owned())
-            .collect())
-    }
-
-    /// Says whether a device of this name is there.
-    pub fn has_device(&self, name: &str) -> Result<bool> {
-        Ok(self.devices()?.iter().any(|device| device == name))
-    }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use mezame_model::api::{StoredPassword, StoredReport};
+use mezame_model::api::StoredReport;
 use serde_json::{Value, json};
 
 use crate::process;
@@ -77,12 +77,6 @@ impl Operator {
         self.run(&["delete", kind, name, "-p", project]).map(drop)
     }
 
-    /// One resource as JSON.
-    pub fn get(&self, kind: &str, project: &str, name: &str) -> Result<Value> {
-        let text = self.run(&["get", kind, name, "-p", project, "-o", "json"])?;
-        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
-    }
-
     /// QEMU's `-smbios` values by which an instance's client knows its cloud.
     pub fn smbios(&self, project: &str, instance: &str) -> Result<Vec<String>> {
         let text = self.run(&["get", "instance", instance, "-p", project, "-o", "json"])?;
@@ -97,12 +91,6 @@ impl Operator {
         let text = self.run(&["reports", instance, "-p", project, "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("no reports: {text}"))
     }
-
-    /// The sealed passwords that an instance's guest posted.
-    pub fn passwords(&self, project: &str, instance: &str) -> Result<Vec<StoredPassword>> {
-        let text = self.run(&["get", "passwords", instance, "-p", project, "-o", "json"])?;
-        serde_json::from_str(&text).with_context(|| format!("no passwords: {text}"))
-    }
 }
 
 /// A project's document.
@@ -110,7 +98,7 @@ pub fn project(name: &str) -> Value {
     json!({"kind": "Project", "name": name})
 }
 
-/// A network's document, with one subnet whose first address is the gateway.
+/// A network's document, with one subnet without a router.
 pub fn network(project: &str, name: &str, vni: u32, cidr: &str) -> Value {
     json!({
         "kind": "Network", "project": project, "name": name, "vni": vni,

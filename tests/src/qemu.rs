@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::{
@@ -121,10 +121,5 @@ impl QemuGuest {
             Ok(())
         })
         .and_then(|()| self.process.ended().map(drop))
-    }
-
-    /// Waits for the guest to power itself off.
-    pub fn until_off(&mut self, bound: Duration) -> Result<()> {
-        self.process.wait(bound).context("the guest didn't power off").map(drop)
     }
 }

@@ -88,7 +88,7 @@ impl SshTarget {
 
     /// Logs in with a key and runs a command.
     pub fn with_key(&self, user: &str, key: &Key, command: &str) -> Result<Login> {
-        let mut ssh = self.ssh(user);
+        let mut ssh = self.ssh();
         ssh.args(["-o", "BatchMode=yes", "-o", "PreferredAuthentications=publickey", "-i"])
             .arg(key.private())
             .arg(format!("{user}@{}", self.address))
@@ -102,7 +102,7 @@ impl SshTarget {
         fs::write(&asks, "#!/bin/sh\nprintf '%s\\n' \"$MEZAME_PASSWORD\"\n")
             .context("writing askpass")?;
         fs::set_permissions(&asks, fs::Permissions::from_mode(0o700)).context("askpass' mode")?;
-        let mut ssh = self.ssh(user);
+        let mut ssh = self.ssh();
         ssh.env("SSH_ASKPASS", &asks)
             .env("SSH_ASKPASS_REQUIRE", "force")
             .env("MEZAME_PASSWORD", password)
@@ -129,7 +129,7 @@ impl SshTarget {
         })
     }
 
-    fn ssh(&self, _user: &str) -> std::process::Command {
+    fn ssh(&self) -> std::process::Command {
         let mut ssh = self.from.command("ssh");
         ssh.args(["-F", "none", "-o", "IdentitiesOnly=yes", "-o", "ConnectTimeout=20"]).args([
             "-o",

@@ -50,10 +50,10 @@ enum Chore {
     },
     /// Run every test, up to real guests under QEMU
     Test {
-        /// Leave out what takes minutes: the eBPF rebuild and the real guests
+        /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests
         #[arg(long)]
         quick: bool,
-        /// Only tests whose names contain one of these
+        /// Only tests whose names contain one of these; an error if none is run
         names: Vec<String>,
     },
 }

@@ -84,7 +84,7 @@ impl Random {
 
 #[test]
 fn killed_at_200_random_points_it_ends_in_the_same_state_and_runs_nothing_twice() {
-    needs_root!();
+    needs_root();
     let keys = tempfile::tempdir().unwrap();
     let private = keys.path().join("key");
     let made = std::process::Command::new("ssh-keygen")

@@ -1,4 +1,6 @@
 //! A guest's network in namespaces of the test's own: no address, no DHCP, a service on the link.
+//!
+//! The namespaces' names are in a `/run` that only the test sees, and go with it however it ends.
 
 use std::{
     net::{IpAddr, Ipv4Addr, TcpListener},
@@ -6,6 +8,10 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, setns, unshare},
+};
 use serde_json::json;
 
 use super::{
@@ -19,6 +25,16 @@ fn ip(arguments: &str) {
     assert!(output.status.success(), "ip {arguments}: {error}");
 }
 
+/// Hides `/run` from the calling thread, and from all that it starts from now on, behind one of its
+/// own (mount_namespaces(7)). Without root the test fails.
+fn enter_sandbox() {
+    needs_root();
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+}
+
 /// Two namespaces and a cable; they go with it.
 struct Wire {
     guest: String,
@@ -27,6 +43,7 @@ struct Wire {
 
 impl Wire {
     fn new(mac: &str) -> Self {
+        enter_sandbox();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let (guest, host) = (format!("mzag-g{id}"), format!("mzag-h{id}"));
@@ -48,7 +65,7 @@ impl Wire {
         let path = format!("/run/netns/{}", self.host);
         std::thread::spawn(move || {
             let file = std::fs::File::open(path).unwrap();
-            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            setns(file, CloneFlags::CLONE_NEWNET).unwrap();
             TcpListener::bind((Ipv4Addr::new(169, 254, 169, 254), 80)).unwrap()
         })
         .join()
@@ -92,7 +109,6 @@ fn guest_document(mac: &str) -> mezame_model::Document {
 
 #[test]
 fn a_guest_without_an_address_claims_one_and_gets_the_documents_and_gives_it_back() {
-    needs_root!();
     let mac = "52:54:00:aa:00:01";
     let wire = Wire::new(mac);
     let service = Service::on(wire.listen(), guest_document(mac));
@@ -121,7 +137,6 @@ fn a_guest_without_an_address_claims_one_and_gets_the_documents_and_gives_it_bac
 
 #[test]
 fn an_address_that_somebody_else_has_is_not_claimed() {
-    needs_root!();
     let mac = "52:54:00:aa:00:02";
     let wire = Wire::new(mac);
     let service = Service::on(wire.listen(), document(json!({})));
@@ -142,7 +157,6 @@ fn an_address_that_somebody_else_has_is_not_claimed() {
 
 #[test]
 fn of_several_cards_the_one_that_leads_to_the_service_is_found() {
-    needs_root!();
     let mac = "52:54:00:aa:00:03";
     let wire = Wire::new(mac);
     let guest = &wire.guest;
@@ -162,7 +176,6 @@ fn of_several_cards_the_one_that_leads_to_the_service_is_found() {
 
 #[test]
 fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
-    needs_root!();
     let wire = Wire::new("52:54:00:aa:00:04");
     let output = wire.shell("$AGENT diagnose; echo \"rc $?\"; ip address show eth0; ip route");
     let text = String::from_utf8_lossy(&output.stdout);
@@ -173,7 +186,6 @@ fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
 
 #[test]
 fn a_route_to_the_service_that_was_there_before_stays() {
-    needs_root!();
     let mac = "52:54:00:aa:00:05";
     let wire = Wire::new(mac);
     let _service = Service::on(wire.listen(), guest_document(mac));
@@ -192,7 +204,6 @@ fn a_route_to_the_service_that_was_there_before_stays() {
 
 #[test]
 fn a_claimed_address_stays_while_the_document_gives_no_other_and_goes_with_the_agent() {
-    needs_root!();
     let mac = "52:54:00:aa:00:03";
     let wire = Wire::new(mac);
     let only_v6 = document(json!({
@@ -209,7 +220,6 @@ fn a_claimed_address_stays_while_the_document_gives_no_other_and_goes_with_the_a
 
 #[test]
 fn an_address_that_a_killed_agent_left_beside_the_documents_is_taken_back() {
-    needs_root!();
     let mac = "52:54:00:aa:00:04";
     let wire = Wire::new(mac);
     let service = Service::on(wire.listen(), guest_document(mac));
@@ -224,7 +234,6 @@ fn an_address_that_a_killed_agent_left_beside_the_documents_is_taken_back() {
 
 #[test]
 fn what_an_earlier_document_gave_is_taken_away_even_after_a_cut_in_between() {
-    needs_root!();
     let mac = "52:54:00:aa:00:05";
     let wire = Wire::new(mac);
     let service = Service::on(wire.listen(), guest_document(mac));

@@ -16,16 +16,14 @@ use super::service::Service;
 pub(crate) const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIPpXG22sRc5YmIMbnonNQcfUy6rvy68yRHcKbFwhMdin me";
 
-/// Says why, where a test can't run: owners can be changed by root alone.
-macro_rules! needs_root {
-    () => {
-        if !nix::unistd::geteuid().is_root() {
-            println!("skipped: needs root, to give files to other users");
-            return;
-        }
-    };
+/// Fails without root, which alone changes owners and makes namespaces: a test that can't run must
+/// not be taken for one that passed.
+pub(crate) fn needs_root() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "root is needed for namespaces and for files of other users; run this test as root"
+    );
 }
-pub(crate) use needs_root;
 
 pub(crate) fn document(extra: serde_json::Value) -> Document {
     let mut value = json!({
@@ -100,7 +98,7 @@ fn watch(root: &Root, service: &Service) -> Kept {
 
 #[test]
 fn a_document_is_applied_and_reported_and_status_tells_the_same() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({
         "ssh_keys": [KEY],
         "users": [{"name": "ops", "ssh_keys": [KEY], "sudo": true, "password": "generate"}],
@@ -138,7 +136,7 @@ fn a_document_is_applied_and_reported_and_status_tells_the_same() {
 
 #[test]
 fn a_failed_step_is_an_exit_status_and_a_reason() {
-    needs_root!();
+    needs_root();
     let seed = base64("#!/bin/sh\necho broken >&2\nexit 9\n");
     let service = Service::start(document(json!({"user_data": seed})));
     let root = Root::new();
@@ -152,7 +150,7 @@ fn a_failed_step_is_an_exit_status_and_a_reason() {
 
 #[test]
 fn a_record_that_is_not_there_yet_is_awaited_and_an_end_of_patience_is_kept() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({})));
     service.change(|told| told.busy = 3);
     assert_eq!(Root::new().run(&service, &["run", "--timeout", "60"]).status.code(), Some(0));
@@ -167,7 +165,7 @@ fn a_record_that_is_not_there_yet_is_awaited_and_an_end_of_patience_is_kept() {
 
 #[test]
 fn a_report_that_was_lost_is_sent_by_the_next_run() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({})));
     service.change(|told| told.no_reports = true);
     let root = Root::new();
@@ -181,7 +179,7 @@ fn a_report_that_was_lost_is_sent_by_the_next_run() {
 
 #[test]
 fn a_key_that_is_added_live_works_at_once_and_one_that_is_taken_away_does_not() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({"ssh_keys": ["ssh-rsa FIRST a"]})));
     let root = Root::new();
     let _agent = watch(&root, &service);
@@ -198,7 +196,7 @@ fn a_key_that_is_added_live_works_at_once_and_one_that_is_taken_away_does_not() 
 
 #[test]
 fn a_watch_outlives_a_restart_of_the_service_and_a_second_agent_is_refused() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({"ssh_keys": ["ssh-rsa FIRST a"]})));
     let root = Root::new();
     let _agent = watch(&root, &service);
@@ -219,7 +217,7 @@ fn a_watch_outlives_a_restart_of_the_service_and_a_second_agent_is_refused() {
 
 #[test]
 fn a_watch_finds_a_service_that_was_gone_and_came_back_at_the_same_port() {
-    needs_root!();
+    needs_root();
     // A loopback address of the test's own: nobody else takes the port meanwhile.
     let [.., high, low] = std::process::id().to_be_bytes();
     let listener = TcpListener::bind((Ipv4Addr::new(127, 99, high, low.max(1)), 0)).unwrap();
@@ -246,7 +244,7 @@ fn a_watch_finds_a_service_that_was_gone_and_came_back_at_the_same_port() {
 
 #[test]
 fn a_report_that_the_service_can_not_take_keeps_no_new_key_waiting() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({"ssh_keys": ["ssh-rsa FIRST a"]})));
     service.set(|told| told.no_reports = true);
     let root = Root::new();
@@ -265,7 +263,7 @@ fn a_report_that_the_service_can_not_take_keeps_no_new_key_waiting() {
 
 #[test]
 fn a_secret_that_the_service_could_not_give_is_fetched_as_soon_as_it_can() {
-    needs_root!();
+    needs_root();
     let service = Service::start(document(json!({"secrets": ["token"]})));
     service.set(|told| told.no_secrets = true);
     let root = Root::new();

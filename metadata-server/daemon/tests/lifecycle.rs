@@ -1,6 +1,7 @@
 //! The program as its operators and systemd see it: settings, readiness, upgrade, end, removal.
 //!
-//! Each server runs in a network namespace of its own, with names and directories of its own.
+//! Each server runs in a network namespace of its own, with names and directories of its own, in
+//! mounts that only its test sees: its names and pins go with the test, after a SIGKILL too.
 
 #![allow(clippy::unwrap_used)] // A test that can't go on is to fail.
 
@@ -16,6 +17,7 @@ use std::{
 };
 
 use nix::{
+    mount::{MsFlags, mount},
     sched::{CloneFlags, setns, unshare},
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -69,6 +71,7 @@ struct Place {
 
 impl Place {
     fn new(tag: &str) -> Self {
+        enter_sandbox();
         let directory = tempfile::tempdir().unwrap();
         let namespace = std::thread::spawn(|| {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
@@ -174,6 +177,21 @@ impl Drop for Server {
     }
 }
 
+/// Hides `/run` and `/sys/fs/bpf` from the calling thread, and from all that it starts from now on,
+/// behind mounts of its own (mount_namespaces(7)). Without root the test fails.
+fn enter_sandbox() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "root is needed for network namespaces and eBPF; run this test as root"
+    );
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    for (kind, place) in [("tmpfs", "/run"), ("bpf", "/sys/fs/bpf")] {
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), none).unwrap();
+    }
+}
+
 fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + SOON;
     while !is_so() {
@@ -182,20 +200,8 @@ fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Says why the test is skipped where it can't run.
-fn is_privileged() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        println!("skipped: needs root, to make network namespaces and load the data path");
-    }
-    root
-}
-
 #[test]
 fn a_server_says_that_it_is_ready_and_ends_when_told_to() {
-    if !is_privileged() {
-        return;
-    }
     let place = Place::new("lca");
     let mut server = place.start();
     assert_eq!(place.next_ready(), server.0.id());
@@ -207,9 +213,6 @@ fn a_server_says_that_it_is_ready_and_ends_when_told_to() {
 
 #[test]
 fn a_second_start_takes_over_and_the_first_ends() {
-    if !is_privileged() {
-        return;
-    }
     let place = Place::new("lcb");
     let mut first = place.start();
     place.next_ready();
@@ -221,9 +224,6 @@ fn a_second_start_takes_over_and_the_first_ends() {
 
 #[test]
 fn a_hangup_starts_a_successor_that_becomes_the_main_process() {
-    if !is_privileged() {
-        return;
-    }
     let place = Place::new("lcc");
     let mut first = place.start();
     place.next_ready();
@@ -236,9 +236,6 @@ fn a_hangup_starts_a_successor_that_becomes_the_main_process() {
 
 #[test]
 fn a_server_that_was_killed_leaves_nothing_that_hinders_the_next() {
-    if !is_privileged() {
-        return;
-    }
     let place = Place::new("lcd");
     let mut first = place.start();
     place.next_ready();
@@ -251,9 +248,6 @@ fn a_server_that_was_killed_leaves_nothing_that_hinders_the_next() {
 
 #[test]
 fn removal_is_refused_while_a_server_runs_and_takes_everything_away_after() {
-    if !is_privileged() {
-        return;
-    }
     let place = Place::new("lce");
     let mut server = place.start();
     place.next_ready();

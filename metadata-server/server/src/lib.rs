@@ -20,9 +20,9 @@ pub mod metrics;
 pub mod namespace;
 #[cfg(test)]
 mod netns;
-#[cfg(test)]
-mod privileged;
 pub mod removal;
+#[cfg(test)]
+mod sandbox;
 pub mod service;
 pub mod settings;
 pub mod site;

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::progress::Step;
 
-/// The newest that the pinned Rust compiles.
+/// One that the Rust of the workspace's `rust-version` compiles.
 const VERSION: &str = "0.9.143";
 
 /// Installs it where no version of it is there.

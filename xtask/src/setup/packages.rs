@@ -78,6 +78,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("cargo-web", &[Test, Ebpf], "to compile the eBPF program"),
     package("rust-web-src", &[Test, Ebpf], "the core library that the eBPF program is built with"),
     package("nginx-light", &[Bench], "as a peer: a file over a plain veth"),
+    package("rsyslog", &[Bench], "as the system log of the peer that logs each request"),
     package("haproxy", &[Bench], "as a peer: the proxy for each network that others use"),
 ];
 

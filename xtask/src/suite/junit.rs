@@ -1,7 +1,4 @@
 //! Reads nextest's report (JUnit XML) into the tally.
-//!
-//! A test that finds at run time that it can't run here says so in a line `skipped: REASON` and
-//! ends; to the test runner it has passed. Here it counts as skipped.
 
 use std::path::Path;
 
@@ -15,30 +12,25 @@ pub(crate) fn read(path: &Path) -> Result<String> {
         .with_context(|| format!("no report was written ({})", path.display()))
 }
 
-/// Counts every test of a report.
-pub(crate) fn count(text: &str, tally: &mut Tally) -> Result<()> {
+/// Counts every test of a report, and says how many there were.
+pub(crate) fn count(text: &str, tally: &mut Tally) -> Result<usize> {
     let document = roxmltree::Document::parse(text).context("the report is no XML")?;
+    let mut all = 0;
     for case in document.descendants().filter(|node| node.has_tag_name("testcase")) {
         let attribute = |name| case.attribute(name).unwrap_or_default();
         let name = format!("{} {}", attribute("classname"), attribute("name"));
         let child = |tag| case.children().find(|node| node.has_tag_name(tag));
-        let skip = ["system-out", "system-err"]
-            .iter()
-            .filter_map(|tag| child(*tag)?.text())
-            .flat_map(str::lines)
-            .find_map(|line| line.trim().strip_prefix("skipped: ").map(str::to_owned));
         if let Some(fault) = child("failure").or_else(|| child("error")) {
             let message = fault.attribute("message").unwrap_or("failed");
             tally.fail(&name, message.lines().next().unwrap_or_default());
-        } else if let Some(reason) = skip {
-            tally.skip(&name, &reason);
         } else if child("skipped").is_some() {
             tally.skip(&name, "ignored");
         } else {
             tally.pass();
         }
+        all += 1;
     }
-    Ok(())
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -46,20 +38,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_test_that_said_why_it_did_not_run_is_skipped_and_not_passed() {
+    fn a_test_that_was_ignored_is_skipped_and_not_passed() {
         let report = r#"<testsuites><testsuite name="a">
             <testcase name="one" classname="a"/>
             <testcase name="two" classname="a"><failure message="it broke&#10;here"/></testcase>
-            <testcase name="three" classname="a"><system-out>
-skipped: no root here
-            </system-out></testcase>
+            <testcase name="three" classname="a"><skipped/></testcase>
         </testsuite></testsuites>"#;
         let mut tally = Tally::default();
-        count(report, &mut tally).unwrap();
+        assert_eq!(count(report, &mut tally).unwrap(), 3);
         assert_eq!(
             format!("{tally:?}"),
-            r#"Tally { passed: 1, failed: [Entry { name: "a two", reason: "it broke" }], skipped: [Entry { name: "a three", reason: "no root here" }] }"#
+            r#"Tally { passed: 1, failed: [Entry { name: "a two", reason: "it broke" }], skipped: [Entry { name: "a three", reason: "ignored" }] }"#
         );
+    }
+
+    #[test]
+    fn a_report_without_a_test_is_told_from_one_that_passed() {
+        assert_eq!(count("<testsuites/>", &mut Tally::default()).unwrap(), 0);
     }
 
     #[test]

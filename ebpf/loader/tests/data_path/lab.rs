@@ -1,7 +1,11 @@
-//! A place to try the data path in: a network namespace that only this thread is in, pins that
-//! are taken away afterwards, and the ports that most tests use.
+//! A place to try the data path in: a network namespace that only this thread is in, a BPF file
+//! system that only it sees, and the ports that most tests use.
+//!
+//! The pins are taken away afterwards. Those of a test that was killed go with its BPF file system
+//! (mount_namespaces(7)).
 
 use std::{
+    cell::Cell,
     net::Ipv4Addr,
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -10,7 +14,10 @@ use mezame_ebpf_loader::{
     DataPath, DropEvent, PinRoot, PortRules, PortSlot, Protocol, Rate, Service, Trial, Uplink,
     Verdict,
 };
-use nix::sched::{CloneFlags, unshare};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
 
 /// The loopback device, which every network namespace has.
 pub(crate) const LOOPBACK: u32 = 1;
@@ -37,7 +44,7 @@ impl Lab {
     }
 
     pub(crate) fn with_uplink(uplink: &Uplink) -> Self {
-        remove_what_was_left();
+        enter_sandbox();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let name = format!("/sys/fs/bpf/mezame-test-{}-{number}", std::process::id());
         let root = PinRoot::new(name);
@@ -102,22 +109,28 @@ impl Drop for Lab {
     }
 }
 
-/// Takes away what tests pinned that were killed.
-fn remove_what_was_left() {
-    for entry in std::fs::read_dir("/sys/fs/bpf").into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.to_str().and_then(|name| name.strip_prefix("mezame-test-"));
-        let process = process.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
-        if process.is_some_and(|id| !std::path::Path::new(&format!("/proc/{id}")).exists()) {
-            // Another test may be at it too.
-            let _ = DataPath::remove(&PinRoot::new(entry.path()));
-        }
-    }
+thread_local! {
+    static IS_IN_SANDBOX: Cell<bool> = const { Cell::new(false) };
 }
+
+/// Hides `/sys/fs/bpf` from this thread behind one of its own. Once: the pins of a second lab are
+/// to be in the same.
+fn enter_sandbox() {
+    if IS_IN_SANDBOX.replace(true) {
+        return;
+    }
+    unshare(CloneFlags::CLONE_NEWNS).expect(NEEDS_ROOT);
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    mount(Some("bpf"), "/sys/fs/bpf", Some("bpf"), MsFlags::empty(), none).unwrap();
+}
+
+/// What a test says that can't run.
+const NEEDS_ROOT: &str = "root is needed for network namespaces and eBPF; run this test as root";
 
 /// Takes this thread into a new network namespace, which goes with the thread.
 pub(crate) fn enter_new_namespace() {
-    unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+    unshare(CloneFlags::CLONE_NEWNET).expect(NEEDS_ROOT);
 }
 
 fn unlike_any_device() -> Uplink {

@@ -96,13 +96,13 @@ impl Observe for InDirectory {
     }
 }
 
-/// Owners can be changed by root alone: without it nothing here can be shown.
-fn is_root() -> bool {
-    let root = nix::unistd::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root, to give files to other users");
-    }
-    root
+/// Fails without root, as owners can be changed by root alone: a test that can't run must not be
+/// taken for one that passed.
+fn needs_root() {
+    assert!(
+        nix::unistd::geteuid().is_root(),
+        "root is needed to give files to other users; run this test as root"
+    );
 }
 
 fn mode(path: &Path) -> u32 {
@@ -113,16 +113,13 @@ const KEY: &str = "ssh-ed25519 AAAA me";
 
 #[test]
 fn linux_in_a_directory_keeps_the_contract() {
-    if is_root() {
-        contract::suite(&guest());
-    }
+    needs_root();
+    contract::suite(&guest());
 }
 
 #[test]
 fn owner_and_mode_of_an_account_and_its_keys_are_what_sshd_wants() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let guest = guest();
     fs::create_dir_all(guest.path("etc/skel/.config")).unwrap();
     fs::write(guest.path("etc/skel/.profile"), "PATH=x\n").unwrap();
@@ -148,9 +145,7 @@ fn owner_and_mode_of_an_account_and_its_keys_are_what_sshd_wants() {
 
 #[test]
 fn links_that_a_user_put_in_the_way_of_its_keys_are_refused_and_followed_nowhere() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     for (what, link) in [("directory", ".ssh"), ("file", ".ssh/authorized_keys")] {
         let guest = guest().with_user("ops");
         let victim = guest.path("etc/victim");
@@ -174,9 +169,7 @@ fn links_that_a_user_put_in_the_way_of_its_keys_are_refused_and_followed_nowhere
 
 #[test]
 fn a_hard_link_to_a_secret_is_not_read_into_the_users_file() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let guest = guest().with_user("ops");
     let secret = guest.path("etc/secret");
     fs::write(&secret, "hunter2\n").unwrap();
@@ -198,9 +191,7 @@ fn a_hard_link_to_a_secret_is_not_read_into_the_users_file() {
 
 #[test]
 fn a_user_who_swaps_its_directory_all_the_time_never_gets_roots_file() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let guest = guest().with_user("ops");
     let victim = guest.path("etc/victim");
     fs::create_dir(&victim).unwrap();
@@ -224,19 +215,21 @@ fn a_user_who_swaps_its_directory_all_the_time_never_gets_roots_file() {
                 .unwrap();
             }
         });
-        for round in 0..2000 {
-            let _ = guest.linux.authorize_keys("ops", &[format!("{KEY}{round}")]);
-        }
+        let results: Vec<_> = (0..2000)
+            .map(|round| guest.linux.authorize_keys("ops", &[format!("{KEY}{round}")]))
+            .collect();
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert!(results.iter().any(Result::is_ok), "not once was the directory in place");
+        for error in results.iter().filter_map(|result| result.as_ref().err()) {
+            assert_eq!(error.reason(), "untrusted-path", "{error}");
+        }
     });
     assert_eq!(fs::read_dir(&victim).unwrap().count(), 0, "nothing was written through the link");
 }
 
 #[test]
 fn a_file_is_not_written_through_a_users_link_but_through_roots_inside_the_root() {
-    if !is_root() {
-        return;
-    }
+    needs_root();
     let guest = guest().with_user("ops");
     let file = |path: &str| FileSpec {
         path: path.into(),

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::*;
-use crate::privileged;
+use crate::sandbox;
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
@@ -36,7 +36,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 
 #[test]
 fn a_namespace_is_made_whole_found_again_and_removed() {
-    privileged!();
+    sandbox::enter();
     let cleaned = Cleaned::new("nsa");
     let first = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
     let again = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
@@ -48,7 +48,7 @@ fn a_namespace_is_made_whole_found_again_and_removed() {
 
 #[test]
 fn a_listener_inside_is_reached_inside_and_not_outside() {
-    privileged!();
+    sandbox::enter();
     let cleaned = Cleaned::new("nsb");
     let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
     let listener = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();
@@ -63,7 +63,7 @@ fn a_listener_inside_is_reached_inside_and_not_outside() {
 
 #[test]
 fn a_veth_that_lost_its_namespace_is_made_anew() {
-    privileged!();
+    sandbox::enter();
     let cleaned = Cleaned::new("nsc");
     let first = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
     // Still held open by `first`, so its devices live on and must not be mistaken for ours.
@@ -75,7 +75,7 @@ fn a_veth_that_lost_its_namespace_is_made_anew() {
 
 #[test]
 fn a_second_listener_on_the_same_port_says_what_to_do() {
-    privileged!();
+    sandbox::enter();
     let cleaned = Cleaned::new("nsd");
     let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
     let first = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();

@@ -13,7 +13,7 @@ use rtnetlink::{
 };
 
 use super::*;
-use crate::{netns, privileged};
+use crate::{netns, sandbox};
 
 fn connect_as(slot: PortSlot, to: SocketAddrV4) -> std::net::TcpStream {
     let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
@@ -25,7 +25,7 @@ fn connect_as(slot: PortSlot, to: SocketAddrV4) -> std::net::TcpStream {
 
 #[test]
 fn the_sockets_of_a_slot_end_and_no_others() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
         let every_identity_is_local = RouteMessageBuilder::<Ipv4Addr>::new()

@@ -1,6 +1,6 @@
 //! Tests of the takeover: the listener passes on, whatever dies on the way.
 
-use std::os::fd::AsFd;
+use std::os::{fd::AsFd, unix::net::UnixListener};
 
 use super::*;
 use crate::taps::table::Tenancy;

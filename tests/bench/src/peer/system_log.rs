@@ -27,14 +27,13 @@ pub(super) struct SystemLog {
 
 impl SystemLog {
     /// Starts it; works in the folder `home`.
-    pub(super) fn start(cpu: Cpu, home: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(_cpu: Cpu, home: &Path) -> anyhow::Result<Self> {
         let socket = home.join("log.sock");
         let settings = home.join("rsyslog.conf");
         fs::write(&settings, settings_of(&socket, &home.join("syslog")))
             .context("writing rsyslogd's settings")?;
         let mut command = process::command(program("rsyslogd")?);
         command.arg("-n").arg("-f").arg(&settings).arg("-i").arg(home.join("rsyslogd.pid"));
-        cpu.bind_command(&mut command);
         let mut process = Background::start("rsyslogd", &mut command, &home.join("rsyslogd.log"))?;
         wait::until("the log's socket", SOON, || {
             process.ensure_running()?;

@@ -7,14 +7,14 @@ use std::{
 };
 
 use super::arena::{Arena, Reply, until};
-use crate::{privileged, settings::Limits};
+use crate::{sandbox, settings::Limits};
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn an_address_that_is_no_ports_is_answered_nothing() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     for from in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(32, 0, 1, 0)] {
@@ -27,23 +27,21 @@ fn an_address_that_is_no_ports_is_answered_nothing() {
 
 #[test]
 fn a_port_over_its_rate_is_told_when_to_come_again_and_its_neighbour_is_served() {
-    privileged!();
+    sandbox::enter();
     let limits = Limits { requests_per_second: 1, request_burst: 3, ..Limits::default() };
     let arena = Arena::with(limits);
     arena.serve(1);
     arena.serve(2);
     let mut greedy = arena.connect(1).unwrap();
-    let replies: Vec<_> = (0..10).map(|_| greedy.get(INSTANCE_ID)).collect();
-    assert!(replies[..3].iter().all(|reply| reply.status == 200));
-    let refused: Vec<_> = replies.iter().filter(|reply| reply.status == 429).collect();
-    assert!(!refused.is_empty());
-    assert!(refused.iter().all(|reply| reply.header("retry-after") == Some("1")));
+    assert!((0..3).all(|_| greedy.get(INSTANCE_ID).status == 200));
+    let refused = first_refused(|| greedy.get(INSTANCE_ID));
+    assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
     assert_eq!(arena.connect(2).unwrap().get(INSTANCE_ID).status, 200);
 }
 
 #[test]
 fn a_port_has_its_share_of_connections_and_no_more() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::with(Limits { connections_per_port: 2, ..Limits::default() });
     let attachment = arena.serve(1);
     arena.serve(2);
@@ -61,7 +59,7 @@ fn a_port_has_its_share_of_connections_and_no_more() {
 
 #[test]
 fn when_all_places_are_taken_the_port_with_the_most_makes_room() {
-    privileged!();
+    sandbox::enter();
     let limits = Limits { connections: 4, connections_per_port: 4, ..Limits::default() };
     let arena = Arena::with(limits);
     let greedy = arena.serve(1);
@@ -75,7 +73,7 @@ fn when_all_places_are_taken_the_port_with_the_most_makes_room() {
 
 #[test]
 fn a_slow_head_is_cut_and_so_is_an_idle_connection() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::with(Limits { head_time: SECOND, idle_time: SECOND, ..Limits::default() });
     arena.serve(1);
     let (mut slow, mut idle) = (arena.connect(1).unwrap(), arena.connect(1).unwrap());
@@ -87,7 +85,7 @@ fn a_slow_head_is_cut_and_so_is_an_idle_connection() {
 
 #[test]
 fn a_guest_that_dribbles_its_head_gains_no_time() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::with(Limits { head_time: SECOND, ..Limits::default() });
     let attachment = arena.serve(1);
     let mut socket = arena.connect(1).unwrap().0.into_inner();
@@ -105,7 +103,7 @@ fn a_guest_that_dribbles_its_head_gains_no_time() {
 
 #[test]
 fn a_reply_that_is_not_taken_is_cut() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::with(Limits { write_time: SECOND, ..Limits::default() });
     let attachment = arena.attach(1);
     let mebibyte = mezame_model::UserData::new(vec![b'x'; 1 << 20]).unwrap();
@@ -120,7 +118,7 @@ fn a_reply_that_is_not_taken_is_cut() {
 
 #[test]
 fn a_head_that_is_too_large_or_has_too_many_fields_is_431() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let large = format!("X-Large: {}\r\n", "x".repeat(20_000));
@@ -135,7 +133,7 @@ fn a_head_that_is_too_large_or_has_too_many_fields_is_431() {
 
 #[test]
 fn a_body_that_is_too_long_is_refused_before_it_is_read() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -149,7 +147,7 @@ fn a_body_that_is_too_long_is_refused_before_it_is_read() {
 
 #[test]
 fn what_could_smuggle_a_second_request_is_refused_and_the_connection_ends() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let host = "Host: 169.254.169.254\r\n";
@@ -178,7 +176,7 @@ fn what_could_smuggle_a_second_request_is_refused_and_the_connection_ends() {
 
 #[test]
 fn methods_and_targets_that_nobody_needs_are_refused() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     for (line, statuses) in [
@@ -200,7 +198,7 @@ fn methods_and_targets_that_nobody_needs_are_refused() {
 
 #[test]
 fn a_port_has_its_share_of_watches_and_no_more() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::with(Limits { watches_per_port: 1, ..Limits::default() });
     let attachment = arena.serve(1);
     let (mut first, mut second) = (arena.connect(1).unwrap(), arena.connect(1).unwrap());
@@ -212,7 +210,7 @@ fn a_port_has_its_share_of_watches_and_no_more() {
 
 #[test]
 fn a_port_that_floods_the_disk_with_reports_is_told_to_wait_and_its_neighbour_is_not() {
-    privileged!();
+    sandbox::enter();
     let limits = Limits { events_per_port: 3, events_per_second: 1, ..Limits::default() };
     let arena = Arena::with(limits);
     arena.serve(1);
@@ -220,7 +218,7 @@ fn a_port_that_floods_the_disk_with_reports_is_told_to_wait_and_its_neighbour_is
     for _ in 0..3 {
         assert_eq!(report(&arena, 1).status, 204);
     }
-    let refused = report(&arena, 1);
+    let refused = first_refused(|| report(&arena, 1));
     assert_eq!((refused.status, refused.header("retry-after")), (429, Some("1")));
     assert_eq!(arena.refused("events_of_port"), 1);
     assert_eq!(report(&arena, 2).status, 204);
@@ -228,7 +226,7 @@ fn a_port_that_floods_the_disk_with_reports_is_told_to_wait_and_its_neighbour_is
 
 #[test]
 fn a_port_whose_reports_nobody_fetches_is_told_to_wait_and_its_neighbour_is_not() {
-    privileged!();
+    sandbox::enter();
     let limits = Limits { events_per_port: 2, events_per_second: 0, ..Limits::default() };
     let arena = Arena::with(limits);
     arena.serve(1);
@@ -256,4 +254,18 @@ fn report(arena: &Arena, number: u32) -> Reply {
         body.len()
     ));
     client.reply().unwrap()
+}
+
+/// Asks until the port is over its rate. No count of requests is sure to reach it: on a slow machine
+/// the bucket fills meanwhile.
+fn first_refused(mut ask: impl FnMut() -> Reply) -> Reply {
+    let mut refused = None;
+    until("a request is refused", || {
+        let reply = ask();
+        if reply.status == 429 {
+            refused = Some(reply);
+        }
+        refused.is_some()
+    });
+    refused.unwrap()
 }

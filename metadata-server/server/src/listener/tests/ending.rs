@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::arena::{Arena, SOON, slot, until};
-use crate::privileged;
+use crate::sandbox;
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
 
 #[test]
 fn a_connection_does_not_outlive_its_tenancy() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -20,7 +20,7 @@ fn a_connection_does_not_outlive_its_tenancy() {
 
 #[test]
 fn the_next_tenant_of_a_slot_is_not_seen_through_an_old_connection() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut old = arena.connect(1).unwrap();
@@ -33,7 +33,7 @@ fn the_next_tenant_of_a_slot_is_not_seen_through_an_old_connection() {
 
 #[test]
 fn a_watch_ends_with_its_tenancy() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     let attachment = arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -46,7 +46,7 @@ fn a_watch_ends_with_its_tenancy() {
 
 #[test]
 fn a_draining_process_answers_what_comes_and_closes_each_connection_after_it() {
-    privileged!();
+    sandbox::enter();
     let mut arena = Arena::new();
     let attachment = arena.serve(1);
     let (mut busy, mut watching) = (arena.connect(1).unwrap(), arena.connect(1).unwrap());
@@ -67,7 +67,7 @@ fn a_draining_process_answers_what_comes_and_closes_each_connection_after_it() {
 
 #[test]
 fn a_draining_process_cuts_who_stays_too_long() {
-    privileged!();
+    sandbox::enter();
     let mut arena = Arena::new();
     arena.serve(1);
     let mut idle = arena.connect(1).unwrap();

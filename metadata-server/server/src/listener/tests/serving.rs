@@ -1,13 +1,13 @@
 //! What honest guests get.
 
 use super::arena::{Arena, until};
-use crate::{identity::Standing, privileged};
+use crate::{identity::Standing, sandbox};
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
 
 #[test]
 fn each_port_is_told_of_its_own_instance() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     for number in [1, 2] {
         arena.serve(number);
@@ -21,7 +21,7 @@ fn each_port_is_told_of_its_own_instance() {
 
 #[test]
 fn many_requests_go_through_one_connection() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -34,7 +34,7 @@ fn many_requests_go_through_one_connection() {
 
 #[test]
 fn pipelined_requests_are_answered_in_their_order() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -47,7 +47,7 @@ fn pipelined_requests_are_answered_in_their_order() {
 
 #[test]
 fn head_tells_the_length_of_what_get_would_send_and_sends_nothing() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     arena.serve(1);
     let mut client = arena.connect(1).unwrap();
@@ -63,7 +63,7 @@ fn head_tells_the_length_of_what_get_would_send_and_sends_nothing() {
 
 #[test]
 fn a_port_whose_record_has_not_come_waits_and_is_served_when_it_comes() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     let attachment = arena.attach(1);
     let mut client = arena.connect(1).unwrap();
@@ -76,7 +76,7 @@ fn a_port_whose_record_has_not_come_waits_and_is_served_when_it_comes() {
 
 #[test]
 fn a_token_leaves_with_the_instances_hop_limit_and_what_follows_with_the_usual_one() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     let attachment = arena.attach(1);
     arena.record(&attachment, |instance| instance.hop_limit = 3.try_into().unwrap());
@@ -94,7 +94,7 @@ fn a_token_leaves_with_the_instances_hop_limit_and_what_follows_with_the_usual_o
 
 #[test]
 fn a_watch_is_answered_when_its_own_record_changes_and_not_for_anothers() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     let (one, two) = (arena.serve(1), arena.serve(2));
     let mut client = arena.connect(1).unwrap();
@@ -110,7 +110,7 @@ fn a_watch_is_answered_when_its_own_record_changes_and_not_for_anothers() {
 
 #[test]
 fn a_secret_is_handed_out_until_it_is_acknowledged_and_never_after() {
-    privileged!();
+    sandbox::enter();
     let arena = Arena::new();
     let attachment = arena.serve(1);
     let mut client = arena.connect(1).unwrap();

@@ -6,7 +6,7 @@ use nix::sched::{CloneFlags, unshare};
 use rtnetlink::LinkUnspec;
 
 use super::*;
-use crate::{netns, privileged};
+use crate::{netns, sandbox};
 
 /// The next event about this device that is one of these.
 async fn next(watch: &mut LinkWatch, wanted: impl Fn(&LinkEvent) -> bool) -> LinkEvent {
@@ -27,7 +27,7 @@ fn named(index: u32, wanted: &str) -> impl Fn(&LinkEvent) -> bool {
 
 #[test]
 fn a_device_is_seen_when_it_comes_is_renamed_and_goes() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         let mut watch = LinkWatch::open().unwrap();
         let index = netns::make_pair(&handle, "one", "two").await;
@@ -41,7 +41,7 @@ fn a_device_is_seen_when_it_comes_is_renamed_and_goes() {
 
 #[test]
 fn a_device_that_moves_to_another_namespace_is_gone_and_seen_again_when_it_comes_back() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
         let elsewhere = std::thread::spawn(|| {
@@ -75,7 +75,7 @@ fn a_device_that_moves_to_another_namespace_is_gone_and_seen_again_when_it_comes
 
 #[test]
 fn a_scan_finds_what_was_there_before_the_watch() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         let index = netns::make_pair(&handle, "one", "two").await;
         let devices = LinkWatch::open().unwrap().scan().await.unwrap();
@@ -86,7 +86,7 @@ fn a_scan_finds_what_was_there_before_the_watch() {
 
 #[test]
 fn a_watch_that_could_not_keep_up_says_so() {
-    privileged!();
+    sandbox::enter();
     netns::alone(|handle| async move {
         let mut watch = LinkWatch::open().unwrap();
         let index = netns::make_pair(&handle, "one", "two").await;
