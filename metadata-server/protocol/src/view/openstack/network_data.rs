@@ -49,10 +49,6 @@ struct Network<'a> {
     kind: &'static str,
     #[serde(flatten)]
     fixed: Option<Fixed>,
-    /// Not in nova's schema, but what cloud-init reads if it is there; nova's guests learn their
-    /// domain by DHCP.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dns_search: Option<[&'a str; 1]>,
 }
 
 /// What a static address has besides.
@@ -122,13 +118,12 @@ impl<'a> NetworkData<'a> {
                 network_id,
                 kind: "ipv4_dhcp",
                 fixed: None,
-                dns_search: None,
             });
         }
-        // Resolvers and domain belong to the port, but are written with one of its addresses:
-        // each resolver with the first one of its own family.
+        // Resolvers belong to the port, but are written with one of its addresses: each with the
+        // first one of its own family. No search domain: nova has none, and where cloud-init finds
+        // one at an address, netplan is told no resolver there.
         let mut resolvers = entry.network.dns.clone();
-        let mut domain = entry.network.domain.as_deref();
         for (address, gateway) in subnets {
             let own = resolvers.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());
             self.networks.push(Network {
@@ -142,7 +137,6 @@ impl<'a> NetworkData<'a> {
                     routes: gateway.map(Route::default_by).into_iter().collect(),
                     services: own.map(Service::dns).collect(),
                 }),
-                dns_search: domain.take().map(|domain| [domain]),
             });
         }
         for address in &entry.network.dns {
