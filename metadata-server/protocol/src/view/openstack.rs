@@ -80,9 +80,8 @@ pub(crate) fn answer(
 /// Whether the path is the password's, in whatever version.
 fn is_password(request: &Request<'_>) -> bool {
     let mut segments = request.segments();
-    segments.next() == Some("openstack") && segments.nth(1) == Some("password") && {
-        segments.next().is_none()
-    }
+    let ends = (segments.next(), segments.nth(1), segments.next());
+    ends == (Some("openstack"), Some("password"), None)
 }
 
 /// What lies below `/openstack`.

@@ -1,19 +1,17 @@
 //! Tests of the OpenStack dialect.
 
+mod network;
+mod password;
 mod schema;
 
 use std::sync::Arc;
 
-use mezame_model::{
-    Dialect, Guest, TokenPolicy,
-    report::{GuestEventKind, NovaPassword},
-};
+use mezame_model::{Dialect, Guest, TokenPolicy};
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    NoRandomness, Randomness, Response, Status, body_limit, fixture::World, respond,
-    tree::tests::crawl,
+    NoRandomness, Randomness, Response, Status, fixture::World, respond, tree::tests::crawl,
 };
 
 /// `web-0`, answered in this dialect alone.
@@ -260,73 +258,6 @@ fn the_tag_of_the_meta_data_is_not_the_seeds() {
 }
 
 #[test]
-fn network_data_has_two_ports_and_default_routes_on_the_first_alone() {
-    let world = World::new();
-    let value = json(&world, &web(&world), "latest/network_data.json");
-    let links = value["links"].as_array().unwrap();
-    let networks = value["networks"].as_array().unwrap();
-    let of = |link: usize, field: &str| -> Vec<&Value> {
-        let own = networks.iter().filter(|it| it["link"] == links[link]["id"]);
-        own.map(|it| &it[field]).collect()
-    };
-    assert_eq!(links.len(), 2);
-    assert_eq!(links[0]["ethernet_mac_address"], "52:54:00:ab:cd:01");
-    assert_eq!((&links[0]["mtu"], &links[1]["mtu"]), (&json!(1450), &json!(9000)));
-    assert_eq!(of(0, "type"), ["ipv4", "ipv4", "ipv6"]);
-    assert_eq!(of(0, "ip_address"), ["192.168.0.10", "203.0.113.7", "2001:db8:1::10"]);
-    assert_eq!(of(0, "netmask"), ["255.255.255.0", "255.255.255.0", "ffff:ffff:ffff:ffff::"]);
-    let routes = [
-        json!([{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "192.168.0.1" }]),
-        json!([]),
-        json!([{ "network": "::", "netmask": "::", "gateway": "2001:db8:1::1" }]),
-    ];
-    assert_eq!(of(0, "routes"), routes.each_ref());
-    assert_eq!(of(1, "ip_address"), ["10.1.0.10", "10.1.0.11"]);
-    assert_eq!(of(1, "routes"), [&json!([]), &json!([])]);
-    let dns = |address: &str| json!([{ "type": "dns", "address": address }]);
-    let services = [dns("192.168.0.2"), json!([]), dns("2001:db8:1::2")];
-    assert_eq!(of(0, "services"), services.each_ref());
-    assert_eq!(value["services"].as_array().unwrap().len(), 2);
-    let ids: std::collections::BTreeSet<_> = networks.iter().map(|it| it["id"].as_str()).collect();
-    assert_eq!(ids.len(), networks.len());
-}
-
-#[test]
-fn a_guest_without_a_router_has_the_service_on_link() {
-    let world = World::new();
-    let value = json(&world, &db(&world), "latest/network_data.json");
-    let [own, service] = &value["networks"].as_array().unwrap()[..] else { panic!("two") };
-    assert_eq!(own["ip_address"], "192.168.0.10");
-    assert!(service["ip_address"].as_str().unwrap().starts_with("169.254."));
-    assert_eq!(service["netmask"], "255.255.0.0");
-}
-
-#[test]
-fn a_port_without_addresses_asks_by_dhcp() {
-    let world = World::new();
-    let mut guest = web(&world);
-    Arc::make_mut(&mut guest.ports[1].port).addresses.clear();
-    let value = json(&world, &guest, "latest/network_data.json");
-    let last = value["networks"].as_array().unwrap().last().unwrap();
-    assert_eq!(
-        *last,
-        json!({
-            "id": "network3", "link": "interface1", "type": "ipv4_dhcp",
-            "network_id": "net-000000000000000a2",
-        })
-    );
-    schema::check(&value);
-}
-
-#[test]
-fn network_data_satisfies_novas_schema() {
-    let world = World::new();
-    for guest in [web(&world), db(&world)] {
-        schema::check(&json(&world, &guest, "latest/network_data.json"));
-    }
-}
-
-#[test]
 fn vendor_data_is_json_for_cloud_init_and_below_its_provider_in_the_second_file() {
     let world = World::new();
     let guest = web(&world);
@@ -338,91 +269,4 @@ fn vendor_data_is_json_for_cloud_init_and_below_its_provider_in_the_second_file(
     let little = db(&world);
     assert_eq!(json(&world, &little, "latest/vendor_data.json"), json!({}));
     assert_eq!(json(&world, &little, "latest/vendor_data2.json"), json!({ "static": {} }));
-}
-
-const PASSWORD: &str = "/openstack/2013-04-04/password";
-
-/// Posts to the password, and gives what would be kept with the reply.
-fn post(world: &World, guest: &Guest, body: &[u8]) -> (Option<NovaPassword>, Response) {
-    match world.answer(guest, "POST", PASSWORD, &[], body) {
-        Answer::Reply(reply) => (None, reply),
-        Answer::Event { kind: GuestEventKind::NovaPassword(kept), reply } => (Some(kept), reply),
-        answer => panic!("{answer:?}"),
-    }
-}
-
-#[test]
-fn a_password_is_empty_then_set_once_and_then_readable() {
-    let world = World::new();
-    let mut guest = web(&world);
-    let read = world.get(&guest, PASSWORD);
-    assert_eq!(
-        (read.status, &read.body[..], read.content_type),
-        (Status::Ok, &b""[..], "text/plain")
-    );
-    let (kept, reply) = post(&world, &guest, b"q83vEjRWeJA=\n");
-    assert_eq!((reply.status, reply.body.len()), (Status::Ok, 0));
-    let NovaPassword { ciphertext } = kept.unwrap();
-    assert_eq!(&*ciphertext, "q83vEjRWeJA=");
-    // As the control plane does with the event.
-    Arc::make_mut(&mut guest.instance).nova_password = Some(ciphertext);
-    assert_eq!(world.text(&guest, PASSWORD), "q83vEjRWeJA=");
-    assert_eq!(world.text(&guest, "/openstack/latest/password"), "q83vEjRWeJA=");
-    assert_eq!(world.ask(&guest, "HEAD", PASSWORD, &[]).content_length, 12);
-    for again in [&b"q83vEjRWeJA="[..], b"other", b""] {
-        let (kept, reply) = post(&world, &guest, again);
-        assert_eq!((kept, reply.status), (None, Status::Conflict));
-    }
-}
-
-#[test]
-fn a_password_that_is_none_is_refused() {
-    let world = World::new();
-    let guest = web(&world);
-    let longest = "x".repeat(1020);
-    assert!(post(&world, &guest, longest.as_bytes()).0.is_some());
-    assert!(post(&world, &guest, format!("{longest}\r\n").as_bytes()).0.is_some());
-    let too_long = "x".repeat(1021);
-    for body in [
-        &b""[..],
-        b" \r\n\t",
-        too_long.as_bytes(),
-        b"a\nb",
-        b"a\0b",
-        "pässwörd".as_bytes(),
-        b"\xff",
-    ] {
-        let (kept, reply) = post(&world, &guest, body);
-        assert_eq!((kept, reply.status), (None, Status::BadRequest), "{}", body.escape_ascii());
-    }
-}
-
-#[test]
-fn a_password_takes_no_other_method_and_no_longer_body() {
-    let world = World::new();
-    let guest = web(&world);
-    for method in ["PUT", "DELETE", "PATCH", "OPTIONS"] {
-        let reply = world.ask(&guest, method, PASSWORD, &[]);
-        assert_eq!(reply.status, Status::MethodNotAllowed, "{method}");
-        assert_eq!(reply.allow, Some("GET, HEAD, POST"));
-    }
-    let limit = |path: &str| {
-        let request = Request::parse(crate::Version::Http10, "POST", path.as_bytes(), []).unwrap();
-        body_limit(&request)
-    };
-    assert_eq!(limit(PASSWORD), 4096);
-    assert_eq!(limit("/openstack/latest/password/"), 4096);
-    for path in ["/openstack/latest/meta_data.json", "/openstack/password", "/latest/password"] {
-        assert_eq!(limit(path), 0, "{path}");
-    }
-}
-
-#[test]
-fn a_password_from_a_web_page_or_through_a_proxy_is_refused() {
-    let world = World::new();
-    let guest = web(&world);
-    for header in [("Origin", "http://a"), ("X-Forwarded-For", "10.0.0.1")] {
-        let answer = world.answer(&guest, "POST", PASSWORD, &[header], b"x");
-        assert!(matches!(answer, Answer::Reply(it) if it.status == Status::Forbidden));
-    }
 }
