@@ -90,7 +90,12 @@ fn find(permit: Permit, request: &Request<'_>, body: &[u8], scope: Scope<'_>) ->
     if !reads && let Some(path) = guest_attributes::path(request) {
         return guest_attributes::write(request.method(), path, body, &scope);
     }
-    let Some(found) = ROOT.find(request.segments().skip(1), scope) else {
+    let found = if identity::is_of_account(request) {
+        identity::ACCOUNT.find(request.segments().skip(identity::ACCOUNT_PATH.len()), scope)
+    } else {
+        ROOT.find(request.segments().skip(1), scope)
+    };
+    let Some(found) = found else {
         return Answer::Reply(super::not_found());
     };
     let has_slash = request.path().ends_with('/');

@@ -1,9 +1,13 @@
-//! `instance/service-accounts/default/identity`: a signed statement of who the instance is.
+//! `instance/service-accounts/default/`: a signed statement of who the instance is.
+//!
+//! `default/` is no account: it opens nothing (`scopes` is empty, `token` is 404), and no listing
+//! leads to it, so that a program which looks for accounts finds none. It is answered because
+//! google-auth reads its e-mail address before it asks for `default/identity`.
 //!
 //! A JSON Web Token for the audience that the guest names, signed with the site's key. Whoever is
 //! that audience checks it with the site's certificate or with `project/identity-keys`, the key as
-//! a JSON Web Key Set. Only the instance is stated: there are no service accounts, so the subject
-//! is the instance's number and there is no e-mail address.
+//! a JSON Web Key Set. Only the instance is stated: the subject is its number, and no e-mail
+//! address is claimed, since nobody has verified one.
 //!
 //! A token is the same for five minutes, and an instance gets so many in that time
 //! ([`Signer::token_signature`]): a guest that asks in a loop must not occupy a CPU.
@@ -15,21 +19,42 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{project_number, zone};
+use super::{folder, project_number, zone};
 use crate::{
     identity_document::{Signer, TokenSignatureError},
     policy::Permit,
     request::Request,
     response::{Response, Status},
-    tree::{Body, Scope},
+    tree::{Body, Directory, Entry, Scope, leaf},
 };
 
 /// How long a token is good for, from the beginning of the window that it was made in, in seconds.
 const LIFETIME: u64 = 3600;
 
+/// Where [`ACCOUNT`] is.
+pub(super) const ACCOUNT_PATH: [&str; 5] =
+    ["computeMetadata", "v1", "instance", "service-accounts", "default"];
+
+/// What lies beside the tokens.
+pub(super) static ACCOUNT: Directory = folder(&ENTRIES);
+static ENTRIES: [Entry; 3] = [
+    leaf("aliases", 0, |_| Body::fixed("default")),
+    leaf("email", 0, |it| {
+        let instance = &it.guest.instance;
+        let domain = &it.guest.site.domain;
+        Body::text(format!("{}@{}.{domain}", instance.name, instance.project))
+    }),
+    leaf("scopes", 0, |_| Body::fixed("")),
+];
+
+/// Whether the request is for the account or something in it.
+pub(super) fn is_of_account(request: &Request<'_>) -> bool {
+    request.segments().take(ACCOUNT_PATH.len()).eq(ACCOUNT_PATH)
+}
+
 /// Whether the request is for a token.
 pub(super) fn is_asked_for(request: &Request<'_>) -> bool {
-    let path = ["computeMetadata", "v1", "instance", "service-accounts", "default", "identity"];
+    let path = ACCOUNT_PATH.into_iter().chain(["identity"]);
     request.segments().eq(path) && !request.path().ends_with('/')
 }
 

@@ -37,7 +37,7 @@ static ENTRIES: [Entry; 19] = [
     directory("network-interfaces", 0, &NETWORK_INTERFACES),
     leaf("preempted", 0, |_| Body::fixed("FALSE")),
     directory("scheduling", 0, &SCHEDULING),
-    // No roles, so no accounts. `default/identity` is answered all the same (see `identity`).
+    // No roles, so no account is listed. `default/` is answered all the same (see `identity`).
     directory("service-accounts", 0, &EMPTY),
     // Network tags choose firewall rules; we have neither.
     leaf("tags", 0, |_| Body::of(JSON, bytes::Bytes::from_static(b"[]"))),

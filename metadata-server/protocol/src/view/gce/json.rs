@@ -27,7 +27,7 @@ const LISTS: [&str; 7] = [
 /// Leaves that are numbers.
 const NUMBERS: [&str; 4] = ["id", "index", "mtu", "numeric-project-id"];
 /// Leaves whose lines are an array's items.
-const LINES: [&str; 2] = ["dns-servers", "ipv6s"];
+const LINES: [&str; 4] = ["aliases", "dns-servers", "ipv6s", "scopes"];
 
 /// A leaf's value. `name` is what it is called in the directory above.
 pub(super) fn of_leaf(leaf: &Leaf, name: &str, scope: &Scope<'_>) -> Value {

@@ -155,3 +155,20 @@ fn a_token_is_never_cached_and_stays_the_same_for_five_minutes() {
     world.now = UnixTime(world.now.0 + 1);
     assert_ne!(ask(&world).body, first.body);
 }
+
+#[test]
+fn google_auth_finds_an_account_that_opens_nothing_and_that_no_listing_leads_to() {
+    let world = World::new();
+    let guest = guest(&world);
+    let account = json(&world, &guest, "/instance/service-accounts/default/?recursive=true");
+    let email = "web-0@acme.mezame.example";
+    assert_eq!(account, serde_json::json!({"aliases": ["default"], "email": email, "scopes": []}));
+    assert_eq!(text(&world, &guest, "/instance/service-accounts/default/email"), email);
+    assert_eq!(text(&world, &guest, "/instance/service-accounts/"), "");
+    let reply = get(&world, &guest, "/instance/service-accounts/default");
+    assert_eq!(reply.status, Status::MovedPermanently);
+    for path in ["default/token", "default/email/x", "someone@x/identity?audience=x", "someone/"] {
+        let reply = get(&world, &guest, &format!("/instance/service-accounts/{path}"));
+        assert_eq!(reply.status, Status::NotFound, "{path}");
+    }
+}
