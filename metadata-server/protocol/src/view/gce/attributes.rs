@@ -2,8 +2,8 @@
 //!
 //! A tag is an attribute by its key; one whose key can't be a path segment is left out. Three names
 //! are ours, and a tag by such a name is left out too: `ssh-keys`, `user-data` and
-//! `user-data-encoding`. All else that Google's clients look for (`startup-script`,
-//! `windows-keys`, `enable-oslogin`, …) comes as a tag.
+//! `user-data-encoding`. All else that Google's clients look for (`startup-script-url`,
+//! `block-project-ssh-keys`, …) comes as a tag, as far as a tag's value has room for it.
 //!
 //! Follows "Predefined metadata keys" and, for the keys' form, "Add SSH keys to VMs".
 
