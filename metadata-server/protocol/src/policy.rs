@@ -72,7 +72,7 @@ impl Denial {
 
     /// What the guest is told, in the form of its dialect.
     pub(crate) fn response(self, dialect: Option<Dialect>) -> Response {
-        match dialect {
+        let mut response = match dialect {
             Some(Dialect::Mezame) => render::error(self.status(), self.code(), self),
             _ => Response::text(
                 self.status(),
@@ -84,7 +84,10 @@ impl Denial {
                     Self::WebPage => "requests from web pages are refused\n",
                 },
             ),
-        }
+        };
+        // Google's clients believe no reply without it, not even a refusal.
+        response.flavor = dialect == Some(Dialect::Gce);
+        response
     }
 }
 
