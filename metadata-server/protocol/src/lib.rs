@@ -18,6 +18,7 @@ mod etag;
 mod fixture;
 mod host;
 pub mod identity_document;
+mod network_config;
 mod path;
 mod policy;
 mod render;

@@ -38,6 +38,18 @@ pub(crate) fn yaml_scalar(text: &str) -> String {
     out
 }
 
+/// A list's items as YAML scalars, a line each, with what stands before every one of them.
+pub(crate) fn yaml_lines(
+    out: &mut String,
+    before: &str,
+    items: impl Iterator<Item = impl ToString>,
+) {
+    for item in items {
+        // Writing to a String does not fail.
+        let _ = writeln!(out, "{before}{}", yaml_scalar(&item.to_string()));
+    }
+}
+
 /// Base64 in lines of 64 characters without an armour, as EC2 sends signatures and as
 /// `openssl base64 -d` reads them.
 pub(crate) fn base64_lines(bytes: &[u8]) -> String {
