@@ -11,6 +11,7 @@
 //!
 //! Nothing in a request says who is asking. The guest is the argument, never a header's value.
 
+mod address;
 mod date;
 mod der;
 mod etag;

@@ -16,12 +16,21 @@ use mezame_model::{Guest, GuestPort, PortId};
 
 use crate::render::{yaml_lines, yaml_scalar};
 
+/// Whether a subnet says of which family it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FamilyMark {
+    /// No: its address says so.
+    Absent,
+    /// `ipv4: true` or `ipv6: true`, as Hetzner has it and afterburn looks for it.
+    Present,
+}
+
 /// Every port, matched by its MAC address, in version 1 of the format.
 ///
 /// Not version 2: where netplan is absent, cloud-init makes of that one's route to `::/0` one to
 /// `::/64`, and fails on a route without a gateway; its `gateway4` brings a warning into the log.
 /// In version 1 a subnet has a gateway, with every renderer and in every release.
-pub(crate) fn network_config(guest: &Guest) -> String {
+pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
     let mut out = String::from("version: 1\nconfig:\n");
     for (at, entry) in guest.ports.iter().enumerate() {
         let mac = yaml_scalar(&entry.port.mac.to_string());
@@ -36,8 +45,12 @@ pub(crate) fn network_config(guest: &Guest) -> String {
             out.push_str("    subnets:\n");
         }
         for (at, (address, gateway)) in subnets.iter().enumerate() {
+            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
             let address = yaml_scalar(&address.to_string());
             let _ = write!(out, "      - type: static\n        address: {address}\n");
+            if mark == FamilyMark::Present {
+                let _ = writeln!(out, "        {family}: true");
+            }
             if let Some(gateway) = gateway {
                 let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
             }

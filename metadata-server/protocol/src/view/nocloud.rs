@@ -11,7 +11,7 @@ use bytes::Bytes;
 use mezame_model::{Guest, UserData};
 
 use crate::{
-    network_config::network_config,
+    network_config::{FamilyMark, network_config},
     policy::Permit,
     render::{yaml_lines, yaml_scalar},
     request::Request,
@@ -34,7 +34,7 @@ static ROOT: Directory = Directory { entries: &ENTRIES, label: Label::Slash, kee
 
 static ENTRIES: [Entry; 4] = [
     leaf("meta-data", 0, |it| yaml(meta_data(it.guest))),
-    leaf("network-config", 0, |it| yaml(network_config(it.guest))),
+    leaf("network-config", 0, |it| yaml(network_config(it.guest, FamilyMark::Absent))),
     leaf("user-data", 0, |it| bytes(it.guest.instance.user_data.as_ref())),
     leaf("vendor-data", 0, |it| bytes(it.guest.instance.vendor_data.as_ref())),
 ];
