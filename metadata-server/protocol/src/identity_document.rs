@@ -16,7 +16,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mezame_model::{Guest, ProjectName, snapshot::SigningKey};
+use mezame_model::{Guest, InstanceId, ProjectName, snapshot::SigningKey};
 use ring::{
     digest,
     rand::SecureRandom,
@@ -52,11 +52,17 @@ pub struct Signer {
     issuer_and_serial: Box<[u8]>,
     /// Signatures by the digest of what they sign.
     made: Mutex<BTreeMap<[u8; 32], Arc<[u8]>>>,
+    /// Who asked for how many that were not remembered.
+    asked: Mutex<Asked>,
 }
 
 impl Signer {
     /// How many signatures are remembered (256 bytes each, and as much again to find them).
     const REMEMBERED: usize = 1024;
+    /// How long an instance's signatures are counted, in seconds.
+    pub(crate) const WINDOW: u64 = 300;
+    /// How many signatures of its own choice an instance has made in a window.
+    pub(crate) const PER_WINDOW: u32 = 60;
 
     /// Parses the key and the certificate, and checks that they belong together. `random` is what
     /// the cryptography library wants beside every RSA key; no signature depends on it.
@@ -73,7 +79,8 @@ impl Signer {
         let issuer_and_serial =
             element(tag::SEQUENCE, &[certificate.issuer, certificate.serial]).into();
         let certificate = key.certificate.as_slice().into();
-        Ok(Self { key: pair, random, certificate, issuer_and_serial, made: Mutex::default() })
+        let (made, asked) = (Mutex::default(), Mutex::default());
+        Ok(Self { key: pair, random, certificate, issuer_and_serial, made, asked })
     }
 
     /// RSA PKCS #1 v1.5 with SHA-256 over the guest's document.
@@ -83,18 +90,23 @@ impl Signer {
 
     /// The document and its signature as CMS SignedData, in DER.
     pub(crate) fn cms(&self, guest: &Guest) -> Vec<u8> {
+        self.cms_of(text(guest).as_bytes())
+    }
+
+    /// Any content and its signature as CMS SignedData, in DER. What a guest may choose of the
+    /// content must not let it read as another document that this key signs.
+    pub(crate) fn cms_of(&self, content: &[u8]) -> Vec<u8> {
         const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
         const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
         const SHA_256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
         const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 
-        let document = text(guest);
-        let signature = self.sign(document.as_bytes());
+        let signature = self.sign(content);
         let oid = |bytes| element(tag::OID, &[bytes]);
         let null = element(tag::NULL, &[]);
         let sha_256 = element(tag::SEQUENCE, &[&oid(SHA_256), &null]);
         let version = element(tag::INTEGER, &[&[1]]);
-        let content = element(tag::OCTET_STRING, &[document.as_bytes()]);
+        let content = element(tag::OCTET_STRING, &[content]);
         let content = element(tag::SEQUENCE, &[&oid(DATA), &element(tag::CONTEXT_0, &[&content])]);
         let signer = element(
             tag::SEQUENCE,
@@ -119,10 +131,28 @@ impl Signer {
         element(tag::SEQUENCE, &[&oid(SIGNED_DATA), &element(tag::CONTEXT_0, &[&signed])])
     }
 
+    /// Whether the content can be signed at no cost, or the instance may still have one more
+    /// signature made in this window of [`Signer::WINDOW`] seconds. For contents that the guest
+    /// chooses a part of: each other one costs a millisecond.
+    pub(crate) fn affords(&self, content: &[u8], id: &InstanceId, now: UnixTime) -> bool {
+        let known = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.contains_key(&name_of(content)) {
+            return true;
+        }
+        drop(known);
+        let window = now.0 / Self::WINDOW;
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.window != window {
+            *asked = Asked { window, by: BTreeMap::new() };
+        }
+        let count = asked.by.entry(id.clone()).or_default();
+        *count = count.saturating_add(1);
+        *count <= Self::PER_WINDOW
+    }
+
     /// Signs, or remembers having signed.
     fn sign(&self, message: &[u8]) -> Arc<[u8]> {
-        let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&digest::SHA256, message).as_ref());
+        let name = name_of(message);
         let lock = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = lock().get(&name) {
             return Arc::clone(made);
@@ -144,6 +174,22 @@ impl Signer {
         made.insert(name, Arc::clone(&signature));
         signature
     }
+}
+
+/// What a content's signature is remembered by.
+fn name_of(content: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest::digest(&digest::SHA256, content).as_ref());
+    name
+}
+
+/// How many signatures of their own choice the instances have asked for in a window.
+#[derive(Default)]
+struct Asked {
+    /// The window's number.
+    window: u64,
+    /// Each instance's count.
+    by: BTreeMap<InstanceId, u32>,
 }
 
 /// What CMS needs of a certificate.

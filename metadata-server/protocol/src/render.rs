@@ -15,6 +15,12 @@ pub(crate) fn error(status: Status, code: &'static str, detail: impl Display) ->
     Response::new(status, JSON, Bytes::from(text + "\n"))
 }
 
+/// An error for Azure's clients: `{"error": for people}`.
+pub(crate) fn azure_error(status: Status, text: impl Display) -> Response {
+    let text = serde_json::json!({ "error": text.to_string() }).to_string();
+    Response::new(status, JSON, Bytes::from(text))
+}
+
 /// A YAML scalar in double quotes, ASCII only, so that no reader takes it for a number, a date or
 /// a key, and no character of it for a control (YAML 1.1 and 1.2 alike).
 pub(crate) fn yaml_scalar(text: &str) -> String {

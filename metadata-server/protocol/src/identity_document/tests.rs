@@ -165,6 +165,22 @@ fn a_signature_is_made_once_for_a_document_and_the_memory_is_bounded() {
 }
 
 #[test]
+fn an_instance_that_asks_for_ever_new_signatures_is_stopped_and_its_neighbour_is_not() {
+    let world = World::new();
+    let (web, db) = (world.web().instance.id.clone(), world.db().instance.id.clone());
+    let content = |number: u32| number.to_be_bytes();
+    let affords = |number, id, now| world.signer.affords(&content(number), id, UnixTime(now));
+    world.signer.sign(&content(0));
+    for number in 1..=Signer::PER_WINDOW {
+        assert!(affords(number, &web, 0), "{number}");
+    }
+    assert!(!affords(1000, &web, Signer::WINDOW - 1));
+    assert!(affords(0, &web, 1), "what is remembered costs nothing");
+    assert!(affords(1000, &db, 1));
+    assert!(affords(1000, &web, Signer::WINDOW));
+}
+
+#[test]
 fn a_key_without_its_certificate_is_refused() {
     let key = World::new().snapshot.site.signing_key.clone();
     let broken = |change: &dyn Fn(&mut SigningKey)| {
