@@ -9,7 +9,7 @@
 //! Follows "Instance identity documents" in the Amazon EC2 User Guide, RFC 8017 (section 8.2) and
 //! RFC 5652 (section 5; no signed attributes, so both forms hold the same signature).
 
-mod tokens;
+mod chosen;
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use ring::{
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 
-pub(crate) use self::tokens::TokenSignatureError;
+pub(crate) use self::chosen::ChosenError;
 use crate::{
     date::Date,
     der::{Reader, element, tag},
@@ -56,7 +56,7 @@ pub struct Signer {
     /// Signatures by the digest of what they sign.
     made: Mutex<BTreeMap<[u8; 32], Arc<[u8]>>>,
     /// What was signed of late for those who name their own audience.
-    tokens: Mutex<tokens::Tokens>,
+    chosen: Mutex<chosen::Chosen>,
 }
 
 impl Signer {
@@ -78,8 +78,8 @@ impl Signer {
         let issuer_and_serial =
             element(tag::SEQUENCE, &[certificate.issuer, certificate.serial]).into();
         let certificate = key.certificate.as_slice().into();
-        let (made, tokens) = (Mutex::default(), Mutex::default());
-        Ok(Self { key: pair, random, certificate, issuer_and_serial, made, tokens })
+        let (made, chosen) = (Mutex::default(), Mutex::default());
+        Ok(Self { key: pair, random, certificate, issuer_and_serial, made, chosen })
     }
 
     /// RSA PKCS #1 v1.5 with SHA-256 over the guest's document.
@@ -89,18 +89,23 @@ impl Signer {
 
     /// The document and its signature as CMS SignedData, in DER.
     pub(crate) fn cms(&self, guest: &Guest) -> Vec<u8> {
+        let document = text(guest);
+        self.cms_of(document.as_bytes(), &self.sign(document.as_bytes()))
+    }
+
+    /// Any content and its signature as CMS SignedData, in DER. What a guest may choose of the
+    /// content must not let it read as another document that this key signs.
+    pub(crate) fn cms_of(&self, content: &[u8], signature: &[u8]) -> Vec<u8> {
         const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
         const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
         const SHA_256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
         const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 
-        let document = text(guest);
-        let signature = self.sign(document.as_bytes());
         let oid = |bytes| element(tag::OID, &[bytes]);
         let null = element(tag::NULL, &[]);
         let sha_256 = element(tag::SEQUENCE, &[&oid(SHA_256), &null]);
         let version = element(tag::INTEGER, &[&[1]]);
-        let content = element(tag::OCTET_STRING, &[document.as_bytes()]);
+        let content = element(tag::OCTET_STRING, &[content]);
         let content = element(tag::SEQUENCE, &[&oid(DATA), &element(tag::CONTEXT_0, &[&content])]);
         let signer = element(
             tag::SEQUENCE,
@@ -109,7 +114,7 @@ impl Signer {
                 &self.issuer_and_serial,
                 &sha_256,
                 &element(tag::SEQUENCE, &[&oid(RSA), &null]),
-                &element(tag::OCTET_STRING, &[&signature]),
+                &element(tag::OCTET_STRING, &[signature]),
             ],
         );
         let signed = element(

@@ -74,6 +74,11 @@ impl Denial {
     pub(crate) fn response(self, dialect: Option<Dialect>) -> Response {
         let mut response = match dialect {
             Some(Dialect::Mezame) => render::error(self.status(), self.code(), self),
+            // To Azure a relayed request is a malformed one.
+            Some(Dialect::Azure) if self == Self::Relayed => {
+                render::azure_error(Status::BadRequest, "Bad request. Relayed requests are refused")
+            }
+            Some(Dialect::Azure) => render::azure_error(self.status(), self),
             _ => Response::text(
                 self.status(),
                 match self {

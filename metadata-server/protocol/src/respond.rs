@@ -1,7 +1,8 @@
 //! From a request and a guest's record to an answer: the crate's one entrance.
 //!
-//! Pure: the same arguments give the same answer, but for the bytes of a token's nonce. What must
-//! be done outside (waiting, keeping, auditing) is said in the [`Answer`] and never done here.
+//! Pure: the same arguments give the same answer, but for the bytes of a token's nonce, and for
+//! the signer's count of what a guest has had signed lately. What must be done outside (waiting,
+//! keeping, auditing) is said in the [`Answer`] and never done here.
 
 use std::collections::BTreeSet;
 

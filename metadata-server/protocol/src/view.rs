@@ -168,4 +168,4 @@ pub(crate) fn method_not_allowed(methods: &'static str) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -29,7 +29,7 @@ fn no_dialects_paths_shadow_anothers() {
 }
 
 /// A tree as text: each path, its type, its body.
-fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
+pub(super) fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
     let mut out = String::new();
     for root in roots {
         for (path, reply) in crawl(world, guest, root) {
@@ -42,6 +42,29 @@ fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
         }
     }
     out
+}
+
+/// Crawls a tree, and checks of every path in it what holds for all trees: a slash at the end
+/// changes nothing, nothing lies below a leaf, HEAD is GET without the body, nothing is written.
+pub(super) fn check_tree(world: &World, guest: &Guest, root: &str) -> usize {
+    let found = crawl(world, guest, root);
+    for (path, reply) in &found {
+        let other = match path.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{path}/"),
+        };
+        assert_eq!(world.get(guest, &other), *reply, "{other}");
+        let below = format!("{}/no-such-thing", path.trim_end_matches('/'));
+        assert_eq!(world.get(guest, &below).status, Status::NotFound, "{below}");
+        let head = world.ask(guest, "HEAD", path, &[]);
+        assert_eq!(head, reply.clone().without_body(), "{path}");
+        for method in ["PUT", "POST", "DELETE", "OPTIONS"] {
+            let reply = world.ask(guest, method, path, &[]);
+            assert_eq!(reply.status, Status::MethodNotAllowed, "{method} {path}");
+            assert_eq!(reply.allow, Some("GET, HEAD"));
+        }
+    }
+    found.len()
 }
 
 #[test]

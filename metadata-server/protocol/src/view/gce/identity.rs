@@ -10,7 +10,7 @@
 //! address is claimed, since nobody has verified one.
 //!
 //! A token is the same for five minutes, and an instance gets so many in that time
-//! ([`Signer::token_signature`]): a guest that asks in a loop must not occupy a CPU.
+//! ([`Signer::chosen_signature`]): a guest that asks in a loop must not occupy a CPU.
 //!
 //! Follows "Verify the identity of VMs" in Google's documentation, RFC 7519 (JWT), RFC 7515
 //! (compact form), RFC 7518 (RS256) and RFC 7517 (JWK).
@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::{folder, project_number, zone};
 use crate::{
-    identity_document::{Signer, TokenSignatureError},
+    identity_document::{ChosenError, Signer},
     policy::Permit,
     request::Request,
     response::{Response, Status},
@@ -78,18 +78,16 @@ pub(super) fn reply(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) ->
             reply.no_store = true;
             reply
         }
-        Err(TokenSignatureError::TooMany { retry_after }) => {
-            Response::too_many_requests(retry_after)
-        }
-        Err(TokenSignatureError::Signing) => Response::internal(),
+        Err(ChosenError::TooMany { retry_after }) => Response::too_many_requests(retry_after),
+        Err(ChosenError::Signing) => Response::internal(),
     }
 }
 
 /// Header, claims and signature, in the compact form.
-fn token(scope: &Scope<'_>, audience: &str, is_full: bool) -> Result<String, TokenSignatureError> {
+fn token(scope: &Scope<'_>, audience: &str, is_full: bool) -> Result<String, ChosenError> {
     let (instance, signer) = (&scope.guest.instance, scope.context.signer);
     let number = instance.number().to_string();
-    let window = Signer::token_window(scope.context.now);
+    let window = Signer::chosen_window(scope.context.now);
     let mut claims = json!({
         "iss": format!("https://{}", scope.guest.site.domain),
         "aud": audience,
@@ -113,7 +111,7 @@ fn token(scope: &Scope<'_>, audience: &str, is_full: bool) -> Result<String, Tok
     let header = json!({ "alg": "RS256", "kid": signer.key_id(), "typ": "JWT" });
     let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims));
-    let signature = signer.token_signature(&instance.id, scope.context.now, signed.as_bytes())?;
+    let signature = signer.chosen_signature(&instance.id, scope.context.now, signed.as_bytes())?;
     Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
 }
 

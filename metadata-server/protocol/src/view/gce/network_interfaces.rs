@@ -9,8 +9,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::IpNetwork;
 
 use super::{folder, place, project_number};
-use crate::tree::{
-    Body, Directory, Entry, Family, Item, Leaf, Node, Scope, directory, family, leaf, leaf_if,
+use crate::{
+    address::is_public,
+    tree::{
+        Body, Directory, Entry, Family, Item, Leaf, Node, Scope, directory, family, leaf, leaf_if,
+    },
 };
 
 /// The directory.
@@ -114,20 +117,4 @@ fn gateway(scope: &Scope<'_>) -> Option<IpAddr> {
 /// The mask of the subnet that the first IPv4 address lies in; a host's own outside of any.
 fn mask(scope: &Scope<'_>) -> Option<IpAddr> {
     scope.port().addresses().find(IpNetwork::is_ipv4).map(|own| own.mask())
-}
-
-/// Whether the Internet could route to the address (RFC 6890, without the blocks that are only
-/// for documentation).
-fn is_public(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    let shared = a == 100 && (64..128).contains(&b);
-    let benchmark = a == 198 && (b == 18 || b == 19);
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || a == 0
-        || a >= 240
-        || shared
-        || benchmark)
 }

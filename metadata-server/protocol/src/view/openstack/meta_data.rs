@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::{GRIZZLY, LIBERTY, NEWTON_ONE, VICTORIA};
 use crate::{
     etag,
+    render::key_comment,
     response::JSON,
     tree::{Body, Scope, is_plain_segment},
 };
@@ -105,25 +106,18 @@ fn keys(lines: &[Box<str>]) -> Vec<Key<'_>> {
             distinct.push(line);
         }
     }
-    let comments: Vec<_> = distinct.iter().map(|line| comment(line)).collect();
+    let comments: Vec<_> = distinct.iter().map(|line| key_comment(line)).collect();
     let is_name = |name: &str| {
-        let times = comments.iter().filter(|it| **it == Some(name)).count();
+        let times = comments.iter().filter(|it| **it == name).count();
         // What looks like one of our own numbers could be another key's.
         times == 1 && is_plain_segment(name) && !name.starts_with("key-")
     };
     let named = distinct.iter().zip(&comments).enumerate().map(|(at, (line, comment))| {
-        let name = comment.filter(|it| is_name(it)).map_or_else(|| format!("key-{at}"), Into::into);
+        let own = || format!("key-{at}");
+        let name = if is_name(comment) { (*comment).to_owned() } else { own() };
         Key { name, kind: "ssh", data: line }
     });
     named.collect()
-}
-
-/// What follows the key's base64 in an `authorized_keys` line, which may begin with options
-/// (sshd(8)); every key's base64 begins with the length of its type's name: AAAA.
-fn comment(line: &str) -> Option<&str> {
-    let (_, key) = line.split_once(" AAAA")?;
-    let (_, comment) = key.split_once(' ')?;
-    Some(comment.trim())
 }
 
 #[cfg(test)]

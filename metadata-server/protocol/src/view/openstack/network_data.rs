@@ -9,11 +9,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::{IpNetwork, Ipv4Network};
-use mezame_model::{GuestPort, MacAddress, PortId};
+use ipnetwork::IpNetwork;
+use mezame_model::{GuestPort, MacAddress};
 use serde::Serialize;
 
 use crate::{
+    network_config,
     response::JSON,
     tree::{Body, Scope},
 };
@@ -154,37 +155,11 @@ impl<'a> NetworkData<'a> {
     }
 }
 
-/// The port's addresses; on the first port, the one in whose subnet a router is names it. Where
-/// that is no IPv4 router, an address that makes the service on-link, for nothing else would take
-/// a frame for it to the tap.
+/// The port's subnets, with the service on-link. None for a port without any address, where DHCP
+/// says how the service is reached.
 fn subnets(entry: &GuestPort, primary: bool) -> Vec<(IpNetwork, Option<IpAddr>)> {
-    let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
-    let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
-    let mut subnets: Vec<_> = entry
-        .addresses()
-        .map(|address| {
-            let at = gateways.iter().position(|gateway| address.contains(*gateway));
-            (address, at.map(|at| gateways.remove(at)))
-        })
-        .collect();
-    // Without any address, DHCP says how the service is reached.
-    if alone && !subnets.is_empty() {
-        subnets.push((link_local(&entry.port.id), None));
+    if entry.addresses().next().is_none() {
+        return Vec::new();
     }
-    subnets
-}
-
-/// The same address as NoCloud's clients are given, with its /16: made of the port's id, so that
-/// it stays the same, and never one that is reserved (RFC 3927, section 2.1) or the service's.
-fn link_local(port: &PortId) -> IpNetwork {
-    let sum = port
-        .as_str()
-        .bytes()
-        .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-    let third = match (sum >> 8) % 253 + 1 {
-        169 => 254,
-        other => other as u8,
-    };
-    let address = Ipv4Addr::new(169, 254, third, sum as u8);
-    Ipv4Network::new(address, 16).map_or_else(|_| IpAddr::from(address).into(), IpNetwork::V4)
+    network_config::subnets(entry, primary)
 }

@@ -129,7 +129,7 @@ fn an_instance_gets_so_many_tokens_in_five_minutes_and_takes_none_from_another()
     let ask = |world: &World, guest: &Guest, audience: usize| {
         get(world, guest, &format!("{IDENTITY}?audience={audience}"))
     };
-    let most = crate::Signer::TOKENS_OF_INSTANCE;
+    let most = crate::Signer::CHOSEN_MAX;
     world.now = UnixTime(1_800_000_010);
     for audience in 0..most {
         assert_eq!(ask(&world, &one, audience).status, Status::Ok);

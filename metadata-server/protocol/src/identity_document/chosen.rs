@@ -1,10 +1,11 @@
-//! Signatures of identity tokens, whose text the guest has a say in.
+//! Signatures of texts that a guest has a say in: identity tokens, attested documents.
 //!
-//! A document's text is ours, so there is one signature of it; a token names an audience that the
-//! guest chooses, so a guest could ask for a new signature with every request. Therefore time goes
-//! in windows: within one, a token's text does not change, its signature is remembered, and an
-//! instance gets [`Signer::TOKENS_OF_INSTANCE`] of them. So one guest costs at most so many
-//! milliseconds and so many times 300 bytes in a window, and takes nothing from another.
+//! An identity document's text is ours, so there is one signature of it; a token names an audience
+//! and an attested document a nonce that the guest chooses, so a guest could ask for a new
+//! signature with every request. Therefore time goes in windows: within one, the same question has
+//! the same text, its signature is remembered, and an instance gets [`Signer::CHOSEN_MAX`] of
+//! them. So one guest costs at most so many milliseconds and so many times 300 bytes in a window,
+//! and takes nothing from another. Never decides what such a text says.
 //!
 //! ```text
 //! seen in this window ──► the same signature
@@ -26,11 +27,11 @@ use crate::{
     token::UnixTime,
 };
 
-/// Why a token is not signed.
+/// Why such a text is not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TokenSignatureError {
+pub(crate) enum ChosenError {
     /// The instance has had its share.
-    #[error("too many identity tokens; again in {retry_after} s")]
+    #[error("too many signatures; again in {retry_after} s")]
     TooMany {
         /// Seconds until the next window.
         retry_after: u32,
@@ -40,9 +41,9 @@ pub(crate) enum TokenSignatureError {
     Signing,
 }
 
-/// The tokens of one window, by instance.
+/// What was signed in one window, by instance.
 #[derive(Default)]
-pub(super) struct Tokens {
+pub(super) struct Chosen {
     window: u64,
     shares: BTreeMap<InstanceId, Share>,
 }
@@ -55,7 +56,7 @@ struct Share {
     made: BTreeMap<[u8; 32], Arc<[u8]>>,
 }
 
-impl Tokens {
+impl Chosen {
     /// The instance's share of this window; of earlier ones nothing is kept.
     fn share(&mut self, window: u64, instance: &InstanceId) -> &mut Share {
         if self.window != window {
@@ -66,46 +67,46 @@ impl Tokens {
 }
 
 impl Signer {
-    /// How many different tokens an instance gets in a window.
-    pub(crate) const TOKENS_OF_INSTANCE: usize = 32;
+    /// How many different signatures an instance gets in a window.
+    pub(crate) const CHOSEN_MAX: usize = 32;
     /// How long a window is, in seconds.
-    const TOKEN_WINDOW: u64 = 300;
+    const CHOSEN_WINDOW: u64 = 300;
 
     /// The beginning of the window that a moment lies in.
-    pub(crate) fn token_window(now: UnixTime) -> UnixTime {
-        UnixTime(now.0 - now.0 % Self::TOKEN_WINDOW)
+    pub(crate) fn chosen_window(now: UnixTime) -> UnixTime {
+        UnixTime(now.0 - now.0 % Self::CHOSEN_WINDOW)
     }
 
-    /// RSA PKCS #1 v1.5 with SHA-256 over a token of this instance, within its budget.
-    pub(crate) fn token_signature(
+    /// RSA PKCS #1 v1.5 with SHA-256 over a text of this instance, within its budget.
+    pub(crate) fn chosen_signature(
         &self,
         instance: &InstanceId,
         now: UnixTime,
         message: &[u8],
-    ) -> Result<Arc<[u8]>, TokenSignatureError> {
-        let window = Self::token_window(now).0;
+    ) -> Result<Arc<[u8]>, ChosenError> {
+        let window = Self::chosen_window(now).0;
         let name = sha_256(message);
-        let lock = || self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = || self.chosen.lock().unwrap_or_else(PoisonError::into_inner);
         {
-            let mut tokens = lock();
-            let share = tokens.share(window, instance);
+            let mut chosen = lock();
+            let share = chosen.share(window, instance);
             if let Some(signature) = share.made.get(&name) {
                 return Ok(Arc::clone(signature));
             }
-            if share.spent >= Self::TOKENS_OF_INSTANCE {
+            if share.spent >= Self::CHOSEN_MAX {
                 // At most 300.
-                let retry_after = (window + Self::TOKEN_WINDOW - now.0) as u32;
-                return Err(TokenSignatureError::TooMany { retry_after });
+                let retry_after = (window + Self::CHOSEN_WINDOW - now.0) as u32;
+                return Err(ChosenError::TooMany { retry_after });
             }
             // Spent before it is made, so that requests at once don't overdraw.
             share.spent += 1;
         }
         // Outside the lock: others may sign meanwhile.
-        let signature = self.make(message).ok_or(TokenSignatureError::Signing)?;
-        let mut tokens = lock();
+        let signature = self.make(message).ok_or(ChosenError::Signing)?;
+        let mut chosen = lock();
         // Another window may have begun meanwhile.
-        if tokens.window == window {
-            tokens.share(window, instance).made.insert(name, Arc::clone(&signature));
+        if chosen.window == window {
+            chosen.share(window, instance).made.insert(name, Arc::clone(&signature));
         }
         Ok(signature)
     }
