@@ -73,6 +73,7 @@ struct DebianGuest {
     _guest: QemuGuest,
     _tenant: Tenant,
     _dhcp: process::Background,
+    operator: Operator,
     _lab: Lab,
 }
 
@@ -116,7 +117,8 @@ impl DebianGuest {
         });
         assert_eq!(ended, "ended\n");
         guest.ensure_running().unwrap();
-        Self { server, key, _guest: guest, _tenant: tenant, _dhcp: dhcp, _lab: lab }
+        let operator = lab.operator.clone();
+        Self { server, key, operator, _guest: guest, _tenant: tenant, _dhcp: dhcp, _lab: lab }
     }
 
     fn run(&self, command: &str) -> String {
@@ -155,6 +157,18 @@ fn unmodified_cloud_init_configures_debian_from_nocloud() {
 fn unmodified_cloud_init_configures_debian_from_the_openstack_dialect() {
     let guest = DebianGuest::boot("openstack", "optional");
     guest.assert_configured_by("DataSourceOpenStack");
+}
+
+#[test]
+fn unmodified_cloud_init_configures_debian_from_the_gce_dialect() {
+    let guest = DebianGuest::boot("gce", "optional");
+    guest.assert_configured_by("DataSourceGCE");
+    // It tells the host's keys by guest attributes, from which the operator reads them.
+    let shown = guest.operator.run(&["get", "instance", "guest", "-p", "tenant-a", "-o", "json"]);
+    let shown: Value = serde_json::from_str(&shown.unwrap()).unwrap();
+    let told = &shown["status"]["guest_attributes"]["hostkeys/ssh-ed25519"];
+    let own = guest.run("cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub");
+    assert_eq!(told, own.as_str(), "{shown}");
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub struct Context<'a> {
     pub acknowledged: &'a BTreeSet<SecretName>,
     /// Whether a long-poll has waited long enough. False at the first call for a request.
     pub watch_over: bool,
+    /// The state that this request's first [`Answer::Watch`] named, for a guest that does not say
+    /// what it has. None at the first call for a request.
+    pub watched: Option<u64>,
 }
 
 /// What the shell is to do.
@@ -49,8 +52,8 @@ pub enum Answer {
     /// Send it, with an audit line first where it has one.
     Reply(Response),
     /// Wait until the guest's record changes or `timeout_s` has passed since the request came,
-    /// then call [`respond`] again with the new record, and with `watch_over` if the time is over.
-    /// May come again, where the change was not one that the guest can see.
+    /// then call [`respond`] again with the new record, with `watched`, and with `watch_over` if
+    /// the time is over. May come again, where the change was not one that the guest can see.
     Watch {
         /// The state that the guest has.
         etag: u64,

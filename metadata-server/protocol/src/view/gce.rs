@@ -121,7 +121,7 @@ fn read(permit: Permit, request: &Request<'_>, found: &Found<'_>, scope: &Scope<
     let reply = super::reply(permit, scope, body);
     if request.method() == Method::Get
         && let Some(tag) = reply.etag
-        && let Some(timeout_s) = waits(&query, tag)
+        && let Some(timeout_s) = waits(&query, tag, scope.context.watched)
         && !scope.context.watch_over
     {
         return Answer::Watch { etag: tag, timeout_s };
@@ -131,14 +131,12 @@ fn read(permit: Permit, request: &Request<'_>, found: &Found<'_>, scope: &Scope<
 
 /// How long a request waits while what it asks for has this tag, if it does.
 ///
-/// Without `last_etag` nothing says what the guest has, and a look at the record alone can't say
-/// what it was when the request came. So such a request waits its time and is told what then is:
-/// a change is never lost, and a client that asks in a loop does not spin.
-fn waits(query: &Query, tag: u64) -> Option<u32> {
+/// Without `last_etag` the guest has what was there when its request came: `watched`, once it waits.
+fn waits(query: &Query, tag: u64, watched: Option<u64>) -> Option<u32> {
     let wait = query.wait.as_ref()?;
     let is_new = match wait.known {
         Known::Nothing => true,
-        Known::Unsaid => false,
+        Known::Unsaid => watched.is_some_and(|watched| watched != tag),
         Known::Tag(known) => known != tag,
     };
     (!is_new && wait.timeout_s > 0).then_some(wait.timeout_s)

@@ -65,11 +65,15 @@ fn a_guest_that_has_nothing_is_answered_at_once() {
 }
 
 #[test]
-fn a_guest_that_does_not_say_what_it_has_waits_its_time() {
-    let world = World::new();
-    let guest = guest(&world);
-    assert_eq!(wait(&world, &guest, ""), Err(60));
-    assert_eq!(wait(&world, &guest, "&timeout_sec=90"), Err(90));
+fn a_guest_that_does_not_say_what_it_has_waits_for_a_change_from_now_on() {
+    let mut world = World::new();
+    let before = guest(&world);
+    assert_eq!(wait(&world, &before, ""), Err(60));
+    assert_eq!(wait(&world, &before, "&timeout_sec=90"), Err(90));
+    let after = guest_with(&world, |it| it.tags = it.tags.with("new", Some("tag")));
+    world.watched = get(&world, &before, "/instance/?recursive=true").etag;
+    assert_eq!(wait(&world, &before, ""), Err(60));
+    assert_ne!(wait(&world, &after, "").unwrap().etag, world.watched);
 }
 
 #[test]
