@@ -77,6 +77,15 @@ impl Operator {
         self.run(&["delete", kind, name, "-p", project]).map(drop)
     }
 
+    /// QEMU's `-smbios` values by which an instance's client knows its cloud.
+    pub fn smbios(&self, project: &str, instance: &str) -> Result<Vec<String>> {
+        let text = self.run(&["get", "instance", instance, "-p", project, "-o", "json"])?;
+        let shown: Value =
+            serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
+        let values = shown["status"]["smbios"][0]["qemu"].clone();
+        serde_json::from_value(values).with_context(|| format!("no SMBIOS strings: {text}"))
+    }
+
     /// What an instance's guest reported, newest first.
     pub fn reports(&self, project: &str, instance: &str) -> Result<Vec<StoredReport>> {
         let text = self.run(&["reports", instance, "-p", project, "-o", "json"])?;

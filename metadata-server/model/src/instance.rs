@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    dialect::Dialect,
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName},
     secret::SecretString,
     tags::Tags,
@@ -52,32 +53,6 @@ impl From<HopLimit> for u8 {
 impl Default for HopLimit {
     fn default() -> Self {
         Self(1)
-    }
-}
-
-/// A family of paths and forms that a kind of client asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Dialect {
-    /// Amazon's instance metadata service, both versions.
-    Ec2,
-    /// cloud-init's NoCloud seed over HTTP.
-    Nocloud,
-    /// Our agent's own document.
-    Mezame,
-}
-
-impl Dialect {
-    /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 3] = [Self::Ec2, Self::Nocloud, Self::Mezame];
-
-    /// The name in seeds.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ec2 => "ec2",
-            Self::Nocloud => "nocloud",
-            Self::Mezame => "mezame",
-        }
     }
 }
 
@@ -163,6 +138,13 @@ pub struct Instance {
     /// Its place in a launch of several, from 0.
     #[serde(default)]
     pub launch_index: u32,
+    /// What the guest has set of its own attributes, by `NAMESPACE/KEY` (GCE's guest attributes).
+    #[serde(default, skip_serializing_if = "Tags::is_empty")]
+    pub guest_attributes: Tags,
+    /// A password that the guest has posted as OpenStack's clients do: encrypted to one of its
+    /// keys, in base64, set once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nova_password: Option<Box<str>>,
     /// Disks that the guest is told of: name (`root`, `ebs1`, …) to device (`vda`, …).
     #[serde(default)]
     pub block_devices: BTreeMap<Box<str>, Box<str>>,

@@ -4,6 +4,7 @@
 //! A value that exists is valid: each newtype is made by a parser that refuses what is not.
 
 pub mod api;
+pub mod dialect;
 pub mod document;
 pub mod feed;
 pub mod generation;
@@ -13,10 +14,12 @@ pub mod instance;
 pub mod network;
 pub mod report;
 pub mod secret;
+pub mod smbios;
 pub mod snapshot;
 pub mod tags;
 pub mod user_data;
 
+pub use dialect::Dialect;
 pub use document::Document;
 pub use feed::{BoxFuture, Feed, FeedError};
 pub use generation::Generation;
@@ -25,10 +28,11 @@ pub use id::{
     DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId, PortName,
     ProjectName, SecretName, UserName,
 };
-pub use instance::{Dialect, HopLimit, Instance, Password, TokenPolicy, User};
+pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
 pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
 pub use report::{GuestEvent, Report};
 pub use secret::{SecretBytes, SecretString};
+pub use smbios::Smbios;
 pub use snapshot::Snapshot;
 pub use tags::Tags;
 pub use user_data::UserData;

@@ -84,6 +84,23 @@ pub struct SealedPassword {
     pub sealed: String,
 }
 
+/// A password as OpenStack's clients post it: encrypted by the guest to its first RSA key
+/// (PKCS #1 v1.5), in base64. What it is, only the key's owner can say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NovaPassword {
+    /// At most 4 KiB.
+    pub ciphertext: Box<str>,
+}
+
+/// A value that the guest keeps with its metadata, as Google's clients do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestAttribute {
+    /// `NAMESPACE/KEY`, at most 256 bytes each.
+    pub path: Box<str>,
+    /// At most 32 KiB; None removes it.
+    pub value: Option<Box<str>>,
+}
+
 /// Something that a guest did, on its way up to the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestEvent {
@@ -109,4 +126,8 @@ pub enum GuestEventKind {
     Password(SealedPassword),
     /// A read-once secret was received and must not be handed out again.
     SecretAcknowledged(SecretName),
+    /// A password was made and posted as OpenStack's clients do.
+    NovaPassword(NovaPassword),
+    /// An attribute of the guest's own was set or removed.
+    GuestAttribute(GuestAttribute),
 }

@@ -31,6 +31,18 @@ impl Tags {
         self.0.iter().map(|(key, value)| (&**key, &**value))
     }
 
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The same with one more, or with another value; without the key where the value is None.
+    pub fn with(&self, key: &str, value: Option<&str>) -> Self {
+        let others = self.iter().filter(|(known, _)| *known != key);
+        let pairs = others.chain(value.map(|value| (key, value)));
+        pairs.map(|(key, value)| (Box::from(key), Box::from(value))).collect()
+    }
+
     /// Takes all away.
     pub fn clear(&mut self) {
         self.0 = Box::default();
@@ -89,5 +101,13 @@ mod tests {
         assert_eq!((tags.get("b"), tags.get("c")), (Some("3"), None));
         assert_eq!(serde_json::from_str::<Tags>("{}").unwrap(), Tags::default());
         assert!(serde_json::from_str::<Tags>("[]").is_err());
+    }
+
+    #[test]
+    fn one_tag_more_or_less_leaves_the_others() {
+        let tags = Tags::default().with("b", Some("2")).with("a", Some("1")).with("b", Some("3"));
+        assert_eq!(tags.iter().collect::<Vec<_>>(), [("a", "1"), ("b", "3")]);
+        assert_eq!(tags.with("a", None).keys().collect::<Vec<_>>(), ["b"]);
+        assert!(tags.with("a", None).with("b", None).with("c", None).is_empty());
     }
 }

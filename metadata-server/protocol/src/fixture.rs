@@ -19,6 +19,7 @@ pub(crate) struct World {
     pub(crate) now: UnixTime,
     pub(crate) acknowledged: BTreeSet<SecretName>,
     pub(crate) watch_over: bool,
+    pub(crate) watched: Option<u64>,
 }
 
 /// Nonces that are all the same, so that a golden file can hold a token.
@@ -47,6 +48,7 @@ impl World {
             now: UnixTime(1_800_000_000),
             acknowledged: BTreeSet::new(),
             watch_over: false,
+            watched: None,
         }
     }
 
@@ -101,6 +103,7 @@ impl World {
             modified: Some(UnixTime(1_799_999_999)),
             acknowledged: &self.acknowledged,
             watch_over: self.watch_over,
+            watched: self.watched,
         }
     }
 

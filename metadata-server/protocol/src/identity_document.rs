@@ -9,6 +9,8 @@
 //! Follows "Instance identity documents" in the Amazon EC2 User Guide, RFC 8017 (section 8.2) and
 //! RFC 5652 (section 5; no signed attributes, so both forms hold the same signature).
 
+mod chosen;
+
 use std::{
     collections::BTreeMap,
     fmt::Write,
@@ -23,6 +25,7 @@ use ring::{
     signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair},
 };
 
+pub(crate) use self::chosen::ChosenError;
 use crate::{
     date::Date,
     der::{Reader, element, tag},
@@ -52,6 +55,8 @@ pub struct Signer {
     issuer_and_serial: Box<[u8]>,
     /// Signatures by the digest of what they sign.
     made: Mutex<BTreeMap<[u8; 32], Arc<[u8]>>>,
+    /// What was signed of late for those who name their own audience.
+    chosen: Mutex<chosen::Chosen>,
 }
 
 impl Signer {
@@ -73,7 +78,8 @@ impl Signer {
         let issuer_and_serial =
             element(tag::SEQUENCE, &[certificate.issuer, certificate.serial]).into();
         let certificate = key.certificate.as_slice().into();
-        Ok(Self { key: pair, random, certificate, issuer_and_serial, made: Mutex::default() })
+        let (made, chosen) = (Mutex::default(), Mutex::default());
+        Ok(Self { key: pair, random, certificate, issuer_and_serial, made, chosen })
     }
 
     /// RSA PKCS #1 v1.5 with SHA-256 over the guest's document.
@@ -83,18 +89,23 @@ impl Signer {
 
     /// The document and its signature as CMS SignedData, in DER.
     pub(crate) fn cms(&self, guest: &Guest) -> Vec<u8> {
+        let document = text(guest);
+        self.cms_of(document.as_bytes(), &self.sign(document.as_bytes()))
+    }
+
+    /// Any content and its signature as CMS SignedData, in DER. What a guest may choose of the
+    /// content must not let it read as another document that this key signs.
+    pub(crate) fn cms_of(&self, content: &[u8], signature: &[u8]) -> Vec<u8> {
         const DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 1];
         const SIGNED_DATA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 7, 2];
         const SHA_256: &[u8] = &[0x60, 0x86, 0x48, 1, 0x65, 3, 4, 2, 1];
         const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
 
-        let document = text(guest);
-        let signature = self.sign(document.as_bytes());
         let oid = |bytes| element(tag::OID, &[bytes]);
         let null = element(tag::NULL, &[]);
         let sha_256 = element(tag::SEQUENCE, &[&oid(SHA_256), &null]);
         let version = element(tag::INTEGER, &[&[1]]);
-        let content = element(tag::OCTET_STRING, &[document.as_bytes()]);
+        let content = element(tag::OCTET_STRING, &[content]);
         let content = element(tag::SEQUENCE, &[&oid(DATA), &element(tag::CONTEXT_0, &[&content])]);
         let signer = element(
             tag::SEQUENCE,
@@ -103,7 +114,7 @@ impl Signer {
                 &self.issuer_and_serial,
                 &sha_256,
                 &element(tag::SEQUENCE, &[&oid(RSA), &null]),
-                &element(tag::OCTET_STRING, &[&signature]),
+                &element(tag::OCTET_STRING, &[signature]),
             ],
         );
         let signed = element(
@@ -121,22 +132,16 @@ impl Signer {
 
     /// Signs, or remembers having signed.
     fn sign(&self, message: &[u8]) -> Arc<[u8]> {
-        let mut name = [0; 32];
-        name.copy_from_slice(digest::digest(&digest::SHA256, message).as_ref());
+        let name = sha_256(message);
         let lock = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(made) = lock().get(&name) {
             return Arc::clone(made);
         }
-        // Outside the lock: others may sign meanwhile. The padding has no random part, so the
-        // signature is the same whenever it is made (ring asks for a source all the same).
-        let mut signature = vec![0; self.key.public().modulus_len()];
-        let signed =
-            self.key.sign(&RSA_PKCS1_SHA256, self.random.as_ref(), message, &mut signature);
-        if signed.is_err() {
-            // The processor erred. Nothing is remembered, and what is served verifies nowhere.
+        // Outside the lock: others may sign meanwhile.
+        let Some(signature) = self.make(message) else {
+            // Nothing is remembered, and what is served verifies nowhere.
             return Arc::from([]);
-        }
-        let signature: Arc<[u8]> = signature.into();
+        };
         let mut made = lock();
         if made.len() >= Self::REMEMBERED {
             made.clear();
@@ -144,6 +149,23 @@ impl Signer {
         made.insert(name, Arc::clone(&signature));
         signature
     }
+
+    /// Signs. None where the processor erred. The padding has no random part, so the signature is
+    /// the same whenever it is made (ring asks for a source all the same).
+    fn make(&self, message: &[u8]) -> Option<Arc<[u8]>> {
+        let mut signature = vec![0; self.key.public().modulus_len()];
+        self.key
+            .sign(&RSA_PKCS1_SHA256, self.random.as_ref(), message, &mut signature)
+            .ok()
+            .map(|()| signature.into())
+    }
+}
+
+/// The digest by which a signature is found again.
+fn sha_256(message: &[u8]) -> [u8; 32] {
+    let mut name = [0; 32];
+    name.copy_from_slice(digest::digest(&digest::SHA256, message).as_ref());
+    name
 }
 
 /// What CMS needs of a certificate.

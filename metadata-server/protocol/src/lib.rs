@@ -11,6 +11,7 @@
 //!
 //! Nothing in a request says who is asking. The guest is the argument, never a header's value.
 
+mod address;
 mod date;
 mod der;
 mod etag;
@@ -18,6 +19,7 @@ mod etag;
 mod fixture;
 mod host;
 pub mod identity_document;
+mod network_config;
 mod path;
 mod policy;
 mod render;

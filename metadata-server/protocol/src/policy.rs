@@ -72,8 +72,13 @@ impl Denial {
 
     /// What the guest is told, in the form of its dialect.
     pub(crate) fn response(self, dialect: Option<Dialect>) -> Response {
-        match dialect {
+        let mut response = match dialect {
             Some(Dialect::Mezame) => render::error(self.status(), self.code(), self),
+            // To Azure a relayed request is a malformed one.
+            Some(Dialect::Azure) if self == Self::Relayed => {
+                render::azure_error(Status::BadRequest, "Bad request. Relayed requests are refused")
+            }
+            Some(Dialect::Azure) => render::azure_error(self.status(), self),
             _ => Response::text(
                 self.status(),
                 match self {
@@ -84,7 +89,10 @@ impl Denial {
                     Self::WebPage => "requests from web pages are refused\n",
                 },
             ),
-        }
+        };
+        // Google's clients believe no reply without it, not even a refusal.
+        response.flavor = dialect == Some(Dialect::Gce);
+        response
     }
 }
 
@@ -102,7 +110,9 @@ pub(crate) fn enter(
     let writes = !matches!(request.method(), Method::Get | Method::Head);
     // No client of ours sits behind a proxy. EC2's first version, and so its clients, let a
     // relayed GET through; it is answered as what it is, a request of this guest.
-    if headers.relayed && (writes || dialect == Some(Dialect::Mezame)) {
+    // Google's and Azure's clients are refused.
+    let is_strict = matches!(dialect, Some(Dialect::Mezame | Dialect::Gce | Dialect::Azure));
+    if headers.relayed && (writes || is_strict) {
         return Err(Denial::Relayed);
     }
     if headers.origin && writes {

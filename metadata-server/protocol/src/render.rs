@@ -15,6 +15,12 @@ pub(crate) fn error(status: Status, code: &'static str, detail: impl Display) ->
     Response::new(status, JSON, Bytes::from(text + "\n"))
 }
 
+/// An error for Azure's clients: `{"error": for people}`.
+pub(crate) fn azure_error(status: Status, text: impl Display) -> Response {
+    let text = serde_json::json!({ "error": text.to_string() }).to_string();
+    Response::new(status, JSON, Bytes::from(text))
+}
+
 /// A YAML scalar in double quotes, ASCII only, so that no reader takes it for a number, a date or
 /// a key, and no character of it for a control (YAML 1.1 and 1.2 alike).
 pub(crate) fn yaml_scalar(text: &str) -> String {
@@ -38,6 +44,18 @@ pub(crate) fn yaml_scalar(text: &str) -> String {
     out
 }
 
+/// A list's items as YAML scalars, a line each, with what stands before every one of them.
+pub(crate) fn yaml_lines(
+    out: &mut String,
+    before: &str,
+    items: impl Iterator<Item = impl ToString>,
+) {
+    for item in items {
+        // Writing to a String does not fail.
+        let _ = writeln!(out, "{before}{}", yaml_scalar(&item.to_string()));
+    }
+}
+
 /// Base64 in lines of 64 characters without an armour, as EC2 sends signatures and as
 /// `openssl base64 -d` reads them.
 pub(crate) fn base64_lines(bytes: &[u8]) -> String {
@@ -52,6 +70,15 @@ pub(crate) fn base64_lines(bytes: &[u8]) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// What follows the key's base64 in an `authorized_keys` line, which may begin with options
+/// (sshd(8)); empty where there is nothing.
+pub(crate) fn key_comment(line: &str) -> &str {
+    // Every key's base64 begins with the length of its type's name: AAAA.
+    line.split_once(" AAAA")
+        .and_then(|(_, rest)| rest.split_once(' '))
+        .map_or("", |(_, comment)| comment.trim())
 }
 
 #[cfg(test)]

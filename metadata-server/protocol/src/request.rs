@@ -37,6 +37,8 @@ pub enum Method {
     Put,
     /// Report something.
     Post,
+    /// Remove something.
+    Delete,
     /// Any other, which no path answers.
     Other,
 }
@@ -49,6 +51,7 @@ impl Method {
             "HEAD" => Ok(Self::Head),
             "PUT" => Ok(Self::Put),
             "POST" => Ok(Self::Post),
+            "DELETE" => Ok(Self::Delete),
             // CONNECT names an authority instead of a path, and TRACE would send back headers
             // that something between the guest's program and us has added.
             "CONNECT" | "TRACE" => Err(Refusal::Method),
@@ -140,6 +143,10 @@ pub(crate) struct Headers<'a> {
     pub(crate) if_none_match: Option<&'a [u8]>,
     /// `Content-Type`.
     pub(crate) content_type: Option<&'a [u8]>,
+    /// `Metadata-Flavor`, which Google's clients must send.
+    pub(crate) flavor: Option<&'a [u8]>,
+    /// `Metadata`, which Azure's clients must send.
+    pub(crate) metadata: Option<&'a [u8]>,
     /// Whether a proxy says that it relays: `X-Forwarded-For`, `Forwarded` or `X-Real-IP`.
     pub(crate) relayed: bool,
     /// Whether a browser says which page asks (`Origin`).
@@ -244,6 +251,7 @@ fn read_headers<'a>(
         match name.len() {
             4 if name.eq_ignore_ascii_case("host") => once(&mut host, value)?,
             6 if name.eq_ignore_ascii_case("origin") => headers.origin = true,
+            8 if name.eq_ignore_ascii_case("metadata") => once(&mut headers.metadata, value)?,
             9 if name.eq_ignore_ascii_case("forwarded")
                 || name.eq_ignore_ascii_case("x-real-ip") =>
             {
@@ -263,6 +271,9 @@ fn read_headers<'a>(
                 length = Some(number);
             }
             15 if name.eq_ignore_ascii_case("x-forwarded-for") => headers.relayed = true,
+            15 if name.eq_ignore_ascii_case("metadata-flavor") => {
+                once(&mut headers.flavor, value)?;
+            }
             17 if name.eq_ignore_ascii_case("transfer-encoding") => encoded = true,
             24 if name.eq_ignore_ascii_case("x-aws-ec2-metadata-token") => {
                 once(&mut headers.token, value)?;

@@ -1,7 +1,8 @@
 //! From a request and a guest's record to an answer: the crate's one entrance.
 //!
-//! Pure: the same arguments give the same answer, but for the bytes of a token's nonce. What must
-//! be done outside (waiting, keeping, auditing) is said in the [`Answer`] and never done here.
+//! Pure: the same arguments give the same answer, but for the bytes of a token's nonce, and for
+//! the signer's count of what a guest has had signed lately. What must be done outside (waiting,
+//! keeping, auditing) is said in the [`Answer`] and never done here.
 
 use std::collections::BTreeSet;
 
@@ -40,6 +41,9 @@ pub struct Context<'a> {
     pub acknowledged: &'a BTreeSet<SecretName>,
     /// Whether a long-poll has waited long enough. False at the first call for a request.
     pub watch_over: bool,
+    /// The state that this request's first [`Answer::Watch`] named, for a guest that does not say
+    /// what it has. None at the first call for a request.
+    pub watched: Option<u64>,
 }
 
 /// What the shell is to do.
@@ -48,8 +52,8 @@ pub enum Answer {
     /// Send it, with an audit line first where it has one.
     Reply(Response),
     /// Wait until the guest's record changes or `timeout_s` has passed since the request came,
-    /// then call [`respond`] again with the new record, and with `watch_over` if the time is over.
-    /// May come again, where the change was not one that the guest can see.
+    /// then call [`respond`] again with the new record, with `watched`, and with `watch_over` if
+    /// the time is over. May come again, where the change was not one that the guest can see.
     Watch {
         /// The state that the guest has.
         etag: u64,
@@ -76,17 +80,17 @@ pub enum Answer {
 /// [`Response::body_too_large`] before anything of it is read.
 pub fn body_limit(request: &Request<'_>) -> usize {
     match request.method() {
-        Method::Post => view::mezame::body_limit(request),
+        Method::Post => view::mezame::body_limit(request).max(view::openstack::body_limit(request)),
         // Some clients send an empty form along when they ask for a token. It is ignored.
-        Method::Put => 1024,
-        Method::Get | Method::Head | Method::Other => 0,
+        Method::Put => view::gce::body_limit(request).max(1024),
+        Method::Get | Method::Head | Method::Delete | Method::Other => 0,
     }
 }
 
 /// The dialect that a request's path belongs to, whether or not a guest is answered in it; for
-/// counting.
+/// counting. Of rivals' paths the first one's: CloudStack's are counted as EC2's.
 pub fn dialect_of(request: &Request<'_>) -> Option<Dialect> {
-    request.segments().next().and_then(view::dialect_of)
+    view::owners(request).next()
 }
 
 /// Answers a request of a guest.
@@ -112,17 +116,18 @@ pub fn respond(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Cont
 fn route(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_>) -> Answer {
     let mut segments = request.segments();
     let root = segments.next();
-    let dialect = dialect_of(request);
+    let dialect = view::chosen(request, &guest.instance.dialects);
     if root == Some("latest") && segments.eq(["api", "token"]) {
         return Answer::Reply(token(request, guest, context));
     }
     // An unknown tree is 404 before anything else is asked for: clients try several dialects in
     // turn, and anything else makes some of them wait.
-    let known = root.is_none() || dialect.is_some_and(|it| guest.instance.dialects.contains(&it));
-    if !known {
-        return Answer::Reply(match policy::enter(request, guest, dialect) {
+    if root.is_some() && dialect.is_none() {
+        // In the form of the tree that is asked for, should its dialect have one.
+        let meant = dialect_of(request);
+        return Answer::Reply(match policy::enter(request, guest, meant) {
             Ok(()) => view::not_found(),
-            Err(denial) => denial.response(dialect),
+            Err(denial) => denial.response(meant),
         });
     }
     let permit = match policy::admit(request, guest, context, dialect) {

@@ -20,6 +20,7 @@ use crate::{date::Date, token::UnixTime};
 pub enum Status {
     Ok = 200,
     NoContent = 204,
+    MovedPermanently = 301,
     NotModified = 304,
     BadRequest = 400,
     Unauthorized = 401,
@@ -50,6 +51,7 @@ impl Status {
         match self {
             Self::Ok => "OK",
             Self::NoContent => "No Content",
+            Self::MovedPermanently => "Moved Permanently",
             Self::NotModified => "Not Modified",
             Self::BadRequest => "Bad Request",
             Self::Unauthorized => "Unauthorized",
@@ -96,6 +98,12 @@ pub struct Response {
     pub content_length: usize,
     /// A hash of the content, sent as a strong `ETag`.
     pub etag: Option<u64>,
+    /// Whether `ETag` is the bare digits, without quotes, as Google's clients give it back.
+    pub bare_etag: bool,
+    /// Whether `Metadata-Flavor: Google` is sent, without which Google's clients believe nothing.
+    pub flavor: bool,
+    /// The path for `Location`, with status 301.
+    pub location: Option<Box<str>>,
     /// Sent as `Last-Modified`.
     pub last_modified: Option<UnixTime>,
     /// The methods for `Allow`, with status 405.
@@ -175,6 +183,9 @@ impl Response {
             content_length: body.len(),
             body,
             etag: None,
+            bare_etag: false,
+            flavor: false,
+            location: None,
             last_modified: None,
             allow: None,
             retry_after: None,
@@ -202,9 +213,16 @@ impl Response {
             each("content-length", digits.decimal(self.content_length as u64));
         }
         if let Some(etag) = self.etag {
-            each("etag", &etag_text(etag));
+            let text = etag_text(etag);
+            each("etag", if self.bare_etag { &text[1..17] } else { &text });
             // EC2 says so too: nobody resumes a download of metadata.
             each("accept-ranges", b"none");
+        }
+        if self.flavor {
+            each("metadata-flavor", b"Google");
+        }
+        if let Some(path) = &self.location {
+            each("location", path.as_bytes());
         }
         if let Some(time) = self.last_modified {
             each("last-modified", &http_date(time));

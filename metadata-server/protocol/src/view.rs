@@ -1,12 +1,22 @@
 //! Dialects: the same record in the paths and forms that each kind of client asks for.
 //!
-//! To add one: a file with its tree and its `answer`, its first segments in [`ROOTS`], a line in
-//! [`answer`] and a golden tree in the tests. Views never import each other; what two of them say
-//! alike lies in `render`, `tree` or the model.
+//! To add one: its name in the model's `Dialect`; a file with its tree and its `answer`; its paths
+//! in [`ROOTS`]; a line in [`answer`]; a golden tree in the tests; a row in the guests'
+//! documentation. Views never import each other; what two of them say alike lies in `render`,
+//! `tree` or the model.
 
+pub(crate) mod azure;
+pub(crate) mod cloudstack;
+pub(crate) mod digitalocean;
 pub(crate) mod ec2;
+pub(crate) mod gce;
+pub(crate) mod hetzner;
 pub(crate) mod mezame;
 pub(crate) mod nocloud;
+pub(crate) mod openstack;
+pub(crate) mod vultr;
+
+use std::collections::BTreeSet;
 
 use mezame_model::Dialect;
 
@@ -19,16 +29,52 @@ use crate::{
     tree::{Body, Directory, Scope},
 };
 
-/// The first segments of each dialect's paths. No segment belongs to two dialects.
-pub(crate) const ROOTS: [(Dialect, &[&str]); 3] = [
+/// The paths of each dialect: the first segment, or the first two where two dialects share the
+/// first. None is the beginning of another's, but for those of rivals
+/// ([`Dialect::RIVALS`]), of which a guest has one.
+pub(crate) const ROOTS: [(Dialect, &[&str]); 10] = [
     (Dialect::Ec2, &ec2::VERSIONS),
+    (Dialect::Openstack, &["openstack"]),
+    (Dialect::Gce, &["computeMetadata"]),
+    (
+        Dialect::Azure,
+        &[
+            "metadata/instance",
+            "metadata/attested",
+            "metadata/scheduledevents",
+            "metadata/versions",
+            "metadata/identity",
+        ],
+    ),
+    (Dialect::Digitalocean, &["metadata/v1", "metadata/v1.json"]),
+    (Dialect::Hetzner, &["hetzner"]),
+    (Dialect::Vultr, &["v1", "v1.json", "user-data"]),
+    (Dialect::Cloudstack, &["latest"]),
     (Dialect::Nocloud, &["nocloud"]),
     (Dialect::Mezame, &["mezame"]),
 ];
 
-/// The dialect that a path's first segment belongs to.
-pub(crate) fn dialect_of(segment: &str) -> Option<Dialect> {
-    ROOTS.iter().find(|(_, roots)| roots.contains(&segment)).map(|(dialect, _)| *dialect)
+/// Which dialects' paths a guest is answered on. OpenStack's clients crawl EC2's tree as well, and
+/// wait five seconds where it is missing, so whoever has the one has the other.
+fn answers(dialects: &BTreeSet<Dialect>, dialect: Dialect) -> bool {
+    dialects.contains(&dialect)
+        || (dialect == Dialect::Ec2 && dialects.contains(&Dialect::Openstack))
+}
+
+/// The dialect that a path belongs to for a guest that is answered in these.
+pub(crate) fn chosen(request: &Request<'_>, dialects: &BTreeSet<Dialect>) -> Option<Dialect> {
+    owners(request).find(|dialect| answers(dialects, *dialect))
+}
+
+/// The dialects that a path may belong to; several only where they are rivals.
+pub(crate) fn owners(request: &Request<'_>) -> impl Iterator<Item = Dialect> {
+    let mut segments = request.segments();
+    let (first, second) = (segments.next().unwrap_or_default(), segments.next());
+    let is_owner = move |root: &&str| match root.split_once('/') {
+        Some((root, below)) => root == first && second == Some(below),
+        None => *root == first,
+    };
+    ROOTS.iter().filter(move |(_, roots)| roots.iter().any(is_owner)).map(|(dialect, _)| *dialect)
 }
 
 /// Answers a permitted request in its dialect.
@@ -41,6 +87,13 @@ pub(crate) fn answer(
 ) -> Answer {
     match dialect {
         Dialect::Ec2 => Answer::Reply(ec2::answer(permit, request, scope)),
+        Dialect::Openstack => openstack::answer(permit, request, body, scope),
+        Dialect::Gce => gce::answer(permit, request, body, scope),
+        Dialect::Azure => Answer::Reply(azure::answer(permit, request, scope)),
+        Dialect::Digitalocean => Answer::Reply(digitalocean::answer(permit, request, scope)),
+        Dialect::Hetzner => Answer::Reply(hetzner::answer(permit, request, scope)),
+        Dialect::Vultr => Answer::Reply(vultr::answer(permit, request, scope)),
+        Dialect::Cloudstack => Answer::Reply(cloudstack::answer(permit, request, scope)),
         Dialect::Nocloud => Answer::Reply(nocloud::answer(permit, request, scope)),
         Dialect::Mezame => mezame::answer(permit, request, body, scope),
     }
@@ -52,15 +105,24 @@ pub(crate) fn roots(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) ->
         return method_not_allowed("GET, HEAD");
     }
     let dialects = &scope.guest.instance.dialects;
-    let mut lines = Vec::new();
-    for (dialect, roots) in ROOTS {
-        if dialects.contains(&dialect) {
-            // EC2 lists its versions bare, and clients of EC2 read this list.
-            let slash = if dialect == Dialect::Ec2 { "" } else { "/" };
-            lines.extend(roots.iter().map(|root| format!("{root}{slash}")));
+    let mut lines: Vec<String> = Vec::new();
+    for (dialect, roots) in ROOTS.into_iter().filter(|(it, _)| answers(dialects, *it)) {
+        // EC2 lists its versions bare, and clients of EC2 read this list.
+        let slash = if dialect == Dialect::Ec2 { "" } else { "/" };
+        for root in roots {
+            let first = root.split('/').next().unwrap_or_default();
+            // A name with a dot in it is a file at the top, as is CloudStack's among versions.
+            let slash = if first.ends_with(".json") { "" } else { slash };
+            let line = format!("{first}{slash}");
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
         }
     }
-    reply(permit, scope, Body::lines(lines))
+    let mut response = reply(permit, scope, Body::lines(lines));
+    // By this header Google's clients know on whose cloud they are.
+    response.flavor = dialects.contains(&Dialect::Gce);
+    response
 }
 
 /// Reads a directory or a leaf of a tree, in a dialect whose errors are plain text.
@@ -106,4 +168,4 @@ pub(crate) fn method_not_allowed(methods: &'static str) -> Response {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -17,7 +17,7 @@ use base64::{
 use mezame_model::{
     FeedError, Generation, GuestEvent, Instance, Report, SecretName,
     api::{Event, Kind},
-    report::{GuestEventKind, HostKey, Outcome, SealedPassword},
+    report::{GuestAttribute, GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
 };
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -32,6 +32,12 @@ use crate::{
 const LONGEST_REPORT: usize = 1 << 20;
 /// The longest sealed password, with its recipient.
 const LONGEST_PASSWORD: usize = 24 << 10;
+/// The longest password as OpenStack's clients post it: of an RSA key of 16,384 bits, in base64.
+const LONGEST_NOVA_PASSWORD: usize = 4 << 10;
+/// Most attributes that a guest may set (GCE allows as many writes as it likes, and 256 KiB).
+const MOST_ATTRIBUTES: usize = 256;
+/// The most bytes of their names and values together.
+const LONGEST_ATTRIBUTES: usize = 256 << 10;
 /// Most host keys of a guest.
 const MOST_HOST_KEYS: usize = 16;
 /// How many failed steps the status names.
@@ -90,6 +96,33 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             Ok(None) => return Ok(None),
             Err(reason) => return refused(reason),
         },
+        GuestEventKind::NovaPassword(NovaPassword { ciphertext }) => {
+            if ciphertext.len() > LONGEST_NOVA_PASSWORD {
+                return refused("too-large");
+            }
+            // Set once: the first that came is the one that the guest has.
+            if instance.nova_password.is_some() {
+                return Ok(None);
+            }
+            let mut changed = Instance::clone(instance);
+            changed.nova_password = Some(ciphertext.clone());
+            heard.changes.puts.push(rewritten(held, changed));
+            ("password", "posted as OpenStack's clients do".to_owned())
+        }
+        GuestEventKind::GuestAttribute(GuestAttribute { path, value }) => {
+            let attributes = instance.guest_attributes.with(path, value.as_deref());
+            let size: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
+            if attributes.keys().len() > MOST_ATTRIBUTES || size > LONGEST_ATTRIBUTES {
+                return refused("too-large");
+            }
+            if attributes == instance.guest_attributes {
+                return Ok(None);
+            }
+            let mut changed = Instance::clone(instance);
+            changed.guest_attributes = attributes;
+            heard.changes.puts.push(rewritten(held, changed));
+            ("guest-attribute", path.to_string())
+        }
     };
     heard.event = Some(Event {
         generation: Generation::ZERO,
@@ -101,6 +134,12 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
         detail,
     });
     Ok(Some(heard))
+}
+
+/// The record with a change that the guest has made.
+fn rewritten(held: &HeldInstance, instance: Instance) -> Record {
+    let consumed = held.record.consumed.clone();
+    Record::Instance(Arc::new(InstanceRecord { instance: Arc::new(instance), consumed }))
 }
 
 /// The record without a secret that was read. None where it was consumed before.

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, ops::Bound, str::FromStr, sync::Arc};
 
 use mezame_model::{
-    Generation, InstanceName, Network, NetworkName, Port, PortName, ProjectName, Snapshot,
+    Generation, Instance, InstanceName, Network, NetworkName, Port, PortName, ProjectName, Smbios,
+    Snapshot,
     api::{Kind, Resource},
 };
 use serde_json::{Value, json};
@@ -164,6 +165,18 @@ fn of_port(snapshot: &Snapshot, held: &Held<Port>) -> Resource {
     Resource { kind: Kind::Port, spec: spec::of_port(port, name), status, revision: held.revision }
 }
 
+/// What the hypervisor must set for each of the instance's dialects, as values and as QEMU's
+/// options; a machine has the strings of one, and the first is the one to take.
+fn smbios(instance: &Instance) -> Option<Value> {
+    let strings: Vec<Value> = Smbios::all_of(instance)
+        .map(|(dialect, smbios)| {
+            let qemu = smbios.qemu();
+            json!({ "dialect": dialect, "strings": smbios, "qemu": qemu })
+        })
+        .collect();
+    (!strings.is_empty()).then_some(Value::Array(strings))
+}
+
 fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     let instance = &*held.record.instance;
     let ports: Vec<_> = instance.ports.iter().filter_map(|id| find(&snapshot.ports, id)).collect();
@@ -188,6 +201,10 @@ fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     add("report", report);
     add("user_data_bytes", instance.user_data.as_ref().map(|data| data.bytes().len().into()));
     add("vendor_data_bytes", instance.vendor_data.as_ref().map(|data| data.bytes().len().into()));
+    add("smbios", smbios(instance));
+    let attributes = &instance.guest_attributes;
+    add("guest_attributes", (!attributes.is_empty()).then(|| json!(attributes)));
+    add("nova_password", instance.nova_password.as_deref().map(Value::from));
     add("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets)));
     let spec = spec::of_instance(&held.record, &names, Secrets::Hidden);
     Resource { kind: Kind::Instance, spec, status, revision: held.revision }

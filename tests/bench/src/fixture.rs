@@ -63,6 +63,7 @@ impl Fixture {
             modified: None,
             acknowledged: &self.acknowledged,
             watch_over: false,
+            watched: None,
         }
     }
 }

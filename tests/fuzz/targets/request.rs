@@ -73,6 +73,7 @@ fn serve(input: &[u8], fixture: &Fixture, out: &mut Vec<u8>) -> Served {
         modified: None,
         acknowledged: &NONE,
         watch_over: false,
+        watched: None,
     };
     serve_bytes(input, &fixture.guest, &context, out)
 }

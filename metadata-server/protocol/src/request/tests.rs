@@ -197,7 +197,7 @@ fn headers_are_found_in_any_case_and_without_the_blanks_around_them() {
 
 #[test]
 fn an_unknown_method_is_left_to_the_path() {
-    for name in ["DELETE", "get", "PATCH", "OPTIONS", "G\u{45}T ", ""] {
+    for name in ["get", "PATCH", "OPTIONS", "G\u{45}T ", ""] {
         let request = Request::parse(Version::Http11, name, b"/", [HOST]).unwrap();
         assert_eq!(request.method(), Method::Other, "{name}");
     }

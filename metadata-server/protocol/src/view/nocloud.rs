@@ -7,18 +7,13 @@
 //!
 //! Follows "NoCloud" and "Networking config Version 1" in cloud-init's documentation.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr},
-};
-
 use bytes::Bytes;
-use ipnetwork::{IpNetwork, Ipv4Network};
-use mezame_model::{Guest, GuestPort, PortId, UserData};
+use mezame_model::{Guest, UserData};
 
 use crate::{
+    network_config::{FamilyMark, network_config},
     policy::Permit,
-    render::yaml_scalar,
+    render::{yaml_lines, yaml_scalar},
     request::Request,
     response::{self, Response},
     tree::{Body, Directory, Entry, Label, Scope, leaf},
@@ -39,7 +34,7 @@ static ROOT: Directory = Directory { entries: &ENTRIES, label: Label::Slash, kee
 
 static ENTRIES: [Entry; 4] = [
     leaf("meta-data", 0, |it| yaml(meta_data(it.guest))),
-    leaf("network-config", 0, |it| yaml(network_config(it.guest))),
+    leaf("network-config", 0, |it| yaml(network_config(it.guest, FamilyMark::Absent))),
     leaf("user-data", 0, |it| bytes(it.guest.instance.user_data.as_ref())),
     leaf("vendor-data", 0, |it| bytes(it.guest.instance.vendor_data.as_ref())),
 ];
@@ -62,104 +57,9 @@ fn meta_data(guest: &Guest) -> String {
     );
     if !instance.ssh_keys.is_empty() {
         out.push_str("public-keys:\n");
-        lines(&mut out, "  - ", instance.ssh_keys.iter());
+        yaml_lines(&mut out, "  - ", instance.ssh_keys.iter());
     }
     out
-}
-
-/// Every port, matched by its MAC address, in version 1 of the format.
-///
-/// Not version 2: where netplan is absent, cloud-init makes of that one's route to `::/0` one to
-/// `::/64`, and fails on a route without a gateway; its `gateway4` brings a warning into the log.
-/// In version 1 a subnet has a gateway, with every renderer and in every release.
-fn network_config(guest: &Guest) -> String {
-    let mut out = String::from("version: 1\nconfig:\n");
-    for (at, entry) in guest.ports.iter().enumerate() {
-        let mac = yaml_scalar(&entry.port.mac.to_string());
-        // Writing to a String does not fail, here and below.
-        let _ = write!(
-            out,
-            "  - type: physical\n    name: eth{at}\n    mac_address: {mac}\n    mtu: {}\n",
-            entry.network.mtu,
-        );
-        let subnets = subnets(entry, at == 0);
-        if !subnets.is_empty() {
-            out.push_str("    subnets:\n");
-        }
-        for (at, (address, gateway)) in subnets.iter().enumerate() {
-            let address = yaml_scalar(&address.to_string());
-            let _ = write!(out, "      - type: static\n        address: {address}\n");
-            if let Some(gateway) = gateway {
-                let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
-            }
-            // Resolvers belong to the interface, but are written with one of its subnets.
-            if at == 0 {
-                list(&mut out, "dns_nameservers", entry.network.dns.iter());
-                list(&mut out, "dns_search", entry.network.domain.iter());
-            }
-        }
-    }
-    out
-}
-
-/// The port's addresses; on the first port, the one in whose subnet a router is names it.
-fn subnets(entry: &GuestPort, primary: bool) -> Vec<(IpNetwork, Option<IpAddr>)> {
-    let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
-    let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
-    let mut subnets: Vec<_> = entry
-        .addresses()
-        .map(|address| {
-            let at = gateways.iter().position(|gateway| address.contains(*gateway));
-            (address, at.map(|at| gateways.remove(at)))
-        })
-        .collect();
-    if alone {
-        subnets.push((LinkLocal::of(&entry.port.id).into(), None));
-    }
-    subnets
-}
-
-/// An address that makes 169.254.0.0/16 on-link, for a port without an IPv4 router: nothing else
-/// would take a frame for the service to the tap. An address and not a route, since a route
-/// without a gateway makes some of cloud-init's renderers fail.
-struct LinkLocal(Ipv4Addr);
-
-impl LinkLocal {
-    /// Made of the port's id, so that it stays the same: 169.254.1.0 to 169.254.254.255 (RFC 3927,
-    /// section 2.1) without the service's own /24. That two guests may get the same one harms
-    /// nobody: the service tells them apart by their ports, and others don't ask for it.
-    fn of(port: &PortId) -> Self {
-        let sum = port
-            .as_str()
-            .bytes()
-            .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        let third = match (sum >> 8) % 253 + 1 {
-            169 => 254,
-            other => other as u8,
-        };
-        Self(Ipv4Addr::new(169, 254, third, sum as u8))
-    }
-}
-
-impl From<LinkLocal> for IpNetwork {
-    fn from(LinkLocal(address): LinkLocal) -> Self {
-        Ipv4Network::new(address, 16).map_or_else(|_| IpAddr::from(address).into(), Self::V4)
-    }
-}
-
-/// A list in a subnet, left out where it is empty.
-fn list(out: &mut String, name: &str, items: impl Iterator<Item = impl ToString>) {
-    let mut items = items.peekable();
-    if items.peek().is_some() {
-        let _ = writeln!(out, "        {name}:");
-        lines(out, "          - ", items);
-    }
-}
-
-fn lines(out: &mut String, before: &str, items: impl Iterator<Item = impl ToString>) {
-    for item in items {
-        let _ = writeln!(out, "{before}{}", yaml_scalar(&item.to_string()));
-    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,18 @@ use crate::{fixture::World, tree::tests::crawl};
 
 #[test]
 fn no_dialects_paths_shadow_anothers() {
-    let all: Vec<_> = ROOTS.iter().flat_map(|(_, roots)| roots.iter()).collect();
-    for (at, root) in all.iter().enumerate() {
-        assert!(!all[..at].contains(root), "{root} belongs to two dialects");
-        assert!(!root.is_empty() && !root.contains('/'), "{root:?} is no segment");
+    let all = || ROOTS.iter().flat_map(|(it, roots)| roots.iter().map(move |root| (*it, *root)));
+    let are_rivals = |one, other| {
+        Dialect::RIVALS.contains(&(one, other)) || Dialect::RIVALS.contains(&(other, one))
+    };
+    for (at, (one, root)) in all().enumerate() {
+        assert!(!root.is_empty() && root.split('/').count() <= 2, "{root:?} is no root");
+        for (other, theirs) in all().skip(at + 1) {
+            let is_below =
+                |a: &str, b: &str| a.strip_prefix(b).is_some_and(|it| it.starts_with('/'));
+            let clash = root == theirs || is_below(root, theirs) || is_below(theirs, root);
+            assert!(!clash || are_rivals(one, other), "{root} and {theirs}");
+        }
     }
     for dialect in Dialect::ALL {
         assert!(ROOTS.iter().any(|(known, _)| *known == dialect), "{dialect:?} has no path");
@@ -21,7 +29,7 @@ fn no_dialects_paths_shadow_anothers() {
 }
 
 /// A tree as text: each path, its type, its body.
-fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
+pub(super) fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
     let mut out = String::new();
     for root in roots {
         for (path, reply) in crawl(world, guest, root) {
@@ -34,6 +42,29 @@ fn golden(world: &World, guest: &Guest, roots: &[&str]) -> String {
         }
     }
     out
+}
+
+/// Crawls a tree, and checks of every path in it what holds for all trees: a slash at the end
+/// changes nothing, nothing lies below a leaf, HEAD is GET without the body, nothing is written.
+pub(super) fn check_tree(world: &World, guest: &Guest, root: &str) -> usize {
+    let found = crawl(world, guest, root);
+    for (path, reply) in &found {
+        let other = match path.strip_suffix('/') {
+            Some(without) => without.to_owned(),
+            None => format!("{path}/"),
+        };
+        assert_eq!(world.get(guest, &other), *reply, "{other}");
+        let below = format!("{}/no-such-thing", path.trim_end_matches('/'));
+        assert_eq!(world.get(guest, &below).status, Status::NotFound, "{below}");
+        let head = world.ask(guest, "HEAD", path, &[]);
+        assert_eq!(head, reply.clone().without_body(), "{path}");
+        for method in ["PUT", "POST", "DELETE", "OPTIONS"] {
+            let reply = world.ask(guest, method, path, &[]);
+            assert_eq!(reply.status, Status::MethodNotAllowed, "{method} {path}");
+            assert_eq!(reply.allow, Some("GET, HEAD"));
+        }
+    }
+    found.len()
 }
 
 #[test]

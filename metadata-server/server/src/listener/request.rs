@@ -147,11 +147,11 @@ impl Exchange<'_> {
             Standing::Serving(record) => record,
             other => return self.without_record(&other).await,
         };
-        match self.respond(request, body, &record, false) {
+        match self.respond(request, body, &record, Wait::default()) {
             Answer::Reply(reply) => self.audited(&record, reply),
             Answer::Event { kind, reply } => self.keep(&record, kind, reply).await,
             Answer::Secret { name, reply } => self.hand_out(&record, &name, reply).await,
-            Answer::Watch { timeout_s, .. } => self.watch(request, body, timeout_s).await,
+            Answer::Watch { etag, timeout_s } => self.watch(request, body, etag, timeout_s).await,
         }
     }
 
@@ -160,7 +160,7 @@ impl Exchange<'_> {
         request: &mezame_protocol::Request<'_>,
         body: &[u8],
         record: &Record,
-        watch_over: bool,
+        wait: Wait,
     ) -> Answer {
         let context = Context {
             keys: &record.keys.tokens,
@@ -171,7 +171,8 @@ impl Exchange<'_> {
             generation: record.generation,
             modified: Some(record.modified),
             acknowledged: &record.acknowledged,
-            watch_over,
+            watch_over: wait.is_over,
+            watched: wait.watched,
         };
         respond(request, body, &record.guest, &context)
     }
@@ -190,6 +191,7 @@ impl Exchange<'_> {
         &mut self,
         request: &mezame_protocol::Request<'_>,
         body: &[u8],
+        etag: u64,
         timeout_s: u32,
     ) -> Reply {
         let (serving, attachment) = (self.serving, self.connection.attachment());
@@ -202,23 +204,23 @@ impl Exchange<'_> {
             tokio::time::Instant::from_std(self.began) + Duration::from_secs(u64::from(timeout_s));
         let mut changes = attachment.follow();
         let mut stage = serving.stage.subscribe();
-        let mut is_over = false;
+        let mut wait = Wait { watched: Some(etag), is_over: false };
         loop {
             // Read before it is answered, so that a change in between is not missed.
             let standing = changes.borrow_and_update().clone();
             let Standing::Serving(record) = standing else {
                 return self.without_record(&standing).await;
             };
-            match self.respond(request, body, &record, is_over) {
+            match self.respond(request, body, &record, wait) {
                 Answer::Reply(reply) => return self.audited(&record, reply),
-                Answer::Watch { .. } if !is_over => {}
+                Answer::Watch { .. } if !wait.is_over => {}
                 // Only a watch's own reply is awaited here.
                 _ => return Reply::internal(),
             }
             tokio::select! {
-                changed = changes.changed() => is_over = changed.is_err(),
-                () = tokio::time::sleep_until(over) => is_over = true,
-                _ = stage.wait_for(|stage| *stage != Stage::Open) => is_over = true,
+                changed = changes.changed() => wait.is_over = changed.is_err(),
+                () = tokio::time::sleep_until(over) => wait.is_over = true,
+                _ = stage.wait_for(|stage| *stage != Stage::Open) => wait.is_over = true,
             }
         }
     }
@@ -318,6 +320,14 @@ fn respend(serving: &Serving, attachment: &crate::identity::Attachment) {
             modified: unix_time(),
         })));
     }
+}
+
+/// How far a request has waited.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wait {
+    /// The state that it waits to see changed.
+    watched: Option<u64>,
+    is_over: bool,
 }
 
 /// A watch's place among those of its port.

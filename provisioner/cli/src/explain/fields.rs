@@ -271,10 +271,10 @@ const INSTANCE: &[Field] = &[
     ),
     field(
         "dialects",
-        "list of ec2, nocloud, mezame",
-        "all",
-        "not empty",
-        "Which clients' paths are answered.",
+        "list of ec2, openstack, gce, azure, digitalocean, hetzner, vultr, cloudstack, nocloud, mezame",
+        "ec2, nocloud, mezame",
+        "not empty; cloudstack not beside ec2 or openstack",
+        "Which clients' paths are answered: that of the image's client, and mezame for our agent.",
     ),
     field("instance_type", "text", "m1.small", "", "The type that the guest is told."),
     field(

@@ -106,7 +106,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
         })
         .or(TokenPolicy::default);
     let hop_limit = object.field("hop_limit", |n| n.integer(1, 64)).or(|| 1);
-    let dialects = object.field("dialects", read_dialects).or(|| Dialect::ALL.into());
+    let dialects = object.field("dialects", read_dialects).or(|| Dialect::DEFAULT.into());
     let instance_type =
         object.field("instance_type", read_word).or(|| DEFAULT_INSTANCE_TYPE.into());
     let image_id = object.field("image_id", read_image).or(|| DEFAULT_IMAGE.into());
@@ -268,8 +268,17 @@ fn read_dialects(node: &Node<'_>) -> Option<BTreeSet<Dialect>> {
     if dialects.is_empty() {
         return node.fault(
             "without a dialect the guest gets no answer",
-            "name one, leave the field out for all, or say `tokens: off`",
+            "name one, leave the field out for the usual ones, or say `tokens: off`",
         );
+    }
+    for (one, other) in Dialect::RIVALS {
+        if dialects.contains(&one) && dialects.contains(&other) {
+            let (one, other) = (one.as_str(), other.as_str());
+            return node.fault(
+                format!("{one} and {other} have the same paths and say different things there"),
+                format!("keep '{one}' or '{other}', whichever the image's client asks for"),
+            );
+        }
     }
     Some(dialects.into_iter().collect())
 }

@@ -2,7 +2,7 @@
 
 use mezame_model::{
     FeedError, PortId,
-    report::{GuestEventKind, Outcome, Report, SealedPassword},
+    report::{GuestAttribute, GuestEventKind, NovaPassword, Outcome, Report, SealedPassword},
 };
 use serde_json::{Value, json};
 
@@ -176,6 +176,60 @@ async fn a_secret_that_was_read_is_gone_and_stays_gone_when_applied_again() {
     assert_eq!(secrets(&renewed), ["one=third", "two=second"]);
     let unknown = GuestEventKind::SecretAcknowledged("none".parse().unwrap());
     assert_eq!(feed.deliver(event(&snapshot, "web", 3, unknown)).await, refused("unknown-secret"));
+}
+
+#[tokio::test]
+async fn a_password_in_openstacks_way_is_set_once_and_outlives_the_next_apply() {
+    let control = control().await;
+    let feed = InProcessFeed::new(Arc::clone(&control));
+    control.apply(documents(), false).await.unwrap();
+    let snapshot = feed.next(Generation::ZERO).await.unwrap();
+    let posted =
+        |text: &str| GuestEventKind::NovaPassword(NovaPassword { ciphertext: text.into() });
+    feed.deliver(event(&snapshot, "web", 1, posted("first"))).await.unwrap();
+    let after = feed.next(snapshot.generation).await.unwrap();
+    feed.deliver(event(&snapshot, "web", 2, posted("second"))).await.unwrap();
+    let mut web = documents()[4].clone();
+    web["hostname"] = "other".into();
+    control.apply(vec![web], false).await.unwrap();
+    let applied = feed.next(after.generation).await.unwrap();
+    for snapshot in [after, applied] {
+        let web = snapshot.instances.iter().find(|it| it.name.as_str() == "web").unwrap();
+        assert_eq!(web.nova_password.as_deref(), Some("first"));
+    }
+    let long = posted(&"x".repeat(5000));
+    assert_eq!(feed.deliver(event(&snapshot, "db", 3, long)).await, refused("too-large"));
+}
+
+#[tokio::test]
+async fn a_guests_own_attributes_are_set_replaced_removed_and_bounded() {
+    let control = control().await;
+    let feed = InProcessFeed::new(Arc::clone(&control));
+    control.apply(documents(), false).await.unwrap();
+    let mut snapshot = feed.next(Generation::ZERO).await.unwrap();
+    let set = |path: &str, value: Option<&str>| {
+        let (path, value) = (path.into(), value.map(Into::into));
+        GuestEventKind::GuestAttribute(GuestAttribute { path, value })
+    };
+    for (key, (path, value, wanted)) in [
+        ("a/one", Some("1"), vec![("a/one", "1")]),
+        ("b/two", Some("2"), vec![("a/one", "1"), ("b/two", "2")]),
+        ("a/one", Some("3"), vec![("a/one", "3"), ("b/two", "2")]),
+        ("b/two", None, vec![("a/one", "3")]),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        feed.deliver(event(&snapshot, "web", key as u128, set(path, value))).await.unwrap();
+        snapshot = feed.next(snapshot.generation).await.unwrap();
+        let web = snapshot.instances.iter().find(|it| it.name.as_str() == "web").unwrap();
+        assert_eq!(web.guest_attributes.iter().collect::<Vec<_>>(), wanted);
+    }
+    // What changes nothing writes nothing.
+    feed.deliver(event(&snapshot, "web", 10, set("b/two", None))).await.unwrap();
+    assert_eq!(control.state().generation, snapshot.generation);
+    let long = set("a/long", Some(&"x".repeat(300 << 10)));
+    assert_eq!(feed.deliver(event(&snapshot, "web", 11, long)).await, refused("too-large"));
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@
 //! name, so names are unique: two keys with one comment would otherwise be one key to them.
 
 use super::{V1_0, meta_data::folder};
-use crate::tree::{Body, Directory, Entry, Family, Item, Label, Node, Scope, family, leaf};
+use crate::{
+    render::key_comment,
+    tree::{Body, Directory, Entry, Family, Item, Label, Node, Scope, family, leaf},
+};
 
 /// The directory.
 pub(super) static PUBLIC_KEYS: Directory = folder(&ENTRIES);
@@ -37,7 +40,7 @@ static KEY_ENTRIES: [Entry; 1] = [leaf("openssh-key", V1_0, |it| {
 fn names(keys: &[Box<str>]) -> Vec<String> {
     let mut names: Vec<String> = Vec::with_capacity(keys.len());
     for (at, line) in keys.iter().enumerate() {
-        let comment: String = comment(line)
+        let comment: String = key_comment(line)
             .chars()
             .take(64)
             .map(|c| if c.is_ascii_alphanumeric() || "@._-".contains(c) { c } else { '-' })
@@ -49,15 +52,6 @@ fn names(keys: &[Box<str>]) -> Vec<String> {
         names.push(name);
     }
     names
-}
-
-/// What follows the key's base64 in an `authorized_keys` line, which may begin with options
-/// (sshd(8)).
-fn comment(line: &str) -> &str {
-    // Every key's base64 begins with the length of its type's name: AAAA.
-    line.split_once(" AAAA")
-        .and_then(|(_, rest)| rest.split_once(' '))
-        .map_or("", |(_, comment)| comment.trim())
 }
 
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+pub(super) use crate::address::is_public;
+
 use super::{V1_0, V2009, V2016, V2018, V2019, V2021_01, V2021_03, interfaces, keys};
 use crate::tree::{
     Body, Directory, Entry, Family, Item, Label, Leaf, Node, Scope, directory, families::tags,
@@ -145,21 +147,4 @@ fn public_ipv4(scope: &Scope<'_>) -> Option<Ipv4Addr> {
 
 fn ipv6(scope: &Scope<'_>) -> Option<IpAddr> {
     scope.port().port.addresses.iter().copied().find(IpAddr::is_ipv6)
-}
-
-/// Whether the Internet could route to the address (RFC 6890, without the blocks that are only
-/// for documentation).
-pub(super) fn is_public(address: Ipv4Addr) -> bool {
-    let [a, b, ..] = address.octets();
-    let shared = a == 100 && (64..128).contains(&b);
-    let benchmark = a == 198 && (b == 18 || b == 19);
-    !(address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_multicast()
-        || address.is_broadcast()
-        || a == 0
-        || a >= 240
-        || shared
-        || benchmark)
 }

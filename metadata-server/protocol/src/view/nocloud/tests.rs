@@ -1,5 +1,8 @@
 //! Tests of the NoCloud dialect.
 
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
 use serde_yaml::Value;
 
 use super::*;
@@ -73,17 +76,6 @@ fn a_guest_without_a_router_has_the_service_on_link() {
     assert_eq!(subnets.len(), 2);
     let own: IpNetwork = subnets[1]["address"].as_str().unwrap().parse().unwrap();
     assert!(own.contains(IpAddr::from([169, 254, 169, 254])));
-}
-
-proptest::proptest! {
-    #[test]
-    fn a_link_local_address_is_one_that_a_host_may_have(digits in "[0-9a-f]{17}") {
-        let id = PortId::parse(&format!("eni-{digits}")).unwrap();
-        let LinkLocal(address) = LinkLocal::of(&id);
-        let [a, b, c, _] = address.octets();
-        proptest::prop_assert!((a, b) == (169, 254) && (1..=254).contains(&c) && c != 169);
-        proptest::prop_assert_eq!(address, LinkLocal::of(&id).0);
-    }
 }
 
 #[test]

@@ -147,6 +147,10 @@ impl Resolver<'_> {
             launched_at: stored
                 .map_or_else(|| self.environment.now_ms() / 1000, |stored| stored.launched_at),
             launch_index: form.launch_index,
+            guest_attributes: stored
+                .map(|stored| stored.guest_attributes.clone())
+                .unwrap_or_default(),
+            nova_password: stored.and_then(|stored| stored.nova_password.clone()),
             block_devices: form.block_devices,
         };
         let mut consumed = Consumed::new();

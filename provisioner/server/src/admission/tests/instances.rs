@@ -66,6 +66,7 @@ fn an_instances_other_fields_keep_their_rules() {
         (json!({ "hop_limit": 0 }), "hop_limit"),
         (json!({ "dialects": [] }), "dialects"),
         (json!({ "dialects": ["ec3"] }), "dialects[0]"),
+        (json!({ "dialects": ["cloudstack", "ec2"] }), "dialects"),
         (json!({ "zone": "aa" }), "zone"),
         (json!({ "image_id": "ami-1" }), "image_id"),
         (json!({ "users": [{ "name": "a" }, { "name": "a" }] }), "users[1].name"),
@@ -84,7 +85,7 @@ fn defaults_are_those_that_the_documentation_names() {
     let held = world.state.instance(&"p".parse().unwrap(), &"web".parse().unwrap()).unwrap();
     let made = &held.record.instance;
     assert_eq!((&*made.hostname, made.zone, u8::from(made.hop_limit)), ("web", 'a', 1));
-    assert_eq!(made.dialects.len(), mezame_model::Dialect::ALL.len());
+    assert_eq!(made.dialects.len(), mezame_model::Dialect::DEFAULT.len());
     assert_eq!(made.launched_at, world.environment.now_ms() / 1000);
     let network = world.state.network(&"p".parse().unwrap(), &"lan".parse().unwrap()).unwrap();
     assert_eq!(network.record.mtu, 1450);

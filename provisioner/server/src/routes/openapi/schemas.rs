@@ -119,8 +119,8 @@ fn documents() -> Value {
             "tokens": json!({ "type": "string", "enum": ["required", "optional", "off"] }),
             "hop_limit": number("The IP TTL of replies with a token, 1 to 64; 1 without"),
             "dialects": list(
-                json!({ "type": "string", "enum": ["ec2", "nocloud", "mezame"] }),
-                "What it answers in; all without",
+                json!({ "type": "string", "enum": mezame_model::Dialect::ALL }),
+                "What it answers in; ec2, nocloud and mezame without",
             ),
             "instance_type": text("Such as m1.small"),
             "image_id": text("'ami-' and 17 hexadecimal digits"),

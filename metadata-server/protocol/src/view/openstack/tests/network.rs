@@ -1,0 +1,70 @@
+//! The network data: what each port gets, and that nova's schema allows it.
+
+use super::*;
+
+#[test]
+fn network_data_has_two_ports_and_default_routes_on_the_first_alone() {
+    let world = World::new();
+    let value = json(&world, &web(&world), "latest/network_data.json");
+    let links = value["links"].as_array().unwrap();
+    let networks = value["networks"].as_array().unwrap();
+    let of = |link: usize, field: &str| -> Vec<&Value> {
+        let own = networks.iter().filter(|it| it["link"] == links[link]["id"]);
+        own.map(|it| &it[field]).collect()
+    };
+    assert_eq!(links.len(), 2);
+    assert_eq!(links[0]["ethernet_mac_address"], "52:54:00:ab:cd:01");
+    assert_eq!((&links[0]["mtu"], &links[1]["mtu"]), (&json!(1450), &json!(9000)));
+    assert_eq!(of(0, "type"), ["ipv4", "ipv4", "ipv6"]);
+    assert_eq!(of(0, "ip_address"), ["192.168.0.10", "203.0.113.7", "2001:db8:1::10"]);
+    assert_eq!(of(0, "netmask"), ["255.255.255.0", "255.255.255.0", "ffff:ffff:ffff:ffff::"]);
+    let routes = [
+        json!([{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "192.168.0.1" }]),
+        json!([]),
+        json!([{ "network": "::", "netmask": "::", "gateway": "2001:db8:1::1" }]),
+    ];
+    assert_eq!(of(0, "routes"), routes.each_ref());
+    assert_eq!(of(1, "ip_address"), ["10.1.0.10", "10.1.0.11"]);
+    assert_eq!(of(1, "routes"), [&json!([]), &json!([])]);
+    let dns = |address: &str| json!([{ "type": "dns", "address": address }]);
+    let services = [dns("192.168.0.2"), json!([]), dns("2001:db8:1::2")];
+    assert_eq!(of(0, "services"), services.each_ref());
+    assert_eq!(value["services"].as_array().unwrap().len(), 2);
+    let ids: std::collections::BTreeSet<_> = networks.iter().map(|it| it["id"].as_str()).collect();
+    assert_eq!(ids.len(), networks.len());
+}
+
+#[test]
+fn a_guest_without_a_router_has_the_service_on_link() {
+    let world = World::new();
+    let value = json(&world, &db(&world), "latest/network_data.json");
+    let [own, service] = &value["networks"].as_array().unwrap()[..] else { panic!("two") };
+    assert_eq!(own["ip_address"], "192.168.0.10");
+    assert!(service["ip_address"].as_str().unwrap().starts_with("169.254."));
+    assert_eq!(service["netmask"], "255.255.0.0");
+}
+
+#[test]
+fn a_port_without_addresses_asks_by_dhcp() {
+    let world = World::new();
+    let mut guest = web(&world);
+    Arc::make_mut(&mut guest.ports[1].port).addresses.clear();
+    let value = json(&world, &guest, "latest/network_data.json");
+    let last = value["networks"].as_array().unwrap().last().unwrap();
+    assert_eq!(
+        *last,
+        json!({
+            "id": "network3", "link": "interface1", "type": "ipv4_dhcp",
+            "network_id": "net-000000000000000a2",
+        })
+    );
+    schema::check(&value);
+}
+
+#[test]
+fn network_data_satisfies_novas_schema() {
+    let world = World::new();
+    for guest in [web(&world), db(&world)] {
+        schema::check(&json(&world, &guest, "latest/network_data.json"));
+    }
+}
