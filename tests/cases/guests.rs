@@ -11,6 +11,7 @@ use mezame_tests::{
     binaries::Binaries,
     guest_image::GuestImage,
     namespace::Namespace,
+    operator::Operator,
     process,
     qemu::{Machine, QemuGuest},
     sandbox::Sandbox,
