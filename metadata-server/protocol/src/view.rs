@@ -111,7 +111,7 @@ pub(crate) fn roots(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) ->
         let slash = if dialect == Dialect::Ec2 { "" } else { "/" };
         for root in roots {
             let first = root.split('/').next().unwrap_or_default();
-            // A name with a dot in it is a file at the top, as is CloudStack's among versions.
+            // A file, and no directory.
             let slash = if first.ends_with(".json") { "" } else { slash };
             let line = format!("{first}{slash}");
             if !lines.contains(&line) {
