@@ -44,8 +44,7 @@ impl Tenant {
         &self.machine
     }
 
-    /// Starts the tenant's own DHCP server, which gives this address to this MAC. It answers one
-    /// name: `metadata.google.internal`, which Google's clients resolve.
+    /// Starts the tenant's own DHCP server, which gives this address to this MAC.
     pub fn serve_dhcp(&self, mac: &str, address: &str, directory: &Path) -> Result<Background> {
         let log = directory.join(format!("dnsmasq-{}.log", self.bridge));
         let leases = directory.join(format!("leases-{}", self.bridge));
@@ -53,9 +52,8 @@ impl Tenant {
         let mut command = self.machine.command("dnsmasq");
         command
             .args(["--keep-in-foreground", "--conf-file=/dev/null", "--no-resolv", "--no-hosts"])
-            .args(["--user=root", "--log-facility=-", "--log-dhcp", "--pid-file="])
-            .args(["--interface=eth0", "--except-interface=lo", "--bind-interfaces"])
-            .arg("--address=/metadata.google.internal/169.254.169.254")
+            .args(["--user=root", "--log-facility=-", "--log-dhcp", "--port=0", "--pid-file="])
+            .args(["--interface=eth0", "--bind-interfaces"])
             .arg(format!("--dhcp-leasefile={}", leases.display()))
             .arg(format!("--dhcp-range={network}.10,{network}.99,1h"))
             .arg(format!("--dhcp-host={mac},{address}"));

@@ -20,6 +20,10 @@ const NAME: &str = "debian-guest";
 const LOCALES: &str = "--customize-hook=chroot \"$1\" locale-gen";
 const NETWORKD: &str = "--customize-hook=chroot \"$1\" systemctl enable systemd-networkd";
 
+/// What every image that Google publishes has, since its clients ask by name.
+const NAMES: &str = "--customize-hook=printf '127.0.0.1 localhost\\n169.254.169.254 \
+                     metadata.google.internal metadata\\n' > \"$1/etc/hosts\"";
+
 /// Builds `debian-guest/{vmlinuz,initrd.img,disk.raw}` in the cache, unless what is there was made
 /// of the same recipe.
 pub(crate) fn build(cache: &Cache) -> Result<()> {
@@ -78,7 +82,7 @@ impl Recipe {
     }
 
     fn text(&self) -> String {
-        format!("{}\n{}\n{NETWORKD}\n", self.packages, self.locales_text)
+        format!("{}\n{}\n{NETWORKD}\n{NAMES}\n", self.packages, self.locales_text)
     }
 }
 
@@ -116,6 +120,7 @@ fn bootstrap(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
             format!("--customize-hook=copy-in '{locales}' /etc"),
             LOCALES.into(),
             NETWORKD.into(),
+            NAMES.into(),
         ])
         .arg("bookworm")
         .arg(root)
