@@ -36,20 +36,29 @@ pub struct Smbios {
 /// By what Azure's machines are known.
 const AZURE_CHASSIS: &str = "7783-7084-3265-9085-8269-3286-77";
 
-/// The instance's UUID: `ec2`, as EC2's clients want it, and the digits of its id, in the form of
-/// a random one (RFC 9562, version 4). Different for each instance, and the same for ever.
+/// The instance's UUID: the digits of its id in the form of a random one (RFC 9562, version 4).
+/// Different for each instance, and the same for ever. Begins with a zero, so that no client takes
+/// it for one of EC2's.
 pub fn uuid(id: &InstanceId) -> String {
     let hex = id.as_str().strip_prefix("i-").unwrap_or_default();
     // An id is 17 digits; a shorter one could only come from a change of that rule.
     let digits = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
     format!(
-        "ec2{}-{}-4{}-8{}-{:0<12}",
-        digits(0, 5),
-        digits(5, 9),
-        digits(9, 12),
-        digits(12, 15),
-        digits(15, 17)
+        "0{}-{}-4{}-8{}-000000000000",
+        digits(0, 7),
+        digits(7, 11),
+        digits(11, 14),
+        digits(14, 17)
     )
+}
+
+/// The same as EC2's clients know their cloud by: beginning with `ec2`.
+fn ec2_uuid(id: &InstanceId) -> String {
+    let uuid = uuid(id);
+    let (digits, rest) = uuid.split_once('-').unwrap_or((&uuid, ""));
+    // The two digits that give way come again at the end.
+    let (first, others) = digits[1..].split_at_checked(2).unwrap_or_default();
+    format!("ec2{others}-{}{first}", rest.strip_suffix("00").unwrap_or(rest))
 }
 
 impl Smbios {
@@ -65,7 +74,10 @@ impl Smbios {
             chassis_asset_tag: Box::default(),
         };
         Some(match dialect {
-            Dialect::Ec2 => made("Amazon EC2", "", &uuid),
+            Dialect::Ec2 => {
+                let uuid = ec2_uuid(&instance.id);
+                Self { uuid: uuid.as_str().into(), ..made("Amazon EC2", "", &uuid) }
+            }
             Dialect::Openstack => made("OpenStack Foundation", "OpenStack Nova", &uuid),
             Dialect::Gce => {
                 let serial = format!("GoogleCloud-{}", uuid.replace('-', "").to_uppercase());
@@ -150,10 +162,15 @@ mod tests {
     }
 
     #[test]
-    fn a_uuid_begins_with_ec2_holds_the_whole_id_and_has_the_form_of_a_random_one() {
+    fn a_uuid_holds_the_whole_id_has_the_form_of_a_random_one_and_is_not_taken_for_ec2s() {
         let instance = instance(&[Dialect::Ec2]);
-        assert_eq!(uuid(&instance.id), "ec201234-5678-49ab-8cde-f00000000000");
+        assert_eq!(uuid(&instance.id), "00123456-789a-4bcd-8ef0-000000000000");
+        assert_eq!(ec2_uuid(&instance.id), "ec223456-789a-4bcd-8ef0-000000000001");
         assert_eq!(instance.number(), 0x0234_5678_9abc_def0);
+        let all = Dialect::ALL.into_iter().filter(|it| *it != Dialect::Ec2);
+        for (dialect, smbios) in all.filter_map(|it| Some((it, Smbios::of(it, &instance)?))) {
+            assert!(!smbios.uuid.starts_with("ec2"), "{dialect:?}");
+        }
     }
 
     #[test]
