@@ -42,7 +42,7 @@ impl Haproxy {
         client.ip("link set eth0 up")?;
         client.ip("route add 169.254.169.254/32 via 192.168.0.1")?;
 
-        let log = SystemLog::start(cpu, home)?;
+        let log = SystemLog::start(home)?;
         let config = home.join("haproxy.cfg");
         fs::write(&config, settings(address, &upstream.socket, &log.socket))?;
         let mut command = inside.command(program);

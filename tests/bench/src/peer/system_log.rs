@@ -1,7 +1,8 @@
 //! The system's log, as a Debian machine has it: rsyslogd writing lines to a file.
 //!
 //! A proxy that logs each request makes somebody else read, format and write a line, which is part
-//! of what a request costs. Has a socket and a file of its own, and never touches those of the
+//! of what a request costs. It runs wherever the system puts it, as a system's log does: no
+//! request waits for it. Has a socket and a file of its own, and never touches those of the
 //! machine.
 
 use std::{
@@ -15,7 +16,7 @@ use mezame_tests::{
     wait::{self, SOON},
 };
 
-use crate::{peer::program, pinned::Cpu};
+use crate::peer::program;
 
 /// A running rsyslogd.
 #[derive(Debug)]
@@ -27,7 +28,7 @@ pub(super) struct SystemLog {
 
 impl SystemLog {
     /// Starts it; works in the folder `home`.
-    pub(super) fn start(_cpu: Cpu, home: &Path) -> anyhow::Result<Self> {
+    pub(super) fn start(home: &Path) -> anyhow::Result<Self> {
         let socket = home.join("log.sock");
         let settings = home.join("rsyslog.conf");
         fs::write(&settings, settings_of(&socket, &home.join("syslog")))
