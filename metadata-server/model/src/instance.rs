@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dialect::Dialect,
+    guest_attributes::GuestAttributes,
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName},
     secret::SecretString,
     tags::Tags,
@@ -138,13 +139,13 @@ pub struct Instance {
     /// Its place in a launch of several, from 0.
     #[serde(default)]
     pub launch_index: u32,
-    /// What the guest has set of its own attributes, by `NAMESPACE/KEY` (GCE's guest attributes).
-    #[serde(default, skip_serializing_if = "Tags::is_empty")]
-    pub guest_attributes: Tags,
+    /// What the guest has set of its own attributes.
+    #[serde(default, skip_serializing_if = "GuestAttributes::is_empty")]
+    pub guest_attributes: GuestAttributes,
     /// A password that the guest has posted as OpenStack's clients do: encrypted to one of its
     /// keys, in base64, set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nova_password: Option<Box<str>>,
+    pub nova_password: Option<SecretString>,
     /// Disks that the guest is told of: name (`root`, `ebs1`, …) to device (`vda`, …).
     #[serde(default)]
     pub block_devices: BTreeMap<Box<str>, Box<str>>,

@@ -9,6 +9,7 @@ pub mod document;
 pub mod feed;
 pub mod generation;
 pub mod guest;
+pub mod guest_attributes;
 pub mod id;
 pub mod instance;
 pub mod network;
@@ -24,6 +25,7 @@ pub use document::Document;
 pub use feed::{BoxFuture, Feed, FeedError};
 pub use generation::Generation;
 pub use guest::{Guest, GuestPort};
+pub use guest_attributes::{GuestAttribute, GuestAttributeError, GuestAttributes};
 pub use id::{
     DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId, PortName,
     ProjectName, SecretName, UserName,

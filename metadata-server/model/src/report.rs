@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{InstanceId, PortId, SecretName, UserName};
+use crate::{GuestAttribute, InstanceId, PortId, SecretName, SecretString, UserName};
 
 /// How a run of the agent, or a step of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -84,21 +84,17 @@ pub struct SealedPassword {
     pub sealed: String,
 }
 
-/// A password as OpenStack's clients post it: encrypted by the guest to its first RSA key
-/// (PKCS #1 v1.5), in base64. What it is, only the key's owner can say.
+/// A password as OpenStack's clients post it: by custom encrypted by the guest to its first RSA key
+/// (PKCS #1 v1.5), in base64. Whether it is, only the key's owner can say; so it is kept as a secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NovaPassword {
-    /// At most 4 KiB.
-    pub ciphertext: Box<str>,
+    /// At most [`NovaPassword::LENGTH_MAX`] characters.
+    pub ciphertext: SecretString,
 }
 
-/// A value that the guest keeps with its metadata, as Google's clients do.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GuestAttribute {
-    /// `NAMESPACE/KEY`, at most 256 bytes each.
-    pub path: Box<str>,
-    /// At most 32 KiB; None removes it.
-    pub value: Option<Box<str>>,
+impl NovaPassword {
+    /// The longest, in characters: nova's four pieces of 255.
+    pub const LENGTH_MAX: usize = 1020;
 }
 
 /// Something that a guest did, on its way up to the control plane.

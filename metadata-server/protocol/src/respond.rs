@@ -123,7 +123,7 @@ fn route(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_
     // An unknown tree is 404 before anything else is asked for: clients try several dialects in
     // turn, and anything else makes some of them wait.
     if root.is_some() && dialect.is_none() {
-        // In the form of the tree that is asked for, should its dialect have one.
+        // A denial has the form of the tree that is asked for.
         let meant = dialect_of(request);
         return Answer::Reply(match policy::enter(request, guest, meant) {
             Ok(()) => view::not_found(),

@@ -99,7 +99,7 @@ pub(crate) fn answer(
     }
 }
 
-/// What `GET /` lists: the first segments of the dialects that the guest is answered in.
+/// What `GET /` lists: the paths of the dialects that the guest is answered in.
 pub(crate) fn roots(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) -> Response {
     if !matches!(request.method(), Method::Get | Method::Head) {
         return method_not_allowed("GET, HEAD");
@@ -110,13 +110,9 @@ pub(crate) fn roots(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) ->
         // EC2 lists its versions bare, and clients of EC2 read this list.
         let slash = if dialect == Dialect::Ec2 { "" } else { "/" };
         for root in roots {
-            let first = root.split('/').next().unwrap_or_default();
             // A file, and no directory.
-            let slash = if first.ends_with(".json") { "" } else { slash };
-            let line = format!("{first}{slash}");
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
+            let slash = if root.ends_with(".json") { "" } else { slash };
+            lines.push(format!("{root}{slash}"));
         }
     }
     let mut response = reply(permit, scope, Body::lines(lines));

@@ -15,9 +15,9 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use mezame_model::{
-    FeedError, Generation, GuestEvent, Instance, Report, SecretName,
+    FeedError, Generation, GuestAttributeError, GuestEvent, Instance, Report, SecretName,
     api::{Event, Kind},
-    report::{GuestAttribute, GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
+    report::{GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
 };
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
@@ -32,12 +32,6 @@ use crate::{
 const LONGEST_REPORT: usize = 1 << 20;
 /// The longest sealed password, with its recipient.
 const LONGEST_PASSWORD: usize = 24 << 10;
-/// The longest password as OpenStack's clients post it: of an RSA key of 16,384 bits, in base64.
-const LONGEST_NOVA_PASSWORD: usize = 4 << 10;
-/// Most attributes that a guest may set (GCE allows as many writes as it likes, and 256 KiB).
-const MOST_ATTRIBUTES: usize = 256;
-/// The most bytes of their names and values together.
-const LONGEST_ATTRIBUTES: usize = 256 << 10;
 /// Most host keys of a guest.
 const MOST_HOST_KEYS: usize = 16;
 /// How many failed steps the status names.
@@ -97,7 +91,7 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             Err(reason) => return refused(reason),
         },
         GuestEventKind::NovaPassword(NovaPassword { ciphertext }) => {
-            if ciphertext.len() > LONGEST_NOVA_PASSWORD {
+            if ciphertext.expose().len() > NovaPassword::LENGTH_MAX {
                 return refused("too-large");
             }
             // Set once: the first that came is the one that the guest has.
@@ -109,19 +103,21 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             heard.changes.puts.push(rewritten(held, changed));
             ("password", "posted as OpenStack's clients do".to_owned())
         }
-        GuestEventKind::GuestAttribute(GuestAttribute { path, value }) => {
-            let attributes = instance.guest_attributes.with(path, value.as_deref());
-            let size: usize = attributes.iter().map(|(key, value)| key.len() + value.len()).sum();
-            if attributes.keys().len() > MOST_ATTRIBUTES || size > LONGEST_ATTRIBUTES {
-                return refused("too-large");
-            }
+        GuestEventKind::GuestAttribute(change) => {
+            let attributes = match instance.guest_attributes.with(change) {
+                Ok(attributes) => attributes,
+                Err(GuestAttributeError::Full) => return refused("too-large"),
+                Err(GuestAttributeError::Malformed) => return refused("malformed"),
+            };
             if attributes == instance.guest_attributes {
                 return Ok(None);
             }
             let mut changed = Instance::clone(instance);
             changed.guest_attributes = attributes;
             heard.changes.puts.push(rewritten(held, changed));
-            ("guest-attribute", path.to_string())
+            // No event for operators: a guest may write as often as it likes, and their history
+            // is not for it to fill.
+            return Ok(Some(heard));
         }
     };
     heard.event = Some(Event {
@@ -136,10 +132,14 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
     Ok(Some(heard))
 }
 
-/// The record with a change that the guest has made.
+/// The record with a change that the guest has made. The revision stays what operators know: a
+/// guest that writes all the time must not keep an operator's edit from landing.
 fn rewritten(held: &HeldInstance, instance: Instance) -> Record {
-    let consumed = held.record.consumed.clone();
-    Record::Instance(Arc::new(InstanceRecord { instance: Arc::new(instance), consumed }))
+    Record::Instance(Arc::new(InstanceRecord {
+        instance: Arc::new(instance),
+        consumed: held.record.consumed.clone(),
+        revision: Some(held.revision),
+    }))
 }
 
 /// The record without a secret that was read. None where it was consumed before.
@@ -154,7 +154,7 @@ fn consume(held: &HeldInstance, name: &SecretName) -> Result<Option<InstanceReco
     consumed.insert(name.clone(), digest.into());
     let mut instance = Instance::clone(&record.instance);
     instance.secrets.remove(name);
-    Ok(Some(InstanceRecord { instance: Arc::new(instance), consumed }))
+    Ok(Some(InstanceRecord { instance: Arc::new(instance), consumed, revision: None }))
 }
 
 fn observe(report: &Report, at_ms: u64) -> Observed {

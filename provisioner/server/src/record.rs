@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_model::{
-    Instance, Network, Port, ProjectName, SecretName,
+    Generation, Instance, Network, Port, ProjectName, SecretName,
     api::Kind,
     report::{HostKey, Outcome},
 };
@@ -32,6 +32,9 @@ pub(crate) struct InstanceRecord {
     pub(crate) instance: Arc<Instance>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) consumed: Consumed,
+    /// The revision that operators know, where the guest itself has written since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<Generation>,
 }
 
 /// What the guest said last.

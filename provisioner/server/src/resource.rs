@@ -204,7 +204,7 @@ fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     add("smbios", smbios(instance));
     let attributes = &instance.guest_attributes;
     add("guest_attributes", (!attributes.is_empty()).then(|| json!(attributes)));
-    add("nova_password", instance.nova_password.as_deref().map(Value::from));
+    add("nova_password", instance.nova_password.as_ref().map(|it| it.expose().into()));
     add("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets)));
     let spec = spec::of_instance(&held.record, &names, Secrets::Hidden);
     Resource { kind: Kind::Instance, spec, status, revision: held.revision }

@@ -289,6 +289,11 @@ impl State {
                     Some(held) => (held.observed.clone(), held.observed_at),
                     None => (None, Generation::ZERO),
                 };
+                // What the guest wrote is news for readers, and no change that a writer must know.
+                let (revision, observed_at) = match record.revision {
+                    Some(known) => (known, observed_at.max(revision)),
+                    None => (revision, observed_at),
+                };
                 let held = HeldInstance { record, revision, observed, observed_at };
                 tenant.instances.insert(name, held);
             }

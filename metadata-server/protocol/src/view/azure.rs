@@ -17,6 +17,8 @@ mod instance;
 mod network;
 mod version;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -159,9 +161,9 @@ fn scheduled_events(request: &Request<'_>, _: &Scope<'_>, _: &[&str]) -> Result<
 fn has_doubled_parameter(request: &Request<'_>) -> bool {
     let target = request.target();
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    let names: Vec<_> = query.split('&').filter_map(|pair| pair.split('=').next()).collect();
-    let is_again = |(at, name): (usize, &&str)| !name.is_empty() && names[..at].contains(name);
-    names.iter().enumerate().any(is_again)
+    let mut seen = BTreeSet::new();
+    let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+    names.any(|name| !name.is_empty() && !seen.insert(name))
 }
 
 fn json_body(value: &Value) -> Body {

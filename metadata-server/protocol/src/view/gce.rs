@@ -20,6 +20,7 @@ mod project;
 mod query;
 
 use bytes::Bytes;
+use mezame_model::GuestAttribute;
 
 use self::query::{Alt, Known, Query};
 use crate::{
@@ -49,7 +50,7 @@ const fn folder(entries: &'static [Entry]) -> Directory {
 
 /// How many bytes of body a PUT may have.
 pub(crate) fn body_limit(request: &Request<'_>) -> usize {
-    if guest_attributes::path(request).is_some() { guest_attributes::VALUE_MAX } else { 0 }
+    if guest_attributes::path(request).is_some() { GuestAttribute::VALUE_MAX } else { 0 }
 }
 
 /// Answers a permitted request below `/computeMetadata`.

@@ -229,9 +229,11 @@ impl Exchange<'_> {
     async fn keep(&self, record: &Record, kind: GuestEventKind, reply: Reply) -> Reply {
         let now = self.serving.clock.nanoseconds(Instant::now());
         let events = &self.connection.attachment().events;
-        if let Err(exhausted) = events.take(self.serving.event_rate, now) {
-            self.serving.metrics.refused(Reason::EventsOfPort);
-            return too_many(exhausted);
+        for _ in 0..cost_of(&kind) {
+            if let Err(exhausted) = events.take(self.serving.event_rate, now) {
+                self.serving.metrics.refused(Reason::EventsOfPort);
+                return too_many(exhausted);
+            }
         }
         let serving = Arc::clone(self.serving);
         let (port, instance) =
@@ -298,6 +300,18 @@ impl Exchange<'_> {
     fn note(&self, record: &Record, audit: &Audit) {
         self.serving.metrics.secrets.inc();
         audit::handed_out(&self.connection.attachment().port, &record.guest.instance.id, audit);
+    }
+}
+
+/// How many of a port's events one counts for. What is kept with the guest's record makes a
+/// snapshot, and so costs every hypervisor something.
+fn cost_of(kind: &GuestEventKind) -> u32 {
+    match kind {
+        GuestEventKind::GuestAttribute(_) => 4,
+        GuestEventKind::Report(_)
+        | GuestEventKind::Password(_)
+        | GuestEventKind::NovaPassword(_)
+        | GuestEventKind::SecretAcknowledged(_) => 1,
     }
 }
 

@@ -1,8 +1,9 @@
 //! The feed's contract: newer only, the newest at once, events written once.
 
 use mezame_model::{
-    FeedError, PortId,
-    report::{GuestAttribute, GuestEventKind, NovaPassword, Outcome, Report, SealedPassword},
+    FeedError, GuestAttribute, PortId, SecretString,
+    api::Kind,
+    report::{GuestEventKind, NovaPassword, Outcome, Report, SealedPassword},
 };
 use serde_json::{Value, json};
 
@@ -184,8 +185,9 @@ async fn a_password_in_openstacks_way_is_set_once_and_outlives_the_next_apply() 
     let feed = InProcessFeed::new(Arc::clone(&control));
     control.apply(documents(), false).await.unwrap();
     let snapshot = feed.next(Generation::ZERO).await.unwrap();
-    let posted =
-        |text: &str| GuestEventKind::NovaPassword(NovaPassword { ciphertext: text.into() });
+    let posted = |text: &str| {
+        GuestEventKind::NovaPassword(NovaPassword { ciphertext: SecretString::new(text.into()) })
+    };
     feed.deliver(event(&snapshot, "web", 1, posted("first"))).await.unwrap();
     let after = feed.next(snapshot.generation).await.unwrap();
     feed.deliver(event(&snapshot, "web", 2, posted("second"))).await.unwrap();
@@ -195,7 +197,7 @@ async fn a_password_in_openstacks_way_is_set_once_and_outlives_the_next_apply() 
     let applied = feed.next(after.generation).await.unwrap();
     for snapshot in [after, applied] {
         let web = snapshot.instances.iter().find(|it| it.name.as_str() == "web").unwrap();
-        assert_eq!(web.nova_password.as_deref(), Some("first"));
+        assert_eq!(web.nova_password.as_ref().unwrap().expose(), "first");
     }
     let long = posted(&"x".repeat(5000));
     assert_eq!(feed.deliver(event(&snapshot, "db", 3, long)).await, refused("too-large"));
@@ -225,11 +227,16 @@ async fn a_guests_own_attributes_are_set_replaced_removed_and_bounded() {
         let web = snapshot.instances.iter().find(|it| it.name.as_str() == "web").unwrap();
         assert_eq!(web.guest_attributes.iter().collect::<Vec<_>>(), wanted);
     }
+    // A guest's write is none of an operator's: neither a new revision nor an event.
+    let (project, name) = ("p".parse().unwrap(), "web");
+    let shown = crate::resource::one(&control.state(), Kind::Instance, &project, name).unwrap();
+    assert!(shown.resource.revision < shown.fresh, "{:?}", shown.resource.revision);
+    assert_eq!(shown.fresh, snapshot.generation);
     // What changes nothing writes nothing.
     feed.deliver(event(&snapshot, "web", 10, set("b/two", None))).await.unwrap();
     assert_eq!(control.state().generation, snapshot.generation);
     let long = set("a/long", Some(&"x".repeat(300 << 10)));
-    assert_eq!(feed.deliver(event(&snapshot, "web", 11, long)).await, refused("too-large"));
+    assert_eq!(feed.deliver(event(&snapshot, "web", 11, long)).await, refused("malformed"));
 }
 
 #[tokio::test]

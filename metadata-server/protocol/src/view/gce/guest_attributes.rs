@@ -11,7 +11,7 @@
 //!
 //! Follows "Set and query guest attributes".
 
-use mezame_model::report::{GuestAttribute, GuestEventKind};
+use mezame_model::{GuestAttribute, GuestAttributeError, report::GuestEventKind};
 
 use super::folder;
 use crate::{
@@ -21,10 +21,6 @@ use crate::{
     tree::{Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment},
 };
 
-/// The longest value, in bytes.
-pub(super) const VALUE_MAX: usize = 32 << 10;
-/// The longest namespace, and the longest key, in bytes.
-const NAME_MAX: usize = 128;
 /// What `NAMESPACE/KEY` answers.
 pub(super) const METHODS: &str = "GET, HEAD, PUT, DELETE";
 
@@ -106,27 +102,44 @@ pub(super) fn write(
     scope: &Scope<'_>,
 ) -> Answer {
     let refused = |status, text| Answer::Reply(Response::text(status, text));
-    let is_name = |name: &str| name.len() <= NAME_MAX && is_plain_segment(name);
     let path = format!("{namespace}/{key}");
-    let event = |value: Option<&str>| {
-        let path = path.as_str().into();
-        GuestEventKind::GuestAttribute(GuestAttribute { path, value: value.map(Box::from) })
+    let change = |value: Option<&str>| GuestAttribute {
+        path: path.as_str().into(),
+        value: value.map(Box::from),
     };
+    let attributes = &scope.guest.instance.guest_attributes;
+    let is_name = |name: &str| name.len() <= GuestAttribute::NAME_MAX && is_plain_segment(name);
     let done = || Response::new(Status::Ok, super::TEXT, bytes::Bytes::new());
     match method {
         Method::Put | Method::Delete if !is_name(namespace) || !is_name(key) => refused(
             Status::BadRequest,
             "namespace and key are at most 128 of A-Z a-z 0-9 + - = . , _ : @\n",
         ),
-        Method::Put if body.len() > VALUE_MAX => Answer::Reply(Response::body_too_large()),
-        Method::Put => match std::str::from_utf8(body) {
-            Ok(value) => Answer::Event { kind: event(Some(value)), reply: done() },
-            Err(_) => refused(Status::BadRequest, "the value is not UTF-8\n"),
-        },
+        Method::Put if body.len() > GuestAttribute::VALUE_MAX => {
+            Answer::Reply(Response::body_too_large())
+        }
+        Method::Put => {
+            let Ok(value) = std::str::from_utf8(body) else {
+                return refused(Status::BadRequest, "the value is not UTF-8\n");
+            };
+            let change = change(Some(value));
+            match attributes.with(&change) {
+                Ok(_) => {
+                    Answer::Event { kind: GuestEventKind::GuestAttribute(change), reply: done() }
+                }
+                Err(GuestAttributeError::Full) => refused(
+                    Status::BadRequest,
+                    "no room: at most 256 attributes, and 64 KiB of all together\n",
+                ),
+                Err(GuestAttributeError::Malformed) => {
+                    refused(Status::BadRequest, "malformed attribute\n")
+                }
+            }
+        }
         Method::Delete => {
-            let is_there = scope.guest.instance.guest_attributes.get(&path).is_some();
+            let is_there = attributes.get(&path).is_some();
             let reply = if is_there { done() } else { crate::view::not_found() };
-            Answer::Event { kind: event(None), reply }
+            Answer::Event { kind: GuestEventKind::GuestAttribute(change(None)), reply }
         }
         _ => Answer::Reply(crate::view::method_not_allowed(METHODS)),
     }

@@ -25,9 +25,9 @@ fn guest_with(world: &World, change: impl FnOnce(&mut Instance)) -> Guest {
             ("hostkeys/ssh-rsa", "AAAAB3"),
             ("mtu/index", "1"),
             ("network-interfaces/ip", "x\ny"),
-            ("not a/segment", "x"),
         ] {
-            it.guest_attributes = it.guest_attributes.with(path, Some(value));
+            let change = GuestAttribute { path: path.into(), value: Some(value.into()) };
+            it.guest_attributes = it.guest_attributes.with(&change).unwrap();
         }
         change(it);
     })

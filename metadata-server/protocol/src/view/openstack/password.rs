@@ -11,7 +11,10 @@
 //!
 //! Follows "Metadata service" in nova's user guide; its limit is four pieces of 255 characters.
 
-use mezame_model::report::{GuestEventKind, NovaPassword};
+use mezame_model::{
+    SecretString,
+    report::{GuestEventKind, NovaPassword},
+};
 
 use crate::{
     respond::Answer,
@@ -22,12 +25,11 @@ use crate::{
 /// How many bytes a body may have before it is not even read. More than is taken, so that a guest
 /// is told what is wrong in nova's way.
 pub(super) const BODY_MAX: usize = 4 << 10;
-/// The longest password, in characters.
-const LONGEST: usize = 1020;
 
 /// The leaf: empty until it is set, never 404.
 pub(super) fn read(scope: &Scope<'_>) -> Body {
-    Body::text(scope.guest.instance.nova_password.as_deref().unwrap_or_default())
+    let password = scope.guest.instance.nova_password.as_ref();
+    Body::text(password.map_or("", |password| password.expose()))
 }
 
 /// Takes a password, once.
@@ -37,11 +39,13 @@ pub(super) fn take(body: &[u8], scope: &Scope<'_>) -> Answer {
     }
     match std::str::from_utf8(body).map(str::trim) {
         Ok("") => refuse(Status::BadRequest, "the password is empty\n"),
-        Ok(text) if text.len() > LONGEST => {
+        Ok(text) if text.len() > NovaPassword::LENGTH_MAX => {
             refuse(Status::BadRequest, "the password is longer than 1020 characters\n")
         }
         Ok(text) if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) => Answer::Event {
-            kind: GuestEventKind::NovaPassword(NovaPassword { ciphertext: text.into() }),
+            kind: GuestEventKind::NovaPassword(NovaPassword {
+                ciphertext: SecretString::new(text.to_owned()),
+            }),
             reply: Response::text(Status::Ok, ""),
         },
         _ => refuse(Status::BadRequest, "the password has characters other than ASCII's\n"),

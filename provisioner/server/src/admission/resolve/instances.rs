@@ -177,7 +177,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        InstanceRecord { instance: Arc::new(instance), consumed }
+        InstanceRecord { instance: Arc::new(instance), consumed, revision: None }
     }
 
     fn data(

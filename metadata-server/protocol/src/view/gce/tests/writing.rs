@@ -1,6 +1,6 @@
 //! Waiting for a change, and what a guest writes.
 
-use mezame_model::report::{GuestAttribute, GuestEventKind};
+use mezame_model::{GuestAttribute, report::GuestEventKind};
 
 use super::*;
 
@@ -139,11 +139,27 @@ fn a_delete_is_passed_on_and_says_whether_there_was_something() {
 }
 
 #[test]
+fn an_attribute_for_which_there_is_no_room_is_refused_at_once_and_not_later() {
+    let world = World::new();
+    let value = "x".repeat(GuestAttribute::VALUE_MAX - 256);
+    let full = guest_with(&world, |it| {
+        for path in ["a/1", "a/2"] {
+            let change = GuestAttribute { path: path.into(), value: Some(value.as_str().into()) };
+            it.guest_attributes = it.guest_attributes.with(&change).unwrap();
+        }
+    });
+    let answer = send(&world, &full, "PUT", "a/3", value.as_bytes());
+    let Answer::Reply(reply) = answer else { panic!("it is kept") };
+    assert_eq!((reply.status, reply.flavor), (Status::BadRequest, true));
+    assert!(matches!(send(&world, &full, "PUT", "a/3", b""), Answer::Event { .. }));
+}
+
+#[test]
 fn a_guest_attribute_that_is_none_is_refused() {
     let world = World::new();
     let guest = guest(&world);
     let long = "k".repeat(129);
-    let value = vec![b'x'; guest_attributes::VALUE_MAX + 1];
+    let value = vec![b'x'; GuestAttribute::VALUE_MAX + 1];
     for (method, path, body, status) in [
         ("PUT", "a/b", &value[..], Status::ContentTooLarge),
         ("PUT", "a/b", b"\xff", Status::BadRequest),

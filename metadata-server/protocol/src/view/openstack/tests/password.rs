@@ -28,7 +28,7 @@ fn a_password_is_empty_then_set_once_and_then_readable() {
     let (kept, reply) = post(&world, &guest, b"q83vEjRWeJA=\n");
     assert_eq!((reply.status, reply.body.len()), (Status::Ok, 0));
     let NovaPassword { ciphertext } = kept.unwrap();
-    assert_eq!(&*ciphertext, "q83vEjRWeJA=");
+    assert_eq!(ciphertext.expose(), "q83vEjRWeJA=");
     // As the control plane does with the event.
     Arc::make_mut(&mut guest.instance).nova_password = Some(ciphertext);
     assert_eq!(world.text(&guest, PASSWORD), "q83vEjRWeJA=");
