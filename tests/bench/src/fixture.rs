@@ -79,7 +79,7 @@ pub struct Foreseeable;
 
 impl Randomness for Foreseeable {
     fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
-        out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        out.iter_mut().zip((1..=u8::MAX).cycle()).for_each(|(byte, value)| *byte = value);
         Ok(())
     }
 }

@@ -62,7 +62,7 @@ struct Fixed;
 
 impl Randomness for Fixed {
     fn fill(&self, out: &mut [u8]) -> Result<(), NoRandomness> {
-        out.iter_mut().zip(1..).for_each(|(byte, value)| *byte = value);
+        out.iter_mut().zip((1..=u8::MAX).cycle()).for_each(|(byte, value)| *byte = value);
         Ok(())
     }
 }
