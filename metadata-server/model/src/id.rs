@@ -148,6 +148,27 @@ text_newtype!(
         && t.bytes().next().is_some_and(|b| b.is_ascii_lowercase() || b == b'_')
         && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_' || b == b'-'));
 
+/// The last 60 bits of a made id, so that a signed 64-bit integer holds it. Two ids share a number
+/// only if, drawn at random, they differ in nothing but the first two digits.
+fn number(id: &str) -> u64 {
+    let digits = id.rsplit('-').next().unwrap_or_default();
+    u64::from_str_radix(digits.get(2..).unwrap_or_default(), 16).unwrap_or_default()
+}
+
+impl InstanceId {
+    /// As a number, for the dialects whose ids are numbers: the last 60 bits.
+    pub fn number(&self) -> u64 {
+        number(self.as_str())
+    }
+}
+
+impl NetworkId {
+    /// As a number, for the dialects whose ids are numbers: the last 60 bits.
+    pub fn number(&self) -> u64 {
+        number(self.as_str())
+    }
+}
+
 impl DeviceName {
     /// The tap name that a port has unless its record names another: `tap` and the first eleven
     /// digits of the port's id, as fits Linux's 15 bytes.
@@ -191,6 +212,14 @@ mod tests {
         let device = DeviceName::of_port(&port);
         assert_eq!(device.as_str(), "tap0123456789a");
         assert!(DeviceName::parse(device.as_str()).is_ok());
+    }
+
+    #[test]
+    fn an_id_as_a_number_is_its_last_fifteen_digits() {
+        let id = InstanceId::parse("i-0123456789abcdef0").unwrap();
+        assert_eq!(id.number(), 0x0234_5678_9abc_def0);
+        let id = NetworkId::parse("net-fffffffffffffffff").unwrap();
+        assert_eq!(id.number(), (1 << 60) - 1);
     }
 
     #[test]

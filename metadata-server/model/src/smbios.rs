@@ -88,9 +88,9 @@ impl Smbios {
                 ..made("Microsoft Corporation", "Virtual Machine", "")
             },
             Dialect::Digitalocean => {
-                made("DigitalOcean", "Droplet", &instance.number().to_string())
+                made("DigitalOcean", "Droplet", &instance.id.number().to_string())
             }
-            Dialect::Hetzner => made("Hetzner", "vServer", &instance.number().to_string()),
+            Dialect::Hetzner => made("Hetzner", "vServer", &instance.id.number().to_string()),
             Dialect::Vultr => made("Vultr", "VC2", &uuid),
             Dialect::Cloudstack => {
                 made("Apache Software Foundation", "CloudStack KVM Hypervisor", "")
@@ -138,16 +138,6 @@ impl Smbios {
     }
 }
 
-impl Instance {
-    /// The instance as a number, for the dialects whose ids are numbers: the last 60 bits of its
-    /// id, so that a signed 64-bit integer holds it. Two instances of an installation share one
-    /// only if their ids, drawn at random, differ in nothing but the first two digits.
-    pub fn number(&self) -> u64 {
-        let hex = self.id.as_str().strip_prefix("i-").unwrap_or_default();
-        u64::from_str_radix(hex.get(2..).unwrap_or_default(), 16).unwrap_or_default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,7 +156,6 @@ mod tests {
         let instance = instance(&[Dialect::Ec2]);
         assert_eq!(uuid(&instance.id), "00123456-789a-4bcd-8ef0-000000000000");
         assert_eq!(ec2_uuid(&instance.id), "ec223456-789a-4bcd-8ef0-000000000001");
-        assert_eq!(instance.number(), 0x0234_5678_9abc_def0);
         let all = Dialect::ALL.into_iter().filter(|it| *it != Dialect::Ec2);
         for (dialect, smbios) in all.filter_map(|it| Some((it, Smbios::of(it, &instance)?))) {
             assert!(!smbios.uuid.starts_with("ec2"), "{dialect:?}");

@@ -15,6 +15,16 @@ pub(crate) fn ipv4_of(entry: &GuestPort) -> impl Iterator<Item = Ipv4Addr> {
     })
 }
 
+/// The port's own IPv6 addresses.
+pub(crate) fn ipv6_of(entry: &GuestPort) -> impl Iterator<Item = IpAddr> {
+    entry.port.addresses.iter().copied().filter(IpAddr::is_ipv6)
+}
+
+/// The port's first IPv4 address that the Internet could route to.
+pub(crate) fn public_ipv4(entry: &GuestPort) -> Option<Ipv4Addr> {
+    ipv4_of(entry).find(|address| is_public(*address))
+}
+
 /// Whether the Internet could route to the address (RFC 6890, without the blocks that are only
 /// for documentation).
 pub(crate) fn is_public(address: Ipv4Addr) -> bool {

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use mezame_model::{Guest, Instance, SecretName, Snapshot};
+use mezame_model::{Dialect, Guest, Instance, SecretName, Snapshot};
 
 use crate::{
     Answer, Context, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
@@ -71,6 +71,25 @@ impl World {
     pub(crate) fn web_with(&self, change: impl FnOnce(&mut Instance)) -> Guest {
         let mut guest = self.web();
         change(Arc::make_mut(&mut guest.instance));
+        guest
+    }
+
+    /// `web-0`, answered in one dialect alone.
+    pub(crate) fn web_in(&self, dialect: Dialect) -> Guest {
+        self.web_with(|it| it.dialects = [dialect].into())
+    }
+
+    /// The same without anything that may be absent, on one port with these addresses alone.
+    pub(crate) fn bare_in(&self, dialect: Dialect, addresses: &[&str]) -> Guest {
+        let mut guest = self.web_in(dialect);
+        let instance = Arc::make_mut(&mut guest.instance);
+        instance.ssh_keys.clear();
+        instance.user_data = None;
+        instance.vendor_data = None;
+        instance.tags.clear();
+        guest.ports = guest.ports[..1].into();
+        Arc::make_mut(&mut guest.ports[0].port).addresses =
+            addresses.iter().map(|it| it.parse().unwrap()).collect();
         guest
     }
 

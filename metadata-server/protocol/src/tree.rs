@@ -9,7 +9,7 @@
 pub(crate) mod families;
 
 use bytes::Bytes;
-use mezame_model::{Guest, GuestPort};
+use mezame_model::{Guest, GuestPort, UserData};
 
 use crate::{
     request::Method,
@@ -190,6 +190,16 @@ impl Body {
         }
     }
 
+    /// A text for what may be absent: empty where it is.
+    pub(crate) fn optional(value: Option<impl ToString>) -> Self {
+        Self::text(value.map(|value| value.to_string()).unwrap_or_default())
+    }
+
+    /// An operator's bytes, as they are; empty where there are none.
+    pub(crate) fn data(data: Option<&UserData>) -> Self {
+        Self::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
+    }
+
     /// Bytes of a kind.
     pub(crate) fn of(content_type: &'static str, bytes: Bytes) -> Self {
         Self { content_type, bytes, etag: None, audit: None }
@@ -362,6 +372,16 @@ pub(crate) const fn directory(
     directory: &'static Directory,
 ) -> Entry {
     Entry { name: Name::Fixed(name), since, node: Node::Directory(directory) }
+}
+
+/// A directory that is listed with a slash, and is there if anything in it is.
+pub(crate) const fn folder(entries: &'static [Entry]) -> Directory {
+    Directory { entries, label: Label::Slash, keep: false }
+}
+
+/// A directory that is listed with a slash, and is there even when it is empty.
+pub(crate) const fn kept(entries: &'static [Entry]) -> Directory {
+    Directory { entries, label: Label::Slash, keep: true }
 }
 
 /// Entries that the guest's record names, each with the same node.

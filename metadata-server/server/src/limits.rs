@@ -38,12 +38,17 @@ pub struct Exhausted {
 impl Bucket {
     /// Takes a token at `now` (nanoseconds from any fixed instant).
     pub fn take(&self, rate: Rate, now: u64) -> Result<(), Exhausted> {
+        self.take_many(rate, 1, now)
+    }
+
+    /// Takes so many tokens at once, or none. More than the bucket holds it never gives.
+    pub fn take_many(&self, rate: Rate, tokens: u32, now: u64) -> Result<(), Exhausted> {
         if rate.interval == 0 {
             return Ok(());
         }
         let mut seen = self.full_at.load(Ordering::Relaxed);
         loop {
-            let next = seen.max(now) + rate.interval;
+            let next = seen.max(now) + rate.interval * u64::from(tokens);
             if next > now + rate.depth {
                 return Err(Exhausted { wait: next - now - rate.depth });
             }
@@ -99,6 +104,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn several_tokens_are_taken_together_or_not_at_all() {
+        let (bucket, rate) = (Bucket::default(), Rate::new(10, 6));
+        assert_eq!(bucket.take_many(rate, 4, 0), Ok(()));
+        assert_eq!(bucket.take_many(rate, 4, 0), Err(Exhausted { wait: 200_000_000 }));
+        assert_eq!(bucket.take_many(rate, 2, 0), Ok(()));
+        assert!(bucket.take_many(rate, 7, u64::MAX / 2).is_err());
+    }
 
     #[test]
     fn a_burst_is_let_through_and_then_the_rate() {

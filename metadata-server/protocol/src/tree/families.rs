@@ -1,4 +1,5 @@
-//! Families of entries that more than one dialect has: tags by their key, ports by their MAC.
+//! Families of entries that more than one dialect has: tags by their key, ports by their MAC or by
+//! their place.
 //!
 //! Here, since views never import each other, and what a segment may be must not differ between
 //! two of them. What lies below a member is each view's own.
@@ -35,4 +36,22 @@ pub(crate) const fn ports_by_mac() -> Family {
             Some(Scope { item: Item::Port(at), ..scope })
         },
     }
+}
+
+/// The guest's ports by their places, from 0.
+pub(crate) const fn ports_by_place() -> Family {
+    Family {
+        members: |scope, each| {
+            (0..scope.guest.ports.len()).for_each(|at| each(&at.to_string()));
+        },
+        choose: |scope, segment| {
+            let at = place(segment).filter(|at| *at < scope.guest.ports.len())?;
+            Some(Scope { item: Item::Port(at), ..scope })
+        },
+    }
+}
+
+/// A segment as a place in a list: digits, and in one spelling only.
+pub(crate) fn place(segment: &str) -> Option<usize> {
+    segment.parse::<usize>().ok().filter(|at| at.to_string() == segment)
 }

@@ -11,16 +11,14 @@
 //! Follows "Accessing VM Metadata" and "User-Data and Meta-Data" in CloudStack's administration
 //! guide.
 
-use std::net::Ipv4Addr;
-
 use mezame_model::smbios;
 
 use crate::{
-    address::{ipv4_of, is_public},
+    address::{ipv4_of, public_ipv4},
     policy::Permit,
     request::Request,
-    response::{self, Response},
-    tree::{Body, Directory, Entry, Label, Scope, directory, leaf, leaf_if},
+    response::Response,
+    tree::{Body, Directory, Entry, Scope, directory, folder, leaf, leaf_if},
 };
 
 /// Answers a permitted request below `/latest`.
@@ -31,7 +29,12 @@ pub(crate) fn answer(permit: Permit, request: &Request<'_>, scope: Scope<'_>) ->
 static ROOT: Directory = folder(&ROOT_ENTRIES);
 static ROOT_ENTRIES: [Entry; 2] = [
     directory("meta-data", 0, &META_DATA),
-    leaf_if("user-data", 0, |it| it.guest.instance.user_data.is_some(), user_data),
+    leaf_if(
+        "user-data",
+        0,
+        |it| it.guest.instance.user_data.is_some(),
+        |it| Body::data(it.guest.instance.user_data.as_ref()),
+    ),
 ];
 
 static META_DATA: Directory = folder(&META_DATA_ENTRIES);
@@ -40,9 +43,24 @@ static META_DATA_ENTRIES: [Entry; 10] = [
     leaf("cloud-identifier", 0, |it| Body::text(format!("CloudStack-{}", it.guest.site.domain))),
     leaf("instance-id", 0, |it| Body::text(it.guest.instance.id.as_str())),
     leaf("local-hostname", 0, |it| Body::text(it.guest.fqdn())),
-    leaf_if("local-ipv4", 0, |it| local_ipv4(it).is_some(), |it| text(local_ipv4(it))),
-    leaf_if("public-hostname", 0, |it| public_ipv4(it).is_some(), |it| Body::text(it.guest.fqdn())),
-    leaf_if("public-ipv4", 0, |it| public_ipv4(it).is_some(), |it| text(public_ipv4(it))),
+    leaf_if(
+        "local-ipv4",
+        0,
+        |it| ipv4_of(it.guest.primary()).next().is_some(),
+        |it| Body::optional(ipv4_of(it.guest.primary()).next()),
+    ),
+    leaf_if(
+        "public-hostname",
+        0,
+        |it| public_ipv4(it.guest.primary()).is_some(),
+        |it| Body::text(it.guest.fqdn()),
+    ),
+    leaf_if(
+        "public-ipv4",
+        0,
+        |it| public_ipv4(it.guest.primary()).is_some(),
+        |it| Body::optional(public_ipv4(it.guest.primary())),
+    ),
     leaf("public-keys", 0, |it| {
         let mut lines = Body::lines(&it.guest.instance.ssh_keys);
         // Boot scripts append it to authorized_keys as it comes.
@@ -52,29 +70,6 @@ static META_DATA_ENTRIES: [Entry; 10] = [
     leaf("service-offering", 0, |it| Body::text(&it.guest.instance.instance_type)),
     leaf("vm-id", 0, |it| Body::text(smbios::uuid(&it.guest.instance.id))),
 ];
-
-/// A directory that is there if anything in it is.
-const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: false }
-}
-
-/// The tenant's bytes, as they are.
-fn user_data(scope: &Scope<'_>) -> Body {
-    let bytes = scope.guest.instance.user_data.as_ref().map(|data| data.bytes().clone());
-    Body::of(response::BYTES, bytes.unwrap_or_default())
-}
-
-fn local_ipv4(scope: &Scope<'_>) -> Option<Ipv4Addr> {
-    ipv4_of(scope.guest.primary()).next()
-}
-
-fn public_ipv4(scope: &Scope<'_>) -> Option<Ipv4Addr> {
-    ipv4_of(scope.guest.primary()).find(|address| is_public(*address))
-}
-
-fn text(address: Option<Ipv4Addr>) -> Body {
-    Body::text(address.map(|address| address.to_string()).unwrap_or_default())
-}
 
 #[cfg(test)]
 mod tests;

@@ -12,14 +12,14 @@
 mod interfaces;
 
 use bytes::Bytes;
-use mezame_model::{Guest, UserData};
+use mezame_model::Guest;
 use serde_json::{Map, Value, json};
 
 use crate::{
     policy::Permit,
     request::Request,
     response::{self, Response},
-    tree::{Body, Directory, Entry, Label, Scope, directory, leaf, leaf_if},
+    tree::{Body, Directory, Entry, Label, Scope, directory, folder, leaf, leaf_if},
 };
 
 /// The longest tag that DigitalOcean knows, in characters.
@@ -42,19 +42,19 @@ static ROOT_ENTRIES: [Entry; 2] = [
 static V1: Directory = folder(&V1_ENTRIES);
 /// In the order in which DigitalOcean lists them.
 static V1_ENTRIES: [Entry; 11] = [
-    leaf("id", 0, |it| Body::text(it.guest.instance.number().to_string())),
+    leaf("id", 0, |it| Body::text(it.guest.instance.id.number().to_string())),
     leaf("hostname", 0, |it| Body::text(it.guest.fqdn())),
     leaf_if(
         "user-data",
         0,
         |it| it.guest.instance.user_data.is_some(),
-        |it| bytes(it.guest.instance.user_data.as_ref()),
+        |it| Body::data(it.guest.instance.user_data.as_ref()),
     ),
     leaf_if(
         "vendor-data",
         0,
         |it| it.guest.instance.vendor_data.is_some(),
-        |it| bytes(it.guest.instance.vendor_data.as_ref()),
+        |it| Body::data(it.guest.instance.vendor_data.as_ref()),
     ),
     leaf("public-keys", 0, |it| Body::lines(&it.guest.instance.ssh_keys)),
     leaf("region", 0, |it| Body::text(&it.guest.site.region)),
@@ -77,16 +77,11 @@ static FLOATING_IPV4_ENTRIES: [Entry; 1] = [leaf("active", 0, |_| Body::fixed("f
 static FEATURES: Directory = folder(&FEATURES_ENTRIES);
 static FEATURES_ENTRIES: [Entry; 1] = [leaf("dhcp_enabled", 0, |_| Body::fixed("false"))];
 
-/// A directory that is there if anything in it is.
-const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: false }
-}
-
 /// The whole of it.
 fn document(guest: &Guest) -> Map<String, Value> {
     let instance = &guest.instance;
     let fields = json!({
-        "droplet_id": instance.number(),
+        "droplet_id": instance.id.number(),
         "hostname": guest.fqdn(),
         "public_keys": instance.ssh_keys,
         "region": guest.site.region,
@@ -116,11 +111,6 @@ fn tags(guest: &Guest) -> impl Iterator<Item = String> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b":-_".contains(&byte);
         ((1..=TAG_MAX).contains(&tag.len()) && tag.bytes().all(plain)).then_some(tag)
     })
-}
-
-/// The operator's bytes, as they are.
-fn bytes(data: Option<&UserData>) -> Body {
-    Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ mod meta_data;
 use crate::{
     policy::Permit,
     request::Request,
-    response::{self, Response},
+    response::Response,
     tree::{Body, Directory, Entry, Label, Scope, directory, leaf_if},
 };
 
@@ -62,15 +62,14 @@ static ROOT: Directory = Directory { entries: &ROOT_ENTRIES, label: Label::Bare,
 static ROOT_ENTRIES: [Entry; 3] = [
     directory("dynamic", V2009, &DYNAMIC),
     directory("meta-data", V1_0, &meta_data::META_DATA),
-    leaf_if("user-data", V1_0, |it| it.guest.instance.user_data.is_some(), user_data),
+    leaf_if(
+        "user-data",
+        V1_0,
+        |it| it.guest.instance.user_data.is_some(),
+        |it| Body::data(it.guest.instance.user_data.as_ref()),
+    ),
 ];
 
 static DYNAMIC: Directory = Directory { entries: &DYNAMIC_ENTRIES, label: Label::Bare, keep: true };
 
 static DYNAMIC_ENTRIES: [Entry; 1] = [directory("instance-identity", V2009, &identity::IDENTITY)];
-
-/// The tenant's bytes, as they are.
-fn user_data(scope: &Scope<'_>) -> Body {
-    let bytes = scope.guest.instance.user_data.as_ref().map(|data| data.bytes().clone());
-    Body::of(response::BYTES, bytes.unwrap_or_default())
-}

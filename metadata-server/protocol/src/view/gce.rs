@@ -29,24 +29,19 @@ use crate::{
     request::{Method, Request},
     respond::Answer,
     response::{JSON, Response, Status},
-    tree::{Body, Directory, Entry, Found, Label, Scope, directory},
+    tree::{Body, Directory, Entry, Found, Scope, directory, kept},
 };
 
 /// What Google labels its texts.
 const TEXT: &str = "application/text";
 
 /// The tree below `/computeMetadata`.
-static ROOT: Directory = folder(&ENTRIES);
+static ROOT: Directory = kept(&ENTRIES);
 static ENTRIES: [Entry; 1] = [directory("v1", 0, &V1)];
 
-static V1: Directory = folder(&V1_ENTRIES);
+static V1: Directory = kept(&V1_ENTRIES);
 static V1_ENTRIES: [Entry; 2] =
     [directory("instance", 0, &instance::INSTANCE), directory("project", 0, &project::PROJECT)];
-
-/// A directory as all are here: listed with a slash, and there even when it is empty.
-const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: true }
-}
 
 /// How many bytes of body a PUT may have.
 pub(crate) fn body_limit(request: &Request<'_>) -> usize {
@@ -193,12 +188,6 @@ fn project_number(scope: &Scope<'_>) -> u64 {
 /// The zone's name as Google's have: the region's, a hyphen, a letter.
 fn zone(scope: &Scope<'_>) -> String {
     format!("{}-{}", scope.guest.site.region, scope.guest.instance.zone)
-}
-
-/// A segment as the place in a list: digits, and in one spelling only.
-fn place(segment: &str) -> Option<usize> {
-    let at = segment.parse::<usize>().ok()?;
-    (at.to_string() == segment).then_some(at)
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use crate::{
     policy::Permit,
     request::{Method, Request},
     response::{self, Response, Status},
-    tree::{Body, Directory, Entry, Label, Scope, directory, leaf},
+    tree::{Body, Directory, Entry, Scope, directory, folder, leaf},
 };
 
 /// How many segments the path of the document has.
@@ -42,10 +42,7 @@ static ROOT_ENTRIES: [Entry; 1] = [directory("v1", 0, &V1)];
 static V1: Directory = folder(&V1_ENTRIES);
 static V1_ENTRIES: [Entry; 2] = [
     leaf("metadata", 0, |it| yaml(metadata::document(it.guest))),
-    leaf("userdata", 0, |it| {
-        let data = it.guest.instance.user_data.as_ref();
-        Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
-    }),
+    leaf("userdata", 0, |it| Body::data(it.guest.instance.user_data.as_ref())),
 ];
 
 /// The same with the document's parts.
@@ -53,11 +50,6 @@ static BELOW: Directory = folder(&BELOW_ENTRIES);
 static BELOW_ENTRIES: [Entry; 1] = [directory("v1", 0, &V1_BELOW)];
 static V1_BELOW: Directory = folder(&V1_BELOW_ENTRIES);
 static V1_BELOW_ENTRIES: [Entry; 1] = [directory("metadata", 0, &metadata::PARTS)];
-
-/// A directory that is there if anything in it is.
-const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: false }
-}
 
 fn yaml(text: String) -> Body {
     Body::of(response::YAML, Bytes::from(text))

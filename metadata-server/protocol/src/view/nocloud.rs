@@ -8,7 +8,7 @@
 //! Follows "NoCloud" and "Networking config Version 1" in cloud-init's documentation.
 
 use bytes::Bytes;
-use mezame_model::{Guest, UserData};
+use mezame_model::Guest;
 
 use crate::{
     network_config::{FamilyMark, network_config},
@@ -35,16 +35,12 @@ static ROOT: Directory = Directory { entries: &ENTRIES, label: Label::Slash, kee
 static ENTRIES: [Entry; 4] = [
     leaf("meta-data", 0, |it| yaml(meta_data(it.guest))),
     leaf("network-config", 0, |it| yaml(network_config(it.guest, FamilyMark::Absent))),
-    leaf("user-data", 0, |it| bytes(it.guest.instance.user_data.as_ref())),
-    leaf("vendor-data", 0, |it| bytes(it.guest.instance.vendor_data.as_ref())),
+    leaf("user-data", 0, |it| Body::data(it.guest.instance.user_data.as_ref())),
+    leaf("vendor-data", 0, |it| Body::data(it.guest.instance.vendor_data.as_ref())),
 ];
 
 fn yaml(text: String) -> Body {
     Body::of(response::YAML, Bytes::from(text))
-}
-
-fn bytes(data: Option<&UserData>) -> Body {
-    Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
 }
 
 /// The instance's id, name and keys.

@@ -25,7 +25,6 @@ use crate::{
     policy::Permit,
     request::{Method, Request},
     respond::Answer,
-    response,
     tree::{Body, Directory, Entry, Family, Label, Node, Scope, family, leaf, leaf_if},
 };
 
@@ -105,18 +104,17 @@ static VERSION: Directory = Directory { entries: &ENTRIES, label: Label::Bare, k
 /// In the order in which nova lists them.
 static ENTRIES: [Entry; 6] = [
     leaf("meta_data.json", FOLSOM, meta_data::read),
-    leaf_if("user_data", FOLSOM, |it| it.guest.instance.user_data.is_some(), user_data),
+    leaf_if(
+        "user_data",
+        FOLSOM,
+        |it| it.guest.instance.user_data.is_some(),
+        |it| Body::data(it.guest.instance.user_data.as_ref()),
+    ),
     leaf("password", GRIZZLY, password::read),
     leaf("vendor_data.json", HAVANA, vendor_data::read),
     leaf("network_data.json", LIBERTY, network_data::read),
     leaf("vendor_data2.json", NEWTON_TWO, vendor_data::read_by_provider),
 ];
-
-/// The tenant's bytes, as they are.
-fn user_data(scope: &Scope<'_>) -> Body {
-    let bytes = scope.guest.instance.user_data.as_ref().map(|data| data.bytes().clone());
-    Body::of(response::BYTES, bytes.unwrap_or_default())
-}
 
 #[cfg(test)]
 mod tests;

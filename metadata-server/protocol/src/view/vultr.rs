@@ -19,7 +19,7 @@ use crate::{
     policy::Permit,
     request::Request,
     response::{self, Response},
-    tree::{Body, Directory, Entry, Label, Scope, directory, leaf, leaf_if},
+    tree::{Body, Directory, Entry, Label, Scope, directory, folder, leaf, leaf_if},
 };
 
 /// Answers a permitted request below `/v1`, `/v1.json` or `/user-data`.
@@ -54,16 +54,8 @@ static USER_DATA_ENTRIES: [Entry; 1] = [leaf_if(
     "user-data",
     0,
     |it| it.guest.instance.user_data.is_some(),
-    |it| {
-        let data = it.guest.instance.user_data.as_ref();
-        Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
-    },
+    |it| Body::data(it.guest.instance.user_data.as_ref()),
 )];
-
-/// A directory that is there if anything in it is.
-const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: false }
-}
 
 /// The whole of it. cloud-init fails where one of these fields is missing, so all are there,
 /// empty where there is nothing to say.

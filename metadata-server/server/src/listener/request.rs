@@ -229,11 +229,9 @@ impl Exchange<'_> {
     async fn keep(&self, record: &Record, kind: GuestEventKind, reply: Reply) -> Reply {
         let now = self.serving.clock.nanoseconds(Instant::now());
         let events = &self.connection.attachment().events;
-        for _ in 0..cost_of(&kind) {
-            if let Err(exhausted) = events.take(self.serving.event_rate, now) {
-                self.serving.metrics.refused(Reason::EventsOfPort);
-                return too_many(exhausted);
-            }
+        if let Err(exhausted) = events.take_many(self.serving.event_rate, cost_of(&kind), now) {
+            self.serving.metrics.refused(Reason::EventsOfPort);
+            return too_many(exhausted);
         }
         let serving = Arc::clone(self.serving);
         let (port, instance) =

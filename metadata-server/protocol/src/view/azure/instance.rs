@@ -14,7 +14,7 @@ use super::{
 use crate::{
     request::Request,
     response,
-    tree::{Body, Scope},
+    tree::{Body, Scope, families::place},
 };
 
 /// The version in which it came.
@@ -76,8 +76,8 @@ fn walk(mut value: Value, segments: &[&str]) -> Option<Value> {
         value = match &mut value {
             Value::Object(fields) => fields.remove(*segment)?,
             Value::Array(items) => {
-                let at: usize = segment.parse().ok()?;
-                (at < items.len() && at.to_string() == **segment).then(|| items.swap_remove(at))?
+                let at = place(segment).filter(|at| *at < items.len())?;
+                items.swap_remove(at)
             }
             _ => return None,
         };

@@ -11,22 +11,11 @@ use crate::{Signer, fixture::World};
 const NEWEST: &str = "api-version=2025-04-07";
 
 fn machine(world: &World) -> Guest {
-    world.web_with(|it| it.dialects = [Dialect::Azure].into())
+    world.web_in(Dialect::Azure)
 }
 
-/// Without anything that may be absent, on one port with these addresses alone.
 fn bare(world: &World, addresses: &[&str]) -> Guest {
-    let mut guest = world.web_with(|it| {
-        it.dialects = [Dialect::Azure].into();
-        it.ssh_keys.clear();
-        it.user_data = None;
-        it.vendor_data = None;
-        it.tags.clear();
-    });
-    guest.ports = guest.ports[..1].into();
-    Arc::make_mut(&mut guest.ports[0].port).addresses =
-        addresses.iter().map(|it| it.parse().unwrap()).collect();
-    guest
+    world.bare_in(Dialect::Azure, addresses)
 }
 
 fn ask(world: &World, guest: &Guest, target: &str) -> Response {

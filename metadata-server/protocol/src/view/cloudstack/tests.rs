@@ -1,7 +1,5 @@
 //! Tests of CloudStack's dialect.
 
-use std::sync::Arc;
-
 use mezame_model::{Dialect, Guest};
 
 use crate::{
@@ -11,21 +9,11 @@ use crate::{
 };
 
 fn machine(world: &World) -> Guest {
-    world.web_with(|it| it.dialects = [Dialect::Cloudstack].into())
+    world.web_in(Dialect::Cloudstack)
 }
 
-/// Without anything that may be absent, on one port with these addresses alone.
 fn bare(world: &World, addresses: &[&str]) -> Guest {
-    let mut guest = world.web_with(|it| {
-        it.dialects = [Dialect::Cloudstack].into();
-        it.ssh_keys.clear();
-        it.user_data = None;
-        it.vendor_data = None;
-    });
-    guest.ports = guest.ports[..1].into();
-    Arc::make_mut(&mut guest.ports[0].port).addresses =
-        addresses.iter().map(|it| it.parse().unwrap()).collect();
-    guest
+    world.bare_in(Dialect::Cloudstack, addresses)
 }
 
 #[test]

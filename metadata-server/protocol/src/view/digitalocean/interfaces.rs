@@ -15,10 +15,12 @@ use ipnetwork::IpNetwork;
 use mezame_model::{Guest, GuestPort};
 use serde_json::{Map, Value, json};
 
-use super::folder;
 use crate::{
     network_config::LinkLocal,
-    tree::{Body, Directory, Entry, Family, Item, Node, Scope, directory, family, leaf, leaf_if},
+    tree::{
+        Body, Directory, Entry, Family, Item, Node, Scope, directory, families, family, folder,
+        leaf, leaf_if,
+    },
 };
 
 /// The directory.
@@ -61,18 +63,20 @@ const fn place<const AT: usize>() -> [Entry; 3] {
     }
     let is_there = |scope: &Scope<'_>| at::<AT>(scope).is_some();
     [
-        leaf_if("address", 0, is_there, |it| text(at::<AT>(it).map(|own| own.network.ip()))),
+        leaf_if("address", 0, is_there, |it| {
+            Body::optional(at::<AT>(it).map(|own| own.network.ip()))
+        }),
         if AT < 2 {
-            leaf_if("netmask", 0, is_there, |it| text(at::<AT>(it).map(|own| own.network.mask())))
+            leaf_if("netmask", 0, is_there, |it| {
+                Body::optional(at::<AT>(it).map(|own| own.network.mask()))
+            })
         } else {
-            leaf_if("cidr", 0, is_there, |it| text(at::<AT>(it).map(|own| own.network.prefix())))
+            leaf_if("cidr", 0, is_there, |it| {
+                Body::optional(at::<AT>(it).map(|own| own.network.prefix()))
+            })
         },
-        leaf_if("gateway", 0, is_there, |it| text(at::<AT>(it).map(|own| own.gateway()))),
+        leaf_if("gateway", 0, is_there, |it| Body::optional(at::<AT>(it).map(|own| own.gateway()))),
     ]
-}
-
-fn text(value: Option<impl ToString>) -> Body {
-    Body::text(value.map(|value| value.to_string()).unwrap_or_default())
 }
 
 /// The two kinds of interfaces.
@@ -125,8 +129,7 @@ fn number(scope: &Scope<'_>, kind: Kind, each: &mut dyn FnMut(&str)) {
 }
 
 fn chosen<'a>(scope: Scope<'a>, kind: Kind, segment: &str) -> Option<Scope<'a>> {
-    let number: usize = segment.parse().ok().filter(|it: &usize| it.to_string() == segment)?;
-    let at = kind.ports(scope.guest).nth(number)?;
+    let at = kind.ports(scope.guest).nth(families::place(segment)?)?;
     Some(Scope { item: Item::Port(at), ..scope })
 }
 

@@ -1,7 +1,5 @@
 //! Tests of DigitalOcean's dialect.
 
-use std::sync::Arc;
-
 use mezame_model::{Dialect, Guest};
 use serde_json::Value;
 
@@ -12,22 +10,11 @@ use crate::{
 };
 
 fn droplet(world: &World) -> Guest {
-    world.web_with(|it| it.dialects = [Dialect::Digitalocean].into())
+    world.web_in(Dialect::Digitalocean)
 }
 
-/// Without anything that may be absent, on one port with these addresses alone.
 fn bare(world: &World, addresses: &[&str]) -> Guest {
-    let mut guest = world.web_with(|it| {
-        it.dialects = [Dialect::Digitalocean].into();
-        it.ssh_keys.clear();
-        it.user_data = None;
-        it.vendor_data = None;
-        it.tags.clear();
-    });
-    guest.ports = guest.ports[..1].into();
-    Arc::make_mut(&mut guest.ports[0].port).addresses =
-        addresses.iter().map(|it| it.parse().unwrap()).collect();
-    guest
+    world.bare_in(Dialect::Digitalocean, addresses)
 }
 
 fn document(world: &World, guest: &Guest) -> Value {
@@ -57,8 +44,8 @@ fn the_document_says_what_the_tree_says() {
     let guest = droplet(&world);
     let document = document(&world, &guest);
     let get = |leaf: &str| world.text(&guest, &format!("/metadata/v1/{leaf}"));
-    assert_eq!(document["droplet_id"], guest.instance.number());
-    assert_eq!(get("id"), guest.instance.number().to_string());
+    assert_eq!(document["droplet_id"], guest.instance.id.number());
+    assert_eq!(get("id"), guest.instance.id.number().to_string());
     assert_eq!(document["hostname"], get("hostname"));
     assert_eq!(document["vendor_data"], get("vendor-data"));
     for (pointer, leaf) in [

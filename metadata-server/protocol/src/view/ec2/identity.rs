@@ -2,11 +2,11 @@
 
 use mezame_model::ProjectName;
 
-use super::{V2009, V2016, meta_data::folder};
+use super::{V2009, V2016};
 use crate::{
     identity_document,
     render::base64_lines,
-    tree::{Body, Directory, Entry, leaf},
+    tree::{Body, Directory, Entry, folder, leaf},
 };
 
 /// The directory.

@@ -3,16 +3,15 @@
 //! cloud-init configures secondary addresses from here. Two ports of one guest never have the
 //! same MAC; ports of other guests are not in scope at all.
 
-use std::net::IpAddr;
-
 use ipnetwork::IpNetwork;
 
-use super::{
-    V2009, V2016, identity,
-    meta_data::{digits, folder, ipv4_of, is_public, optional},
-};
-use crate::tree::{
-    Body, Directory, Entry, Node, Scope, directory, families::ports_by_mac, family, leaf, leaf_if,
+use super::{V2009, V2016, identity, meta_data::digits};
+use crate::{
+    address::{ipv4_of, ipv6_of, is_public},
+    tree::{
+        Body, Directory, Entry, Node, Scope, directory, families::ports_by_mac, family, folder,
+        leaf, leaf_if,
+    },
 };
 
 /// The directory above `macs/`.
@@ -27,16 +26,26 @@ static MAC: Directory = folder(&MAC_ENTRIES);
 static MAC_ENTRIES: [Entry; 16] = [
     leaf("device-number", V2009, |it| Body::text(it.index().to_string())),
     leaf("interface-id", V2016, |it| Body::text(it.port().port.id.as_str())),
-    leaf_if("ipv6s", V2016, |it| ipv6_of(it).next().is_some(), |it| Body::lines(ipv6_of(it))),
+    leaf_if(
+        "ipv6s",
+        V2016,
+        |it| ipv6_of(it.port()).next().is_some(),
+        |it| Body::lines(ipv6_of(it.port())),
+    ),
     leaf("local-hostname", V2009, |it| Body::text(it.guest.fqdn())),
-    leaf_if("local-ipv4s", V2009, |it| ipv4_of(it).next().is_some(), |it| Body::lines(ipv4_of(it))),
+    leaf_if(
+        "local-ipv4s",
+        V2009,
+        |it| ipv4_of(it.port()).next().is_some(),
+        |it| Body::lines(ipv4_of(it.port())),
+    ),
     leaf("mac", V2009, |it| Body::text(it.port().port.mac.to_string())),
     leaf("owner-id", V2009, |it| Body::text(identity::account_id(&it.guest.instance.project))),
     leaf_if(
         "public-ipv4s",
         V2009,
-        |it| ipv4_of(it).any(is_public),
-        |it| Body::lines(ipv4_of(it).filter(|address| is_public(*address))),
+        |it| ipv4_of(it.port()).any(is_public),
+        |it| Body::lines(ipv4_of(it.port()).filter(|address| is_public(*address))),
     ),
     leaf("security-groups", V2009, |_| Body::fixed("default")),
     leaf("subnet-id", V2009, |it| Body::text(format!("subnet-{}", network(it)))),
@@ -44,14 +53,14 @@ static MAC_ENTRIES: [Entry; 16] = [
         "subnet-ipv4-cidr-block",
         V2009,
         |it| own_block(it).is_some(),
-        |it| optional(own_block(it)),
+        |it| Body::optional(own_block(it)),
     ),
     leaf_if("subnet-ipv6-cidr-blocks", V2016, has_ipv6_block, |it| {
         Body::lines(blocks(it).filter(IpNetwork::is_ipv6))
     }),
     leaf("vpc-id", V2009, |it| Body::text(format!("vpc-{}", network(it)))),
     leaf_if("vpc-ipv4-cidr-block", V2009, has_ipv4_block, |it| {
-        optional(blocks(it).find(IpNetwork::is_ipv4))
+        Body::optional(blocks(it).find(IpNetwork::is_ipv4))
     }),
     leaf_if("vpc-ipv4-cidr-blocks", V2016, has_ipv4_block, |it| {
         Body::lines(blocks(it).filter(IpNetwork::is_ipv4))
@@ -60,10 +69,6 @@ static MAC_ENTRIES: [Entry; 16] = [
         Body::lines(blocks(it).filter(IpNetwork::is_ipv6))
     }),
 ];
-
-fn ipv6_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
-    scope.port().port.addresses.iter().copied().filter(IpAddr::is_ipv6)
-}
 
 /// The digits of the network's id.
 fn network<'a>(scope: &Scope<'a>) -> &'a str {
@@ -77,7 +82,7 @@ fn blocks<'a>(scope: &Scope<'a>) -> impl Iterator<Item = IpNetwork> + use<'a> {
 
 /// The range that the port's first IPv4 address lies in.
 fn own_block(scope: &Scope<'_>) -> Option<IpNetwork> {
-    let address = ipv4_of(scope).next()?;
+    let address = ipv4_of(scope.port()).next()?;
     scope.port().network.subnet_of(address.into()).map(|subnet| subnet.cidr)
 }
 

@@ -3,10 +3,13 @@
 //! The index names key N as `N=NAME`, and its path is `N/openssh-key`. Clients file the keys by
 //! name, so names are unique: two keys with one comment would otherwise be one key to them.
 
-use super::{V1_0, meta_data::folder};
+use super::V1_0;
 use crate::{
     render::key_comment,
-    tree::{Body, Directory, Entry, Family, Item, Label, Node, Scope, family, leaf},
+    tree::{
+        Body, Directory, Entry, Family, Item, Label, Node, Scope, families::place, family, folder,
+        leaf,
+    },
 };
 
 /// The directory.
@@ -21,9 +24,8 @@ static ENTRIES: [Entry; 1] = [family(
             }
         },
         choose: |scope, segment| {
-            let at = segment.parse::<usize>().ok()?;
-            let known = at < scope.guest.instance.ssh_keys.len() && at.to_string() == segment;
-            known.then_some(Scope { item: Item::Index(at), ..scope })
+            let at = place(segment).filter(|at| *at < scope.guest.instance.ssh_keys.len())?;
+            Some(Scope { item: Item::Index(at), ..scope })
         },
     },
     Node::Directory(&KEY),

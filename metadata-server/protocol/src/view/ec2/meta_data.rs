@@ -3,14 +3,15 @@
 //! Ids of kinds that we don't have (reservation, owner, VPC, subnet) are derived from those that
 //! we have, so that each is stable and no two tenants share one by chance.
 
-use std::net::{IpAddr, Ipv4Addr};
-
-pub(super) use crate::address::is_public;
+use std::net::IpAddr;
 
 use super::{V1_0, V2009, V2016, V2018, V2019, V2021_01, V2021_03, interfaces, keys};
-use crate::tree::{
-    Body, Directory, Entry, Family, Item, Label, Leaf, Node, Scope, directory, families::tags,
-    family, is_plain_segment, leaf, leaf_if,
+use crate::{
+    address::{ipv4_of, public_ipv4},
+    tree::{
+        Body, Directory, Entry, Family, Item, Label, Leaf, Node, Scope, directory, families::tags,
+        family, folder, is_plain_segment, leaf, leaf_if,
+    },
 };
 
 /// The directory.
@@ -29,9 +30,14 @@ static ENTRIES: [Entry; 24] = [
     leaf("instance-id", V1_0, |it| Body::text(it.guest.instance.id.as_str())),
     leaf("instance-life-cycle", V2019, |_| Body::fixed("on-demand")),
     leaf("instance-type", V2009, |it| Body::text(&it.guest.instance.instance_type)),
-    leaf_if("ipv6", V2021_01, |it| ipv6(it).is_some(), |it| optional(ipv6(it))),
+    leaf_if("ipv6", V2021_01, |it| ipv6(it).is_some(), |it| Body::optional(ipv6(it))),
     leaf("local-hostname", V1_0, |it| Body::text(it.guest.fqdn())),
-    leaf_if("local-ipv4", V1_0, |it| local_ipv4(it).is_some(), |it| optional(local_ipv4(it))),
+    leaf_if(
+        "local-ipv4",
+        V1_0,
+        |it| ipv4_of(it.guest.primary()).next().is_some(),
+        |it| Body::optional(ipv4_of(it.guest.primary()).next()),
+    ),
     leaf("mac", V2009, |it| Body::text(it.guest.primary().port.mac.to_string())),
     directory("network", V2009, &NETWORK),
     directory("placement", V2009, &PLACEMENT),
@@ -39,10 +45,15 @@ static ENTRIES: [Entry; 24] = [
     leaf_if(
         "public-hostname",
         V1_0,
-        |it| public_ipv4(it).is_some(),
+        |it| public_ipv4(it.guest.primary()).is_some(),
         |it| Body::text(it.guest.fqdn()),
     ),
-    leaf_if("public-ipv4", V1_0, |it| public_ipv4(it).is_some(), |it| optional(public_ipv4(it))),
+    leaf_if(
+        "public-ipv4",
+        V1_0,
+        |it| public_ipv4(it.guest.primary()).is_some(),
+        |it| Body::optional(public_ipv4(it.guest.primary())),
+    ),
     directory("public-keys", V1_0, &keys::PUBLIC_KEYS),
     leaf("reservation-id", V1_0, |it| {
         Body::text(format!("r-{}", digits(it.guest.instance.id.as_str())))
@@ -70,7 +81,7 @@ static BLOCK_DEVICE_ENTRIES: [Entry; 1] = [family(
     },
     Node::Leaf(Leaf {
         exists: |_| true,
-        read: |it| optional(it.guest.instance.block_devices.get(it.name())),
+        read: |it| Body::optional(it.guest.instance.block_devices.get(it.name())),
         below: None,
     }),
 )];
@@ -109,40 +120,14 @@ static INSTANCE_TAGS_ENTRIES: [Entry; 1] = [family(
     tags(),
     Node::Leaf(Leaf {
         exists: |_| true,
-        read: |it| optional(it.guest.instance.tags.get(it.name())),
+        read: |it| Body::optional(it.guest.instance.tags.get(it.name())),
         below: None,
     }),
 )];
 
-/// A directory that is there if anything in it is.
-pub(super) const fn folder(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: false }
-}
-
-/// A value that is there, or nothing.
-pub(super) fn optional(value: Option<impl ToString>) -> Body {
-    Body::text(value.map(|value| value.to_string()).unwrap_or_default())
-}
-
 /// The digits of one of our ids.
 pub(super) fn digits(id: &str) -> &str {
     id.split_once('-').map_or(id, |(_, digits)| digits)
-}
-
-/// The IPv4 addresses of a scope's port that are its own.
-pub(super) fn ipv4_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = Ipv4Addr> + use<'a> {
-    scope.port().port.addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    })
-}
-
-fn local_ipv4(scope: &Scope<'_>) -> Option<Ipv4Addr> {
-    ipv4_of(scope).next()
-}
-
-fn public_ipv4(scope: &Scope<'_>) -> Option<Ipv4Addr> {
-    ipv4_of(scope).find(|address| is_public(*address))
 }
 
 fn ipv6(scope: &Scope<'_>) -> Option<IpAddr> {

@@ -10,9 +10,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::Guest;
 
-use super::folder;
 use crate::tree::{
-    Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment,
+    Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment, kept,
 };
 
 const SSH_KEYS: &str = "ssh-keys";
@@ -26,7 +25,7 @@ const RESERVED: [&str; 3] = [SSH_KEYS, USER_DATA, USER_DATA_ENCODING];
 const DEFAULT_USER: &str = "cloudinit";
 
 /// The directory.
-pub(super) static ATTRIBUTES: Directory = folder(&ENTRIES);
+pub(super) static ATTRIBUTES: Directory = kept(&ENTRIES);
 
 static ENTRIES: [Entry; 1] = [family(
     0,

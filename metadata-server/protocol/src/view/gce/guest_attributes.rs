@@ -13,19 +13,20 @@
 
 use mezame_model::{GuestAttribute, GuestAttributeError, report::GuestEventKind};
 
-use super::folder;
 use crate::{
     request::{Method, Request},
     respond::Answer,
     response::{Response, Status},
-    tree::{Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment},
+    tree::{
+        Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment, kept,
+    },
 };
 
 /// What `NAMESPACE/KEY` answers.
 pub(super) const METHODS: &str = "GET, HEAD, PUT, DELETE";
 
 /// The directory of namespaces.
-pub(super) static GUEST_ATTRIBUTES: Directory = folder(&ENTRIES);
+pub(super) static GUEST_ATTRIBUTES: Directory = kept(&ENTRIES);
 
 static ENTRIES: [Entry; 1] = [family(
     0,
@@ -48,7 +49,7 @@ static ENTRIES: [Entry; 1] = [family(
     Node::Directory(&NAMESPACE),
 )];
 
-static NAMESPACE: Directory = folder(&NAMESPACE_ENTRIES);
+static NAMESPACE: Directory = kept(&NAMESPACE_ENTRIES);
 static NAMESPACE_ENTRIES: [Entry; 1] = [family(
     0,
     Family {

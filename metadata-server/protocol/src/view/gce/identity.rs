@@ -19,13 +19,13 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::{folder, project_number, zone};
+use super::{project_number, zone};
 use crate::{
     identity_document::{ChosenError, Signer},
     policy::Permit,
     request::Request,
     response::{Response, Status},
-    tree::{Body, Directory, Entry, Scope, leaf},
+    tree::{Body, Directory, Entry, Scope, kept, leaf},
 };
 
 /// How long a token is good for, from the beginning of the window that it was made in, in seconds.
@@ -36,7 +36,7 @@ pub(super) const ACCOUNT_PATH: [&str; 5] =
     ["computeMetadata", "v1", "instance", "service-accounts", "default"];
 
 /// What lies beside the tokens.
-pub(super) static ACCOUNT: Directory = folder(&ENTRIES);
+pub(super) static ACCOUNT: Directory = kept(&ENTRIES);
 static ENTRIES: [Entry; 3] = [
     leaf("aliases", 0, |_| Body::fixed("default")),
     leaf("email", 0, |it| {
@@ -86,7 +86,7 @@ pub(super) fn reply(permit: Permit, request: &Request<'_>, scope: &Scope<'_>) ->
 /// Header, claims and signature, in the compact form.
 fn token(scope: &Scope<'_>, audience: &str, is_full: bool) -> Result<String, ChosenError> {
     let (instance, signer) = (&scope.guest.instance, scope.context.signer);
-    let number = instance.number().to_string();
+    let number = instance.id.number().to_string();
     let window = Signer::chosen_window(scope.context.now);
     let mut claims = json!({
         "iss": format!("https://{}", scope.guest.site.domain),

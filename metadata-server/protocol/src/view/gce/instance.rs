@@ -3,16 +3,19 @@
 //! Names that point to other resources have Google's form, with our own ids in it.
 
 use super::{
-    attributes::ATTRIBUTES, folder, guest_attributes::GUEST_ATTRIBUTES,
-    network_interfaces::NETWORK_INTERFACES, place, project_number, zone,
+    attributes::ATTRIBUTES, guest_attributes::GUEST_ATTRIBUTES,
+    network_interfaces::NETWORK_INTERFACES, project_number, zone,
 };
 use crate::{
     response::JSON,
-    tree::{Body, Directory, Entry, Family, Item, Node, Scope, directory, family, leaf},
+    tree::{
+        Body, Directory, Entry, Family, Item, Node, Scope, directory, families::place, family,
+        kept, leaf,
+    },
 };
 
 /// The directory.
-pub(super) static INSTANCE: Directory = folder(&ENTRIES);
+pub(super) static INSTANCE: Directory = kept(&ENTRIES);
 
 /// Sorted, as Google lists them.
 static ENTRIES: [Entry; 19] = [
@@ -22,7 +25,7 @@ static ENTRIES: [Entry; 19] = [
     directory("disks", 0, &DISKS),
     directory("guest-attributes", 0, &GUEST_ATTRIBUTES),
     leaf("hostname", 0, |it| Body::text(it.guest.fqdn())),
-    leaf("id", 0, |it| Body::text(it.guest.instance.number().to_string())),
+    leaf("id", 0, |it| Body::text(it.guest.instance.id.number().to_string())),
     leaf("image", 0, |it| {
         let instance = &it.guest.instance;
         Body::text(format!("projects/{}/global/images/{}", instance.project, instance.image_id))
@@ -45,9 +48,9 @@ static ENTRIES: [Entry; 19] = [
     leaf("zone", 0, |it| Body::text(format!("projects/{}/zones/{}", project_number(it), zone(it)))),
 ];
 
-static EMPTY: Directory = folder(&[]);
+static EMPTY: Directory = kept(&[]);
 
-static SCHEDULING: Directory = folder(&SCHEDULING_ENTRIES);
+static SCHEDULING: Directory = kept(&SCHEDULING_ENTRIES);
 static SCHEDULING_ENTRIES: [Entry; 3] = [
     leaf("automatic-restart", 0, |_| Body::fixed("TRUE")),
     leaf("on-host-maintenance", 0, |_| Body::fixed("MIGRATE")),
@@ -56,10 +59,10 @@ static SCHEDULING_ENTRIES: [Entry; 3] = [
 
 /// The token changes when a guest must set its clock anew, after a migration say. Ours never does:
 /// the guest's clock is its hypervisor's business.
-static VIRTUAL_CLOCK: Directory = folder(&VIRTUAL_CLOCK_ENTRIES);
+static VIRTUAL_CLOCK: Directory = kept(&VIRTUAL_CLOCK_ENTRIES);
 static VIRTUAL_CLOCK_ENTRIES: [Entry; 1] = [leaf("drift-token", 0, |_| Body::fixed("0"))];
 
-static DISKS: Directory = folder(&DISKS_ENTRIES);
+static DISKS: Directory = kept(&DISKS_ENTRIES);
 static DISKS_ENTRIES: [Entry; 1] = [family(
     0,
     Family {
@@ -76,7 +79,7 @@ static DISKS_ENTRIES: [Entry; 1] = [family(
     Node::Directory(&DISK),
 )];
 
-static DISK: Directory = folder(&DISK_ENTRIES);
+static DISK: Directory = kept(&DISK_ENTRIES);
 static DISK_ENTRIES: [Entry; 5] = [
     leaf("device-name", 0, |it| Body::text(disk(it).map_or("", |(name, _)| name))),
     leaf("index", 0, |it| Body::text(it.index().to_string())),

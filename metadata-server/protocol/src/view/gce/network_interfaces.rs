@@ -8,61 +8,61 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
 
-use super::{folder, place, project_number};
+use super::project_number;
 use crate::{
-    address::is_public,
+    address::{ipv4_of, ipv6_of, public_ipv4},
     tree::{
-        Body, Directory, Entry, Family, Item, Leaf, Node, Scope, directory, family, leaf, leaf_if,
+        Body, Directory, Entry, Family, Item, Leaf, Node, Scope, directory,
+        families::{place, ports_by_place},
+        family, kept, leaf, leaf_if,
     },
 };
 
 /// The directory.
-pub(super) static NETWORK_INTERFACES: Directory = folder(&ENTRIES);
+pub(super) static NETWORK_INTERFACES: Directory = kept(&ENTRIES);
 
-static ENTRIES: [Entry; 1] = [family(
-    0,
-    Family {
-        members: |scope, each| {
-            (0..scope.guest.ports.len()).for_each(|at| each(&at.to_string()));
-        },
-        choose: |scope, segment| {
-            let at = place(segment).filter(|at| *at < scope.guest.ports.len())?;
-            Some(Scope { item: Item::Port(at), ..scope })
-        },
-    },
-    Node::Directory(&INTERFACE),
-)];
+static ENTRIES: [Entry; 1] = [family(0, ports_by_place(), Node::Directory(&INTERFACE))];
 
-static INTERFACE: Directory = folder(&INTERFACE_ENTRIES);
+static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
 static INTERFACE_ENTRIES: [Entry; 12] = [
     directory("access-configs", 0, &ACCESS_CONFIGS),
     leaf("dns-servers", 0, |it| Body::lines(&it.port().network.dns)),
     directory("forwarded-ips", 0, &EMPTY),
-    leaf_if("gateway", 0, |it| gateway(it).is_some(), |it| optional(gateway(it))),
-    leaf_if("ip", 0, |it| ipv4_of(it).next().is_some(), |it| optional(ipv4_of(it).next())),
+    leaf_if("gateway", 0, |it| gateway(it).is_some(), |it| Body::optional(gateway(it))),
+    leaf_if(
+        "ip",
+        0,
+        |it| ipv4_of(it.port()).next().is_some(),
+        |it| Body::optional(ipv4_of(it.port()).next()),
+    ),
     directory("ip-aliases", 0, &IP_ALIASES),
-    leaf_if("ipv6s", 0, |it| ipv6_of(it).next().is_some(), |it| Body::lines(ipv6_of(it))),
+    leaf_if(
+        "ipv6s",
+        0,
+        |it| ipv6_of(it.port()).next().is_some(),
+        |it| Body::lines(ipv6_of(it.port())),
+    ),
     leaf("mac", 0, |it| Body::text(it.port().port.mac.to_string())),
     leaf("mtu", 0, |it| Body::text(it.port().network.mtu.to_string())),
     leaf("network", 0, |it| {
         Body::text(format!("projects/{}/networks/{}", project_number(it), it.port().network.name))
     }),
-    leaf_if("subnetmask", 0, |it| mask(it).is_some(), |it| optional(mask(it))),
+    leaf_if("subnetmask", 0, |it| mask(it).is_some(), |it| Body::optional(mask(it))),
     directory("target-instance-ips", 0, &EMPTY),
 ];
 
-static EMPTY: Directory = folder(&[]);
+static EMPTY: Directory = kept(&[]);
 
 /// One configuration, with an empty address where the port has no public one, as Google has it.
-static ACCESS_CONFIGS: Directory = folder(&ACCESS_CONFIGS_ENTRIES);
+static ACCESS_CONFIGS: Directory = kept(&ACCESS_CONFIGS_ENTRIES);
 static ACCESS_CONFIGS_ENTRIES: [Entry; 1] = [directory("0", 0, &ACCESS_CONFIG)];
-static ACCESS_CONFIG: Directory = folder(&ACCESS_CONFIG_ENTRIES);
+static ACCESS_CONFIG: Directory = kept(&ACCESS_CONFIG_ENTRIES);
 static ACCESS_CONFIG_ENTRIES: [Entry; 2] = [
-    leaf("external-ip", 0, |it| optional(ipv4_of(it).find(|address| is_public(*address)))),
+    leaf("external-ip", 0, |it| Body::optional(public_ipv4(it.port()))),
     leaf("type", 0, |_| Body::fixed("ONE_TO_ONE_NAT")),
 ];
 
-static IP_ALIASES: Directory = folder(&IP_ALIASES_ENTRIES);
+static IP_ALIASES: Directory = kept(&IP_ALIASES_ENTRIES);
 static IP_ALIASES_ENTRIES: [Entry; 1] = [family(
     0,
     Family {
@@ -83,31 +83,15 @@ static IP_ALIASES_ENTRIES: [Entry; 1] = [family(
         read: |it| {
             let ports = (0..it.guest.ports.len()).map(|at| Scope { item: Item::Port(at), ..*it });
             let address = ports.flat_map(|port| further(&port)).nth(it.index());
-            optional(address.map(|address| format!("{address}/32")))
+            Body::optional(address.map(|address| format!("{address}/32")))
         },
         below: None,
     }),
 )];
 
-/// A text for what may be absent; where it is, the leaf does not exist or may be empty.
-fn optional(text: Option<impl std::fmt::Display>) -> Body {
-    Body::text(text.map(|text| text.to_string()).unwrap_or_default())
-}
-
-fn ipv4_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = Ipv4Addr> + use<'a> {
-    scope.port().port.addresses.iter().filter_map(|address| match address {
-        IpAddr::V4(address) => Some(*address),
-        IpAddr::V6(_) => None,
-    })
-}
-
-fn ipv6_of<'a>(scope: &Scope<'a>) -> impl Iterator<Item = IpAddr> + use<'a> {
-    scope.port().port.addresses.iter().copied().filter(IpAddr::is_ipv6)
-}
-
 /// The port's IPv4 addresses but the first.
 fn further<'a>(scope: &Scope<'a>) -> impl Iterator<Item = Ipv4Addr> + use<'a> {
-    ipv4_of(scope).skip(1)
+    ipv4_of(scope.port()).skip(1)
 }
 
 fn gateway(scope: &Scope<'_>) -> Option<IpAddr> {

@@ -5,14 +5,14 @@
 
 use bytes::Bytes;
 
-use super::{folder, identity, project_number};
+use super::{identity, project_number};
 use crate::{
     response::JSON,
-    tree::{Body, Directory, Entry, directory, leaf},
+    tree::{Body, Directory, Entry, directory, kept, leaf},
 };
 
 /// The directory.
-pub(super) static PROJECT: Directory = folder(&ENTRIES);
+pub(super) static PROJECT: Directory = kept(&ENTRIES);
 
 static ENTRIES: [Entry; 4] = [
     directory("attributes", 0, &ATTRIBUTES),
@@ -22,4 +22,4 @@ static ENTRIES: [Entry; 4] = [
 ];
 
 /// A project has no attributes here; clients want the empty directory and not 404.
-static ATTRIBUTES: Directory = folder(&[]);
+static ATTRIBUTES: Directory = kept(&[]);

@@ -4,22 +4,19 @@
 //! compares the two and refuses to go on where they differ. Keys are a JSON list in their leaf,
 //! as afterburn reads them.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{fmt::Write, net::IpAddr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use mezame_model::{Guest, GuestPort, NetworkId};
+use mezame_model::{Guest, GuestPort};
 
-use super::{folder, yaml};
+use super::yaml;
 use crate::{
-    address::{ipv4_of, is_public},
+    address::{ipv4_of, public_ipv4},
     network_config::{FamilyMark, network_config},
     render::{yaml_lines, yaml_scalar},
     response,
-    tree::{Body, Directory, Entry, Scope, leaf, leaf_if},
+    tree::{Body, Directory, Entry, Scope, folder, leaf, leaf_if},
 };
 
 /// The parts that have leaves of their own.
@@ -27,31 +24,24 @@ pub(super) static PARTS: Directory = folder(&PARTS_ENTRIES);
 static PARTS_ENTRIES: [Entry; 9] = [
     leaf("availability-zone", 0, |it| Body::text(it.guest.zone())),
     leaf("hostname", 0, |it| Body::text(it.guest.fqdn())),
-    leaf("instance-id", 0, |it| Body::text(it.guest.instance.number().to_string())),
-    leaf_if("local-ipv4", 0, |it| local_ipv4(it.guest).is_some(), |it| text(local_ipv4(it.guest))),
+    leaf("instance-id", 0, |it| Body::text(it.guest.instance.id.number().to_string())),
+    leaf_if(
+        "local-ipv4",
+        0,
+        |it| ipv4_of(it.guest.primary()).next().is_some(),
+        |it| Body::optional(ipv4_of(it.guest.primary()).next()),
+    ),
     leaf("network-config", 0, |it| yaml(network_config(it.guest, FamilyMark::Present))),
     leaf("private-networks", 0, |it| yaml(private_networks(it.guest))),
     leaf_if(
         "public-ipv4",
         0,
-        |it| public_ipv4(it.guest).is_some(),
-        |it| text(public_ipv4(it.guest)),
+        |it| public_ipv4(it.guest.primary()).is_some(),
+        |it| Body::optional(public_ipv4(it.guest.primary())),
     ),
     leaf("public-keys", 0, public_keys),
     leaf("region", 0, |it| Body::text(&it.guest.site.region)),
 ];
-
-fn text(address: Option<Ipv4Addr>) -> Body {
-    Body::text(address.map(|address| address.to_string()).unwrap_or_default())
-}
-
-fn local_ipv4(guest: &Guest) -> Option<Ipv4Addr> {
-    ipv4_of(guest.primary()).next()
-}
-
-fn public_ipv4(guest: &Guest) -> Option<Ipv4Addr> {
-    ipv4_of(guest.primary()).find(|address| is_public(*address))
-}
 
 fn public_keys(scope: &Scope<'_>) -> Body {
     // A list of texts has no way to fail.
@@ -69,11 +59,11 @@ pub(super) fn document(guest: &Guest) -> String {
     };
     field("availability-zone", &yaml_scalar(&guest.zone()));
     field("hostname", &yaml_scalar(&guest.fqdn()));
-    field("instance-id", &instance.number().to_string());
-    if let Some(address) = local_ipv4(guest) {
+    field("instance-id", &instance.id.number().to_string());
+    if let Some(address) = ipv4_of(guest.primary()).next() {
         field("local-ipv4", &yaml_scalar(&address.to_string()));
     }
-    if let Some(address) = public_ipv4(guest) {
+    if let Some(address) = public_ipv4(guest.primary()) {
         field("public-ipv4", &yaml_scalar(&address.to_string()));
     }
     field("region", &yaml_scalar(&guest.site.region));
@@ -117,7 +107,7 @@ fn private_network(out: &mut String, at: usize, entry: &GuestPort) {
     field("  ", "alias_ips", &format!("[{}]", others.join(", ")));
     field("  ", "interface_num", &at.to_string());
     field("  ", "mac_address", &yaml_scalar(&entry.port.mac.to_string()));
-    field("  ", "network_id", &network_number(&entry.network.id).to_string());
+    field("  ", "network_id", &entry.network.id.number().to_string());
     field("  ", "network_name", &yaml_scalar(entry.network.name.as_str()));
     if let Some(subnet) = entry.network.subnet_of(IpAddr::V4(address)) {
         let range = yaml_scalar(&subnet.cidr.to_string());
@@ -127,10 +117,4 @@ fn private_network(out: &mut String, at: usize, entry: &GuestPort) {
             field("  ", "gateway", &yaml_scalar(&gateway.to_string()));
         }
     }
-}
-
-/// A network as a number: the last 60 bits of its id, as an instance's number is made.
-fn network_number(id: &NetworkId) -> u64 {
-    let digits = id.as_str().rsplit('-').next().unwrap_or_default();
-    u64::from_str_radix(digits.get(2..).unwrap_or_default(), 16).unwrap_or_default()
 }

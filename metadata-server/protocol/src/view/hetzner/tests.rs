@@ -1,7 +1,5 @@
 //! Tests of Hetzner's dialect.
 
-use std::sync::Arc;
-
 use mezame_model::{Dialect, Guest, Smbios, UserData};
 use serde_yaml::Value;
 
@@ -14,21 +12,11 @@ use crate::{
 const METADATA: &str = "/hetzner/v1/metadata";
 
 fn server(world: &World) -> Guest {
-    world.web_with(|it| it.dialects = [Dialect::Hetzner].into())
+    world.web_in(Dialect::Hetzner)
 }
 
-/// Without anything that may be absent, on one port with these addresses alone.
 fn bare(world: &World, addresses: &[&str]) -> Guest {
-    let mut guest = world.web_with(|it| {
-        it.dialects = [Dialect::Hetzner].into();
-        it.ssh_keys.clear();
-        it.user_data = None;
-        it.vendor_data = None;
-    });
-    guest.ports = guest.ports[..1].into();
-    Arc::make_mut(&mut guest.ports[0].port).addresses =
-        addresses.iter().map(|it| it.parse().unwrap()).collect();
-    guest
+    world.bare_in(Dialect::Hetzner, addresses)
 }
 
 fn parsed(world: &World, guest: &Guest, path: &str) -> Value {

@@ -9,13 +9,14 @@ use super::document;
 use crate::{
     response::{self, Audit},
     tree::{
-        Body, Directory, Entry, Family, Inbox, Item, Label, Leaf, Name, Node, Scope, directory,
+        Body, Directory, Entry, Family, Inbox, Item, Leaf, Name, Node, Scope, directory,
         families::{ports_by_mac, tags},
-        family, leaf, leaf_if,
+        family, kept, leaf, leaf_if,
     },
 };
 
-/// The directory.
+/// The directory. It and all below are there even when they are empty, so that a shell script's
+/// loop finds nothing instead of an error.
 pub(super) static V1: Directory = kept(&V1_ENTRIES);
 
 static V1_ENTRIES: [Entry; 16] = [
@@ -33,8 +34,8 @@ static V1_ENTRIES: [Entry; 16] = [
     directory("secrets", 0, &SECRETS),
     leaf("ssh-keys", 0, |it| lines(&it.guest.instance.ssh_keys)),
     directory("tags", 0, &TAGS),
-    leaf_if("user-data", 0, |it| user(it.guest).is_some(), |it| bytes(user(it.guest))),
-    leaf_if("vendor-data", 0, |it| vendor(it.guest).is_some(), |it| bytes(vendor(it.guest))),
+    leaf_if("user-data", 0, |it| user(it.guest).is_some(), |it| Body::data(user(it.guest))),
+    leaf_if("vendor-data", 0, |it| vendor(it.guest).is_some(), |it| Body::data(vendor(it.guest))),
 ];
 
 static INTERFACES: Directory = kept(&INTERFACES_ENTRIES);
@@ -85,12 +86,6 @@ static TAGS_ENTRIES: [Entry; 1] = [family(
     }),
 )];
 
-/// A directory that is there even when it is empty, so that a shell script's loop finds nothing
-/// instead of an error.
-const fn kept(entries: &'static [Entry]) -> Directory {
-    Directory { entries, label: Label::Slash, keep: true }
-}
-
 /// A place to post to.
 const fn inbox(name: &'static str, inbox: Inbox) -> Entry {
     Entry { name: Name::Fixed(name), since: 0, node: Node::Inbox(inbox) }
@@ -138,8 +133,4 @@ fn user(guest: &Guest) -> Option<&UserData> {
 
 fn vendor(guest: &Guest) -> Option<&UserData> {
     guest.instance.vendor_data.as_ref()
-}
-
-fn bytes(data: Option<&UserData>) -> Body {
-    Body::of(response::BYTES, data.map(|data| data.bytes().clone()).unwrap_or_default())
 }

@@ -13,25 +13,14 @@ use ipnetwork::{IpNetwork, Ipv4Network, Ipv6Network};
 use mezame_model::{Guest, GuestPort};
 use serde_json::{Value, json};
 
-use super::folder;
 use crate::tree::{
-    Body, Directory, Entry, Family, Item, Node, Scope, directory, family, leaf, leaf_if,
+    Body, Directory, Entry, Node, Scope, directory, families::ports_by_place, family, folder, leaf,
+    leaf_if,
 };
 
 /// The directory.
 pub(super) static INTERFACES: Directory = folder(&INTERFACES_ENTRIES);
-static INTERFACES_ENTRIES: [Entry; 1] = [family(
-    0,
-    Family {
-        members: |scope, each| (0..scope.guest.ports.len()).for_each(|at| each(&at.to_string())),
-        choose: |scope, segment| {
-            let at: usize = segment.parse().ok().filter(|it: &usize| it.to_string() == segment)?;
-            let known = at < scope.guest.ports.len();
-            known.then_some(Scope { item: Item::Port(at), ..scope })
-        },
-    },
-    Node::Directory(&INTERFACE),
-)];
+static INTERFACES_ENTRIES: [Entry; 1] = [family(0, ports_by_place(), Node::Directory(&INTERFACE))];
 
 static INTERFACE: Directory = folder(&INTERFACE_ENTRIES);
 static INTERFACE_ENTRIES: [Entry; 5] = [
@@ -44,21 +33,21 @@ static INTERFACE_ENTRIES: [Entry; 5] = [
 
 static IPV4: Directory = folder(&IPV4_ENTRIES);
 static IPV4_ENTRIES: [Entry; 3] = [
-    leaf_if("address", 0, has_ipv4, |it| text(first_ipv4(it).map(|own| own.ip()))),
+    leaf_if("address", 0, has_ipv4, |it| Body::optional(first_ipv4(it).map(|own| own.ip()))),
     leaf_if(
         "gateway",
         0,
         |it| gateway_of(it.port(), true).is_some(),
-        |it| text(gateway_of(it.port(), true)),
+        |it| Body::optional(gateway_of(it.port(), true)),
     ),
-    leaf_if("netmask", 0, has_ipv4, |it| text(first_ipv4(it).map(|own| own.mask()))),
+    leaf_if("netmask", 0, has_ipv4, |it| Body::optional(first_ipv4(it).map(|own| own.mask()))),
 ];
 
 static IPV6: Directory = folder(&IPV6_ENTRIES);
 static IPV6_ENTRIES: [Entry; 3] = [
-    leaf_if("address", 0, has_ipv6, |it| text(first_ipv6(it).map(|own| own.ip()))),
-    leaf_if("network", 0, has_ipv6, |it| text(first_ipv6(it).map(|own| own.network()))),
-    leaf_if("prefix", 0, has_ipv6, |it| text(first_ipv6(it).map(|own| own.prefix()))),
+    leaf_if("address", 0, has_ipv6, |it| Body::optional(first_ipv6(it).map(|own| own.ip()))),
+    leaf_if("network", 0, has_ipv6, |it| Body::optional(first_ipv6(it).map(|own| own.network()))),
+    leaf_if("prefix", 0, has_ipv6, |it| Body::optional(first_ipv6(it).map(|own| own.prefix()))),
 ];
 
 fn first_ipv4(scope: &Scope<'_>) -> Option<Ipv4Network> {
@@ -75,10 +64,6 @@ fn first_ipv6(scope: &Scope<'_>) -> Option<Ipv6Network> {
 
 fn has_ipv6(scope: &Scope<'_>) -> bool {
     first_ipv6(scope).is_some()
-}
-
-fn text(value: Option<impl ToString>) -> Body {
-    Body::text(or_empty(value))
 }
 
 fn or_empty(value: Option<impl ToString>) -> String {

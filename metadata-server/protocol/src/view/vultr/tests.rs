@@ -12,21 +12,11 @@ use crate::{
 };
 
 fn instance(world: &World) -> Guest {
-    world.web_with(|it| it.dialects = [Dialect::Vultr].into())
+    world.web_in(Dialect::Vultr)
 }
 
-/// Without anything that may be absent, its first port with these addresses alone.
 fn bare(world: &World, addresses: &[&str]) -> Guest {
-    let mut guest = world.web_with(|it| {
-        it.dialects = [Dialect::Vultr].into();
-        it.ssh_keys.clear();
-        it.user_data = None;
-        it.vendor_data = None;
-    });
-    guest.ports = guest.ports[..1].into();
-    Arc::make_mut(&mut guest.ports[0].port).addresses =
-        addresses.iter().map(|it| it.parse().unwrap()).collect();
-    guest
+    world.bare_in(Dialect::Vultr, addresses)
 }
 
 fn parsed(world: &World, guest: &Guest) -> Value {
