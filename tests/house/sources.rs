@@ -30,10 +30,11 @@ fn no_file_has_a_name_that_says_nothing() {
 }
 
 #[test]
-fn no_source_says_that_it_is_unfinished() {
-    // Written apart, so that this file doesn't find itself.
+fn no_source_says_that_it_is_unfinished_and_no_test_is_left_out() {
+    // Written apart, so that this file doesn't find itself. A test that is ignored is in no count.
     let marks =
-        [["TO", "DO"], ["FIX", "ME"], ["unimpl", "emented!("], ["to", "do!("]].map(|m| m.concat());
+        [["TO", "DO"], ["FIX", "ME"], ["unimpl", "emented!("], ["to", "do!("], ["#[ign", "ore"]]
+            .map(|m| m.concat());
     let mut faults = Vec::new();
     for file in rust_files(&workspace()) {
         let text = std::fs::read_to_string(&file).unwrap();

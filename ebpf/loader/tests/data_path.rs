@@ -21,8 +21,6 @@ mod replies;
 mod rules;
 #[path = "data_path/taps.rs"]
 mod taps;
-#[path = "data_path/timing.rs"]
-mod timing;
 #[path = "data_path/verdicts.rs"]
 mod verdicts;
 #[path = "data_path/wire.rs"]
