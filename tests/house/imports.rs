@@ -17,7 +17,11 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("mezame-ebpf-common", &[]),
     ("mezame-ebpf-loader", &["mezame-ebpf-common"]),
     ("mezame-protocol", &["mezame-model"]),
-    ("mezame-server", &["mezame-model", "mezame-protocol", "mezame-ebpf-loader"]),
+    ("mezame-link-local", &["mezame-model"]),
+    (
+        "mezame-server",
+        &["mezame-model", "mezame-protocol", "mezame-link-local", "mezame-ebpf-loader"],
+    ),
     ("mezame-provisioner", &["mezame-model"]),
     ("mezame-cli", &["mezame-model"]),
     ("guest-agent", &["mezame-model"]),
@@ -73,7 +77,7 @@ const RUNTIMES: &[&str] =
 #[test]
 fn pure_packages_have_no_runtime_among_their_dependencies() {
     let metadata = metadata();
-    for name in ["mezame-model", "mezame-protocol", "mezame-ebpf-common"] {
+    for name in ["mezame-model", "mezame-protocol", "mezame-link-local", "mezame-ebpf-common"] {
         let package = metadata
             .workspace_packages()
             .into_iter()

@@ -4,6 +4,7 @@
 //! A value that exists is valid: each newtype is made by a parser that refuses what is not.
 
 pub mod api;
+pub mod dhcp;
 pub mod dialect;
 pub mod document;
 pub mod feed;
@@ -20,6 +21,7 @@ pub mod snapshot;
 pub mod tags;
 pub mod user_data;
 
+pub use dhcp::{Boot, Dhcp, Forward, Ipv6Mode, Route};
 pub use dialect::Dialect;
 pub use document::Document;
 pub use feed::{BoxFuture, Feed, FeedError};

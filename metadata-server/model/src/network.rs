@@ -8,7 +8,10 @@ use std::{fmt, net::IpAddr, str::FromStr};
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName};
+use crate::{
+    dhcp::{Boot, Dhcp, Forward, Route},
+    id::{DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
+};
 
 /// A VXLAN network identifier, 1 to 16,777,215 (RFC 7348, section 5: 24 bits).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -112,6 +115,9 @@ pub struct Subnet {
     /// The router, if the subnet has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<IpAddr>,
+    /// Further routes that its guests are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 /// A tenant's layer-2 network.
@@ -135,6 +141,15 @@ pub struct Network {
     /// The domain that guests' names are in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Box<str>>,
+    /// Time servers that guests are told, most wanted first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<IpAddr>,
+    /// How guests get their addresses.
+    #[serde(default)]
+    pub dhcp: Dhcp,
+    /// Where the link-local services send on what they don't answer themselves.
+    #[serde(default, skip_serializing_if = "Forward::is_empty")]
+    pub forward: Forward,
 }
 
 impl Network {
@@ -187,6 +202,9 @@ pub struct Port {
     /// The limit at the tap.
     #[serde(default)]
     pub rate_limit: RateLimit,
+    /// What the guest boots from the network, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<Boot>,
     /// The instance that it belongs to, once one claims it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,

@@ -118,7 +118,7 @@ fn read_subnet(node: &Node<'_>) -> Option<Subnet> {
             Some(gateway)
         })
         .optional();
-    Some(Subnet { cidr: cidr?, gateway: gateway? })
+    Some(Subnet { cidr: cidr?, gateway: gateway?, routes: Vec::new() })
 }
 
 /// A range in its canonical form: no host bits.

@@ -61,7 +61,7 @@ mod tests {
 
     fn subnet(cidr: &str, gateway: Option<&str>) -> Subnet {
         let gateway = gateway.map(|text| text.parse().unwrap());
-        Subnet { cidr: cidr.parse().unwrap(), gateway }
+        Subnet { cidr: cidr.parse().unwrap(), gateway, routes: Vec::new() }
     }
 
     #[test]

@@ -29,7 +29,19 @@ impl Resolver<'_> {
             };
             self.check_vni(index, form.vni, &id, &mut vnis);
             let NetworkForm { project, name, vni, mtu, subnets, dns, domain } = form;
-            let record = Network { id, project, name, vni, mtu, subnets, dns, domain };
+            let record = Network {
+                id,
+                project,
+                name,
+                vni,
+                mtu,
+                subnets,
+                dns,
+                domain,
+                ntp: Vec::new(),
+                dhcp: mezame_model::Dhcp::default(),
+                forward: mezame_model::Forward::default(),
+            };
             if let Some(before) = &before
                 && before.subnets != record.subnets
             {

@@ -1,0 +1,4 @@
+//! What the services on a guest's link answer besides metadata: DHCP, router advertisements, DNS.
+//!
+//! Pure: from a datagram and the record of the port that it came from to the answer. No I/O, no
+//! clock, no randomness, and no lease kept: the port's record is the lease.
