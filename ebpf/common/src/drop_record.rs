@@ -13,10 +13,11 @@ pub struct DropRecord {
     pub slot: u32,
     /// The device that it came in by.
     pub ifindex: u32,
-    /// The source address (ARP: the sender's), [wire](crate::wire) order.
-    pub source: u32,
-    /// The destination address (ARP: the target's), wire order.
-    pub destination: u32,
+    /// The source address (ARP: the sender's), [wire](crate::wire6) order; an IPv4 address as a
+    /// [mapped](crate::mapped) one.
+    pub source: [u32; 4],
+    /// The destination address (ARP and neighbour discovery: the target's), likewise.
+    pub destination: [u32; 4],
     /// The frame's length in bytes.
     pub length: u32,
     /// The VLAN id of the outermost tag; 0 where there is none.
@@ -35,7 +36,7 @@ pub struct DropRecord {
     pub reserved: u8,
 }
 
-// SAFETY: `repr(C)`; 6×4 + 4×2 + 8 = 40 bytes, a multiple of 4, so no padding; integers only.
+// SAFETY: `repr(C)`; 4×4 + 2×16 + 4×2 + 8 = 64 bytes, a multiple of 4, so no padding; integers only.
 unsafe impl Plain for DropRecord {}
 
 impl DropRecord {
@@ -43,4 +44,4 @@ impl DropRecord {
     pub const NO_SLOT: u32 = u32::MAX;
 }
 
-const _: () = assert!(size_of::<DropRecord>() == 40);
+const _: () = assert!(size_of::<DropRecord>() == 64);

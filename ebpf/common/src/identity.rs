@@ -38,8 +38,11 @@ impl Identity {
     pub const BASE: Ipv4Addr = Ipv4Addr::new(32, 0, 0, 0);
     /// The range's prefix length: the namespace routes `BASE/PREFIX` to the taps' side.
     pub const PREFIX: u8 = 4;
-    /// How many source addresses of one port are told apart at a time.
+    /// The address slots of a port. All but the last stand for a source address each.
     pub const ADDRESSES: usize = 16;
+    /// The address slot of a guest that asks for an address by DHCP from one that is not its
+    /// port's, such as 0.0.0.0: what is sent to it reaches its whole link, by broadcast.
+    pub const UNSPECIFIED: u8 = Self::ADDRESSES as u8 - 1;
 
     const BASE_BITS: u32 = 0x2000_0000;
     const ADDRESS_BITS: u32 = 4;

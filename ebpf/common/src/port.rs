@@ -6,10 +6,11 @@
 //! | `STATES` | [`PortKey`] | [`PortState`] | made and removed by user space, changed by the program |
 //! | `HOLDERS` | port slot | [`Holder`] | user space |
 //! | `RANGES` | [`AllowedKey`] | 1 allowed, 0 the port's first entry | user space |
+//! | `RANGES6` | [`AllowedKey6`] | the same | user space |
 //!
 //! The program never inserts: a flood can't evict another port's entries or fill a map.
 
-use crate::{Identity, Plain, Verdict};
+use crate::{Identity, Identity6, Plain, Verdict};
 
 /// Where a frame comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,10 +31,18 @@ unsafe impl Plain for PortKey {}
 pub struct PortFlags(pub u16);
 
 impl PortFlags {
-    /// The guest may answer DHCP requests of others.
+    /// The guest may answer DHCP requests of others and advertise itself as a router.
     pub const DHCP_SERVER: u16 = 1;
     /// The port has ranges in `RANGES` besides 169.254.0.0/16.
     pub const RANGES: u16 = 2;
+    /// DHCPv4 is answered by a service; without it, such frames pass.
+    pub const DHCP4: u16 = 4;
+    /// The same for DHCPv6.
+    pub const DHCP6: u16 = 8;
+    /// The same for router solicitations.
+    pub const ROUTER: u16 = 16;
+    /// The port has addresses or ranges in `RANGES6` besides fe80::/64.
+    pub const RANGES6: u16 = 32;
 
     /// Whether a flag is set.
     #[inline(always)]
@@ -98,6 +107,16 @@ pub struct DynamicSlot {
     pub reserved: u32,
 }
 
+/// The upper half of an IPv6 source address, while it has a prefix slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+pub struct DynamicPrefix {
+    /// When a frame last came from it, by the monotonic clock; 0: never.
+    pub used_ns: u64,
+    /// Wire order, the first octet at the lowest address; 0: free.
+    pub upper: u64,
+}
+
 /// What changes with a port's frames, all of it under the lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -116,6 +135,8 @@ pub struct PortState {
     pub suppressed: u64,
     /// Addresses of ranges, by address slot.
     pub dynamic: [DynamicSlot; Identity::ADDRESSES],
+    /// Upper halves of IPv6 sources, by prefix slot; the first and the last are not used.
+    pub prefixes: [DynamicPrefix; Identity6::PREFIXES],
     /// Frames by [`Verdict`]. Not one for each CPU: a port's frames come by one or two, and a
     /// hundred CPUs times a hundred thousand ports would take gigabytes.
     pub frames: [u64; Verdict::COUNT],
@@ -123,7 +144,7 @@ pub struct PortState {
 
 // SAFETY: `repr(C)`; 4+4 and then multiples of 8, so no padding; integers only.
 unsafe impl Plain for PortState {}
-const _: () = assert!(size_of::<PortState>() == 40 + 16 * 16 + 8 * Verdict::COUNT);
+const _: () = assert!(size_of::<PortState>() == 40 + 16 * 16 + 16 * 8 + 8 * Verdict::COUNT);
 
 impl PortState {
     /// As many drop records may a port write in a second.
@@ -138,6 +159,7 @@ impl PortState {
         tokens: 0,
         suppressed: 0,
         dynamic: [DynamicSlot { used_ns: 0, address: 0, reserved: 0 }; Identity::ADDRESSES],
+        prefixes: [DynamicPrefix { used_ns: 0, upper: 0 }; Identity6::PREFIXES],
         frames: [0; Verdict::COUNT],
     };
 }
@@ -172,5 +194,18 @@ pub struct AllowedKey {
 // SAFETY: two integers of the same size.
 unsafe impl Plain for AllowedKey {}
 
-/// The bits of an [`AllowedKey`] before those of the address.
+/// As [`AllowedKey`], for IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct AllowedKey6 {
+    /// The port's slot, big-endian.
+    pub slot: u32,
+    /// The first address of the range, wire order.
+    pub address: [u32; 4],
+}
+
+// SAFETY: integers of the same size.
+unsafe impl Plain for AllowedKey6 {}
+
+/// The bits of an [`AllowedKey`] or [`AllowedKey6`] before those of the address.
 pub const ALLOWED_KEY_SLOT_BITS: u32 = 32;

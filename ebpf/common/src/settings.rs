@@ -3,7 +3,7 @@
 use crate::{Plain, Verdict};
 
 /// The MAC that every service address has, on every hypervisor alike: a guest that is migrated
-/// finds its ARP cache still right. Locally administered.
+/// finds its ARP and neighbour caches still right. Locally administered.
 pub const SERVICE_MAC: [u8; 6] = [0x02, 0xa9, 0xfe, 0xa9, 0xfe, 0x01];
 
 /// The only element of `SETTINGS`.
@@ -12,6 +12,8 @@ pub const SERVICE_MAC: [u8; 6] = [0x02, 0xa9, 0xfe, 0xa9, 0xfe, 0x01];
 pub struct Settings {
     /// The [bits](crate::address_bit) of all service addresses.
     pub address_bits: u64,
+    /// The [bits](crate::address_bit6) of all IPv6 service addresses.
+    pub address_bits6: u64,
     /// The host's end of the veth that leads into the metadata namespace.
     pub uplink: u32,
     /// The MAC of that end.
@@ -22,9 +24,9 @@ pub struct Settings {
     pub program: [u8; 32],
 }
 
-// SAFETY: `repr(C)`; 8+4+6+6+32 = 56 bytes, a multiple of 8, so no padding; integers only.
+// SAFETY: `repr(C)`; 8+8+4+6+6+32 = 64 bytes, a multiple of 8, so no padding; integers only.
 unsafe impl Plain for Settings {}
-const _: () = assert!(size_of::<Settings>() == 56);
+const _: () = assert!(size_of::<Settings>() == 64);
 
 /// The only element of `TOTALS`, one for each CPU: what can be counted at no port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -28,41 +28,50 @@ verdicts! {
     Delivered = 0, "delivered";
     /// An ARP request for a service address, answered at the tap.
     ArpAnswered = 1, "arp_answered";
+    /// A neighbour solicitation for a service address, answered at the tap.
+    NeighbourAnswered = 2, "neighbour_answered";
     /// A reply, on its way to the guest.
-    Returned = 2, "returned";
+    Returned = 3, "returned";
     /// Dropped: to a service address from a device that no port is attached to.
-    UnknownPort = 3, "unknown_port";
+    UnknownPort = 4, "unknown_port";
     /// Dropped: to or from a service address with a VLAN tag.
-    Tagged = 4, "tagged";
+    Tagged = 5, "tagged";
     /// Dropped: to a service address from another MAC than the port's.
-    WrongMac = 5, "wrong_mac";
+    WrongMac = 6, "wrong_mac";
     /// Dropped: to a service address from an address that the port may not use.
-    SpoofedSource = 6, "spoofed_source";
+    SpoofedSource = 7, "spoofed_source";
     /// Dropped: from a service address.
-    FromService = 7, "from_service";
+    FromService = 8, "from_service";
     /// Dropped: ARP that claims a service address.
-    ArpClaim = 8, "arp_claim";
+    ArpClaim = 9, "arp_claim";
+    /// Dropped: a neighbour advertisement that claims a service address.
+    NeighbourClaim = 10, "neighbour_claim";
     /// Dropped: a DHCP server's message from a port that is no DHCP server.
-    DhcpServer = 9, "dhcp_server";
+    DhcpServer = 11, "dhcp_server";
+    /// Dropped: a router advertisement from a port that is no DHCP server either.
+    RouterAdvertisement = 12, "router_advertisement";
     /// Dropped: a fragment to a service address.
-    Fragment = 10, "fragment";
+    Fragment = 13, "fragment";
     /// Dropped: to a service address with IP options.
-    IpOptions = 11, "ip_options";
+    IpOptions = 14, "ip_options";
+    /// Dropped: to a service address with IPv6 extension headers, or with more of them than
+    /// anybody sends, which would hide what follows.
+    ExtensionHeader = 15, "extension_header";
     /// Dropped: to a service address, with lengths or fields that contradict each other.
-    Malformed = 12, "malformed";
+    Malformed = 16, "malformed";
     /// Dropped: to a service address at which no such service is.
-    NoService = 13, "no_service";
+    NoService = 17, "no_service";
     /// Dropped: more frames than the port's token bucket has.
-    RateLimited = 14, "rate_limited";
+    RateLimited = 18, "rate_limited";
     /// Dropped: a reply that no service sent, or a broken one.
-    BadReply = 15, "bad_reply";
+    BadReply = 19, "bad_reply";
     /// Dropped: a reply to an identity whose port is gone or has become another.
-    StaleIdentity = 16, "stale_identity";
+    StaleIdentity = 20, "stale_identity";
 }
 
 impl Verdict {
     /// How many there are.
-    pub const COUNT: usize = 17;
+    pub const COUNT: usize = 21;
 
     /// The verdict of a number, as read from a map.
     pub const fn from_number(number: u32) -> Option<Self> {
@@ -89,8 +98,13 @@ mod tests {
     }
 
     #[test]
-    fn three_verdicts_are_no_drops() {
+    fn four_verdicts_are_no_drops() {
         let kept = Verdict::ALL.into_iter().filter(|v| !v.is_drop());
-        assert!(kept.eq([Verdict::Delivered, Verdict::ArpAnswered, Verdict::Returned]));
+        assert!(kept.eq([
+            Verdict::Delivered,
+            Verdict::ArpAnswered,
+            Verdict::NeighbourAnswered,
+            Verdict::Returned
+        ]));
     }
 }

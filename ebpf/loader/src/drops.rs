@@ -1,13 +1,13 @@
 //! The stream of dropped frames.
 
 use std::{
-    net::Ipv4Addr,
+    net::IpAddr,
     os::fd::{AsRawFd, RawFd},
     path::Path,
 };
 
 use aya::maps::{Map, MapData, RingBuf};
-use mezame_ebpf_common::{DropRecord, PortSlot, Verdict, unwire};
+use mezame_ebpf_common::{DropRecord, PortSlot, Verdict, unwire6};
 
 use crate::maps::{MapFault, Maps, fault, pinned};
 
@@ -21,9 +21,9 @@ pub struct DropEvent {
     /// The device that it came in by.
     pub ifindex: u32,
     /// The source (ARP: the sender's) address.
-    pub source: Ipv4Addr,
-    /// The destination (ARP: the target's) address.
-    pub destination: Ipv4Addr,
+    pub source: IpAddr,
+    /// The destination (ARP and neighbour discovery: the target's) address.
+    pub destination: IpAddr,
     /// After the VLAN tags.
     pub ethertype: u16,
     /// IP protocol.
@@ -52,8 +52,8 @@ impl DropEvent {
             verdict: Verdict::from_number(record.verdict)?,
             slot: PortSlot::new(record.slot),
             ifindex: record.ifindex,
-            source: unwire(record.source),
-            destination: unwire(record.destination),
+            source: address(record.source),
+            destination: address(record.destination),
             ethertype: record.ethertype,
             protocol: record.protocol,
             source_port: record.source_port,
@@ -63,6 +63,11 @@ impl DropEvent {
             length: record.length,
         })
     }
+}
+
+/// An address of a record: IPv4's are mapped ones there. A field that was not read is `::`.
+fn address(words: [u32; 4]) -> IpAddr {
+    unwire6(words).to_canonical()
 }
 
 /// The drops that were recorded. Has one reader at a time; readable (as `AsyncFd` sees it) when
@@ -102,8 +107,8 @@ mod tests {
 
     #[test]
     fn a_record_that_is_none_is_passed_over() {
-        assert_eq!(DropEvent::parse(&[0; 39]), None);
-        assert_eq!(DropEvent::parse(&[0xff; 40]), None, "no such verdict");
-        assert!(DropEvent::parse(&[0; 40]).is_some());
+        assert_eq!(DropEvent::parse(&[0; 63]), None);
+        assert_eq!(DropEvent::parse(&[0xff; 64]), None, "no such verdict");
+        assert!(DropEvent::parse(&[0; 64]).is_some());
     }
 }

@@ -14,6 +14,7 @@ mod links;
 mod maps;
 mod object;
 mod probe;
+mod ranges;
 mod root;
 mod rules;
 mod syscall;
@@ -25,8 +26,8 @@ pub use data_path::{
 };
 pub use drops::{DropEvent, DropEvents};
 pub use maps::MapFault;
-pub use mezame_ebpf_common::{Identity, PortSlot, SERVICE_MAC, Verdict};
+pub use mezame_ebpf_common::{Identity, Identity6, PortSlot, SERVICE_MAC, Verdict};
 pub use object::ObjectError;
 pub use probe::{Unsupported, probe};
 pub use root::{PinRoot, RootError};
-pub use rules::{PortRules, Protocol, Rate, Service, Uplink};
+pub use rules::{Answers, PortRules, Protocol, Rate, Service, Uplink};

@@ -1,17 +1,16 @@
 //! The pinned maps, with their types.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::path::Path;
 
 use aya::{
     Pod,
-    maps::{Array, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray},
 };
 use mezame_ebpf_common::{
-    ALLOWED_KEY_SLOT_BITS, AllowedKey, Endpoint, Holder, Plain, Port, PortKey, PortState, Settings,
-    Totals,
+    Endpoint, Endpoint6, Holder, Plain, Port, PortKey, PortState, Settings, Totals,
 };
 
-use crate::syscall;
+use crate::ranges::Ranges;
 
 /// Lets aya carry a shared type.
 #[derive(Clone, Copy)]
@@ -41,24 +40,32 @@ pub(crate) struct Maps {
     pub(crate) ports: Table<PortKey, Port>,
     pub(crate) states: Table<PortKey, PortState>,
     pub(crate) holders: Table<u32, Holder>,
-    pub(crate) ranges: Ranges,
+    pub(crate) ranges: Ranges<u32>,
+    pub(crate) ranges6: Ranges<[u32; 4]>,
     pub(crate) addresses: Table<u32, u32>,
     pub(crate) services: Table<Endpoint, Endpoint>,
     pub(crate) targets: Table<Endpoint, Endpoint>,
+    pub(crate) addresses6: Table<[u32; 4], u32>,
+    pub(crate) services6: Table<Endpoint6, Endpoint6>,
+    pub(crate) targets6: Table<Endpoint6, Endpoint6>,
     pub(crate) settings: Single,
     totals: PerCpuArray<MapData, Raw<Totals>>,
 }
 
 impl Maps {
     /// The names in the program.
-    pub(crate) const NAMES: [&'static str; 10] = [
+    pub(crate) const NAMES: [&'static str; 14] = [
         "PORTS",
         "STATES",
         "HOLDERS",
         "RANGES",
+        "RANGES6",
         "ADDRESSES",
         "SERVICES",
         "TARGETS",
+        "ADDRESSES6",
+        "SERVICES6",
+        "TARGETS6",
         "SETTINGS",
         "TOTALS",
         Self::DROPS,
@@ -70,19 +77,18 @@ impl Maps {
     pub(crate) fn open(directory: &Path) -> Result<Self, MapFault> {
         let array = pinned(directory, "SETTINGS", Map::Array)?;
         let totals = pinned(directory, "TOTALS", Map::PerCpuArray)?;
-        let ranges = pinned(directory, "RANGES", Map::LpmTrie)?;
         Ok(Self {
             ports: Table::open(directory, "PORTS")?,
             states: Table::open(directory, "STATES")?,
             holders: Table::open(directory, "HOLDERS")?,
-            ranges: Ranges {
-                trie: ranges.try_into().map_err(fault("RANGES", "opened"))?,
-                fd: syscall::open_pin(&directory.join("RANGES"))
-                    .map_err(|error| fault("RANGES", "opened")(MapError::IoError(error)))?,
-            },
+            ranges: Ranges::open(directory)?,
+            ranges6: Ranges::open(directory)?,
             addresses: Table::open(directory, "ADDRESSES")?,
             services: Table::open(directory, "SERVICES")?,
             targets: Table::open(directory, "TARGETS")?,
+            addresses6: Table::open(directory, "ADDRESSES6")?,
+            services6: Table::open(directory, "SERVICES6")?,
+            targets6: Table::open(directory, "TARGETS6")?,
             settings: Single(array.try_into().map_err(fault("SETTINGS", "opened"))?),
             totals: totals.try_into().map_err(fault("TOTALS", "opened"))?,
         })
@@ -149,7 +155,8 @@ impl<K: Plain, V: Plain> Table<K, V> {
     }
 }
 
-fn is_missing(error: &MapError) -> bool {
+/// Whether there is no such entry.
+pub(crate) fn is_missing(error: &MapError) -> bool {
     match error {
         MapError::SyscallError(call) => call.io_error.raw_os_error() == Some(libc::ENOENT),
         _ => false,
@@ -166,107 +173,5 @@ impl Single {
 
     pub(crate) fn set(&mut self, settings: Settings) -> Result<(), MapFault> {
         self.0.set(0, Raw(settings), 0).map_err(fault("SETTINGS", "written"))
-    }
-}
-
-/// The trie of allowed ranges.
-///
-/// A port's first entry is 0.0.0.0/32, which allows nothing. The trie is walked leaves first and
-/// from the left, so that the others of the port follow it, and are found without looking at any
-/// other port's.
-pub(crate) struct Ranges {
-    trie: LpmTrie<MapData, Raw<AllowedKey>, Raw<u32>>,
-    fd: OwnedFd,
-}
-
-/// A range in the trie: the prefix's length and the first address, wire order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Range {
-    pub(crate) length: u8,
-    pub(crate) address: u32,
-}
-
-const FIRST: Range = Range { length: 32, address: 0 };
-
-/// `struct bpf_lpm_trie_key` with its data.
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct TrieKey {
-    length: u32,
-    data: AllowedKey,
-}
-
-impl Ranges {
-    fn key(slot: u32, range: Range) -> Key<Raw<AllowedKey>> {
-        let data = AllowedKey { slot: slot.to_be(), address: range.address };
-        Key::new(ALLOWED_KEY_SLOT_BITS + u32::from(range.length), Raw(data))
-    }
-
-    /// All ranges of a port. Takes time only by their number.
-    pub(crate) fn of(&self, slot: u32) -> Result<Vec<Range>, MapFault> {
-        let mut found = Vec::new();
-        let data = AllowedKey { slot: slot.to_be(), address: FIRST.address };
-        let mut key = TrieKey { length: ALLOWED_KEY_SLOT_BITS + 32, data };
-        // Without a first entry the walk would begin with another port's.
-        match self.trie.get(&Self::key(slot, FIRST), 0) {
-            Ok(Raw(0)) => {}
-            Ok(_) | Err(MapError::KeyNotFound) => return Ok(found),
-            Err(error) => return Err(fault("RANGES", "read")(error)),
-        }
-        loop {
-            // SAFETY: the key is laid out as the trie's keys are.
-            let next = unsafe { syscall::next_key(&self.fd, &key) }
-                .map_err(|error| fault("RANGES", "read")(MapError::IoError(error)))?;
-            match next {
-                Some(next) if next.data.slot == data.slot => key = next,
-                _ => return Ok(found),
-            }
-            let length = key.length.saturating_sub(ALLOWED_KEY_SLOT_BITS);
-            found.push(Range { length: length as u8, address: key.data.address });
-        }
-    }
-
-    /// Makes the ranges of a port the wanted ones.
-    pub(crate) fn set(&mut self, slot: u32, wanted: &[Range]) -> Result<(), MapFault> {
-        let old = self.of(slot)?;
-        let write = fault("RANGES", "written");
-        if wanted.is_empty() {
-            return self.clear(slot);
-        }
-        self.trie.insert(&Self::key(slot, FIRST), Raw(0), 0).map_err(write)?;
-        for range in wanted.iter().filter(|range| !old.contains(range)) {
-            self.trie.insert(&Self::key(slot, *range), Raw(1), 0).map_err(write)?;
-        }
-        for range in old.iter().filter(|range| !wanted.contains(range)) {
-            self.remove(slot, *range)?;
-        }
-        Ok(())
-    }
-
-    /// Removes all ranges of a port; the first entry last, so that what is interrupted can be
-    /// done again.
-    pub(crate) fn clear(&mut self, slot: u32) -> Result<(), MapFault> {
-        for range in self.of(slot)? {
-            self.remove(slot, range)?;
-        }
-        self.remove(slot, FIRST)
-    }
-
-    /// How many entries all ports have.
-    pub(crate) fn count(&self) -> Result<usize, MapFault> {
-        let mut count = 0;
-        for key in self.trie.keys() {
-            key.map_err(fault("RANGES", "read"))?;
-            count += 1;
-        }
-        Ok(count)
-    }
-
-    fn remove(&mut self, slot: u32, range: Range) -> Result<(), MapFault> {
-        match self.trie.remove(&Self::key(slot, range)) {
-            Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-            Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(fault("RANGES", "written")(error)),
-        }
     }
 }

@@ -1,8 +1,8 @@
 //! Where links, programs and maps are pinned.
 //!
 //! ```text
-//! ROOT/v1/maps/{ports,states,…}   ROOT/v1/programs/{guest_ingress,uplink_ingress}
-//! ROOT/v1/links/{uplink,port-7,…}
+//! ROOT/v2/maps/{ports,states,…}   ROOT/v1/programs/{guest_ingress,uplink_ingress}
+//! ROOT/v2/links/{uplink,port-7,…}
 //! ```
 //! `v1` is the maps' layout version. Only this crate's own names are touched there.
 

@@ -1,8 +1,8 @@
 //! What the loader is told: plain values, checked where they are used.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use mezame_ebpf_common::PortSlot;
 
 /// The veth between the taps' network namespace and the metadata namespace.
@@ -23,6 +23,8 @@ pub enum Protocol {
     Tcp,
     /// RFC 768.
     Udp,
+    /// RFC 4443, and of it router solicitations alone: IPv6, without a port.
+    Icmp6,
 }
 
 impl Protocol {
@@ -31,6 +33,7 @@ impl Protocol {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
+            Self::Icmp6 => 58,
         }
     }
 }
@@ -38,15 +41,18 @@ impl Protocol {
 /// One service that guests reach by a link-local address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Service {
-    /// The address that guests use; ARP is answered for it.
-    pub address: Ipv4Addr,
+    /// The address that guests use; ARP and neighbour solicitations are answered for it, and what
+    /// is answered comes from it.
+    pub address: IpAddr,
+    /// A broadcast or multicast address by which guests reach it too.
+    pub group: Option<IpAddr>,
     /// Its protocol.
     pub protocol: Protocol,
-    /// The port that guests use.
+    /// The port that guests use; 0 for [`Protocol::Icmp6`].
     pub port: u16,
-    /// What listens in the metadata namespace. No two services have the same, since the way back
-    /// could not tell them apart.
-    pub target: SocketAddrV4,
+    /// What listens in the metadata namespace, of the address's family. No two services have the
+    /// same, since the way back could not tell them apart.
+    pub target: SocketAddr,
 }
 
 /// How many frames to the services a port may send.
@@ -56,6 +62,18 @@ pub struct Rate {
     pub frames_per_second: u32,
     /// Frames at once; at least 1.
     pub burst: u32,
+}
+
+/// Which requests to everyone on the link go to a service; the others pass into the tenant's
+/// network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// DHCPv4's.
+    pub dhcp4: bool,
+    /// DHCPv6's.
+    pub dhcp6: bool,
+    /// Router solicitations.
+    pub router: bool,
 }
 
 /// What a port's guest may do.
@@ -72,8 +90,12 @@ pub struct PortRules {
     /// Further addresses that it may use; 169.254.0.0/16 is always allowed, the service addresses
     /// never are.
     pub allowed: Vec<Ipv4Network>,
-    /// Whether it may answer DHCP requests of others.
+    /// The IPv6 addresses that it may use, its own among them; fe80::/64 is always allowed.
+    pub allowed6: Vec<Ipv6Network>,
+    /// Whether it may answer DHCP requests of others and advertise itself as a router.
     pub dhcp_server: bool,
+    /// Which of what it asks its whole link is answered by a service.
+    pub answers: Answers,
     /// The limit of its frames to the services.
     pub rate: Rate,
 }

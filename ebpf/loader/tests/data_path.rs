@@ -5,12 +5,20 @@
 
 #[path = "data_path/arp.rs"]
 mod arp;
+#[path = "data_path/dhcp.rs"]
+mod dhcp;
 #[path = "data_path/frames.rs"]
 mod frames;
+#[path = "data_path/frames6.rs"]
+mod frames6;
+#[path = "data_path/ipv6.rs"]
+mod ipv6;
 #[path = "data_path/lab.rs"]
 mod lab;
 #[path = "data_path/model.rs"]
 mod model;
+#[path = "data_path/neighbours.rs"]
+mod neighbours;
 #[path = "data_path/random.rs"]
 mod random;
 #[path = "data_path/raw_taps.rs"]

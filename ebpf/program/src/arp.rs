@@ -5,7 +5,7 @@
 
 use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_redirect};
 use mezame_ebpf_common::{
-    DropRecord, Identity, Plain, Port, PortKey, SERVICE_MAC, Settings, Verdict,
+    DropRecord, Identity, Plain, Port, PortKey, SERVICE_MAC, Settings, Verdict, mapped,
 };
 
 use crate::{
@@ -62,15 +62,15 @@ pub fn judge(
         return Finding::Pass;
     }
     let (sender, target) = (join(arp.sender), join(arp.target));
-    record.source = sender;
-    record.destination = target;
+    record.source = mapped(sender);
+    record.destination = mapped(target);
     if is_service(settings, sender) {
         return Finding::Refused(Verdict::ArpClaim);
     }
     if arp.hardware != ETHERNET_HARDWARE || !is_service(settings, target) {
         return Finding::Pass;
     }
-    match request(skb, frame, &arp, port, record) {
+    match request(skb, frame, &arp, sender, port, record) {
         Ok(action) => Finding::Sent(action),
         Err(verdict) => Finding::Refused(verdict),
     }
@@ -81,6 +81,7 @@ fn request(
     skb: *mut __sk_buff,
     frame: &Untagged,
     arp: &Arp,
+    sender: u32,
     port: Option<&Port>,
     record: &DropRecord,
 ) -> Result<i32, Verdict> {
@@ -91,14 +92,14 @@ fn request(
     if arp.operation != REQUEST {
         return Err(Verdict::Malformed);
     }
-    if record.source != 0 && allowed(port, record.source).is_none() {
+    if sender != 0 && allowed(port, sender).is_none() {
         return Err(Verdict::SpoofedSource);
     }
     let key = PortKey { ifindex: record.ifindex, vlan: 0 };
     let Some(state) = STATES.get_ptr_mut(key) else { return Err(Verdict::UnknownPort) };
     // An answer needs no identity: any slot, so that none is taken from an address in use.
     const NONE: Allowed = Allowed::Slot(Identity::ADDRESSES as u8 - 1);
-    if admit(state, port, record.source, NONE, 1, Verdict::ArpAnswered).is_none() {
+    if admit(state, port, sender, NONE, 1, Verdict::ArpAnswered).is_none() {
         return Err(Verdict::RateLimited);
     }
     drop_priority_tag(skb);

@@ -10,15 +10,18 @@ use aya_ebpf::{bindings::__sk_buff, helpers::generated::bpf_skb_load_bytes};
 
 pub const ETHERNET: u32 = 14;
 pub const IPV4: u32 = 20;
+pub const IPV6: u32 = 40;
 const TAG: u32 = 4;
 
 pub const TYPE_IPV4: u16 = 0x0800_u16.to_be();
+pub const TYPE_IPV6: u16 = 0x86dd_u16.to_be();
 pub const TYPE_ARP: u16 = 0x0806_u16.to_be();
 const TYPE_VLAN: u16 = 0x8100_u16.to_be();
 const TYPE_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
 
 pub const TCP: u8 = 6;
 pub const UDP: u8 = 17;
+pub const ICMP6: u8 = 58;
 
 /// Ethernet and IPv4 header as they lie in the frame, all in wire order.
 #[derive(Clone, Copy)]
@@ -41,7 +44,8 @@ pub struct Head {
     pub destination: u32,
 }
 
-const HEAD: u32 = ETHERNET + IPV4;
+/// The bytes of a [`Head`] in a frame.
+pub const HEAD: u32 = ETHERNET + IPV4;
 
 impl Head {
     /// Reads the head of a frame, or of what follows `skip` bytes of VLAN tags. Nothing if the
@@ -105,18 +109,59 @@ pub fn glance(skb: *mut __sk_buff) -> Option<Glance> {
     }
 }
 
-/// UDP's ports behind an IPv4 header without options, read in place.
+/// UDP's ports behind `before` bytes of headers, read in place: the first two halfwords there.
 #[inline(always)]
-pub fn glance_ports(skb: *mut __sk_buff) -> Option<Ports> {
+pub fn glance_ports(skb: *mut __sk_buff, before: u32) -> Option<Ports> {
     // SAFETY: as for `glance`.
     unsafe {
         let data = (*skb).data as usize;
-        let at = HEAD as usize;
+        let at = before as usize;
         if data + at + size_of::<Ports>() > (*skb).data_end as usize {
             return None;
         }
         let at = (data as *const u8).add(at).cast::<u16>();
         Some(Ports { source: at.read_unaligned(), destination: at.add(1).read_unaligned() })
+    }
+}
+
+/// An IPv6 header, wire order (RFC 8200, section 3).
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub struct Head6 {
+    pub version_class_flow: u32,
+    pub payload_length: u16,
+    pub next_header: u8,
+    pub hop_limit: u8,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
+}
+
+// SAFETY: 4+2+1+1+16+16 bytes, aligned to 4, no padding.
+unsafe impl mezame_ebpf_common::Plain for Head6 {}
+
+/// What sorts out most IPv6 frames.
+#[derive(Clone, Copy)]
+pub struct Glance6 {
+    pub next_header: u8,
+    pub source: [u32; 4],
+    pub destination: [u32; 4],
+}
+
+/// Reads an untagged frame's IPv6 header in place. Nothing if it is not there in one piece.
+#[inline(always)]
+pub fn glance6(skb: *mut __sk_buff) -> Option<Glance6> {
+    // SAFETY: as for `glance`.
+    unsafe {
+        let data = (*skb).data as usize;
+        if data + (ETHERNET + IPV6) as usize > (*skb).data_end as usize {
+            return None;
+        }
+        let at = data as *const u8;
+        Some(Glance6 {
+            next_header: at.add(20).read(),
+            source: at.add(22).cast::<[u32; 4]>().read_unaligned(),
+            destination: at.add(38).cast::<[u32; 4]>().read_unaligned(),
+        })
     }
 }
 

@@ -1,25 +1,29 @@
-//! IPv4 frames out of a guest (RFC 791, RFC 9293, RFC 768).
+//! IPv4 frames out of a guest (RFC 791).
+//!
+//! DHCP (RFC 2131) is a service like others, but for its clients' addresses: they have none yet, or
+//! one that is not theirs any more, and must be answered all the same. They are told apart by
+//! their port, and the answer goes to nobody's tap but theirs.
 
 use aya_ebpf::bindings::__sk_buff;
 use mezame_ebpf_common::{
     DropRecord, Endpoint, Identity, Port, PortFlags, PortKey, PortSlot, Settings, Verdict,
-    address_bit, unwire, wire,
+    address_bit, mapped, unwire, wire,
 };
 
 use crate::{
     account::wire_frames,
-    frame::{
-        ETHERNET, Glance, IPV4, Ports, TCP, TcpHead, UDP, UdpHead, Untagged, glance_ports, load,
-    },
+    frame::{ETHERNET, Glance, HEAD, IPV4, Ports, Tag, UDP, Untagged, glance_ports, load},
     maps::{SERVICES, STATES},
     rewrite,
-    source::{admit, allowed},
+    source::{Allowed, admit, allowed},
     tap::{Finding, is_service, own_port},
+    transport,
 };
 
 /// DHCP's ports, RFC 2131, section 4.1.
-const DHCP_SERVER: u16 = 67_u16.to_be();
+pub const DHCP_SERVER: u16 = 67_u16.to_be();
 const DHCP_CLIENT: u16 = 68_u16.to_be();
+const BROADCAST: u32 = u32::MAX;
 /// More fragments, or an offset.
 const FRAGMENTED: u16 = 0x3fff_u16.to_be();
 const FRAGMENT_OFFSET: u16 = 0x1fff_u16.to_be();
@@ -36,8 +40,8 @@ pub fn may_concern(skb: *mut __sk_buff, glance: &Glance, settings: &Settings) ->
     }
     // With options, or a first byte that makes no sense, the port is elsewhere.
     glance.version_length & 0xf != 5
-        || match glance_ports(skb) {
-            Some(ports) => is_of_dhcp_server(&ports),
+        || match glance_ports(skb, HEAD) {
+            Some(ports) => is_of_dhcp_server(&ports) || is_to_dhcp_server(&ports),
             None => true,
         }
 }
@@ -47,7 +51,10 @@ pub fn may_concern(skb: *mut __sk_buff, glance: &Glance, settings: &Settings) ->
 pub fn concerns(skb: *mut __sk_buff, frame: &Untagged, settings: &Settings) -> bool {
     is_service(settings, frame.head.destination)
         || is_service(settings, frame.head.source)
-        || dhcp_ports(skb, frame).is_some()
+        || match udp_ports(skb, frame) {
+            Some(ports) => is_of_dhcp_server(&ports) || is_dhcp_request(frame, &ports),
+            None => false,
+        }
 }
 
 /// Whether only a DHCP server (or a relay) sends from or to these. Clients take a reply by its
@@ -57,15 +64,26 @@ fn is_of_dhcp_server(ports: &Ports) -> bool {
     ports.source == DHCP_SERVER || ports.destination == DHCP_CLIENT
 }
 
-/// UDP's ports of a frame that only a DHCP server sends.
+/// Whether a client sends to these (some from a port of their own choice).
 #[inline(always)]
-fn dhcp_ports(skb: *mut __sk_buff, frame: &Untagged) -> Option<Ports> {
+fn is_to_dhcp_server(ports: &Ports) -> bool {
+    ports.destination == DHCP_SERVER
+}
+
+/// Whether a frame asks any DHCP server that hears it. A relay's is a server's.
+#[inline(always)]
+fn is_dhcp_request(frame: &Untagged, ports: &Ports) -> bool {
+    frame.head.destination == BROADCAST && is_to_dhcp_server(ports) && !is_of_dhcp_server(ports)
+}
+
+/// UDP's ports, where the frame has them.
+#[inline(always)]
+fn udp_ports(skb: *mut __sk_buff, frame: &Untagged) -> Option<Ports> {
     let head = &frame.head;
     if head.protocol != UDP || head.fragment & FRAGMENT_OFFSET != 0 || head.header_length() < IPV4 {
         return None;
     }
-    let ports: Ports = load(skb, ETHERNET + frame.skip + head.header_length())?;
-    is_of_dhcp_server(&ports).then_some(ports)
+    load(skb, ETHERNET + frame.skip + head.header_length())
 }
 
 /// Judges a frame that [`concerns`] us, and rewrites it if it may go to a service.
@@ -78,22 +96,28 @@ pub fn judge(
     record: &mut DropRecord,
 ) -> Finding {
     let head = &frame.head;
-    record.source = head.source;
-    record.destination = head.destination;
+    record.source = mapped(head.source);
+    record.destination = mapped(head.destination);
     record.protocol = head.protocol;
     if is_service(settings, head.source) {
         return Finding::Refused(Verdict::FromService);
     }
     if !is_service(settings, head.destination) {
-        // So it is a DHCP server's.
-        if let Some(ports) = dhcp_ports(skb, frame) {
-            record.source_port = u16::from_be(ports.source);
-            record.destination_port = u16::from_be(ports.destination);
+        // So it is a DHCP server's, or a request to any.
+        let Some(ports) = udp_ports(skb, frame) else { return Finding::Pass };
+        record.source_port = u16::from_be(ports.source);
+        record.destination_port = u16::from_be(ports.destination);
+        let has = |flag| matches!(port, Some(port) if port.flags.has(flag));
+        if is_of_dhcp_server(&ports) {
+            return if has(PortFlags::DHCP_SERVER) {
+                Finding::Pass
+            } else {
+                Finding::Refused(Verdict::DhcpServer)
+            };
         }
-        return match port {
-            Some(port) if port.flags.has(PortFlags::DHCP_SERVER) => Finding::Pass,
-            _ => Finding::Refused(Verdict::DhcpServer),
-        };
+        if !has(PortFlags::DHCP4) || frame.tag != Tag::None {
+            return Finding::Pass;
+        }
     }
     match to_service(skb, frame, settings, port, record) {
         Ok(action) => Finding::Sent(action),
@@ -114,7 +138,7 @@ fn to_service(
     let length = u32::from(u16::from_be(head.total_length));
     // SAFETY: the context's fields are readable.
     let frame_length = unsafe { (*skb).len };
-    if head.to_mac[0] & 1 != 0
+    if (head.to_mac[0] & 1 != 0) != (head.destination == BROADCAST)
         || head.version_length >> 4 != 4
         || head.header_length() < IPV4
         || length < head.header_length()
@@ -128,9 +152,15 @@ fn to_service(
     if head.header_length() != IPV4 {
         return Err(Verdict::IpOptions);
     }
-    let Some(may) = allowed(port, head.source) else { return Err(Verdict::SpoofedSource) };
-
-    let ports = transport(skb, head.protocol, length - IPV4)?;
+    let is_dhcp = matches!(
+        udp_ports(skb, frame), Some(ports) if ports.destination == DHCP_SERVER
+    );
+    let may = match allowed(port, head.source) {
+        Some(may) => may,
+        None if is_dhcp && port.flags.has(PortFlags::DHCP4) => Allowed::Slot(Identity::UNSPECIFIED),
+        None => return Err(Verdict::SpoofedSource),
+    };
+    let ports = transport::ports(skb, HEAD, head.protocol, length - IPV4)?;
     record.source_port = u16::from_be(ports.source);
     record.destination_port = u16::from_be(ports.destination);
     let service = Endpoint {
@@ -139,6 +169,9 @@ fn to_service(
         protocol: head.protocol,
         reserved: 0,
     };
+    if is_dhcp && !port.flags.has(PortFlags::DHCP4) {
+        return Err(Verdict::NoService);
+    }
     // SAFETY: user space replaces entries as a whole.
     let Some(target) = (unsafe { SERVICES.get(service) }) else { return Err(Verdict::NoService) };
 
@@ -152,35 +185,6 @@ fn to_service(
     let Some(slot) = PortSlot::new(port.slot) else { return Err(Verdict::UnknownPort) };
     let identity = wire(Identity::new(slot, n).address());
     Ok(rewrite::into_namespace(skb, head, &service, target, identity, settings))
-}
-
-/// The ports of a segment of `length` bytes behind an IPv4 header without options.
-#[inline(always)]
-pub fn transport(skb: *mut __sk_buff, protocol: u8, length: u32) -> Result<Ports, Verdict> {
-    const AT: u32 = ETHERNET + IPV4;
-    if protocol == TCP {
-        if length < 20 {
-            return Err(Verdict::Malformed);
-        }
-        let Some(tcp) = load::<TcpHead>(skb, AT) else { return Err(Verdict::Malformed) };
-        let offset = u32::from(tcp.offset >> 4) * 4;
-        if offset < 20 || offset > length {
-            return Err(Verdict::Malformed);
-        }
-        Ok(tcp.ports)
-    } else if protocol == UDP {
-        if length < 8 {
-            return Err(Verdict::Malformed);
-        }
-        let Some(udp) = load::<UdpHead>(skb, AT) else { return Err(Verdict::Malformed) };
-        let udp_length = u32::from(u16::from_be(udp.length));
-        if udp_length < 8 || udp_length > length {
-            return Err(Verdict::Malformed);
-        }
-        Ok(udp.ports)
-    } else {
-        Err(Verdict::NoService)
-    }
 }
 
 /// The address of an identity address, for the way back.

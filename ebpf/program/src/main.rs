@@ -4,8 +4,8 @@
 //!  guest ──► tap ──► guest_ingress ──► metadata namespace (veth) ──► listener
 //!  guest ◄── tap ◄── uplink_ingress ◄─ metadata namespace (veth) ◄── listener
 //! ```
-//! `guest_ingress` stands at every guest's tap, before all others. It answers ARP for the service
-//! addresses, rewrites what goes to a service and sends it into the namespace, drops what no guest
+//! `guest_ingress` stands at every guest's tap, before all others. It answers ARP and
+//! neighbour solicitations for the service addresses, rewrites what goes to a service and sends it into the namespace, drops what no guest
 //! may send, and lets everything else pass untouched (`TCX_NEXT`, never OK). `uplink_ingress`
 //! stands at the host's end of the namespace's veth and sends replies back.
 //!
@@ -16,13 +16,20 @@
 
 mod account;
 mod arp;
+mod extension;
 mod frame;
 mod ipv4;
+mod ipv6;
 mod maps;
+mod neighbour;
 mod rewrite;
+mod rewrite6;
 mod source;
+mod source6;
 mod tap;
+mod transport;
 mod uplink;
+mod uplink6;
 
 use aya_ebpf::{macros::classifier, programs::TcContext};
 

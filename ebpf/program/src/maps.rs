@@ -9,8 +9,8 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use mezame_ebpf_common::{
-    AllowedKey, DROPS_BYTES, DropRecord, Endpoint, Holder, MAX_PORTS, MAX_RANGES, MAX_SERVICES,
-    Port, PortKey, PortState, Settings, Totals,
+    AllowedKey, AllowedKey6, DROPS_BYTES, DropRecord, Endpoint, Endpoint6, Holder, MAX_PORTS,
+    MAX_RANGES, MAX_SERVICES, Port, PortKey, PortState, Settings, Totals,
 };
 
 const AS_NEEDED: usize = BPF_F_NO_PREALLOC as usize;
@@ -28,6 +28,9 @@ pub static HOLDERS: HashMap<u32, Holder, MAX_PORTS, AS_NEEDED> = HashMap::new();
 pub static RANGES: LpmTrie<AllowedKey, u32, MAX_RANGES, AS_NEEDED> = LpmTrie::new();
 
 #[btf_map]
+pub static RANGES6: LpmTrie<AllowedKey6, u32, MAX_RANGES, AS_NEEDED> = LpmTrie::new();
+
+#[btf_map]
 pub static ADDRESSES: HashMap<u32, u32, MAX_SERVICES, AS_NEEDED> = HashMap::new();
 
 #[btf_map]
@@ -35,6 +38,15 @@ pub static SERVICES: HashMap<Endpoint, Endpoint, MAX_SERVICES, AS_NEEDED> = Hash
 
 #[btf_map]
 pub static TARGETS: HashMap<Endpoint, Endpoint, MAX_SERVICES, AS_NEEDED> = HashMap::new();
+
+#[btf_map]
+pub static ADDRESSES6: HashMap<[u32; 4], u32, MAX_SERVICES, AS_NEEDED> = HashMap::new();
+
+#[btf_map]
+pub static SERVICES6: HashMap<Endpoint6, Endpoint6, MAX_SERVICES, AS_NEEDED> = HashMap::new();
+
+#[btf_map]
+pub static TARGETS6: HashMap<Endpoint6, Endpoint6, MAX_SERVICES, AS_NEEDED> = HashMap::new();
 
 #[btf_map]
 pub static SETTINGS: Array<Settings, 1> = Array::new();

@@ -43,9 +43,16 @@ pub fn into_namespace(
     if !done {
         return TC_ACT_SHOT as i32;
     }
+    enter(skb, settings)
+}
+
+/// Sends a rewritten frame into the namespace.
+#[inline(always)]
+pub fn enter(skb: *mut __sk_buff, settings: &Settings) -> i32 {
     // SAFETY: plain helpers on the context.
     unsafe {
-        // The tap took it for another host's where the guest sent it to a router's MAC.
+        // The tap took it for another host's where the guest sent it to a router's MAC, and for a
+        // broadcast where it asked for an address.
         if (*skb).pkt_type != PACKET_HOST {
             bpf_skb_change_type(skb, PACKET_HOST);
         }
@@ -138,8 +145,9 @@ fn transport_checksum(protocol: u8) -> (u32, u64) {
     }
 }
 
+/// Writes both MACs.
 #[inline(always)]
-fn store_macs(skb: *mut __sk_buff, to: [u8; 6], from: [u8; 6]) -> bool {
+pub fn store_macs(skb: *mut __sk_buff, to: [u8; 6], from: [u8; 6]) -> bool {
     store(skb, 0, &[to, from])
 }
 

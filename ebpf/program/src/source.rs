@@ -30,7 +30,7 @@ pub fn allowed(port: &Port, address: u32) -> Option<Allowed> {
     if first == 0 || first == 127 || first >= 224 {
         return None;
     }
-    for n in 0..Identity::ADDRESSES {
+    for n in 0..Identity::UNSPECIFIED as usize {
         if port.addresses[n] == address {
             return Some(Allowed::Slot(n as u8));
         }
@@ -86,7 +86,7 @@ pub fn admit(
 unsafe fn dynamic_slot(state: *mut PortState, port: &Port, address: u32, now: u64) -> u8 {
     let mut found = 0;
     let mut oldest = u64::MAX;
-    for n in 0..Identity::ADDRESSES {
+    for n in 0..Identity::UNSPECIFIED as usize {
         if port.addresses[n] != 0 {
             continue;
         }

@@ -1,14 +1,14 @@
 //! What comes out of a guest.
 
 use aya_ebpf::bindings::__sk_buff;
-use mezame_ebpf_common::{DropRecord, Port, PortKey, Settings, Verdict, address_bit};
+use mezame_ebpf_common::{DropRecord, Port, PortKey, Settings, Verdict, address_bit, address_bit6};
 
 use crate::{
     account::refuse,
     arp,
-    frame::{self, TYPE_ARP, TYPE_IPV4, Tag, Untagged},
-    ipv4,
-    maps::{ADDRESSES, PORTS, SETTINGS},
+    frame::{self, TYPE_ARP, TYPE_IPV4, TYPE_IPV6, Tag, Untagged},
+    ipv4, ipv6,
+    maps::{ADDRESSES, ADDRESSES6, PORTS, SETTINGS},
 };
 
 /// Goes on to the next program and then to the bridge, as if nothing had been here.
@@ -36,6 +36,12 @@ pub fn ingress(skb: *mut __sk_buff) -> i32 {
                     return NEXT;
                 }
             }
+            TYPE_IPV6 => {
+                let Some(settings) = SETTINGS.get(0) else { return NEXT };
+                if !ipv6::may_concern(skb, settings) {
+                    return NEXT;
+                }
+            }
             _ => return NEXT,
         }
     }
@@ -47,7 +53,7 @@ pub fn ingress(skb: *mut __sk_buff) -> i32 {
 fn slowly(skb: *mut __sk_buff) -> i32 {
     let Some(frame) = frame::untag(skb) else { return NEXT };
     let ethertype = frame.head.ethertype;
-    if frame.tag != Tag::TooMany && ethertype != TYPE_IPV4 && ethertype != TYPE_ARP {
+    if frame.tag != Tag::TooMany && !matches!(ethertype, TYPE_IPV4 | TYPE_IPV6 | TYPE_ARP) {
         return NEXT;
     }
     let Some(settings) = SETTINGS.get(0) else { return NEXT };
@@ -72,8 +78,8 @@ fn judge(skb: *mut __sk_buff, frame: &Untagged, settings: &Settings) -> i32 {
             None => DropRecord::NO_SLOT,
         },
         ifindex,
-        source: 0,
-        destination: 0,
+        source: [0; 4],
+        destination: [0; 4],
         length: 0,
         vlan: frame.vlan,
         ethertype: u16::from_be(frame.head.ethertype),
@@ -87,6 +93,8 @@ fn judge(skb: *mut __sk_buff, frame: &Untagged, settings: &Settings) -> i32 {
         Finding::Refused(Verdict::Tagged)
     } else if frame.head.ethertype == TYPE_ARP {
         arp::judge(skb, frame, settings, port, &mut record)
+    } else if frame.head.ethertype == TYPE_IPV6 {
+        ipv6::judge(skb, frame, settings, port, &mut record)
     } else {
         ipv4::judge(skb, frame, settings, port, &mut record)
     };
@@ -103,6 +111,14 @@ pub fn is_service(settings: &Settings, address: u32) -> bool {
     settings.address_bits & address_bit(address) != 0
         // SAFETY: only the presence of an entry is looked at.
         && unsafe { ADDRESSES.get(address) }.is_some()
+}
+
+/// The same for IPv6.
+#[inline(always)]
+pub fn is_service6(settings: &Settings, address: [u32; 4]) -> bool {
+    settings.address_bits6 & address_bit6(address) != 0
+        // SAFETY: as above.
+        && unsafe { ADDRESSES6.get(address) }.is_some()
 }
 
 /// The port of a frame that goes to a service address, once it is known to be the port's own.

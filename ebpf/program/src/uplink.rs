@@ -4,21 +4,25 @@
 //! holds its slot has the generation that the slot was given in.
 
 use aya_ebpf::bindings::{__sk_buff, TC_ACT_SHOT};
-use mezame_ebpf_common::{DropRecord, Endpoint, Identity, Port, PortState, Verdict};
+use mezame_ebpf_common::{
+    DropRecord, Endpoint, Holder, Identity, Port, PortSlot, PortState, Verdict, mapped,
+};
 
 use crate::{
     account::{count, refuse},
-    frame::{ETHERNET, Head, IPV4, TYPE_IPV4},
-    ipv4::{parse_identity, transport},
+    frame::{ETHERNET, HEAD, Head, IPV4, TYPE_IPV4, TYPE_IPV6, UDP},
+    ipv4::{DHCP_SERVER, parse_identity},
     maps::{HOLDERS, PORTS, STATES, TARGETS},
-    rewrite,
+    rewrite, transport, uplink6,
 };
 
 /// Sends a reply to its guest.
 #[inline(always)]
 pub fn ingress(skb: *mut __sk_buff) -> i32 {
-    // What is no IPv4 is the namespace's own talk (neighbour discovery and the like): it stays in.
     let Some(head) = Head::load(skb, 0) else { return TC_ACT_SHOT as i32 };
+    if head.ethertype == TYPE_IPV6 {
+        return uplink6::judge(skb);
+    }
     if head.ethertype != TYPE_IPV4 {
         return TC_ACT_SHOT as i32;
     }
@@ -27,8 +31,8 @@ pub fn ingress(skb: *mut __sk_buff) -> i32 {
         slot: DropRecord::NO_SLOT,
         // SAFETY: the context's fields are readable.
         ifindex: unsafe { (*skb).ifindex },
-        source: head.source,
-        destination: head.destination,
+        source: mapped(head.source),
+        destination: mapped(head.destination),
         length: 0,
         vlan: 0,
         ethertype: u16::from_be(TYPE_IPV4),
@@ -59,31 +63,48 @@ fn reply(skb: *mut __sk_buff, head: &Head, record: &mut DropRecord) -> Result<i3
     }
     let Some((slot, n)) = parse_identity(head.destination) else { return Err(Verdict::BadReply) };
     record.slot = slot.number();
-    let Ok(ports) = transport(skb, head.protocol, length - IPV4) else {
+    let Ok(ports) = transport::ports(skb, HEAD, head.protocol, length - IPV4) else {
         return Err(Verdict::BadReply);
     };
     record.source_port = u16::from_be(ports.source);
     record.destination_port = u16::from_be(ports.destination);
     let target =
         Endpoint { address: head.source, port: ports.source, protocol: head.protocol, reserved: 0 };
-    // SAFETY: here and below: user space replaces entries as a whole.
+    // SAFETY: user space replaces entries as a whole.
     let Some(service) = (unsafe { TARGETS.get(target) }) else { return Err(Verdict::BadReply) };
+    let (holder, port, state) = holder_of(slot)?;
+    let (mut guest, mut mac) = (guest_address(port, state, n), port.mac);
+    if n == Identity::UNSPECIFIED {
+        if head.protocol != UDP || service.port != DHCP_SERVER {
+            return Err(Verdict::BadReply);
+        }
+        (guest, mac) = (u32::MAX, [0xff; 6]);
+    }
+    if guest == 0 {
+        return Err(Verdict::StaleIdentity);
+    }
+    let ifindex = holder.key.ifindex;
+    let action = rewrite::to_guest(skb, head, &target, service, guest, mac, ifindex);
+    count(state, Verdict::Returned);
+    Ok(action)
+}
+
+/// The port that holds a slot, where it is, and what changes with it.
+#[inline(always)]
+pub fn holder_of(
+    slot: PortSlot,
+) -> Result<(&'static Holder, &'static Port, *mut PortState), Verdict> {
+    // SAFETY: user space replaces entries as a whole; the old one lives on until the program ends.
     let Some(holder) = (unsafe { HOLDERS.get(slot.number()) }) else {
         return Err(Verdict::StaleIdentity);
     };
+    // SAFETY: as above.
     let Some(port) = (unsafe { PORTS.get(holder.key) }) else { return Err(Verdict::StaleIdentity) };
     if port.slot != slot.number() || port.generation != holder.generation {
         return Err(Verdict::StaleIdentity);
     }
     let Some(state) = STATES.get_ptr_mut(holder.key) else { return Err(Verdict::StaleIdentity) };
-    let guest = guest_address(port, state, n);
-    if guest == 0 {
-        return Err(Verdict::StaleIdentity);
-    }
-    let ifindex = holder.key.ifindex;
-    let action = rewrite::to_guest(skb, head, &target, service, guest, port.mac, ifindex);
-    count(state, Verdict::Returned);
-    Ok(action)
+    Ok((holder, port, state))
 }
 
 /// The guest's address in an address slot; 0 if there is none.

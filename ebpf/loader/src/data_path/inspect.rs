@@ -22,6 +22,7 @@ impl DataPath {
         Ok(maps.ports.keys()?.len()
             + maps.states.keys()?.len()
             + maps.holders.keys()?.len()
-            + maps.ranges.count()?)
+            + maps.ranges.count()?
+            + maps.ranges6.count()?)
     }
 }

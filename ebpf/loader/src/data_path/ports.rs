@@ -6,19 +6,20 @@
 //! the program is at the device, so that no guest is taken for the one before. A step that was
 //! interrupted is found again by the entry in `HOLDERS`, which is there whenever others are.
 
-use std::{io, net::Ipv4Addr, os::fd::AsFd};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    os::fd::AsFd,
+};
 
 use aya::programs::ProgramError;
-use ipnetwork::Ipv4Network;
+use ipnetwork::{Ipv4Network, Ipv6Network};
 use mezame_ebpf_common::{
-    DynamicSlot, Holder, Identity, Port, PortFlags, PortKey, PortState, TOKEN_COST, wire,
+    DynamicSlot, Holder, Identity, Port, PortFlags, PortKey, PortState, TOKEN_COST, wire, wire6,
 };
 
 use super::DataPath;
-use crate::{
-    PortRules,
-    maps::{MapFault, Range},
-};
+use crate::{PortRules, maps::MapFault, ranges::Range};
 
 /// Why a port was not attached.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +32,7 @@ pub enum AttachError {
     Mac([u8; 6]),
     /// A service address, or one that no host may have.
     #[error("a port can't have the address {0}")]
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// Nothing would ever pass.
     #[error("a port's rate and burst must be at least 1")]
     Rate,
@@ -100,20 +101,27 @@ impl DataPath {
         };
         let taken = old.map_or([0; Identity::ADDRESSES], |port| port.addresses);
         let (addresses, rest) = assign(&rules.addresses, &taken, &state.dynamic);
-        let mut ranges: Vec<Range> = rules.allowed.iter().map(range).collect();
+        let mut ranges6: Vec<_> = rules.allowed6.iter().map(range6).collect();
+        ranges6.sort_unstable();
+        ranges6.dedup();
+        let mut ranges: Vec<_> = rules.allowed.iter().map(range).collect();
         ranges.extend(rest.into_iter().map(|address| Range { length: 32, address }));
         ranges.sort_unstable();
         ranges.dedup();
         let holder = Holder { key, generation: rules.generation, reserved: 0 };
         self.maps.holders.set(slot, holder)?;
         self.maps.ranges.set(slot, &ranges)?;
-        let mut flags = 0;
-        if rules.dhcp_server {
-            flags |= PortFlags::DHCP_SERVER;
-        }
-        if !ranges.is_empty() {
-            flags |= PortFlags::RANGES;
-        }
+        self.maps.ranges6.set(slot, &ranges6)?;
+        let flags = [
+            (PortFlags::DHCP_SERVER, rules.dhcp_server),
+            (PortFlags::RANGES, !ranges.is_empty()),
+            (PortFlags::RANGES6, !ranges6.is_empty()),
+            (PortFlags::DHCP4, rules.answers.dhcp4),
+            (PortFlags::DHCP6, rules.answers.dhcp6),
+            (PortFlags::ROUTER, rules.answers.router),
+        ];
+        let flags =
+            flags.into_iter().filter(|(_, is_set)| *is_set).fold(0, |all, (one, _)| all | one);
         let port = Port {
             slot,
             generation: rules.generation,
@@ -167,6 +175,7 @@ impl DataPath {
     /// Removes the entries of a slot that no port has any more.
     pub(super) fn forget_slot(&mut self, slot: u32) -> Result<(), MapFault> {
         self.maps.ranges.clear(slot)?;
+        self.maps.ranges6.clear(slot)?;
         self.maps.holders.remove(slot)
     }
 
@@ -194,7 +203,17 @@ impl DataPath {
                 || first >= 224
                 || self.maps.addresses.get(wire(*address))?.is_some()
             {
-                return Err(AttachError::Address(*address));
+                return Err(AttachError::Address((*address).into()));
+            }
+        }
+        for range in rules.allowed6.iter().filter(|range| range.prefix() == 128) {
+            let address = range.ip();
+            if address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || self.maps.addresses6.get(wire6(address))?.is_some()
+            {
+                return Err(AttachError::Address(address.into()));
             }
         }
         Ok(())
@@ -207,9 +226,16 @@ fn fresh(burst: u32) -> PortState {
 }
 
 /// A range as the trie holds it.
-fn range(network: &Ipv4Network) -> Range {
+fn range(network: &Ipv4Network) -> Range<u32> {
     Range { length: network.prefix(), address: wire(network.network()) }
 }
+
+fn range6(network: &Ipv6Network) -> Range<[u32; 4]> {
+    Range { length: network.prefix(), address: wire6(network.network()) }
+}
+
+/// The slots that stand for an address.
+const NAMED: std::ops::Range<usize> = 0..Identity::UNSPECIFIED as usize;
 
 /// Gives addresses their slots, and says which of them are left for the slots of ranges.
 ///
@@ -233,8 +259,7 @@ fn assign(
     for address in wanted {
         let own = taken.iter().position(|has| *has == address);
         // A slot of its own stands before what a range has in the same.
-        let of_range =
-            || (0..Identity::ADDRESSES).find(|n| taken[*n] == 0 && dynamic[*n].address == address);
+        let of_range = || NAMED.clone().find(|n| taken[*n] == 0 && dynamic[*n].address == address);
         match own.or_else(of_range).filter(|n| slots[*n] == 0) {
             Some(n) => slots[n] = address,
             None => homeless.push(address),
@@ -243,8 +268,8 @@ fn assign(
     for address in homeless {
         // Rather a slot that no address of a range uses now.
         let free = |n: &usize| slots[*n] == 0;
-        let unused = (0..Identity::ADDRESSES).find(|n| free(n) && dynamic[*n].address == 0);
-        if let Some(n) = unused.or_else(|| (0..Identity::ADDRESSES).find(free)) {
+        let unused = NAMED.clone().find(|n| free(n) && dynamic[*n].address == 0);
+        if let Some(n) = unused.or_else(|| NAMED.clone().find(free)) {
             slots[n] = address;
         }
     }

@@ -68,7 +68,7 @@ fn a_claim_for_a_service_address_is_dropped_in_every_form() {
     lab.dropped(&announcement.bytes(), Verdict::ArpClaim);
     let answer = ArpFrame { target: [192, 168, 0, 20].into(), ..announcement };
     let event = lab.dropped(&answer.bytes(), Verdict::ArpClaim);
-    assert_eq!((event.source, event.ethertype), (SERVICE, 0x0806));
+    assert_eq!((event.source, event.ethertype), (SERVICE.into(), 0x0806));
     lab.dropped(&ArpFrame { sender: OTHER_SERVICE, ..answer.clone() }.bytes(), Verdict::ArpClaim);
     // Receivers take IEEE 802's hardware type for Ethernet's.
     let mut other_hardware = answer.bytes();

@@ -6,13 +6,14 @@
 
 use std::{
     cell::Cell,
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use ipnetwork::Ipv6Network;
 use mezame_ebpf_loader::{
-    DataPath, DropEvent, PinRoot, PortRules, PortSlot, Protocol, Rate, Service, Trial, Uplink,
-    Verdict,
+    Answers, DataPath, DropEvent, PinRoot, PortRules, PortSlot, Protocol, Rate, Service, Trial,
+    Uplink, Verdict,
 };
 use nix::{
     mount::{MsFlags, mount},
@@ -28,6 +29,15 @@ pub(crate) const GUEST: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
 pub(crate) const GUEST_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 1];
 pub(crate) const HOST_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xa];
 pub(crate) const PEER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0xb];
+pub(crate) const SERVICE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// A service's link-local address; its target has another.
+pub(crate) const LINK_SERVICE: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
+/// What the link-local address leads to.
+pub(crate) const LINK_TARGET: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
+pub(crate) const GUEST6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 0x10);
+/// Of the guest's own choice.
+pub(crate) const LINK_GUEST: Ipv6Addr =
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0x1234, 0x5678, 0x9abc, 0xdef0);
 pub(crate) const SLOT: u32 = 0x00ab_cdef;
 
 pub(crate) struct Lab {
@@ -44,11 +54,23 @@ impl Lab {
     }
 
     pub(crate) fn with_uplink(uplink: &Uplink) -> Self {
+        Self::with_services(uplink, &services())
+    }
+
+    /// With the services of both families, and a port that all of them answer.
+    pub(crate) fn dual() -> Self {
+        let services = [services(), link_services()].concat();
+        let mut lab = Self::with_services(&unlike_any_device(), &services);
+        lab.path.attach(LOOPBACK, &dual_rules()).unwrap();
+        lab
+    }
+
+    fn with_services(uplink: &Uplink, services: &[Service]) -> Self {
         enter_sandbox();
         let number = LABS.fetch_add(1, Ordering::Relaxed);
         let name = format!("/sys/fs/bpf/mezame-test-{}-{number}", std::process::id());
         let root = PinRoot::new(name);
-        let path = DataPath::open(&root, uplink, &services()).expect("the data path is loaded");
+        let path = DataPath::open(&root, uplink, services).expect("the data path is loaded");
         Self { path, root }
     }
 
@@ -139,8 +161,9 @@ fn unlike_any_device() -> Uplink {
 }
 
 pub(crate) fn services() -> Vec<Service> {
-    let service = |address, protocol, port, target: &str| Service {
-        address,
+    let service = |address: Ipv4Addr, protocol, port, target: &str| Service {
+        address: address.into(),
+        group: None,
         protocol,
         port,
         target: target.parse().unwrap(),
@@ -164,7 +187,37 @@ pub(crate) fn rules() -> PortRules {
         mac: GUEST_MAC,
         addresses: vec![GUEST],
         allowed: vec!["10.9.0.0/24".parse().unwrap()],
+        allowed6: Vec::new(),
         dhcp_server: false,
+        answers: Answers::default(),
         rate: Rate { frames_per_second: 1_000_000, burst: 1_000_000 },
+    }
+}
+
+/// IPv6's, and those that guests ask by broadcast and multicast.
+fn link_services() -> Vec<Service> {
+    let service = |address: IpAddr, group: &str, protocol, port, target| Service {
+        address,
+        group: group.parse().ok(),
+        protocol,
+        port,
+        target,
+    };
+    let at = |port| SocketAddr::from((LINK_TARGET, port));
+    vec![
+        service(SERVICE6.into(), "", Protocol::Tcp, 80, (SERVICE6, 80).into()),
+        service(LINK_SERVICE.into(), "", Protocol::Tcp, 80, at(8080)),
+        service(LINK_SERVICE.into(), "ff02::1:2", Protocol::Udp, 547, at(547)),
+        service(LINK_SERVICE.into(), "ff02::2", Protocol::Icmp6, 0, at(0)),
+        service(SERVICE.into(), "255.255.255.255", Protocol::Udp, 67, (SERVICE, 67).into()),
+    ]
+}
+
+/// The usual port with IPv6 addresses, whose requests to its link are answered.
+pub(crate) fn dual_rules() -> PortRules {
+    PortRules {
+        allowed6: vec![Ipv6Network::from(GUEST6), "2001:db8:7::/48".parse().unwrap()],
+        answers: Answers { dhcp4: true, dhcp6: true, router: true },
+        ..rules()
     }
 }

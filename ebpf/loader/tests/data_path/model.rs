@@ -1,7 +1,7 @@
 //! What must become of a frame, in plain Rust: written from the rules and not from the program,
 //! slow and simple, to be compared with what the kernel does.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::Ipv4Network;
 use mezame_ebpf_loader::{Identity, PortRules, Protocol, SERVICE_MAC, Service, Trial, Verdict};
@@ -42,7 +42,7 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
 impl Model {
     pub(crate) fn new(rules: PortRules, services: Vec<Service>) -> Self {
         let own = rules.addresses.clone();
-        let ranged = vec![(None, 0); Identity::ADDRESSES - own.len()];
+        let ranged = vec![(None, 0); usize::from(Identity::UNSPECIFIED) - own.len()];
         Self { rules, services, own, ranged, clock: 0, counted: [0; Verdict::COUNT] }
     }
 
@@ -70,7 +70,7 @@ impl Model {
     }
 
     fn is_service(&self, address: Ipv4Addr) -> bool {
-        self.services.iter().any(|service| service.address == address)
+        self.services.iter().any(|service| service.address == IpAddr::V4(address))
     }
 
     fn may_use(&self, source: Ipv4Addr) -> bool {
@@ -139,7 +139,8 @@ impl Model {
         }
         let port = word(transport, 2).unwrap();
         let found = self.services.iter().find(|service| {
-            (service.address, service.protocol, service.port) == (destination, protocol, port)
+            (service.address, service.protocol, service.port)
+                == (destination.into(), protocol, port)
         });
         found.map_or(Fate::Drop(Verdict::NoService), |service| Fate::Deliver(*service))
     }
@@ -217,7 +218,7 @@ impl Model {
         let (old, new) = (Read(before), Read(after));
         let n = self.slot_of(old.source());
         assert_eq!(new.source(), Identity::new(self.rules.slot, n as u8).address());
-        assert_eq!(new.destination(), *service.target.ip());
+        assert_eq!(IpAddr::V4(new.destination()), service.target.ip());
         assert_eq!(new.ports(), (old.ports().0, service.target.port()));
         assert_eq!((new.target_mac(), new.sender_mac()), (PEER_MAC, HOST_MAC));
         assert_eq!(new.rest(), old.rest());

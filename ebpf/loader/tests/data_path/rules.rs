@@ -162,7 +162,7 @@ fn bpffs_is_mounted_where_there_is_none() {
     let uplink = Uplink { host_ifindex: LOOPBACK, host_mac: HOST_MAC, peer_mac: PEER_MAC };
     let path = DataPath::open(&root, &uplink, &services()).unwrap();
     drop(path);
-    assert!(directory.join("v1/links/uplink").exists());
+    assert!(directory.join("v2/links/uplink").exists());
     DataPath::remove(&root).unwrap();
     assert!(!directory.join("v1").exists());
     nix::mount::umount(&directory).unwrap();

@@ -181,7 +181,7 @@ fn programs_are_replaced_under_an_open_connection_and_pins_outlive_the_process()
     let guest = Guest::new("tap-one");
     site.lab.path.attach(guest.tap, &rules_of(11)).unwrap();
     let stream = guest.stack.run(connect);
-    let link = site.lab.root.path().join("v1/links").join(format!("port-{}", guest.tap));
+    let link = site.lab.root.path().join("v2/links").join(format!("port-{}", guest.tap));
     let before = std::fs::metadata(&link).unwrap();
     let ids = |site: &Site| site.lab.path.programs().unwrap();
     let old = ids(&site);
@@ -320,7 +320,7 @@ fn many_attachments_leave_no_entry_descriptor_or_pin_behind() {
         assert_eq!(site.lab.path.entries().unwrap(), 0);
     }
     assert_eq!(descriptors(), before);
-    let links = site.lab.root.path().join("v1/links");
+    let links = site.lab.root.path().join("v2/links");
     let left: Vec<_> =
         std::fs::read_dir(links).unwrap().map(|link| link.unwrap().file_name()).collect();
     assert_eq!(left, ["uplink"]);

@@ -1,0 +1,129 @@
+//! Neighbour solicitations for the service addresses (RFC 4861), answered at the tap.
+//!
+//! One that looks for a duplicate (from ::) is answered like others, to the whole link: so the
+//! guest learns that the address is taken and does not use it (RFC 4862, section 5.4.4).
+
+use aya_ebpf::{
+    bindings::__sk_buff,
+    helpers::generated::{bpf_csum_diff, bpf_redirect, bpf_skb_change_tail},
+};
+use mezame_ebpf_common::{DropRecord, Identity6, Port, PortKey, SERVICE_MAC, Verdict};
+
+use crate::{
+    extension::Upper,
+    frame::{ETHERNET, Head6, ICMP6, IPV6, TYPE_IPV6, Untagged},
+    maps::STATES,
+    rewrite::{drop_priority_tag, store},
+    source6::{Allowed6, admit, allowed},
+    tap::own_port,
+};
+
+/// An advertisement from its IPv6 header on.
+#[repr(C)]
+struct Advertisement {
+    head: Head6,
+    kind: u8,
+    code: u8,
+    checksum: u16,
+    flags: u32,
+    target: [u32; 4],
+    option: u8,
+    option_length: u8,
+    mac: [u8; 6],
+}
+
+/// The bytes of an advertisement behind the IPv6 header.
+const MESSAGE: u32 = 32;
+const ADVERTISEMENT: u8 = 136;
+const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
+const SOLICITED: u32 = 0x4000_0000_u32.to_be();
+const OVERRIDE: u32 = 0x2000_0000_u32.to_be();
+/// ff02::1 and its MAC.
+pub const EVERYONE: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
+pub const EVERYONE_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+
+/// Turns a solicitation for a service address into the answer.
+#[inline(always)]
+pub fn answer(
+    skb: *mut __sk_buff,
+    frame: &Untagged,
+    head: &Head6,
+    upper: &Upper,
+    target: [u32; 4],
+    port: Option<&Port>,
+    record: &DropRecord,
+) -> Result<i32, Verdict> {
+    let port = own_port(frame, port)?;
+    // RFC 6980: discovery is never fragmented.
+    if upper.is_extended {
+        return Err(Verdict::ExtensionHeader);
+    }
+    if head.hop_limit != 255 {
+        return Err(Verdict::Malformed);
+    }
+    let is_probe = head.source == [0; 4];
+    if !is_probe && allowed(port, head.source).is_none() {
+        return Err(Verdict::SpoofedSource);
+    }
+    let key = PortKey { ifindex: record.ifindex, vlan: 0 };
+    let Some(state) = STATES.get_ptr_mut(key) else { return Err(Verdict::UnknownPort) };
+    // An answer needs no identity: a slot of nobody's.
+    const NONE: Allowed6 = Allowed6::Slot(Identity6::EVERYONE);
+    if admit(state, port, head.source, NONE, 1, Verdict::NeighbourAnswered).is_none() {
+        return Err(Verdict::RateLimited);
+    }
+    drop_priority_tag(skb);
+    let (to, to_mac, flags) = if is_probe {
+        (EVERYONE, EVERYONE_MAC, OVERRIDE)
+    } else {
+        (head.source, frame.head.from_mac, SOLICITED | OVERRIDE)
+    };
+    let mut advertisement = Advertisement {
+        head: Head6 {
+            version_class_flow: 0x6000_0000_u32.to_be(),
+            payload_length: (MESSAGE as u16).to_be(),
+            next_header: ICMP6,
+            hop_limit: 255,
+            source: target,
+            destination: to,
+        },
+        kind: ADVERTISEMENT,
+        code: 0,
+        checksum: 0,
+        flags,
+        target,
+        option: TARGET_LINK_LAYER_ADDRESS,
+        option_length: 1,
+        mac: SERVICE_MAC,
+    };
+    advertisement.checksum = checksum(&mut advertisement);
+    let ethernet = Ethernet { to: to_mac, from: SERVICE_MAC, kind: TYPE_IPV6 };
+    // SAFETY: a helper on the context with plain numbers.
+    let resized = unsafe { bpf_skb_change_tail(skb, ETHERNET + IPV6 + MESSAGE, 0) == 0 };
+    if !resized || !store(skb, 0, &ethernet) || !store(skb, ETHERNET, &advertisement) {
+        return Err(Verdict::Malformed);
+    }
+    // SAFETY: a helper without pointers.
+    Ok(unsafe { bpf_redirect(record.ifindex, 0) } as i32)
+}
+
+#[repr(C)]
+struct Ethernet {
+    to: [u8; 6],
+    from: [u8; 6],
+    kind: u16,
+}
+
+/// ICMPv6's checksum: over the addresses, the length, the protocol and the message (RFC 4443,
+/// section 2.3). Addresses and message lie side by side.
+#[inline(always)]
+fn checksum(advertisement: &mut Advertisement) -> u16 {
+    const SEED: u32 = MESSAGE.to_be() + (ICMP6 as u32).to_be();
+    const BYTES: u32 = 32 + MESSAGE;
+    let from = (&raw mut advertisement.head.source).cast();
+    // SAFETY: the helper reads so many bytes of the value.
+    let sum = unsafe { bpf_csum_diff(core::ptr::null_mut(), 0, from, BYTES, SEED) } as u32;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !(sum as u16)
+}
