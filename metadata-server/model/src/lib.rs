@@ -16,6 +16,7 @@ pub mod instance;
 pub mod network;
 pub mod report;
 pub mod secret;
+pub mod service_address;
 pub mod smbios;
 pub mod snapshot;
 pub mod tags;

@@ -11,7 +11,9 @@ use std::{
     sync::Arc,
 };
 
-use mezame_model::{DeviceName, Generation, Guest, Instance, InstanceId, Port, PortId, Snapshot};
+use mezame_model::{
+    DeviceName, Generation, Guest, Instance, InstanceId, Network, NetworkId, Port, PortId, Snapshot,
+};
 
 /// Which port a device belongs to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +145,13 @@ impl Cache {
     /// The instance's record.
     pub fn instance(&self, id: &InstanceId) -> Option<&Arc<Instance>> {
         find(self.snapshot.as_ref()?, id)
+    }
+
+    /// A network's record.
+    pub fn network(&self, id: &NetworkId) -> Option<&Arc<Network>> {
+        let networks = &self.snapshot.as_ref()?.networks;
+        let at = networks.binary_search_by(|network| network.id.cmp(id)).ok()?;
+        Some(&networks[at])
     }
 
     fn claim(&mut self, port: &Arc<Port>) {

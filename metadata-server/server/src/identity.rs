@@ -8,11 +8,11 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    net::Ipv4Addr,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
-use mezame_ebpf_loader::{Identity, PortSlot};
+use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
 use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId, SecretName};
 use mezame_protocol::UnixTime;
 use tokio::sync::watch;
@@ -159,6 +159,14 @@ pub struct Identities {
     tables: RwLock<Tables>,
 }
 
+/// The slot in an identity address of either family.
+pub(crate) fn slot_of(peer: IpAddr) -> Option<PortSlot> {
+    match peer {
+        IpAddr::V4(v4) => Some(Identity::parse(v4)?.0),
+        IpAddr::V6(v6) => Some(Identity6::parse(v6)?.slot()),
+    }
+}
+
 #[derive(Debug, Default)]
 struct Tables {
     by_slot: HashMap<PortSlot, Arc<Attachment>>,
@@ -167,8 +175,8 @@ struct Tables {
 
 impl Identities {
     /// The attachment that a peer address stands for, if it stands for one.
-    pub fn of_peer(&self, peer: Ipv4Addr) -> Option<Arc<Attachment>> {
-        let (slot, _) = Identity::parse(peer)?;
+    pub fn of_peer(&self, peer: IpAddr) -> Option<Arc<Attachment>> {
+        let slot = slot_of(peer)?;
         self.read().by_slot.get(&slot).cloned()
     }
 
@@ -248,12 +256,18 @@ mod tests {
         identities.insert(attachment(5, PORT_A));
         for n in 0..16 {
             let peer = Identity::new(PortSlot::new(5).unwrap(), n).address();
-            assert_eq!(identities.of_peer(peer).unwrap().port.as_str(), PORT_A);
+            assert_eq!(identities.of_peer(peer.into()).unwrap().port.as_str(), PORT_A);
             let other = Identity::new(PortSlot::new(6).unwrap(), n).address();
-            assert!(identities.of_peer(other).is_none());
+            assert!(identities.of_peer(other.into()).is_none());
         }
-        assert!(identities.of_peer(Ipv4Addr::new(192, 168, 0, 5)).is_none());
-        assert!(identities.of_peer(Ipv4Addr::LOCALHOST).is_none());
+        for prefix in 0..8 {
+            let peer = |slot| Identity6::new(PortSlot::new(slot).unwrap(), prefix, 7).address();
+            assert_eq!(identities.of_peer(peer(5).into()).unwrap().port.as_str(), PORT_A);
+            assert!(identities.of_peer(peer(6).into()).is_none());
+        }
+        for peer in ["192.168.0.5", "127.0.0.1", "fe80::1", "::ffff:32.0.0.80"] {
+            assert!(identities.of_peer(peer.parse().unwrap()).is_none(), "{peer}");
+        }
     }
 
     #[test]
@@ -273,8 +287,8 @@ mod tests {
         identities.insert(attachment(5, PORT_A));
         identities.insert(attachment(6, PORT_A));
         let peer = |slot| Identity::new(PortSlot::new(slot).unwrap(), 0).address();
-        assert!(identities.of_peer(peer(5)).is_none());
-        assert!(identities.of_peer(peer(6)).is_some());
+        assert!(identities.of_peer(peer(5).into()).is_none());
+        assert!(identities.of_peer(peer(6).into()).is_some());
         identities.remove(PortSlot::new(6).unwrap());
         assert!(identities.of_port(&PortId::parse(PORT_A).unwrap()).is_none());
         assert!(identities.all().is_empty());

@@ -10,6 +10,7 @@ pub mod audit;
 pub mod cache;
 pub mod clock;
 pub mod control_plane;
+pub mod entrances;
 #[cfg(test)]
 mod fixture;
 pub mod identity;

@@ -1,7 +1,7 @@
 //! The guests' side: accepts connections in the metadata namespace and answers them.
 //!
-//! Each worker is a thread with a runtime of its own; all accept from the one listener, which
-//! therefore can be handed to a successor whole. A connection belongs to the worker that accepted
+//! Each worker is a thread with a runtime of its own; all accept from the same listeners (one for
+//! each family), which therefore can be handed to a successor whole. A connection belongs to the worker that accepted
 //! it. What is refused before a byte is read is reset, so that it costs us nothing more.
 
 mod accept;
@@ -140,18 +140,20 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// Starts `count` of them on one listener.
+    /// Starts `count` of them, each on all listeners.
     pub fn start(
         serving: &Arc<Serving>,
-        listener: &TcpListener,
+        listeners: &[TcpListener],
         count: usize,
     ) -> std::io::Result<Self> {
         let threads = (0..count.max(1)).map(|number| {
             let serving = Arc::clone(serving);
-            let listener = listener.try_clone()?;
+            let listeners: std::io::Result<Vec<_>> =
+                listeners.iter().map(TcpListener::try_clone).collect();
+            let listeners = listeners?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
-                runtime.block_on(accept::run(serving, listener));
+                runtime.block_on(accept::run(serving, listeners));
             })
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>()?;

@@ -14,15 +14,18 @@ mod mount;
 use std::{
     fs::File,
     io,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, SocketAddr},
     os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
+use mezame_ebpf_loader::Protocol;
 use mezame_model::{DeviceName, MacAddress};
 use nix::{
     sched::{CloneFlags, setns},
-    sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, sockopt},
+    sys::socket::{
+        self, AddressFamily, Backlog, SockFlag, SockProtocol, SockType, SockaddrStorage, sockopt,
+    },
 };
 
 /// Why the namespace can't be made or used.
@@ -78,7 +81,7 @@ pub enum NamespaceError {
         /// Which namespace.
         namespace: String,
         /// Which address and port.
-        address: SocketAddrV4,
+        address: SocketAddr,
     },
 }
 
@@ -119,17 +122,26 @@ pub struct Namespace {
     fd: OwnedFd,
     veth: End,
     peer: End,
+    has_ipv6: bool,
 }
 
 impl Namespace {
     /// Makes the namespace with its devices, addresses and routes, or what of it is missing.
+    /// `addresses` says which it is to own, with IPv6 or, where the kernel knows none, without.
     pub async fn ensure(
         names: &NamespaceNames,
-        services: &[Ipv4Addr],
+        addresses: impl FnOnce(bool) -> Vec<IpAddr>,
     ) -> Result<Self, NamespaceError> {
         let fd = mount::ensure(&names.namespace)?;
-        let (veth, peer) = links::ensure(&fd, names, services).await?;
-        Ok(Self { names: names.clone(), fd, veth, peer })
+        // There is none where it was turned off at boot (`ipv6.disable=1`) or left out.
+        let has_ipv6 = enter(&fd, || Path::new("/proc/thread-self/net/if_inet6").exists())?;
+        let (veth, peer) = links::ensure(&fd, names, &addresses(has_ipv6)).await?;
+        Ok(Self { names: names.clone(), fd, veth, peer, has_ipv6 })
+    }
+
+    /// Whether the kernel knows IPv6.
+    pub fn has_ipv6(&self) -> bool {
+        self.has_ipv6
     }
 
     /// Takes the namespace and the veth away. Gone already is fine.
@@ -158,30 +170,23 @@ impl Namespace {
         enter(&self.fd, work)
     }
 
-    /// Takes an address inside the namespace, which nobody else can listen on from then on.
-    /// Connections are refused until [`BoundSocket::listen`].
-    pub fn bind(&self, address: SocketAddrV4) -> Result<BoundSocket, NamespaceError> {
-        let socket = self.enter(|| open_socket(address))?;
-        socket.map(BoundSocket).map_err(|errno| match errno {
+    /// Takes an address inside the namespace, which nobody else can have from then on.
+    /// Connections are refused until [`listen`].
+    pub fn bind(&self, protocol: Protocol, address: SocketAddr) -> Result<OwnedFd, NamespaceError> {
+        let socket = self.enter(|| open_socket(protocol, address))?;
+        socket.map_err(|errno| match errno {
             nix::Error::EADDRINUSE => {
                 NamespaceError::InUse { namespace: self.names.namespace.clone(), address }
             }
-            errno => NamespaceError::system("opening the listener", errno.into()),
+            errno => NamespaceError::system("opening a socket for guests", errno.into()),
         })
     }
 }
 
-/// A socket that has its address and does not listen yet.
-#[derive(Debug)]
-pub struct BoundSocket(OwnedFd);
-
-impl BoundSocket {
-    /// Lets connections in; ready to be taken over by an async runtime.
-    pub fn listen(self, backlog: i32) -> Result<TcpListener, NamespaceError> {
-        socket::listen(&self.0, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
-            .map_err(|errno| NamespaceError::system("opening the listener", errno.into()))?;
-        Ok(TcpListener::from(self.0))
-    }
+/// Lets connections in by a socket that has its address.
+pub fn listen(socket: &OwnedFd, backlog: i32) -> Result<(), NamespaceError> {
+    socket::listen(socket, Backlog::new(backlog).unwrap_or(Backlog::MAXCONN))
+        .map_err(|errno| NamespaceError::system("opening a listener", errno.into()))
 }
 
 /// Runs `work` in a thread inside the namespace `fd` and waits for it.
@@ -203,17 +208,24 @@ fn enter<T: Send>(fd: &OwnedFd, work: impl FnOnce() -> T + Send) -> Result<T, Na
     })
 }
 
-fn open_socket(address: SocketAddrV4) -> nix::Result<OwnedFd> {
-    let fd = socket::socket(
-        AddressFamily::Inet,
-        SockType::Stream,
-        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-        None,
-    )?;
-    socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
-    // Inherited by accepted sockets, which saves a call for each connection.
-    socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
-    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrIn::from(address))?;
+fn open_socket(protocol: Protocol, address: SocketAddr) -> nix::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let (kind, number) = match protocol {
+        Protocol::Tcp => (SockType::Stream, None),
+        Protocol::Udp => (SockType::Datagram, None),
+        Protocol::Icmp6 => (SockType::Raw, Some(SockProtocol::IcmpV6)),
+    };
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket::socket(family, kind, flags, number)?;
+    if address.is_ipv6() && protocol != Protocol::Icmp6 {
+        socket::setsockopt(&fd, sockopt::Ipv6V6Only, &true)?;
+    }
+    if protocol == Protocol::Tcp {
+        socket::setsockopt(&fd, sockopt::ReuseAddr, &true)?;
+        // Inherited by accepted sockets, which saves a call for each connection.
+        socket::setsockopt(&fd, sockopt::TcpNoDelay, &true)?;
+    }
+    socket::bind(std::os::fd::AsRawFd::as_raw_fd(&fd), &SockaddrStorage::from(address))?;
     Ok(fd)
 }
 

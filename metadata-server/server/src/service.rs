@@ -12,8 +12,7 @@ mod descriptors;
 mod error;
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener},
-    os::fd::AsFd,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -26,6 +25,7 @@ use tokio::sync::watch;
 use crate::{
     chain,
     control_plane::{ControlPlane, OpenPlane},
+    entrances::{self, Entrance, Entrances},
     identity::Identities,
     ledger::{
         LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file,
@@ -38,19 +38,13 @@ use crate::{
         kernel::KernelCounters,
         serve::{MetricsServer, Operator},
     },
-    namespace::{BoundSocket, Namespace},
+    namespace::Namespace,
     settings::Settings,
     sockets::SocketEnder,
     sync::Sync,
     takeover::{Door, HandOver, Predecessor, Successor, take_over},
     taps::{Taps, plane::DataPlane, watch::LinkWatch},
 };
-
-/// The address of the metadata service.
-pub const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
-
-/// Connections that wait to be accepted; the kernel has no more for a listener by default.
-const BACKLOG: i32 = 4096;
 
 /// How the service ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,37 +82,24 @@ pub async fn run(
     std::fs::create_dir_all(&settings.run)
         .map_err(LedgerError::file(&settings.run, "making the directory"))?;
     let predecessor = take_over(&settings.takeover_socket()).await?;
-    let namespace = Namespace::ensure(&settings.names, &[SERVICE]).await?;
+    let namespace = Namespace::ensure(&settings.names, entrances::addresses).await?;
     let (predecessor, handed_over) = predecessor.unzip();
     // First of all: where another process serves, it is found out here, before its data path is
     // touched.
-    let entrance = match handed_over {
-        Some(listener) => Entrance::HandedOver(TcpListener::from(listener)),
-        None => Entrance::Own(namespace.bind(SocketAddrV4::new(SERVICE, settings.port))?),
-    };
+    let mut entrances = handed_over.unwrap_or_else(Entrances::none);
+    entrances.open_missing(&namespace, settings.port)?;
     let mut service = Service::start(settings, &namespace, predecessor.as_ref()).await?;
     let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
     service.catch_up(&*plane.feed).await?;
     // Only now: ports that a killed process left attached have new identities from here on, and a
     // connection that was let in under an old one would never hear an answer.
-    let listener = match entrance {
-        Entrance::HandedOver(listener) => listener,
-        Entrance::Own(socket) => socket.listen(BACKLOG)?,
-    };
-    let told = service.begin(&listener, predecessor.is_some())?;
+    entrances.listen()?;
+    let told = service.begin(&entrances, predecessor.is_some())?;
     if let Some(predecessor) = &predecessor {
         predecessor.ready()?;
     }
     ready(&told);
-    service.run(control, plane, listener, predecessor, stop).await
-}
-
-/// The way in for guests.
-enum Entrance {
-    /// The predecessor's listener, which goes on.
-    HandedOver(TcpListener),
-    /// An address that is ours, and not open yet.
-    Own(BoundSocket),
+    service.run(control, plane, entrances, predecessor, stop).await
 }
 
 struct Service<'a> {
@@ -147,7 +128,7 @@ impl<'a> Service<'a> {
             peer_mac: namespace.peer().mac.0,
         };
         let plane: Arc<Mutex<dyn DataPlane>> =
-            Arc::new(Mutex::new(open_data_path(settings, &uplink)?));
+            Arc::new(Mutex::new(open_data_path(settings, &uplink, namespace.has_ipv6())?));
         let identities = Arc::new(Identities::default());
         let mut metrics = Metrics::default();
         metrics.collect_from(KernelCounters::new(Arc::clone(&plane), Arc::clone(&identities)));
@@ -251,13 +232,13 @@ impl<'a> Service<'a> {
     }
 
     /// Serves guests and operators.
-    fn begin(&mut self, listener: &TcpListener, taken_over: bool) -> Result<Ready, ServiceError> {
+    fn begin(&mut self, entrances: &Entrances, taken_over: bool) -> Result<Ready, ServiceError> {
         self.serving.clock.update();
         tokio::spawn(reap(Arc::clone(&self.serving)));
-        self.workers = Some(
-            Workers::start(&self.serving, listener, self.settings.workers)
-                .map_err(ServiceError::Thread)?,
-        );
+        let listeners = entrances.listeners(&[Entrance::Http, Entrance::Http6]);
+        let workers = listeners
+            .and_then(|listeners| Workers::start(&self.serving, &listeners, self.settings.workers));
+        self.workers = Some(workers.map_err(ServiceError::Thread)?);
         let metrics = self.open_for_operators()?;
         Ok(Ready { taken_over, generation: self.sync.generation(), metrics })
     }
@@ -278,7 +259,7 @@ impl<'a> Service<'a> {
         mut self,
         control: &dyn ControlPlane,
         mut plane: OpenPlane,
-        listener: TcpListener,
+        entrances: Entrances,
         predecessor: Option<Predecessor>,
         mut stop: watch::Receiver<bool>,
     ) -> Result<Ended, ServiceError> {
@@ -300,8 +281,9 @@ impl<'a> Service<'a> {
             let by = successor.pid();
             tracing::info!(pid = by, "handing over");
             let (tenancies, next_slot) = self.sync.taps().hand_over();
-            let state = HandOver { tenancies, next_slot };
-            match successor.hand_over(state, listener.as_fd()).await {
+            let (names, sockets) = entrances.to_hand_over();
+            let state = HandOver { tenancies, next_slot, entrances: names };
+            match successor.hand_over(state, &sockets).await {
                 Ok(true) => {
                     self.drain(Idle::Keep).await;
                     return Ok(Ended::TakenOver { by });

@@ -8,14 +8,13 @@
 use std::{
     collections::BTreeSet,
     io,
-    net::IpAddr,
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use mezame_ebpf_loader::{Identity, PortSlot};
+use mezame_ebpf_loader::PortSlot;
 use netlink_packet_sock_diag::{
     SockDiagMessage,
-    constants::{AF_INET, IPPROTO_TCP},
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP},
     inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
 };
 use nix::sys::socket::{
@@ -24,6 +23,8 @@ use nix::sys::socket::{
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
+
+use crate::identity::slot_of;
 
 const SOCK_DESTROY: u16 = 21;
 
@@ -48,9 +49,10 @@ impl SocketEnder {
     /// Ends all TCP sockets whose peer is an identity of one of these slots; says how many.
     pub fn end(&self, slots: &BTreeSet<PortSlot>) -> io::Result<usize> {
         let mut ended = 0;
-        for id in self.list()? {
-            let IpAddr::V4(peer) = id.destination_address else { continue };
-            if !Identity::parse(peer).is_some_and(|(slot, _)| slots.contains(&slot)) {
+        let mut sockets = self.list(SocketId::new_v4())?;
+        sockets.extend(self.list(SocketId::new_v6())?);
+        for id in sockets {
+            if !slot_of(id.destination_address).is_some_and(|slot| slots.contains(&slot)) {
                 continue;
             }
             match self.destroy(id) {
@@ -63,10 +65,11 @@ impl SocketEnder {
         Ok(ended)
     }
 
-    fn list(&self) -> io::Result<Vec<SocketId>> {
+    /// All sockets of the family of `any`.
+    fn list(&self, any: SocketId) -> io::Result<Vec<SocketId>> {
         // TIME_WAIT holds nothing of ours, and is not destroyed either.
         let states = StateFlags::all() - StateFlags::LISTEN - StateFlags::TIME_WAIT;
-        self.send(request(SocketId::new_v4(), states), NLM_F_REQUEST | NLM_F_DUMP, None)?;
+        self.send(request(any, states), NLM_F_REQUEST | NLM_F_DUMP, None)?;
         let mut ids = Vec::new();
         loop {
             let is_over = self.receive(|payload| {
@@ -140,8 +143,9 @@ impl SocketEnder {
 }
 
 fn request(socket_id: SocketId, states: StateFlags) -> InetRequest {
+    let family = if socket_id.destination_address.is_ipv4() { AF_INET } else { AF_INET6 };
     InetRequest {
-        family: AF_INET,
+        family,
         protocol: IPPROTO_TCP,
         extensions: ExtensionFlags::empty(),
         states,

@@ -4,7 +4,7 @@
 //!   new                                   old (serves guests all the time until "ready")
 //!    │── connect, hello ───────────────────►│ same user? stops changing anything: devices,
 //!    │                                      │ records, store; flushes the ledger
-//!    │◄──────── state, listener (SCM_RIGHTS)│
+//!    │◄───────── state, sockets (SCM_RIGHTS)│
 //!    │ opens everything, serves             │
 //!    │── ready ────────────────────────────►│ accepts no more, drains, ends
 //!    │◄──────────────────────── end of file │
@@ -30,10 +30,10 @@ use nix::sys::socket::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::taps::table::Adopted;
+use crate::{entrances::Entrances, taps::table::Adopted};
 
 /// The form of the exchange; another one is refused before anything is touched.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// No side waits longer for the other.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A state longer than this was not written by us.
@@ -78,14 +78,19 @@ struct Hello {
     pid: u32,
 }
 
-/// What the old process hands over besides the listener.
+/// What the old process hands over besides the sockets.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HandOver {
     /// Who is attached, so that connections live on.
     pub tenancies: Vec<Adopted>,
     /// The next slot to be given.
     pub next_slot: u32,
+    /// The names of the sockets, in the order in which they are handed over.
+    pub entrances: Vec<String>,
 }
+
+/// No more sockets are handed over (SCM_MAX_FD is 253).
+const MAX_SOCKETS: usize = 64;
 
 /// Where successors knock.
 #[derive(Debug)]
@@ -154,20 +159,20 @@ impl Successor {
         self.pid
     }
 
-    /// Hands state and listener over and waits until the successor serves. False if it ended
+    /// Hands state and sockets over and waits until the successor serves. False if it ended
     /// before, or took so long that its word is not taken any more.
     pub async fn hand_over(
         &self,
         state: HandOver,
-        listener: BorrowedFd<'_>,
+        sockets: &[BorrowedFd<'_>],
     ) -> Result<bool, TakeoverError> {
-        let (stream, listener) = (
-            self.stream.try_clone().map_err(TakeoverError::HandOver)?,
-            listener.try_clone_to_owned().map_err(TakeoverError::HandOver)?,
-        );
+        let stream = self.stream.try_clone().map_err(TakeoverError::HandOver)?;
+        let sockets: io::Result<Vec<OwnedFd>> =
+            sockets.iter().map(BorrowedFd::try_clone_to_owned).collect();
+        let sockets = sockets.map_err(TakeoverError::HandOver)?;
         let handed = tokio::task::spawn_blocking(move || -> io::Result<bool> {
             let byte = [IoSlice::new(b"L")];
-            let fds = [listener.as_raw_fd()];
+            let fds: Vec<_> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
             let rights = [ControlMessage::ScmRights(&fds)];
             sendmsg::<()>(stream.as_raw_fd(), &byte, &rights, MsgFlags::MSG_NOSIGNAL, None)?;
             send(&stream, &state)?;
@@ -206,7 +211,7 @@ pub struct Predecessor {
 }
 
 /// Takes over from the process behind this socket; none if nobody is there.
-pub async fn take_over(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
+pub async fn take_over(path: &Path) -> Result<Option<(Predecessor, Entrances)>, TakeoverError> {
     let path = path.to_path_buf();
     match tokio::task::spawn_blocking(move || knock(&path)).await {
         Ok(done) => done,
@@ -214,7 +219,7 @@ pub async fn take_over(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, Ta
     }
 }
 
-fn knock(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
+fn knock(path: &Path) -> Result<Option<(Predecessor, Entrances)>, TakeoverError> {
     let failed = |what| move |source| TakeoverError::Socket { path: path.into(), what, source };
     let stream = match UnixStream::connect(path) {
         Ok(stream) => stream,
@@ -231,13 +236,14 @@ fn knock(path: &Path) -> Result<Option<(Predecessor, OwnedFd)>, TakeoverError> {
     };
     prepare(&stream, path)?;
     let hello = Hello { version: VERSION, pid: std::process::id() };
-    let exchanged = (|| -> io::Result<(OwnedFd, HandOver)> {
+    let exchanged = (|| -> io::Result<(Entrances, HandOver)> {
         send(&stream, &hello)?;
-        let listener = receive_fd(&stream)?;
-        Ok((listener, receive(&stream)?))
+        let sockets = receive_fds(&stream)?;
+        let state: HandOver = receive(&stream)?;
+        Ok((Entrances::handed_over(&state.entrances, sockets), state))
     })();
     match exchanged {
-        Ok((listener, state)) => Ok(Some((Predecessor { stream, state }, listener))),
+        Ok((entrances, state)) => Ok(Some((Predecessor { stream, state }, entrances))),
         Err(error) if is_broken_off(&error) => Err(TakeoverError::BrokenOff),
         Err(error) => Err(failed("taking over")(error)),
     }
@@ -309,9 +315,9 @@ fn receive<T: serde::de::DeserializeOwned>(mut stream: &UnixStream) -> io::Resul
     serde_json::from_slice(&bytes).map_err(io::Error::other)
 }
 
-fn receive_fd(stream: &UnixStream) -> io::Result<OwnedFd> {
+fn receive_fds(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     let mut byte = [0; 1];
-    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; MAX_SOCKETS]);
     let mut parts = [IoSliceMut::new(&mut byte)];
     let message = recvmsg::<()>(
         stream.as_raw_fd(),
@@ -320,11 +326,10 @@ fn receive_fd(stream: &UnixStream) -> io::Result<OwnedFd> {
         MsgFlags::MSG_CMSG_CLOEXEC,
     )?;
     for part in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = part
-            && let [fd] = fds[..]
-        {
-            // SAFETY: the kernel just made this descriptor for us; nobody else has it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        if let ControlMessageOwned::ScmRights(fds) = part {
+            // SAFETY: the kernel just made these descriptors for us; nobody else has them.
+            let owned = fds.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+            return Ok(owned.collect());
         }
     }
     Err(io::ErrorKind::UnexpectedEof.into())

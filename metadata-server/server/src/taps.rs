@@ -4,6 +4,7 @@
 //! order; what fails is tried again.
 
 pub mod plane;
+mod rules;
 mod slots;
 pub mod table;
 pub mod watch;

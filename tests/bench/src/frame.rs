@@ -33,7 +33,8 @@ pub fn measure(cpu: Cpu) -> anyhow::Result<Vec<Row>> {
         peer_mac: [2, 0, 0, 0, 0, 2],
     };
     let service = Service {
-        address: frame::SERVICE,
+        address: frame::SERVICE.into(),
+        group: None,
         protocol: Protocol::Tcp,
         port: 80,
         target: "169.254.169.254:80".parse()?,
@@ -46,7 +47,9 @@ pub fn measure(cpu: Cpu) -> anyhow::Result<Vec<Row>> {
         mac,
         addresses: vec![address],
         allowed: Vec::new(),
+        allowed6: Vec::new(),
         dhcp_server: false,
+        answers: mezame_ebpf_loader::Answers::default(),
         rate: Rate { frames_per_second: u32::MAX, burst: u32::MAX },
     };
     path.attach(LOOPBACK, &rules)?;

@@ -16,28 +16,36 @@ use super::{
 use crate::metrics::refusal::Reason;
 
 /// Accepts until the listener drains, then waits for the connections to end.
-pub(super) async fn run(serving: Arc<Serving>, listener: std::net::TcpListener) {
-    let mut stage = serving.stage.subscribe();
-    match TcpListener::from_std(listener) {
-        Ok(listener) => {
-            let over = stage.wait_for(|stage| *stage > Stage::Open);
-            tokio::pin!(over);
-            loop {
-                tokio::select! {
-                    biased;
-                    _ = &mut over => break,
-                    accepted = listener.accept() => match accepted {
-                        Ok((socket, peer)) => admit(&serving, socket, peer),
-                        Err(error) => pause_after(&error).await,
-                    },
-                }
-            }
-        }
-        Err(error) => tracing::error!(%error, "a worker can't use the listener"),
-    }
+pub(super) async fn run(serving: Arc<Serving>, listeners: Vec<std::net::TcpListener>) {
+    let accepting = listeners.into_iter().map(|listener| accept(&serving, listener));
+    futures_util::future::join_all(accepting).await;
     let mut stage = serving.stage.subscribe();
     // The connections' tasks live in this runtime; they end with it.
     let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;
+}
+
+/// Accepts from one listener until it drains.
+async fn accept(serving: &Arc<Serving>, listener: std::net::TcpListener) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "a worker can't use a listener");
+            return;
+        }
+    };
+    let mut stage = serving.stage.subscribe();
+    let over = stage.wait_for(|stage| *stage > Stage::Open);
+    tokio::pin!(over);
+    loop {
+        tokio::select! {
+            biased;
+            _ = &mut over => break,
+            accepted = listener.accept() => match accepted {
+                Ok((socket, peer)) => admit(serving, socket, peer),
+                Err(error) => pause_after(&error).await,
+            },
+        }
+    }
 }
 
 /// Out of descriptors or memory: give the open connections time to end.
@@ -51,10 +59,7 @@ pub(crate) async fn pause_after(error: &io::Error) {
 
 /// Lets the connection in, or resets it.
 fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
-    let SocketAddr::V4(peer) = peer else {
-        return refuse(serving, &socket, Reason::UnknownPort);
-    };
-    let Some(attachment) = serving.identities.of_peer(*peer.ip()) else {
+    let Some(attachment) = serving.identities.of_peer(peer.ip()) else {
         return refuse(serving, &socket, Reason::UnknownPort);
     };
     if serving.open.raise(serving.limits.connections).is_err() {

@@ -9,7 +9,7 @@
 //! the fast path would pay for.
 
 use std::{
-    net::SocketAddrV4,
+    net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
@@ -41,7 +41,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     number: u64,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     attachment: Arc<Attachment>,
     phase: AtomicU8,
     /// When the phase began, in the coarse clock's milliseconds.
@@ -58,7 +58,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just accepted at `now`.
-    pub fn new(number: u64, peer: SocketAddrV4, attachment: Arc<Attachment>, now: u64) -> Self {
+    pub fn new(number: u64, peer: SocketAddr, attachment: Arc<Attachment>, now: u64) -> Self {
         Self {
             number,
             peer,
@@ -80,7 +80,7 @@ impl Connection {
     }
 
     /// The identity address and the guest's port.
-    pub fn peer(&self) -> SocketAddrV4 {
+    pub fn peer(&self) -> SocketAddr {
         self.peer
     }
 

@@ -9,6 +9,7 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
+use nix::sys::socket::{setsockopt, sockopt};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -49,11 +50,7 @@ impl Drop for GuestStream {
 
 /// The peer gets a reset, nothing that is queued, and no state is left behind here.
 pub(super) fn reset_on_close(socket: &TcpStream) {
-    let _ = nix::sys::socket::setsockopt(
-        socket,
-        nix::sys::socket::sockopt::Linger,
-        &nix::libc::linger { l_onoff: 1, l_linger: 0 },
-    );
+    let _ = setsockopt(socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 });
 }
 
 impl Read for GuestStream {
@@ -84,7 +81,8 @@ impl GuestStream {
         done
     }
 
-    /// Makes what is written now leave with the hop limit that its reply wants (IP_TTL, ip(7)).
+    /// Makes what is written now leave with the hop limit that its reply wants (IP_TTL,
+    /// ip(7); IPV6_UNICAST_HOPS, ipv6(7)).
     ///
     /// A lower limit is set at once. It is lifted only when everything before was acknowledged,
     /// for the kernel sends a lost segment again with the limit of that later moment.
@@ -98,7 +96,11 @@ impl GuestStream {
         }
         // -1 is the system's own.
         let value = wanted.map_or(-1, i32::from);
-        nix::sys::socket::setsockopt(&self.socket, nix::sys::socket::sockopt::Ipv4Ttl, &value)?;
+        if self.connection.peer().is_ipv4() {
+            setsockopt(&self.socket, sockopt::Ipv4Ttl, &value)?;
+        } else {
+            setsockopt(&self.socket, sockopt::Ipv6Ttl, &value)?;
+        }
         self.ttl = wanted;
         Ok(())
     }

@@ -2,16 +2,19 @@
 
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     os::fd::{AsRawFd, OwnedFd},
 };
 
 use futures_util::TryStreamExt;
-use mezame_ebpf_loader::Identity;
+use mezame_ebpf_loader::{Identity, Identity6};
 use mezame_model::MacAddress;
 use rtnetlink::{
     Handle, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
-    packet_route::link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+    packet_route::{
+        link::{InfoData, InfoVeth, LinkAttribute, LinkMessage},
+        route::RouteMessage,
+    },
 };
 
 use super::{End, NamespaceError, NamespaceNames, enter};
@@ -33,13 +36,22 @@ const SWITCHES: &[(&str, &str)] = &[
     ("ipv4/tcp_max_syn_backlog", "16384"),
     ("ipv4/tcp_fin_timeout", "10"),
     ("core/somaxconn", "4096"),
+    ("ipv6/conf/all/disable_ipv6", "0"),
+    ("ipv6/conf/default/disable_ipv6", "0"),
+    // Nobody in here routes, and nobody is looked for.
+    ("ipv6/conf/all/forwarding", "0"),
+    ("ipv6/conf/all/accept_ra", "0"),
+    ("ipv6/conf/default/accept_ra", "0"),
+    ("ipv6/conf/all/accept_redirects", "0"),
+    // A router advertisement names the router that it speaks for as its sender.
+    ("ipv6/ip_nonlocal_bind", "1"),
 ];
 
 /// Makes the veth, or finds it whole, and configures both ends.
 pub(super) async fn ensure(
     fd: &OwnedFd,
     names: &NamespaceNames,
-    services: &[Ipv4Addr],
+    services: &[IpAddr],
 ) -> Result<(End, End), NamespaceError> {
     let outside = connect()?;
     let old = find(&outside, names.veth.as_str()).await?;
@@ -61,7 +73,8 @@ pub(super) async fn ensure(
     }
     let veth = found(&outside, names.veth.as_str()).await?;
     let peer = self::inside(fd, |handle| async move {
-        let peer = configure_inside(&handle, names, services).await?;
+        // Before the addresses: the host's own settings, which a namespace may inherit, can turn
+        // IPv6 off.
         for (path, value) in SWITCHES {
             // A switch that this kernel lacks is one that it does not need.
             match fs::write(format!("/proc/sys/net/{path}"), value) {
@@ -71,7 +84,7 @@ pub(super) async fn ensure(
                 _ => {}
             }
         }
-        Ok(peer)
+        configure_inside(&handle, names, services).await
     })?;
     raise(&outside, veth.ifindex).await?;
     Ok((veth, peer))
@@ -122,7 +135,7 @@ async fn make(handle: &Handle, fd: &OwnedFd, names: &NamespaceNames) -> Result<(
 async fn configure_inside(
     handle: &Handle,
     names: &NamespaceNames,
-    services: &[Ipv4Addr],
+    services: &[IpAddr],
 ) -> Result<End, NamespaceError> {
     // Every namespace's loopback device has index 1.
     raise(handle, 1).await?;
@@ -136,7 +149,7 @@ async fn configure_inside(
     for service in services {
         handle
             .address()
-            .add(peer.ifindex, IpAddr::V4(*service), 32)
+            .add(peer.ifindex, *service, if service.is_ipv4() { 32 } else { 128 })
             .replace()
             .execute()
             .await
@@ -146,18 +159,27 @@ async fn configure_inside(
         .destination_prefix(Identity::BASE, Identity::PREFIX)
         .output_interface(peer.ifindex)
         .scope(rtnetlink::packet_route::route::RouteScope::Link);
-    let route = match services.first() {
-        Some(service) => route.pref_source(*service),
+    let first = services.iter().find_map(|service| match service {
+        IpAddr::V4(v4) => Some(*v4),
+        IpAddr::V6(_) => None,
+    });
+    let route = match first {
+        Some(service) => route.pref_source(service),
         None => route,
     };
-    handle
-        .route()
-        .add(route.build())
-        .replace()
-        .execute()
-        .await
-        .map_err(netlink("adding the identity route"))?;
+    add_route(handle, route.build()).await?;
+    if services.iter().any(IpAddr::is_ipv6) {
+        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(Identity6::BASE, Identity6::LENGTH)
+            .output_interface(peer.ifindex);
+        add_route(handle, route.build()).await?;
+    }
     Ok(peer)
+}
+
+async fn add_route(handle: &Handle, route: RouteMessage) -> Result<(), NamespaceError> {
+    let added = handle.route().add(route).replace().execute().await;
+    added.map_err(netlink("adding an identity route"))
 }
 
 async fn raise(handle: &Handle, ifindex: u32) -> Result<(), NamespaceError> {

@@ -1,11 +1,25 @@
 //! These make namespaces and devices of their own, so they need root.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 
 use super::*;
 use crate::sandbox;
 
 const SERVICE: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+const SERVICE6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+
+fn addresses(ipv6: bool) -> Vec<IpAddr> {
+    [SERVICE.into(), SERVICE6.into()]
+        .into_iter()
+        .filter(|one: &IpAddr| ipv6 || one.is_ipv4())
+        .collect()
+}
+
+fn listener(namespace: &Namespace, address: impl Into<SocketAddr>) -> TcpListener {
+    let socket = namespace.bind(Protocol::Tcp, address.into()).unwrap();
+    listen(&socket, 16).unwrap();
+    socket.into()
+}
 
 /// Removes the namespace whatever becomes of the test.
 struct Cleaned(NamespaceNames);
@@ -38,8 +52,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 fn a_namespace_is_made_whole_found_again_and_removed() {
     sandbox::enter();
     let cleaned = Cleaned::new("nsa");
-    let first = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
-    let again = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
+    let first = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
+    let again = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
     assert_eq!((first.veth(), first.peer()), (again.veth(), again.peer()));
     run(Namespace::remove(&cleaned.0)).unwrap();
     assert!(!Path::new("/run/netns").join(&cleaned.0.namespace).exists());
@@ -50,37 +64,66 @@ fn a_namespace_is_made_whole_found_again_and_removed() {
 fn a_listener_inside_is_reached_inside_and_not_outside() {
     sandbox::enter();
     let cleaned = Cleaned::new("nsb");
-    let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
-    let listener = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();
-    let address = listener.local_addr().unwrap();
-    let inside = namespace.enter(|| std::net::TcpStream::connect(address)).unwrap();
-    assert_eq!(inside.unwrap().peer_addr().unwrap(), address);
-    assert!(
-        std::net::TcpStream::connect_timeout(&address, std::time::Duration::from_millis(200))
-            .is_err()
-    );
+    let namespace = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
+    for own in addresses(namespace.has_ipv6()) {
+        let listener = listener(&namespace, (own, 0));
+        let address = listener.local_addr().unwrap();
+        let inside = namespace.enter(|| TcpStream::connect(address)).unwrap();
+        assert_eq!(inside.unwrap().peer_addr().unwrap(), address);
+        let patience = std::time::Duration::from_millis(200);
+        assert!(TcpStream::connect_timeout(&address, patience).is_err());
+    }
+}
+
+#[test]
+fn what_is_sent_to_an_identity_leaves_by_the_veth_and_by_no_neighbours_word() {
+    sandbox::enter();
+    let cleaned = Cleaned::new("nse");
+    let namespace = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
+    let sent = || {
+        let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+        let line = text.lines().find(|line| line.contains(cleaned.0.peer.as_str())).unwrap();
+        line.split_whitespace().nth(10).unwrap().parse::<u64>().unwrap()
+    };
+    for (own, identity) in [
+        (IpAddr::from(SERVICE), IpAddr::from([32, 0, 0, 16])),
+        (SERVICE6.into(), "fdaf:e001:0:100::1".parse().unwrap()),
+    ] {
+        let socket = namespace.bind(Protocol::Udp, (own, 0).into()).unwrap();
+        let before = namespace.enter(sent).unwrap();
+        UdpSocket::from(socket).send_to(b"x", (identity, 9)).unwrap();
+        assert_eq!(namespace.enter(sent).unwrap(), before + 1, "{identity}");
+    }
+}
+
+#[test]
+fn a_socket_for_router_solicitations_is_opened() {
+    sandbox::enter();
+    let cleaned = Cleaned::new("nsf");
+    let namespace = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
+    namespace.bind(Protocol::Icmp6, (SERVICE6, 0).into()).unwrap();
 }
 
 #[test]
 fn a_veth_that_lost_its_namespace_is_made_anew() {
     sandbox::enter();
     let cleaned = Cleaned::new("nsc");
-    let first = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
+    let first = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
     // Still held open by `first`, so its devices live on and must not be mistaken for ours.
     mount::remove(&cleaned.0.namespace).unwrap();
-    let second = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
+    let second = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
     assert_ne!(first.veth().ifindex, second.veth().ifindex);
-    assert!(second.bind(SocketAddrV4::new(SERVICE, 80)).unwrap().listen(16).is_ok());
+    listener(&second, (SERVICE, 80));
 }
 
 #[test]
 fn a_second_listener_on_the_same_port_says_what_to_do() {
     sandbox::enter();
     let cleaned = Cleaned::new("nsd");
-    let namespace = run(Namespace::ensure(&cleaned.0, &[SERVICE])).unwrap();
-    let first = namespace.bind(SocketAddrV4::new(SERVICE, 0)).unwrap().listen(16).unwrap();
-    let std::net::SocketAddr::V4(address) = first.local_addr().unwrap() else { unreachable!() };
+    let namespace = run(Namespace::ensure(&cleaned.0, addresses)).unwrap();
+    let first = listener(&namespace, (SERVICE, 0));
+    let address = first.local_addr().unwrap();
     // Already the address is refused, so nothing of the running one has been touched by then.
-    let error = namespace.bind(address).unwrap_err();
+    let error = namespace.bind(Protocol::Tcp, address).unwrap_err();
     assert!(matches!(error, NamespaceError::InUse { .. }), "{error}");
 }

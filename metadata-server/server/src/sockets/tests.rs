@@ -2,11 +2,12 @@
 
 use std::{
     io::Read,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
 };
 
-use nix::sys::socket::{SockaddrIn, bind, connect};
+use mezame_ebpf_loader::{Identity, Identity6};
+use nix::sys::socket::{SockaddrStorage, bind, connect};
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
     packet_route::route::{RouteScope, RouteType},
@@ -15,12 +16,25 @@ use rtnetlink::{
 use super::*;
 use crate::{netns, sandbox};
 
-fn connect_as(slot: PortSlot, to: SocketAddrV4) -> std::net::TcpStream {
-    let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
-    let from = SocketAddrV4::new(Identity::new(slot, 0).address(), 0);
-    bind(fd.as_raw_fd(), &SockaddrIn::from(from)).unwrap();
-    connect(fd.as_raw_fd(), &SockaddrIn::from(to)).unwrap();
+fn connect_as(identity: IpAddr, to: SocketAddr) -> std::net::TcpStream {
+    let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None).unwrap();
+    let from = SocketAddr::new(identity, 0);
+    bind(fd.as_raw_fd(), &SockaddrStorage::from(from)).unwrap();
+    connect(fd.as_raw_fd(), &SockaddrStorage::from(to)).unwrap();
     fd.into()
+}
+
+fn slot(number: u32) -> PortSlot {
+    PortSlot::new(number).unwrap()
+}
+
+fn v4(number: u32) -> IpAddr {
+    Identity::new(slot(number), 0).address().into()
+}
+
+fn v6(number: u32) -> IpAddr {
+    Identity6::new(slot(number), 0, 7).address().into()
 }
 
 #[test]
@@ -36,20 +50,30 @@ fn the_sockets_of_a_slot_end_and_no_others() {
             .scope(RouteScope::Host)
             .build();
         handle.route().add(every_identity_is_local).execute().await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(address) = listener.local_addr().unwrap() else {
-            unreachable!()
-        };
-        let slot = |number| PortSlot::new(number).unwrap();
-        let (mut one, other) = (connect_as(slot(1), address), connect_as(slot(2), address));
+        let of_ipv6 = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(Identity6::BASE, Identity6::LENGTH)
+            .output_interface(1)
+            .table_id(255)
+            .kind(RouteType::Local)
+            .build();
+        handle.route().add(of_ipv6).execute().await.unwrap();
+        // A local route does not let IPv6 sockets have its addresses.
+        std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
         let ender = SocketEnder::open().unwrap();
-        // Nobody has accepted them: they lie in the kernel's queue.
-        assert_eq!(ender.end(&[slot(1)].into()).unwrap(), 1);
-        let error = one.read(&mut [0; 1]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
-        other.set_nonblocking(true).unwrap();
-        let alive = (&other).read(&mut [0; 1]).unwrap_err();
-        assert_eq!(alive.kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(ender.end(&[slot(1)].into()).unwrap(), 0);
+        let families: [(&str, fn(u32) -> IpAddr); 2] = [("127.0.0.1:0", v4), ("[::1]:0", v6)];
+        for (local, identity) in families {
+            let listener = TcpListener::bind(local).unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut one = connect_as(identity(1), address);
+            let other = connect_as(identity(2), address);
+            // Nobody has accepted them: they lie in the kernel's queue.
+            assert_eq!(ender.end(&[slot(1)].into()).unwrap(), 1);
+            let error = one.read(&mut [0; 1]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+            other.set_nonblocking(true).unwrap();
+            let alive = (&other).read(&mut [0; 1]).unwrap_err();
+            assert_eq!(alive.kind(), io::ErrorKind::WouldBlock);
+            assert_eq!(ender.end(&[slot(1)].into()).unwrap(), 0);
+        }
     });
 }

@@ -1,9 +1,9 @@
-//! Tests of the takeover: the listener passes on, whatever dies on the way.
+//! Tests of the takeover: the sockets pass on, whatever dies on the way.
 
 use std::os::{fd::AsFd, unix::net::UnixListener};
 
 use super::*;
-use crate::taps::table::Tenancy;
+use crate::{entrances::Entrance, taps::table::Tenancy};
 
 fn state() -> HandOver {
     HandOver {
@@ -18,27 +18,33 @@ fn state() -> HandOver {
             generation: 6,
         }],
         next_slot: 9,
+        entrances: vec!["http".into(), "dns".into()],
     }
 }
 
 #[tokio::test]
-async fn state_and_listener_reach_the_successor_and_its_readiness_comes_back() {
+async fn state_and_sockets_reach_the_successor_and_its_readiness_comes_back() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("door");
     let door = Door::open(&path).unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addresses = (listener.local_addr().unwrap(), socket.local_addr().unwrap());
     let new = tokio::spawn(async move {
-        let (predecessor, fd) = take_over(&path).await.unwrap().unwrap();
+        let (predecessor, entrances) = take_over(&path).await.unwrap().unwrap();
         assert_eq!(predecessor.state, state());
-        let listener = std::net::TcpListener::from(fd);
-        assert_eq!(listener.local_addr().unwrap(), address);
+        let listeners = entrances.listeners(&[Entrance::Http]).unwrap();
+        let sockets = entrances.datagrams(&[Entrance::Dns, Entrance::Dns6]).unwrap();
+        assert_eq!((listeners.len(), sockets.len()), (1, 1));
+        let handed = (listeners[0].local_addr().unwrap(), sockets[0].local_addr().unwrap());
+        assert_eq!(handed, addresses);
         predecessor.ready().unwrap();
         predecessor.gone().await;
     });
     let successor = door.knock().await;
     assert_eq!(successor.pid(), std::process::id());
-    assert!(successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    let sockets = [listener.as_fd(), socket.as_fd()];
+    assert!(successor.hand_over(state(), &sockets).await.unwrap());
     drop(successor);
     new.await.unwrap();
 }
@@ -53,7 +59,7 @@ async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
         drop(take_over(&path).await.unwrap());
     });
     let successor = door.knock().await;
-    assert!(!successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    assert!(!successor.hand_over(state(), &[listener.as_fd()]).await.unwrap());
     new.await.unwrap();
 }
 
@@ -115,7 +121,7 @@ async fn a_successor_whose_predecessor_has_gone_on_is_told_so() {
     });
     let successor = door.knock().await;
     successor.stream.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-    assert!(!successor.hand_over(state(), listener.as_fd()).await.unwrap());
+    assert!(!successor.hand_over(state(), &[listener.as_fd()]).await.unwrap());
     // Not dropped: what counts is that its word is not taken any more.
     gone_on.send(()).unwrap();
     assert!(matches!(new.await.unwrap(), Err(TakeoverError::BrokenOff)));

@@ -14,13 +14,11 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use ipnetwork::IpNetwork;
-use mezame_ebpf_loader::PortSlot;
-use mezame_ebpf_loader::{PortRules, Rate};
-use mezame_model::{DeviceName, InstanceId, Port, PortId};
+use mezame_ebpf_loader::{PortRules, PortSlot};
+use mezame_model::{DeviceName, InstanceId, PortId};
 use serde::{Deserialize, Serialize};
 
-use super::slots::Slots;
+use super::{rules::rules_of, slots::Slots};
 use crate::cache::{Cache, Claim};
 
 /// What is to be done to the data path.
@@ -285,11 +283,12 @@ impl Table {
                 return steps;
             }
         };
+        let network = cache.network(&port.network).map(AsRef::as_ref);
         if let Some(Held::Port { tenancy, rules }) = self.held.get_mut(&ifindex)
             && tenancy.port == port.id
             && tenancy.instance == port.instance
         {
-            let now = rules_of(port, rules.slot, rules.generation);
+            let now = rules_of(port, network, rules.slot, rules.generation);
             if *rules != now {
                 *rules = now.clone();
                 steps.push(Step::Amend { ifindex, rules: now });
@@ -323,7 +322,7 @@ impl Table {
                 (slot, self.generation)
             }
         };
-        let rules = rules_of(port, slot, generation);
+        let rules = rules_of(port, network, slot, generation);
         self.held.insert(ifindex, Held::Port { tenancy: tenancy.clone(), rules: rules.clone() });
         steps.push(Step::Attach { ifindex, tenancy, rules });
         steps
@@ -347,35 +346,6 @@ fn is_ours_by_form(name: &str) -> bool {
         digits.len() == 11
             && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
     })
-}
-
-fn rules_of(port: &Port, slot: PortSlot, generation: u32) -> PortRules {
-    PortRules {
-        slot,
-        generation,
-        mac: port.mac.0,
-        addresses: port
-            .addresses
-            .iter()
-            .filter_map(|address| match address {
-                std::net::IpAddr::V4(v4) => Some(*v4),
-                std::net::IpAddr::V6(_) => None,
-            })
-            .collect(),
-        allowed: port
-            .allowed
-            .iter()
-            .filter_map(|range| match range {
-                IpNetwork::V4(v4) => Some(*v4),
-                IpNetwork::V6(_) => None,
-            })
-            .collect(),
-        dhcp_server: port.dhcp_server,
-        rate: Rate {
-            frames_per_second: port.rate_limit.frames_per_second,
-            burst: port.rate_limit.burst,
-        },
-    }
 }
 
 #[cfg(test)]

@@ -97,7 +97,7 @@ fn read_subnet(node: &Node<'_>) -> Option<Subnet> {
         let Some(service) = service_address_in(&cidr) else { return Some(cidr) };
         object.fault_at(
             "cidr",
-            &format!("the range contains {service}, which is the metadata service's"),
+            &format!("the range contains {service}, which is a link-local service's"),
             "choose a range without it",
         );
         None

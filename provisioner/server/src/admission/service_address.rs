@@ -1,30 +1,24 @@
 //! The addresses that are the platform's own, and in no tenant's network.
 //!
 //! A guest that could use one as its source address, or a network that had one inside, would
-//! answer for the metadata service.
+//! answer for a link-local service.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
-
-/// The metadata service: EC2's two addresses and OpenStack's link-local one.
-pub(super) const SERVICE_ADDRESSES: [IpAddr; 3] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe)),
-];
+use mezame_model::service_address;
 
 /// The service address in a range, if one is.
 pub(super) fn service_address_in(range: &IpNetwork) -> Option<IpAddr> {
-    SERVICE_ADDRESSES.into_iter().find(|address| range.contains(*address))
+    service_address::ALL.into_iter().find(|address| range.contains(*address))
 }
 
 /// Why an address can't be a port's, whatever network it is in.
 pub(super) fn unusable(address: IpAddr) -> Option<&'static str> {
     let (loopback, multicast, unspecified) =
         (address.is_loopback(), address.is_multicast(), address.is_unspecified());
-    if SERVICE_ADDRESSES.contains(&address) {
-        Some("this is the metadata service's own address")
+    if service_address::ALL.contains(&address) {
+        Some("this is a link-local service's own address")
     } else if loopback {
         Some("this is a loopback address")
     } else if multicast || address == IpAddr::V4(Ipv4Addr::BROADCAST) {
@@ -65,6 +59,8 @@ mod tests {
     fn a_range_is_searched_for_every_service_address() {
         for (range, inside) in [
             ("169.254.169.254/32", true),
+            ("169.254.169.123/32", true),
+            ("fd00:ec2::250/128", true),
             ("0.0.0.0/0", true),
             ("169.254.0.0/16", true),
             ("169.254.0.0/17", false),

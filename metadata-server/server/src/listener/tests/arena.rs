@@ -2,16 +2,16 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, AsRawFd},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use mezame_ebpf_loader::{Identity, PortSlot};
+use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
 use nix::{
     sched::{CloneFlags, setns, unshare},
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
 };
 use rtnetlink::{
     LinkUnspec, RouteMessageBuilder,
@@ -38,7 +38,8 @@ pub(super) struct Arena {
     namespace: std::fs::File,
     pub(super) serving: Arc<Serving>,
     workers: Option<Workers>,
-    address: SocketAddrV4,
+    address: SocketAddr,
+    address6: SocketAddr,
     _state: tempfile::TempDir,
 }
 
@@ -49,18 +50,18 @@ impl Arena {
     }
 
     pub(super) fn with(limits: Limits) -> Self {
-        let (namespace, listener) = std::thread::spawn(make_namespace).join().unwrap();
-        let SocketAddr::V4(address) = listener.local_addr().unwrap() else { unreachable!() };
+        let (namespace, listeners) = std::thread::spawn(make_namespace).join().unwrap();
+        let [address, address6] = listeners.each_ref().map(|one| one.local_addr().unwrap());
         let state = tempfile::tempdir().unwrap();
         let key = Arc::new(LedgerKey::open(&state.path().join("key")).unwrap());
         let ceiling = limits.events_per_port as usize;
         let (outbox, _) = Outbox::open(state.path(), key, ceiling).unwrap();
         let (identities, metrics) = (Arc::new(Identities::default()), Arc::new(Metrics::default()));
         let serving = Arc::new(Serving::new(identities, limits, metrics, Arc::new(outbox)));
-        let workers = Workers::start(&serving, &listener, 2).unwrap();
+        let workers = Workers::start(&serving, &listeners, 2).unwrap();
         let reaped = Arc::clone(&serving);
         std::thread::spawn(move || run(reap(reaped)));
-        Self { namespace, serving, workers: Some(workers), address, _state: state }
+        Self { namespace, serving, workers: Some(workers), address, address6, _state: state }
     }
 
     /// Attaches the port of this number to the slot of the same number; its record has not come.
@@ -108,16 +109,25 @@ impl Arena {
 
     /// Connects as the port of this slot.
     pub(super) fn connect(&self, number: u32) -> std::io::Result<Client> {
-        self.connect_from(Identity::new(slot(number), 0).address())
+        self.connect_from(Identity::new(slot(number), 0).address().into())
+    }
+
+    /// The same over IPv6.
+    pub(super) fn connect6(&self, number: u32) -> std::io::Result<Client> {
+        self.connect_from(Identity6::new(slot(number), Identity6::LINK_LOCAL, 7).address().into())
     }
 
     /// Connects from any address.
-    pub(super) fn connect_from(&self, from: Ipv4Addr) -> std::io::Result<Client> {
+    pub(super) fn connect_from(&self, from: IpAddr) -> std::io::Result<Client> {
+        let (family, to) = match from {
+            IpAddr::V4(_) => (AddressFamily::Inet, self.address),
+            IpAddr::V6(_) => (AddressFamily::Inet6, self.address6),
+        };
         let connecting = || -> std::io::Result<Client> {
             setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
-            let fd = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
-            bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
-            connect(fd.as_raw_fd(), &SockaddrIn::from(self.address))?;
+            let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+            bind(fd.as_raw_fd(), &SockaddrStorage::from(SocketAddr::new(from, 0)))?;
+            connect(fd.as_raw_fd(), &SockaddrStorage::from(to))?;
             let stream = TcpStream::from(fd);
             stream.set_read_timeout(Some(SOON))?;
             stream.set_nodelay(true)?;
@@ -204,7 +214,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn make_namespace() -> (std::fs::File, TcpListener) {
+fn make_namespace() -> (std::fs::File, [TcpListener; 2]) {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     run(async {
         let (connection, handle, _) = rtnetlink::new_connection().unwrap();
@@ -218,10 +228,22 @@ fn make_namespace() -> (std::fs::File, TcpListener) {
             .scope(RouteScope::Host)
             .build();
         handle.route().add(route).execute().await.unwrap();
+        let route = RouteMessageBuilder::<Ipv6Addr>::new()
+            .destination_prefix(Identity6::BASE, Identity6::LENGTH)
+            .output_interface(1)
+            .table_id(255)
+            .kind(RouteType::Local)
+            .build();
+        handle.route().add(route).execute().await.unwrap();
     });
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), listener)
+    // A local route does not let IPv6 sockets have its addresses.
+    std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
+    let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| {
+        let listener = TcpListener::bind(address).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        listener
+    });
+    (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), listeners)
 }
 
 /// A guest's connection, with no more of HTTP than a test needs.

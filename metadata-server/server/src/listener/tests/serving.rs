@@ -13,9 +13,11 @@ fn each_port_is_told_of_its_own_instance() {
         arena.serve(number);
     }
     for number in [1, 2] {
-        let reply = arena.connect(number).unwrap().get(INSTANCE_ID);
-        assert_eq!(reply.status, 200);
-        assert_eq!(reply.body, crate::fixture::instance_id(number as usize).as_str());
+        for client in [arena.connect(number), arena.connect6(number)] {
+            let reply = client.unwrap().get(INSTANCE_ID);
+            assert_eq!(reply.status, 200);
+            assert_eq!(reply.body, crate::fixture::instance_id(number as usize).as_str());
+        }
     }
 }
 

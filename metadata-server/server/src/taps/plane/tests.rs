@@ -14,7 +14,9 @@ fn rules(slot: u32, generation: u32) -> PortRules {
         mac: [0x52, 0x54, 0, 0, 0, 1],
         addresses: vec!["192.168.0.10".parse().unwrap()],
         allowed: Vec::new(),
+        allowed6: Vec::new(),
         dhcp_server: false,
+        answers: mezame_ebpf_loader::Answers::default(),
         rate: Rate { frames_per_second: 100, burst: 100 },
     }
 }
