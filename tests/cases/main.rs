@@ -6,6 +6,7 @@ mod drops;
 mod guests;
 mod harness;
 mod identity;
+mod ipv6;
 mod isolation;
 mod many_ports;
 mod offloads;

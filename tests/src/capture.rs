@@ -51,33 +51,68 @@ impl Capture {
         self.frames().clear();
     }
 
-    /// How long the longest IPv4 packet was that the guest received.
-    pub fn longest_received(&self) -> u16 {
+    /// How long the longest IP packet was that the guest received.
+    pub fn longest_received(&self) -> usize {
         self.frames()
             .iter()
-            .filter(|frame| frame.get(12..14) == Some(&[8, 0]))
-            .filter_map(|frame| Some(u16::from_be_bytes([*frame.get(16)?, *frame.get(17)?])))
+            .filter_map(|frame| Some(Packet::read(frame)?.length))
             .max()
-            .unwrap_or_default()
+            .unwrap_or(0)
     }
 
-    /// The TTLs of IPv4 TCP segments from this source port that carry data.
+    /// The TTLs (hop limits) of TCP segments from this source port that carry data.
     pub fn data_ttls(&self, port: u16) -> Vec<u8> {
         self.frames()
             .iter()
             .filter_map(|frame| {
-                let ip = frame.get(14..).filter(|_| frame.get(12..14) == Some(&[8, 0]))?;
-                let header = usize::from(ip.first()? & 15) * 4;
-                let tcp = ip.get(header..)?;
-                let total = usize::from(u16::from_be_bytes([*ip.get(2)?, *ip.get(3)?]));
-                let data = total > header + usize::from(tcp.get(12)? >> 4) * 4;
-                (ip.get(9) == Some(&6) && tcp.get(..2) == Some(&port.to_be_bytes()) && data)
-                    .then(|| ip.get(8).copied())?
+                let packet = Packet::read(frame).filter(|packet| packet.protocol == 6)?;
+                let tcp = packet.payload;
+                let data = packet.payload_length > usize::from(tcp.get(12)? >> 4) * 4;
+                (tcp.get(..2) == Some(&port.to_be_bytes()) && data).then_some(packet.ttl)
             })
             .collect()
     }
 
     fn frames(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// An IP packet's head (RFC 791; RFC 8200, without extension headers).
+struct Packet<'a> {
+    ttl: u8,
+    protocol: u8,
+    /// Of the whole packet.
+    length: usize,
+    payload_length: usize,
+    /// What was kept of it.
+    payload: &'a [u8],
+}
+
+impl<'a> Packet<'a> {
+    fn read(frame: &'a [u8]) -> Option<Self> {
+        let ip = frame.get(14..)?;
+        let word =
+            |at: usize| Some(usize::from(u16::from_be_bytes([*ip.get(at)?, *ip.get(at + 1)?])));
+        match frame.get(12..14)? {
+            [0x08, 0x00] => {
+                let (header, length) = (usize::from(ip.first()? & 15) * 4, word(2)?);
+                Some(Self {
+                    ttl: *ip.get(8)?,
+                    protocol: *ip.get(9)?,
+                    length,
+                    payload_length: length.checked_sub(header)?,
+                    payload: ip.get(header..)?,
+                })
+            }
+            [0x86, 0xdd] => Some(Self {
+                ttl: *ip.get(7)?,
+                protocol: *ip.get(6)?,
+                length: word(4)? + 40,
+                payload_length: word(4)?,
+                payload: ip.get(40..)?,
+            }),
+            _ => None,
+        }
     }
 }

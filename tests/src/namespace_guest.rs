@@ -7,7 +7,7 @@
 use std::{
     fs::File,
     io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpStream},
+    net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     os::fd::{AsFd, OwnedFd},
     thread::JoinHandle,
     time::Duration,
@@ -35,6 +35,10 @@ const CARD: &str = "eth0";
 
 /// The metadata service.
 pub const SERVICE: &str = "169.254.169.254:80";
+/// The same over IPv6.
+pub const SERVICE6: &str = "[fd00:ec2::254]:80";
+/// The same for a guest with a link-local address alone; the scope is its card's index.
+const SERVICE_LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
 
 /// A namespace behind a tap.
 #[derive(Debug)]
@@ -55,6 +59,7 @@ impl NamespaceGuest {
             namespace.ip(&format!("address add {address} dev {CARD}"))?;
         }
         namespace.ip(&format!("route replace 169.254.169.254/32 dev {CARD}"))?;
+        namespace.ip(&format!("-6 route replace fd00:ec2::/64 dev {CARD}"))?;
         let capture = Capture::default();
         let (stopped, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")?;
         let seen = capture.clone();
@@ -107,9 +112,22 @@ impl Drop for NamespaceGuest {
     }
 }
 
+/// By which address the service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// 169.254.169.254.
+    Ipv4,
+    /// fd00:ec2::254.
+    Ipv6,
+    /// fe80::a9fe:a9fe.
+    LinkLocal,
+}
+
 /// How to connect.
 #[derive(Debug, Clone)]
 pub struct Dial {
+    /// To which of the service's addresses.
+    pub by: By,
     /// The source address; any without one.
     pub source: Option<IpAddr>,
     /// The source port; any without one.
@@ -122,25 +140,56 @@ pub struct Dial {
 
 impl Default for Dial {
     fn default() -> Self {
-        Self { source: None, source_port: 0, ttl: None, bound: Duration::from_secs(10) }
+        Self {
+            by: By::Ipv4,
+            source: None,
+            source_port: 0,
+            ttl: None,
+            bound: Duration::from_secs(10),
+        }
     }
 }
 
 impl Dial {
     /// From this source address.
     pub fn from(address: &str) -> Self {
-        Self { source: Some(address.parse().expect("an address")), ..Self::default() }
+        let source: IpAddr = address.parse().expect("an address");
+        let by = if source.is_ipv4() { By::Ipv4 } else { By::Ipv6 };
+        Self { by, source: Some(source), ..Self::default() }
+    }
+
+    /// To this address of the service.
+    pub fn to(by: By) -> Self {
+        Self { by, ..Self::default() }
     }
 
     fn stream(&self) -> Result<TcpStream> {
-        let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
+        let scope = nix::net::if_::if_nametoindex(CARD).context("the card's index")?;
+        let (family, service) = match self.by {
+            By::Ipv4 => (AddressFamily::Inet, SERVICE.parse().expect("an address")),
+            By::Ipv6 => (AddressFamily::Inet6, SERVICE6.parse().expect("an address")),
+            By::LinkLocal => {
+                let service = SocketAddrV6::new(SERVICE_LINK, 80, 0, scope);
+                (AddressFamily::Inet6, SocketAddr::V6(service))
+            }
+        };
+        let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
             .context("making a socket")?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).context("SO_REUSEADDR")?;
-        if let Some(ttl) = self.ttl {
-            setsockopt(&socket, sockopt::Ipv4Ttl, &ttl).context("IP_TTL")?;
+        match self.ttl {
+            Some(ttl) if self.by == By::Ipv4 => setsockopt(&socket, sockopt::Ipv4Ttl, &ttl),
+            Some(ttl) => setsockopt(&socket, sockopt::Ipv6Ttl, &ttl),
+            None => Ok(()),
         }
+        .context("IP_TTL")?;
         if let Some(source) = self.source {
-            let address = SockaddrStorage::from(SocketAddr::new(source, self.source_port));
+            let mut address = SocketAddr::new(source, self.source_port);
+            if let SocketAddr::V6(v6) = &mut address
+                && v6.ip().is_unicast_link_local()
+            {
+                v6.set_scope_id(scope);
+            }
+            let address = SockaddrStorage::from(address);
             bind(std::os::fd::AsRawFd::as_raw_fd(&socket), &address)
                 .with_context(|| format!("binding to {source}"))?;
         }
@@ -149,7 +198,6 @@ impl Dial {
             i64::from(self.bound.subsec_micros()),
         );
         setsockopt(&socket, sockopt::SendTimeout, &time).context("SO_SNDTIMEO")?;
-        let service: SocketAddr = SERVICE.parse().expect("an address");
         connect(std::os::fd::AsRawFd::as_raw_fd(&socket), &SockaddrStorage::from(service))
             .context("connecting to the service")?;
         Ok(TcpStream::from(socket))

@@ -60,12 +60,12 @@ fn the_sockets_of_a_slot_end_and_no_others() {
         // A local route does not let IPv6 sockets have its addresses.
         std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
         let ender = SocketEnder::open().unwrap();
-        let families: [(&str, fn(u32) -> IpAddr); 2] = [("127.0.0.1:0", v4), ("[::1]:0", v6)];
-        for (local, identity) in families {
+        let v4_and_v6 = [("127.0.0.1:0", v4(1), v4(2)), ("[::1]:0", v6(1), v6(2))];
+        for (local, first, second) in v4_and_v6 {
             let listener = TcpListener::bind(local).unwrap();
             let address = listener.local_addr().unwrap();
-            let mut one = connect_as(identity(1), address);
-            let other = connect_as(identity(2), address);
+            let mut one = connect_as(first, address);
+            let other = connect_as(second, address);
             // Nobody has accepted them: they lie in the kernel's queue.
             assert_eq!(ender.end(&[slot(1)].into()).unwrap(), 1);
             let error = one.read(&mut [0; 1]).unwrap_err();
