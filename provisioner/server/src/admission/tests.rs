@@ -1,8 +1,11 @@
 //! Every rule by its fault: where it is found, what it says, and that it repeats no secret.
 
+mod guidance;
 mod instances;
 mod properties;
 mod references;
+
+use std::sync::Arc;
 
 use mezame_model::{Generation, api::Fault};
 use serde_json::json;
