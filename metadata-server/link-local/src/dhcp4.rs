@@ -9,9 +9,18 @@
 //! 3046 (relay agent information), RFC 3396 (long options), RFC 3397 (domain search), RFC 3442
 //! (classless routes), RFC 4039 (rapid commit), RFC 6842 (client identifier).
 
+mod option;
+mod parameters;
+mod reply;
+mod request;
+mod verdict;
+
 use std::net::Ipv4Addr;
 
 use mezame_model::{Guest, GuestPort};
+
+use parameters::Parameters;
+use request::Request;
 
 /// What a datagram is answered from.
 #[derive(Debug, Clone, Copy)]
@@ -119,6 +128,19 @@ impl Silence {
 
 /// Answers a datagram that came to UDP port 67. Never panics, whatever the bytes.
 pub fn answer(datagram: &[u8], ask: &Ask<'_>) -> Result<Answer, Silence> {
-    let _ = (datagram, ask);
-    Err(Silence::Off)
+    let request = Request::read(datagram)?;
+    if !ask.port.network.dhcp.ipv4 {
+        return Err(Silence::Off);
+    }
+    if !request.is_from(ask.port.port.mac) {
+        let is_direct = request.giaddr().is_unspecified();
+        return Err(if is_direct { Silence::OtherHardware } else { Silence::ForeignRelay });
+    }
+    let parameters = Parameters::of(ask, request.option(option::VENDOR_CLASS));
+    let parameters = parameters.ok_or(Silence::NoAddress)?;
+    let verdict = verdict::judge(&request, parameters.own.ip(), ask.server)?;
+    reply::write(verdict, &request, ask, &parameters)
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use mezame_model::{Guest, GuestPort, Network, Port, Snapshot};
 use serde_json::json;
 
+/// The first port's MAC address.
+pub(crate) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
 /// `web`, with the port `front` (everything) and the port `back` (an address, and no more).
 pub(crate) fn guest() -> Guest {
     let front = json!({

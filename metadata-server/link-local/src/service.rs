@@ -31,3 +31,6 @@ pub const ACTIVATION_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 
 
 /// What DHCPv6 answers and router advertisements come from: OpenStack's link-local metadata address.
 pub const LINK_LOCAL_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
+
+/// The services that DHCPv4 tells an on-link route to.
+pub(crate) const ON_LINK_V4: [Ipv4Addr; 4] = [METADATA_V4, RESOLVER_V4, TIME_V4, ACTIVATION_V4];

@@ -1,14 +1,25 @@
-//! What a port's guest is told in every protocol alike: resolvers, time servers, names, boot files.
+//! What a network's guests are told in every protocol alike: resolvers, and names as labels.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mezame_model::Network;
 
-use crate::service::RESOLVER_V6;
+use crate::service::{RESOLVER_V4, RESOLVER_V6};
 
-/// The IPv6 resolvers; the platform's own where the network names none of either family.
+/// The IPv4 resolvers; the platform's own where the network names none of either family.
+pub(crate) fn resolvers_v4(network: &Network) -> Vec<Ipv4Addr> {
+    if network.dns.is_empty() { vec![RESOLVER_V4] } else { v4(&network.dns) }
+}
+
+/// The IPv6 resolvers, likewise.
 pub(crate) fn resolvers_v6(network: &Network) -> Vec<Ipv6Addr> {
     if network.dns.is_empty() { vec![RESOLVER_V6] } else { v6(&network.dns) }
+}
+
+/// Those of IPv4 among addresses.
+pub(crate) fn v4(addresses: &[IpAddr]) -> Vec<Ipv4Addr> {
+    let one = |it: &IpAddr| if let IpAddr::V4(it) = it { Some(*it) } else { None };
+    addresses.iter().filter_map(one).collect()
 }
 
 /// Those of IPv6 among addresses.
