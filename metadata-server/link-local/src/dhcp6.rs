@@ -7,9 +7,19 @@
 //! Follows RFC 8415 (section 16 for what is discarded, section 18.3 for what is answered), RFC
 //! 3646 (resolvers), RFC 4075 and RFC 5908 (time servers), RFC 5970 (boot files).
 
+mod binding;
+mod option;
+mod parameters;
+mod request;
+
 use std::net::Ipv6Addr;
 
-use mezame_model::{Guest, GuestPort};
+use ipnetwork::IpNetwork;
+use mezame_model::{Guest, GuestPort, Ipv6Mode};
+
+use binding::Binding;
+use option::Status;
+use request::{Request, Type};
 
 /// What a datagram is answered from.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +39,17 @@ pub struct Ask<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ServerId(pub [u8; 16]);
 
-/// A datagram for the guest, to the address and port that it asked from (UDP 546).
+impl ServerId {
+    /// As it stands in messages: the type, then the UUID.
+    pub fn duid(self) -> [u8; 18] {
+        let mut duid = [0; 18];
+        duid[1] = 4;
+        duid[2..].copy_from_slice(&self.0);
+        duid
+    }
+}
+
+/// A datagram for the guest, to the address that it asked from and UDP port 546.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The UDP payload.
@@ -99,6 +119,72 @@ impl Silence {
 
 /// Answers a datagram that came to UDP port 547. Never panics, whatever the bytes.
 pub fn answer(datagram: &[u8], ask: &Ask<'_>) -> Result<Answer, Silence> {
-    let _ = (datagram, ask);
-    Err(Silence::Off)
+    let request = Request::read(datagram)?;
+    let network = &ask.port.network;
+    let has_ipv6 = network.subnets.iter().any(|subnet| matches!(subnet.cidr, IpNetwork::V6(_)));
+    if !has_ipv6 || matches!(network.dhcp.ipv6, Ipv6Mode::Stateless | Ipv6Mode::Off) {
+        return Err(Silence::Off);
+    }
+    request.check(ask)?;
+    let binding = Binding::of(ask);
+    let status = match request.kind {
+        Type::Confirm => match binding.confirms(&request) {
+            None => return Err(Silence::NothingToConfirm),
+            Some(true) => Some(option::SUCCESS),
+            Some(false) => Some(option::NOT_ON_LINK),
+        },
+        Type::Release | Type::Decline => Some(option::SUCCESS),
+        _ => None,
+    };
+    let declined = match request.kind {
+        Type::Decline => binding.own_of(&request),
+        _ => Vec::new(),
+    };
+    let kind = match request.kind {
+        Type::Solicit if request.option(option::RAPID_COMMIT).is_none() => Kind::Advertise,
+        _ => Kind::Reply,
+    };
+    Ok(Answer { bytes: write(kind, status, &request, &binding, ask), kind, declined })
 }
+
+fn write(
+    kind: Kind,
+    status: Option<Status>,
+    request: &Request<'_>,
+    binding: &Binding<'_>,
+    ask: &Ask<'_>,
+) -> Vec<u8> {
+    let mut out = vec![if kind == Kind::Advertise { 2 } else { 7 }];
+    out.extend(request.xid);
+    if let Some(client) = request.option(option::CLIENT) {
+        option::write(&mut out, option::CLIENT, client);
+    }
+    option::write(&mut out, option::SERVER, &ask.server.duid());
+    match (kind, request.kind) {
+        // The client need not wait for others: none knows its port as we do.
+        (Kind::Advertise, _) => option::write(&mut out, option::PREFERENCE, &[255]),
+        (Kind::Reply, Type::Solicit) => option::write(&mut out, option::RAPID_COMMIT, &[]),
+        (Kind::Reply, Type::InformationRequest) => {
+            let time = ask.port.network.dhcp.lease_seconds.max(SHORTEST_REFRESH);
+            option::write(&mut out, option::REFRESH_TIME, &time.to_be_bytes());
+        }
+        (Kind::Reply, _) => {}
+    }
+    if let Some(status) = status {
+        option::write_status(&mut out, status);
+    }
+    if request.kind != Type::Confirm {
+        binding.write(&mut out, request);
+    }
+    // What ends or confirms a lease brings no news.
+    if status.is_none() {
+        parameters::write_wanted(&mut out, request, ask.port);
+    }
+    out
+}
+
+/// The shortest time after which a client may ask again (RFC 8415, section 7.6: IRT_MINIMUM).
+const SHORTEST_REFRESH: u32 = 600;
+
+#[cfg(test)]
+mod tests;
