@@ -4,7 +4,8 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use mezame_model::{Dialect, Guest, Instance, SecretName, Snapshot};
+use ipnetwork::IpNetwork;
+use mezame_model::{Dialect, Guest, Instance, Route, SecretName, Snapshot};
 
 use crate::{
     Answer, Context, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
@@ -77,6 +78,25 @@ impl World {
     /// `web-0`, answered in one dialect alone.
     pub(crate) fn web_in(&self, dialect: Dialect) -> Guest {
         self.web_with(|it| it.dialects = [dialect].into())
+    }
+
+    /// `web-0` in one dialect, whose first network has routes in both families and a link-local
+    /// router for IPv6.
+    pub(crate) fn routed_in(&self, dialect: Dialect) -> Guest {
+        let mut guest = self.web_in(dialect);
+        let network = Arc::make_mut(&mut guest.ports[0].network);
+        for subnet in &mut network.subnets {
+            let (destination, via) = match subnet.cidr {
+                IpNetwork::V4(_) => ("10.20.0.0/16", "192.168.0.2"),
+                IpNetwork::V6(_) => {
+                    subnet.gateway = Some("fe80::1".parse().unwrap());
+                    ("2001:db8:9::/48", "fe80::2")
+                }
+            };
+            let (destination, via) = (destination.parse().unwrap(), via.parse().unwrap());
+            subnet.routes = vec![Route { destination, via }];
+        }
+        guest
     }
 
     /// The same without anything that may be absent, on one port with these addresses alone.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use mezame_model::{Guest, GuestPort, PortId};
+use mezame_model::{Guest, GuestPort, PortId, Route, Subnet};
 
 use crate::render::{yaml_lines, yaml_scalar};
 
@@ -44,7 +44,7 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
         if !subnets.is_empty() {
             out.push_str("    subnets:\n");
         }
-        for (at, (address, gateway)) in subnets.iter().enumerate() {
+        for (at, Own { address, gateway, routes }) in subnets.iter().enumerate() {
             let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
             let address = yaml_scalar(&address.to_string());
             let _ = write!(out, "      - type: static\n        address: {address}\n");
@@ -53,6 +53,15 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
             }
             if let Some(gateway) = gateway {
                 let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
+            }
+            if !routes.is_empty() {
+                out.push_str("        routes:\n");
+            }
+            for route in *routes {
+                let network = yaml_scalar(&route.destination.to_string());
+                let gateway = yaml_scalar(&route.via.to_string());
+                let _ =
+                    write!(out, "          - network: {network}\n            gateway: {gateway}\n");
             }
             // Resolvers belong to the interface, but are written with one of its subnets.
             if at == 0 {
@@ -64,20 +73,40 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
     out
 }
 
+/// One of a port's addresses, and what belongs to the subnet that it is in: told once, with the
+/// first address of that subnet.
+pub(crate) struct Own<'g> {
+    /// With its subnet's prefix length.
+    pub(crate) address: IpNetwork,
+    /// The default router.
+    pub(crate) gateway: Option<IpAddr>,
+    /// Further routes.
+    pub(crate) routes: &'g [Route],
+}
+
 /// The port's addresses; on the first port, the one in whose subnet a router is names it. Where
 /// that is no IPv4 router, with an address that makes the service on-link.
-pub(crate) fn subnets(entry: &GuestPort, primary: bool) -> Vec<(IpNetwork, Option<IpAddr>)> {
+pub(crate) fn subnets(entry: &GuestPort, primary: bool) -> Vec<Own<'_>> {
     let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
     let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
+    let mut told: Vec<&Subnet> = Vec::new();
     let mut subnets: Vec<_> = entry
         .addresses()
         .map(|address| {
-            let at = gateways.iter().position(|gateway| address.contains(*gateway));
-            (address, at.map(|at| gateways.remove(at)))
+            let Some(subnet) = entry.network.subnet_of(address.ip()) else {
+                return Own { address, gateway: None, routes: &[] };
+            };
+            // By the record and not by the prefix: the router may be link-local.
+            let at = gateways.iter().position(|gateway| subnet.gateway == Some(*gateway));
+            let gateway = at.map(|at| gateways.remove(at));
+            let first = !told.contains(&subnet);
+            told.push(subnet);
+            Own { address, gateway, routes: if first { &subnet.routes } else { &[] } }
         })
         .collect();
     if alone {
-        subnets.push((LinkLocal::of(&entry.port.id).into(), None));
+        let address = LinkLocal::of(&entry.port.id).into();
+        subnets.push(Own { address, gateway: None, routes: &[] });
     }
     subnets
 }

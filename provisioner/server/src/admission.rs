@@ -14,7 +14,9 @@
 //!
 //! No fault repeats a value that may be a secret.
 
+mod boot;
 mod crypt;
+mod dhcp;
 mod form;
 mod instance;
 mod network;
@@ -24,6 +26,7 @@ mod release;
 mod resolve;
 mod service_address;
 mod ssh_key;
+mod subnet;
 mod user;
 
 use std::collections::HashMap;
@@ -37,6 +40,7 @@ use crate::{
 };
 use form::{Faults, Node, Path, nearest};
 
+pub(crate) use dhcp::MODES as DHCP_MODES;
 pub(crate) use instance::SEALED;
 pub(crate) use release::release;
 
@@ -89,8 +93,12 @@ pub(crate) fn fields_of(kind: Kind) -> &'static [&'static str] {
 
 /// The nested fields, by the name of their schema.
 #[cfg(test)]
-pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 3] = [
-    ("Subnet", network::SUBNET_FIELDS),
+pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 7] = [
+    ("Subnet", subnet::FIELDS),
+    ("Route", subnet::ROUTE_FIELDS),
+    ("Dhcp", dhcp::FIELDS),
+    ("Forward", dhcp::FORWARD_FIELDS),
+    ("Boot", boot::FIELDS),
     ("RateLimit", port::RATE_LIMIT_FIELDS),
     ("User", user::FIELDS),
 ];

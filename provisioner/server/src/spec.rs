@@ -50,18 +50,17 @@ pub(crate) fn of_project(project: &Project) -> Value {
 
 /// A network's document.
 pub(crate) fn of_network(network: &Network) -> Value {
-    let subnet = |subnet: &mezame_model::Subnet| match subnet.gateway {
-        Some(gateway) => json!({ "cidr": subnet.cidr, "gateway": gateway }),
-        None => json!({ "cidr": subnet.cidr }),
-    };
     let mut document = json!({
         "kind": "Network",
         "project": network.project,
         "name": network.name,
         "vni": network.vni,
         "mtu": network.mtu,
-        "subnets": network.subnets.iter().map(subnet).collect::<Vec<_>>(),
+        "subnets": network.subnets,
         "dns": network.dns,
+        "ntp": network.ntp,
+        "dhcp": network.dhcp,
+        "forward": network.forward,
     });
     if let Some(domain) = &network.domain {
         document["domain"] = (**domain).into();
@@ -71,7 +70,7 @@ pub(crate) fn of_network(network: &Network) -> Value {
 
 /// A port's document.
 pub(crate) fn of_port(port: &Port, network: &str) -> Value {
-    json!({
+    let mut document = json!({
         "kind": "Port",
         "project": port.project,
         "name": port.name,
@@ -82,7 +81,11 @@ pub(crate) fn of_port(port: &Port, network: &str) -> Value {
         "device": port.device,
         "dhcp_server": port.dhcp_server,
         "rate_limit": port.rate_limit,
-    })
+    });
+    if let Some(boot) = &port.boot {
+        document["boot"] = json!(boot);
+    }
+    document
 }
 
 /// An instance's document; `ports` are the names of its ports.

@@ -27,9 +27,14 @@ mtu: 1450
 subnets:
   - cidr: 192.168.0.0/20
     gateway: 192.168.0.1
+    routes: [{destination: 10.20.0.0/16, via: 192.168.0.2}]
   - cidr: 2001:db8:0:1::/64
+    gateway: fe80::1
 dns: [192.168.0.1]
 domain: tenant-a.example
+ntp: [169.254.169.123]
+dhcp: {ipv4: true, ipv6: managed, lease_seconds: 86400}
+forward: {dns: [192.0.2.53], ntp: [192.0.2.123]}
 ";
 
 const PORT: &str = "\
@@ -41,6 +46,7 @@ mac: 52:54:00:12:34:56
 addresses: [192.168.0.10]
 allowed: [192.168.0.100/32]     # a floating address
 rate_limit: {frames_per_second: 10000, burst: 20000}
+boot: {server: 192.0.2.9, file: pxelinux.0}
 ";
 
 const INSTANCE: &str = "\

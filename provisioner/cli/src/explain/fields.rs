@@ -40,6 +40,8 @@ const NAME: Field =
 
 const ADDRESS_LIST: &str = "list of IPv4 or IPv6 addresses";
 
+const UPSTREAMS: &str = "list of addresses, such as 192.0.2.53 or [2001:db8::53]:5353";
+
 const PROJECT: &[Field] = &[
     field("name", "name", "required", NAME_RULE, "Its name, unique in the installation."),
     field("description", "text", "", "", "What it is for, shown to operators only."),
@@ -66,7 +68,7 @@ const NETWORK: &[Field] = &[
         "subnets",
         "list of subnets",
         "required",
-        "at least one; no two overlap; none has a metadata service's address",
+        "at least one; no two overlap; none has a link-local service's address",
         "The ranges of addresses in it. Other networks may have the same ranges.",
     ),
     field(
@@ -80,11 +82,100 @@ const NETWORK: &[Field] = &[
         "subnets.gateway",
         "address",
         "",
-        "in the range",
-        "The router that guests are told. None: guests have no default route.",
+        "in the range; of IPv6 also link-local, in fe80::/64",
+        "The router that guests are told. None: guests have no default route. Router \
+         advertisements can name a link-local one only; others are told by metadata.",
+    ),
+    field(
+        "subnets.routes",
+        "list of routes",
+        "none",
+        "at most 32, no destination twice",
+        "Further routes that guests are told.",
+    ),
+    field(
+        "subnets.routes.destination",
+        "range, such as 10.20.0.0/16",
+        "required",
+        "of the subnet's family, host bits zero, not everywhere",
+        "Where it leads to.",
+    ),
+    field(
+        "subnets.routes.via",
+        "address",
+        "required",
+        "in the subnet; of IPv6 also link-local, in fe80::/64",
+        "The router.",
     ),
     field("dns", ADDRESS_LIST, "none", "", "Resolvers that guests are told, most wanted first."),
     field("domain", "host name", "", HOSTNAME_RULE, "The domain that guests' names are in."),
+    field(
+        "ntp",
+        ADDRESS_LIST,
+        "none",
+        "at most 16",
+        "Time servers that guests are told, most wanted first.",
+    ),
+    field(
+        "dhcp",
+        "settings, or off",
+        "IPv4, and IPv6 managed",
+        "",
+        "How guests get their addresses. off: both families' requests pass into the network.",
+    ),
+    field(
+        "dhcp.ipv4",
+        "true or false",
+        "true",
+        "",
+        "Whether DHCPv4 is answered out of the ports' records. false: requests pass into the \
+         network, to a server of the tenant's own.",
+    ),
+    field(
+        "dhcp.ipv6",
+        "managed, other, stateless or off",
+        "managed",
+        "other and stateless: every IPv6 subnet is a /64",
+        "managed: addresses by DHCPv6. other: addresses by autoconfiguration, the rest by DHCPv6. \
+         stateless: all by router advertisements. off: requests pass into the network.",
+    ),
+    field(
+        "dhcp.lease_seconds",
+        "number",
+        "86400",
+        "120 to 4294967294",
+        "How long an address is leased for. A port keeps its addresses; this is how soon a guest \
+         learns of a change.",
+    ),
+    field(
+        "forward",
+        "upstreams",
+        "none",
+        "",
+        "Where the link-local services send on what they don't answer. The hypervisor, not the \
+         guest, must reach these.",
+    ),
+    field(
+        "forward.dns",
+        UPSTREAMS,
+        "the network's dns",
+        "at most 8; port 53 without one; no link-local address",
+        "Resolvers.",
+    ),
+    field(
+        "forward.ntp",
+        UPSTREAMS,
+        "none: no such service",
+        "at most 8; port 123 without one; no link-local address",
+        "Time servers.",
+    ),
+    field(
+        "forward.kms",
+        UPSTREAMS,
+        "none: no such service",
+        "at most 8; port 1688 without one; no link-local address",
+        "Windows activation hosts.",
+    ),
 ];
 
 const PORT: &[Field] = &[
@@ -142,6 +233,28 @@ const PORT: &[Field] = &[
         "Sustained frames a second.",
     ),
     field("rate_limit.burst", "number", "20000", "at least 1", "Frames at once."),
+    field(
+        "boot",
+        "boot files",
+        "none",
+        "",
+        "What the guest boots from the network: told by DHCP alone.",
+    ),
+    field("boot.server", "address", "", "", "Where the file is fetched from by TFTP."),
+    field(
+        "boot.file",
+        "path",
+        "",
+        "1 to 127 printable ASCII characters without spaces",
+        "The file, for PXE.",
+    ),
+    field(
+        "boot.url",
+        "URL",
+        "",
+        "1 to 255 printable ASCII characters without spaces",
+        "What is booted by HTTP (UEFI) and over IPv6.",
+    ),
 ];
 
 const USER_DATA_LIMIT: &str = "at most 1 MiB; only one of the three fields";

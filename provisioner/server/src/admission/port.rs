@@ -6,9 +6,10 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{DeviceName, MacAddress, NetworkName, PortName, ProjectName, RateLimit};
+use mezame_model::{Boot, DeviceName, MacAddress, NetworkName, PortName, ProjectName, RateLimit};
 
 use super::{
+    boot,
     form::{Node, Object, Path},
     network::{ADDRESS_MEND, read_range},
     service_address::{service_address_in, unusable},
@@ -26,6 +27,7 @@ pub(crate) const FIELDS: &[&str] = &[
     "device",
     "dhcp_server",
     "rate_limit",
+    "boot",
 ];
 
 /// The fields of `rate_limit`.
@@ -46,6 +48,7 @@ pub(crate) struct PortForm {
     pub(crate) device: Option<DeviceName>,
     pub(crate) dhcp_server: bool,
     pub(crate) rate_limit: RateLimit,
+    pub(crate) boot: Option<Boot>,
 }
 
 /// Reads the fields, noting every fault.
@@ -66,6 +69,9 @@ pub(super) fn read(node: &Node<'_>) -> Option<PortForm> {
         .optional();
     let dhcp_server = object.field("dhcp_server", |n| n.boolean()).or(|| false);
     let rate_limit = object.field("rate_limit", read_rate_limit).or(RateLimit::default);
+    // One that names nothing is none.
+    let boot = object.field("boot", boot::read).optional();
+    let boot = boot.map(|boot| boot.filter(|boot| *boot != Boot::default()));
     Some(PortForm {
         project: project?,
         name: name?,
@@ -76,6 +82,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<PortForm> {
         device: device?,
         dhcp_server: dhcp_server?,
         rate_limit: rate_limit?,
+        boot: boot?,
     })
 }
 
@@ -110,7 +117,7 @@ fn read_allowed(node: &Node<'_>) -> Option<IpNetwork> {
     let range = read_range(node)?;
     if let Some(service) = service_address_in(&range) {
         return node.fault(
-            format!("the range contains {service}, which is the metadata service's"),
+            format!("the range contains {service}, which is a link-local service's"),
             "give ranges without it; several may stand side by side",
         );
     }

@@ -1,8 +1,11 @@
 //! Every rule by its fault: where it is found, what it says, and that it repeats no secret.
 
+mod guidance;
 mod instances;
 mod properties;
 mod references;
+
+use std::sync::Arc;
 
 use mezame_model::{Generation, api::Fault};
 use serde_json::json;
@@ -185,7 +188,7 @@ fn a_networks_subnets_keep_their_rules() {
         ),
         (
             json!([{ "cidr": "169.254.0.0/16" }]),
-            "0:subnets[0].cidr: the range contains 169.254.169.254, which is the metadata service's",
+            "0:subnets[0].cidr: the range contains 169.254.169.254, which is a link-local service's",
         ),
         (
             json!([{ "cidr": "10.0.0.0/24", "gateway": "10.0.1.1" }]),
@@ -225,7 +228,7 @@ fn a_ports_addresses_keep_the_rules_of_its_network() {
         ),
         (
             json!({ "addresses": ["169.254.169.254"] }),
-            "0:addresses[0]: this is the metadata service's own address",
+            "0:addresses[0]: this is a link-local service's own address",
         ),
         (
             json!({ "addresses": ["192.168.0.5", "192.168.0.5"] }),
@@ -243,7 +246,7 @@ fn a_ports_addresses_keep_the_rules_of_its_network() {
         (json!({ "device": "tap-web" }), "0:device: tap-web belongs to the port 'web-0' already"),
         (
             json!({ "allowed": ["10.0.0.0/8", "0.0.0.0/0"] }),
-            "0:allowed[1]: the range contains 169.254.169.254, which is the metadata service's",
+            "0:allowed[1]: the range contains 169.254.169.254, which is a link-local service's",
         ),
         (json!({ "allowed": ["224.0.0.0/4"] }), "0:allowed[0]: no frame may come from this range"),
         (

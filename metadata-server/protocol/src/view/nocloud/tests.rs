@@ -90,3 +90,24 @@ fn empty_files_are_200_and_not_404() {
         assert_eq!((reply.status, reply.body.len()), (Status::Ok, 0), "{file}");
     }
 }
+
+#[test]
+fn routes_are_told_with_the_first_address_of_their_subnet_and_a_link_local_router_with_it() {
+    let world = World::new();
+    let value = parsed(&world, &world.routed_in(mezame_model::Dialect::Nocloud), "network-config");
+    let subnets = value["config"][0]["subnets"].as_sequence().unwrap();
+    let routes: Vec<_> = subnets.iter().map(|it| it.get("routes").cloned()).collect();
+    let one = |network: &str, gateway: &str| {
+        let text = format!("[{{network: '{network}', gateway: '{gateway}'}}]");
+        serde_yaml::from_str::<Value>(&text).unwrap()
+    };
+    let at = |address: &str| {
+        subnets.iter().position(|it| it["address"].as_str().unwrap().starts_with(address)).unwrap()
+    };
+    let (v4, v6) = (at("192.168.0.10"), at("2001:db8:1::10"));
+    assert_eq!(routes[v4], Some(one("10.20.0.0/16", "192.168.0.2")));
+    assert_eq!(routes[v6], Some(one("2001:db8:9::/48", "fe80::2")));
+    assert_eq!(subnets[v6]["gateway"], "fe80::1");
+    // The network's subnets each once; its second port's network has none.
+    assert!(value["config"][1]["subnets"][0].get("routes").is_none());
+}

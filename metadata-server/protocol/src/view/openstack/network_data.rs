@@ -9,12 +9,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnetwork::IpNetwork;
 use mezame_model::{GuestPort, MacAddress};
 use serde::Serialize;
 
 use crate::{
-    network_config,
+    network_config::{self, Own},
     response::JSON,
     tree::{Body, Scope},
 };
@@ -82,6 +81,13 @@ impl Route {
     }
 }
 
+impl From<&mezame_model::Route> for Route {
+    fn from(route: &mezame_model::Route) -> Self {
+        let range = route.destination;
+        Self { network: range.network(), netmask: range.mask(), gateway: route.via }
+    }
+}
+
 /// A resolver.
 #[derive(Serialize)]
 struct Service {
@@ -125,7 +131,7 @@ impl<'a> NetworkData<'a> {
         // first one of its own family. No search domain: nova has none, and where cloud-init finds
         // one at an address, netplan is told no resolver there.
         let mut resolvers = entry.network.dns.clone();
-        for (address, gateway) in subnets {
+        for Own { address, gateway, routes } in subnets {
             let own = resolvers.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());
             self.networks.push(Network {
                 id: format!("network{}", self.networks.len()),
@@ -135,7 +141,11 @@ impl<'a> NetworkData<'a> {
                 fixed: Some(Fixed {
                     ip_address: address.ip(),
                     netmask: address.mask(),
-                    routes: gateway.map(Route::default_by).into_iter().collect(),
+                    routes: gateway
+                        .map(Route::default_by)
+                        .into_iter()
+                        .chain(routes.iter().map(Route::from))
+                        .collect(),
                     services: own.map(Service::dns).collect(),
                 }),
             });
@@ -157,7 +167,7 @@ impl<'a> NetworkData<'a> {
 
 /// The port's subnets, with the service on-link. None for a port without any address, where DHCP
 /// says how the service is reached.
-fn subnets(entry: &GuestPort, primary: bool) -> Vec<(IpNetwork, Option<IpAddr>)> {
+fn subnets(entry: &GuestPort, primary: bool) -> Vec<Own<'_>> {
     if entry.addresses().next().is_none() {
         return Vec::new();
     }

@@ -137,7 +137,8 @@ fn additional_ipv6(entry: &GuestPort, primary: bool) -> Vec<Value> {
     ipv6_of(entry)
         .map(|own| {
             let mut fields = json!({ "network": own.ip(), "prefix": own.prefix().to_string() });
-            let is_near = |gateway: &mut IpAddr| IpNetwork::V6(own).contains(*gateway);
+            let subnet = entry.network.subnet_of(own.ip().into());
+            let is_near = |gateway: &mut IpAddr| subnet.and_then(|it| it.gateway) == Some(*gateway);
             if let Some(gateway) = gateway.take_if(is_near) {
                 // A netmask, since cloud-init takes a prefix of 0 for none at all, and so for 64.
                 let any = Ipv6Addr::UNSPECIFIED;

@@ -28,20 +28,10 @@ impl Resolver<'_> {
                 None => self.make_network_id()?,
             };
             self.check_vni(index, form.vni, &id, &mut vnis);
-            let NetworkForm { project, name, vni, mtu, subnets, dns, domain } = form;
-            let record = Network {
-                id,
-                project,
-                name,
-                vni,
-                mtu,
-                subnets,
-                dns,
-                domain,
-                ntp: Vec::new(),
-                dhcp: mezame_model::Dhcp::default(),
-                forward: mezame_model::Forward::default(),
-            };
+            let NetworkForm { project, name, vni, mtu, subnets, dns, domain, ntp, dhcp, forward } =
+                form;
+            let record =
+                Network { id, project, name, vni, mtu, subnets, dns, domain, ntp, dhcp, forward };
             if let Some(before) = &before
                 && before.subnets != record.subnets
             {

@@ -30,6 +30,11 @@ fn value() -> impl Strategy<Value = Value> {
         "255.255.255.255",
         "ffff::/16",
         "tap-web",
+        "off",
+        "other",
+        "fe80::1",
+        "[2001:db8::53]:5353",
+        "http://192.0.2.1/boot.efi",
     ]);
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -5,6 +5,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::admission::DHCP_MODES as MODES;
+
 /// A reference to a schema.
 pub(super) fn named(name: &str) -> Value {
     json!({ "$ref": format!("#/components/schemas/{name}") })
@@ -89,6 +91,12 @@ fn documents() -> Value {
             "subnets": list(named("Subnet"), "The address ranges, at least one"),
             "dns": texts("Resolvers, most wanted first"),
             "domain": text("The domain that guests' names are in"),
+            "ntp": texts("Time servers, most wanted first"),
+            "dhcp": json!({
+                "description": "How guests get their addresses; \"off\" for none of it",
+                "oneOf": [named("Dhcp"), { "type": "string", "enum": ["off"] }],
+            }),
+            "forward": named("Forward"),
         })),
         "Port": object("A guest's attachment to a network", &["name", "network"], json!({
             "kind": kind("Port"),
@@ -101,6 +109,7 @@ fn documents() -> Value {
             "device": text("The tap's name; made of the port's id without, and kept then"),
             "dhcp_server": flag("Whether the guest may answer DHCP requests of others"),
             "rate_limit": named("RateLimit"),
+            "boot": named("Boot"),
         })),
         "Instance": object("A guest", &["name", "ports"], json!({
             "kind": kind("Instance"),
@@ -135,7 +144,32 @@ fn nested() -> Value {
     json!({
         "Subnet": object("A range of addresses", &["cidr"], json!({
             "cidr": text("Such as 10.0.0.0/24, without host bits"),
-            "gateway": text("The router in it"),
+            "gateway": text("The router: an address in it, or of IPv6 also a link-local one"),
+            "routes": list(named("Route"), "Further routes that guests are told, at most 32"),
+        })),
+        "Route": object("A route besides the default one", &["destination", "via"], json!({
+            "destination": text("Such as 10.20.0.0/16, without host bits; of the subnet's family"),
+            "via": text("The router: an address in the subnet, or of IPv6 also a link-local one"),
+        })),
+        "Dhcp": object("How guests get their addresses", &[], json!({
+            "ipv4": flag("Whether DHCPv4 is answered; true without"),
+            "ipv6": json!({
+                "type": "string",
+                "enum": MODES.map(|(word, _)| word),
+                "description": "By DHCPv6; by autoconfiguration with the rest by DHCPv6; by router \
+                                advertisements alone; not at all. managed without",
+            }),
+            "lease_seconds": number("120 to 4294967294; 86400 without"),
+        })),
+        "Forward": object("Where the link-local services send on what they don't answer", &[], json!({
+            "dns": texts("Resolvers, at most 8: an address, with a port other than 53"),
+            "ntp": texts("Time servers, at most 8: an address, with a port other than 123"),
+            "kms": texts("Activation hosts, at most 8: an address, with a port other than 1688"),
+        })),
+        "Boot": object("What the guest boots from the network", &[], json!({
+            "server": text("The address that the file is fetched from"),
+            "file": text("At most 127 printable ASCII characters without spaces"),
+            "url": text("For HTTP boot and DHCPv6, at most 255 such characters"),
         })),
         "RateLimit": object("What the port may send to the link-local services", &[], json!({
             "frames_per_second": number("Sustained"),

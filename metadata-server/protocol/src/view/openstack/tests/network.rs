@@ -68,3 +68,29 @@ fn network_data_satisfies_novas_schema() {
         schema::check(&json(&world, &guest, "latest/network_data.json"));
     }
 }
+
+#[test]
+fn routes_stand_beside_the_default_one_and_a_link_local_router_is_told() {
+    let world = World::new();
+    let guest = world.routed_in(mezame_model::Dialect::Openstack);
+    let value = json(&world, &guest, "latest/network_data.json");
+    schema::check(&value);
+    let routes_of = |address: &str| {
+        let mut networks = value["networks"].as_array().unwrap().iter();
+        networks.find(|it| it["ip_address"] == address).unwrap()["routes"].clone()
+    };
+    assert_eq!(
+        routes_of("192.168.0.10"),
+        json!([
+            { "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "192.168.0.1" },
+            { "network": "10.20.0.0", "netmask": "255.255.0.0", "gateway": "192.168.0.2" },
+        ])
+    );
+    assert_eq!(
+        routes_of("2001:db8:1::10"),
+        json!([
+            { "network": "::", "netmask": "::", "gateway": "fe80::1" },
+            { "network": "2001:db8:9::", "netmask": "ffff:ffff:ffff::", "gateway": "fe80::2" },
+        ])
+    );
+}

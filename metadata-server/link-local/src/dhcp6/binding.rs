@@ -1,0 +1,160 @@
+//! What becomes of a client's identity associations: RFC 8415, section 18.3.
+//!
+//! The port's addresses are all in the message's first IA_NA, whatever its number: firmware, the
+//! installer and the system call it by different ones, one after the other. Any further one is
+//! without addresses, since an address is in one association only.
+//!
+//! ```text
+//!                 first IA_NA                          further IA_NA, IA_TA      IA_PD
+//!   Solicit       the port's                           NoAddrsAvail              NoPrefixAvail
+//!   Request       the port's; NotOnLink where it       NoAddrsAvail              NoPrefixAvail
+//!                 asks for some of no subnet
+//!   Renew,        the port's; others that it lists     those that it lists end,  NoBinding
+//!   Rebind        end (lifetime 0)                     or NoBinding
+//!   Release,      -, or NoBinding where none of those  the same                  NoBinding
+//!   Decline       that it lists is the port's
+//! ```
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use super::{
+    Ask,
+    option::{self, Status},
+    request::{Association, Purpose, Request, Type},
+};
+
+/// Most addresses that one association of an answer ends. With eight associations and a port of 256
+/// addresses, an answer then stays far below what a datagram holds.
+const MOST_ENDED: usize = 64;
+
+/// What of addresses a port has to give.
+#[derive(Debug)]
+pub(super) struct Binding<'a> {
+    ask: &'a Ask<'a>,
+    /// None in networks where guests make theirs themselves.
+    own: Vec<Ipv6Addr>,
+}
+
+impl<'a> Binding<'a> {
+    /// Of a port with addresses, or without.
+    pub(super) fn of(ask: &'a Ask<'a>) -> Self {
+        let is_managed = !ask.port.network.dhcp.ipv6.is_autonomous();
+        let own = if is_managed { crate::told::v6(&ask.port.port.addresses) } else { Vec::new() };
+        Self { ask, own }
+    }
+
+    /// Own addresses among those that the client lists.
+    pub(super) fn own_of(&self, request: &Request<'_>) -> Vec<Ipv6Addr> {
+        let listed = request.associations.iter().flat_map(|it| &it.addresses);
+        let mut found: Vec<Ipv6Addr> = listed.copied().filter(|it| self.has(*it)).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether all that the client lists is the port's; None where it lists nothing.
+    pub(super) fn confirms(&self, request: &Request<'_>) -> Option<bool> {
+        let mut listed = request.associations.iter().flat_map(|it| &it.addresses).peekable();
+        listed.peek()?;
+        Some(listed.all(|address| self.has(*address)))
+    }
+
+    /// Writes the associations as the answer has them.
+    pub(super) fn write(&self, out: &mut Vec<u8>, request: &Request<'_>) {
+        let is_na = |it: &Association| it.purpose == Purpose::Addresses;
+        let first = request.associations.iter().position(is_na);
+        for (at, association) in request.associations.iter().enumerate() {
+            let content = match request.kind {
+                Type::Release | Type::Decline => {
+                    if association.addresses.iter().any(|it| self.has(*it)) {
+                        continue;
+                    }
+                    Content::Status(option::NO_BINDING)
+                }
+                _ if Some(at) == first => self.first(request.kind, association),
+                kind => self.further(kind, association),
+            };
+            self.write_one(out, association, &content);
+        }
+    }
+
+    fn first(&self, kind: Type, association: &Association) -> Content {
+        let is_foreign = |address: &Ipv6Addr| {
+            self.ask.port.network.subnet_of(IpAddr::V6(*address)).is_none() && !self.has(*address)
+        };
+        if self.own.is_empty() {
+            self.further(kind, association)
+        } else if kind == Type::Request && association.addresses.iter().any(is_foreign) {
+            Content::Status(option::NOT_ON_LINK)
+        } else if matches!(kind, Type::Renew | Type::Rebind) {
+            Content::Addresses { ended: self.foreign(association) }
+        } else {
+            Content::Addresses { ended: Vec::new() }
+        }
+    }
+
+    fn further(&self, kind: Type, association: &Association) -> Content {
+        let is_new = matches!(kind, Type::Solicit | Type::Request);
+        match association.purpose {
+            Purpose::Prefixes if is_new => Content::Status(option::NO_PREFIXES),
+            Purpose::Prefixes => Content::Status(option::NO_BINDING),
+            _ if is_new => Content::Status(option::NO_ADDRESSES),
+            _ => match self.foreign(association) {
+                ended if ended.is_empty() => Content::Status(option::NO_BINDING),
+                ended => Content::Ended(ended),
+            },
+        }
+    }
+
+    fn foreign(&self, association: &Association) -> Vec<Ipv6Addr> {
+        let listed = association.addresses.iter().copied();
+        listed.filter(|it| !self.has(*it)).take(MOST_ENDED).collect()
+    }
+
+    fn has(&self, address: Ipv6Addr) -> bool {
+        self.own.contains(&address)
+    }
+
+    fn write_one(&self, out: &mut Vec<u8>, association: &Association, content: &Content) {
+        let lease = self.ask.port.network.dhcp.lease_seconds;
+        let mut value = association.id.to_vec();
+        if association.purpose != Purpose::TemporaryAddresses {
+            // Half and four fifths (RFC 8415, section 21.4), which a lease without addresses has
+            // none of.
+            let times = match content {
+                Content::Addresses { .. } => [lease / 2, lease - lease.div_ceil(5)],
+                _ => [0, 0],
+            };
+            times.iter().for_each(|time| value.extend(time.to_be_bytes()));
+        }
+        let mut address = |address: Ipv6Addr, lifetime: u32| {
+            let lifetime = lifetime.to_be_bytes();
+            let whole = [&address.octets()[..], &lifetime, &lifetime].concat();
+            option::write(&mut value, option::ADDRESS, &whole);
+        };
+        match content {
+            Content::Addresses { ended } => {
+                self.own.iter().for_each(|own| address(*own, lease));
+                ended.iter().for_each(|other| address(*other, 0));
+            }
+            Content::Ended(ended) => ended.iter().for_each(|other| address(*other, 0)),
+            Content::Status(status) => option::write_status(&mut value, *status),
+        }
+        let code = match association.purpose {
+            Purpose::Addresses => option::ADDRESSES,
+            Purpose::TemporaryAddresses => option::TEMPORARY_ADDRESSES,
+            Purpose::Prefixes => option::PREFIXES,
+        };
+        option::write(out, code, &value);
+    }
+}
+
+/// What is in an association of the answer.
+enum Content {
+    /// The port's addresses, and some that are no longer its own.
+    Addresses { ended: Vec<Ipv6Addr> },
+    /// Addresses that are none of its own.
+    Ended(Vec<Ipv6Addr>),
+    /// Why there is nothing.
+    Status(Status),
+}

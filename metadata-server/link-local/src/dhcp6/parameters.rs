@@ -1,0 +1,90 @@
+//! What a port's guest is told besides its addresses: options out of the record.
+
+use std::net::IpAddr;
+
+use mezame_model::GuestPort;
+
+use super::{
+    option::{self, write},
+    request::Request,
+};
+use crate::told;
+
+/// What a client gets that names nothing, which RFC 8415 (section 21.7) does not allow it:
+/// everything.
+const ALL: [u16; 5] = [
+    option::RESOLVERS,
+    option::SEARCH,
+    option::TIME_SERVERS,
+    option::SIMPLE_TIME_SERVERS,
+    option::BOOT_FILE,
+];
+
+/// How UEFI asks for what it boots by HTTP (UEFI specification, section 24.7).
+const HTTP_CLIENT: &[u8] = b"HTTPClient";
+
+/// Intel's enterprise number, which UEFI's vendor class is under.
+const INTEL: [u8; 4] = 343_u32.to_be_bytes();
+
+/// Writes what the client wants, in its order.
+pub(super) fn write_wanted(out: &mut Vec<u8>, request: &Request<'_>, port: &GuestPort) {
+    let mut left = ALL.to_vec();
+    let mut tell = |code: u16| {
+        // Each once, so that this ends early however long the list is.
+        if let Some(at) = left.iter().position(|known| *known == code) {
+            left.swap_remove(at);
+            write_one(out, code, port);
+        }
+    };
+    match request.wanted() {
+        Some(wanted) => wanted.for_each(&mut tell),
+        None => ALL.into_iter().for_each(&mut tell),
+    }
+    // Firmware takes an offer for its own by the class alone.
+    if boot_url(port).is_some() && request.option(option::VENDOR_CLASS).is_some_and(is_http) {
+        let length = (HTTP_CLIENT.len() as u16).to_be_bytes();
+        write(out, option::VENDOR_CLASS, &[&INTEL[..], &length, HTTP_CLIENT].concat());
+    }
+}
+
+fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort) {
+    let network = &port.network;
+    let octets = |addresses: Vec<std::net::Ipv6Addr>| -> Vec<u8> {
+        addresses.iter().flat_map(|address| address.octets()).collect()
+    };
+    let value = match code {
+        option::RESOLVERS => octets(told::resolvers_v6(network)),
+        option::SEARCH => network.domain.as_deref().and_then(told::labels).unwrap_or_default(),
+        option::SIMPLE_TIME_SERVERS => octets(told::v6(&network.ntp)),
+        option::BOOT_FILE => boot_url(port).unwrap_or_default().into_bytes(),
+        option::TIME_SERVERS => {
+            // One option for each server: suboption 1, its address.
+            for server in told::v6(&network.ntp) {
+                write(out, code, &[&[0, 1, 0, 16], &server.octets()[..]].concat());
+            }
+            return;
+        }
+        _ => return,
+    };
+    // None of these may be empty.
+    if !value.is_empty() {
+        write(out, code, &value);
+    }
+}
+
+/// What is booted: the record's URL, or a file of an IPv6 server.
+fn boot_url(port: &GuestPort) -> Option<String> {
+    let boot = port.port.boot.as_ref()?;
+    match (&boot.url, boot.server, &boot.file) {
+        (Some(url), ..) => Some(url.to_string()),
+        (None, Some(IpAddr::V6(server)), Some(file)) => {
+            Some(format!("tftp://[{server}]/{}", file.trim_start_matches('/')))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a vendor class (an enterprise, and texts with their lengths) is that of HTTP boot.
+fn is_http(class: &[u8]) -> bool {
+    class.get(6..).is_some_and(|text| text.starts_with(HTTP_CLIENT))
+}
