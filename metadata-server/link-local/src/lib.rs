@@ -2,3 +2,5 @@
 //!
 //! Pure: from a datagram and the record of the port that it came from to the answer. No I/O, no
 //! clock, no randomness, and no lease kept: the port's record is the lease.
+
+pub mod dns;
