@@ -4,3 +4,4 @@
 //! clock, no randomness, and no lease kept: the port's record is the lease.
 
 pub mod dns;
+pub mod ntp;
