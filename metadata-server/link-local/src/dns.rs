@@ -14,7 +14,7 @@ mod query;
 mod reply;
 mod reverse;
 
-pub use forward::{Forwarding, upstreams};
+pub use forward::{Answer, Forwarding, upstreams};
 use mezame_model::{Guest, GuestPort};
 pub use names::Names;
 

@@ -48,7 +48,7 @@ impl Drop for GuestStream {
 }
 
 /// The peer gets a reset, nothing that is queued, and no state is left behind here.
-pub(super) fn reset_on_close(socket: &TcpStream) {
+pub(crate) fn reset_on_close(socket: &TcpStream) {
     let _ = nix::sys::socket::setsockopt(
         socket,
         nix::sys::socket::sockopt::Linger,
