@@ -5,6 +5,8 @@
 
 pub mod dhcp4;
 pub mod dhcp6;
+pub mod dns;
+pub mod ntp;
 pub mod router;
 pub mod service;
 mod told;

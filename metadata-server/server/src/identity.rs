@@ -19,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::{
     limits::{Bucket, Count},
+    link_local::PortShare,
     listener::Connection,
     site::SiteKeys,
 };
@@ -69,6 +70,8 @@ pub struct Attachment {
     pub events: Bucket,
     /// Watches that wait.
     pub watches: Count,
+    /// What it uses of the link-local services.
+    pub link_local: PortShare,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
 }
 
@@ -91,6 +94,7 @@ impl Attachment {
             requests: Bucket::default(),
             events: Bucket::default(),
             watches: Count::default(),
+            link_local: PortShare::default(),
             connections: Mutex::default(),
         }
     }

@@ -16,6 +16,7 @@ mod fixture;
 pub mod identity;
 pub mod ledger;
 pub mod limits;
+pub mod link_local;
 pub mod listener;
 pub mod metrics;
 pub mod namespace;

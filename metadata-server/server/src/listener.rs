@@ -22,6 +22,7 @@ use std::{
 
 pub(crate) use accept::pause_after;
 pub use connection::{Connection, Overdue, Phase};
+pub(crate) use stream::reset_on_close;
 use tokio::sync::watch;
 
 use crate::{
@@ -29,6 +30,7 @@ use crate::{
     identity::Identities,
     ledger::outbox::Outbox,
     limits::{Count, Rate},
+    link_local::Directory,
     metrics::Metrics,
     settings::Limits,
 };
@@ -46,6 +48,8 @@ pub struct Serving {
     pub outbox: Arc<Outbox>,
     /// The coarse clock.
     pub clock: Arc<CoarseClock>,
+    /// Instances' names, for the guests' DNS.
+    pub directory: Directory,
     rate: Rate,
     event_rate: Rate,
     open: Count,
@@ -80,6 +84,7 @@ impl Serving {
             metrics,
             outbox,
             clock: Arc::new(CoarseClock::start()),
+            directory: Directory::default(),
             rate,
             event_rate,
             open: Count::default(),

@@ -5,6 +5,7 @@
 
 pub mod drops;
 pub mod kernel;
+pub mod link_local;
 pub mod refusal;
 pub mod serve;
 
@@ -24,7 +25,10 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use self::refusal::Reason;
+use self::{
+    link_local::{Outcome, Service},
+    refusal::Reason,
+};
 
 /// Labels of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -37,6 +41,13 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: &'static str,
+}
+
+/// Labels of what became of a datagram or a connection of a link-local service.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LinkLocalLabels {
+    service: &'static str,
+    outcome: &'static str,
 }
 
 const STATUSES: usize = 400;
@@ -76,6 +87,11 @@ pub struct Metrics {
     /// Ports that are attached.
     pub ports: Gauge<i64, AtomicI64>,
     attach_failures: Counter<u64, AtomicU64>,
+    link_local: Family<LinkLocalLabels, Counter>,
+    /// Datagrams of the link-local services that wait for an upstream.
+    pub link_local_waiting: Gauge<i64, AtomicI64>,
+    /// Open connections to the link-local services.
+    pub link_local_streams: Gauge<i64, AtomicI64>,
 }
 
 impl Default for Metrics {
@@ -103,6 +119,9 @@ impl Default for Metrics {
             control_plane: Gauge::default(),
             ports: Gauge::default(),
             attach_failures: Counter::default(),
+            link_local: Family::default(),
+            link_local_waiting: Gauge::default(),
+            link_local_streams: Gauge::default(),
         };
         new.register();
         new
@@ -157,6 +176,21 @@ impl Metrics {
             "Attempts to attach to a device that failed",
             self.attach_failures.clone(),
         );
+        to.register(
+            "link_local",
+            "What became of guests' queries and connections to the link-local services",
+            self.link_local.clone(),
+        );
+        to.register(
+            "link_local_waiting",
+            "Datagrams of guests that wait for an upstream",
+            self.link_local_waiting.clone(),
+        );
+        to.register(
+            "link_local_streams",
+            "Open connections of guests to the link-local services",
+            self.link_local_streams.clone(),
+        );
     }
 
     /// Adds what is read only when somebody asks. Before the service starts.
@@ -187,6 +221,12 @@ impl Metrics {
     /// Counts a refusal.
     pub fn refused(&self, reason: Reason) {
         self.refusals.get_or_create(&ReasonLabels { reason: reason.as_str() }).inc();
+    }
+
+    /// Counts what became of a datagram or a connection of a link-local service.
+    pub fn link_local(&self, service: Service, outcome: Outcome) {
+        let labels = LinkLocalLabels { service: service.as_str(), outcome: outcome.as_str() };
+        self.link_local.get_or_create(&labels).inc();
     }
 
     /// Counts a failure to attach.

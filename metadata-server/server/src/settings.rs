@@ -105,6 +105,57 @@ pub struct Limits {
     /// Events a second of one port, sustained; 0 sets no limit. Each waits for the disk, which
     /// all guests share.
     pub events_per_second: u32,
+    /// Of the services beside the metadata service.
+    pub link_local: LinkLocalLimits,
+}
+
+/// What one guest, and all of them together, may use up of DNS, NTP and licence activation. What
+/// is beyond a rate is dropped without a word, as on EC2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkLocalLimits {
+    /// DNS queries a second of one port, sustained, over UDP and TCP together; 0 sets no limit.
+    /// EC2 lets an interface send 1,024 packets a second to all of its link-local services
+    /// ("Amazon DNS quotas" in the VPC user guide).
+    pub dns_per_second: u32,
+    /// DNS queries of one port at once.
+    pub dns_burst: u32,
+    /// NTP questions a second of one port, sustained; 0 sets no limit.
+    pub ntp_per_second: u32,
+    /// NTP questions of one port at once: clients ask several times as they start.
+    pub ntp_burst: u32,
+    /// Datagrams of one port that wait for an upstream. Each holds a socket.
+    pub waiting_per_port: u32,
+    /// Datagrams that wait for an upstream in all.
+    pub waiting: u32,
+    /// Open connections of one port, for DNS and for licence activation together. Each may hold
+    /// a socket besides its own.
+    pub streams_per_port: u32,
+    /// Open connections in all.
+    pub streams: u32,
+    /// How long a connection may lie idle between DNS queries (RFC 7766, section 6.2.3).
+    pub dns_idle_time: Duration,
+    /// How long licence activation may lie idle.
+    pub kms_idle_time: Duration,
+    /// Bytes that one connection for licence activation may carry, both ways together.
+    pub kms_bytes: u64,
+}
+
+impl Default for LinkLocalLimits {
+    fn default() -> Self {
+        Self {
+            dns_per_second: 1024,
+            dns_burst: 1024,
+            ntp_per_second: 8,
+            ntp_burst: 32,
+            waiting_per_port: 128,
+            waiting: 4096,
+            streams_per_port: 16,
+            streams: 1024,
+            dns_idle_time: Duration::from_secs(10),
+            kms_idle_time: Duration::from_secs(30),
+            kms_bytes: 64 << 10,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -123,6 +174,7 @@ impl Default for Limits {
             watches_per_port: 16,
             events_per_port: 64,
             events_per_second: 4,
+            link_local: LinkLocalLimits::default(),
         }
     }
 }

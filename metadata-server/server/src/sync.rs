@@ -99,6 +99,7 @@ impl Sync {
         self.keys = Some(keys);
         let metrics = &self.serving.metrics;
         metrics.generation.set(i64::try_from(snapshot.generation.0).unwrap_or(i64::MAX));
+        self.serving.directory.publish(&snapshot);
         // Records first: who waits for a change is woken before any device is touched.
         self.publish(&changes);
         let attached = self.taps.changed(&changes, &self.cache);

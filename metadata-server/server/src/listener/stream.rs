@@ -49,7 +49,7 @@ impl Drop for GuestStream {
 }
 
 /// The peer gets a reset, nothing that is queued, and no state is left behind here.
-pub(super) fn reset_on_close(socket: &TcpStream) {
+pub(crate) fn reset_on_close(socket: &TcpStream) {
     let _ = setsockopt(socket, sockopt::Linger, &nix::libc::linger { l_onoff: 1, l_linger: 0 });
 }
 

@@ -1,0 +1,63 @@
+//! Instances' names as the newest snapshot has them, indexed away from the thread that answers.
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use mezame_link_local::dns::Names;
+use mezame_model::Snapshot;
+use tokio::{sync::watch, time::Instant};
+
+use super::share::Shared;
+use crate::listener::Stage;
+
+/// The shortest time between two beginnings of an index, unless making one takes long: then ten
+/// times as long as that, so that it takes up at most a tenth of a CPU.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// The names, and the snapshot that they are to be made from next.
+#[derive(Debug)]
+pub struct Directory {
+    newest: watch::Sender<Option<Arc<Snapshot>>>,
+    names: ArcSwap<Names>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self { newest: watch::Sender::new(None), names: ArcSwap::default() }
+    }
+}
+
+impl Directory {
+    /// Says that this snapshot is the newest. Cheap: its names are indexed later, and only while
+    /// somebody serves DNS.
+    pub fn publish(&self, snapshot: &Arc<Snapshot>) {
+        self.newest.send_replace(Some(Arc::clone(snapshot)));
+    }
+
+    /// The names as they are indexed now.
+    pub(super) fn names(&self) -> Arc<Names> {
+        self.names.load_full()
+    }
+}
+
+/// Indexes one snapshot after the other, passing over those that are no longer the newest.
+pub(super) async fn keep(shared: Arc<Shared>) {
+    let directory = &shared.serving.directory;
+    let mut newest = directory.newest.subscribe();
+    newest.mark_changed();
+    let keeping = async {
+        while newest.changed().await.is_ok() {
+            let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
+            let began = Instant::now();
+            let made = tokio::task::spawn_blocking(move || Names::of(&snapshot)).await;
+            // It ends early only with the runtime.
+            let Ok(names) = made else { return };
+            directory.names.store(Arc::new(names));
+            tokio::time::sleep_until(began + INTERVAL.max(began.elapsed() * 10)).await;
+        }
+    };
+    tokio::select! {
+        () = shared.reached(Stage::Closed) => {}
+        () = keeping => {}
+    }
+}
