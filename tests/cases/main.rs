@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod dhcp;
 mod drops;
 mod guests;
 mod harness;

@@ -1,8 +1,11 @@
-//! The services beside the metadata service: DNS, time and licence activation for guests, at the
-//! addresses that EC2 has them at.
+//! The services beside the metadata service: addresses, names, time and licence activation for
+//! guests. Names, time and licences are where EC2 has them.
 //!
 //! | Service | Addresses | Port | What happens |
 //! |---|---|---|---|
+//! | DHCPv4 | 169.254.169.254 and by broadcast | 67, UDP | answered out of the record |
+//! | DHCPv6 | fe80::a9fe:a9fe and ff02::1:2 | 547, UDP | answered out of the record |
+//! | routers | ff02::2 | ICMPv6 | answered out of the record, and told unasked |
 //! | DNS | 169.254.169.253, fd00:ec2::253 | 53, UDP and TCP | answered out of the records, or forwarded |
 //! | NTP | 169.254.169.123, fd00:ec2::123 | 123, UDP | forwarded |
 //! | KMS | 169.254.169.250, fd00:ec2::250 | 1688, TCP | relayed |
@@ -15,10 +18,13 @@
 
 mod asker;
 mod datagrams;
+mod dhcp4;
+mod dhcp6;
 mod directory;
 mod dns;
 mod kms;
 mod ntp;
+mod router;
 mod share;
 mod streams;
 mod upstream;
@@ -26,11 +32,13 @@ mod upstream;
 use std::{
     io,
     net::{TcpListener, UdpSocket},
+    os::fd::OwnedFd,
     sync::Arc,
     time::Duration,
 };
 
 pub use directory::Directory;
+use router::Router;
 pub use share::PortShare;
 use share::Shared;
 use tokio::{task::JoinSet, time::Instant};
@@ -47,6 +55,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// the address that was asked. A family or a service that has no socket here is not served.
 #[derive(Debug, Default)]
 pub struct LinkLocalSockets {
+    /// DHCPv4.
+    pub dhcp: Vec<UdpSocket>,
+    /// DHCPv6.
+    pub dhcp6: Vec<UdpSocket>,
+    /// Router solicitations, with the index of the device that they come in by.
+    pub router: Option<(OwnedFd, u32)>,
     /// DNS over UDP.
     pub dns: Vec<UdpSocket>,
     /// DNS over TCP.
@@ -55,22 +69,6 @@ pub struct LinkLocalSockets {
     pub ntp: Vec<UdpSocket>,
     /// Licence activation.
     pub kms: Vec<TcpListener>,
-}
-
-impl LinkLocalSockets {
-    /// The same sockets once more, such as for a successor.
-    pub fn try_clone(&self) -> io::Result<Self> {
-        Ok(Self {
-            dns: self.dns.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
-            dns_streams: self
-                .dns_streams
-                .iter()
-                .map(TcpListener::try_clone)
-                .collect::<io::Result<_>>()?,
-            ntp: self.ntp.iter().map(UdpSocket::try_clone).collect::<io::Result<_>>()?,
-            kms: self.kms.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?,
-        })
-    }
 }
 
 /// The thread that serves them.
@@ -93,15 +91,21 @@ impl LinkLocal {
         let mut tasks = JoinSet::new();
         {
             let _inside = runtime.enter();
-            for (service, socket) in sockets
-                .dns
-                .into_iter()
-                .map(|one| (Service::Dns, one))
-                .chain(sockets.ntp.into_iter().map(|one| (Service::Ntp, one)))
-            {
-                socket.set_nonblocking(true)?;
-                let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
-                tasks.spawn(datagrams::serve(Arc::clone(&shared), socket, service));
+            let datagrams = [
+                (Service::Dhcp, sockets.dhcp),
+                (Service::Dhcp6, sockets.dhcp6),
+                (Service::Dns, sockets.dns),
+                (Service::Ntp, sockets.ntp),
+            ];
+            for (service, sockets) in datagrams {
+                for socket in sockets {
+                    socket.set_nonblocking(true)?;
+                    let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
+                    tasks.spawn(datagrams::serve(Arc::clone(&shared), socket, service));
+                }
+            }
+            if let Some((socket, ifindex)) = sockets.router {
+                tasks.spawn(Router::new(Arc::clone(&shared), socket, ifindex)?.serve());
             }
             for (service, listener) in sockets
                 .dns_streams

@@ -31,6 +31,7 @@ use crate::{
         LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file,
         writer::LedgerWriter,
     },
+    link_local::{LinkLocal, LinkLocalSockets},
     listener::{Idle, Serving, Stage, Workers, reap},
     metrics::{
         Metrics,
@@ -111,6 +112,9 @@ struct Service<'a> {
     watch: LinkWatch,
     drops: DropFeed,
     workers: Option<Workers>,
+    link_local: Option<LinkLocal>,
+    /// The veth's end in the metadata namespace.
+    peer_ifindex: u32,
     operator: Option<MetricsServer>,
     door: Option<Door>,
 }
@@ -169,6 +173,8 @@ impl<'a> Service<'a> {
             watch: LinkWatch::open()?,
             drops: DropFeed::default(),
             workers: None,
+            link_local: None,
+            peer_ifindex: namespace.peer().ifindex,
             operator: None,
             door: None,
         })
@@ -239,6 +245,9 @@ impl<'a> Service<'a> {
         let workers = listeners
             .and_then(|listeners| Workers::start(&self.serving, &listeners, self.settings.workers));
         self.workers = Some(workers.map_err(ServiceError::Thread)?);
+        let sockets = link_local_sockets(entrances, self.peer_ifindex);
+        let link_local = sockets.and_then(|sockets| LinkLocal::start(&self.serving, sockets));
+        self.link_local = Some(link_local.map_err(ServiceError::Thread)?);
         let metrics = self.open_for_operators()?;
         Ok(Ready { taken_over, generation: self.sync.generation(), metrics })
     }
@@ -356,14 +365,39 @@ impl<'a> Service<'a> {
 
     async fn drain(mut self, idle: Idle) {
         self.operator = None;
-        if let Some(workers) = self.workers.take() {
-            let cut = workers.drain(self.settings.drain, idle).await;
-            if cut > 0 {
-                tracing::warn!(connections = cut, "connections were cut at the end");
+        let patience = self.settings.drain;
+        let (workers, link_local) = (self.workers.take(), self.link_local.take());
+        let workers = async {
+            match workers {
+                Some(workers) => workers.drain(patience, idle).await,
+                None => 0,
             }
+        };
+        let link_local = async {
+            match link_local {
+                Some(link_local) => link_local.drain(patience).await,
+                None => 0,
+            }
+        };
+        let (connections, forwarded) = tokio::join!(workers, link_local);
+        if connections + forwarded > 0 {
+            tracing::warn!(connections, forwarded, "what was under way was cut at the end");
         }
         debug_assert_eq!(self.serving.stage(), Stage::Closed);
     }
+}
+
+/// The sockets of the services beside the metadata service.
+fn link_local_sockets(entrances: &Entrances, ifindex: u32) -> std::io::Result<LinkLocalSockets> {
+    Ok(LinkLocalSockets {
+        dhcp: entrances.datagrams(&[Entrance::Dhcp])?,
+        dhcp6: entrances.datagrams(&[Entrance::Dhcp6])?,
+        router: entrances.socket(Entrance::Router)?.map(|socket| (socket, ifindex)),
+        dns: entrances.datagrams(&[Entrance::Dns, Entrance::Dns6])?,
+        dns_streams: entrances.listeners(&[Entrance::DnsStream, Entrance::DnsStream6])?,
+        ntp: entrances.datagrams(&[Entrance::Ntp, Entrance::Ntp6])?,
+        kms: entrances.listeners(&[Entrance::Kms, Entrance::Kms6])?,
+    })
 }
 
 /// Reads what another process left in the outbox.

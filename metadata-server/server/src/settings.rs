@@ -109,7 +109,7 @@ pub struct Limits {
     pub link_local: LinkLocalLimits,
 }
 
-/// What one guest, and all of them together, may use up of DNS, NTP and licence activation. What
+/// What one guest, and all of them together, may use up of DHCP, DNS, NTP and licence activation. What
 /// is beyond a rate is dropped without a word, as on EC2.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkLocalLimits {
@@ -123,6 +123,11 @@ pub struct LinkLocalLimits {
     pub ntp_per_second: u32,
     /// NTP questions of one port at once: clients ask several times as they start.
     pub ntp_burst: u32,
+    /// DHCP messages and router solicitations a second of one port, of both families together,
+    /// sustained; 0 sets no limit.
+    pub dhcp_per_second: u32,
+    /// DHCP messages and router solicitations of one port at once.
+    pub dhcp_burst: u32,
     /// Datagrams of one port that wait for an upstream. Each holds a socket.
     pub waiting_per_port: u32,
     /// Datagrams that wait for an upstream in all.
@@ -147,6 +152,8 @@ impl Default for LinkLocalLimits {
             dns_burst: 1024,
             ntp_per_second: 8,
             ntp_burst: 32,
+            dhcp_per_second: 32,
+            dhcp_burst: 128,
             waiting_per_port: 128,
             waiting: 4096,
             streams_per_port: 16,

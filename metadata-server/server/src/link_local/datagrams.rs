@@ -7,7 +7,7 @@ use tokio::net::UdpSocket;
 
 use super::{
     asker::{self, Asking},
-    dns, ntp,
+    dhcp4, dhcp6, dns, ntp,
     share::Shared,
 };
 use crate::{
@@ -31,12 +31,17 @@ pub(super) struct Way {
 }
 
 impl Way {
+    /// Sends the reply back to where the datagram came from, and counts it.
+    pub(super) fn reply(&self, bytes: &[u8], outcome: Outcome) {
+        self.reply_to(self.peer, bytes, outcome);
+    }
+
     /// Sends the reply and counts it, unless the tenancy is over: the same identity may lead to
     /// another tenant by now. A reply for which there is no room at once is dropped.
-    pub(super) fn reply(&self, bytes: &[u8], outcome: Outcome) {
+    pub(super) fn reply_to(&self, to: SocketAddr, bytes: &[u8], outcome: Outcome) {
         let outcome = match Asking::now(&self.attachment) {
             Err(Outcome::TenancyOver) => Outcome::TenancyOver,
-            _ => match self.socket.try_send_to(bytes, self.peer) {
+            _ => match self.socket.try_send_to(bytes, to) {
                 Ok(_) => outcome,
                 Err(error) => {
                     tracing::debug!(port = %self.attachment.port, %error, "a reply was not sent");
@@ -45,6 +50,11 @@ impl Way {
             },
         };
         self.count(outcome);
+    }
+
+    /// Where it came from.
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
     }
 
     /// Counts what became of it.
@@ -94,6 +104,8 @@ fn take(
             let (shared, socket) = (Arc::clone(shared), Arc::clone(socket));
             let way = Way { shared, attachment, service, socket, peer };
             match service {
+                Service::Dhcp => dhcp4::answer(&way, &asking, datagram),
+                Service::Dhcp6 => dhcp6::answer(&way, &asking, datagram),
                 Service::Ntp => ntp::answer(way, &asking, datagram),
                 _ => dns::answer(way, &asking, datagram),
             }

@@ -16,6 +16,7 @@ use crate::{
 pub struct PortShare {
     dns: Bucket,
     ntp: Bucket,
+    dhcp: Bucket,
     waiting: Count,
     streams: Count,
 }
@@ -26,6 +27,7 @@ pub(super) struct Shared {
     pub(super) serving: Arc<Serving>,
     dns_rate: Rate,
     ntp_rate: Rate,
+    dhcp_rate: Rate,
     waiting: Count,
     streams: Count,
     stage: watch::Sender<Stage>,
@@ -37,6 +39,7 @@ impl Shared {
         Self {
             dns_rate: Rate::new(limits.dns_per_second, limits.dns_burst),
             ntp_rate: Rate::new(limits.ntp_per_second, limits.ntp_burst),
+            dhcp_rate: Rate::new(limits.dhcp_per_second, limits.dhcp_burst),
             waiting: Count::default(),
             streams: Count::default(),
             stage: watch::Sender::new(Stage::Open),
@@ -55,6 +58,7 @@ impl Shared {
         let (bucket, rate) = match service {
             Service::Dns | Service::DnsStream => (&share.dns, self.dns_rate),
             Service::Ntp => (&share.ntp, self.ntp_rate),
+            Service::Dhcp | Service::Dhcp6 | Service::Router => (&share.dhcp, self.dhcp_rate),
             // Its connections are counted instead.
             Service::Kms => return Ok(()),
         };

@@ -21,6 +21,12 @@ macro_rules! labels {
 labels! {
     /// Which of the services.
     Service {
+        /// DHCPv4.
+        Dhcp, "dhcp";
+        /// DHCPv6.
+        Dhcp6, "dhcp6";
+        /// Router solicitations.
+        Router, "router";
         /// DNS over UDP.
         Dns, "dns";
         /// DNS over TCP.
@@ -37,8 +43,13 @@ labels! {
     Outcome {
         /// Answered out of the records.
         Answered, "answered";
-        /// Answered with a refusal, for what was asked.
+        /// Answered with a refusal, for what was asked. By DHCPv4: the guest's address is not the
+        /// one that its record has.
         Refused, "refused";
+        /// By DHCP: the guest says that another machine uses its address.
+        Declined, "declined";
+        /// Not answered, as the protocol or the record wants it.
+        Silent, "silent";
         /// Answered by an upstream.
         Forwarded, "forwarded";
         /// No upstream has answered, or can be reached.

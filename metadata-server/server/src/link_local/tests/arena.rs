@@ -216,6 +216,7 @@ fn make_namespace() -> (std::fs::File, LinkLocalSockets) {
         dns_streams: vec![TcpListener::bind(any).unwrap()],
         ntp: vec![UdpSocket::bind(any).unwrap()],
         kms: vec![TcpListener::bind(any).unwrap()],
+        ..LinkLocalSockets::default()
     };
     (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), sockets)
 }
