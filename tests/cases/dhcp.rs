@@ -91,7 +91,7 @@ fn a_guest_without_an_address_gets_one_and_then_its_metadata_in_two_networks_ali
         {
             assert!(routes.contains(route), "{route} in {routes}");
         }
-        seeds::until_served(&guest, name);
+        seeds::until_served(&guest, &format!("{name}.tenant.example"));
     }
 }
 
@@ -106,7 +106,7 @@ fn a_rogue_dhcp_server_in_the_tenants_network_is_not_even_asked() {
     wait::until("the port", SOON, || guest.connect_with(&Dial::to(By::LinkLocal))).unwrap();
     let told = udhcpc(&guest, &lab, &[]);
     assert_eq!(told["ip"], "192.168.0.10");
-    seeds::until_served(&guest, "tenant-a");
+    seeds::until_served(&guest, "tenant-a.tenant.example");
     assert!(!server.log().contains("DHCPDISCOVER"), "{}", server.log());
 }
 
@@ -124,7 +124,7 @@ fn a_network_that_opts_out_has_its_own_server() {
     wait::until("the port", SOON, || guest.connect_with(&Dial::to(By::LinkLocal))).unwrap();
     let told = udhcpc(&guest, &lab, &[]);
     assert_eq!((told["ip"].as_str(), told["serverid"].as_str()), ("192.168.0.10", "192.168.0.66"));
-    seeds::until_served(&guest, "tenant-a");
+    seeds::until_served(&guest, "tenant-a.tenant.example");
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_guest_is_advertised_its_prefixes_and_reaches_the_service_by_them() {
     let guest = lab.guest("tapa", MAC, &[]).unwrap();
     wait::until("an address made of the advertised prefix", SOON, || {
         let shown = process::output(guest.namespace().command("ip").args(["-6", "address"]))?;
-        anyhow::ensure!(shown.contains("2001:db8:1::"), "{shown}");
+        anyhow::ensure!(shown.contains("2001:db8:1:0:5054:ff:fe00:a"), "{shown}");
         anyhow::ensure!(!shown.contains("tentative"), "{shown}");
         let routes = process::output(guest.namespace().command("ip").args(["-6", "route"]))?;
         anyhow::ensure!(routes.contains("default via fe80::1"), "{routes}");
@@ -149,5 +149,5 @@ fn a_guest_is_advertised_its_prefixes_and_reaches_the_service_by_them() {
     .unwrap();
     let mut connection = guest.connect_with(&Dial::to(By::Ipv6)).unwrap();
     let answer = connection.get("/latest/meta-data/hostname", &[]).unwrap();
-    assert_eq!(answer.text(), "tenant-a");
+    assert_eq!(answer.text(), "tenant-a.tenant.example");
 }
