@@ -41,6 +41,9 @@ pub(super) const CLASSLESS_ROUTES: u8 = 121;
 pub(super) const CLASSLESS_ROUTES_OF_WINDOWS: u8 = 249;
 pub(super) const END: u8 = 255;
 
+/// Longest value of one option.
+const LONGEST: usize = 255;
+
 /// The options of a message, those of one number joined.
 #[derive(Debug, Default)]
 pub(super) struct Options(Vec<(u8, Vec<u8>)>);
@@ -82,6 +85,19 @@ struct Field {
     room: usize,
 }
 
+impl Field {
+    /// How long a value there is room for; an option without one takes room too.
+    fn left(&self) -> Option<usize> {
+        self.room.checked_sub(self.bytes.len() + 2)
+    }
+
+    /// Writes an option of 255 bytes at most, for which there is room.
+    fn push(&mut self, code: u8, value: &[u8]) {
+        self.bytes.extend([code, value.len() as u8]);
+        self.bytes.extend_from_slice(value);
+    }
+}
+
 /// Options being written.
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -104,28 +120,40 @@ impl Writer {
         options.room = options.room.saturating_sub(written_length(length));
     }
 
-    /// Writes an option, whole or not at all; whether there was room for it.
+    /// Writes an option, all of it or nothing; whether there was room for it.
     pub(super) fn add(&mut self, code: u8, value: &[u8]) -> bool {
-        let before = self.fields.each_ref().map(|field| field.bytes.len());
-        // An option without a value is one piece too.
-        let pieces = value.chunks(255).chain(value.is_empty().then_some(value));
-        let mut at = 0;
-        for piece in pieces {
-            let fits = |field: &Field| field.bytes.len() + 2 + piece.len() <= field.room;
-            // The pieces are read in the order of the fields.
-            let Some(found) = self.fields[at..].iter().position(fits) else {
-                for (field, length) in self.fields.iter_mut().zip(before) {
-                    field.bytes.truncate(length);
-                }
-                return false;
-            };
-            at += found;
-            let bytes = &mut self.fields[at].bytes;
-            // A piece has 255 bytes at most.
-            bytes.extend([code, piece.len() as u8]);
-            bytes.extend_from_slice(piece);
+        let fits = |field: &&mut Field| field.left().is_some_and(|left| left >= value.len());
+        if value.len() <= LONGEST
+            && let Some(field) = self.fields.iter_mut().find(fits)
+        {
+            field.push(code, value);
+            return true;
         }
-        true
+        // Others than these two are one option where they can be: not every client joins them.
+        let is_joined = matches!(code, SEARCH | CLASSLESS_ROUTES);
+        (value.len() > LONGEST || is_joined) && self.add_in_pieces(code, value)
+    }
+
+    /// Writes an option in as many pieces as the room that is left makes of it. They are read in
+    /// the order of the fields.
+    fn add_in_pieces(&mut self, code: u8, value: &[u8]) -> bool {
+        let before = self.fields.each_ref().map(|field| field.bytes.len());
+        let mut rest = value;
+        for field in &mut self.fields {
+            while !rest.is_empty()
+                && let Some(left @ 1..) = field.left()
+            {
+                let (piece, after) = rest.split_at(rest.len().min(left).min(LONGEST));
+                field.push(code, piece);
+                rest = after;
+            }
+        }
+        if !rest.is_empty() {
+            for (field, length) in self.fields.iter_mut().zip(before) {
+                field.bytes.truncate(length);
+            }
+        }
+        rest.is_empty()
     }
 
     /// The options field, and what is in `file` and `sname`, if something is.
@@ -161,4 +189,47 @@ pub(super) struct Written {
 
 fn written_length(value: usize) -> usize {
     value + 2 * value.div_ceil(255).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_field_is_longer_than_its_room_and_what_was_written_reads_back(
+            rooms in (10_usize..400, prop::sample::select(vec![0_usize, 128]),
+                      prop::sample::select(vec![0_usize, 64])),
+            options in prop::collection::vec((1_u8..255, 0_usize..600), 0..30),
+            last in 0_usize..40,
+        ) {
+            let mut writer = Writer::new(rooms.0, rooms.1, rooms.2);
+            writer.reserve(last);
+            let mut expected = Vec::new();
+            for (at, (code, length)) in options.into_iter().enumerate() {
+                let value = vec![at as u8; length];
+                let is_new = expected.iter().all(|known: &(u8, Vec<u8>)| known.0 != code);
+                if is_new && ![OVERLOAD, RELAY_AGENT].contains(&code) && writer.add(code, &value) {
+                    expected.push((code, value));
+                }
+            }
+            let value = vec![0xee; last];
+            let is_whole = rooms.0 >= last + 6;
+            let written = writer.finish(is_whole.then_some((RELAY_AGENT, &value[..])));
+            prop_assert!(written.options.len() <= rooms.0);
+            let mut read = Options::default();
+            read.collect(&written.options).unwrap();
+            for (field, room) in [(&written.file, rooms.1), (&written.sname, rooms.2)] {
+                if let Some(field) = field {
+                    prop_assert!(field.len() <= room);
+                    read.collect(field).unwrap();
+                }
+            }
+            for (code, value) in &expected {
+                prop_assert_eq!(read.get(*code), Some(&value[..]));
+            }
+        }
+    }
 }
