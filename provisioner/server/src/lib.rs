@@ -12,6 +12,7 @@
 mod access;
 mod admission;
 mod control;
+mod disk;
 mod environment;
 mod feed;
 mod lifecycle;
