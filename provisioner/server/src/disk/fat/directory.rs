@@ -36,7 +36,8 @@ const LAST_PART: u8 = 0x40;
 
 type ShortName = [u8; 11];
 
-/// Whether this can be the name of a file here: ASCII, without what some system forbids.
+/// Whether this can be the name of a file here (whose directory has no other of the same letters in
+/// another case): ASCII, without what some system forbids.
 pub(super) fn is_name(name: &str) -> bool {
     let fits = |byte: u8| (b' '..=b'~').contains(&byte) && !b"\"*/:<>?\\|".contains(&byte);
     (1..=LONGEST).contains(&name.len())
@@ -137,8 +138,11 @@ impl Entries {
         }
     }
 
-    /// A short name that nothing else in the directory has: `USER-D~1`.
+    /// A short name that nothing else in the directory has: `LATEST`, `USER-D~1`.
     fn numbered(&self, name: &str) -> ShortName {
+        if let Some(short) = plain(&name.to_ascii_uppercase()) {
+            return short;
+        }
         let (base, extension) = name.rsplit_once('.').unwrap_or((name, ""));
         let letters = |text: &str| -> Vec<u8> {
             text.bytes().filter(|byte| !b" .".contains(byte)).map(letter).collect()
@@ -208,7 +212,7 @@ mod tests {
         );
         assert_eq!(
             shorts(&["EC2", "latest", "a.b.c", "A+B.TXT", ".x"]),
-            ["EC2        ", "LATEST~1   ", "AB~1    C  ", "A_B~1   TXT", "~1      X  "]
+            ["EC2        ", "LATEST     ", "AB~1    C  ", "A_B~1   TXT", "~1      X  "]
         );
         let many: Vec<String> = (0..120).map(|at| format!("same-beginning-{at}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
