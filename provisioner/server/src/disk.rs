@@ -112,8 +112,8 @@ fn files(
         .map_err(|DialectMissing(dialect)| DiskError::Dialect { format, dialect })
 }
 
-/// What clients look for. cloud-init and cloudbase-init take either case of both; nova itself, and
-/// clients of before 2019, have `config-2` in small letters.
+/// What clients look for. cloud-init takes either case of both. Nova's is in small letters, and
+/// older clients know no other: cloud-init 0.7, and cloudbase-init where it reads by mtools.
 fn label(format: DiskFormat) -> Label {
     match format {
         DiskFormat::ConfigTwo => Label::new("config-2"),
