@@ -73,9 +73,17 @@ struct DebianGuest {
     key: Key,
     _guest: QemuGuest,
     _tenant: Tenant,
-    _dhcp: process::Background,
+    _dhcp: Option<process::Background>,
     operator: Operator,
     _lab: Lab,
+}
+
+/// How a guest comes to know who it is.
+enum Way<'a> {
+    /// It asks, at an address that DHCP gives it.
+    Http { tokens: &'a str },
+    /// It has a disk of this format, and nobody to ask: its tap is no port's, and there is no DHCP.
+    Disk { format: &'a str },
 }
 
 const CLOUD_CONFIG: &str = "#cloud-config
@@ -88,9 +96,10 @@ const COMPLAINTS: &str =
     r"\[(WARNING|ERROR|CRITICAL)\]|Traceback|Please wait|Calling .+ failed|Giving up|[Rr]etry";
 
 impl DebianGuest {
-    fn boot(dialect: &str, tokens: &str) -> Self {
+    fn boot(dialect: &str, way: &Way<'_>) -> Self {
         let lab = Lab::start().unwrap();
         let key = Key::generate(lab.directory(), "debian-key").unwrap();
+        let tokens = if let Way::Http { tokens } = way { tokens } else { "optional" };
         let more = json!({
             "ssh_keys": [key.public().unwrap()], "user_data": CLOUD_CONFIG,
             "dialects": [dialect], "tokens": tokens,
@@ -99,17 +108,28 @@ impl DebianGuest {
         documents.last_mut().unwrap()["hostname"] = "woken".into();
         lab.operator.apply(&documents).unwrap();
         let tenant = Tenant::create(&lab.hypervisor, 1000, "192.168.0.1/24").unwrap();
-        let dhcp = tenant.serve_dhcp(MAC, "192.168.0.10", lab.directory()).unwrap();
-        let tap = lab.tap("tapa").unwrap();
-        tenant.plug("tapa").unwrap();
         let mut machine = Machine::new("debian", MAC);
         machine.memory = 640;
         machine.command_line = "root=/dev/vda rw".into();
-        // What makes cloud-init ask at all (ds-identify).
-        machine.smbios = lab.operator.smbios("tenant-a", "guest").unwrap();
+        let (tap, dhcp) = match way {
+            Way::Http { .. } => {
+                // What makes cloud-init ask at all (ds-identify).
+                machine.smbios = lab.operator.smbios("tenant-a", "guest").unwrap();
+                let dhcp = tenant.serve_dhcp(MAC, "192.168.0.10", lab.directory()).unwrap();
+                ("tapa", Some(dhcp))
+            }
+            Way::Disk { format } => {
+                let disk = lab.directory().join("seed.img");
+                lab.operator.disk("tenant-a", "guest", format, &disk).unwrap();
+                machine.disks.push(disk);
+                ("alone", None)
+            }
+        };
+        let card = lab.tap(tap).unwrap();
+        tenant.plug(tap).unwrap();
         let image = GuestImage::debian().unwrap();
         let mut guest =
-            QemuGuest::boot(&lab.hypervisor, &image, &machine, tap, lab.directory()).unwrap();
+            QemuGuest::boot(&lab.hypervisor, &image, &machine, card, lab.directory()).unwrap();
         let server = SshTarget::new(tenant.machine(), "192.168.0.10", lab.directory());
         let wait = "cloud-init status --wait >/dev/null; echo ended";
         let ended = server.until_in("debian", &key, wait, 2 * A_BOOT);
@@ -140,29 +160,45 @@ impl DebianGuest {
         let used = result["v1"]["datasource"].as_str().unwrap_or_default();
         assert!(used.starts_with(source), "it was configured by {used}");
     }
+
+    /// Whether somebody answers at the service's address.
+    fn reaches_the_service(&self) -> bool {
+        let ask = "timeout 10 bash -c ': < /dev/tcp/169.254.169.254/80' 2>/dev/null; echo $?";
+        self.run(ask) == "0"
+    }
+
+    /// The address is the disk's own, since the login goes there and no DHCP server is; and there
+    /// is nobody at the service's address.
+    fn assert_it_asked_nobody(&self) {
+        let addresses = self.run("ip -4 -o address show scope global");
+        assert!(addresses.contains("192.168.0.10/24"), "{addresses}");
+        assert!(!addresses.contains("dynamic"), "{addresses}");
+        assert!(!self.reaches_the_service(), "somebody answers at the service's address");
+    }
 }
 
 #[test]
 fn unmodified_cloud_init_configures_debian_from_the_ec2_dialect_with_a_token() {
-    let guest = DebianGuest::boot("ec2", "required");
+    let guest = DebianGuest::boot("ec2", &Way::Http { tokens: "required" });
     guest.assert_configured_by("DataSourceEc2");
 }
 
 #[test]
 fn unmodified_cloud_init_configures_debian_from_nocloud() {
-    let guest = DebianGuest::boot("nocloud", "optional");
+    let guest = DebianGuest::boot("nocloud", &Way::Http { tokens: "optional" });
     guest.assert_configured_by("DataSourceNoCloudNet");
+    assert!(guest.reaches_the_service());
 }
 
 #[test]
 fn unmodified_cloud_init_configures_debian_from_the_openstack_dialect() {
-    let guest = DebianGuest::boot("openstack", "optional");
+    let guest = DebianGuest::boot("openstack", &Way::Http { tokens: "optional" });
     guest.assert_configured_by("DataSourceOpenStack");
 }
 
 #[test]
 fn unmodified_cloud_init_configures_debian_from_the_gce_dialect() {
-    let guest = DebianGuest::boot("gce", "optional");
+    let guest = DebianGuest::boot("gce", &Way::Http { tokens: "optional" });
     guest.assert_configured_by("DataSourceGCE");
     // It tells the host's keys by guest attributes, from which the operator reads them.
     let shown = guest.operator.run(&["get", "instance", "guest", "-p", "tenant-a", "-o", "json"]);
@@ -170,6 +206,20 @@ fn unmodified_cloud_init_configures_debian_from_the_gce_dialect() {
     let told = &shown["status"]["guest_attributes"]["hostkeys/ssh-ed25519"];
     let own = guest.run("cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub");
     assert_eq!(told, own.as_str(), "{shown}");
+}
+
+#[test]
+fn unmodified_cloud_init_configures_debian_from_a_nocloud_disk_without_a_service() {
+    let guest = DebianGuest::boot("nocloud", &Way::Disk { format: "cidata" });
+    guest.assert_configured_by("DataSourceNoCloud [seed=/dev/vdb]");
+    guest.assert_it_asked_nobody();
+}
+
+#[test]
+fn unmodified_cloud_init_configures_debian_from_a_config_drive_without_a_service() {
+    let guest = DebianGuest::boot("openstack", &Way::Disk { format: "config-2" });
+    guest.assert_configured_by("DataSourceConfigDrive [net,ver=2][source=/dev/vdb]");
+    guest.assert_it_asked_nobody();
 }
 
 #[test]

@@ -22,7 +22,8 @@ const LAYERS: &[(&str, &[&str])] = &[
         "mezame-server",
         &["mezame-model", "mezame-protocol", "mezame-link-local", "mezame-ebpf-loader"],
     ),
-    ("mezame-provisioner", &["mezame-model"]),
+    // The protocol is for disks, which hold the trees that guests are answered from.
+    ("mezame-provisioner", &["mezame-model", "mezame-protocol"]),
     ("mezame-cli", &["mezame-model"]),
     ("guest-agent", &["mezame-model"]),
     ("metadata-server", &["mezame-model", "mezame-server", "mezame-provisioner"]),

@@ -86,6 +86,12 @@ impl Operator {
         serde_json::from_value(values).with_context(|| format!("no SMBIOS strings: {text}"))
     }
 
+    /// Writes an instance's disk of this format into a file.
+    pub fn disk(&self, project: &str, instance: &str, format: &str, to: &Path) -> Result<()> {
+        let to = to.to_str().context("a path of UTF-8")?;
+        self.run(&["disk", instance, "-p", project, "--format", format, "--to", to]).map(drop)
+    }
+
     /// What an instance's guest reported, newest first.
     pub fn reports(&self, project: &str, instance: &str) -> Result<Vec<StoredReport>> {
         let text = self.run(&["reports", instance, "-p", project, "-o", "json"])?;

@@ -3,7 +3,7 @@
 use std::{
     os::fd::{AsRawFd, OwnedFd},
     os::unix::process::CommandExt,
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -31,6 +31,8 @@ pub struct Machine {
     pub command_line: String,
     /// QEMU's `-smbios` values, such as `type=1,serial=…`.
     pub smbios: Vec<String>,
+    /// Images of further disks, which it may only read.
+    pub disks: Vec<PathBuf>,
 }
 
 impl Machine {
@@ -42,6 +44,7 @@ impl Machine {
             memory: 192,
             command_line: String::new(),
             smbios: Vec::new(),
+            disks: Vec::new(),
         }
     }
 }
@@ -82,6 +85,10 @@ impl QemuGuest {
             .env("TMPDIR", directory);
         if let Some(disk) = &image.disk {
             let disk = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
+            qemu.args(["-drive", &disk]);
+        }
+        for disk in &machine.disks {
+            let disk = format!("file={},if=virtio,format=raw,readonly=on", disk.display());
             qemu.args(["-drive", &disk]);
         }
         for value in &machine.smbios {

@@ -14,6 +14,7 @@
 mod address;
 mod date;
 mod der;
+pub mod disk;
 mod etag;
 #[cfg(test)]
 mod fixture;

@@ -7,6 +7,7 @@
 //! Holds no path of its own, knows no dialect, and reads nothing but the one guest in its scope.
 
 pub(crate) mod families;
+mod walk;
 
 use bytes::Bytes;
 use mezame_model::{Guest, GuestPort, UserData};

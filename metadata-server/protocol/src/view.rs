@@ -56,7 +56,7 @@ pub(crate) const ROOTS: [(Dialect, &[&str]); 10] = [
 
 /// Which dialects' paths a guest is answered on. OpenStack's clients crawl EC2's tree as well, and
 /// wait five seconds where it is missing, so whoever has the one has the other.
-fn answers(dialects: &BTreeSet<Dialect>, dialect: Dialect) -> bool {
+pub(crate) fn answers(dialects: &BTreeSet<Dialect>, dialect: Dialect) -> bool {
     dialects.contains(&dialect)
         || (dialect == Dialect::Ec2 && dialects.contains(&Dialect::Openstack))
 }

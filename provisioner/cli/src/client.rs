@@ -161,6 +161,13 @@ impl Client {
         self.get(&format!("{}/passwords", instance.path())).await
     }
 
+    /// The image of an instance's disk, in a format that the control plane knows.
+    pub async fn disk(&self, instance: &Name, format: &str) -> Result<Bytes, ClientError> {
+        let path = format!("{}/disk?format={format}", instance.path());
+        let answer = self.call(Method::GET, &path, None, None).await?;
+        Ok(answer.into_body())
+    }
+
     /// Makes a new key of a kind (`sealing` or `tokens`) the one in use.
     pub async fn rotate(&self, key: &str) -> Result<(), ClientError> {
         self.call(Method::POST, &format!("/v1/keys/{key}/rotate"), None, None).await.map(drop)

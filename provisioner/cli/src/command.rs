@@ -7,9 +7,9 @@ mod arguments;
 use std::{path::PathBuf, time::Duration};
 
 pub use arguments::{
-    ApplyArguments, Condition, DeleteArguments, ExplainArguments, GetArguments, GetKind,
-    InstanceArguments, KeysCommand, NamedArguments, PortCommand, RotatedKey, SeedFiles,
-    WaitArguments, WatchArguments,
+    ApplyArguments, Condition, DeleteArguments, DiskArguments, DiskFormat, ExplainArguments,
+    GetArguments, GetKind, InstanceArguments, KeysCommand, NamedArguments, PortCommand, RotatedKey,
+    SeedFiles, WaitArguments, WatchArguments,
 };
 use clap::{Args, Parser, Subcommand};
 use mezame_model::ProjectName;
@@ -149,6 +149,16 @@ If somebody else changes it meanwhile, nothing is overwritten.")]
   mezame reports web -p tenant-a -o wide    with every step
   mezame reports web -p tenant-a -o json | jq '.[0].report.steps'")]
     Reports(InstanceArguments),
+    /// Write what an instance's guest is told into the image of a disk, for a guest without a network
+    #[command(after_help = "Examples:
+  mezame disk web -p tenant-a --format cidata --to web-seed.img
+  mezame disk web -p tenant-a --format config-2 --to web-seed.img --force    write it anew
+  mezame disk web -p tenant-a --format cidata --to - | ssh hv1 'umask 077; cat > web-seed.img'
+  qemu-system-x86_64 … -drive file=web-seed.img,format=raw,if=virtio,readonly=on
+
+cidata is cloud-init's NoCloud seed (dialect nocloud), config-2 OpenStack's config drive (dialect
+openstack). The image holds user-data and vendor-data in the clear.")]
+    Disk(DiskArguments),
     /// Follow what happens
     #[command(after_help = "Examples:
   mezame watch

@@ -104,6 +104,26 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// Something is where a disk was to be written.
+    #[error("{path} is there already{}", if *.is_file { "" } else { ", and is no file" })]
+    OutputThere {
+        /// Where.
+        path: PathBuf,
+        /// Whether it is a file, which can be replaced.
+        is_file: bool,
+    },
+    /// A disk can't be written.
+    #[error("{path} can't be written")]
+    Output {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A disk was to be written to a terminal.
+    #[error("a disk's image is nothing to be shown on a terminal")]
+    Terminal,
     /// Standard output, or a file that was to be written.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -123,13 +143,17 @@ impl Failure {
             | Self::NotOneDocument { .. }
             | Self::NoInstance
             | Self::NoField { .. }
-            | Self::NoIdentity => Exit::Usage,
+            | Self::NoIdentity
+            | Self::OutputThere { .. }
+            | Self::Terminal => Exit::Usage,
             Self::NoPassword { .. } => Exit::NotFound,
             // Whoever read the results has had enough of them.
             Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
-            Self::Identity { .. } | Self::Sealed { .. } | Self::Editor { .. } | Self::Write(_) => {
-                Exit::Failure
-            }
+            Self::Identity { .. }
+            | Self::Sealed { .. }
+            | Self::Editor { .. }
+            | Self::Output { .. }
+            | Self::Write(_) => Exit::Failure,
         }
     }
 
@@ -155,6 +179,9 @@ impl Failure {
                  needs a terminal to ask on"
             }
             Self::Editor { .. } => "set EDITOR to an editor that is installed",
+            Self::OutputThere { is_file: true, .. } => "--force replaces it",
+            Self::OutputThere { .. } => "name a file; 'dd' puts its image onto a device",
+            Self::Terminal => "name a file with --to, or send it to a program",
             Self::Settings(SettingsError::Form { .. }) => {
                 "'mezame --help' shows the settings file's form"
             }
@@ -163,6 +190,7 @@ impl Failure {
             | Self::Name(_)
             | Self::Kind(_)
             | Self::Identity { .. }
+            | Self::Output { .. }
             | Self::Write(_) => return None,
         };
         Some(text.into())

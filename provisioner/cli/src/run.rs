@@ -5,6 +5,7 @@
 mod apply;
 mod delete;
 mod describe;
+mod disk;
 mod edit;
 mod explain;
 mod get;
@@ -108,6 +109,7 @@ impl Session<'_> {
             Command::Delete(arguments) => delete::run(self, arguments).await,
             Command::Edit(arguments) => edit::run(self, arguments).await,
             Command::Reports(arguments) => reports::run(self, arguments).await,
+            Command::Disk(arguments) => disk::run(self, arguments).await,
             Command::Watch(arguments) => watch::run(self, arguments).await,
             Command::Wait(arguments) => wait::run(self, arguments).await,
             Command::Port(command) => small::port(self, command).await,

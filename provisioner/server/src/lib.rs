@@ -7,11 +7,13 @@
 //! ```
 //! A library: its host program opens a [`Provisioner`], hands [`Provisioner::feed`] to the
 //! metadata-server, and runs [`Provisioner::serve`]. Operators come over a unix socket or TLS;
-//! nothing here ever listens on plain TCP, and no answer or log line carries a secret.
+//! nothing here ever listens on plain TCP. No log line carries a secret, and no answer but a guest's
+//! disk, which only who may write gets.
 
 mod access;
 mod admission;
 mod control;
+mod disk;
 mod environment;
 mod feed;
 mod lifecycle;

@@ -2,9 +2,11 @@
 //!
 //! The wire types and the table of calls are `mezame_model::api`. One table here, [`ROUTES`],
 //! makes both the router and the OpenAPI document, so that neither has what the other lacks.
-//! Reading needs a reader's rights, everything else a writer's. No answer carries a secret.
+//! Reading needs a reader's rights, everything else a writer's. No answer carries a secret but an
+//! instance's disk, which therefore needs a writer's rights too.
 
 mod changes;
+mod disk;
 mod events;
 mod names;
 mod openapi;
@@ -124,7 +126,7 @@ static KIND_ROUTES: [[Route; 4]; 3] = [
 ];
 
 /// All other calls.
-static OTHER_ROUTES: [Route; 17] = [
+static OTHER_ROUTES: [Route; 18] = [
     route!(GET "/v1/projects" "list-projects" "All projects, sorted by name"
         => reading::projects),
     route!(GET "/v1/projects/{project}" "read-project" "One project" => reading::project),
@@ -141,6 +143,9 @@ static OTHER_ROUTES: [Route; 17] = [
         "What the instance's agent reported, newest first" => reading::reports),
     route!(GET "/v1/projects/{project}/instances/{name}/passwords" "list-passwords"
         "Passwords that the guest made, sealed to their owners' keys" => reading::passwords),
+    route!(GET "/v1/projects/{project}/instances/{name}/disk" "read-disk"
+        "What the guest is told, as the image of a disk; holds secrets, so it needs the role 'write'"
+        => disk::read),
     route!(GET "/v1/events" "watch" "Changes as they happen, one a line" => events::stream),
     route!(POST "/v1/keys/sealing/rotate" "rotate-sealing-key"
         "Make a new key for the database, and seal everything with it" => changes::rotate_sealing),

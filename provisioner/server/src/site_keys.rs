@@ -99,6 +99,12 @@ impl StoredSite {
         }
     }
 
+    /// The same with a signing key, for tests that need one and no new one.
+    #[cfg(test)]
+    pub(crate) fn with_signing_key(self, signing_key: SigningKey) -> Self {
+        Self { signing_key, ..self }
+    }
+
     /// As guests' hypervisors get it.
     pub(crate) fn site(&self) -> Site {
         Site {

@@ -9,6 +9,7 @@
 //!
 //! Follows "Instance metadata categories" and "Use IMDSv2" in the Amazon EC2 User Guide.
 
+mod config_drive;
 mod identity;
 mod interfaces;
 mod keys;
@@ -55,6 +56,8 @@ pub(crate) fn answer(permit: Permit, request: &Request<'_>, mut scope: Scope<'_>
     scope.edition = edition as u8;
     super::read(&ROOT, permit, request, scope, 1)
 }
+
+pub(crate) use config_drive::files;
 
 /// What lies below a version.
 static ROOT: Directory = Directory { entries: &ROOT_ENTRIES, label: Label::Bare, keep: true };

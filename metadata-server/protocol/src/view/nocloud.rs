@@ -30,6 +30,11 @@ pub(crate) fn answer(permit: Permit, request: &Request<'_>, scope: Scope<'_>) ->
     super::read(&ROOT, permit, request, scope, 1)
 }
 
+/// All of its files, for a disk: the same names without the folder.
+pub(crate) fn files(scope: Scope<'_>, each: &mut dyn FnMut(String, Body)) {
+    ROOT.leaves(scope, "", each);
+}
+
 static ROOT: Directory = Directory { entries: &ENTRIES, label: Label::Slash, keep: true };
 
 static ENTRIES: [Entry; 4] = [

@@ -76,6 +76,16 @@ pub(crate) fn answer(
     Answer::Reply(super::read(&ROOT, permit, request, scope, 1))
 }
 
+/// All of its files, for a disk. Nova's config drive has no `password`: it is the one file that is
+/// written to, and nobody can write to a disk that is made anew.
+pub(crate) fn files(scope: Scope<'_>, each: &mut dyn FnMut(String, Body)) {
+    ROOT.leaves(scope, "openstack/", &mut |path, body| {
+        if !path.ends_with("/password") {
+            each(path, body);
+        }
+    });
+}
+
 /// Whether the path is the password's, in whatever version.
 fn is_password(request: &Request<'_>) -> bool {
     let mut segments = request.segments();

@@ -104,6 +104,43 @@ pub struct InstanceArguments {
     pub name: String,
 }
 
+/// A form of disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiskFormat {
+    /// OpenStack's config drive, of the dialect openstack.
+    #[value(name = "config-2")]
+    ConfigTwo,
+    /// cloud-init's NoCloud seed, of the dialect nocloud.
+    Cidata,
+}
+
+impl DiskFormat {
+    /// Its name, as the API has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ConfigTwo => "config-2",
+            Self::Cidata => "cidata",
+        }
+    }
+}
+
+/// Of `disk`.
+#[derive(Debug, Args)]
+pub struct DiskArguments {
+    /// Which instance
+    #[arg(value_name = "INSTANCE")]
+    pub name: String,
+    /// What the guest's client looks for
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: DiskFormat,
+    /// The file to write, with mode 0600; - for standard output
+    #[arg(long, value_name = "FILE")]
+    pub to: PathBuf,
+    /// Replace the file if it is there
+    #[arg(long)]
+    pub force: bool,
+}
+
 /// Of `watch`.
 #[derive(Debug, Args)]
 pub struct WatchArguments {

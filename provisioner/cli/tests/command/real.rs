@@ -295,6 +295,54 @@ fn ports_keys_certificate_and_concurrent_changes_work_as_the_table_says() {
 }
 
 #[test]
+fn a_disk_is_written_into_a_file_of_the_operators_own() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let real = Real::start();
+    real.write("seed.yaml", &example_seed());
+    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
+    let disk = ["disk", "web", "-p", "tenant-a", "--format", "cidata", "--to", "seed.img"];
+    let ran = real.run(&disk);
+    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran}");
+    assert!(ran.err.contains("seed.img is the cidata disk of instance tenant-a/web"), "{ran}");
+    let path = real.folder.path().join("seed.img");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+    let image = std::fs::read(&path).unwrap();
+    assert_eq!((&image[43..54], &image[510..512]), (&b"CIDATA     "[..], &b"\x55\xaa"[..]));
+    let id = real.example_ids().1;
+    let id = format!("instance-id: \"{}\"", id.as_str());
+    assert!(image.windows(id.len()).any(|it| it == id.as_bytes()), "the guest's own id is in it");
+    // Nothing is replaced unasked; asked, it is, by the same bytes.
+    let ran = real.run(&disk);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.err.contains("--force"), "{ran}");
+    assert_eq!(real.run(&[&disk[..], &["--force"]].concat()).code, 0);
+    assert!(std::fs::read(&path).unwrap() == image);
+    let mut to_output = command(real.folder.path());
+    to_output.env("MEZAME_SERVER", real.socket()).args(&disk[..6]).args(["--to", "-"]);
+    let output = to_output.output().unwrap();
+    assert!(output.status.success() && output.stdout == image && output.stderr.is_empty());
+}
+
+#[test]
+fn a_disk_that_is_not_to_be_had_is_refused_with_its_mend_and_leaves_no_file() {
+    let real = Real::start();
+    real.write("seed.yaml", &example_seed());
+    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
+    for (instance, format, code, said) in [
+        ("none", "cidata", 4, "no such resource"),
+        ("web", "config-2", 5, "mend: add 'openstack' to the instance's dialects"),
+        ("web", "iso9660", 2, "possible values: config-2, cidata"),
+    ] {
+        let ran =
+            real.run(&["disk", instance, "-p", "tenant-a", "--format", format, "--to", "seed.img"]);
+        assert_eq!(ran.code, code, "{ran}");
+        assert!(ran.err.contains(said), "{said}\n{ran}");
+        assert!(!real.folder.path().join("seed.img").exists(), "{ran}");
+    }
+}
+
+#[test]
 fn a_reader_over_tls_may_look_and_not_change() {
     let real = Real::start();
     real.write("seed.yaml", &example_seed());
@@ -318,4 +366,9 @@ fn a_reader_over_tls_may_look_and_not_change() {
     assert_eq!(over_tls(true, &["whoami"]).out, "ci, who may read\n");
     let ran = over_tls(true, &["apply", "-f", "seed.yaml"]);
     assert_eq!(ran.code, 7, "{ran}");
+    // Nor what is secret in a guest.
+    let disk = ["disk", "web", "-p", "tenant-a", "--format", "cidata", "--to", "seed.img"];
+    let ran = over_tls(true, &disk);
+    assert_eq!(ran.code, 7, "{ran}");
+    assert!(!real.folder.path().join("seed.img").exists());
 }

@@ -89,6 +89,16 @@ fn a_person_at_a_terminal_sees_colour_unless_it_is_unwanted() {
 }
 
 #[test]
+fn a_disk_is_not_shown_on_a_terminal_and_not_even_asked_for() {
+    let fake = Fake::start();
+    let arguments = "disk web -p demo --format cidata --to -";
+    let (code, seen) = Terminal::start(&fake, ("LC_ALL", "C"), arguments).end();
+    assert_eq!(code, 2, "{seen}");
+    assert!(seen.contains("name a file with --to"), "{seen}");
+    assert!(fake.contents().asked.is_empty(), "{:?}", fake.contents().asked);
+}
+
+#[test]
 fn the_passphrase_of_a_key_is_asked_for() {
     let fake = Fake::start();
     let password = people::sealed(&fake, "key", "ed25519", "open sesame", "alice");

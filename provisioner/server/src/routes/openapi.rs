@@ -12,6 +12,7 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
+use mezame_protocol::disk::DiskFormat;
 use serde_json::{Map, Value, json};
 use utoipa::openapi::OpenApi;
 
@@ -49,8 +50,9 @@ fn describe() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description":
                 "What operators want their guests to be. Over a unix socket (peer credentials) \
-                 and over TLS (bearer tokens). Secrets are taken in and never shown: they stand \
-                 as \"(sealed)\", and a document that holds \"(sealed)\" keeps what is stored.",
+                 and over TLS (bearer tokens). Secrets are taken in and, but for read-disk, never \
+                 shown: they stand as \"(sealed)\", and a document that holds \"(sealed)\" keeps \
+                 what is stored.",
             "license": { "name": "MIT OR Apache-2.0" },
         },
         "paths": paths,
@@ -83,7 +85,18 @@ fn operation(route: &Route) -> Value {
     match word {
         "write" => parameters.extend([header("If-Match"), header("If-None-Match")]),
         "delete" | "attach" | "detach" => parameters.push(header("If-Match")),
-        "read" => parameters.push(header("If-None-Match")),
+        "read" => {
+            if route.operation == "read-disk" {
+                parameters.push(json!({
+                    "name": "format",
+                    "in": "query",
+                    "required": true,
+                    "description": "OpenStack's config drive, or cloud-init's NoCloud seed",
+                    "schema": { "type": "string", "enum": DiskFormat::ALL.map(DiskFormat::as_str) },
+                }));
+            }
+            parameters.push(header("If-None-Match"));
+        }
         "list" if !matches!(route.operation, "list-reports" | "list-passwords") => {
             parameters.extend([
                 query("limit", "At most so many items; a further page is in the Link header"),
@@ -176,6 +189,9 @@ fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
         "list-reports" => (JSON, list_of("StoredReport")),
         "list-passwords" => (JSON, list_of("StoredPassword")),
         "apply" => (JSON, schemas::named("Applied")),
+        "read-disk" => {
+            ("application/octet-stream", json!({ "type": "string", "format": "binary" }))
+        }
         "watch" => ("application/x-ndjson", schemas::named("Event")),
         "identity-certificate" => ("application/x-pem-file", json!({ "type": "string" })),
         "openapi" | "version" | "health" | "whoami" => (JSON, json!({ "type": "object" })),

@@ -12,7 +12,7 @@ use mezame_model::{
     api::{Fault, Problem},
 };
 
-use crate::{control::ControlError, store::StoreError};
+use crate::{control::ControlError, disk::DiskError, store::StoreError};
 
 /// Why a request fails.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(crate) enum Failure {
     Parameter { name: &'static str, wanted: &'static str },
     /// A header can't be read.
     Header { name: &'static str, wanted: &'static str },
+    /// An instance has no such disk.
+    Disk(DiskError),
     /// A failure of ours that has been logged.
     Internal,
     /// The control plane's own.
@@ -115,6 +117,7 @@ impl Failure {
             Self::Header { name, wanted } => {
                 bad("header", "A header can't be read", format!("'{name}' must be {wanted}"))
             }
+            Self::Disk(error) => disk_problem(&error),
             Self::Internal => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",
@@ -122,6 +125,38 @@ impl Failure {
                 "its log has the cause".into(),
             ),
             Self::Control(error) => control_problem(error),
+        }
+    }
+}
+
+fn disk_problem(error: &DiskError) -> Problem {
+    let conflict = |kind: &str, title: &str, fault: Fault| Problem {
+        kind: kind.into(),
+        title: title.into(),
+        status: StatusCode::CONFLICT.as_u16(),
+        detail: String::new(),
+        faults: vec![fault],
+    };
+    let fault = |path: &str, mend: String| Fault {
+        document: 0,
+        path: path.into(),
+        message: error.to_string(),
+        mend,
+    };
+    match error {
+        DiskError::NotWhole => conflict(
+            "not-whole",
+            "The instance has no port yet",
+            fault("ports", "apply its ports and their networks, then ask again".into()),
+        ),
+        DiskError::Dialect { dialect, .. } => conflict(
+            "no-dialect",
+            "The instance has no disk of this format",
+            fault("dialects", format!("add '{}' to the instance's dialects", dialect.as_str())),
+        ),
+        DiskError::TokenKeys(_) | DiskError::SigningKey(_) | DiskError::Volume(_) => {
+            tracing::error!(error = error as &dyn std::error::Error, "a disk can't be made");
+            Failure::Internal.problem()
         }
     }
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::{control::SealingKeys, environment::fixed::FixedEnvironment, feed::InProcessFeed};
 
 mod described;
+mod disk;
 mod documents;
 mod stream;
 

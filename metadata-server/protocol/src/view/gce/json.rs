@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     response::JSON,
-    tree::{Directory, Item, Leaf, Name, Node, Scope},
+    tree::{Directory, Item, Leaf, Node, Scope},
 };
 
 /// Directories whose entries are numbered.
@@ -60,11 +60,11 @@ pub(super) fn of_directory(directory: &'static Directory, name: &str, scope: Sco
     };
     if is_fixed(&scope) && LISTS.contains(&name) {
         let mut items = Vec::new();
-        each_below(directory, scope, &mut |name, node, scope| items.push(of(node, name, scope)));
+        directory.each(scope, &mut |name, node, scope| items.push(of(node, name, scope)));
         return items.into();
     }
     let mut members = Map::new();
-    each_below(directory, scope, &mut |name, node, scope| {
+    directory.each(scope, &mut |name, node, scope| {
         let key = if is_fixed(&scope) { camel_case(name) } else { name.to_owned() };
         members.insert(key, of(node, name, scope));
     });
@@ -74,7 +74,7 @@ pub(super) fn of_directory(directory: &'static Directory, name: &str, scope: Sco
 /// All that is below a directory, a leaf a line: its path from here, a space, its text.
 pub(super) fn lines(directory: &'static Directory, scope: Scope<'_>) -> Vec<u8> {
     fn collect(directory: &'static Directory, scope: Scope<'_>, path: &str, out: &mut Vec<u8>) {
-        each_below(directory, scope, &mut |name, node, scope| match node {
+        directory.each(scope, &mut |name, node, scope| match node {
             Node::Directory(directory) => {
                 collect(directory, scope, &format!("{path}{name}/"), out);
             }
@@ -89,26 +89,6 @@ pub(super) fn lines(directory: &'static Directory, scope: Scope<'_>) -> Vec<u8> 
     let mut out = Vec::new();
     collect(directory, scope, "", &mut out);
     out
-}
-
-/// Calls `each` with what is there in a directory, in the order of its listing: name, node, scope.
-fn each_below<'a>(
-    directory: &'static Directory,
-    scope: Scope<'a>,
-    each: &mut dyn FnMut(&str, &'static Node, Scope<'a>),
-) {
-    for entry in directory.entries {
-        match (&entry.name, &entry.node) {
-            (Name::Fixed(_), Node::Leaf(leaf)) if !(leaf.exists)(&scope) => {}
-            // Every directory of this dialect is there even when it is empty.
-            (Name::Fixed(name), node) => each(name, node, scope),
-            (Name::Family(family), node) => (family.members)(&scope, &mut |name| {
-                if let Some(chosen) = (family.choose)(scope, name) {
-                    each(name, node, chosen);
-                }
-            }),
-        }
-    }
 }
 
 /// Whether the table names what the scope is at, and not the record.

@@ -11,6 +11,7 @@ async fn every_described_route_answers() {
         let path = match route.path {
             "/v1/projects/{project}/networks/{name}" => "/v1/projects/p/networks/lan".to_owned(),
             other if other.contains("/ports/{name}") => path.replace("web", "web-0"),
+            other if other.ends_with("/disk") => format!("{path}?format=cidata"),
             _ => path,
         };
         let body = match route.operation {
