@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod clients;
 mod crawls;
 mod drops;
 mod guests;

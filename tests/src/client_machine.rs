@@ -13,6 +13,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Command,
 };
 
 use anyhow::{Context, Result, ensure};
@@ -95,22 +96,28 @@ impl ClientMachine {
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Runs a program to its end, which must come within `seconds`.
-    pub fn run(&self, seconds: u32, words: &[&str]) -> Result<Ended> {
+    /// A program in it, to be started.
+    pub fn command(&self, words: &[&str]) -> Command {
         let mut command = self.namespace.command("unshare");
         command
             .args(["--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"])
             .arg("--root")
             .arg(&self.root)
-            .args(["--mount-proc", "--wd=/", "--", "timeout", "--kill-after=5"])
-            .arg(seconds.to_string())
+            .args(["--mount-proc", "--wd=/", "--"])
             .args(words)
             .env_clear()
             .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .env("HOME", "/root")
             .env("LC_ALL", "C.UTF-8")
             .env("PYTHONDONTWRITEBYTECODE", "1");
-        process::run(&mut command)
+        command
+    }
+
+    /// Runs a program to its end, which must come within `seconds`.
+    pub fn run(&self, seconds: u32, words: &[&str]) -> Result<Ended> {
+        let seconds = seconds.to_string();
+        let bounded = ["timeout", "--kill-after=5", &seconds];
+        process::run(&mut self.command(&[&bounded, words].concat()))
     }
 
     /// Runs a program that must succeed, and gives what it printed.
