@@ -12,4 +12,5 @@ mod isolation;
 mod many_ports;
 mod offloads;
 mod seeds;
+mod storm;
 mod upgrade;

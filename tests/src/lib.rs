@@ -9,6 +9,7 @@ pub mod binaries;
 pub mod bpf_maps;
 pub mod capture;
 pub mod client_machine;
+pub mod crowd;
 pub mod frame;
 pub mod guest_image;
 pub mod http;

@@ -118,11 +118,19 @@ pub struct Dial {
     pub ttl: Option<i32>,
     /// How long to try.
     pub bound: Duration,
+    /// The device that it must go through; any that leads there without one.
+    pub device: Option<String>,
 }
 
 impl Default for Dial {
     fn default() -> Self {
-        Self { source: None, source_port: 0, ttl: None, bound: Duration::from_secs(10) }
+        Self {
+            source: None,
+            source_port: 0,
+            ttl: None,
+            bound: Duration::from_secs(10),
+            device: None,
+        }
     }
 }
 
@@ -132,10 +140,15 @@ impl Dial {
         Self { source: Some(address.parse().expect("an address")), ..Self::default() }
     }
 
-    fn stream(&self) -> Result<TcpStream> {
+    /// Connects to the service from the namespace of the calling thread.
+    pub fn stream(&self) -> Result<TcpStream> {
         let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
             .context("making a socket")?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).context("SO_REUSEADDR")?;
+        if let Some(device) = &self.device {
+            setsockopt(&socket, sockopt::BindToDevice, &device.into())
+                .context("SO_BINDTODEVICE")?;
+        }
         if let Some(ttl) = self.ttl {
             setsockopt(&socket, sockopt::Ipv4Ttl, &ttl).context("IP_TTL")?;
         }
