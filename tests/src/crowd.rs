@@ -113,14 +113,14 @@ impl Crowd {
         Ok(Self { namespace, size })
     }
 
-    /// Lets all of them ask for everything at once; for each how long it took to have it all, or
-    /// why it has not.
+    /// Lets all of them ask for everything at once, with a connection for each dialect; for each
+    /// how long it took from the beginning until it had it all, or why it has not.
     pub fn storm(&self) -> Result<Vec<Result<Duration>>> {
         let crawls: Vec<(&str, Recorded)> = CRAWLS
             .iter()
             .map(|(dialect, text)| Ok((*dialect, Recorded::parse(text)?)))
             .collect::<Result<_>>()?;
-        let start = Barrier::new(self.size);
+        let start = Barrier::new(self.size + 1);
         let (crawls, start) = (&crawls, &start);
         self.namespace.run(|| {
             std::thread::scope(|scope| {
@@ -129,23 +129,37 @@ impl Crowd {
                         let thread = std::thread::Builder::new().stack_size(STACK);
                         let guest = thread.spawn_scoped(scope, move || {
                             start.wait();
-                            crawl(number, crawls)
+                            ask_for_all(number, crawls).map(|()| Instant::now())
                         });
                         guest.expect("the system has threads for all guests")
                     })
                     .collect();
+                let begin = Instant::now();
+                start.wait();
                 let joined = guests.into_iter().map(|guest| guest.join());
-                joined.map(|done| done.expect("a guest doesn't panic")).collect()
+                joined.map(|done| Ok(done.expect("a guest doesn't panic")? - begin)).collect()
             })
         })
     }
+
+    /// Lets the first guest that has a dialect ask for all that its client asks for, each on a
+    /// connection of its own; how long that took.
+    pub fn crawl(&self, dialect: &str) -> Result<Duration> {
+        let recorded = Recorded::crawl(dialect)?;
+        let number = (0..self.size)
+            .find(|number| dialects(*number).contains(&dialect))
+            .with_context(|| format!("no guest has the dialect {dialect}"))?;
+        self.namespace.run(|| {
+            let dial = dial(number);
+            let begin = Instant::now();
+            recorded.replay_apart(&mac(number), || Connection::new(dial.stream()?))?;
+            Ok(begin.elapsed())
+        })?
+    }
 }
 
-/// All that one guest asks for, with a connection for each dialect.
-fn crawl(number: usize, crawls: &[(&str, Recorded)]) -> Result<Duration> {
-    let begin = Instant::now();
-    let device = format!("eth{number}");
-    let dial = Dial { device: Some(device), bound: Duration::from_secs(30), ..Dial::default() };
+fn ask_for_all(number: usize, crawls: &[(&str, Recorded)]) -> Result<()> {
+    let dial = dial(number);
     let has = dialects(number);
     for (dialect, recorded) in crawls.iter().filter(|(dialect, _)| has.contains(dialect)) {
         let mut connection = Connection::new(dial.stream()?)?;
@@ -153,7 +167,13 @@ fn crawl(number: usize, crawls: &[(&str, Recorded)]) -> Result<Duration> {
             .replay(&mac(number), &mut connection)
             .with_context(|| format!("guest {number} in the dialect {dialect}"))?;
     }
-    Ok(begin.elapsed())
+    Ok(())
+}
+
+/// How a guest's sockets connect: by its own device.
+fn dial(number: usize) -> Dial {
+    let device = Some(format!("eth{number}"));
+    Dial { device, bound: Duration::from_secs(30), ..Dial::default() }
 }
 
 fn dialects(number: usize) -> Vec<&'static str> {
