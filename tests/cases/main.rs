@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod clients;
+mod crawls;
 mod dhcp;
 mod drops;
 mod guests;
@@ -12,4 +14,5 @@ mod isolation;
 mod many_ports;
 mod offloads;
 mod seeds;
+mod storm;
 mod upgrade;

@@ -38,3 +38,13 @@ pub(crate) fn until_served(guest: &NamespaceGuest, hostname: &str) {
     })
     .unwrap();
 }
+
+/// Waits until the service knows a guest, whatever it then says of a token.
+pub(crate) fn until_known(guest: &NamespaceGuest) {
+    wait::until("an answer", SOON, || {
+        let answer = guest.get("/")?;
+        anyhow::ensure!(matches!(answer.status, 200 | 401), "status {}", answer.status);
+        Ok(())
+    })
+    .unwrap();
+}

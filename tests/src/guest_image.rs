@@ -60,7 +60,8 @@ impl GuestImage {
     }
 }
 
-fn cached(name: &str, purpose: &str) -> Result<PathBuf> {
+/// What the set-up has put into the cache under this name.
+pub fn cached(name: &str, purpose: &str) -> Result<PathBuf> {
     let root =
         std::env::var_os("MEZAME_CACHE").map_or_else(|| "/var/cache/mezame".into(), PathBuf::from);
     let path = root.join(name);

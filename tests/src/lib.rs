@@ -8,6 +8,8 @@
 pub mod binaries;
 pub mod bpf_maps;
 pub mod capture;
+pub mod client_machine;
+pub mod crowd;
 pub mod frame;
 pub mod guest_image;
 pub mod http;
@@ -18,6 +20,7 @@ pub mod namespace_guest;
 pub mod operator;
 pub mod process;
 pub mod qemu;
+pub mod recorded;
 pub mod sandbox;
 pub mod server;
 pub mod ssh;

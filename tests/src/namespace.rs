@@ -60,6 +60,11 @@ impl Namespace {
         command
     }
 
+    /// The descriptor that this process has of it.
+    pub fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        self.0.as_raw_fd()
+    }
+
     /// Runs `ip` with these words.
     pub fn ip(&self, words: &str) -> Result<()> {
         process::succeed(self.command("ip").args(words.split_whitespace()))

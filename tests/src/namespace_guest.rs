@@ -136,6 +136,8 @@ pub struct Dial {
     pub ttl: Option<i32>,
     /// How long to try.
     pub bound: Duration,
+    /// The device that it must go through; any that leads there without one.
+    pub device: Option<String>,
 }
 
 impl Default for Dial {
@@ -146,6 +148,7 @@ impl Default for Dial {
             source_port: 0,
             ttl: None,
             bound: Duration::from_secs(10),
+            device: None,
         }
     }
 }
@@ -163,8 +166,19 @@ impl Dial {
         Self { by, ..Self::default() }
     }
 
-    fn stream(&self) -> Result<TcpStream> {
-        let scope = nix::net::if_::if_nametoindex(CARD).context("the card's index")?;
+    /// Connects to the service from the namespace of the calling thread.
+    pub fn stream(&self) -> Result<TcpStream> {
+        let is_link_local = |address: IpAddr| match address {
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+            IpAddr::V4(_) => false,
+        };
+        let needs_scope = self.by == By::LinkLocal || self.source.is_some_and(is_link_local);
+        let scope = if needs_scope {
+            let device = self.device.as_deref().unwrap_or(CARD);
+            nix::net::if_::if_nametoindex(device).context("the card's index")?
+        } else {
+            0
+        };
         let (family, service) = match self.by {
             By::Ipv4 => (AddressFamily::Inet, SERVICE.parse().expect("an address")),
             By::Ipv6 => (AddressFamily::Inet6, SERVICE6.parse().expect("an address")),
@@ -176,6 +190,10 @@ impl Dial {
         let socket = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)
             .context("making a socket")?;
         setsockopt(&socket, sockopt::ReuseAddr, &true).context("SO_REUSEADDR")?;
+        if let Some(device) = &self.device {
+            setsockopt(&socket, sockopt::BindToDevice, &device.into())
+                .context("SO_BINDTODEVICE")?;
+        }
         match self.ttl {
             Some(ttl) if self.by == By::Ipv4 => setsockopt(&socket, sockopt::Ipv4Ttl, &ttl),
             Some(ttl) => setsockopt(&socket, sockopt::Ipv6Ttl, &ttl),

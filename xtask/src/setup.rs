@@ -5,7 +5,9 @@
 //! `images/recipes`.
 
 mod apt;
+mod bootstrap;
 mod cache;
+mod clients;
 mod debian_guest;
 mod guest_kernel;
 mod nextest;
@@ -33,6 +35,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             nextest::install()?;
             small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
             debian_guest::build(&cache)?;
+            clients::build(&cache)?;
         }
         Purpose::Ebpf | Purpose::Bench | Purpose::Fuzz => {}
     }

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attach;
+pub mod crawl;
 pub mod fixture;
 pub mod frame;
 pub mod get;
@@ -19,4 +20,5 @@ pub mod row;
 pub mod sample;
 pub mod seed;
 pub mod size;
+pub mod storm;
 pub mod wake;

@@ -1,6 +1,6 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
-use crate::{agent, attach, frame, get, pinned::Cpu, protocol, row::Row, size, wake};
+use crate::{agent, attach, crawl, frame, get, pinned::Cpu, protocol, row::Row, size, storm, wake};
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
 
@@ -44,6 +44,21 @@ const ALL: &[Measurement] = &[
     Measurement { rows: &[("attach.10000", "ms")], measure: attach::measure },
     Measurement { rows: &[("wake", "ms"), ("wake.10000", "ms")], measure: wake::measure },
     Measurement { rows: &[("agent.configure", "ms")], measure: agent::measure },
+    Measurement {
+        rows: &[
+            ("crawl.azure", "ms"),
+            ("crawl.cloudstack", "ms"),
+            ("crawl.digitalocean", "ms"),
+            ("crawl.ec2", "ms"),
+            ("crawl.gce", "ms"),
+            ("crawl.hetzner", "ms"),
+            ("crawl.nocloud", "ms"),
+            ("crawl.openstack", "ms"),
+            ("crawl.vultr", "ms"),
+        ],
+        measure: crawl::measure,
+    },
+    Measurement { rows: &[("storm.slowest", "s")], measure: storm::measure },
 ];
 
 /// The measurements that have a row whose name begins with `prefix`.

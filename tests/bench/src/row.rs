@@ -121,7 +121,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 9] = [
+const WANTED: [Wanted; 10] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -131,6 +131,7 @@ const WANTED: [Wanted; 9] = [
     wanted("start.100000", Of::Value, Bound::AtMost(1.5)),
     wanted("attach.10000", Of::Ratio, Bound::AtMost(1.2)),
     wanted("wake", Of::Value, Bound::AtMost(10.0)),
+    wanted("storm.slowest", Of::Ratio, Bound::AtMost(2.0)),
 ];
 
 /// Four significant digits; more would pretend to a precision that no round has.

@@ -6,14 +6,13 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
-use super::{apt::output, cache::Cache, progress::Step};
+use super::{bootstrap, cache::Cache, progress::Step};
 
 const NAME: &str = "debian-guest";
 /// What an installation does besides: generate its locale, and say who brings the network up.
@@ -37,7 +36,7 @@ pub(crate) fn build(cache: &Cache) -> Result<()> {
     step.line("Debian 12 with cloud-init is built into the cache, to be booted unmodified");
     cache.install(NAME, |into| {
         let root = into.join("root");
-        bootstrap(&root, &recipe, &step)?;
+        make_root(&root, &recipe, &step)?;
         for (from, to) in [("vmlinuz", "vmlinuz"), ("initrd.img", "initrd.img")] {
             fs::copy(boot_file(&root, from)?, into.join(to)).context("copying the kernel")?;
         }
@@ -72,11 +71,7 @@ impl Recipe {
             fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
         };
         let names = read(&directory.join("packages"))?;
-        let names: Vec<&str> = names
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-            .collect();
+        let names: Vec<&str> = bootstrap::lines(&names).collect();
         let locales = directory.join("locale.gen");
         Ok(Self { packages: names.join(","), locales_text: read(&locales)?, locales })
     }
@@ -86,47 +81,15 @@ impl Recipe {
     }
 }
 
-/// The machine's own Debian sources, so that its mirror and its proxy are used.
-fn sources() -> Result<Vec<String>> {
-    let text = output(Command::new("apt-get").args([
-        "indextargets",
-        "--format",
-        "$(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)",
-        "Created-By: Packages",
-    ]))?;
-    let mut lines: Vec<String> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("Debian ").or(line.strip_prefix("Debian-Security ")))
-        .filter(|line| line.contains(" bookworm") && !line.contains("backports"))
-        .map(|line| format!("deb {line}"))
-        .collect();
-    lines.sort();
-    lines.dedup();
-    ensure!(!lines.is_empty(), "this machine's apt sources have no Debian bookworm");
-    Ok(lines)
-}
-
-fn bootstrap(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
+fn make_root(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
     let locales = recipe.locales.to_str().context("the recipe's path is no UTF-8")?;
-    let mut command = Command::new("mmdebstrap");
-    command
-        .args(["--mode=root", "--variant=minbase", "--include", &recipe.packages])
-        // Documents are a third of the files and nobody reads them there.
-        .args([
-            "--dpkgopt=path-exclude=/usr/share/doc/*",
-            "--dpkgopt=path-exclude=/usr/share/man/*",
-        ])
-        .args([
-            format!("--customize-hook=copy-in '{locales}' /etc"),
-            LOCALES.into(),
-            NETWORKD.into(),
-            NAMES.into(),
-        ])
-        .arg("bookworm")
-        .arg(root)
-        .args(sources()?);
-    step.run(&mut command, |line| step.note(line))?;
-    fs::set_permissions(root, fs::Permissions::from_mode(0o755)).context("opening the root")?;
+    let hooks = [
+        format!("--customize-hook=copy-in '{locales}' /etc"),
+        LOCALES.into(),
+        NETWORKD.into(),
+        NAMES.into(),
+    ];
+    bootstrap::bootstrap(root, &recipe.packages, hooks, step)?;
     // Debian's own images leave these two to the first boot as well.
     fs::write(root.join("etc/machine-id"), "").context("emptying machine-id")?;
     for entry in fs::read_dir(root.join("etc/ssh")).context("reading the guest's /etc/ssh")? {

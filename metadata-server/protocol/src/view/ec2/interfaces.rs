@@ -23,7 +23,7 @@ static MACS_ENTRIES: [Entry; 1] = [family(V2009, ports_by_mac(), Node::Directory
 
 static MAC: Directory = folder(&MAC_ENTRIES);
 /// Sorted, as EC2 lists them.
-static MAC_ENTRIES: [Entry; 16] = [
+static MAC_ENTRIES: [Entry; 17] = [
     leaf("device-number", V2009, |it| Body::text(it.index().to_string())),
     leaf("interface-id", V2016, |it| Body::text(it.port().port.id.as_str())),
     leaf_if(
@@ -47,6 +47,9 @@ static MAC_ENTRIES: [Entry; 16] = [
         |it| ipv4_of(it.port()).any(is_public),
         |it| Body::lines(ipv4_of(it.port()).filter(|address| is_public(*address))),
     ),
+    // Of the one group that there is, named after its network: clients take a port without any for
+    // one of EC2-Classic, or for an error.
+    leaf("security-group-ids", V2016, |it| Body::text(format!("sg-{}", network(it)))),
     leaf("security-groups", V2009, |_| Body::fixed("default")),
     leaf("subnet-id", V2009, |it| Body::text(format!("subnet-{}", network(it)))),
     leaf_if(
