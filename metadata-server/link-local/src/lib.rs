@@ -8,7 +8,6 @@ pub mod dhcp6;
 pub mod dns;
 pub mod ntp;
 pub mod router;
-pub mod service;
 mod told;
 
 #[cfg(test)]

@@ -2,18 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mezame_model::Network;
-
-use crate::service::{RESOLVER_V4, RESOLVER_V6};
+use mezame_model::{
+    Network,
+    service_address::{DNS, DNS6},
+};
 
 /// The IPv4 resolvers; the platform's own where the network names none of either family.
 pub(crate) fn resolvers_v4(network: &Network) -> Vec<Ipv4Addr> {
-    if network.dns.is_empty() { vec![RESOLVER_V4] } else { v4(&network.dns) }
+    if network.dns.is_empty() { vec![DNS] } else { v4(&network.dns) }
 }
 
 /// The IPv6 resolvers, likewise.
 pub(crate) fn resolvers_v6(network: &Network) -> Vec<Ipv6Addr> {
-    if network.dns.is_empty() { vec![RESOLVER_V6] } else { v6(&network.dns) }
+    if network.dns.is_empty() { vec![DNS6] } else { v6(&network.dns) }
 }
 
 /// Those of IPv4 among addresses.

@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
-use mezame_model::{Boot, GuestPort, Subnet};
+use mezame_model::{
+    Boot, GuestPort, Subnet,
+    service_address::{DNS, KMS, METADATA, NTP},
+};
 
 use super::{Ask, option};
-use crate::{service, told};
+use crate::told;
 
 /// What a client gets that names nothing: everything. Of the routes for Windows it gets the same
 /// under their proper number.
@@ -122,7 +125,7 @@ impl<'a> Parameters<'a> {
             out.extend_from_slice(&destination.network().octets()[..needed]);
             out.extend_from_slice(&router.octets());
         };
-        for address in service::ON_LINK_V4 {
+        for address in [METADATA, DNS, NTP, KMS] {
             add(Ipv4Network::from(address), Ipv4Addr::UNSPECIFIED);
         }
         for route in self.subnet.map_or(&[][..], |subnet| &subnet.routes) {

@@ -14,7 +14,9 @@ use super::{
     request::{COOKIE, HEADER},
     *,
 };
-use crate::{fixture, service::METADATA_V4};
+use mezame_model::service_address::METADATA;
+
+use crate::fixture;
 
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
 const XID: [u8; 4] = [0xde, 0xad, 0xbe, 0xef];
@@ -135,7 +137,7 @@ impl Reply {
 }
 
 fn ask_from(guest: &Guest, at: usize, datagram: &[u8], source: Source) -> Result<Reply, Silence> {
-    let ask = Ask { guest, port: &guest.ports[at], server: METADATA_V4, source };
+    let ask = Ask { guest, port: &guest.ports[at], server: METADATA, source };
     answer(datagram, &ask).map(Reply::read)
 }
 

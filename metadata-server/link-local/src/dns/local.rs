@@ -10,17 +10,17 @@
 //! The metadata service's names are there for guests that are answered in the dialect that they
 //! belong to: an image that looks for its cloud by them must not find another.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
-use mezame_model::{Dialect, Network};
+use mezame_model::{
+    Dialect, Network,
+    service_address::{METADATA, METADATA6},
+};
 
 use super::{Asker, reverse};
 
 /// The metadata service (169.254.169.254 and fd00:ec2::254, as on EC2).
-const SERVICE: [IpAddr; 2] = [
-    IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-];
+const SERVICE: [IpAddr; 2] = [IpAddr::V4(METADATA), IpAddr::V6(METADATA6)];
 
 /// The names of the metadata service, each with the dialects whose clients look it up.
 const SERVICE_NAMES: [(&str, &[Dialect]); 4] = [

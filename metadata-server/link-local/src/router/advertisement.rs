@@ -3,10 +3,13 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipnetwork::{IpNetwork, Ipv6Network};
-use mezame_model::{Guest, GuestPort, Ipv6Mode};
+use mezame_model::{
+    Guest, GuestPort, Ipv6Mode, Network,
+    service_address::{METADATA_LINK, METADATA6},
+};
 
 use super::ROUTER_LIFETIME;
-use crate::{service::LINK_LOCAL_V6, told};
+use crate::told;
 
 /// ICMPv6 type of a router advertisement.
 const ADVERTISEMENT: u8 = 134;
@@ -19,6 +22,13 @@ const FOR_EVER: u32 = u32::MAX;
 
 /// An IPv6 packet's header, which stands before the message.
 const IPV6_HEADER: usize = 40;
+
+/// The prefix of the services' unique local addresses: on the link of every guest, whatever router
+/// it has or has not, since neighbour solicitations for them are answered at its tap.
+fn services() -> impl Iterator<Item = Ipv6Network> {
+    // 64 is a prefix's length.
+    Ipv6Network::new(METADATA6, 64).into_iter()
+}
 
 /// A message for the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,10 +61,7 @@ pub fn advertise(guest: &Guest, port: &GuestPort) -> Option<Advertisement> {
         })
     };
     subnets().next()?;
-    let router = port.gateways().find_map(|gateway| match gateway {
-        IpAddr::V6(gateway) if gateway.is_unicast_link_local() => Some(gateway),
-        _ => None,
-    });
+    let router = router_of(port);
     let is_primary = port.port.id == guest.primary().port.id;
     let lifetime = ROUTER_LIFETIME.as_secs() as u16;
     let router_lifetime = if is_primary && router.is_some() { lifetime } else { 0 };
@@ -65,6 +72,9 @@ pub fn advertise(guest: &Guest, port: &GuestPort) -> Option<Advertisement> {
         most: usize::from(network.mtu).max(1280) - IPV6_HEADER,
     };
     message.option(5, &[&[0, 0], &u32::from(network.mtu).to_be_bytes()]);
+    for range in services() {
+        message.prefix(range, Ipv6Mode::Managed);
+    }
     for (range, _) in subnets() {
         message.prefix(range, network.dhcp.ipv6);
     }
@@ -79,8 +89,22 @@ pub fn advertise(guest: &Guest, port: &GuestPort) -> Option<Advertisement> {
         }
     }
     let announces_router = router.is_some();
-    let source = router.unwrap_or(LINK_LOCAL_V6);
+    let source = router.unwrap_or(METADATA_LINK);
     Some(Advertisement { source, bytes: message.bytes, announces_router })
+}
+
+/// The router that can be announced: a link-local one. Where guests make their addresses
+/// themselves the port's record has none of any subnet, so it is the network's.
+fn router_of(port: &GuestPort) -> Option<Ipv6Addr> {
+    let link_local = |gateway| match gateway {
+        IpAddr::V6(gateway) if gateway.is_unicast_link_local() => Some(gateway),
+        _ => None,
+    };
+    let of_network = |network: &Network| {
+        let mut gateways = network.subnets.iter().filter_map(|subnet| subnet.gateway);
+        gateways.find_map(link_local).filter(|_| network.dhcp.ipv6.is_autonomous())
+    };
+    port.gateways().find_map(link_local).or_else(|| of_network(&port.network))
 }
 
 struct Message {

@@ -19,7 +19,7 @@ fn requested(message: Message, address: Ipv4Addr) -> Message {
 
 #[test]
 fn every_row_of_table_4_is_answered_as_it_says() {
-    let selecting = || server(request(), METADATA_V4);
+    let selecting = || server(request(), METADATA);
     for (state, message, expected) in [
         ("INIT", Message::of(1), Ok(Kind::Offer)),
         ("INIT with a wish", requested(Message::of(1), OTHER), Ok(Kind::Offer)),
@@ -43,10 +43,10 @@ fn every_row_of_table_4_is_answered_as_it_says() {
         ("INFORM", Message::of(8).ciaddr(OWN), Ok(Kind::Ack)),
         (
             "DECLINE",
-            requested(server(Message::of(4), METADATA_V4), OWN),
+            requested(server(Message::of(4), METADATA), OWN),
             Err(Silence::Decline(Some(OWN))),
         ),
-        ("RELEASE", server(Message::of(7), METADATA_V4).ciaddr(OWN), Err(Silence::Release)),
+        ("RELEASE", server(Message::of(7), METADATA).ciaddr(OWN), Err(Silence::Release)),
         (
             "RELEASE of another server's",
             server(Message::of(7), FOREIGN).ciaddr(OWN),
@@ -61,7 +61,7 @@ fn every_row_of_table_4_is_answered_as_it_says() {
 #[test]
 fn an_offer_and_its_ack_say_the_same_and_have_what_table_3_asks_for() {
     let offer = Message::of(1).asked().unwrap();
-    let chosen = requested(server(request(), METADATA_V4), offer.yiaddr());
+    let chosen = requested(server(request(), METADATA), offer.yiaddr());
     let ack = chosen.asked().unwrap();
     for (reply, kind) in [(&offer, 2), (&ack, 5)] {
         assert_eq!(reply.answer.bytes[4..8], XID);
@@ -150,7 +150,7 @@ fn a_bootp_client_gets_its_address_for_good() {
 
 #[test]
 fn the_answer_goes_where_the_client_can_hear_it() {
-    let ack = || requested(server(request(), METADATA_V4), OWN);
+    let ack = || requested(server(request(), METADATA), OWN);
     for (message, to) in [
         (Message::of(1), OWN),
         (Message::of(1).broadcast(), Ipv4Addr::BROADCAST),

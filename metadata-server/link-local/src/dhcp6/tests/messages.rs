@@ -241,7 +241,7 @@ fn options_are_told_in_the_clients_order_and_only_those() {
 fn a_network_without_resolvers_gets_the_platforms_and_one_with_ipv4_ones_alone_gets_none() {
     let guest = fixture::with(|_, network| network.dns.clear());
     let reply = Message::bare(INFORMATION_REQUEST).asked_of(&guest).unwrap();
-    assert_eq!(reply.option(RESOLVERS), Some(&crate::service::RESOLVER_V6.octets()[..]));
+    assert_eq!(reply.option(RESOLVERS), Some(&mezame_model::service_address::DNS6.octets()[..]));
     let guest = fixture::with(|_, network| network.dns = vec!["192.168.0.2".parse().unwrap()]);
     let reply = Message::bare(INFORMATION_REQUEST).asked_of(&guest).unwrap();
     assert_eq!(reply.option(RESOLVERS), None);

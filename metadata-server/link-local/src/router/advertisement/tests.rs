@@ -38,6 +38,9 @@ fn a_link_local_router_is_announced_from_its_own_address_with_its_routes() {
         &[134, 0, 0, 0, 64, 0xc0, 0x23, 0x28, 0, 0, 0, 0, 0, 0, 0, 0][..],
         // MTU 1450.
         &[5, 1, 0, 0, 0, 0, 0x05, 0xaa],
+        // fd00:ec2::/64, where the services are, likewise.
+        &[3, 4, 64, 0x80, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
+        &[0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         // 2001:db8:1::/64, on the link, not autonomous, for ever.
         &[3, 4, 64, 0x80, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
         &[0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -59,10 +62,31 @@ fn a_router_with_another_address_is_not_announced_and_the_rest_is() {
         network.subnets[1].gateway = Some("2001:db8:1::1".parse().unwrap());
     });
     let told = told(&guest);
-    assert_eq!((told.source, told.announces_router), (LINK_LOCAL_V6, false));
+    assert_eq!((told.source, told.announces_router), (METADATA_LINK, false));
     assert_eq!(told.bytes[6..8], [0, 0]);
-    assert_eq!(of(3, &told).len(), 1);
+    assert_eq!(of(3, &told).len(), 2);
     assert!(of(24, &told).is_empty());
+}
+
+#[test]
+fn a_guest_that_makes_its_own_address_is_told_the_networks_router() {
+    let router = |mode| {
+        let guest = fixture::with(|port, network| {
+            port.addresses.retain(IpAddr::is_ipv4);
+            network.dhcp.ipv6 = mode;
+        });
+        told(&guest).source
+    };
+    assert_eq!(router(Ipv6Mode::Stateless), "fe80::1".parse::<Ipv6Addr>().unwrap());
+    assert_eq!(router(Ipv6Mode::Managed), METADATA_LINK);
+}
+
+#[test]
+fn the_services_are_on_the_link_of_every_guest() {
+    let told = told(&fixture::guest());
+    let services = &of(3, &told)[0];
+    assert_eq!(services[..2], [64, 0x80]);
+    assert_eq!(services[14..22], [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0]);
 }
 
 #[test]
@@ -86,7 +110,7 @@ fn each_mode_has_its_flags() {
         let guest = fixture::with(|_, network| network.dhcp.ipv6 = mode);
         let told = told(&guest);
         assert_eq!(told.bytes[5], flags, "{mode:?}");
-        assert_eq!(of(3, &told)[0][1], prefix, "{mode:?}");
+        assert_eq!(of(3, &told)[1][1], prefix, "{mode:?}");
     }
     let off = fixture::with(|_, network| network.dhcp.ipv6 = Ipv6Mode::Off);
     assert_eq!(advertise(&off, off.primary()), None);
@@ -99,7 +123,7 @@ fn each_mode_has_its_flags() {
 fn a_network_without_resolvers_gets_the_platforms_and_one_with_ipv4_ones_alone_gets_none() {
     let guest = fixture::with(|_, network| network.dns.clear());
     let told_resolver = &of(25, &told(&guest))[0][6..];
-    assert_eq!(told_resolver, crate::service::RESOLVER_V6.octets());
+    assert_eq!(told_resolver, mezame_model::service_address::DNS6.octets());
     let guest = fixture::with(|_, network| network.dns = vec!["192.168.0.2".parse().unwrap()]);
     assert!(of(25, &told(&guest)).is_empty());
 }
