@@ -45,7 +45,9 @@ fn add_from_pypi(environment: &Path, root: &Path, requirements: &Path, step: &St
     step.run(venv.args(["-m", "venv"]).arg(environment), |line| step.note(line))?;
     let mut pip = Command::new(environment.join("bin/pip"));
     pip.args(["install", "--require-hashes", "--only-binary", ":all:", "--no-deps"])
-        .args(["--disable-pip-version-check", "--root-user-action", "ignore", "--target"])
+        .args(["--disable-pip-version-check", "--root-user-action", "ignore"])
+        // The machine's own, as everything else here that reaches a registry.
+        .args(["--cert", "/etc/ssl/certs/ca-certificates.crt", "--target"])
         .arg(root.join("opt/clients"))
         .arg("--requirement")
         .arg(requirements);
