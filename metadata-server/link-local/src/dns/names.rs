@@ -15,7 +15,7 @@ use std::{
 use mezame_model::{Instance, Network, NetworkId, Port, PortId, ProjectName, Snapshot};
 
 /// Names of instances, by network.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Names {
     snapshot: Option<Arc<Snapshot>>,
     /// Sorted.
@@ -116,6 +116,13 @@ impl Names {
                 && instance.project == *project;
             is_theirs.then_some((snapshot, &**port, instance))
         })
+    }
+}
+
+impl std::fmt::Debug for Names {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the snapshot, which is everybody's.
+        write!(out, "Names({} entries)", self.entries.len())
     }
 }
 

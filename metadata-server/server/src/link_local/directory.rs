@@ -15,7 +15,6 @@ use crate::listener::Stage;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// The names, and the snapshot that they are to be made from next.
-#[derive(Debug)]
 pub struct Directory {
     newest: watch::Sender<Option<Arc<Snapshot>>>,
     names: ArcSwap<Names>,
@@ -24,6 +23,13 @@ pub struct Directory {
 impl Default for Directory {
     fn default() -> Self {
         Self { newest: watch::Sender::new(None), names: ArcSwap::default() }
+    }
+}
+
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the snapshot, which is everybody's.
+        write!(out, "Directory({:?})", self.names.load())
     }
 }
 
