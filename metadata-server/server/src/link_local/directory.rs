@@ -40,6 +40,12 @@ impl Directory {
         self.newest.send_replace(Some(Arc::clone(snapshot)));
     }
 
+    /// What was published last.
+    #[cfg(test)]
+    pub(crate) fn newest(&self) -> Option<Arc<Snapshot>> {
+        self.newest.borrow().clone()
+    }
+
     /// The names as they are indexed now.
     pub(super) fn names(&self) -> Arc<Names> {
         self.names.load_full()

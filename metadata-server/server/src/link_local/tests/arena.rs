@@ -280,7 +280,15 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Sends these datagrams for each that it gets.
     pub(super) fn new(answers: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", answers)
+    }
+
+    /// At an address.
+    pub(super) fn at(
+        address: &str,
+        answers: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
         let (sender, asked) = mpsc::channel();

@@ -82,6 +82,13 @@ fn a_resolver_that_is_not_there_or_can_not_say_is_passed_over() {
 }
 
 #[test]
+fn a_resolver_may_be_reached_by_ipv6() {
+    let arena = Arena::new();
+    let resolver = Upstream::at("[::1]:0", |query| vec![answer(query, NOERROR)]);
+    assert!(asked(&arena, &[resolver.address]).ends_with(&[192, 0, 2, 1]));
+}
+
+#[test]
 fn a_silent_resolver_is_passed_over() {
     let arena = Arena::new();
     let silent = Upstream::silent();
