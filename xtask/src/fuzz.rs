@@ -25,6 +25,8 @@ pub(crate) enum Target {
     Mime,
     /// `#cloud-config` in the agent
     CloudConfig,
+    /// A guest's DNS message, and a resolver's answer
+    Dns,
     /// A guest's frames in the kernel, against a model
     Frames,
 }

@@ -114,6 +114,7 @@ pub struct Limits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkLocalLimits {
     /// DNS queries a second of one port, sustained, over UDP and TCP together; 0 sets no limit.
+    /// Each connection counts as one more.
     /// EC2 lets an interface send 1,024 packets a second to all of its link-local services
     /// ("Amazon DNS quotas" in the VPC user guide).
     pub dns_per_second: u32,
@@ -128,6 +129,12 @@ pub struct LinkLocalLimits {
     pub dhcp_per_second: u32,
     /// DHCP messages and router solicitations of one port at once.
     pub dhcp_burst: u32,
+    /// Connections for licence activation a second of one port, sustained; 0 sets no limit. A
+    /// guest needs a few in a week, and each leaves a local port of the hypervisor's behind for
+    /// a minute (TIME-WAIT, RFC 9293, section 3.6.1), of which there are some 28,000 to one host.
+    pub kms_per_second: u32,
+    /// Connections for licence activation of one port at once.
+    pub kms_burst: u32,
     /// Datagrams of one port that wait for an upstream. Each holds a socket.
     pub waiting_per_port: u32,
     /// Datagrams that wait for an upstream in all.
@@ -154,6 +161,8 @@ impl Default for LinkLocalLimits {
             ntp_burst: 32,
             dhcp_per_second: 32,
             dhcp_burst: 128,
+            kms_per_second: 1,
+            kms_burst: 8,
             waiting_per_port: 128,
             waiting: 4096,
             streams_per_port: 16,

@@ -7,6 +7,7 @@
 //! only lengthens the search for names of its own network.
 
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash, Hasher},
     net::IpAddr,
     sync::Arc,
@@ -15,7 +16,7 @@ use std::{
 use mezame_model::{Instance, Network, NetworkId, Port, PortId, ProjectName, Snapshot};
 
 /// Names of instances, by network.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Names {
     snapshot: Option<Arc<Snapshot>>,
     /// Sorted.
@@ -32,26 +33,33 @@ struct Entry {
 const MOST: usize = 256;
 
 impl Names {
-    /// Those of a snapshot. A pass over its instances; about a tenth of a second for 100,000 of
+    /// Those of a snapshot. A pass over its instances; some tenths of a second for 100,000 of
     /// them, so not for the thread that answers.
     pub fn of(snapshot: &Arc<Snapshot>) -> Self {
+        // A binary search for each would cost more than all the rest: the records lie scattered.
+        let numbers: HashMap<&PortId, usize> =
+            snapshot.ports.iter().enumerate().map(|(number, port)| (&port.id, number)).collect();
+        let find = |id: &PortId| {
+            let number = *numbers.get(id)?;
+            let port = &*snapshot.ports[number];
+            Some((u32::try_from(number).ok()?, port, network(snapshot, port)?))
+        };
         let mut entries = Vec::with_capacity(snapshot.ports.len() * 4);
         let mut name = String::new();
         for instance in &snapshot.instances {
-            let domain = primary_domain(snapshot, instance);
-            for id in &instance.ports {
-                let Some((number, port)) = find_port(snapshot, id) else { continue };
-                let Ok(number) = u32::try_from(number) else { continue };
-                let Some(network) = network(snapshot, port) else { continue };
-                if !is_of(port, instance) {
+            let primary = instance.ports.first().and_then(find);
+            let domain = primary.and_then(|(_, _, network)| network.domain.as_deref());
+            let others = instance.ports.iter().skip(1).filter_map(find);
+            for (port, record, network) in primary.into_iter().chain(others) {
+                if !is_of(record, instance) {
                     continue;
                 }
                 for spelling in spellings(instance, domain, network) {
                     spelling.write(&mut name);
-                    entries.push(Entry { key: key(&network.id, name.as_bytes()), port: number });
+                    entries.push(Entry { key: key(&network.id, name.as_bytes()), port });
                 }
-                for address in &port.addresses {
-                    entries.push(Entry { key: key(&network.id, address), port: number });
+                for address in &record.addresses {
+                    entries.push(Entry { key: key(&network.id, address), port });
                 }
             }
         }
@@ -119,6 +127,13 @@ impl Names {
     }
 }
 
+impl std::fmt::Debug for Names {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the snapshot, which is everybody's.
+        write!(out, "Names({} entries)", self.entries.len())
+    }
+}
+
 /// One name of an instance.
 #[derive(Debug, Clone, Copy)]
 struct Spelling<'a> {
@@ -160,13 +175,13 @@ fn is_of(port: &Port, instance: &Instance) -> bool {
 }
 
 fn primary_domain<'a>(snapshot: &'a Snapshot, instance: &Instance) -> Option<&'a str> {
-    let (_, port) = find_port(snapshot, instance.ports.first()?)?;
+    let port = find_port(snapshot, instance.ports.first()?)?;
     network(snapshot, port)?.domain.as_deref()
 }
 
-fn find_port<'a>(snapshot: &'a Snapshot, id: &PortId) -> Option<(usize, &'a Port)> {
+fn find_port<'a>(snapshot: &'a Snapshot, id: &PortId) -> Option<&'a Port> {
     let at = snapshot.ports.binary_search_by(|port| port.id.cmp(id)).ok()?;
-    Some((at, &snapshot.ports[at]))
+    Some(&snapshot.ports[at])
 }
 
 fn network<'a>(snapshot: &'a Snapshot, port: &Port) -> Option<&'a Network> {

@@ -15,7 +15,6 @@ use crate::listener::Stage;
 const INTERVAL: Duration = Duration::from_millis(250);
 
 /// The names, and the snapshot that they are to be made from next.
-#[derive(Debug)]
 pub struct Directory {
     newest: watch::Sender<Option<Arc<Snapshot>>>,
     names: ArcSwap<Names>,
@@ -27,11 +26,24 @@ impl Default for Directory {
     }
 }
 
+impl std::fmt::Debug for Directory {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the snapshot, which is everybody's.
+        write!(out, "Directory({:?})", self.names.load())
+    }
+}
+
 impl Directory {
     /// Says that this snapshot is the newest. Cheap: its names are indexed later, and only while
     /// somebody serves DNS.
     pub fn publish(&self, snapshot: &Arc<Snapshot>) {
         self.newest.send_replace(Some(Arc::clone(snapshot)));
+    }
+
+    /// What was published last.
+    #[cfg(test)]
+    pub(crate) fn newest(&self) -> Option<Arc<Snapshot>> {
+        self.newest.borrow().clone()
     }
 
     /// The names as they are indexed now.

@@ -17,6 +17,7 @@ pub struct PortShare {
     dns: Bucket,
     ntp: Bucket,
     dhcp: Bucket,
+    kms: Bucket,
     waiting: Count,
     streams: Count,
 }
@@ -28,6 +29,7 @@ pub(super) struct Shared {
     dns_rate: Rate,
     ntp_rate: Rate,
     dhcp_rate: Rate,
+    kms_rate: Rate,
     waiting: Count,
     streams: Count,
     stage: watch::Sender<Stage>,
@@ -40,6 +42,7 @@ impl Shared {
             dns_rate: Rate::new(limits.dns_per_second, limits.dns_burst),
             ntp_rate: Rate::new(limits.ntp_per_second, limits.ntp_burst),
             dhcp_rate: Rate::new(limits.dhcp_per_second, limits.dhcp_burst),
+            kms_rate: Rate::new(limits.kms_per_second, limits.kms_burst),
             waiting: Count::default(),
             streams: Count::default(),
             stage: watch::Sender::new(Stage::Open),
@@ -52,15 +55,14 @@ impl Shared {
         self.serving.metrics.link_local(service, outcome);
     }
 
-    /// Takes one off the port's rate.
+    /// Takes one off the port's rate, for a datagram, a connection, or a query on one.
     pub(super) fn take(&self, service: Service, port: &Attachment) -> Result<(), Outcome> {
         let share = &port.link_local;
         let (bucket, rate) = match service {
             Service::Dns | Service::DnsStream => (&share.dns, self.dns_rate),
             Service::Ntp => (&share.ntp, self.ntp_rate),
             Service::Dhcp | Service::Dhcp6 | Service::Router => (&share.dhcp, self.dhcp_rate),
-            // Its connections are counted instead.
-            Service::Kms => return Ok(()),
+            Service::Kms => (&share.kms, self.kms_rate),
         };
         let now = self.serving.clock.nanoseconds(Instant::now());
         bucket.take(rate, now).map_err(|_| Outcome::RateOfPort)

@@ -53,6 +53,7 @@ pub(super) async fn accept(shared: Arc<Shared>, listener: TcpListener, service: 
 fn admit(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, service: Service) {
     let admitted =
         asker::attachment(&shared.serving.identities, peer.ip()).and_then(|attachment| {
+            shared.take(service, &attachment)?;
             Asking::now(&attachment)?;
             Ok((shared.open(&attachment)?, attachment))
         });

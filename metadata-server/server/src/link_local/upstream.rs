@@ -16,6 +16,7 @@ use tokio::{
 };
 
 use super::dns;
+use crate::listener::reset_on_close;
 
 /// How long one resolver may take. Stub resolvers ask again after 5 seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -75,6 +76,9 @@ async fn ask_by_stream(upstream: SocketAddr, forwarding: &Forwarding) -> io::Res
     let id = u16::from_ne_bytes(random()?);
     let mut socket = TcpStream::connect(upstream).await?;
     dns::write(&mut socket, &forwarding.message(id)).await?;
+    // Nothing is to follow the answer: a reset leaves no local port behind in TIME-WAIT, of which
+    // a guest could otherwise use up all that there are to this resolver.
+    reset_on_close(&socket);
     let mut message = Vec::new();
     if !dns::read(&mut socket, &mut message).await? {
         return Err(io::ErrorKind::UnexpectedEof.into());

@@ -101,6 +101,16 @@ fn an_older_snapshot_changes_nothing() {
 }
 
 #[test]
+fn dns_is_told_of_each_snapshot_that_is_taken_over() {
+    let mut bench = Bench::new();
+    for (generation, told) in [(5, 5), (4, 5), (6, 6)] {
+        bench.sync.apply(Arc::new(fixture::snapshot(generation, [1])), true);
+        let newest = bench.sync.serving.directory.newest().unwrap();
+        assert_eq!(newest.generation, Generation(told));
+    }
+}
+
+#[test]
 fn only_those_whose_record_changed_are_woken() {
     let mut bench = Bench::new();
     let old = fixture::snapshot(1, 1..4);

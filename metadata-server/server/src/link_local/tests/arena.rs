@@ -140,6 +140,18 @@ impl Arena {
         stream
     }
 
+    /// Whether a connection of this slot's port is reset without a byte, at once or after a moment.
+    pub(super) fn is_refused(&self, number: u32, to: SocketAddr) -> bool {
+        match self.connected(SockType::Stream, identity(number), to) {
+            Ok(fd) => {
+                let mut stream = TcpStream::from(fd);
+                stream.set_read_timeout(Some(SOON)).unwrap();
+                is_reset(&mut stream)
+            }
+            Err(error) => error == nix::errno::Errno::ECONNRESET,
+        }
+    }
+
     fn connected(&self, kind: SockType, from: Ipv4Addr, to: SocketAddr) -> nix::Result<OwnedFd> {
         let SocketAddr::V4(to) = to else { unreachable!() };
         let connecting = || {
@@ -269,7 +281,15 @@ pub(super) struct Upstream {
 impl Upstream {
     /// Sends these datagrams for each that it gets.
     pub(super) fn new(answers: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::at("127.0.0.1:0", answers)
+    }
+
+    /// At an address.
+    pub(super) fn at(
+        address: &str,
+        answers: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static,
+    ) -> Self {
+        let socket = UdpSocket::bind(address).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         let address = socket.local_addr().unwrap();
         let (sender, asked) = mpsc::channel();
@@ -351,14 +371,19 @@ pub(super) fn code(reply: &[u8]) -> u8 {
     reply[3] & 0xf
 }
 
-/// Writes a message with its length before it.
-pub(super) fn send(stream: &mut TcpStream, message: &[u8]) {
+/// A message with its length before it.
+pub(super) fn framed(message: &[u8]) -> Vec<u8> {
     let mut framed = u16::try_from(message.len()).unwrap().to_be_bytes().to_vec();
     framed.extend(message);
-    stream.write_all(&framed).unwrap();
+    framed
 }
 
-/// Reads a message with its length before it.
+/// Sends a message over TCP.
+pub(super) fn send(stream: &mut TcpStream, message: &[u8]) {
+    stream.write_all(&framed(message)).unwrap();
+}
+
+/// Receives a message over TCP.
 pub(super) fn receive(stream: &mut TcpStream) -> Vec<u8> {
     let mut length = [0; 2];
     stream.read_exact(&mut length).unwrap();

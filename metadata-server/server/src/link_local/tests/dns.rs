@@ -82,6 +82,13 @@ fn a_resolver_that_is_not_there_or_can_not_say_is_passed_over() {
 }
 
 #[test]
+fn a_resolver_may_be_reached_by_ipv6() {
+    let arena = Arena::new();
+    let resolver = Upstream::at("[::1]:0", |query| vec![answer(query, NOERROR)]);
+    assert!(asked(&arena, &[resolver.address]).ends_with(&[192, 0, 2, 1]));
+}
+
+#[test]
 fn a_silent_resolver_is_passed_over() {
     let arena = Arena::new();
     let silent = Upstream::silent();
@@ -138,13 +145,11 @@ fn what_is_beyond_a_ports_rate_is_dropped_and_leaves_others_theirs() {
     arena.serve(1, |_| {});
     arena.serve(2, |_| {});
     let client = arena.datagrams(1, arena.at.dns);
-    for _ in 0..8 {
+    until("one is beyond it", || {
         client.send(&query(7, "example.com", A)).unwrap();
-    }
-    until("all came", || {
-        arena.counted("dns", "refused") + arena.counted("dns", "rate_of_port") == 8
+        arena.counted("dns", "rate_of_port") > 0
     });
-    assert!(arena.counted("dns", "rate_of_port") >= 4);
+    assert!(arena.counted("dns", "refused") >= 3);
     let other = arena.datagrams(2, arena.at.dns);
     other.send(&query(7, "example.com", A)).unwrap();
     assert_eq!(code(&received(&other)), REFUSED);

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::arena::{A, Arena, answer, code, is_reset, query, receive, send, until};
+use super::arena::{A, Arena, answer, code, framed, is_reset, query, receive, send, until};
 
 /// A resolver that answers one query on each of so many connections.
 fn resolver(connections: usize) -> (SocketAddr, std::thread::JoinHandle<Vec<Vec<u8>>>) {
@@ -17,6 +17,7 @@ fn resolver(connections: usize) -> (SocketAddr, std::thread::JoinHandle<Vec<Vec<
             let (mut stream, _) = listener.accept().unwrap();
             let asked = receive(&mut stream);
             send(&mut stream, &answer(&asked, 0));
+            assert!(is_reset(&mut stream), "it leaves nothing behind");
             asked
         };
         (0..connections).map(serve).collect()
@@ -76,9 +77,9 @@ fn connections_of_a_port_and_in_all_have_ceilings() {
         arena.serve(number, |_| {});
     }
     let mut open: Vec<_> = (0..2).map(|_| arena.stream(1, arena.at.dns_stream)).collect();
-    assert!(is_reset(&mut arena.stream(1, arena.at.dns_stream)));
+    assert!(arena.is_refused(1, arena.at.dns_stream));
     open.push(arena.stream(2, arena.at.dns_stream));
-    assert!(is_reset(&mut arena.stream(2, arena.at.dns_stream)));
+    assert!(arena.is_refused(2, arena.at.dns_stream));
     arena.becomes("dns_tcp", "streams_of_port", 1);
     arena.becomes("dns_tcp", "streams_in_all", 1);
     for client in &mut open {
@@ -94,7 +95,8 @@ fn connections_of_a_port_and_in_all_have_ceilings() {
 
 #[test]
 fn a_connection_that_asks_beyond_the_rate_or_no_question_is_reset() {
-    let arena = Arena::with(|limits| (limits.dns_per_second, limits.dns_burst) = (1, 2));
+    // Two connections, two messages.
+    let arena = Arena::with(|limits| (limits.dns_per_second, limits.dns_burst) = (1, 4));
     arena.serve(1, |_| {});
     let mut garbage = arena.stream(1, arena.at.dns_stream);
     send(&mut garbage, b"garbage");
@@ -102,10 +104,9 @@ fn a_connection_that_asks_beyond_the_rate_or_no_question_is_reset() {
     let mut client = arena.stream(1, arena.at.dns_stream);
     send(&mut client, &query(1, "example.com", A));
     receive(&mut client);
-    send(&mut client, &query(2, "example.com", A));
+    client.write_all(&framed(&query(2, "example.com", A)).repeat(8)).unwrap();
     assert!(is_reset(&mut client));
     arena.becomes("dns_tcp", "malformed", 1);
     arena.becomes("dns_tcp", "rate_of_port", 1);
-    let mut stranger = arena.stream(2, arena.at.dns_stream);
-    assert!(is_reset(&mut stranger));
+    assert!(arena.is_refused(2, arena.at.dns_stream), "no port has this identity");
 }

@@ -50,13 +50,24 @@ fn bytes_pass_both_ways_until_both_sides_have_ended() {
 fn without_a_host_or_with_none_that_is_there_a_connection_is_reset() {
     let arena = Arena::new();
     arena.serve(1, |_| {});
-    assert!(is_reset(&mut arena.stream(1, arena.at.kms)));
+    assert!(arena.is_refused(1, arena.at.kms));
     arena.becomes("kms", "no_upstream", 1);
     let (dead, unused) = host();
     drop(unused);
     arena.serve(2, |network| network.forward.kms = vec![dead]);
-    assert!(is_reset(&mut arena.stream(2, arena.at.kms)));
+    assert!(arena.is_refused(2, arena.at.kms));
     arena.becomes("kms", "failed", 1);
+}
+
+#[test]
+fn connections_beyond_the_rate_are_reset() {
+    let arena = Arena::with(|limits| (limits.kms_per_second, limits.kms_burst) = (1, 2));
+    arena.serve(1, |_| {});
+    until("one is beyond it", || {
+        assert!(arena.is_refused(1, arena.at.kms));
+        arena.counted("kms", "rate_of_port") > 0
+    });
+    assert!(arena.counted("kms", "no_upstream") >= 2);
 }
 
 #[test]

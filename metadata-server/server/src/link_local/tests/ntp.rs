@@ -85,11 +85,9 @@ fn questions_beyond_the_rate_are_dropped() {
     let arena = Arena::with(|limits| (limits.ntp_per_second, limits.ntp_burst) = (1, 2));
     arena.serve(1, |_| {});
     let client = arena.datagrams(1, arena.at.ntp);
-    for _ in 0..6 {
+    until("one is beyond it", || {
         client.send(&question(9)).unwrap();
-    }
-    until("all came", || {
-        arena.counted("ntp", "no_upstream") + arena.counted("ntp", "rate_of_port") == 6
+        arena.counted("ntp", "rate_of_port") > 0
     });
-    assert!(arena.counted("ntp", "rate_of_port") >= 3);
+    assert!(arena.counted("ntp", "no_upstream") >= 2);
 }
