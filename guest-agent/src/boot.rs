@@ -7,6 +7,7 @@
 //!                             └── backoff, way opened anew ─────┘
 //! ```
 
+pub mod attempts;
 pub mod discover;
 pub mod run;
 

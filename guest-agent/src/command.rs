@@ -9,12 +9,13 @@ use serde::Serialize;
 use crate::{
     boot::{self, Finished, run::RunError},
     diagnose,
+    endpoint::Endpoint,
     platform::{self, Platform},
-    settings::{Endpoint, Settings},
+    settings::Settings,
     status,
 };
 
-/// Configures this guest from the metadata service at 169.254.169.254.
+/// Configures this guest from the metadata service at its link-local address.
 #[derive(Debug, Parser)]
 #[command(
     name = "guest-agent",
@@ -39,8 +40,8 @@ pub struct Arguments {
     /// run with MEZAME_ROOT set to it, host name and devices stay as they are
     #[arg(long, global = true, value_name = "DIR", default_value = "/")]
     root: PathBuf,
-    /// Where the metadata service is [default: as in /etc/mezame/guest-agent.yaml, or
-    /// http://169.254.169.254]
+    /// Where the metadata service is, such as http://[fd00:ec2::254] [default: as in
+    /// /etc/mezame/guest-agent.yaml, or 169.254.169.254 and fe80::a9fe:a9fe through each device]
     #[arg(long, global = true, value_name = "URL")]
     endpoint: Option<Endpoint>,
     /// One JSON object on standard output, for programs
@@ -138,8 +139,8 @@ fn watch(
 fn settings(arguments: &Arguments) -> Result<Settings, crate::settings::SettingsError> {
     let root = std::path::absolute(&arguments.root).unwrap_or_else(|_| arguments.root.clone());
     let mut settings = Settings::load(root)?;
-    if let Some(endpoint) = &arguments.endpoint {
-        settings.endpoint = endpoint.clone();
+    if let Some(endpoint) = arguments.endpoint {
+        settings.endpoint = Some(endpoint);
     }
     Ok(settings)
 }

@@ -1,14 +1,16 @@
 //! `guest-agent diagnose`: walks the way to the metadata service and says where it ends.
 //!
-//! Each device is tried by itself. The walk changes nothing that stays: addresses and routes that
-//! it needs are taken back.
+//! Each device is tried by itself, in the agent's own order: by its other address the service is
+//! asked only where the first one brought nothing. The walk changes nothing that stays: addresses
+//! and routes that it needs are taken back.
 
 use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::{
-    platform::{self, Platform},
+    boot::attempts::{Attempt, attempts},
+    platform::{self, EndpointPath, Platform, PlatformError},
     settings::Settings,
     source::{
         Source, SourceError,
@@ -19,7 +21,7 @@ use crate::{
 /// What was found at one device.
 #[derive(Debug, Serialize)]
 pub struct Finding {
-    /// The device, or the endpoint where it is not link-local.
+    /// The device and the address, or the endpoint where it is not on the link.
     pub through: String,
     /// What worked, in order.
     pub worked: Vec<String>,
@@ -59,9 +61,8 @@ pub fn show(settings: &Settings, json: bool) -> ExitCode {
 
 /// Walks through every device.
 pub fn walk(settings: &Settings, platform: &dyn Platform) -> Vec<Finding> {
-    let endpoint = &settings.endpoint;
-    if !endpoint.is_link_local() {
-        let client = Client::new(endpoint.address, endpoint.port, None);
+    if let Some(endpoint) = settings.endpoint.filter(|it| !it.is_on_link()) {
+        let client = Client::new(endpoint.socket_address(0), None);
         return vec![ask(endpoint.to_string(), Vec::new(), Source::new(client))];
     }
     let links = match platform.facts() {
@@ -76,32 +77,58 @@ pub fn walk(settings: &Settings, platform: &dyn Platform) -> Vec<Finding> {
         let mend = "Is the network card's driver loaded?";
         return vec![failed("the devices", Vec::new(), "no-device", wrong, mend)];
     }
-    links
-        .into_iter()
-        .map(|link| {
-            let mut worked = Vec::new();
-            match platform.open_path(&link.name, endpoint.address) {
-                Err(error) => {
-                    let mend = "Is the cable there, and does this user have the rights (root)?";
-                    failed(&link.name, worked, error.reason(), error.to_string(), mend)
-                }
-                Ok(path) => {
-                    match path.claimed {
-                        Some(address) => worked.push(format!(
-                            "the device had no address; claimed {address} for the walk"
-                        )),
-                        None => worked.push("the device is up and has an address".to_owned()),
-                    }
-                    worked.push(format!("a route to {} on the link", endpoint.address));
-                    let device = Some(link.name.clone());
-                    let client = Client::new(endpoint.address, endpoint.port, device);
-                    let finding = ask(link.name.clone(), worked, Source::new(client));
-                    let _ = platform.close_path(&path, false);
-                    finding
-                }
-            }
-        })
-        .collect()
+    let mut findings = Vec::new();
+    let mut found: Vec<String> = Vec::new();
+    for attempt in attempts(&links, settings.endpoint) {
+        if found.contains(&attempt.device) {
+            continue;
+        }
+        let finding = try_one(platform, &attempt);
+        if finding.reason.is_empty() {
+            found.push(attempt.device);
+        }
+        findings.push(finding);
+    }
+    findings
+}
+
+/// Asks through one device, at one address.
+fn try_one(platform: &dyn Platform, attempt: &Attempt) -> Finding {
+    let Attempt { device, endpoint } = attempt;
+    let through = format!("{device}, to {}", endpoint.address);
+    match platform.open_path(device, endpoint.address) {
+        Err(error) => {
+            let mend = match &error {
+                PlatformError::NoIpv6 { .. } => format!(
+                    "No harm where IPv4 leads to the service. Else look at \
+                     `sysctl net.ipv6.conf.{device}` and `ip -6 address show {device}`."
+                ),
+                _ => "Is the cable there, and does this user have the rights (root)?".to_owned(),
+            };
+            failed(&through, Vec::new(), error.reason(), error.to_string(), &mend)
+        }
+        Ok(path) => {
+            let worked = opened(&path);
+            let client = Client::new(endpoint.socket_address(path.index), Some(device.clone()));
+            let finding = ask(through, worked, Source::new(client));
+            let _ = platform.close_path(&path, false);
+            finding
+        }
+    }
+}
+
+fn opened(path: &EndpointPath) -> Vec<String> {
+    let address = match path.claimed {
+        Some(address) => format!("the device had no address; claimed {address} for the walk"),
+        None => "the device is up and has an address".to_owned(),
+    };
+    let route = match path.endpoint {
+        std::net::IpAddr::V6(endpoint) if endpoint.is_unicast_link_local() => {
+            format!("{endpoint} is on the link, as each link-local address is")
+        }
+        endpoint => format!("a route to {endpoint} on the link"),
+    };
+    vec![address, route]
 }
 
 /// Asks the service, step by step.
@@ -152,7 +179,7 @@ fn silent(through: String, worked: Vec<String>, source: &mut Source) -> Finding 
         Err(_) => (
             "no-answer",
             "the connection is there, but nothing is answered on it",
-            "A proxy or a filter in this guest? Check its firewall rules for 169.254.169.254.",
+            "A proxy or a filter in this guest? Check its firewall rules for the service's address.",
         ),
     };
     failed(&through, worked, reason, wrong.to_owned(), mend)
@@ -165,8 +192,8 @@ fn refused(through: String, worked: Vec<String>, error: &SourceError) -> Finding
                 "Something answers at this address, but no metadata service listens there."
             }
             std::io::ErrorKind::HostUnreachable => {
-                "Nobody answers ARP for the service: this port is not attached to it. \
-                 Ask the operator for `mezame port attach`."
+                "Nobody answers for the service's address (ARP, or IPv6's neighbour discovery): this \
+                 port is not attached to it. Ask the operator for `mezame port attach`."
             }
             _ => {
                 "No reply at all: the port may be unknown to the hypervisor, or a rule in this \

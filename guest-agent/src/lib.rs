@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod boot;
 pub mod command;
 pub mod diagnose;
+pub mod endpoint;
 pub mod facts;
 pub mod ledger;
 pub mod outbox;

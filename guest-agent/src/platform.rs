@@ -14,7 +14,12 @@ pub mod linux;
 #[cfg(test)]
 mod contract;
 
-use std::{io, net::Ipv4Addr, path::PathBuf, time::Instant};
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    time::Instant,
+};
 
 use mezame_model::{SecretName, SecretString, document::Interface};
 
@@ -112,6 +117,14 @@ pub enum PlatformError {
         #[source]
         source: io::Error,
     },
+    /// A device, or the whole kernel, does without IPv6.
+    #[error("IPv6 can't be used on {device}: {why}")]
+    NoIpv6 {
+        /// Where.
+        device: String,
+        /// What is set, or missing.
+        why: &'static str,
+    },
     /// A tool that is needed is not in this image.
     #[error("{tool} is not in this image")]
     NoTool {
@@ -147,6 +160,7 @@ impl PlatformError {
             Self::AccountsLocked => "accounts-locked",
             Self::Invalid { .. } => "bad-value",
             Self::Network { .. } => "network",
+            Self::NoIpv6 { .. } => "no-ipv6",
             Self::NoTool { .. } => "no-tool",
             Self::Tool { .. } => "tool-failed",
             Self::Unsupported { .. } => "unsupported",
@@ -164,10 +178,11 @@ pub struct EndpointPath {
     pub device: String,
     /// The kernel's number for it.
     pub index: u32,
-    /// The link-local address that was claimed, if the device had none at all.
+    /// The link-local address that was claimed, if the device had none at all. Never one of IPv6:
+    /// those the kernel makes.
     pub claimed: Option<Ipv4Addr>,
     /// What it leads to.
-    pub endpoint: Ipv4Addr,
+    pub endpoint: IpAddr,
     /// Whether a route to the endpoint was added.
     pub routed: bool,
     /// When the first packet left, if one did already.
@@ -179,9 +194,10 @@ pub trait Platform {
     /// What a plan must know.
     fn facts(&self) -> Result<Facts>;
 
-    /// Brings a device up and makes the endpoint reachable through it, claiming a link-local
-    /// address (RFC 3927) where it has none.
-    fn open_path(&self, device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath>;
+    /// Brings a device up and makes the endpoint reachable through it: for IPv4 claiming a
+    /// link-local address (RFC 3927) where it has none, for IPv6 awaiting for some seconds the
+    /// one that the kernel makes (RFC 4862, section 5.3).
+    fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath>;
     /// Takes back what [`Platform::open_path`] did. `keep_route`: the agent goes on asking, with
     /// the addresses that the device has now.
     fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()>;

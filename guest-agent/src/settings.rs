@@ -3,7 +3,7 @@
 //! `/etc/mezame/guest-agent.yaml`, all keys optional:
 //!
 //! ```yaml
-//! endpoint: http://169.254.169.254   # where the metadata service is
+//! endpoint: http://169.254.169.254   # where the metadata service is, and nowhere else
 //! default_user: root                 # whom the instance's own keys are for
 //! follow_includes: false             # whether '#include' lists in user-data are fetched
 //! script_timeout: 3600               # seconds until a script is ended; 0: never
@@ -12,10 +12,11 @@
 //! ```
 //! An unknown key is an error: a typing mistake must not pass for a setting.
 
-use std::{net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     account::is_account_name,
+    endpoint::{Endpoint, EndpointError},
     user_data::yaml::{self, Node, YamlError},
 };
 
@@ -32,41 +33,6 @@ pub enum ProbePace {
     Fast,
     /// RFC 3927, section 9: one to seven seconds.
     Rfc3927,
-}
-
-/// Where the metadata service is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoint {
-    /// A name would need a resolver, which a guest at boot does not have.
-    pub address: Ipv4Addr,
-    /// Usually 80.
-    pub port: u16,
-}
-
-impl Endpoint {
-    /// Whether it can only be reached on the link, so that a path must be opened.
-    pub fn is_link_local(&self) -> bool {
-        self.address.is_link_local()
-    }
-}
-
-impl std::fmt::Display for Endpoint {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "http://{}:{}", self.address, self.port)
-    }
-}
-
-impl std::str::FromStr for Endpoint {
-    type Err = SettingsError;
-    fn from_str(text: &str) -> Result<Self, SettingsError> {
-        let wrong = || SettingsError::Endpoint(text.chars().take(80).collect());
-        let rest = text.strip_prefix("http://").ok_or_else(wrong)?.trim_end_matches('/');
-        let (address, port) = rest.split_once(':').unwrap_or((rest, "80"));
-        Ok(Self {
-            address: address.parse().map_err(|_| wrong())?,
-            port: port.parse().map_err(|_| wrong())?,
-        })
-    }
 }
 
 /// Why the settings are not taken.
@@ -96,15 +62,15 @@ pub enum SettingsError {
         wanted: &'static str,
     },
     /// No address of an endpoint.
-    #[error("{0:?} is no endpoint; http://ADDRESS or http://ADDRESS:PORT is wanted")]
-    Endpoint(String),
+    #[error("the setting endpoint: {0}")]
+    Endpoint(#[from] EndpointError),
 }
 
 /// How the agent is to behave.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the metadata service is.
-    pub endpoint: Endpoint,
+    /// Where the metadata service is; none: at its link-local addresses, through any device.
+    pub endpoint: Option<Endpoint>,
     /// `/` in a guest; another directory in a rehearsal, where the running system is left alone.
     pub root: PathBuf,
     /// Whom the instance's own keys are for.
@@ -122,7 +88,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            endpoint: Endpoint { address: Ipv4Addr::new(169, 254, 169, 254), port: 80 },
+            endpoint: None,
             root: PathBuf::from("/"),
             default_user: "root".into(),
             follow_includes: false,
@@ -157,7 +123,7 @@ impl Settings {
                 |key| node.as_bool().ok_or(SettingsError::Value { key, wanted: "true or false" });
             let text = node.as_text().unwrap_or_default();
             match key.as_str() {
-                "endpoint" => self.endpoint = text.parse()?,
+                "endpoint" => self.endpoint = Some(text.parse()?),
                 "default_user" if is_account_name(text) => self.default_user = text.to_owned(),
                 "default_user" => {
                     let wanted = crate::account::NAME_RULE;
@@ -208,7 +174,7 @@ mod tests {
         let text = b"endpoint: http://127.0.0.1:8080\ndefault_user: ops\nfollow_includes: yes\n\
             script_timeout: 0\nlink_local_probe: rfc3927\nconfigure_network: off\n";
         let settings = Settings::default().with(text).unwrap();
-        assert_eq!(settings.endpoint.to_string(), "http://127.0.0.1:8080");
+        assert_eq!(settings.endpoint.unwrap().to_string(), "http://127.0.0.1:8080");
         assert_eq!(settings.default_user, "ops");
         assert!(settings.follow_includes && !settings.configure_network);
         assert_eq!(settings.script_timeout, None);
@@ -218,10 +184,11 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_an_address_and_not_a_name() {
-        assert!("http://metadata.example/".parse::<Endpoint>().is_err());
-        assert!("https://169.254.169.254".parse::<Endpoint>().is_err());
-        let endpoint: Endpoint = "http://169.254.169.254/".parse().unwrap();
-        assert!(endpoint.is_link_local() && endpoint.port == 80);
+    fn an_endpoint_of_ipv6_is_read_and_a_wrong_one_is_told_with_its_mend() {
+        let settings = Settings::default().with(b"endpoint: 'http://[fd00:ec2::254]'\n").unwrap();
+        assert_eq!(settings.endpoint.unwrap().to_string(), "http://[fd00:ec2::254]:80");
+        assert_eq!(Settings::default().endpoint, None);
+        let error = Settings::default().with(b"endpoint: http://fd00:ec2::254\n").unwrap_err();
+        assert!(error.to_string().contains("write [fd00:ec2::254]"), "{error}");
     }
 }

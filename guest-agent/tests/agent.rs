@@ -5,6 +5,7 @@
 mod agent {
     pub(crate) mod service;
 
+    mod ipv6;
     mod kill;
     mod namespace;
     mod run;

@@ -1,13 +1,15 @@
 //! Finding the device that leads to the metadata service.
 //!
-//! Each Ethernet device is tried in turn, those with an address first; the first one through which
-//! a document comes is it. With several cards another service may answer on one of them (or
-//! nothing at all): a device counts only when *our* document came through it.
+//! Each Ethernet device is tried in turn, by IPv4 and by IPv6, in the order of
+//! [`attempts`](super::attempts); the first way on which a document comes is it. With several cards
+//! another service may answer on one of them (or nothing at all): a way counts only when *our*
+//! document came on it.
 
 use std::time::Duration;
 
 use mezame_model::{Report, SecretName, SecretString, report::SealedPassword};
 
+use super::attempts::{Attempt, attempts};
 use crate::{
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
@@ -21,10 +23,10 @@ pub enum DiscoverError {
     #[error("this guest has no network device yet")]
     NoDevice,
     /// A device could not be made ready.
-    #[error("{device}: {source}")]
+    #[error("{way}: {source}")]
     Device {
-        /// Which.
-        device: String,
+        /// The address and the device.
+        way: String,
         /// Why.
         #[source]
         source: PlatformError,
@@ -33,13 +35,21 @@ pub enum DiscoverError {
     #[error("the network devices can't be listed: {0}")]
     List(#[source] PlatformError),
     /// The service did not answer with a document.
-    #[error("{device}: {source}")]
+    #[error("{way}: {source}")]
     Source {
-        /// Which, or the address.
-        device: String,
+        /// The address, and the device where it is asked through one.
+        way: String,
         /// Why.
         #[source]
         source: SourceError,
+    },
+    /// Neither by IPv4 nor by IPv6.
+    #[error("{v4}; {v6}")]
+    Both {
+        /// What came of IPv4.
+        v4: Box<DiscoverError>,
+        /// What came of IPv6.
+        v6: Box<DiscoverError>,
     },
 }
 
@@ -48,6 +58,7 @@ impl DiscoverError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Source { source: SourceError::NotReady { retry_after }, .. } => *retry_after,
+            Self::Both { v4, v6 } => v4.retry_after().max(v6.retry_after()),
             _ => None,
         }
     }
@@ -58,6 +69,8 @@ impl DiscoverError {
             Self::NoDevice => "no-device",
             Self::Device { source, .. } | Self::List(source) => source.reason(),
             Self::Source { source, .. } => source.reason(),
+            Self::Both { v4, v6 } if v6.weight() > v4.weight() => v6.reason(),
+            Self::Both { v4, .. } => v4.reason(),
         }
     }
 
@@ -68,6 +81,7 @@ impl DiscoverError {
             Self::Source { .. } => 3,
             Self::Device { .. } => 1,
             Self::NoDevice | Self::List(_) => 0,
+            Self::Both { v4, v6 } => v4.weight().max(v6.weight()),
         }
     }
 }
@@ -126,18 +140,21 @@ impl Path {
     /// have taken the route or the address away. Where that fails, the next attempt may not.
     pub fn reopen(&mut self, platform: &dyn Platform) {
         let Some(opened) = &self.opened else { return };
-        if let Ok(again) = platform.open_path(&opened.device, opened.endpoint) {
+        if let Ok(mut again) = platform.open_path(&opened.device, opened.endpoint) {
+            // A route of ours that is still there is still to be taken away at the end.
+            again.routed |= opened.routed;
             self.opened = Some(again);
         }
     }
 }
 
-/// Whether a device has an IPv4 address besides the one that was claimed.
+/// Whether a device has an address of the endpoint's family besides the one that was claimed.
 fn has_own_address(platform: &dyn Platform, opened: &EndpointPath) -> bool {
     let Ok(facts) = platform.facts() else { return false };
     facts.links.iter().filter(|link| link.index == opened.index).any(|link| {
         let claimed = opened.claimed.map(std::net::IpAddr::V4);
-        link.addresses.iter().any(|it| it.is_ipv4() && Some(it.ip()) != claimed)
+        let v4 = opened.endpoint.is_ipv4();
+        link.addresses.iter().any(|it| it.is_ipv4() == v4 && Some(it.ip()) != claimed)
     })
 }
 
@@ -146,42 +163,79 @@ pub fn attempt(
     settings: &Settings,
     platform: &dyn Platform,
 ) -> Result<(Path, Fetched), DiscoverError> {
-    let endpoint = &settings.endpoint;
-    if !endpoint.is_link_local() {
-        let client = Client::new(endpoint.address, endpoint.port, None);
+    if let Some(endpoint) = settings.endpoint.filter(|it| !it.is_on_link()) {
+        let client = Client::new(endpoint.socket_address(0), None);
         return fetch(Source::new(client), None)
-            .map_err(|(_, source)| DiscoverError::Source { device: endpoint.to_string(), source });
+            .map_err(|(_, source)| DiscoverError::Source { way: endpoint.to_string(), source });
     }
-    let mut links = platform.facts().map_err(DiscoverError::List)?.links;
-    links.sort_by_key(|link| (!link.addresses.iter().any(|it| it.is_ipv4()), link.index));
-    let several = links.len() > 1;
-    let mut worst = DiscoverError::NoDevice;
-    for link in links {
-        let device = link.name;
-        let error = match platform.open_path(&device, endpoint.address) {
-            Err(source) => DiscoverError::Device { device, source },
-            Ok(opened) => {
-                let mut client = Client::new(endpoint.address, endpoint.port, Some(device.clone()));
-                client.first_packet = opened.first_packet;
-                if several {
-                    client.connect_timeout = Duration::from_secs(1);
-                }
-                match fetch(Source::new(client), Some(opened)) {
-                    Ok(found) => return Ok(found),
-                    Err((opened, source)) => {
-                        if let Some(opened) = opened {
-                            let _ = platform.close_path(&opened, false);
-                        }
-                        DiscoverError::Source { device, source }
-                    }
-                }
-            }
-        };
-        if error.weight() >= worst.weight() {
-            worst = error;
+    let links = platform.facts().map_err(DiscoverError::List)?.links;
+    let list = attempts(&links, settings.endpoint);
+    let several = list.len() > 1;
+    let mut failures = Failures::default();
+    for attempt in list {
+        if failures.waiting.contains(&attempt.device) {
+            continue;
+        }
+        match through(platform, &attempt, several) {
+            Ok(found) => return Ok(found),
+            Err(error) => failures.add(attempt, error),
         }
     }
-    Err(worst)
+    Err(failures.into_error())
+}
+
+/// Asks for the document through one device, and leaves nothing open where none comes.
+fn through(
+    platform: &dyn Platform,
+    attempt: &Attempt,
+    several: bool,
+) -> Result<(Path, Fetched), DiscoverError> {
+    let Attempt { device, endpoint } = attempt;
+    let way = || format!("{} through {device}", endpoint.address);
+    let opened = platform
+        .open_path(device, endpoint.address)
+        .map_err(|source| DiscoverError::Device { way: way(), source })?;
+    let mut client = Client::new(endpoint.socket_address(opened.index), Some(device.clone()));
+    client.first_packet = opened.first_packet;
+    if several {
+        client.connect_timeout = Duration::from_secs(1);
+    }
+    fetch(Source::new(client), Some(opened)).map_err(|(opened, source)| {
+        if let Some(opened) = opened {
+            let _ = platform.close_path(&opened, false);
+        }
+        DiscoverError::Source { way: way(), source }
+    })
+}
+
+/// What came of the attempts so far: of each family what tells the most.
+#[derive(Default)]
+struct Failures {
+    v4: Option<DiscoverError>,
+    v6: Option<DiscoverError>,
+    /// The devices on which the service was found and asked for patience: by its other address it
+    /// would say the same.
+    waiting: Vec<String>,
+}
+
+impl Failures {
+    fn add(&mut self, attempt: Attempt, error: DiscoverError) {
+        if matches!(error, DiscoverError::Source { source: SourceError::NotReady { .. }, .. }) {
+            self.waiting.push(attempt.device);
+        }
+        let known = if attempt.endpoint.address.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        if known.as_ref().is_none_or(|known| error.weight() >= known.weight()) {
+            *known = Some(error);
+        }
+    }
+
+    fn into_error(self) -> DiscoverError {
+        match (self.v4, self.v6) {
+            (Some(v4), Some(v6)) => DiscoverError::Both { v4: Box::new(v4), v6: Box::new(v6) },
+            (Some(error), None) | (None, Some(error)) => error,
+            (None, None) => DiscoverError::NoDevice,
+        }
+    }
 }
 
 type Failed = (Option<EndpointPath>, SourceError);
@@ -193,3 +247,6 @@ fn fetch(mut source: Source, opened: Option<EndpointPath>) -> Result<(Path, Fetc
         Err(error) => Err((opened, error)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use mezame_model::{InstanceId, Report, report::HostKey};
 use super::{Finished, discover};
 use crate::{
     apply::Applier,
+    endpoint::Endpoint,
     ledger::{Ledger, LedgerError},
     outbox::{Outbox, OutboxError, write_synced},
     plan::{self, Mode, Plan},
@@ -176,9 +177,7 @@ fn seeds(settings: &Settings, document: &mezame_model::Document) -> (Vec<Part>, 
 fn fetch_include(url: &str) -> Result<Vec<u8>, String> {
     let rest = url.strip_prefix("http://").ok_or("only http:// is supported")?;
     let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let (address, port) = host.split_once(':').unwrap_or((host, "80"));
-    let address = address.parse().map_err(|_| "only an address is supported, not a name")?;
-    let port = port.parse().map_err(|_| "the port is no number")?;
+    let server = Endpoint::of_authority(host).map_err(|error| error.to_string())?;
     let fine = |byte: u8| byte.is_ascii_graphic();
     if !path.bytes().all(fine) {
         return Err("the path has characters that must be escaped".into());
@@ -191,7 +190,7 @@ fn fetch_include(url: &str) -> Result<Vec<u8>, String> {
         body: None,
         timeout: Duration::from_secs(30),
     };
-    let response = http::Client::new(address, port, None)
+    let response = http::Client::new(server.socket_address(0), None)
         .exchange(&request)
         .map_err(|error| error.to_string())?;
     match response.head.status {

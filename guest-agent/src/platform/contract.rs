@@ -1,9 +1,14 @@
 //! What every platform must do, run against the fake and against Linux in a directory.
 
+use std::net::IpAddr;
+
 use mezame_model::SecretString;
 
 use super::{Change, Platform, PlatformError, ScriptEnd, fake::Fake};
-use crate::step::{Account, FileSpec, Script};
+use crate::{
+    endpoint::{LINK_V4, LINK_V6, UNIQUE_V6},
+    step::{Account, FileSpec, Script},
+};
 
 /// How the suite looks at what a platform did.
 pub(super) trait Observe: Platform {
@@ -93,6 +98,51 @@ pub(super) fn suite(platform: &impl Observe) {
     assert_eq!(platform.run_script(&script).unwrap().0, ScriptEnd::Exited(0));
     platform.flush().unwrap();
     assert!(!platform.facts().unwrap().boot_id.is_empty());
+}
+
+/// Ways to the service through a device that has a carrier and no address but those the kernel
+/// makes. At the end IPv6 is turned off there.
+pub(super) fn ways(platform: &impl Platform, device: &str, turn_off: impl FnOnce()) {
+    let (v4, link, unique) =
+        (IpAddr::from(LINK_V4), IpAddr::from(LINK_V6), IpAddr::from(UNIQUE_V6));
+    for endpoint in [v4, unique, link] {
+        let open = || platform.open_path(device, endpoint).unwrap();
+        let opened = open();
+        assert_eq!((opened.device.as_str(), opened.endpoint), (device, endpoint));
+        assert_eq!(opened.claimed.is_some(), endpoint == v4, "{endpoint}");
+        assert_eq!(opened.routed, endpoint != link, "{endpoint}");
+        if endpoint.is_ipv6() {
+            assert!(!open().routed, "what was there before is not taken away by the second");
+        }
+        for _ in 0..2 {
+            platform.close_path(&opened, false).unwrap();
+        }
+        let again = open();
+        assert_eq!((again.claimed, again.routed), (opened.claimed, opened.routed), "{endpoint}");
+        platform.close_path(&again, false).unwrap();
+    }
+    let missing = platform.open_path("mz-none", link).unwrap_err();
+    assert_eq!(missing.reason(), "network", "{missing}");
+    turn_off();
+    for endpoint in [link, unique] {
+        let refused = platform.open_path(device, endpoint).unwrap_err();
+        assert!(matches!(refused, PlatformError::NoIpv6 { .. }), "{refused}");
+        assert_eq!(refused.reason(), "no-ipv6");
+    }
+    platform.close_path(&platform.open_path(device, v4).unwrap(), false).unwrap();
+}
+
+#[test]
+fn the_fake_keeps_the_contract_of_ways() {
+    let link = crate::facts::Link {
+        name: "eth0".into(),
+        index: 1,
+        mac: mezame_model::MacAddress([2, 0, 0, 0, 0, 1]),
+        up: true,
+        addresses: Vec::new(),
+    };
+    let fake = Fake::new("boot", vec![link]);
+    ways(&fake, "eth0", || fake.change(|state| state.no_ipv6 = ["eth0".to_owned()].into()));
 }
 
 #[test]

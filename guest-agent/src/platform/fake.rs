@@ -4,7 +4,7 @@
 use std::{
     cell::{Ref, RefCell},
     collections::{BTreeMap, BTreeSet},
-    net::Ipv4Addr,
+    net::{IpAddr, Ipv4Addr},
 };
 
 use mezame_model::{SecretName, SecretString, document::Interface};
@@ -52,6 +52,10 @@ pub struct State {
     pub secrets: BTreeMap<SecretName, SecretString>,
     /// The SSH server's keys.
     pub host_keys: Vec<String>,
+    /// Devices on which IPv6 is turned off.
+    pub no_ipv6: BTreeSet<String>,
+    /// The ways that are open now.
+    pub paths: Vec<EndpointPath>,
 }
 
 /// A guest in memory.
@@ -108,24 +112,43 @@ impl Platform for Fake {
         Ok(self.facts.clone())
     }
 
-    fn open_path(&self, device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath> {
+    fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath> {
         let link = self.facts.links.iter().find(|link| link.name == device);
         let what = "looking for the device";
         let link = link.ok_or_else(|| PlatformError::Network {
             what,
             source: std::io::ErrorKind::NotFound.into(),
         })?;
-        Ok(EndpointPath {
+        let mut state = self.state.borrow_mut();
+        if endpoint.is_ipv6() && state.no_ipv6.contains(device) {
+            let why = "it is turned off there";
+            return Err(PlatformError::NoIpv6 { device: device.to_owned(), why });
+        }
+        let has_v4 = link.addresses.iter().any(|it| it.is_ipv4());
+        let opened = EndpointPath {
             device: device.to_owned(),
             index: link.index,
-            claimed: None,
+            claimed: (endpoint.is_ipv4() && !has_v4).then_some(Ipv4Addr::new(169, 254, 7, 7)),
             endpoint,
-            routed: false,
+            routed: !matches!(endpoint, IpAddr::V6(it) if it.is_unicast_link_local())
+                && !state.paths.iter().any(|it| it.index == link.index && it.endpoint == endpoint),
             first_packet: None,
-        })
+        };
+        if opened.routed || opened.claimed.is_some() {
+            state.paths.push(opened.clone());
+        }
+        Ok(opened)
     }
 
-    fn close_path(&self, _path: &EndpointPath, _keep_route: bool) -> Result<()> {
+    fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()> {
+        let same = |it: &EndpointPath| it.index == path.index && it.endpoint == path.endpoint;
+        let mut state = self.state.borrow_mut();
+        for known in state.paths.iter_mut().filter(|it| same(it)) {
+            known.claimed = None;
+        }
+        if !keep_route {
+            state.paths.retain(|it| !same(it));
+        }
         Ok(())
     }
 

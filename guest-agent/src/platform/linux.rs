@@ -9,6 +9,7 @@ mod clock;
 mod disk;
 mod keys;
 mod link_local;
+mod link_local6;
 mod netlink;
 mod network;
 mod packages;
@@ -16,7 +17,7 @@ mod persist;
 mod program;
 mod tree;
 
-use std::{net::Ipv4Addr, os::fd::AsRawFd, time::Duration};
+use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 
 use mezame_model::{SecretName, SecretString, document::Interface};
 
@@ -126,12 +127,18 @@ impl Platform for Linux {
         })
     }
 
-    fn open_path(&self, device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath> {
-        link_local::open_path(device, endpoint, self.probe_pace)
+    fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath> {
+        match endpoint {
+            IpAddr::V4(endpoint) => link_local::open_path(device, endpoint, self.probe_pace),
+            IpAddr::V6(endpoint) => link_local6::open_path(device, endpoint),
+        }
     }
 
     fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()> {
-        link_local::close_path(path, keep_route)
+        match path.endpoint {
+            IpAddr::V4(endpoint) => link_local::close_path(path, endpoint, keep_route),
+            IpAddr::V6(endpoint) => link_local6::close_path(path, endpoint, keep_route),
+        }
     }
 
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {

@@ -7,7 +7,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddrV4, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
@@ -116,7 +116,7 @@ impl std::fmt::Debug for Request<'_> {
 /// A client of one server.
 #[derive(Debug)]
 pub struct Client {
-    address: SocketAddrV4,
+    address: SocketAddr,
     device: Option<String>,
     stream: Option<TcpStream>,
     /// For making a connection.
@@ -129,9 +129,9 @@ pub struct Client {
 
 impl Client {
     /// A client that has not connected yet; with a device, its sockets are bound to that.
-    pub fn new(address: Ipv4Addr, port: u16, device: Option<String>) -> Self {
+    pub fn new(address: SocketAddr, device: Option<String>) -> Self {
         Self {
-            address: SocketAddrV4::new(address, port),
+            address,
             device,
             stream: None,
             connect_timeout: Duration::from_secs(3),
@@ -169,7 +169,7 @@ impl Client {
             None => self.connect()?,
         };
         let mut bytes = format!("{} {} HTTP/1.1\r\n", request.method, request.target);
-        bytes.push_str(&format!("Host: {}\r\n", self.address.ip()));
+        bytes.push_str(&format!("Host: {}\r\n", host(self.address)));
         bytes.push_str(concat!("User-Agent: mezame-guest-agent/", env!("CARGO_PKG_VERSION")));
         bytes.push_str("\r\n");
         for (name, value) in request.headers {
@@ -195,8 +195,9 @@ impl Client {
     }
 
     fn connect(&mut self) -> Result<TcpStream, HttpError> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
-            .map_err(HttpError::Connect)?;
+        let domain = Domain::for_address(self.address);
+        let socket =
+            Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(HttpError::Connect)?;
         if let Some(device) = &self.device {
             crate::platform::bind_to_device(&socket, device).map_err(HttpError::Connect)?;
         }
@@ -207,6 +208,19 @@ impl Client {
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true).map_err(HttpError::Connect)?;
         Ok(stream)
+    }
+}
+
+/// The value of Host (RFC 9110, section 7.2): an IPv6 address in brackets, and without its zone,
+/// which means nothing to anybody else (RFC 6874, section 4).
+fn host(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    match address.port() {
+        80 => host,
+        port => format!("{host}:{port}"),
     }
 }
 

@@ -49,7 +49,7 @@ fn a_report_that_is_too_long_loses_details_and_not_its_outcome() {
 
 #[test]
 fn debug_shows_no_token() {
-    let mut source = Source::new(Client::new(std::net::Ipv4Addr::LOCALHOST, 80, None));
+    let mut source = Source::new(Client::new((std::net::Ipv4Addr::LOCALHOST, 80).into(), None));
     source.token = Some((SecretString::new("hunter2".into()), Instant::now()));
     assert!(!format!("{source:?}").contains("hunter2"));
     let request = Request {

@@ -3,7 +3,7 @@
 //! The namespaces' names are in a `/run` that only the test sees, and go with it however it ends.
 
 use std::{
-    net::{IpAddr, Ipv4Addr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6, TcpListener},
     process::{Command, Output},
     sync::atomic::{AtomicU32, Ordering},
 };
@@ -19,7 +19,7 @@ use super::{
     service::Service,
 };
 
-fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let output = Command::new("ip").args(arguments.split(' ')).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "ip {arguments}: {error}");
@@ -36,13 +36,20 @@ fn enter_sandbox() {
 }
 
 /// Two namespaces and a cable; they go with it.
-struct Wire {
-    guest: String,
-    host: String,
+pub(crate) struct Wire {
+    pub(crate) guest: String,
+    pub(crate) host: String,
 }
 
 impl Wire {
     fn new(mac: &str) -> Self {
+        let wire = Self::bare(mac);
+        wire.add_v4();
+        wire
+    }
+
+    /// Nobody at the host's end has any address yet.
+    pub(crate) fn bare(mac: &str) -> Self {
         enter_sandbox();
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -54,19 +61,35 @@ impl Wire {
         ip(&format!("-n {guest} link add eth0 address {mac} type veth peer name tap netns {host}"));
         ip(&format!("-n {host} link set lo up"));
         ip(&format!("-n {host} link set tap up"));
-        ip(&format!("-n {host} address add 169.254.169.254/32 dev tap"));
-        ip(&format!("-n {host} route add 169.254.0.0/16 dev tap"));
-        ip(&format!("-n {host} route add 192.168.0.0/24 dev tap"));
         wire
     }
 
+    /// The service's IPv4 address at the host's end, and the ways back.
+    pub(crate) fn add_v4(&self) {
+        let host = &self.host;
+        ip(&format!("-n {host} address add 169.254.169.254/32 dev tap"));
+        ip(&format!("-n {host} route add 169.254.0.0/16 dev tap"));
+        ip(&format!("-n {host} route add 192.168.0.0/24 dev tap"));
+    }
+
+    pub(crate) fn listen(&self) -> TcpListener {
+        self.listen_at(Ipv4Addr::new(169, 254, 169, 254).into())
+    }
+
     /// A listener inside the host's namespace; sockets stay where they were made.
-    fn listen(&self) -> TcpListener {
+    pub(crate) fn listen_at(&self, address: IpAddr) -> TcpListener {
         let path = format!("/run/netns/{}", self.host);
         std::thread::spawn(move || {
             let file = std::fs::File::open(path).unwrap();
             setns(file, CloneFlags::CLONE_NEWNET).unwrap();
-            TcpListener::bind((Ipv4Addr::new(169, 254, 169, 254), 80)).unwrap()
+            let address = match address {
+                IpAddr::V4(address) => SocketAddr::from((address, 80)),
+                IpAddr::V6(address) => {
+                    let tap = nix::net::if_::if_nametoindex("tap").unwrap();
+                    SocketAddrV6::new(address, 80, 0, tap).into()
+                }
+            };
+            TcpListener::bind(address).unwrap()
         })
         .join()
         .unwrap()
@@ -74,7 +97,7 @@ impl Wire {
 
     /// A shell in the guest's network namespace, with a host name and the few changed directories
     /// of its own.
-    fn shell(&self, script: &str) -> Output {
+    pub(crate) fn shell(&self, script: &str) -> Output {
         let private = "set -e
             for place in /root /home /run /var/lib; do mount -t tmpfs tmpfs $place; done
             mkdir /run/etc && cp -a /etc/passwd /etc/group /etc/shadow /run/etc
@@ -97,7 +120,7 @@ impl Drop for Wire {
     }
 }
 
-fn guest_document(mac: &str) -> mezame_model::Document {
+pub(crate) fn guest_document(mac: &str) -> mezame_model::Document {
     document(json!({
         "ssh_keys": [KEY],
         "interfaces": [{

@@ -24,6 +24,8 @@ pub(crate) struct Told {
     pub(crate) acknowledged: BTreeSet<String>,
     pub(crate) tokens: u64,
     pub(crate) peers: Vec<IpAddr>,
+    /// The values of Host.
+    pub(crate) hosts: BTreeSet<String>,
     /// So many requests are answered 503 first.
     pub(crate) busy: u32,
     /// Reports are answered 503.
@@ -126,6 +128,7 @@ impl Service {
 struct Asked {
     method: String,
     target: String,
+    host: String,
     token: Option<String>,
     body: Vec<u8>,
 }
@@ -137,7 +140,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     }
     let mut words = line.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut token, mut length) = (None, 0);
+    let (mut host, mut token, mut length) = (String::new(), None, 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -146,13 +149,14 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
         let Some((name, value)) = line.trim().split_once(": ") else { break };
         match name.to_ascii_lowercase().as_str() {
             "x-aws-ec2-metadata-token" => token = Some(value.to_owned()),
+            "host" => host = value.to_owned(),
             "content-length" => length = value.parse().ok()?,
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, target, token, body })
+    Some(Asked { method, target, host, token, body })
 }
 
 fn serve(stream: TcpStream, shared: &(Mutex<Told>, Condvar)) {
@@ -177,6 +181,7 @@ type Answer = (u16, String, Vec<u8>);
 fn answer(asked: &Asked, shared: &(Mutex<Told>, Condvar)) -> Answer {
     let plain = |status, body: &str| (status, String::new(), body.as_bytes().to_vec());
     let mut told = shared.0.lock().unwrap();
+    told.hosts.insert(asked.host.clone());
     if told.off {
         return plain(403, "");
     }

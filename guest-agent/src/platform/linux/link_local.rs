@@ -1,4 +1,4 @@
-//! A way to the link-local endpoint through a device, with an address claimed where there is none
+//! A way to the IPv4 link-local endpoint through a device, with an address claimed where there is none
 //! (RFC 3927; the probes are RFC 5227's).
 //!
 //! ```text
@@ -15,7 +15,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -39,9 +39,7 @@ const CARRIER: Duration = Duration::from_secs(5);
 
 pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Result<EndpointPath> {
     let mut netlink = Netlink::open()?;
-    let what = "looking for the device";
-    let absent = || PlatformError::Network { what, source: io::ErrorKind::NotFound.into() };
-    let link = netlink.links()?.into_iter().find(|it| it.name == device).ok_or_else(absent)?;
+    let link = netlink.link(device)?;
     if !link.up {
         netlink.set_link(link.index, true, None)?;
     }
@@ -50,12 +48,12 @@ pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Re
         device: device.to_owned(),
         index: link.index,
         claimed: None,
-        endpoint,
+        endpoint: endpoint.into(),
         routed: false,
         first_packet: None,
     };
     // Somebody else may have configured the device while its carrier was awaited.
-    let link = netlink.links()?.into_iter().find(|it| it.name == device).ok_or_else(absent)?;
+    let link = netlink.link(device)?;
     if let Some(address) = left_behind(&link) {
         path.claimed = Some(address);
     } else if !link.addresses.iter().any(IpNetwork::is_ipv4) {
@@ -74,12 +72,11 @@ pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Re
     Ok(path)
 }
 
-pub(super) fn close_path(path: &EndpointPath, keep_route: bool) -> Result<()> {
+pub(super) fn close_path(path: &EndpointPath, endpoint: Ipv4Addr, keep_route: bool) -> Result<()> {
     let mut netlink = Netlink::open()?;
     if let Some(address) = path.claimed {
         netlink.remove_address(path.index, host(address))?;
     }
-    let endpoint = path.endpoint;
     if keep_route {
         // Removing the address has removed the routes that prefer it.
         let source = netlink
@@ -119,16 +116,18 @@ fn host(address: Ipv4Addr) -> IpNetwork {
     IpNetwork::V4(Ipv4Network::from(address))
 }
 
-/// Awaits the carrier; without one the probes would be lost. A device that does not know its
-/// carrier counts as having one.
+/// Awaits the carrier; without one the probes would be lost.
 fn await_carrier(device: &str) {
-    let path = format!("/sys/class/net/{device}/carrier");
     let until = Instant::now() + CARRIER;
-    while std::fs::read_to_string(&path).is_ok_and(|text| text.trim() == "0")
-        && Instant::now() < until
-    {
+    while !has_carrier(device) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// A device that does not know its carrier counts as having one.
+pub(super) fn has_carrier(device: &str) -> bool {
+    let path = format!("/sys/class/net/{device}/carrier");
+    !std::fs::read_to_string(path).is_ok_and(|text| text.trim() == "0")
 }
 
 /// The addresses that a device tries, in this order: the same at each boot, others for another
@@ -308,9 +307,4 @@ pub(super) fn conflicts(packet: &[u8], mac: [u8; 6], address: Ipv4Addr) -> bool 
 #[cfg(test)]
 pub(super) fn probe_packet(mac: [u8; 6], target: Ipv4Addr) -> [u8; 28] {
     request(mac, Ipv4Addr::UNSPECIFIED, target)
-}
-
-/// Whether an address is one that the agent may have claimed.
-pub(super) fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.is_link_local())
 }

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
 use ipnetwork::IpNetwork;
@@ -13,7 +13,7 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    address::{AddressAttribute, AddressMessage, AddressScope},
+    address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
     route::{
         RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
@@ -47,6 +47,17 @@ pub(super) struct Route {
     pub(super) source: Option<Ipv4Addr>,
 }
 
+/// An IPv6 address of a device, and how far duplicate address detection has come with it
+/// (RFC 4862, section 5.4).
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Address6 {
+    pub(super) address: Ipv6Addr,
+    /// Still probed for: nothing is sent from it.
+    pub(super) tentative: bool,
+    /// Somebody else has it: nothing is ever sent from it.
+    pub(super) taken: bool,
+}
+
 impl Netlink {
     pub(super) fn open() -> Result<Self> {
         let what = "opening netlink";
@@ -70,23 +81,9 @@ impl Netlink {
                 _ => None,
             })
             .collect();
-        let what = "listing addresses";
-        let answers = self
-            .request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP, what)
-            .map_err(|source| PlatformError::Network { what, source })?;
-        for answer in answers {
-            let RouteNetlinkMessage::NewAddress(message) = answer else { continue };
-            let found = message.attributes.iter().find_map(|attribute| match attribute {
-                AddressAttribute::Local(address) => Some(*address),
-                _ => None,
-            });
-            let address = found.or_else(|| {
-                message.attributes.iter().find_map(|attribute| match attribute {
-                    AddressAttribute::Address(address) => Some(*address),
-                    _ => None,
-                })
-            });
-            let network = address.and_then(|it| IpNetwork::new(it, message.header.prefix_len).ok());
+        for message in self.addresses()? {
+            let network = own_address(&message)
+                .and_then(|it| IpNetwork::new(it, message.header.prefix_len).ok());
             let link = links.iter_mut().find(|link| link.index == message.header.index);
             if let Some((link, network)) = link.zip(network) {
                 link.addresses.push(network);
@@ -94,6 +91,45 @@ impl Netlink {
         }
         links.sort_by_key(|link| link.index);
         Ok(links)
+    }
+
+    /// The Ethernet device of a name.
+    pub(super) fn link(&mut self, name: &str) -> Result<Link> {
+        self.links()?.into_iter().find(|link| link.name == name).ok_or_else(|| {
+            let what = "looking for the device";
+            PlatformError::Network { what, source: io::ErrorKind::NotFound.into() }
+        })
+    }
+
+    /// A device's IPv6 addresses.
+    pub(super) fn addresses6(&mut self, index: u32) -> Result<Vec<Address6>> {
+        let of_device = self.addresses()?.into_iter().filter(|it| it.header.index == index);
+        Ok(of_device
+            .filter_map(|message| match own_address(&message)? {
+                IpAddr::V4(_) => None,
+                IpAddr::V6(address) => {
+                    let flags = message.header.flags;
+                    let has = |flag| flags.contains(flag);
+                    // From an optimistic one packets leave while it is probed for (RFC 4429).
+                    let tentative =
+                        has(AddressHeaderFlags::Tentative) && !has(AddressHeaderFlags::Optimistic);
+                    let taken = has(AddressHeaderFlags::Dadfailed);
+                    Some(Address6 { address, tentative, taken })
+                }
+            })
+            .collect())
+    }
+
+    fn addresses(&mut self) -> Result<Vec<AddressMessage>> {
+        let what = "listing addresses";
+        let answers = self
+            .request(RouteNetlinkMessage::GetAddress(AddressMessage::default()), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        let addresses = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewAddress(message) => Some(message),
+            _ => None,
+        });
+        Ok(addresses.collect())
     }
 
     /// Sets a device up, and its MTU where one is given.
@@ -117,7 +153,7 @@ impl Netlink {
     /// Takes an address away; that it is not there is no failure.
     pub(super) fn remove_address(&mut self, index: u32, address: IpNetwork) -> Result<()> {
         let message = RouteNetlinkMessage::DelAddress(address_message(index, address, false));
-        absent_is_fine(self.change(message, 0, "removing an address"), libc::EADDRNOTAVAIL)
+        is_fine(self.change(message, 0, "removing an address"), libc::EADDRNOTAVAIL)
     }
 
     pub(super) fn add_route(&mut self, route: &Route) -> Result<()> {
@@ -125,14 +161,21 @@ impl Netlink {
         self.change(RouteNetlinkMessage::NewRoute(route_message(route)), flags, "adding a route")
     }
 
+    /// Adds an IPv6 route beside those to the same place through other devices: with NLM_F_REPLACE
+    /// the kernel would take one of them away. That it is there already is no failure.
+    pub(super) fn add_route_beside(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route));
+        is_fine(self.change(message, NLM_F_CREATE, "adding a route"), libc::EEXIST)
+    }
+
     /// Takes a route away; that it is not there is no failure.
     pub(super) fn remove_route(&mut self, route: &Route) -> Result<()> {
         let message = RouteNetlinkMessage::DelRoute(route_message(route));
-        absent_is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
+        is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
     }
 
     /// The main table's routes of both families that leave through a device: destination and
-    /// gateway.
+    /// gateway. Without those that a router advertised (RFC 4861): they end when it falls silent.
     pub(super) fn routes(&mut self, index: u32) -> Result<Vec<(IpNetwork, Option<IpAddr>)>> {
         let what = "listing routes";
         let mut found = Vec::new();
@@ -145,6 +188,7 @@ impl Netlink {
             for answer in answers {
                 let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
                 if route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.header.protocol != RouteProtocol::Ra
                     && route.attributes.contains(&RouteAttribute::Oif(index))
                 {
                     found.extend(read_route(&route, family));
@@ -213,13 +257,27 @@ impl Netlink {
     }
 }
 
-fn absent_is_fine(result: Result<()>, errno: i32) -> Result<()> {
+fn is_fine(result: Result<()>, errno: i32) -> Result<()> {
     match result {
         Err(PlatformError::Network { source, .. }) if source.raw_os_error() == Some(errno) => {
             Ok(())
         }
         other => other,
     }
+}
+
+/// On a point-to-point device the address is the peer's.
+fn own_address(message: &AddressMessage) -> Option<IpAddr> {
+    let local = message.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    local.or_else(|| {
+        message.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
 }
 
 fn ethernet(message: LinkMessage) -> Option<Link> {

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
 };
@@ -48,7 +49,7 @@ macro_rules! delegate {
 impl Platform for InDirectory {
     delegate! {
         facts() -> Result<Facts>;
-        open_path(device: &str, endpoint: Ipv4Addr) -> Result<EndpointPath>;
+        open_path(device: &str, endpoint: IpAddr) -> Result<EndpointPath>;
         close_path(path: &EndpointPath, keep_route: bool) -> Result<()>;
         configure_interface(device: &str, interface: &Interface) -> Result<Change>;
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;

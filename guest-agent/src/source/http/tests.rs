@@ -1,6 +1,9 @@
 //! Answers of every framing, over loopback.
 
-use std::{net::TcpListener, thread::JoinHandle};
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    thread::JoinHandle,
+};
 
 use proptest::prelude::*;
 
@@ -40,7 +43,7 @@ fn get(client: &mut Client) -> Result<Response, HttpError> {
 }
 
 fn client(port: u16) -> Client {
-    Client::new(Ipv4Addr::LOCALHOST, port, None)
+    Client::new((Ipv4Addr::LOCALHOST, port).into(), None)
 }
 
 #[test]
@@ -90,6 +93,38 @@ fn answers_that_no_server_of_ours_gives_are_refused() {
 fn an_answer_that_breaks_off_is_an_error_and_not_a_short_body() {
     let (port, _handle) = server(vec![vec!["HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"]]);
     assert!(matches!(get(&mut client(port)), Err(HttpError::Exchange(_))));
+}
+
+#[test]
+fn the_host_is_an_address_in_brackets_without_a_zone_and_with_a_port_that_is_not_the_usual() {
+    for (address, wanted) in [
+        ("169.254.169.254:80", "169.254.169.254"),
+        ("127.0.0.1:8080", "127.0.0.1:8080"),
+        ("[fd00:ec2::254]:80", "[fd00:ec2::254]"),
+        ("[fe80::a9fe:a9fe%7]:80", "[fe80::a9fe:a9fe]"),
+        ("[fe80::a9fe:a9fe%7]:8080", "[fe80::a9fe:a9fe]:8080"),
+    ] {
+        assert_eq!(host(address.parse().unwrap()), wanted);
+    }
+}
+
+#[test]
+fn a_server_of_ipv6_is_asked_by_its_address() {
+    let listener = TcpListener::bind((std::net::Ipv6Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+            head.push(byte[0]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi").unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    assert_eq!(get(&mut Client::new(address, None)).unwrap().body, b"hi");
+    let head = asked.join().unwrap();
+    assert!(head.contains(&format!("\r\nHost: [::1]:{}\r\n", address.port())), "{head}");
 }
 
 proptest! {

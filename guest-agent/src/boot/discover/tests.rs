@@ -1,0 +1,95 @@
+//! Attempts over the devices of a guest in memory, and what their failures add up to.
+
+use super::*;
+use crate::{facts::Link, platform::fake::Fake};
+
+fn link(name: &str, index: u32, addresses: &[&str]) -> Link {
+    Link {
+        name: name.into(),
+        index,
+        mac: mezame_model::MacAddress([2, 0, 0, 0, 0, 1]),
+        up: true,
+        addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+    }
+}
+
+fn no_connection(way: &str) -> DiscoverError {
+    let refused = std::io::ErrorKind::ConnectionRefused.into();
+    let source = SourceError::Http(crate::source::http::HttpError::Connect(refused));
+    DiscoverError::Source { way: way.into(), source }
+}
+
+fn not_ready() -> DiscoverError {
+    let retry_after = Some(Duration::from_secs(7));
+    DiscoverError::Source { way: "x".into(), source: SourceError::NotReady { retry_after } }
+}
+
+fn of(endpoint: &str) -> Attempt {
+    Attempt { device: "eth0".into(), endpoint: endpoint.parse().unwrap() }
+}
+
+const V4: &str = "http://169.254.169.254";
+const V6: &str = "http://[fe80::a9fe:a9fe]";
+
+#[test]
+fn without_a_way_both_families_are_named_and_nothing_is_left_open() {
+    // No such device exists in the system that tests: what is opened leads nowhere.
+    let fake = Fake::new("boot", vec![link("mz-none", 9, &[])]);
+    fake.change(|state| state.no_ipv6 = ["mz-none".to_owned()].into());
+    let error = attempt(&Settings::default(), &fake).unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with("169.254.169.254 through mz-none: "), "{text}");
+    assert!(text.contains("; fe80::a9fe:a9fe through mz-none: "), "{text}");
+    assert!(text.contains("IPv6 can't be used on mz-none: it is turned off"), "{text}");
+    assert_eq!(error.reason(), "no-connection", "the way that came further is the reason");
+    assert!(fake.state().paths.is_empty());
+}
+
+#[test]
+fn a_named_endpoint_is_tried_alone() {
+    let fake = Fake::new("boot", vec![link("mz-none", 9, &[])]);
+    let endpoint = Some("http://[fd00:ec2::254]".parse().unwrap());
+    let error = attempt(&Settings { endpoint, ..Settings::default() }, &fake).unwrap_err();
+    assert!(error.to_string().starts_with("fd00:ec2::254 through mz-none: "), "{error}");
+    assert!(matches!(error, DiscoverError::Source { .. }));
+    let none = Fake::new("boot", Vec::new());
+    let error = attempt(&Settings::default(), &none).unwrap_err();
+    assert_eq!(error.reason(), "no-device");
+}
+
+#[test]
+fn a_service_that_asks_for_patience_is_what_the_guest_waits_for() {
+    let mut failures = Failures::default();
+    failures.add(of(V4), not_ready());
+    assert_eq!(failures.waiting, ["eth0"]);
+    failures.add(of(V6), no_connection("y"));
+    let error = failures.into_error();
+    assert_eq!((error.reason(), error.retry_after()), ("not-ready", Some(Duration::from_secs(7))));
+    let mut failures = Failures::default();
+    failures.add(of(V4), no_connection("x"));
+    failures.add(of(V6), not_ready());
+    let error = failures.into_error();
+    assert_eq!((error.reason(), error.retry_after()), ("not-ready", Some(Duration::from_secs(7))));
+}
+
+#[test]
+fn an_own_address_is_one_of_the_family_that_was_asked_and_not_the_claimed_one() {
+    let fake = |addresses: &[&str]| Fake::new("boot", vec![link("eth0", 1, addresses)]);
+    let opened = |platform: &Fake, address: &str| {
+        platform.open_path("eth0", address.parse().unwrap()).unwrap()
+    };
+    let claimed = opened(&fake(&[]), "169.254.169.254");
+    assert!(claimed.claimed.is_some());
+    for (addresses, wanted) in [
+        (&["169.254.7.7/32"][..], false),
+        (&["169.254.7.7/32", "10.0.0.1/24"], true),
+        (&["fd00::1/64"], false),
+    ] {
+        assert_eq!(has_own_address(&fake(addresses), &claimed), wanted, "{addresses:?}");
+    }
+    let by_v6 = fake(&["fe80::1/64"]);
+    let path = opened(&by_v6, "fe80::a9fe:a9fe");
+    assert_eq!((path.claimed, path.routed), (None, false));
+    assert!(has_own_address(&by_v6, &path));
+    assert!(!has_own_address(&fake(&["10.0.0.1/24"]), &path));
+}
