@@ -175,11 +175,15 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
     let mut out = NOTE.to_owned();
     for (device, interface) in interfaces {
         let _ = write!(out, "\nauto {device}\n");
+        let first_v6 = interface.addresses.iter().find(|it| it.is_ipv6());
         for address in &interface.addresses {
             let family = if address.is_ipv4() { "inet" } else { "inet6" };
             let _ = write!(out, "iface {device} {family} static\n    address {address}\n");
             let _ = writeln!(out, "    mtu {}", interface.mtu);
-            for gateway in interface.gateways.iter().filter(|it| address.contains(**it)) {
+            // A link-local router is in no subnet of its guests', and told with the first address.
+            let is_first = first_v6 == Some(address);
+            let is_here = |it: &&IpAddr| address.contains(**it) || is_first && is_link_local(**it);
+            for gateway in interface.gateways.iter().filter(is_here) {
                 let _ = writeln!(out, "    gateway {gateway}");
             }
             if !interface.dns.is_empty() {
@@ -191,6 +195,10 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
         }
     }
     out
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
 }
 
 fn on_subnet(interface: &Interface, gateway: IpAddr) -> bool {
