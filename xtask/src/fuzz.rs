@@ -25,6 +25,12 @@ pub(crate) enum Target {
     Mime,
     /// `#cloud-config` in the agent
     CloudConfig,
+    /// A guest's DHCPv4 and BOOTP
+    Dhcp4,
+    /// A guest's DHCPv6
+    Dhcp6,
+    /// A guest's router solicitations
+    Neighbour,
     /// A guest's frames in the kernel, against a model
     Frames,
 }
