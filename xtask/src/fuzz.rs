@@ -27,6 +27,12 @@ pub(crate) enum Target {
     CloudConfig,
     /// A guest's DNS message, and a resolver's answer
     Dns,
+    /// A guest's DHCPv4 and BOOTP
+    Dhcp4,
+    /// A guest's DHCPv6
+    Dhcp6,
+    /// A guest's router solicitations
+    Neighbour,
     /// A guest's frames in the kernel, against a model
     Frames,
 }

@@ -297,6 +297,24 @@ fn the_hosts_file_gets_one_line_of_its_own_name() {
 }
 
 #[test]
+fn a_link_local_router_is_written_down_once_for_each_service() {
+    let interface = Interface {
+        mac: "52:54:00:00:00:01".parse().unwrap(),
+        mtu: 1450,
+        addresses: vec!["fd00::10/64".parse().unwrap(), "fd00::11/64".parse().unwrap()],
+        gateways: vec!["fe80::1".parse().unwrap()],
+        dns: Vec::new(),
+        domain: None,
+    };
+    let list = [("eth0".to_owned(), interface.clone())];
+    let once = |text: String, line: &str| assert_eq!(text.matches(line).count(), 1, "{text}");
+    once(persist::ifupdown(&list), "gateway fe80::1\n");
+    once(persist::netplan(&list), "via: \"fe80::1\"\n");
+    once(persist::networkd(&interface), "Gateway=fe80::1\n");
+    once(persist::network_manager("x", "eth0", &interface), ",fe80::1\n");
+}
+
+#[test]
 fn the_network_is_written_down_for_the_service_that_is_there() {
     let interface = Interface {
         mac: "52:54:00:00:00:01".parse().unwrap(),
