@@ -6,4 +6,5 @@ mod dns;
 mod dns_streams;
 mod ending;
 mod kms;
+mod library;
 mod ntp;

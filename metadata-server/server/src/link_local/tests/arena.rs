@@ -42,6 +42,10 @@ pub(super) const SOON: Duration = Duration::from_secs(20);
 /// How long a test waits for what must not come.
 const QUIET: Duration = Duration::from_millis(300);
 
+/// Where DNS is, on its own port. Who connects to it from no address in particular has this very
+/// address (a local one is its own source), which is an identity of the port in slot 1.
+pub(super) const RESOLVER: Ipv4Addr = Ipv4Addr::new(32, 0, 0, 31);
+
 /// Where the services are in the namespace.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Addresses {
@@ -120,6 +124,15 @@ impl Arena {
         self.serving.directory.publish(snapshot);
     }
 
+    /// Runs this in a thread that is in the namespace.
+    pub(super) fn inside<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        let inside = || {
+            setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+    }
+
     /// A socket that is connected to a service, as the port of this slot.
     pub(super) fn datagrams(&self, number: u32, to: SocketAddr) -> UdpSocket {
         self.datagrams_from(identity(number), to)
@@ -154,14 +167,12 @@ impl Arena {
 
     fn connected(&self, kind: SockType, from: Ipv4Addr, to: SocketAddr) -> nix::Result<OwnedFd> {
         let SocketAddr::V4(to) = to else { unreachable!() };
-        let connecting = || {
-            setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+        self.inside(|| {
             let fd = socket(AddressFamily::Inet, kind, SockFlag::SOCK_CLOEXEC, None)?;
             bind(fd.as_raw_fd(), &SockaddrIn::from(SocketAddrV4::new(from, 0)))?;
             connect(fd.as_raw_fd(), &SockaddrIn::from(to))?;
             Ok(fd)
-        };
-        std::thread::scope(|scope| scope.spawn(connecting).join().unwrap())
+        })
     }
 
     /// How often this has become of something.
@@ -222,10 +233,10 @@ fn make_namespace() -> (std::fs::File, LinkLocalSockets) {
             .build();
         handle.route().add(route).execute().await.unwrap();
     });
-    let any = "127.0.0.1:0";
+    let (any, resolver) = ("127.0.0.1:0", (RESOLVER, 53));
     let sockets = LinkLocalSockets {
-        dns: vec![UdpSocket::bind(any).unwrap()],
-        dns_streams: vec![TcpListener::bind(any).unwrap()],
+        dns: vec![UdpSocket::bind(resolver).unwrap()],
+        dns_streams: vec![TcpListener::bind(resolver).unwrap()],
         ntp: vec![UdpSocket::bind(any).unwrap()],
         kms: vec![TcpListener::bind(any).unwrap()],
         ..LinkLocalSockets::default()
