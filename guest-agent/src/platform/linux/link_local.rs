@@ -15,7 +15,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::Ipv4Addr,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
@@ -307,9 +307,4 @@ pub(super) fn conflicts(packet: &[u8], mac: [u8; 6], address: Ipv4Addr) -> bool 
 #[cfg(test)]
 pub(super) fn probe_packet(mac: [u8; 6], target: Ipv4Addr) -> [u8; 28] {
     request(mac, Ipv4Addr::UNSPECIFIED, target)
-}
-
-/// Whether an address is one that the agent may have claimed.
-pub(super) fn is_link_local(address: IpAddr) -> bool {
-    matches!(address, IpAddr::V4(address) if address.is_link_local())
 }

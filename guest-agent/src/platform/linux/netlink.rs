@@ -175,7 +175,7 @@ impl Netlink {
     }
 
     /// The main table's routes of both families that leave through a device: destination and
-    /// gateway.
+    /// gateway. Without those that a router advertised (RFC 4861): they end when it falls silent.
     pub(super) fn routes(&mut self, index: u32) -> Result<Vec<(IpNetwork, Option<IpAddr>)>> {
         let what = "listing routes";
         let mut found = Vec::new();
@@ -188,6 +188,7 @@ impl Netlink {
             for answer in answers {
                 let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
                 if route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.header.protocol != RouteProtocol::Ra
                     && route.attributes.contains(&RouteAttribute::Oif(index))
                 {
                     found.extend(read_route(&route, family));

@@ -9,20 +9,16 @@ use ipnetwork::IpNetwork;
 use mezame_model::document::Interface;
 
 use super::{
-    link_local,
     netlink::{Netlink, Route},
     tree::{Access, Tree},
 };
-use crate::platform::{Change, PlatformError, Result};
+use crate::platform::{Change, Result};
 
 const ADDED: &str = "/run/mezame-agent";
 
 pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     let mut netlink = Netlink::open()?;
-    let what = "looking for the device";
-    let link = netlink.links()?.into_iter().find(|link| link.name == device).ok_or_else(|| {
-        PlatformError::Network { what, source: std::io::ErrorKind::NotFound.into() }
-    })?;
+    let link = netlink.link(device)?;
     let path = format!("/sys/class/net/{device}/mtu");
     let mtu: Option<u16> = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
     let mut change = Change::Same;
@@ -58,7 +54,11 @@ pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Res
     }
     tree.write(&file, list.as_bytes(), Access::root(0o600))?;
     change = change.and(routes(&mut netlink, tree, device, link.index, interface)?);
-    if interface.dns.is_empty() { Ok(change) } else { Ok(change.and(resolvers(tree, interface)?)) }
+    if interface.dns.is_empty() {
+        Ok(change)
+    } else {
+        Ok(change.and(resolvers(tree, device, interface)?))
+    }
 }
 
 fn routes(
@@ -79,8 +79,9 @@ fn routes(
         if known.contains(&(default, Some(*gateway))) {
             continue;
         }
-        // A gateway outside the device's own subnets is reached on the link.
-        if !interface.addresses.iter().any(|own| own.contains(*gateway)) {
+        // A gateway outside the device's own subnets is reached on the link; a link-local one
+        // is there already, by the device that the default route names.
+        if !is_on_link(interface, *gateway) {
             netlink.add_route(&Route {
                 destination: IpNetwork::from(*gateway),
                 gateway: None,
@@ -103,6 +104,16 @@ fn routes(
     Ok(change)
 }
 
+/// Whether a gateway is reached without a route of its own.
+pub(super) fn is_on_link(interface: &Interface, gateway: IpAddr) -> bool {
+    is_link_local6(gateway) || interface.addresses.iter().any(|own| own.contains(gateway))
+}
+
+/// Whether an address means something only together with a device.
+pub(super) fn is_link_local6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
+
 fn default_of(gateway: IpAddr) -> IpNetwork {
     let any = match gateway {
         IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
@@ -123,19 +134,32 @@ fn default_route(gateway: IpAddr, index: u32) -> Route {
 
 /// /etc/resolv.conf (resolv.conf(5)), unless it is a link: then a service owns it, and is told by
 /// its own configuration.
-fn resolvers(tree: &Tree, interface: &Interface) -> Result<Change> {
+fn resolvers(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     const PATH: &str = "/etc/resolv.conf";
     let is_link = std::fs::symlink_metadata(tree.outside(PATH)).is_ok_and(|m| m.is_symlink());
     if is_link {
         return Ok(Change::Same);
     }
+    tree.edit(PATH, resolv_conf(device, interface).as_bytes(), Access::root(0o644))
+}
+
+pub(super) fn resolv_conf(device: &str, interface: &Interface) -> String {
     let mut text = String::from("# Written by guest-agent.\n");
     if let Some(domain) = &interface.domain {
         text.push_str(&format!("search {domain}\n"));
     }
+    let is_v4_link = |address: &IpAddr| matches!(address, IpAddr::V4(it) if it.is_link_local());
     // The resolver reads no more than three (MAXNS).
-    for server in interface.dns.iter().filter(|it| !link_local::is_link_local(**it)).take(3) {
-        text.push_str(&format!("nameserver {server}\n"));
+    for server in interface.dns.iter().filter(|it| !is_v4_link(it)).take(3) {
+        text.push_str(&format!("nameserver {}\n", with_zone(*server, device)));
     }
-    tree.edit(PATH, text.as_bytes(), Access::root(0o644))
+    text
 }
+
+/// A resolver as the C library reads it: one on the link with its device (RFC 4007, section 11).
+pub(super) fn with_zone(server: IpAddr, device: &str) -> String {
+    if is_link_local6(server) { format!("{server}%{device}") } else { server.to_string() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,11 @@ use std::{fmt::Write, net::IpAddr};
 use ipnetwork::IpNetwork;
 use mezame_model::document::Interface;
 
-use super::{Linux, tree::Access};
+use super::{
+    Linux,
+    network::{is_on_link, with_zone},
+    tree::Access,
+};
 use crate::platform::{Change, Result};
 
 const NOTE: &str = "# Written by guest-agent; changes here are overwritten.\n";
@@ -85,6 +89,11 @@ fn joined<T: ToString>(list: &[T], by: &str) -> String {
     list.iter().map(ToString::to_string).collect::<Vec<_>>().join(by)
 }
 
+/// In quotes: older YAML libraries take a colon in a list for a mapping's.
+fn quoted<T: ToString>(list: &[T]) -> String {
+    list.iter().map(|it| format!("\"{}\"", it.to_string())).collect::<Vec<_>>().join(", ")
+}
+
 pub(super) fn netplan(interfaces: &[(String, Interface)]) -> String {
     let mut out = format!("{NOTE}network:\n  version: 2\n  ethernets:\n");
     for (device, interface) in interfaces {
@@ -94,20 +103,20 @@ pub(super) fn netplan(interfaces: &[(String, Interface)]) -> String {
              dhcp4: false\n      addresses: [{}]\n",
             interface.mac,
             interface.mtu,
-            joined(&interface.addresses, ", ")
+            quoted(&interface.addresses)
         );
         if !interface.gateways.is_empty() {
             out.push_str("      routes:\n");
         }
         for gateway in &interface.gateways {
             let _ = writeln!(out, "        - to: default\n          via: \"{gateway}\"");
-            if !on_subnet(interface, *gateway) {
+            if !is_on_link(interface, *gateway) {
                 out.push_str("          on-link: true\n");
             }
         }
         if !interface.dns.is_empty() {
-            let quoted: Vec<String> = interface.dns.iter().map(|it| format!("\"{it}\"")).collect();
-            let _ = writeln!(out, "      nameservers:\n        addresses: [{}]", quoted.join(", "));
+            let servers = quoted(&interface.dns);
+            let _ = writeln!(out, "      nameservers:\n        addresses: [{servers}]");
             if let Some(domain) = &interface.domain {
                 let _ = writeln!(out, "        search: [\"{domain}\"]");
             }
@@ -132,7 +141,7 @@ pub(super) fn networkd(interface: &Interface) -> String {
     }
     for gateway in &interface.gateways {
         let _ = writeln!(out, "\n[Route]\nGateway={gateway}");
-        if !on_subnet(interface, *gateway) {
+        if !is_on_link(interface, *gateway) {
             out.push_str("GatewayOnLink=yes\n");
         }
     }
@@ -175,15 +184,18 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
     let mut out = NOTE.to_owned();
     for (device, interface) in interfaces {
         let _ = write!(out, "\nauto {device}\n");
-        for address in &interface.addresses {
+        let servers: Vec<String> = interface.dns.iter().map(|it| with_zone(*it, device)).collect();
+        for (at, address) in interface.addresses.iter().enumerate() {
             let family = if address.is_ipv4() { "inet" } else { "inet6" };
             let _ = write!(out, "iface {device} {family} static\n    address {address}\n");
             let _ = writeln!(out, "    mtu {}", interface.mtu);
-            for gateway in interface.gateways.iter().filter(|it| address.contains(**it)) {
+            for gateway in
+                interface.gateways.iter().filter(|it| holder(interface, **it) == Some(at))
+            {
                 let _ = writeln!(out, "    gateway {gateway}");
             }
-            if !interface.dns.is_empty() {
-                let _ = writeln!(out, "    dns-nameservers {}", joined(&interface.dns, " "));
+            if !servers.is_empty() {
+                let _ = writeln!(out, "    dns-nameservers {}", servers.join(" "));
             }
             if let Some(domain) = &interface.domain {
                 let _ = writeln!(out, "    dns-search {domain}");
@@ -193,6 +205,11 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
     out
 }
 
-fn on_subnet(interface: &Interface, gateway: IpAddr) -> bool {
-    interface.addresses.iter().any(|address| address.contains(gateway))
+/// With which address a gateway is named: with one in whose subnet it lies, else with the first of
+/// its family, as for a link-local one; ifup sets the route through the device in either case.
+fn holder(interface: &Interface, gateway: IpAddr) -> Option<usize> {
+    let mut own = interface.addresses.iter();
+    let by_subnet = own.position(|address| address.contains(gateway));
+    let mut own = interface.addresses.iter();
+    by_subnet.or_else(|| own.position(|address| address.is_ipv4() == gateway.is_ipv4()))
 }
