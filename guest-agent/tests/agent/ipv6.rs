@@ -139,6 +139,37 @@ fn a_named_endpoint_of_ipv6_gets_a_route_for_the_time_of_the_run() {
 }
 
 #[test]
+fn a_watch_by_ipv6_goes_on_after_the_network_was_set_and_applies_each_change() {
+    let mac = "52:54:00:aa:06:06";
+    let wire = wire(mac, &[LINK]);
+    let service = Service::on(wire.listen_at(LINK.into()), only_v6(mac));
+    let directory = tempfile::tempdir().unwrap();
+    let stop = directory.path().join("stop");
+    // It ends by itself, should this test end before it says so.
+    let script = format!(
+        "$AGENT watch & for i in $(seq 900); do [ -e {} ] && break; sleep 0.1; done; kill $!
+         ip -6 address show eth0; cat /root/.ssh/authorized_keys",
+        stop.display()
+    );
+    let output = std::thread::scope(|scope| {
+        let shell = scope.spawn(|| wire.shell(&script));
+        service.until("the first report", |told| told.reports.len() == 1);
+        service.change(|told| {
+            let document = told.document.as_mut().unwrap();
+            document.ssh_keys = vec!["ssh-rsa SECOND b".into()];
+            document.interfaces[0].addresses = vec!["2001:db8::11/64".parse().unwrap()];
+        });
+        service.until("the second report", |told| told.reports.len() == 2);
+        std::fs::write(&stop, "").unwrap();
+        shell.join().unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("2001:db8::11/64") && !text.contains("2001:db8::10"), "{output:?}");
+    assert!(text.contains("ssh-rsa SECOND b") && !text.contains(KEY), "{output:?}");
+    service.look(|told| assert!(told.peers.iter().all(is_link_local), "{:?}", told.peers));
+}
+
+#[test]
 fn diagnose_tells_of_both_families_and_why_ipv6_is_out() {
     let mac = "52:54:00:aa:06:05";
     let wire = wire(mac, &[LINK]);
