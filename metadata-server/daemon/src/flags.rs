@@ -13,7 +13,7 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use mezame_model::DeviceName;
 use mezame_provisioner::TlsSettings;
-use mezame_server::settings::{Limits, Settings};
+use mezame_server::settings::{Limits, LinkLocalLimits, Settings};
 use serde::Deserialize;
 
 use crate::span::Span;
@@ -141,6 +141,30 @@ settings! {
     events_per_port: u32, "MEZAME_EVENTS_PER_PORT", "N";
     /// Events a second of one port, 0 for no limit [default: 4].
     events_per_second: u32, "MEZAME_EVENTS_PER_SECOND", "N";
+    /// DHCP messages and router solicitations a second of one port, 0 for no limit [default: 32].
+    dhcp_per_second: u32, "MEZAME_DHCP_PER_SECOND", "N";
+    /// DHCP messages and router solicitations of one port at once [default: 128].
+    dhcp_burst: u32, "MEZAME_DHCP_BURST", "N";
+    /// DNS queries a second of one port, 0 for no limit [default: 1024].
+    dns_per_second: u32, "MEZAME_DNS_PER_SECOND", "N";
+    /// DNS queries of one port at once [default: 1024].
+    dns_burst: u32, "MEZAME_DNS_BURST", "N";
+    /// NTP questions a second of one port, 0 for no limit [default: 8].
+    ntp_per_second: u32, "MEZAME_NTP_PER_SECOND", "N";
+    /// NTP questions of one port at once [default: 32].
+    ntp_burst: u32, "MEZAME_NTP_BURST", "N";
+    /// Connections for licence activation a second of one port, 0 for no limit [default: 1].
+    kms_per_second: u32, "MEZAME_KMS_PER_SECOND", "N";
+    /// Connections for licence activation of one port at once [default: 8].
+    kms_burst: u32, "MEZAME_KMS_BURST", "N";
+    /// Datagrams of one port that wait for an upstream [default: 128].
+    waiting_per_port: u32, "MEZAME_WAITING_PER_PORT", "N";
+    /// Datagrams that wait for an upstream in all [default: 4096].
+    waiting: u32, "MEZAME_WAITING", "N";
+    /// Connections of one port for DNS and licence activation [default: 16].
+    streams_per_port: u32, "MEZAME_STREAMS_PER_PORT", "N";
+    /// Connections for DNS and licence activation in all [default: 1024].
+    streams: u32, "MEZAME_STREAMS", "N";
 
     /// Standalone: the operators' socket [default: provisioner.sock in --run-dir].
     api_socket: PathBuf, "MEZAME_API_SOCKET", "FILE";
@@ -241,8 +265,24 @@ impl Partial {
         set(&mut limits.watches_per_port, &self.watches_per_port);
         set(&mut limits.events_per_port, &self.events_per_port);
         set(&mut limits.events_per_second, &self.events_per_second);
+        self.set_link_local(&mut limits.link_local);
         check(&all)?;
         Ok(all)
+    }
+
+    fn set_link_local(&self, limits: &mut LinkLocalLimits) {
+        set(&mut limits.dhcp_per_second, &self.dhcp_per_second);
+        set(&mut limits.dhcp_burst, &self.dhcp_burst);
+        set(&mut limits.dns_per_second, &self.dns_per_second);
+        set(&mut limits.dns_burst, &self.dns_burst);
+        set(&mut limits.ntp_per_second, &self.ntp_per_second);
+        set(&mut limits.ntp_burst, &self.ntp_burst);
+        set(&mut limits.kms_per_second, &self.kms_per_second);
+        set(&mut limits.kms_burst, &self.kms_burst);
+        set(&mut limits.waiting_per_port, &self.waiting_per_port);
+        set(&mut limits.waiting, &self.waiting);
+        set(&mut limits.streams_per_port, &self.streams_per_port);
+        set(&mut limits.streams, &self.streams);
     }
 
     fn provisioner(&self, service: &Settings) -> mezame_provisioner::Settings {
