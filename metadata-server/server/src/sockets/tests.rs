@@ -2,19 +2,14 @@
 
 use std::{
     io::Read,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr, TcpListener},
     os::fd::AsRawFd,
-};
-
-use mezame_ebpf_loader::{Identity, Identity6};
-use nix::sys::socket::{SockaddrStorage, bind, connect};
-use rtnetlink::{
-    LinkUnspec, RouteMessageBuilder,
-    packet_route::route::{RouteScope, RouteType},
 };
 
 use super::*;
 use crate::{netns, sandbox};
+use mezame_ebpf_loader::{Identity, Identity6};
+use nix::sys::socket::{SockaddrStorage, bind, connect};
 
 fn connect_as(identity: IpAddr, to: SocketAddr) -> std::net::TcpStream {
     let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
@@ -41,24 +36,7 @@ fn v6(number: u32) -> IpAddr {
 fn the_sockets_of_a_slot_end_and_no_others() {
     sandbox::enter();
     netns::alone(|handle| async move {
-        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-        let every_identity_is_local = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(Identity::BASE, Identity::PREFIX)
-            .output_interface(1)
-            .table_id(255)
-            .kind(RouteType::Local)
-            .scope(RouteScope::Host)
-            .build();
-        handle.route().add(every_identity_is_local).execute().await.unwrap();
-        let of_ipv6 = RouteMessageBuilder::<Ipv6Addr>::new()
-            .destination_prefix(Identity6::BASE, Identity6::LENGTH)
-            .output_interface(1)
-            .table_id(255)
-            .kind(RouteType::Local)
-            .build();
-        handle.route().add(of_ipv6).execute().await.unwrap();
-        // A local route does not let IPv6 sockets have its addresses.
-        std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
+        netns::own_identities(&handle).await;
         let ender = SocketEnder::open().unwrap();
         let v4_and_v6 = [("127.0.0.1:0", v4(1), v4(2)), ("[::1]:0", v6(1), v6(2))];
         for (local, first, second) in v4_and_v6 {

@@ -12,17 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use mezame_ebpf_loader::{Identity, PortSlot};
-use mezame_model::{Network, Snapshot};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
-};
-use rtnetlink::{
-    LinkUnspec, RouteMessageBuilder,
-    packet_route::route::{RouteScope, RouteType},
-};
-
 use super::super::{LinkLocal, LinkLocalSockets};
 use crate::{
     cache::Cache,
@@ -32,8 +21,15 @@ use crate::{
     ledger::{outbox::Outbox, seal::LedgerKey},
     listener::Serving,
     metrics::Metrics,
+    netns,
     settings::{Limits, LinkLocalLimits},
     site::SiteKeys,
+};
+use mezame_ebpf_loader::{Identity, PortSlot};
+use mezame_model::{Network, Snapshot};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
 };
 
 /// No test waits longer than this for what must come.
@@ -219,20 +215,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn make_namespace() -> (std::fs::File, LinkLocalSockets) {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    run(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        tokio::spawn(connection);
-        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(Identity::BASE, Identity::PREFIX)
-            .output_interface(1)
-            .table_id(255)
-            .kind(RouteType::Local)
-            .scope(RouteScope::Host)
-            .build();
-        handle.route().add(route).execute().await.unwrap();
-    });
+    netns::enter_with_identities();
     let (any, resolver) = ("127.0.0.1:0", (RESOLVER, 53));
     let sockets = LinkLocalSockets {
         dns: vec![UdpSocket::bind(resolver).unwrap()],

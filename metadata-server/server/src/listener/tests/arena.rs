@@ -2,20 +2,10 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, AsRawFd},
     sync::Arc,
     time::{Duration, Instant},
-};
-
-use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
-use nix::{
-    sched::{CloneFlags, setns, unshare},
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
-};
-use rtnetlink::{
-    LinkUnspec, RouteMessageBuilder,
-    packet_route::route::{RouteScope, RouteType},
 };
 
 use super::super::{Idle, Serving, Workers, reap};
@@ -26,8 +16,14 @@ use crate::{
     identity::{Attachment, Identities, Record, Standing},
     ledger::{outbox::Outbox, seal::LedgerKey},
     metrics::Metrics,
+    netns,
     settings::Limits,
     site::SiteKeys,
+};
+use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
 };
 
 /// No test waits longer than this for what must come.
@@ -215,29 +211,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn make_namespace() -> (std::fs::File, [TcpListener; 2]) {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    run(async {
-        let (connection, handle, _) = rtnetlink::new_connection().unwrap();
-        tokio::spawn(connection);
-        handle.link().set(LinkUnspec::new_with_index(1).up().build()).execute().await.unwrap();
-        let route = RouteMessageBuilder::<Ipv4Addr>::new()
-            .destination_prefix(Identity::BASE, Identity::PREFIX)
-            .output_interface(1)
-            .table_id(255)
-            .kind(RouteType::Local)
-            .scope(RouteScope::Host)
-            .build();
-        handle.route().add(route).execute().await.unwrap();
-        let route = RouteMessageBuilder::<Ipv6Addr>::new()
-            .destination_prefix(Identity6::BASE, Identity6::LENGTH)
-            .output_interface(1)
-            .table_id(255)
-            .kind(RouteType::Local)
-            .build();
-        handle.route().add(route).execute().await.unwrap();
-    });
-    // A local route does not let IPv6 sockets have its addresses.
-    std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
+    netns::enter_with_identities();
     let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| {
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
