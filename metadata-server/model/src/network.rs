@@ -202,9 +202,9 @@ pub struct Port {
     /// The limit at the tap.
     #[serde(default)]
     pub rate_limit: RateLimit,
-    /// What the guest boots from the network, if it does.
+    /// What the guest boots from the network, if it does. Boxed, since few ports have it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot: Option<Boot>,
+    pub boot: Option<Box<Boot>>,
     /// The instance that it belongs to, once one claims it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance: Option<InstanceId>,

@@ -110,7 +110,7 @@ impl<'a> Parameters<'a> {
     }
 
     fn boot(&self) -> Option<&Boot> {
-        self.ask.port.port.boot.as_ref()
+        self.ask.port.port.boot.as_deref()
     }
 
     /// Classless routes (RFC 3442): each a prefix length, as many bytes of the prefix as that needs,

@@ -89,11 +89,11 @@ fn lease_times_are_half_and_seven_eighths_and_never_overflow() {
 
 fn booted() -> Guest {
     fixture::with(|port, _| {
-        port.boot = Some(Boot {
+        port.boot = Some(Box::new(Boot {
             server: Some("192.0.2.9".parse().unwrap()),
             file: Some("pxelinux.0".into()),
             url: Some("http://192.0.2.9/boot.efi".into()),
-        });
+        }));
     })
 }
 
@@ -118,7 +118,7 @@ fn http_firmware_finds_the_url_and_that_it_is_meant() {
     assert_eq!(reply.answer.bytes[108], 0);
     // Without a URL it is told that there is nothing for it.
     let guest = fixture::with(|port, _| {
-        port.boot = Some(Boot { file: Some("pxelinux.0".into()), ..Boot::default() });
+        port.boot = Some(Box::new(Boot { file: Some("pxelinux.0".into()), ..Boot::default() }));
     });
     let message = Message::of(1).option(60, b"HTTPClient:Arch:00016:UNDI:003001");
     let reply = message.asked_of(&guest).unwrap();

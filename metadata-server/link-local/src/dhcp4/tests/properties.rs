@@ -44,11 +44,11 @@ proptest! {
     ) {
         let guest = fixture::with(|port, network| {
             network.subnets[0].routes = vec![network.subnets[0].routes[0].clone(); routes];
-            port.boot = Some(mezame_model::Boot {
+            port.boot = Some(Box::new(mezame_model::Boot {
                 server: Some("192.0.2.9".parse().unwrap()),
                 file: (routes % 2 == 0).then(|| "x".repeat(127).into()),
                 url: Some(format!("http://{}", "y".repeat(200)).into()),
-            });
+            }));
         });
         let mut message = if is_dhcp { Message::of(kind) } else { Message::bare() };
         message = message.at(44, &header).at(10, &flags.to_be_bytes());

@@ -251,11 +251,11 @@ fn a_network_without_resolvers_gets_the_platforms_and_one_with_ipv4_ones_alone_g
 fn firmware_finds_its_boot_file_and_http_firmware_that_it_is_meant() {
     let booted = |server: &str, url: Option<&str>| {
         fixture::with(|port, _| {
-            port.boot = Some(Boot {
+            port.boot = Some(Box::new(Boot {
                 server: Some(server.parse().unwrap()),
                 file: Some("/boot/x.efi".into()),
                 url: url.map(Into::into),
-            });
+            }));
         })
     };
     let class = [&[0, 0, 1, 87, 0, 33][..], b"HTTPClient:Arch:00016:UNDI:003001"].concat();

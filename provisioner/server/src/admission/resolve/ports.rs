@@ -259,7 +259,7 @@ impl Resolver<'_> {
             device,
             dhcp_server: form.dhcp_server,
             rate_limit: form.rate_limit,
-            boot: form.boot,
+            boot: form.boot.map(Box::new),
             instance: before.as_ref().and_then(|before| before.instance.clone()),
         };
         self.port_ids.insert((record.project.clone(), record.name.clone()), id.clone());
