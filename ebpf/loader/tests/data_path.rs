@@ -23,6 +23,8 @@ mod neighbours;
 mod random;
 #[path = "data_path/raw_taps.rs"]
 mod raw_taps;
+#[path = "data_path/raw_taps6.rs"]
+mod raw_taps6;
 #[path = "data_path/replies.rs"]
 mod replies;
 #[path = "data_path/rules.rs"]
