@@ -1,4 +1,4 @@
-//! Random frames out of a guest: most of them right but for a field or two, since what is wrong in
+//! Random frames out of a guest, and out of the metadata namespace: most of them right but for a field or two, since what is wrong in
 //! many is dropped for the first and says nothing of the others.
 //!
 //! One generator for the tests and for the fuzz runner, so that a run of either can be repeated by
@@ -6,6 +6,8 @@
 
 #[path = "dice/ipv6.rs"]
 mod ipv6;
+#[path = "dice/replies.rs"]
+mod replies;
 
 use std::net::Ipv4Addr;
 

@@ -16,6 +16,8 @@ mod ipv4;
 mod ipv6;
 #[path = "model/neighbours.rs"]
 mod neighbours;
+#[path = "model/replies.rs"]
+mod replies;
 #[path = "model/slots.rs"]
 mod slots;
 #[path = "model/transport.rs"]

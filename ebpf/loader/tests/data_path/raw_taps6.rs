@@ -65,6 +65,8 @@ impl Taps {
 #[derive(Default)]
 struct Offload {
     header: u16,
+    /// The kind of segmentation, and the size of a segment.
+    segments: (u8, u16),
     /// Where the checksum that is to be made begins, and the place that it goes to, from there.
     checksum: Option<(u16, u16)>,
 }
@@ -72,7 +74,9 @@ struct Offload {
 impl Offload {
     fn bytes(&self) -> [u8; OFFLOAD_HEADER] {
         let mut bytes = [0; OFFLOAD_HEADER];
+        bytes[1] = self.segments.0;
         bytes[2..4].copy_from_slice(&self.header.to_ne_bytes());
+        bytes[4..6].copy_from_slice(&self.segments.1.to_ne_bytes());
         if let Some((start, offset)) = self.checksum {
             bytes[0] = 1;
             bytes[6..8].copy_from_slice(&start.to_ne_bytes());
@@ -138,7 +142,7 @@ fn a_checksum_to_be_made_in_a_strange_place_harms_nobody_but_its_guest() {
     // ICMPv6's own place, an address, the target, the answer's last bytes. The kernel takes none that
     // begins before the IP header's end would be.
     for (start, offset) in [(54, 2), (40, 0), (62, 0), (54, 30)] {
-        taps.write(Offload { header: 0, checksum: Some((start, offset)) }, &frame);
+        taps.write(Offload { checksum: Some((start, offset)), ..Offload::default() }, &frame);
         let answer = receive_whole(&mut taps.one, is_advertisement);
         // Left to the guest, as it left it to others.
         assert_eq!(answer[0] & 1, 1, "{start} {offset}");
@@ -147,9 +151,22 @@ fn a_checksum_to_be_made_in_a_strange_place_harms_nobody_but_its_guest() {
     taps.assert_unharmed();
     // Behind the answer's end: there is none.
     for (n, (start, offset)) in [(54, 31), (86, 0), (200, 6), (54, 150)].into_iter().enumerate() {
-        taps.write(Offload { header: 0, checksum: Some((start, offset)) }, &frame);
+        taps.write(Offload { checksum: Some((start, offset)), ..Offload::default() }, &frame);
         await_some(|| (taps.counted(Verdict::Malformed) == n as u64 + 1).then_some(()));
     }
+    taps.assert_unharmed();
+}
+
+#[test]
+fn a_solicitation_that_says_it_is_many_segments_gets_one_answer() {
+    let mut taps = Taps::new();
+    let frame = solicitation(SERVICE6, &options(3000)).bytes();
+    // TCP over IPv6, pieces of 100 bytes.
+    let offload = Offload { header: 74, segments: (4, 100), checksum: Some((54, 16)) };
+    taps.write(offload, &frame);
+    let answer = receive_whole(&mut taps.one, is_advertisement);
+    assert_eq!((answer[1], &answer[4..6]), (0, &[0, 0][..]), "no segments");
+    assert_eq!(taps.counted(Verdict::NeighbourAnswered), 1);
     taps.assert_unharmed();
 }
 
@@ -159,7 +176,7 @@ fn a_checksum_that_the_host_makes_in_a_strange_place_harms_nobody_but_its_guest(
     set_no_offloads(&taps.one);
     let frame = solicitation(SERVICE6, &options(20)).bytes();
     for (start, offset) in [(54, 2), (40, 0), (62, 0), (54, 30)] {
-        taps.write(Offload { header: 0, checksum: Some((start, offset)) }, &frame);
+        taps.write(Offload { checksum: Some((start, offset)), ..Offload::default() }, &frame);
         let answer = receive_whole(&mut taps.one, is_advertisement);
         assert_eq!(answer[0] & 1, 0, "{start} {offset}");
     }

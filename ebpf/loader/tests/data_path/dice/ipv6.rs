@@ -42,7 +42,7 @@ impl Dice {
     }
 
     /// Now and then, another length than the frame has, or bytes behind the packet.
-    fn misstate(&mut self, frame: &mut Vec<u8>) {
+    pub(super) fn misstate(&mut self, frame: &mut Vec<u8>) {
         let says = u16::from_be_bytes([frame[18], frame[19]]);
         let other = match self.below(24) {
             0 => 0,

@@ -29,12 +29,29 @@ impl Slots {
     /// The prefix slot of a source, likewise.
     pub(super) fn of_6(&mut self, source: Ipv6Addr) -> u8 {
         let upper: [u8; 8] = source.octets()[..8].try_into().unwrap();
-        if upper == [0xfe, 0x80, 0, 0, 0, 0, 0, 0] {
+        if upper == LINK_LOCAL {
             return Identity6::LINK_LOCAL;
         }
         Identity6::LINK_LOCAL + 1 + self.prefixes.of(upper) as u8
     }
+
+    /// The source that has an address slot.
+    pub(super) fn address(&self, n: u8) -> Option<Ipv4Addr> {
+        let n = usize::from(n);
+        self.own.get(n).copied().or_else(|| self.ranged.places.get(n - self.own.len())?.0)
+    }
+
+    /// The upper half that has a prefix slot.
+    pub(super) fn upper(&self, n: u8) -> Option<[u8; 8]> {
+        if n == Identity6::LINK_LOCAL {
+            return Some(LINK_LOCAL);
+        }
+        self.prefixes.places.get(usize::from(n - Identity6::LINK_LOCAL - 1))?.0
+    }
 }
+
+/// fe80::/64.
+const LINK_LOCAL: [u8; 8] = [0xfe, 0x80, 0, 0, 0, 0, 0, 0];
 
 struct Places<T> {
     /// Each with the time of its last use.
