@@ -50,14 +50,15 @@ verdicts! {
     DhcpServer = 11, "dhcp_server";
     /// Dropped: a router advertisement from a port that is no DHCP server either.
     RouterAdvertisement = 12, "router_advertisement";
-    /// Dropped: a fragment to a service address.
+    /// Dropped: a fragment to a service address, or of neighbour discovery.
     Fragment = 13, "fragment";
     /// Dropped: to a service address with IP options.
     IpOptions = 14, "ip_options";
-    /// Dropped: to a service address with IPv6 extension headers, or with more of them than
-    /// anybody sends, which would hide what follows.
+    /// Dropped: to a service address with IPv6 extension headers; or with more of them than
+    /// anybody sends, or cut off in them, which would hide what follows.
     ExtensionHeader = 15, "extension_header";
-    /// Dropped: to a service address, with lengths or fields that contradict each other.
+    /// Dropped: to a service address, with lengths or fields that contradict each other; or IP or
+    /// ARP behind LLC and SNAP headers, which would hide it.
     Malformed = 16, "malformed";
     /// Dropped: to a service address at which no such service is.
     NoService = 17, "no_service";

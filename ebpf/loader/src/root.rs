@@ -1,10 +1,10 @@
 //! Where links, programs and maps are pinned.
 //!
 //! ```text
-//! ROOT/v2/maps/{ports,states,…}   ROOT/v1/programs/{guest_ingress,uplink_ingress}
+//! ROOT/v2/maps/{ports,states,…}   ROOT/v2/programs/{guest_ingress,uplink_ingress}
 //! ROOT/v2/links/{uplink,port-7,…}
 //! ```
-//! `v1` is the maps' layout version. Only this crate's own names are touched there.
+//! `v2` is the maps' layout version. Only this crate's own names are touched there.
 
 use std::{
     fs, io,

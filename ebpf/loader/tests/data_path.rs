@@ -7,6 +7,8 @@
 mod arp;
 #[path = "data_path/dhcp.rs"]
 mod dhcp;
+#[path = "data_path/dice.rs"]
+mod dice;
 #[path = "data_path/frames.rs"]
 mod frames;
 #[path = "data_path/frames6.rs"]
@@ -21,8 +23,12 @@ mod model;
 mod neighbours;
 #[path = "data_path/random.rs"]
 mod random;
+#[path = "data_path/random6.rs"]
+mod random6;
 #[path = "data_path/raw_taps.rs"]
 mod raw_taps;
+#[path = "data_path/raw_taps6.rs"]
+mod raw_taps6;
 #[path = "data_path/replies.rs"]
 mod replies;
 #[path = "data_path/rules.rs"]

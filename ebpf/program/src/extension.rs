@@ -2,7 +2,9 @@
 //!
 //! They are walked so that nothing hides behind them from the checks of neighbour discovery and of
 //! DHCP (RFC 7113, RFC 7610); what goes to a service must have none. A chain that is longer than
-//! anybody sends, or is cut off, can't be judged: RFC 7112 has receivers throw the latter away.
+//! anybody sends, or is cut off, can't be judged: RFC 7112 has receivers throw the latter away. The
+//! first piece of a packet is cut off where its chain goes on behind its payload: what lies there in
+//! the frame is padding, and what the receiver puts in its place comes with the next piece.
 
 use aya_ebpf::bindings::__sk_buff;
 use mezame_ebpf_common::Plain;
@@ -63,10 +65,20 @@ pub fn is_extension(protocol: u8) -> bool {
     )
 }
 
-/// Follows the headers from the one of this protocol at `at`. Nothing where they don't come to an
-/// end.
+/// What must be there of the upper layer in the first piece of a packet: its ports, or its type.
+const UPPER: u32 = 4;
+
+/// Follows the headers from the one of this protocol at `at`, in a packet that ends at `end`. Nothing
+/// where they don't come to an end.
 #[inline(always)]
-pub fn walk(skb: *mut __sk_buff, at: u32, protocol: u8) -> Option<Upper> {
+pub fn walk(skb: *mut __sk_buff, at: u32, protocol: u8, end: u32) -> Option<Upper> {
+    let upper = follow(skb, at, protocol)?;
+    let is_cut = upper.is_fragment && upper.protocol != FRAGMENT && upper.at + UPPER > end;
+    if is_cut { None } else { Some(upper) }
+}
+
+#[inline(always)]
+fn follow(skb: *mut __sk_buff, at: u32, protocol: u8) -> Option<Upper> {
     let mut upper = Upper { protocol, at, is_extended: false, is_fragment: false };
     for _ in 0..HEADERS {
         if !is_extension(upper.protocol) {

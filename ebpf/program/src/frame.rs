@@ -139,6 +139,16 @@ pub struct Head6 {
 // SAFETY: 4+2+1+1+16+16 bytes, aligned to 4, no padding.
 unsafe impl mezame_ebpf_common::Plain for Head6 {}
 
+impl Head6 {
+    /// Whether the version is IPv6's.
+    #[inline(always)]
+    pub fn is_version_6(&self) -> bool {
+        const VERSION: u32 = 0xf000_0000_u32.to_be();
+        const SIX: u32 = 0x6000_0000_u32.to_be();
+        self.version_class_flow & VERSION == SIX
+    }
+}
+
 /// What sorts out most IPv6 frames.
 #[derive(Clone, Copy)]
 pub struct Glance6 {
@@ -226,6 +236,27 @@ pub fn untag(skb: *mut __sk_buff) -> Option<Untagged> {
     (head.to_mac, head.from_mac) = macs;
     tag = Tag::TooMany;
     Some(Untagged { head, tag, vlan, skip })
+}
+
+/// Whether a type is a length (IEEE 802.3), so that an LLC header follows.
+#[inline(always)]
+pub fn is_length(ethertype: u16) -> bool {
+    u16::from_be(ethertype) < 0x0600
+}
+
+impl Head {
+    /// Whether what could be IP, ARP or a tag lies behind LLC and SNAP headers (RFC 1042). Hosts may
+    /// take it like any other (RFC 1122, section 2.3.3), and nobody sends it on Ethernet.
+    #[inline(always)]
+    pub fn is_wrapped(&self) -> bool {
+        // Both service access points, the control field, and the three bytes of an organization:
+        // they lie where the IPv4 header's first six are, and the type follows.
+        const SNAP: u8 = 0xaa;
+        is_length(self.ethertype)
+            && self.version_length == SNAP
+            && self.service_class == SNAP
+            && (matches!(self.fragment, TYPE_IPV4 | TYPE_IPV6 | TYPE_ARP) || is_tag(self.fragment))
+    }
 }
 
 #[inline(always)]

@@ -17,7 +17,8 @@ use crate::{
         ETHERNET, Head6, ICMP6, IPV6, Ports, TCP, Tag, UDP, Untagged, glance_ports, glance6, load,
     },
     maps::{SERVICES6, STATES},
-    neighbour, rewrite6,
+    neighbour::{self, Solicitation},
+    rewrite6,
     source6::{Allowed6, admit, allowed},
     tap::{Finding, is_service6, own_port},
     transport,
@@ -98,7 +99,11 @@ pub fn judge(
     if is_service6(settings, head.source) {
         return Finding::Refused(Verdict::FromService);
     }
-    let Some(upper) = extension::walk(skb, at + IPV6, head.next_header) else {
+    // SAFETY: the context's fields are readable.
+    let frame_length = unsafe { (*skb).len };
+    let length = u32::from(u16::from_be(head.payload_length));
+    let end = frame_length.min(at + IPV6 + length);
+    let Some(upper) = extension::walk(skb, at + IPV6, head.next_header, end) else {
         return Finding::Refused(Verdict::ExtensionHeader);
     };
     record.protocol = upper.protocol;
@@ -137,18 +142,23 @@ fn destination(
         Endpoint6 { address: head.destination, port: 0, protocol: upper.protocol, reserved: 0 };
     match upper.protocol {
         ICMP6 => {
-            let Some(icmp) = load::<Icmp6Head>(skb, upper.at) else { return Ok(None) };
+            let Some(icmp) = load::<Icmp6Head>(skb, upper.at) else { return too_short(is_ours) };
             match icmp.kind {
                 NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => {
+                    // RFC 6980 forbids it, and the target may be in another piece.
+                    if upper.is_fragment {
+                        return Err(Deviation::Refused(Verdict::Fragment));
+                    }
                     let Some(target) = load::<[u32; 4]>(skb, upper.at + 8) else {
-                        return Ok(None);
+                        return too_short(is_ours);
                     };
                     if is_service6(settings, target) {
                         record.destination = target;
                         if icmp.kind == NEIGHBOUR_ADVERTISEMENT {
                             return Err(Deviation::Refused(Verdict::NeighbourClaim));
                         }
-                        let sent = neighbour::answer(skb, frame, head, upper, target, port, record);
+                        let asked = Solicitation { code: icmp.code, target };
+                        let sent = neighbour::answer(skb, frame, head, upper, asked, port, record);
                         return Err(match sent {
                             Ok(action) => Deviation::Sent(action),
                             Err(verdict) => Deviation::Refused(verdict),
@@ -200,6 +210,12 @@ fn destination(
     Ok(is_ours.then_some(service))
 }
 
+/// What becomes of a message that is cut off, and no piece of one: no receiver takes it.
+#[inline(always)]
+fn too_short(is_ours: bool) -> Result<Option<Endpoint6>, Deviation> {
+    if is_ours { Err(Deviation::Refused(Verdict::Malformed)) } else { Ok(None) }
+}
+
 #[inline(always)]
 fn deliver(
     skb: *mut __sk_buff,
@@ -216,10 +232,8 @@ fn deliver(
     // SAFETY: the context's fields are readable.
     let frame_length = unsafe { (*skb).len };
     let [first, ..] = head.destination[0].to_ne_bytes();
-    const VERSION: u32 = 0xf000_0000_u32.to_be();
-    const SIX: u32 = 0x6000_0000_u32.to_be();
     if (frame.head.to_mac[0] & 1 != 0) != (first == 0xff)
-        || head.version_class_flow & VERSION != SIX
+        || !head.is_version_6()
         || ETHERNET + IPV6 + length > frame_length
     {
         return Err(Verdict::Malformed);
@@ -231,21 +245,32 @@ fn deliver(
         return Err(Verdict::ExtensionHeader);
     }
     let is_solicitation = upper.protocol == ICMP6;
-    if is_solicitation {
+    // Before the source, so that the record of a spoofed one has its ports.
+    let inside = if is_solicitation {
         // RFC 4861, section 6.1.1.
-        if length < 8 || head.hop_limit != 255 {
-            return Err(Verdict::Malformed);
-        }
+        if length < 8 || head.hop_limit != 255 { Err(Verdict::Malformed) } else { Ok(0) }
     } else {
-        let ports = transport::ports(skb, ETHERNET + IPV6, upper.protocol, length)?;
-        record.source_port = u16::from_be(ports.source);
-        record.destination_port = u16::from_be(ports.destination);
-        if ports.destination != service.port {
-            let service = Endpoint6 { port: ports.destination, ..*service };
-            return send(skb, head, &service, settings, port, record, false);
+        match transport::ports(skb, ETHERNET + IPV6, upper.protocol, length) {
+            Ok(ports) => {
+                record.source_port = u16::from_be(ports.source);
+                record.destination_port = u16::from_be(ports.destination);
+                Ok(ports.destination)
+            }
+            Err(verdict) => Err(verdict),
         }
+    };
+    let may = match allowed(port, head.source) {
+        Some(may) => may,
+        // A guest may solicit before it has any address.
+        None if is_solicitation && head.source == [0; 4] => Allowed6::Slot(Identity6::EVERYONE),
+        None => return Err(Verdict::SpoofedSource),
+    };
+    let destination_port = inside?;
+    if destination_port != service.port {
+        let service = Endpoint6 { port: destination_port, ..*service };
+        return send(skb, head, &service, settings, port, record, may);
     }
-    send(skb, head, service, settings, port, record, is_solicitation)
+    send(skb, head, service, settings, port, record, may)
 }
 
 #[inline(always)]
@@ -256,14 +281,8 @@ fn send(
     settings: &Settings,
     port: &Port,
     record: &DropRecord,
-    is_solicitation: bool,
+    may: Allowed6,
 ) -> Result<i32, Verdict> {
-    let may = match allowed(port, head.source) {
-        Some(may) => may,
-        // A guest may solicit before it has any address.
-        None if is_solicitation && head.source == [0; 4] => Allowed6::Slot(Identity6::EVERYONE),
-        None => return Err(Verdict::SpoofedSource),
-    };
     // SAFETY: user space replaces entries as a whole.
     let Some(target) = (unsafe { SERVICES6.get(service) }) else { return Err(Verdict::NoService) };
     let key = PortKey { ifindex: record.ifindex, vlan: 0 };

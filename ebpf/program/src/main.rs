@@ -4,10 +4,11 @@
 //!  guest ──► tap ──► guest_ingress ──► metadata namespace (veth) ──► listener
 //!  guest ◄── tap ◄── uplink_ingress ◄─ metadata namespace (veth) ◄── listener
 //! ```
-//! `guest_ingress` stands at every guest's tap, before all others. It answers ARP and
-//! neighbour solicitations for the service addresses, rewrites what goes to a service and sends it into the namespace, drops what no guest
-//! may send, and lets everything else pass untouched (`TCX_NEXT`, never OK). `uplink_ingress`
-//! stands at the host's end of the namespace's veth and sends replies back.
+//! `guest_ingress` stands at every guest's tap, before all others. It answers ARP and neighbour
+//! solicitations for the service addresses, rewrites what goes to a service and sends it into the
+//! namespace, drops what no guest may send, and lets everything else pass untouched (`TCX_NEXT`,
+//! never OK). `uplink_ingress` stands at the host's end of the namespace's veth and sends replies
+//! back. What lies in a tunnel (an IP packet in IPv4 or IPv6, ESP) is not looked into.
 //!
 //! No connection is remembered: an identity address says which port and which of its addresses
 //! it stands for. Needs Linux 6.6. Licensed to the kernel as GPL, see LICENSE-GPL.

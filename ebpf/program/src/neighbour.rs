@@ -2,6 +2,11 @@
 //!
 //! One that looks for a duplicate (from ::) is answered like others, to the whole link: so the
 //! guest learns that the address is taken and does not use it (RFC 4862, section 5.4.4).
+//!
+//! Of what RFC 4861, section 7.1.1, asks of a solicitation its checksum and its options are not
+//! looked at: the answer depends on neither, and goes to nobody but the guest itself. Where the guest
+//! has left a checksum to be made, the answer is marked so too, and the one that is made in the place
+//! that the guest named spoils it, for that guest alone. No system does that for neighbour discovery.
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -42,6 +47,15 @@ const OVERRIDE: u32 = 0x2000_0000_u32.to_be();
 pub const EVERYONE: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 1_u32.to_be()];
 pub const EVERYONE_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
+/// A solicitation that is long enough to have a target.
+pub struct Solicitation {
+    pub code: u8,
+    pub target: [u32; 4],
+}
+
+/// The shortest solicitation, RFC 4861, section 7.1.1.
+const SHORTEST: u32 = 24;
+
 /// Turns a solicitation for a service address into the answer.
 #[inline(always)]
 pub fn answer(
@@ -49,16 +63,24 @@ pub fn answer(
     frame: &Untagged,
     head: &Head6,
     upper: &Upper,
-    target: [u32; 4],
+    asked: Solicitation,
     port: Option<&Port>,
     record: &DropRecord,
 ) -> Result<i32, Verdict> {
     let port = own_port(frame, port)?;
-    // RFC 6980: discovery is never fragmented.
+    let target = asked.target;
     if upper.is_extended {
         return Err(Verdict::ExtensionHeader);
     }
-    if head.hop_limit != 255 {
+    let length = u32::from(u16::from_be(head.payload_length));
+    // SAFETY: the context's fields are readable.
+    let frame_length = unsafe { (*skb).len };
+    if !head.is_version_6()
+        || head.hop_limit != 255
+        || asked.code != 0
+        || length < SHORTEST
+        || ETHERNET + IPV6 + length > frame_length
+    {
         return Err(Verdict::Malformed);
     }
     let is_probe = head.source == [0; 4];

@@ -1,7 +1,7 @@
 //! Changing IPv6 addresses, ports and MACs in place; see `rewrite` for what stays as it is.
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_F_PSEUDO_HDR, TC_ACT_SHOT},
+    bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT},
     helpers::generated::{bpf_csum_diff, bpf_l4_csum_replace, bpf_redirect},
 };
 use mezame_ebpf_common::{Endpoint6, SERVICE_MAC, Settings};
@@ -80,11 +80,12 @@ fn replace_addresses(skb: *mut __sk_buff, protocol: u8, head: &Head6, to: &Addre
     const BYTES: u32 = 32;
     let from = (&raw const head.source).cast_mut().cast();
     let into = core::ptr::from_ref(to).cast_mut().cast();
+    let (offset, flags) = checksum_of(protocol);
+    let flags = flags | u64::from(BPF_F_PSEUDO_HDR);
     // SAFETY: the helpers read 32 bytes of each: the header's two addresses lie side by side.
     unsafe {
         let difference = bpf_csum_diff(from, BYTES, into, BYTES, 0);
-        let flags = u64::from(BPF_F_PSEUDO_HDR);
-        if bpf_l4_csum_replace(skb, checksum_of(protocol), 0, difference as u64, flags) != 0 {
+        if bpf_l4_csum_replace(skb, offset, 0, difference as u64, flags) != 0 {
             return false;
         }
     }
@@ -96,18 +97,21 @@ fn replace_port(skb: *mut __sk_buff, protocol: u8, at: u32, from: u16, to: u16) 
     if from == to || protocol == ICMP6 {
         return true;
     }
+    let (offset, flags) = checksum_of(protocol);
     // SAFETY: a helper on the context with plain numbers.
     let changed =
-        unsafe { bpf_l4_csum_replace(skb, checksum_of(protocol), from.into(), to.into(), 2) == 0 };
+        unsafe { bpf_l4_csum_replace(skb, offset, from.into(), to.into(), flags | 2) == 0 };
     changed && store(skb, at, &to)
 }
 
-/// Where the checksum is. Over IPv6, UDP has one always (RFC 8200, section 8.1).
+/// Where the checksum is, and how a zero is written. UDP's must not become zero: over IPv6 it has a
+/// checksum always, so receivers throw that away (RFC 8200, section 8.1). One that came in as zero
+/// stays so, and is thrown away.
 #[inline(always)]
-fn checksum_of(protocol: u8) -> u32 {
+fn checksum_of(protocol: u8) -> (u32, u64) {
     match protocol {
-        TCP => UPPER + 16,
-        ICMP6 => UPPER + 2,
-        _ => UPPER + 6,
+        TCP => (UPPER + 16, 0),
+        ICMP6 => (UPPER + 2, 0),
+        _ => (UPPER + 6, u64::from(BPF_F_MARK_MANGLED_0)),
     }
 }

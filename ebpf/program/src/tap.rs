@@ -42,6 +42,7 @@ pub fn ingress(skb: *mut __sk_buff) -> i32 {
                     return NEXT;
                 }
             }
+            other if frame::is_length(other) => {}
             _ => return NEXT,
         }
     }
@@ -53,7 +54,8 @@ pub fn ingress(skb: *mut __sk_buff) -> i32 {
 fn slowly(skb: *mut __sk_buff) -> i32 {
     let Some(frame) = frame::untag(skb) else { return NEXT };
     let ethertype = frame.head.ethertype;
-    if frame.tag != Tag::TooMany && !matches!(ethertype, TYPE_IPV4 | TYPE_IPV6 | TYPE_ARP) {
+    let is_hidden = frame.tag == Tag::TooMany || frame.head.is_wrapped();
+    if !is_hidden && !matches!(ethertype, TYPE_IPV4 | TYPE_IPV6 | TYPE_ARP) {
         return NEXT;
     }
     let Some(settings) = SETTINGS.get(0) else { return NEXT };
@@ -91,6 +93,8 @@ fn judge(skb: *mut __sk_buff, frame: &Untagged, settings: &Settings) -> i32 {
     };
     let finding = if frame.tag == Tag::TooMany {
         Finding::Refused(Verdict::Tagged)
+    } else if frame.head.is_wrapped() {
+        Finding::Refused(Verdict::Malformed)
     } else if frame.head.ethertype == TYPE_ARP {
         arp::judge(skb, frame, settings, port, &mut record)
     } else if frame.head.ethertype == TYPE_IPV6 {

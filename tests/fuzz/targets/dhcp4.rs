@@ -10,11 +10,8 @@ mod guest;
 use std::{net::Ipv4Addr, sync::LazyLock};
 
 use libfuzzer_sys::fuzz_target;
-use mezame_link_local::{
-    dhcp4::{Ask, Kind, Source, answer},
-    service::METADATA_V4,
-};
-use mezame_model::Guest;
+use mezame_link_local::dhcp4::{Ask, Kind, Source, answer};
+use mezame_model::{Guest, service_address::METADATA};
 
 static GUEST: LazyLock<Guest> = LazyLock::new(guest::guest);
 
@@ -22,7 +19,7 @@ const OWN: Ipv4Addr = Ipv4Addr::new(192, 168, 0, 10);
 
 fuzz_target!(|input: &[u8]| {
     for source in [Source::Own, Source::Unknown] {
-        let ask = Ask { guest: &GUEST, port: GUEST.primary(), server: METADATA_V4, source };
+        let ask = Ask { guest: &GUEST, port: GUEST.primary(), server: METADATA, source };
         let found = answer(input, &ask);
         assert_eq!(found, answer(input, &ask), "two answers to one datagram");
         let Ok(reply) = found else { continue };

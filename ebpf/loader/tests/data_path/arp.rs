@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use mezame_ebpf_loader::{SERVICE_MAC, Trial, Verdict};
 
 use super::{
-    frames::ArpFrame,
+    frames::{ArpFrame, Packet, tagged},
     lab::{GUEST, GUEST_MAC, Lab, OTHER_SERVICE, SERVICE},
 };
 
@@ -102,4 +102,31 @@ fn arp_among_guests_passes_untouched() {
         frame[at] ^= 0x10;
         lab.passed(&frame);
     }
+}
+
+#[test]
+fn what_is_behind_llc_and_snap_headers_is_dropped_if_it_could_be_ip_or_arp() {
+    let mut lab = Lab::with_port();
+    // RFC 1042: a length, the service access points of SNAP, and then the type.
+    let wrapped = |frame: &[u8], length: u16| {
+        let snap = [0xaa, 0xaa, 3, 0, 0, 0];
+        [&frame[..12], &length.to_be_bytes(), &snap, &frame[12..]].concat()
+    };
+    let claim = ArpFrame { sender: SERVICE, ..ArpFrame::request(GUEST) }.bytes();
+    for frame in [claim.clone(), Packet::tcp().bytes(), tagged(&claim, 0x8100, 0)] {
+        // Some receivers don't look at the length.
+        for length in [frame.len() as u16 - 6, 0, 0x5ff] {
+            lab.dropped(&wrapped(&frame, length), Verdict::Malformed);
+            let tagged = tagged(&wrapped(&frame, length), 0x8100, 0);
+            lab.dropped(&tagged, Verdict::Malformed);
+        }
+    }
+    lab.passed(&wrapped(&claim, 0x600));
+    // Spanning tree, and a protocol of somebody's own.
+    let mut other = wrapped(&claim, 36);
+    other[14..16].fill(0x42);
+    lab.passed(&other);
+    let mut other = wrapped(&claim, 36);
+    other[20..22].copy_from_slice(&[0x20, 0]);
+    lab.passed(&other);
 }

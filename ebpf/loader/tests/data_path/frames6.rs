@@ -136,7 +136,11 @@ impl Read6<'_> {
         &self.0[54..]
     }
 
+    /// UDP's is never left out (RFC 8200, section 8.1).
     pub(crate) fn checksum_is_right(&self) -> bool {
+        if self.0[20] == 17 && self.0[60..62] == [0, 0] {
+            return false;
+        }
         let length = u32::from(u16::from_be_bytes([self.0[18], self.0[19]]));
         let upper = &self.0[54..54 + length as usize];
         let pseudo = [&length.to_be_bytes()[..], &[0, 0, 0, self.0[20]]].concat();

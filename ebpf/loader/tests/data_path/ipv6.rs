@@ -208,6 +208,43 @@ fn a_reply_that_no_service_sent_does_not_leave_the_namespace() {
     assert_eq!(lab.reply(&own.bytes()).action, Trial::DROP);
 }
 
+/// A datagram with a word by which its checksum comes out as zero, which is written as 0xffff, once
+/// `rewrite` has changed its addresses and ports.
+fn with_no_checksum_left(mut packet: Packet6, rewrite: impl Fn(&Packet6) -> Vec<u8>) -> Packet6 {
+    let at = packet.upper.len() - 2;
+    packet.upper[at..].fill(0);
+    // What the checksum adds to all the rest to make 0xffff, the payload is to add.
+    let checksum: [u8; 2] = rewrite(&packet)[60..62].try_into().unwrap();
+    packet.upper[at..].copy_from_slice(&checksum);
+    packet
+}
+
+#[test]
+fn a_checksum_of_udp_does_not_become_zero_on_the_way() {
+    let lab = Lab::dual();
+    let request = Packet6::udp(SERVICE6, (40000, 123), &[0; 48]);
+    let request = with_no_checksum_left(request, |packet| lab.guest(&packet.bytes()).frame);
+    let trial = lab.guest(&request.bytes());
+    assert_eq!((trial.action, &trial.frame[60..62]), (Trial::REDIRECT, &[0xff; 2][..]));
+    let identity = Identity6::new(slot(), Identity6::LINK_LOCAL, 1);
+    let answer = Packet6 {
+        source: LINK_TARGET,
+        ..Packet6::udp(identity.address(), (1123, 40000), &[0; 48])
+    };
+    let answer = with_no_checksum_left(answer, |packet| lab.reply(&packet.bytes()).frame);
+    let trial = lab.reply(&answer.bytes());
+    assert_eq!((trial.action, &trial.frame[60..62]), (Trial::REDIRECT, &[0xff; 2][..]));
+}
+
+#[test]
+fn a_datagram_without_a_checksum_does_not_get_one() {
+    let lab = Lab::dual();
+    let mut frame = Packet6::udp(SERVICE6, (40000, 123), &[7; 48]).bytes();
+    frame[60..62].fill(0);
+    // The receiver throws it away (RFC 8200, section 8.1).
+    assert_eq!(lab.guest(&frame).frame[60..62], [0; 2]);
+}
+
 #[test]
 fn a_port_that_is_taken_away_leaves_no_address_behind() {
     let mut lab = Lab::dual();

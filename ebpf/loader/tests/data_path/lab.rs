@@ -59,8 +59,7 @@ impl Lab {
 
     /// With the services of both families, and a port that all of them answer.
     pub(crate) fn dual() -> Self {
-        let services = [services(), link_services()].concat();
-        let mut lab = Self::with_services(&unlike_any_device(), &services);
+        let mut lab = Self::with_services(&unlike_any_device(), &all_services());
         lab.path.attach(LOOPBACK, &dual_rules()).unwrap();
         lab
     }
@@ -194,6 +193,11 @@ pub(crate) fn rules() -> PortRules {
     }
 }
 
+/// Those of both families.
+pub(crate) fn all_services() -> Vec<Service> {
+    [services(), link_services()].concat()
+}
+
 /// IPv6's, and those that guests ask by broadcast and multicast.
 fn link_services() -> Vec<Service> {
     let service = |address: IpAddr, group: &str, protocol, port, target| Service {
@@ -207,6 +211,7 @@ fn link_services() -> Vec<Service> {
     vec![
         service(SERVICE6.into(), "", Protocol::Tcp, 80, (SERVICE6, 80).into()),
         service(LINK_SERVICE.into(), "", Protocol::Tcp, 80, at(8080)),
+        service(SERVICE6.into(), "", Protocol::Udp, 123, at(1123)),
         service(LINK_SERVICE.into(), "ff02::1:2", Protocol::Udp, 547, at(547)),
         service(LINK_SERVICE.into(), "ff02::2", Protocol::Icmp6, 0, at(0)),
         service(SERVICE.into(), "255.255.255.255", Protocol::Udp, 67, (SERVICE, 67).into()),

@@ -1,34 +1,71 @@
 //! What must become of a frame, in plain Rust: written from the rules and not from the program,
 //! slow and simple, to be compared with what the kernel does.
+//!
+//! The rules are those of the README beside the programs and of RFC 791, 826, 2131, 4861, 8200 and
+//! 8415. Here are the frame's outside and the comparison; each protocol has a file of its own.
 
-use std::net::{IpAddr, Ipv4Addr};
+#[path = "model/arp.rs"]
+mod arp;
+#[path = "model/chain.rs"]
+mod chain;
+#[path = "model/delivered.rs"]
+mod delivered;
+#[path = "model/ipv4.rs"]
+mod ipv4;
+#[path = "model/ipv6.rs"]
+mod ipv6;
+#[path = "model/neighbours.rs"]
+mod neighbours;
+#[path = "model/replies.rs"]
+mod replies;
+#[path = "model/slots.rs"]
+mod slots;
+#[path = "model/transport.rs"]
+mod transport;
 
-use ipnetwork::Ipv4Network;
-use mezame_ebpf_loader::{Identity, PortRules, Protocol, SERVICE_MAC, Service, Trial, Verdict};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{
-    frames::Read,
-    lab::{HOST_MAC, PEER_MAC},
-};
+use mezame_ebpf_loader::{PortRules, Protocol, Service, Trial, Verdict};
+use slots::Slots;
 
 /// What must become of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     Pass,
     Drop(Verdict),
+    /// To a service, as the guest that has the source address.
     Deliver(Service),
-    Answer,
+    /// To a service, as a guest whose address is not known to be its own.
+    DeliverOfNobody(Service),
+    AnswerArp,
+    AnswerNeighbour,
 }
 
 /// One port and the services, with what the port's frames were so far.
 pub(crate) struct Model {
     rules: PortRules,
     services: Vec<Service>,
-    /// Address slots: the port's own first, then those of ranges with the time of their last use.
-    own: Vec<Ipv4Addr>,
-    ranged: Vec<(Option<Ipv4Addr>, u64)>,
-    clock: u64,
+    slots: Slots,
     pub(crate) counted: [u64; Verdict::COUNT],
+}
+
+/// A frame that is taken apart as far as its tags.
+struct Outside<'a> {
+    /// All of it.
+    frame: &'a [u8],
+    /// What lies behind the Ethernet type.
+    packet: &'a [u8],
+    is_tagged: bool,
+}
+
+impl Outside<'_> {
+    fn is_to_group(&self) -> bool {
+        self.frame[0] & 1 == 1
+    }
+
+    fn sender(&self) -> &[u8] {
+        &self.frame[6..12]
+    }
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -39,11 +76,23 @@ fn address(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
     Some(<[u8; 4]>::try_from(bytes.get(at..at + 4)?).ok()?.into())
 }
 
+fn address6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    Some(<[u8; 16]>::try_from(bytes.get(at..at + 16)?).ok()?.into())
+}
+
 impl Model {
     pub(crate) fn new(rules: PortRules, services: Vec<Service>) -> Self {
-        let own = rules.addresses.clone();
-        let ranged = vec![(None, 0); usize::from(Identity::UNSPECIFIED) - own.len()];
-        Self { rules, services, own, ranged, clock: 0, counted: [0; Verdict::COUNT] }
+        let slots = Slots::new(rules.addresses.clone());
+        Self { rules, services, slots, counted: [0; Verdict::COUNT] }
+    }
+
+    /// Gives the port other rules: the same port, with the same addresses of its own.
+    pub(crate) fn rule(&mut self, rules: PortRules) {
+        assert_eq!(
+            (rules.slot, rules.generation, &rules.addresses),
+            (self.rules.slot, self.rules.generation, &self.rules.addresses)
+        );
+        self.rules = rules;
     }
 
     /// Judges a frame.
@@ -61,127 +110,46 @@ impl Model {
         if frame.len() < at + 2 + 20 {
             return Fate::Pass;
         }
-        let packet = &frame[at + 2..];
+        let outside = Outside { frame, packet: &frame[at + 2..], is_tagged: tags > 0 };
         match word(frame, at) {
-            Some(0x0800) => self.ipv4(frame, packet, tags > 0),
-            Some(0x0806) => self.arp(frame, packet, tags > 0),
+            Some(0x0800) => self.ipv4(&outside),
+            Some(0x0806) => self.arp(&outside),
+            Some(0x86dd) => self.ipv6(&outside),
+            // IEEE 802.3: a length. Behind it the service access points of SNAP.
+            Some(0..0x600) if outside.packet[..2] == [0xaa; 2] => match word(outside.packet, 6) {
+                Some(0x0800 | 0x0806 | 0x86dd | 0x8100 | 0x88a8) => Fate::Drop(Verdict::Malformed),
+                _ => Fate::Pass,
+            },
             _ => Fate::Pass,
         }
     }
 
-    fn is_service(&self, address: Ipv4Addr) -> bool {
-        self.services.iter().any(|service| service.address == IpAddr::V4(address))
+    fn is_service(&self, address: impl Into<IpAddr>) -> bool {
+        let address = address.into();
+        self.services.iter().any(|service| service.address == address)
     }
 
-    fn may_use(&self, source: Ipv4Addr) -> bool {
-        let link_local: Ipv4Network = "169.254.0.0/16".parse().unwrap();
-        let first = source.octets()[0];
-        let host = first != 0 && first != 127 && first < 224;
-        host && (self.own.contains(&source)
-            || link_local.contains(source)
-            || self.rules.allowed.iter().any(|range| range.contains(source)))
-    }
-
-    fn ipv4(&self, frame: &[u8], packet: &[u8], tagged: bool) -> Fate {
-        let (Some(source), Some(destination)) = (address(packet, 12), address(packet, 16)) else {
-            return Fate::Pass;
+    /// The service that a guest reaches at an address, or by a group.
+    fn service(
+        &self,
+        address: impl Into<IpAddr>,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Service> {
+        let address = address.into();
+        let is_it = |service: &&Service| {
+            (service.address == address || service.group == Some(address))
+                && (service.protocol, service.port) == (protocol, port)
         };
-        if self.is_service(source) {
-            return Fate::Drop(Verdict::FromService);
-        }
-        let header = usize::from(packet[0] & 15) * 4;
-        let fragment = word(packet, 6).unwrap();
-        if !self.is_service(destination) {
-            let dhcp = packet[9] == 17
-                && fragment & 0x1fff == 0
-                && header >= 20
-                && packet.len() >= header + 4
-                && (word(packet, header) == Some(67) || word(packet, header + 2) == Some(68));
-            let rogue = dhcp && !self.rules.dhcp_server;
-            return if rogue { Fate::Drop(Verdict::DhcpServer) } else { Fate::Pass };
-        }
-        if tagged {
-            return Fate::Drop(Verdict::Tagged);
-        }
-        if frame[6..12] != self.rules.mac {
-            return Fate::Drop(Verdict::WrongMac);
-        }
-        let total = usize::from(word(packet, 2).unwrap());
-        let sound = packet[0] >> 4 == 4 && header >= 20 && total >= header && total <= packet.len();
-        if frame[0] & 1 == 1 || !sound {
-            return Fate::Drop(Verdict::Malformed);
-        }
-        if fragment & 0x3fff != 0 {
-            return Fate::Drop(Verdict::Fragment);
-        }
-        if header > 20 {
-            return Fate::Drop(Verdict::IpOptions);
-        }
-        if !self.may_use(source) {
-            return Fate::Drop(Verdict::SpoofedSource);
-        }
-        let transport = &packet[20..total];
-        let (protocol, sound) = match packet[9] {
-            6 => {
-                let offset = transport.get(12).map(|byte| usize::from(byte >> 4) * 4);
-                let fits = offset.is_some_and(|offset| offset >= 20 && offset <= transport.len());
-                (Protocol::Tcp, transport.len() >= 20 && fits)
-            }
-            17 => {
-                let length = word(transport, 4).map(usize::from);
-                let fits = length.is_some_and(|length| length >= 8 && length <= transport.len());
-                (Protocol::Udp, transport.len() >= 8 && fits)
-            }
-            _ => return Fate::Drop(Verdict::NoService),
-        };
-        if !sound {
-            return Fate::Drop(Verdict::Malformed);
-        }
-        let port = word(transport, 2).unwrap();
-        let found = self.services.iter().find(|service| {
-            (service.address, service.protocol, service.port)
-                == (destination.into(), protocol, port)
-        });
-        found.map_or(Fate::Drop(Verdict::NoService), |service| Fate::Deliver(*service))
+        self.services.iter().find(is_it).copied()
     }
 
-    fn arp(&self, frame: &[u8], arp: &[u8], tagged: bool) -> Fate {
-        if arp.len() < 28 || arp[2..6] != [8, 0, 6, 4] {
-            return Fate::Pass;
+    /// What is wrong with a frame to a service whatever is in it.
+    fn fault_outside(&self, outside: &Outside<'_>) -> Option<Verdict> {
+        if outside.is_tagged {
+            return Some(Verdict::Tagged);
         }
-        let (sender, target) = (address(arp, 14).unwrap(), address(arp, 24).unwrap());
-        if self.is_service(sender) {
-            return Fate::Drop(Verdict::ArpClaim);
-        }
-        if word(arp, 0) != Some(1) || !self.is_service(target) {
-            return Fate::Pass;
-        }
-        if tagged {
-            return Fate::Drop(Verdict::Tagged);
-        }
-        if frame[6..12] != self.rules.mac || arp[8..14] != self.rules.mac {
-            return Fate::Drop(Verdict::WrongMac);
-        }
-        if word(arp, 6) != Some(1) {
-            return Fate::Drop(Verdict::Malformed);
-        }
-        if !sender.is_unspecified() && !self.may_use(sender) {
-            return Fate::Drop(Verdict::SpoofedSource);
-        }
-        Fate::Answer
-    }
-
-    /// The address slot of a source, which is in use from now on.
-    fn slot_of(&mut self, source: Ipv4Addr) -> usize {
-        self.clock += 1;
-        if let Some(n) = self.own.iter().position(|own| *own == source) {
-            return n;
-        }
-        let found = self.ranged.iter().position(|slot| slot.0 == Some(source));
-        let n = found
-            .unwrap_or_else(|| (0..self.ranged.len()).min_by_key(|n| self.ranged[*n].1).unwrap());
-        self.ranged[n] = (Some(source), self.clock);
-        self.own.len() + n
+        (outside.sender() != self.rules.mac).then_some(Verdict::WrongMac)
     }
 
     /// Compares what the kernel did with what must be done, and says what was done.
@@ -190,54 +158,30 @@ impl Model {
     /// If they differ.
     pub(crate) fn compare(&mut self, frame: &[u8], trial: &Trial) -> Fate {
         let fate = self.fate(frame);
+        let (action, counted) = match fate {
+            Fate::Pass => (Trial::NEXT, None),
+            Fate::Drop(verdict) => (Trial::DROP, Some(verdict)),
+            Fate::AnswerArp => (Trial::REDIRECT, Some(Verdict::ArpAnswered)),
+            Fate::AnswerNeighbour => (Trial::REDIRECT, Some(Verdict::NeighbourAnswered)),
+            Fate::Deliver(_) | Fate::DeliverOfNobody(_) => {
+                (Trial::REDIRECT, Some(Verdict::Delivered))
+            }
+        };
+        assert_eq!(trial.action, action, "{fate:?} {frame:02x?}");
+        if let Some(verdict) = counted {
+            self.counted[verdict as usize] += 1;
+        }
         match fate {
-            Fate::Pass => {
-                assert_eq!(trial.action, Trial::NEXT, "{frame:02x?}");
-                assert_eq!(trial.frame, frame);
+            Fate::Pass | Fate::Drop(_) => assert_eq!(trial.frame, frame, "{fate:?}"),
+            Fate::AnswerArp => assert_eq!(trial.frame, arp::answer(frame)),
+            Fate::AnswerNeighbour => {
+                assert_eq!(trial.frame, neighbours::answer(frame), "{frame:02x?}");
             }
-            Fate::Drop(verdict) => {
-                self.counted[verdict as usize] += 1;
-                assert_eq!(trial.action, Trial::DROP, "{verdict:?} {frame:02x?}");
-                assert_eq!(trial.frame, frame);
-            }
-            Fate::Answer => {
-                self.counted[Verdict::ArpAnswered as usize] += 1;
-                assert_eq!(trial.action, Trial::REDIRECT, "{frame:02x?}");
-                assert_eq!(trial.frame, answer(frame));
-            }
-            Fate::Deliver(service) => {
-                self.counted[Verdict::Delivered as usize] += 1;
-                assert_eq!(trial.action, Trial::REDIRECT, "{frame:02x?}");
-                self.compare_delivered(frame, &trial.frame, &service);
+            Fate::Deliver(service) => self.compare_delivered(frame, &trial.frame, &service, false),
+            Fate::DeliverOfNobody(service) => {
+                self.compare_delivered(frame, &trial.frame, &service, true);
             }
         }
         fate
     }
-
-    fn compare_delivered(&mut self, before: &[u8], after: &[u8], service: &Service) {
-        let (old, new) = (Read(before), Read(after));
-        let n = self.slot_of(old.source());
-        assert_eq!(new.source(), Identity::new(self.rules.slot, n as u8).address());
-        assert_eq!(IpAddr::V4(new.destination()), service.target.ip());
-        assert_eq!(new.ports(), (old.ports().0, service.target.port()));
-        assert_eq!((new.target_mac(), new.sender_mac()), (PEER_MAC, HOST_MAC));
-        assert_eq!(new.rest(), old.rest());
-        // Right stays right, and wrong stays wrong.
-        assert_eq!(new.ip_checksum_is_right(), old.ip_checksum_is_right(), "{before:02x?}");
-        let transport = (new.transport_checksum_is_right(), old.transport_checksum_is_right());
-        assert_eq!(transport.0, transport.1, "{before:02x?} {after:02x?}");
-    }
-}
-
-/// The answer to an ARP request, its padding kept.
-fn answer(request: &[u8]) -> Vec<u8> {
-    let mut answer = request.to_vec();
-    answer[..6].copy_from_slice(&request[22..28]);
-    answer[6..12].copy_from_slice(&SERVICE_MAC);
-    answer[21] = 2;
-    answer[22..28].copy_from_slice(&SERVICE_MAC);
-    answer[28..32].copy_from_slice(&request[38..42]);
-    answer[32..38].copy_from_slice(&request[22..28]);
-    answer[38..42].copy_from_slice(&request[28..32]);
-    answer
 }

@@ -100,6 +100,87 @@ fn a_solicitation_that_lies_is_dropped() {
 }
 
 #[test]
+fn a_solicitation_that_receivers_discard_is_not_answered() {
+    let mut lab = Lab::dual();
+    let mut code = solicitation(SERVICE6);
+    code.upper[1] = 1;
+    lab.dropped(&code.bytes(), Verdict::Malformed);
+    for length in [0, 23, 33, 0xffff_u16] {
+        let mut frame = solicitation(SERVICE6).bytes();
+        frame[18..20].copy_from_slice(&length.to_be_bytes());
+        lab.dropped(&frame, Verdict::Malformed);
+    }
+    let mut version = solicitation(SERVICE6).bytes();
+    version[14] = 0x50;
+    lab.dropped(&version, Verdict::Malformed);
+    // Without a target; to a service, so that it does not go on into the tenant's network.
+    for length in [2, 4, 8, 23] {
+        let mut short = Packet6 { destination: SERVICE6, ..solicitation(SERVICE6) };
+        short.upper.resize(length.max(4), 0);
+        let mut frame = short.bytes();
+        frame.truncate(54 + length);
+        lab.dropped(&frame, Verdict::Malformed);
+        let frame = [&solicitation(SERVICE6).bytes()[..54], &frame[54..]].concat();
+        lab.passed(&frame);
+    }
+}
+
+/// The first piece of a packet, whose payload ends `inside` bytes behind the fragment header; what
+/// comes behind is padding, and says whatever its sender likes.
+fn first_piece(packet: Packet6, before: &[u8], inside: u16) -> Vec<u8> {
+    let mut packet = packet.extended(before);
+    packet.extensions.insert(0, (44, vec![0, 0, 0, 1, 0, 0, 0, 7]));
+    let mut frame = packet.bytes();
+    frame[18..20].copy_from_slice(&(8 + inside).to_be_bytes());
+    frame
+}
+
+#[test]
+fn a_claim_is_not_hidden_by_taking_it_to_pieces() {
+    let mut lab = Lab::dual();
+    let rest = [&[0x20, 0, 0, 0][..], &SERVICE6.octets()].concat();
+    let claim = Packet6::icmp(EVERYONE, 136, &rest);
+    lab.dropped(&first_piece(claim.clone(), &[], 24), Verdict::Fragment);
+    // The target is in the second piece.
+    lab.dropped(&first_piece(claim.clone(), &[], 8), Verdict::Fragment);
+    lab.dropped(&first_piece(claim, &[], 8)[..70], Verdict::Fragment);
+    // The type is: here is an echo request in the padding, as far as anybody sees.
+    let echo = Packet6::icmp(EVERYONE, 128, &[0; 8]);
+    lab.passed(&first_piece(echo.clone(), &[60], 16));
+    lab.dropped(&first_piece(echo.clone(), &[60], 8), Verdict::ExtensionHeader);
+    lab.dropped(&first_piece(echo.clone(), &[60], 11), Verdict::ExtensionHeader);
+    lab.dropped(&first_piece(echo.clone(), &[60], 8)[..70], Verdict::ExtensionHeader);
+    // Of the chain, too.
+    lab.dropped(&first_piece(echo.clone(), &[60, 60], 8), Verdict::ExtensionHeader);
+    let nothing = Packet6 { protocol: 59, ..echo };
+    lab.dropped(&first_piece(nothing, &[60, 60], 8), Verdict::ExtensionHeader);
+    let elsewhere: Ipv6Addr = "fe80::77".parse().unwrap();
+    let server = Packet6::udp(elsewhere, (547, 546), b"x");
+    lab.dropped(&first_piece(server.clone(), &[60], 16), Verdict::DhcpServer);
+    lab.dropped(&first_piece(server, &[60], 8), Verdict::ExtensionHeader);
+    // Segments of others come in pieces as before.
+    let other = Packet6 { destination: "2001:db8:9::1".parse().unwrap(), ..Packet6::tcp() };
+    lab.passed(&first_piece(other, &[], 24));
+}
+
+#[test]
+fn an_advertisement_is_not_hidden_in_a_packet_that_says_it_has_no_payload() {
+    let mut lab = Lab::dual();
+    let mut router = Packet6::icmp(EVERYONE, 134, &[0; 12]);
+    // A hop-by-hop header with a jumbo payload option (RFC 2675), and one with padding.
+    for option in [[0xc2, 4, 0, 1, 0, 0], [1, 4, 0, 0, 0, 0]] {
+        router.extensions = vec![(0, [&[0, 0], &option[..]].concat())];
+        let mut frame = router.bytes();
+        frame[18..20].fill(0);
+        lab.dropped(&frame, Verdict::RouterAdvertisement);
+        frame[62] = 136;
+        frame.resize(70, 0);
+        frame.extend([&LINK_SERVICE.octets()[..], &[2, 1, 0, 0, 0, 0, 0, 0]].concat());
+        lab.dropped(&frame, Verdict::NeighbourClaim);
+    }
+}
+
+#[test]
 fn a_claim_for_a_service_address_is_dropped_in_every_form() {
     let mut lab = Lab::dual();
     let elsewhere: Ipv6Addr = "2001:db8:0:1::77".parse().unwrap();

@@ -155,7 +155,7 @@ fn the_checksums_of_every_valid_reply_are_right_and_its_payload_is_untouched() {
 }
 
 /// Failing cases are printed, and belong into a test of their own: no file is kept.
-fn runner() -> proptest::test_runner::TestRunner {
+pub(crate) fn runner() -> proptest::test_runner::TestRunner {
     let config = ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(CASES) };
     proptest::test_runner::TestRunner::new(config)
 }

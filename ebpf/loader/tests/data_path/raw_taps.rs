@@ -100,7 +100,7 @@ fn an_offloaded_frame_from_a_tap_takes_a_token_for_each_of_its_segments() {
 }
 
 /// Waits for something to be there; fails after long.
-fn await_some<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn await_some<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = std::time::Instant::now() + Duration::from_secs(20);
     loop {
         if let Some(found) = look() {
