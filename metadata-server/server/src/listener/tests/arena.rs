@@ -9,6 +9,7 @@ use std::{
 };
 
 use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
+use mezame_protocol::Gate;
 use nix::{
     sched::{CloneFlags, setns, unshare},
     sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
@@ -40,6 +41,7 @@ pub(super) struct Arena {
     workers: Option<Workers>,
     address: SocketAddr,
     address6: SocketAddr,
+    password: SocketAddr,
     _state: tempfile::TempDir,
 }
 
@@ -51,7 +53,8 @@ impl Arena {
 
     pub(super) fn with(limits: Limits) -> Self {
         let (namespace, listeners) = std::thread::spawn(make_namespace).join().unwrap();
-        let [address, address6] = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        let [address, address6, password] =
+            listeners.each_ref().map(|(_, one)| one.local_addr().unwrap());
         let state = tempfile::tempdir().unwrap();
         let key = Arc::new(LedgerKey::open(&state.path().join("key")).unwrap());
         let ceiling = limits.events_per_port as usize;
@@ -61,7 +64,8 @@ impl Arena {
         let workers = Workers::start(&serving, &listeners, 2).unwrap();
         let reaped = Arc::clone(&serving);
         std::thread::spawn(move || run(reap(reaped)));
-        Self { namespace, serving, workers: Some(workers), address, address6, _state: state }
+        let workers = Some(workers);
+        Self { namespace, serving, workers, address, address6, password, _state: state }
     }
 
     /// Attaches the port of this number to the slot of the same number; its record has not come.
@@ -117,12 +121,19 @@ impl Arena {
         self.connect_from(Identity6::new(slot(number), Identity6::LINK_LOCAL, 7).address().into())
     }
 
+    /// Connects as the port of this slot to where passwords are handed out.
+    pub(super) fn connect_for_password(&self, number: u32) -> std::io::Result<Client> {
+        self.connect_to(self.password, Identity::new(slot(number), 0).address().into())
+    }
+
     /// Connects from any address.
     pub(super) fn connect_from(&self, from: IpAddr) -> std::io::Result<Client> {
-        let (family, to) = match from {
-            IpAddr::V4(_) => (AddressFamily::Inet, self.address),
-            IpAddr::V6(_) => (AddressFamily::Inet6, self.address6),
-        };
+        let to = if from.is_ipv4() { self.address } else { self.address6 };
+        self.connect_to(to, from)
+    }
+
+    fn connect_to(&self, to: SocketAddr, from: IpAddr) -> std::io::Result<Client> {
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let connecting = || -> std::io::Result<Client> {
             setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
             let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -214,7 +225,7 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn make_namespace() -> (std::fs::File, [TcpListener; 2]) {
+fn make_namespace() -> (std::fs::File, [(Gate, TcpListener); 3]) {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     run(async {
         let (connection, handle, _) = rtnetlink::new_connection().unwrap();
@@ -238,10 +249,15 @@ fn make_namespace() -> (std::fs::File, [TcpListener; 2]) {
     });
     // A local route does not let IPv6 sockets have its addresses.
     std::fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").unwrap();
-    let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| {
+    let listeners = [
+        (Gate::Metadata, "127.0.0.1:0"),
+        (Gate::Metadata, "[::1]:0"),
+        (Gate::Password, "127.0.0.1:0"),
+    ];
+    let listeners = listeners.map(|(gate, address)| {
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        listener
+        (gate, listener)
     });
     (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), listeners)
 }
