@@ -253,7 +253,11 @@ fn googles_libraries_find_project_account_and_instance() {
 fn cloudbase_init(dialect: &str, module: &str, kind: &str, hostname: &str) -> (Cloud, Value) {
     let user = json!({"name": "ada", "ssh_keys": [KEY]});
     // Google's keys are of users; the others' are of the image's own.
-    let more = if dialect == "gce" { json!({"ssh_keys": [], "users": [user]}) } else { json!({}) };
+    let more = match dialect {
+        "gce" => json!({"ssh_keys": [], "users": [user]}),
+        "cloudstack" => json!({"secrets": {"password": "Sekrit Squirrel"}}),
+        _ => json!({}),
+    };
     let cloud = Cloud::of(dialect, &more);
     let found = cloud.pypi(include_str!("clients/cloudbase_init.py"), &[module, kind]);
     assert_eq!(found["loaded"], true);
@@ -286,9 +290,12 @@ fn cloudbase_init_reads_the_openstack_dialect_and_posts_a_password() {
 }
 
 #[test]
-fn cloudbase_init_reads_the_cloudstack_dialect() {
+fn cloudbase_init_reads_the_cloudstack_dialect_and_takes_the_password_once() {
     let (cloud, found) = cloudbase_init("cloudstack", "cloudstack", "CloudStack", "woken");
     assert_eq!(found["instance_id"], cloud.instance_id());
+    // It acknowledges as soon as it has read.
+    assert_eq!(found["passwords"], json!(["Sekrit Squirrel", null]));
+    assert_eq!(found["password_changed"], false);
 }
 
 #[test]

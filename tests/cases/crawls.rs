@@ -10,7 +10,13 @@
 use std::path::Path;
 
 use mezame_model::InstanceId;
-use mezame_tests::{Lab, client_machine::ClientMachine, recorded::Recorded};
+use mezame_tests::{
+    Lab,
+    client_machine::ClientMachine,
+    namespace_guest::NamespaceGuest,
+    recorded::Recorded,
+    wait::{self, SOON},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -23,6 +29,8 @@ const VENDOR_DATA: &str = "#cloud-config\npackages: []\n";
 /// How long a crawl may take, in seconds. One takes a fraction of one; a second try or a wait is
 /// seen in the log, so this need not be sharp.
 const BOUND: u32 = 60;
+/// Where CloudStack's clients ask for a password.
+const PASSWORD_SERVER: &str = "169.254.169.254:8080";
 
 /// What the driver prints.
 #[derive(Debug, Deserialize)]
@@ -35,6 +43,7 @@ struct Found {
     user_data: Option<String>,
     vendor_data: Option<String>,
     network: Value,
+    password: Option<String>,
     complaints: Vec<String>,
     requests: Vec<String>,
 }
@@ -48,7 +57,7 @@ struct Expected {
     zone: Option<&'static str>,
     vendor_data: Option<&'static str>,
     network: Value,
-    complaints: &'static [&'static str],
+    password: Option<&'static str>,
 }
 
 impl Expected {
@@ -60,12 +69,12 @@ impl Expected {
             zone: None,
             vendor_data: Some(VENDOR_DATA),
             network: Value::Null,
-            complaints: &[],
+            password: None,
         }
     }
 
     /// Lets the source crawl a guest of this dialect, and compares.
-    fn assert_crawled(&self) {
+    fn assert_crawled(&self) -> Crawled {
         let lab = Lab::start().unwrap();
         lab.operator.apply(&self.seed()).unwrap();
         let guest = lab.guest("tapa", MAC, &["192.168.0.10/24"]).unwrap();
@@ -80,10 +89,8 @@ impl Expected {
         let uuid = smbios[0].split_once("uuid=").unwrap().1;
         let machine = ClientMachine::make(&guest, &smbios, lab.directory()).unwrap();
         machine.write("/root/crawl.py", include_str!("crawls/crawl.py")).unwrap();
-        let printed = machine.output(BOUND, &["python3", "/root/crawl.py", self.dialect]).unwrap();
-        let found: Found = serde_json::from_str(&printed).unwrap();
-        assert_eq!(found.complaints, self.complaints);
-        assert!(found.found, "the source says that it is not on its cloud");
+        let crawled = Crawled { machine, guest, lab };
+        let found = crawled.crawl(self.dialect);
         assert_eq!(found.instance_id, (self.instance_id)(&id, uuid));
         assert_eq!(found.hostname, "woken");
         assert_eq!(found.keys, [KEY]);
@@ -91,9 +98,11 @@ impl Expected {
         assert_eq!(found.user_data.as_deref(), Some(USER_DATA));
         assert_eq!(found.vendor_data.as_deref(), self.vendor_data);
         assert_eq!(found.network, self.network);
+        assert_eq!(found.password.as_deref(), self.password);
         let mut asked = Recorded::of_heads(&found.requests, MAC).unwrap();
-        asked.ask(MAC, || guest.connect()).unwrap();
+        asked.ask(MAC, || crawled.guest.connect()).unwrap();
         self.assert_recorded(&asked);
+        crawled
     }
 
     fn seed(&self) -> Vec<Value> {
@@ -103,6 +112,9 @@ impl Expected {
         });
         let mut documents = seeds::tenant("tenant-a", 1000, "tapa", &more);
         documents.last_mut().unwrap()["hostname"] = "woken".into();
+        if let Some(password) = self.password {
+            documents.last_mut().unwrap()["secrets"] = json!({"password": password});
+        }
         let network = documents.iter_mut().find(|it| it["kind"] == "Network").unwrap();
         network["subnets"][0]["gateway"] = "192.168.0.1".into();
         network["dns"] = json!(["192.168.0.2"]);
@@ -121,6 +133,32 @@ impl Expected {
             recorded.text(),
             "it asks for something else now; MEZAME_RECORD=1 records it"
         );
+    }
+}
+
+/// A guest that was crawled, and the machine that it was crawled in.
+struct Crawled {
+    machine: ClientMachine,
+    guest: NamespaceGuest,
+    lab: Lab,
+}
+
+impl Crawled {
+    /// Lets the source of the dialect crawl, as at each boot: it must complain of nothing.
+    fn crawl(&self, dialect: &str) -> Found {
+        let words = ["python3", "/root/crawl.py", dialect];
+        let printed = self.machine.output(BOUND, &words).unwrap();
+        let found: Found = serde_json::from_str(&printed).unwrap();
+        assert_eq!(found.complaints, [""; 0]);
+        assert!(found.found, "the source says that it is not on its cloud");
+        found
+    }
+
+    /// What CloudStack's own script is told, which asks with wget.
+    fn password_by_wget(&self) -> anyhow::Result<String> {
+        let asked = ["--header", "DomU_Request: send_my_password", PASSWORD_SERVER];
+        let wget = ["wget", "-q", "-t", "3", "-T", "20", "-O", "-"];
+        self.machine.output(BOUND, &[&wget[..], &asked].concat())
     }
 }
 
@@ -242,15 +280,45 @@ fn cloud_init_crawls_the_vultr_dialect() {
 }
 
 #[test]
-fn cloud_init_crawls_the_cloudstack_dialect_and_is_refused_a_password_at_once() {
-    Expected {
+fn cloud_init_crawls_the_cloudstack_dialect_and_is_given_its_password_once() {
+    let expected = Expected {
         zone: Some("local-1a"),
         vendor_data: None,
-        // Nobody hands out passwords on port 8080, and it does not wait for any.
-        complaints: &["WARNING Failed to fetch password from virtual router 169.254.169.254"],
+        password: Some("Sekrit Squirrel"),
         ..Expected::of("cloudstack", own_id)
-    }
-    .assert_crawled();
+    };
+    let crawled = expected.assert_crawled();
+    // It has acknowledged it: at the next boot there is none, and the operator is told so.
+    assert_eq!(crawled.crawl("cloudstack").password, None);
+    assert_eq!(crawled.password_by_wget().unwrap(), "saved_password");
+    wait::until("the acknowledgement at the operator", SOON, || {
+        let shown = ["get", "instance", "guest", "-p", "tenant-a", "-o", "json"];
+        let shown: Value = serde_json::from_str(&crawled.lab.operator.run(&shown)?)?;
+        let told = &shown["status"]["secrets"]["password"];
+        anyhow::ensure!(told == "consumed", "{shown}");
+        Ok(())
+    })
+    .unwrap();
+    let log = || crawled.lab.server.as_ref().unwrap().process.log();
+    assert_eq!(log().matches("secret handed out").count(), 1, "{}", log());
+    // Another value is another password, as when a tenant has it reset.
+    let reset = Expected { password: Some("Nutty Squirrel"), ..expected };
+    crawled.lab.operator.apply(&reset.seed()).unwrap();
+    wait::until("the other password", SOON, || {
+        let told = crawled.password_by_wget()?;
+        anyhow::ensure!(Some(told.as_str()) == reset.password, "{told}");
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(crawled.crawl("cloudstack").password.as_deref(), reset.password);
+    assert_eq!(crawled.password_by_wget().unwrap(), "saved_password");
+    assert!(!log().contains("Squirrel"), "{}", log());
+}
+
+#[test]
+fn cloud_init_crawls_the_cloudstack_dialect_without_a_password() {
+    Expected { zone: Some("local-1a"), vendor_data: None, ..Expected::of("cloudstack", own_id) }
+        .assert_crawled();
 }
 
 #[test]

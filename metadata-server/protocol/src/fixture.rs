@@ -8,7 +8,7 @@ use ipnetwork::IpNetwork;
 use mezame_model::{Dialect, Guest, Instance, Route, SecretName, Snapshot};
 
 use crate::{
-    Answer, Context, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
+    Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
     UnixTime, Version, respond,
 };
 
@@ -122,10 +122,23 @@ impl World {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Answer {
+        self.answer_by(Gate::Metadata, guest, method, target, headers, body)
+    }
+
+    /// The same by a gate.
+    pub(crate) fn answer_by(
+        &self,
+        gate: Gate,
+        guest: &Guest,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: &[u8],
+    ) -> Answer {
         let fields = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
         let fields = fields.chain([("Host", &b"169.254.169.254"[..])]);
         match Request::parse(Version::Http11, method, target.as_bytes(), fields) {
-            Ok(request) => respond(&request, body, guest, &self.context(guest)),
+            Ok(request) => respond(&request.by(gate), body, guest, &self.context(guest)),
             Err(refusal) => Answer::Reply(refusal.response()),
         }
     }

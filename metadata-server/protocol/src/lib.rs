@@ -18,6 +18,7 @@ pub mod disk;
 mod etag;
 #[cfg(test)]
 mod fixture;
+pub mod gate;
 mod host;
 pub mod identity_document;
 mod network_config;
@@ -32,6 +33,7 @@ mod tree;
 mod view;
 pub mod wire;
 
+pub use gate::Gate;
 pub use identity_document::{Signer, SignerError};
 pub use request::{Method, Refusal, Request, Version};
 pub use respond::{Answer, Context, body_limit, dialect_of, respond};

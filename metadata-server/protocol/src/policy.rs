@@ -10,6 +10,7 @@
 use mezame_model::{Dialect, Guest, TokenPolicy};
 
 use crate::{
+    gate::Gate,
     render,
     request::{Method, Request},
     respond::Context,
@@ -107,7 +108,9 @@ pub(crate) fn enter(
         return Err(Denial::Off);
     }
     let headers = request.headers();
-    let writes = !matches!(request.method(), Method::Get | Method::Head);
+    // By the password port a GET is enough to have a password forgotten.
+    let writes =
+        request.gate() == Gate::Password || !matches!(request.method(), Method::Get | Method::Head);
     // No client of ours sits behind a proxy. EC2's first version, and so its clients, let a
     // relayed GET through; it is answered as what it is, a request of this guest.
     // Google's and Azure's clients are refused.

@@ -12,6 +12,7 @@
 use std::fmt;
 
 use crate::{
+    gate::Gate,
     host,
     path::{self, Path},
     response::{Response, Status},
@@ -147,6 +148,8 @@ pub(crate) struct Headers<'a> {
     pub(crate) flavor: Option<&'a [u8]>,
     /// `Metadata`, which Azure's clients must send.
     pub(crate) metadata: Option<&'a [u8]>,
+    /// `DomU_Request`: what CloudStack's clients want of the password server.
+    pub(crate) domu_request: Option<&'a [u8]>,
     /// Whether a proxy says that it relays: `X-Forwarded-For`, `Forwarded` or `X-Real-IP`.
     pub(crate) relayed: bool,
     /// Whether a browser says which page asks (`Origin`).
@@ -156,6 +159,7 @@ pub(crate) struct Headers<'a> {
 /// A request in canonical form.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Request<'a> {
+    gate: Gate,
     method: Method,
     path: Path<'a>,
     query: Option<&'a str>,
@@ -167,7 +171,7 @@ impl<'a> Request<'a> {
     /// The longest request target, in bytes.
     pub const TARGET_MAX: usize = 8192;
 
-    /// Parses a head. `target` is the request target as it came (for a shell on hyper: path and
+    /// Parses a head of a request for metadata. `target` is the request target as it came (for a shell on hyper: path and
     /// query where the URI has neither scheme nor authority, else the whole URI, which is then
     /// refused). Header names may be in any case.
     pub fn parse(
@@ -182,7 +186,17 @@ impl<'a> Request<'a> {
         }
         let (path, query) = path::split(target)?;
         let (headers, content_length) = read_headers(version, headers)?;
-        Ok(Self { method, path, query, headers, content_length })
+        Ok(Self { gate: Gate::Metadata, method, path, query, headers, content_length })
+    }
+
+    /// The same request, by another gate.
+    pub fn by(self, gate: Gate) -> Self {
+        Self { gate, ..self }
+    }
+
+    /// By which gate it came.
+    pub fn gate(&self) -> Gate {
+        self.gate
     }
 
     /// The method.
@@ -259,6 +273,9 @@ fn read_headers<'a>(
             }
             12 if name.eq_ignore_ascii_case("content-type") => {
                 once(&mut headers.content_type, value)?;
+            }
+            12 if name.eq_ignore_ascii_case("domu_request") => {
+                once(&mut headers.domu_request, value)?;
             }
             13 if name.eq_ignore_ascii_case("if-none-match") => {
                 once(&mut headers.if_none_match, value)?;

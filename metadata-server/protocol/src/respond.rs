@@ -11,6 +11,7 @@ use mezame_model::{Dialect, Generation, Guest, PortId, SecretName, report::Guest
 
 use crate::{
     etag,
+    gate::Gate,
     identity_document::Signer,
     policy,
     request::{Method, Request},
@@ -79,6 +80,9 @@ pub enum Answer {
 /// How many bytes of body the shell may read for this request. A longer one is answered with
 /// [`Response::body_too_large`] before anything of it is read.
 pub fn body_limit(request: &Request<'_>) -> usize {
+    if request.gate() == Gate::Password {
+        return 0;
+    }
     match request.method() {
         Method::Post => view::mezame::body_limit(request).max(view::openstack::body_limit(request)),
         // Some clients send an empty form along when they ask for a token. It is ignored.
@@ -88,7 +92,8 @@ pub fn body_limit(request: &Request<'_>) -> usize {
 }
 
 /// The dialect that a request's path belongs to, whether or not a guest is answered in it; for
-/// counting. Of rivals' paths the first one's: CloudStack's are counted as EC2's.
+/// counting. Of rivals' paths the first one's: CloudStack's are counted as EC2's, but by the
+/// password port.
 pub fn dialect_of(request: &Request<'_>) -> Option<Dialect> {
     view::owners(request).next()
 }
@@ -117,12 +122,13 @@ fn route(request: &Request<'_>, body: &[u8], guest: &Guest, context: &Context<'_
     let mut segments = request.segments();
     let root = segments.next();
     let dialect = view::chosen(request, &guest.instance.dialects);
-    if root == Some("latest") && segments.eq(["api", "token"]) {
+    let is_for_metadata = request.gate() == Gate::Metadata;
+    if is_for_metadata && root == Some("latest") && segments.eq(["api", "token"]) {
         return Answer::Reply(token(request, guest, context));
     }
     // An unknown tree is 404 before anything else is asked for: clients try several dialects in
-    // turn, and anything else makes some of them wait.
-    if root.is_some() && dialect.is_none() {
+    // turn, and anything else makes some of them wait. The password port has no list of roots.
+    if dialect.is_none() && (root.is_some() || !is_for_metadata) {
         // A denial has the form of the tree that is asked for.
         let meant = dialect_of(request);
         return Answer::Reply(match policy::enter(request, guest, meant) {

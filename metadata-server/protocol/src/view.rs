@@ -18,10 +18,11 @@ pub(crate) mod vultr;
 
 use std::collections::BTreeSet;
 
-use mezame_model::Dialect;
+use mezame_model::{Dialect, SecretName, SecretString};
 
 use crate::{
     etag,
+    gate::Gate,
     policy::Permit,
     request::{Method, Request},
     respond::Answer,
@@ -66,7 +67,8 @@ pub(crate) fn chosen(request: &Request<'_>, dialects: &BTreeSet<Dialect>) -> Opt
     owners(request).find(|dialect| answers(dialects, *dialect))
 }
 
-/// The dialects that a path may belong to; several only where they are rivals.
+/// The dialects that a path may belong to; several only where they are rivals. By the password
+/// port every path is CloudStack's.
 pub(crate) fn owners(request: &Request<'_>) -> impl Iterator<Item = Dialect> {
     let mut segments = request.segments();
     let (first, second) = (segments.next().unwrap_or_default(), segments.next());
@@ -74,7 +76,11 @@ pub(crate) fn owners(request: &Request<'_>) -> impl Iterator<Item = Dialect> {
         Some((root, below)) => root == first && second == Some(below),
         None => *root == first,
     };
-    ROOTS.iter().filter(move |(_, roots)| roots.iter().any(is_owner)).map(|(dialect, _)| *dialect)
+    let owns = move |(dialect, roots): &&(Dialect, &[&str])| match request.gate() {
+        Gate::Metadata => roots.iter().any(is_owner),
+        Gate::Password => *dialect == Dialect::Cloudstack,
+    };
+    ROOTS.iter().filter(owns).map(|(dialect, _)| *dialect)
 }
 
 /// Answers a permitted request in its dialect.
@@ -93,7 +99,7 @@ pub(crate) fn answer(
         Dialect::Digitalocean => Answer::Reply(digitalocean::answer(permit, request, scope)),
         Dialect::Hetzner => Answer::Reply(hetzner::answer(permit, request, scope)),
         Dialect::Vultr => Answer::Reply(vultr::answer(permit, request, scope)),
-        Dialect::Cloudstack => Answer::Reply(cloudstack::answer(permit, request, scope)),
+        Dialect::Cloudstack => cloudstack::answer(permit, request, scope),
         Dialect::Nocloud => Answer::Reply(nocloud::answer(permit, request, scope)),
         Dialect::Mezame => mezame::answer(permit, request, body, scope),
     }
@@ -149,6 +155,12 @@ fn reply(permit: Permit, scope: &Scope<'_>, body: Body) -> Response {
     response.token_ttl = permit.token_ttl();
     response.audit = body.audit;
     response
+}
+
+/// The read-once secret of this name, if it still waits.
+fn waiting_secret<'a>(scope: &Scope<'a>, name: &str) -> Option<(&'a SecretName, &'a SecretString)> {
+    let found = scope.guest.instance.secrets.iter().find(|(known, _)| known.as_str() == name);
+    found.filter(|(known, _)| !scope.context.acknowledged.contains(*known))
 }
 
 /// Nothing is there: 404, at once.

@@ -27,6 +27,8 @@ pub enum Entrance {
     Http,
     /// Metadata over IPv6, by either of its addresses.
     Http6,
+    /// CloudStack's passwords, over IPv4 alone: its router has no other.
+    Password,
     /// DHCPv4.
     Dhcp,
     /// DHCPv6.
@@ -65,15 +67,19 @@ const DNS_PORT: u16 = 53;
 const NTP_PORT: u16 = 123;
 const KMS_PORT: u16 = 1688;
 const HTTP_PORT: u16 = 80;
+/// Where CloudStack's clients ask for a password ("Adding Password Management to Templates" in its
+/// administration guide).
+const PASSWORD_PORT: u16 = 8080;
 
 /// Connections that wait to be accepted; the kernel has no more for a listener by default.
 const BACKLOG: i32 = 4096;
 
 impl Entrance {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Http,
         Self::Http6,
+        Self::Password,
         Self::Dhcp,
         Self::Dhcp6,
         Self::Router,
@@ -90,7 +96,7 @@ impl Entrance {
     /// What its socket takes.
     pub fn protocol(self) -> Protocol {
         match self {
-            Self::Http | Self::Http6 => Protocol::Tcp,
+            Self::Http | Self::Http6 | Self::Password => Protocol::Tcp,
             Self::DnsStream | Self::DnsStream6 | Self::Kms | Self::Kms6 => Protocol::Tcp,
             Self::Dhcp | Self::Dhcp6 | Self::Dns | Self::Dns6 | Self::Ntp | Self::Ntp6 => {
                 Protocol::Udp
@@ -135,6 +141,10 @@ impl Entrance {
                 service(METADATA6.into(), None, HTTP_PORT, (METADATA6, http).into()),
                 service(METADATA_LINK.into(), None, HTTP_PORT, link(http)),
             ],
+            Self::Password => {
+                let target = (METADATA, password_target(http)).into();
+                vec![service(METADATA.into(), None, PASSWORD_PORT, target)]
+            }
             Self::Dhcp => {
                 vec![service(METADATA.into(), broadcast, DHCP_PORT, (METADATA, DHCP_PORT).into())]
             }
@@ -153,6 +163,12 @@ impl Entrance {
             Self::Kms6 => plain(KMS6.into(), KMS_PORT),
         }
     }
+}
+
+/// The port in the namespace that passwords are asked for at: the guests' own, unless the metadata
+/// listener has it.
+fn password_target(http: u16) -> u16 {
+    if http == PASSWORD_PORT { PASSWORD_PORT + 1 } else { PASSWORD_PORT }
 }
 
 /// The ways in that there are here: all, or those of IPv4 where the kernel knows no IPv6.
@@ -259,12 +275,14 @@ mod tests {
 
     #[test]
     fn no_two_ways_in_share_a_socket_or_what_guests_address() {
-        let all = services(80, true);
-        for (n, one) in all.iter().enumerate() {
-            for other in &all[..n] {
-                let of = |service: &Service| (service.address, service.protocol, service.port);
-                assert_ne!(of(one), of(other));
-                assert_ne!((one.target, one.protocol), (other.target, other.protocol));
+        for http in [80, 8080, 8081] {
+            let all = services(http, true);
+            for (n, one) in all.iter().enumerate() {
+                for other in &all[..n] {
+                    let of = |service: &Service| (service.address, service.protocol, service.port);
+                    assert_ne!(of(one), of(other));
+                    assert_ne!((one.target, one.protocol), (other.target, other.protocol));
+                }
             }
         }
     }
@@ -273,7 +291,7 @@ mod tests {
     fn without_ipv6_there_are_the_ways_of_ipv4_and_all_of_them() {
         assert!(services(80, false).iter().all(|service| service.address.is_ipv4()));
         let kept: Vec<_> = entrances(false).collect();
-        assert_eq!(kept.len(), 6);
+        assert_eq!(kept.len(), 7);
         assert!(addresses(false).iter().all(IpAddr::is_ipv4));
     }
 

@@ -1,8 +1,8 @@
 //! The guests' side: accepts connections in the metadata namespace and answers them.
 //!
 //! Each worker is a thread with a runtime of its own; all accept from the same listeners (one for
-//! each family), which therefore can be handed to a successor whole. A connection belongs to the worker that accepted
-//! it. What is refused before a byte is read is reset, so that it costs us nothing more.
+//! each family, and one for passwords), which therefore can be handed to a successor whole. A
+//! connection belongs to the worker that accepted it. What is refused before a byte is read is reset, so that it costs us nothing more.
 
 mod accept;
 mod connection;
@@ -22,6 +22,7 @@ use std::{
 
 pub(crate) use accept::pause_after;
 pub use connection::{Connection, Overdue, Phase};
+use mezame_protocol::Gate;
 pub(crate) use stream::reset_on_close;
 use tokio::sync::watch;
 
@@ -148,13 +149,13 @@ impl Workers {
     /// Starts `count` of them, each on all listeners.
     pub fn start(
         serving: &Arc<Serving>,
-        listeners: &[TcpListener],
+        listeners: &[(Gate, TcpListener)],
         count: usize,
     ) -> std::io::Result<Self> {
         let threads = (0..count.max(1)).map(|number| {
             let serving = Arc::clone(serving);
             let listeners: std::io::Result<Vec<_>> =
-                listeners.iter().map(TcpListener::try_clone).collect();
+                listeners.iter().map(|(gate, it)| Ok((*gate, it.try_clone()?))).collect();
             let listeners = listeners?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {

@@ -10,6 +10,7 @@
 mod data_path;
 mod descriptors;
 mod error;
+mod guest_sockets;
 
 use std::{
     net::SocketAddr,
@@ -18,6 +19,7 @@ use std::{
 
 pub use data_path::{open_data_path, probe};
 pub use error::ServiceError;
+use guest_sockets::{guest_listeners, link_local_sockets};
 use mezame_ebpf_loader::Uplink;
 use mezame_model::{Feed, Generation};
 use tokio::sync::watch;
@@ -25,13 +27,13 @@ use tokio::sync::watch;
 use crate::{
     chain,
     control_plane::{ControlPlane, OpenPlane},
-    entrances::{self, Entrance, Entrances},
+    entrances::{self, Entrances},
     identity::Identities,
     ledger::{
         LedgerError, make_private, outbox::Outbox, seal::LedgerKey, snapshot_file,
         writer::LedgerWriter,
     },
-    link_local::{LinkLocal, LinkLocalSockets},
+    link_local::LinkLocal,
     listener::{Idle, Serving, Stage, Workers, reap},
     metrics::{
         Metrics,
@@ -241,8 +243,7 @@ impl<'a> Service<'a> {
     fn begin(&mut self, entrances: &Entrances, taken_over: bool) -> Result<Ready, ServiceError> {
         self.serving.clock.update();
         tokio::spawn(reap(Arc::clone(&self.serving)));
-        let listeners = entrances.listeners(&[Entrance::Http, Entrance::Http6]);
-        let workers = listeners
+        let workers = guest_listeners(entrances)
             .and_then(|listeners| Workers::start(&self.serving, &listeners, self.settings.workers));
         self.workers = Some(workers.map_err(ServiceError::Thread)?);
         let sockets = link_local_sockets(entrances, self.peer_ifindex);
@@ -385,19 +386,6 @@ impl<'a> Service<'a> {
         }
         debug_assert_eq!(self.serving.stage(), Stage::Closed);
     }
-}
-
-/// The sockets of the services beside the metadata service.
-fn link_local_sockets(entrances: &Entrances, ifindex: u32) -> std::io::Result<LinkLocalSockets> {
-    Ok(LinkLocalSockets {
-        dhcp: entrances.datagrams(&[Entrance::Dhcp])?,
-        dhcp6: entrances.datagrams(&[Entrance::Dhcp6])?,
-        router: entrances.socket(Entrance::Router)?.map(|socket| (socket, ifindex)),
-        dns: entrances.datagrams(&[Entrance::Dns, Entrance::Dns6])?,
-        dns_streams: entrances.listeners(&[Entrance::DnsStream, Entrance::DnsStream6])?,
-        ntp: entrances.datagrams(&[Entrance::Ntp, Entrance::Ntp6])?,
-        kms: entrances.listeners(&[Entrance::Kms, Entrance::Kms6])?,
-    })
 }
 
 /// Reads what another process left in the outbox.

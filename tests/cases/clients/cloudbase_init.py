@@ -40,4 +40,8 @@ if service.can_post_password:
     while not service.is_password_set and time.monotonic() < end:
         time.sleep(0.02)
     found["password_after"] = service.is_password_set
+if module == "cloudstack":
+    # What its plugin that sets the password asks for, and asks again at the next boot.
+    found["passwords"] = [service.get_admin_password(), service.get_admin_password()]
+    found["password_changed"] = service.is_password_changed()
 json.dump(found, sys.stdout, default=lambda value: value._asdict())

@@ -108,6 +108,7 @@ def crawl(dialect):
         "user_data": text(source.get_userdata_raw()),
         "vendor_data": text(source.get_vendordata_raw()),
         "network": source.network_config,
+        "password": source.get_config_obj().get("password"),
     }
 
 

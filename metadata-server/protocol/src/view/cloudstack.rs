@@ -5,25 +5,31 @@
 //! directory, and there are `service-offering` and `availability-zone`. So an instance has the one
 //! or the other.
 //!
-//! Not here: the one-time password on port 8080, which needs a listener of its own; the name of
-//! the hypervisor, which is nothing for a tenant.
+//! The one-time password on port 8080 is in `password`. Not here: the name of the hypervisor, which
+//! is nothing for a tenant.
 //!
 //! Follows "Accessing VM Metadata" and "User-Data and Meta-Data" in CloudStack's administration
 //! guide.
+
+pub(crate) mod password;
 
 use mezame_model::smbios;
 
 use crate::{
     address::{ipv4_of, public_ipv4},
+    gate::Gate,
     policy::Permit,
     request::Request,
-    response::Response,
+    respond::Answer,
     tree::{Body, Directory, Entry, Scope, directory, folder, leaf, leaf_if},
 };
 
-/// Answers a permitted request below `/latest`.
-pub(crate) fn answer(permit: Permit, request: &Request<'_>, scope: Scope<'_>) -> Response {
-    super::read(&ROOT, permit, request, scope, 1)
+/// Answers a permitted request below `/latest`, or by the password port.
+pub(crate) fn answer(permit: Permit, request: &Request<'_>, scope: Scope<'_>) -> Answer {
+    match request.gate() {
+        Gate::Metadata => Answer::Reply(super::read(&ROOT, permit, request, scope, 1)),
+        Gate::Password => password::answer(permit, request, &scope),
+    }
 }
 
 static ROOT: Directory = folder(&ROOT_ENTRIES);

@@ -4,6 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use mezame_protocol::Gate;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
@@ -16,8 +17,8 @@ use super::{
 use crate::metrics::refusal::Reason;
 
 /// Accepts until the listener drains, then waits for the connections to end.
-pub(super) async fn run(serving: Arc<Serving>, listeners: Vec<std::net::TcpListener>) {
-    let accepting = listeners.into_iter().map(|listener| accept(&serving, listener));
+pub(super) async fn run(serving: Arc<Serving>, listeners: Vec<(Gate, std::net::TcpListener)>) {
+    let accepting = listeners.into_iter().map(|(gate, listener)| accept(&serving, gate, listener));
     futures_util::future::join_all(accepting).await;
     let mut stage = serving.stage.subscribe();
     // The connections' tasks live in this runtime; they end with it.
@@ -25,7 +26,7 @@ pub(super) async fn run(serving: Arc<Serving>, listeners: Vec<std::net::TcpListe
 }
 
 /// Accepts from one listener until it drains.
-async fn accept(serving: &Arc<Serving>, listener: std::net::TcpListener) {
+async fn accept(serving: &Arc<Serving>, gate: Gate, listener: std::net::TcpListener) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => {
@@ -41,7 +42,7 @@ async fn accept(serving: &Arc<Serving>, listener: std::net::TcpListener) {
             biased;
             _ = &mut over => break,
             accepted = listener.accept() => match accepted {
-                Ok((socket, peer)) => admit(serving, socket, peer),
+                Ok((socket, peer)) => admit(serving, gate, socket, peer),
                 Err(error) => pause_after(&error).await,
             },
         }
@@ -58,7 +59,7 @@ pub(crate) async fn pause_after(error: &io::Error) {
 }
 
 /// Lets the connection in, or resets it.
-fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
+fn admit(serving: &Arc<Serving>, gate: Gate, socket: TcpStream, peer: SocketAddr) {
     let Some(attachment) = serving.identities.of_peer(peer.ip()) else {
         return refuse(serving, &socket, Reason::UnknownPort);
     };
@@ -71,8 +72,8 @@ fn admit(serving: &Arc<Serving>, socket: TcpStream, peer: SocketAddr) {
         serving.open.force();
     }
     let now = serving.clock.now();
-    let connection =
-        Arc::new(Connection::new(serving.next_number(), peer, Arc::clone(&attachment), now));
+    let number = serving.next_number();
+    let connection = Arc::new(Connection::new(number, gate, peer, Arc::clone(&attachment), now));
     if !attachment.admit(&connection, serving.limits.connections_per_port) {
         serving.open.lower();
         return refuse(serving, &socket, Reason::ConnectionsOfPort);

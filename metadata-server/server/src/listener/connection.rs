@@ -16,6 +16,7 @@ use std::{
     },
 };
 
+use mezame_protocol::Gate;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
@@ -41,6 +42,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     number: u64,
+    gate: Gate,
     peer: SocketAddr,
     attachment: Arc<Attachment>,
     phase: AtomicU8,
@@ -58,9 +60,16 @@ pub struct Connection {
 
 impl Connection {
     /// A connection that was just accepted at `now`.
-    pub fn new(number: u64, peer: SocketAddr, attachment: Arc<Attachment>, now: u64) -> Self {
+    pub fn new(
+        number: u64,
+        gate: Gate,
+        peer: SocketAddr,
+        attachment: Arc<Attachment>,
+        now: u64,
+    ) -> Self {
         Self {
             number,
+            gate,
             peer,
             attachment,
             phase: AtomicU8::new(Phase::Idle as u8),
@@ -77,6 +86,11 @@ impl Connection {
     /// Different for each connection of this process.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// By which of the service's ports it came.
+    pub fn gate(&self) -> Gate {
+        self.gate
     }
 
     /// The identity address and the guest's port.
@@ -278,7 +292,7 @@ mod tests {
             crate::fixture::device(1),
             7,
         ));
-        Connection::new(1, "32.0.0.16:40000".parse().unwrap(), attachment, 0)
+        Connection::new(1, Gate::Metadata, "32.0.0.16:40000".parse().unwrap(), attachment, 0)
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub(super) async fn answer(
     connection.begin(serving.clock.now());
     let (parts, body) = request.into_parts();
     let mut exchange = Exchange { serving, connection, began, dialect: None, watched: false };
-    let made = exchange.reply_to(&parts, body).await;
+    let made = connection.gate().worded(exchange.reply_to(&parts, body).await);
     connection.leave_with(made.hop_limit.map(u8::from));
     serving.metrics.replied(exchange.dialect, made.status.code());
     if !exchange.watched {
@@ -97,7 +97,7 @@ impl Exchange<'_> {
             &target,
             headers,
         ) {
-            Ok(request) => request,
+            Ok(request) => request.by(self.connection.gate()),
             Err(refusal) => {
                 serving.metrics.refused(if hidden { Reason::Smuggling } else { Reason::Malformed });
                 return refusal.response();

@@ -4,4 +4,5 @@
 mod abuse;
 mod arena;
 mod ending;
+mod password;
 mod serving;

@@ -13,6 +13,7 @@ use crate::{
         families::{ports_by_mac, tags},
         family, kept, leaf, leaf_if,
     },
+    view::waiting_secret,
 };
 
 /// The directory. It and all below are there even when they are empty, so that a shell script's
@@ -69,7 +70,7 @@ static SECRETS_ENTRIES: [Entry; 1] = [family(
         },
     },
     Node::Leaf(Leaf {
-        exists: |it| waiting(it).is_some(),
+        exists: |it| waiting_secret(it, it.name()).is_some(),
         read: secret,
         below: Some(("ack", Inbox::SecretAcknowledgement)),
     }),
@@ -107,18 +108,9 @@ fn own(scope: &Scope<'_>) -> Interface {
     document::interface(scope.port(), std::ptr::eq(primary, scope.port()))
 }
 
-/// The secret that the path has chosen, if it still waits.
-fn waiting<'a>(
-    scope: &Scope<'a>,
-) -> Option<(&'a mezame_model::SecretName, &'a mezame_model::SecretString)> {
-    let mut secrets = scope.guest.instance.secrets.iter();
-    let (name, value) = secrets.find(|(name, _)| name.as_str() == scope.name())?;
-    (!scope.context.acknowledged.contains(name)).then_some((name, value))
-}
-
-/// The secret's text, as it is.
+/// The text of the secret that the path has chosen, as it is.
 fn secret(scope: &Scope<'_>) -> Body {
-    let Some((name, value)) = waiting(scope) else {
+    let Some((name, value)) = waiting_secret(scope, scope.name()) else {
         return Body::fixed("");
     };
     let mut body = Body::text(value.expose());

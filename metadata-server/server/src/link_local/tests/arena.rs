@@ -12,6 +12,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mezame_ebpf_loader::{Identity, PortSlot};
+use mezame_model::{Network, Snapshot};
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
+};
+
 use super::super::{LinkLocal, LinkLocalSockets};
 use crate::{
     cache::Cache,
@@ -24,12 +31,6 @@ use crate::{
     netns,
     settings::{Limits, LinkLocalLimits},
     site::SiteKeys,
-};
-use mezame_ebpf_loader::{Identity, PortSlot};
-use mezame_model::{Network, Snapshot};
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket},
 };
 
 /// No test waits longer than this for what must come.

@@ -8,6 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
+use mezame_protocol::Gate;
+use nix::{
+    sched::{CloneFlags, setns},
+    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
+};
+
 use super::super::{Idle, Serving, Workers, reap};
 use crate::{
     cache::Cache,
@@ -20,11 +27,6 @@ use crate::{
     settings::Limits,
     site::SiteKeys,
 };
-use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, socket},
-};
 
 /// No test waits longer than this for what must come.
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -36,6 +38,7 @@ pub(super) struct Arena {
     workers: Option<Workers>,
     address: SocketAddr,
     address6: SocketAddr,
+    password: SocketAddr,
     _state: tempfile::TempDir,
 }
 
@@ -47,7 +50,8 @@ impl Arena {
 
     pub(super) fn with(limits: Limits) -> Self {
         let (namespace, listeners) = std::thread::spawn(make_namespace).join().unwrap();
-        let [address, address6] = listeners.each_ref().map(|one| one.local_addr().unwrap());
+        let [address, address6, password] =
+            listeners.each_ref().map(|(_, one)| one.local_addr().unwrap());
         let state = tempfile::tempdir().unwrap();
         let key = Arc::new(LedgerKey::open(&state.path().join("key")).unwrap());
         let ceiling = limits.events_per_port as usize;
@@ -57,7 +61,8 @@ impl Arena {
         let workers = Workers::start(&serving, &listeners, 2).unwrap();
         let reaped = Arc::clone(&serving);
         std::thread::spawn(move || run(reap(reaped)));
-        Self { namespace, serving, workers: Some(workers), address, address6, _state: state }
+        let workers = Some(workers);
+        Self { namespace, serving, workers, address, address6, password, _state: state }
     }
 
     /// Attaches the port of this number to the slot of the same number; its record has not come.
@@ -113,12 +118,19 @@ impl Arena {
         self.connect_from(Identity6::new(slot(number), Identity6::LINK_LOCAL, 7).address().into())
     }
 
+    /// Connects as the port of this slot to where passwords are handed out.
+    pub(super) fn connect_for_password(&self, number: u32) -> std::io::Result<Client> {
+        self.connect_to(self.password, Identity::new(slot(number), 0).address().into())
+    }
+
     /// Connects from any address.
     pub(super) fn connect_from(&self, from: IpAddr) -> std::io::Result<Client> {
-        let (family, to) = match from {
-            IpAddr::V4(_) => (AddressFamily::Inet, self.address),
-            IpAddr::V6(_) => (AddressFamily::Inet6, self.address6),
-        };
+        let to = if from.is_ipv4() { self.address } else { self.address6 };
+        self.connect_to(to, from)
+    }
+
+    fn connect_to(&self, to: SocketAddr, from: IpAddr) -> std::io::Result<Client> {
+        let family = if to.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
         let connecting = || -> std::io::Result<Client> {
             setns(self.namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
             let fd = socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
@@ -210,12 +222,17 @@ fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
-fn make_namespace() -> (std::fs::File, [TcpListener; 2]) {
+fn make_namespace() -> (std::fs::File, [(Gate, TcpListener); 3]) {
     netns::enter_with_identities();
-    let listeners = ["127.0.0.1:0", "[::1]:0"].map(|address| {
+    let listeners = [
+        (Gate::Metadata, "127.0.0.1:0"),
+        (Gate::Metadata, "[::1]:0"),
+        (Gate::Password, "127.0.0.1:0"),
+    ];
+    let listeners = listeners.map(|(gate, address)| {
         let listener = TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
-        listener
+        (gate, listener)
     });
     (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), listeners)
 }
