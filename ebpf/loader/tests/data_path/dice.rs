@@ -62,7 +62,13 @@ impl Dice {
     pub(crate) fn rules(&mut self, rules: &PortRules) -> PortRules {
         let answers =
             Answers { dhcp4: !self.one_in(3), dhcp6: !self.one_in(3), router: !self.one_in(3) };
-        PortRules { answers, dhcp_server: self.one_in(4), ..rules.clone() }
+        let mut rules = PortRules { answers, dhcp_server: self.one_in(4), ..rules.clone() };
+        // Any address: those that no host may have are not allowed by that.
+        if self.one_in(6) {
+            rules.allowed.push("0.0.0.0/0".parse().unwrap());
+            rules.allowed6.push("::/0".parse().unwrap());
+        }
+        rules
     }
 
     /// A DHCPv4 client's message, or a server's.

@@ -136,9 +136,13 @@ impl Read6<'_> {
         &self.0[54..]
     }
 
-    /// UDP's is never left out (RFC 8200, section 8.1).
+    /// UDP's is left out, which IPv6 forbids (RFC 8200, section 8.1).
+    pub(crate) fn has_no_checksum(&self) -> bool {
+        self.0[20] == 17 && self.0[60..62] == [0, 0]
+    }
+
     pub(crate) fn checksum_is_right(&self) -> bool {
-        if self.0[20] == 17 && self.0[60..62] == [0, 0] {
+        if self.has_no_checksum() {
             return false;
         }
         let length = u32::from(u16::from_be_bytes([self.0[18], self.0[19]]));

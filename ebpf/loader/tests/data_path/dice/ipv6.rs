@@ -37,6 +37,9 @@ impl Dice {
             packet.extensions = self.extensions();
         }
         let mut frame = packet.bytes();
+        if frame[20] == 17 && self.one_in(8) {
+            frame[60..62].fill(0);
+        }
         self.misstate(&mut frame);
         frame
     }

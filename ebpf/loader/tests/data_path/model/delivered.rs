@@ -50,6 +50,7 @@ impl Model {
             assert_eq!(new.ports(), (old.ports().0, service.target.port()));
         }
         assert_eq!(new.rest(), old.rest());
+        assert_eq!(new.has_no_checksum(), old.has_no_checksum(), "{:02x?}", old.0);
         let right = (new.checksum_is_right(), old.checksum_is_right());
         assert_eq!(right.0, right.1, "{:02x?} {:02x?}", old.0, new.0);
     }

@@ -159,5 +159,6 @@ fn compare_returned_6(old: &Read6<'_>, new: &Read6<'_>, from: Option<(IpAddr, u1
         assert_eq!(new.source(), old.source());
     }
     assert_eq!(new.rest(), old.rest());
+    assert_eq!(new.has_no_checksum(), old.has_no_checksum(), "{:02x?}", old.0);
     assert_eq!(new.checksum_is_right(), old.checksum_is_right(), "{:02x?}", old.0);
 }
