@@ -11,6 +11,7 @@ mod harness;
 mod identity;
 mod ipv6;
 mod isolation;
+mod link_local;
 mod many_ports;
 mod offloads;
 mod seeds;
