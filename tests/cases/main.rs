@@ -12,6 +12,7 @@ mod identity;
 mod ipv6;
 mod isolation;
 mod link_local;
+mod live;
 mod many_ports;
 mod offloads;
 mod seeds;
