@@ -5,10 +5,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 use mezame_tests::{
     Lab,
     namespace_guest::{By, Dial, NamespaceGuest},
-    process,
+    process::{self, Background},
     tenant::Tenant,
     wait::{self, SOON},
 };
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::seeds::{self, MAC};
@@ -39,11 +40,12 @@ fn udhcpc(guest: &NamespaceGuest, lab: &Lab, more: &[&str]) -> BTreeMap<String, 
     read(&told)
 }
 
-/// A script that writes down what it is told and takes the address.
+/// A script that writes down what it is told, takes the address, and gives it up.
 fn script(lab: &Lab) -> (PathBuf, PathBuf) {
     let (script, told) = (lab.directory().join("script"), lab.directory().join("told"));
     let text = format!(
-        "#!/bin/sh\nenv > {}.$1\n[ \"$1\" = bound ] && ip address replace $ip/$mask dev $interface\n\
+        "#!/bin/sh\nenv > {}.$1\n[ \"$1\" = deconfig ] && ip -4 address flush dev $interface\n\
+         [ \"$1\" = bound ] && ip address replace $ip/$mask dev $interface\n\
          [ \"$1\" = bound ] && ip route replace 169.254.169.254 dev $interface\nexit 0\n",
         told.display()
     );
@@ -93,6 +95,42 @@ fn a_guest_without_an_address_gets_one_and_then_its_metadata_in_two_networks_ali
         }
         seeds::until_served(&guest, &format!("{name}.tenant.example"));
     }
+}
+
+#[test]
+fn a_client_that_renews_is_told_what_changed_and_gives_up_an_address_that_is_no_longer_its_own() {
+    let lab = Lab::start().unwrap();
+    let mut documents = tenant("tenant-a", 1000, "tapa");
+    lab.operator.apply(&documents).unwrap();
+    let guest = lab.guest("tapa", MAC, &[]).unwrap();
+    wait::until("the port", SOON, || guest.connect_with(&Dial::to(By::LinkLocal))).unwrap();
+    let (script, told) = script(&lab);
+    let mut command = guest.namespace().command("busybox");
+    command.args(["udhcpc", "-i", "eth0", "-f", "-t", "5", "-T", "1", "-s"]).arg(&script);
+    let log = lab.directory().join("udhcpc.log");
+    let client = Background::start("udhcpc", &mut command, &log).unwrap();
+    // It renews when it is told to, as it would after half of the lease.
+    let until_told = |by: &str, field: &str, value: &str| {
+        wait::until("what the client is told", SOON, || {
+            let path = told.with_extension(by);
+            let text = std::fs::read_to_string(&path)?;
+            anyhow::ensure!(text.lines().any(|line| line == format!("{field}={value}")), "{text}");
+            Ok(())
+        })
+        .unwrap();
+    };
+    until_told("bound", "ip", "192.168.0.10");
+    let network = documents.iter_mut().find(|document| document["kind"] == "Network").unwrap();
+    network["dns"] = json!(["192.168.0.5"]);
+    lab.operator.apply(&documents).unwrap();
+    client.signal(Signal::SIGUSR1).unwrap();
+    until_told("renew", "dns", "192.168.0.5");
+    seeds::port_of(&mut documents)["addresses"] = json!(["192.168.0.11"]);
+    lab.operator.apply(&documents).unwrap();
+    client.signal(Signal::SIGUSR1).unwrap();
+    until_told("bound", "ip", "192.168.0.11");
+    assert!(client.log().contains("received DHCP NAK"), "{}", client.log());
+    seeds::until_served(&guest, "tenant-a.tenant.example");
 }
 
 #[test]

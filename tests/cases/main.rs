@@ -11,6 +11,8 @@ mod harness;
 mod identity;
 mod ipv6;
 mod isolation;
+mod link_local;
+mod live;
 mod many_ports;
 mod offloads;
 mod seeds;

@@ -1,9 +1,12 @@
 //! What went through a guest's card, as the card saw it.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    net::Ipv6Addr,
+    sync::{Arc, Mutex},
+};
 
-/// The heads of the frames that a guest was sent, the newest last and bounded; and which offloads
-/// its own frames asked for.
+/// The heads of the frames that a guest was sent (of ICMPv6 all of it), the newest last and bounded;
+/// and which offloads its own frames asked for.
 #[derive(Debug, Clone, Default)]
 pub struct Capture {
     received: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -22,6 +25,8 @@ pub struct Offloads {
 impl Capture {
     /// How much of each frame is kept.
     const HEAD: usize = 96;
+    /// ICMPv6's next header (RFC 4443).
+    const ICMP6: u8 = 58;
     /// How many frames are kept.
     const FRAMES: usize = 4096;
 
@@ -31,7 +36,9 @@ impl Capture {
         if frames.len() == Self::FRAMES {
             frames.remove(0);
         }
-        frames.push(frame[..frame.len().min(Self::HEAD)].to_vec());
+        let is_icmp6 = Packet::read(frame).is_some_and(|packet| packet.protocol == Self::ICMP6);
+        let kept = if is_icmp6 { frame.len() } else { frame.len().min(Self::HEAD) };
+        frames.push(frame[..kept].to_vec());
     }
 
     /// Notes what a frame of the guest asked for in its virtio header.
@@ -73,9 +80,37 @@ impl Capture {
             .collect()
     }
 
+    /// The resolvers in each router advertisement (RFC 4861, section 4.2; RFC 8106, section 5.1).
+    pub fn advertised_resolvers(&self) -> Vec<Vec<Ipv6Addr>> {
+        let frames = self.frames();
+        let packets = frames.iter().filter_map(|frame| Packet::read(frame));
+        packets
+            .filter(|packet| packet.protocol == Self::ICMP6 && packet.payload.first() == Some(&134))
+            .map(|packet| resolvers(packet.payload.get(16..).unwrap_or_default()))
+            .collect()
+    }
+
     fn frames(&self) -> std::sync::MutexGuard<'_, Vec<Vec<u8>>> {
         self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// The addresses in all options of recursive DNS servers.
+fn resolvers(mut options: &[u8]) -> Vec<Ipv6Addr> {
+    let mut found = Vec::new();
+    while let [kind, units, ..] = options {
+        let length = usize::from(*units) * 8;
+        // One of no length would have no end.
+        let Some((option, rest)) = options.split_at_checked(length).filter(|_| length > 0) else {
+            break;
+        };
+        if *kind == 25 {
+            let (addresses, _) = option[8..].as_chunks::<16>();
+            found.extend(addresses.iter().copied().map(Ipv6Addr::from));
+        }
+        options = rest;
+    }
+    found
 }
 
 /// An IP packet's head (RFC 791; RFC 8200, without extension headers).

@@ -10,6 +10,7 @@ pub mod bpf_maps;
 pub mod capture;
 pub mod client_machine;
 pub mod crowd;
+pub mod dig;
 pub mod frame;
 pub mod guest_image;
 pub mod http;
@@ -26,6 +27,7 @@ pub mod server;
 pub mod ssh;
 pub mod tap;
 pub mod tenant;
+pub mod upstream;
 pub mod wait;
 
 pub use lab::Lab;

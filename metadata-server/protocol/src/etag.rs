@@ -19,14 +19,15 @@ pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
     parts.into_iter().fold(0, |tag, part| XxHash64::oneshot(tag ^ part.len() as u64, part))
 }
 
-/// Whether an `If-None-Match` names the tag.
+/// Whether an `If-None-Match` names the tag, also without the quotes: Google's dialect tells it so.
 pub(crate) fn matches(if_none_match: &[u8], etag: u64) -> bool {
     let text = etag_text(etag);
     if_none_match == b"*"
         || if_none_match.split(|byte| *byte == b',').any(|item| {
             let item = item.trim_ascii();
             // Whether a tag is weak doesn't matter here (section 13.1.2).
-            item.strip_prefix(b"W/").unwrap_or(item) == text
+            let item = item.strip_prefix(b"W/").unwrap_or(item);
+            item == text || item == &text[1..text.len() - 1]
         })
 }
 
@@ -46,11 +47,14 @@ mod tests {
     fn a_tag_is_found_in_a_list_weak_or_strong() {
         let etag = of(b"content");
         let text = String::from_utf8(etag_text(etag).to_vec()).unwrap();
-        for list in [text.clone(), format!("\"x\", W/{text}"), "*".into()] {
+        let bare = text.trim_matches('"').to_owned();
+        for list in [text.clone(), format!("\"x\", W/{text}"), bare, "*".into()] {
             assert!(matches(list.as_bytes(), etag), "{list}");
             assert!(!matches(list.replace('*', "x").as_bytes(), etag ^ 1), "{list}");
         }
-        assert!(!matches(b"", etag));
+        for list in [&b""[..], b"\"", b"\"\"", &text.as_bytes()[1..]] {
+            assert!(!matches(list, etag), "{list:?}");
+        }
     }
 
     #[test]

@@ -83,7 +83,8 @@ impl LinkLocal {
     /// thread that is in the namespace which upstreams are to be reached from: sockets to them are
     /// opened there (network_namespaces(7)).
     ///
-    /// Names come from [`Serving::directory`], who is asking from [`Serving::identities`], where
+    /// Names come from [`Serving::directory`], where the newest are indexed first, which takes some
+    /// tenths of a second for 100,000; who is asking from [`Serving::identities`], where
     /// to forward from each port's record.
     pub fn start(serving: &Arc<Serving>, sockets: LinkLocalSockets) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -117,7 +118,8 @@ impl LinkLocal {
                 let listener = tokio::net::TcpListener::from_std(listener)?;
                 tasks.spawn(streams::accept(Arc::clone(&shared), listener, service));
             }
-            tasks.spawn(directory::keep(Arc::clone(&shared)));
+            let newest = serving.directory.open();
+            tasks.spawn(directory::keep(Arc::clone(&shared), newest));
         }
         let running = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("link-local".into()).spawn(move || {

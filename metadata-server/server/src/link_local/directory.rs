@@ -14,6 +14,9 @@ use crate::listener::Stage;
 /// times as long as that, so that it takes up at most a tenth of a CPU.
 const INTERVAL: Duration = Duration::from_millis(250);
 
+/// What tells of newer snapshots.
+pub(super) type Newest = watch::Receiver<Option<Arc<Snapshot>>>;
+
 /// The names, and the snapshot that they are to be made from next.
 pub struct Directory {
     newest: watch::Sender<Option<Arc<Snapshot>>>,
@@ -40,6 +43,17 @@ impl Directory {
         self.newest.send_replace(Some(Arc::clone(snapshot)));
     }
 
+    /// Indexes what was published last before it returns: the first query is to find it, also one
+    /// that a predecessor's clients ask. Gives what [`keep`] goes on with.
+    pub(super) fn open(&self) -> Newest {
+        let mut newest = self.newest.subscribe();
+        let snapshot = newest.borrow_and_update().clone();
+        if let Some(snapshot) = snapshot {
+            self.names.store(Arc::new(Names::of(&snapshot)));
+        }
+        newest
+    }
+
     /// What was published last.
     #[cfg(test)]
     pub(crate) fn newest(&self) -> Option<Arc<Snapshot>> {
@@ -53,10 +67,8 @@ impl Directory {
 }
 
 /// Indexes one snapshot after the other, passing over those that are no longer the newest.
-pub(super) async fn keep(shared: Arc<Shared>) {
+pub(super) async fn keep(shared: Arc<Shared>, mut newest: Newest) {
     let directory = &shared.serving.directory;
-    let mut newest = directory.newest.subscribe();
-    newest.mark_changed();
     let keeping = async {
         while newest.changed().await.is_ok() {
             let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
@@ -71,5 +83,27 @@ pub(super) async fn keep(shared: Arc<Shared>) {
     tokio::select! {
         () = shared.reached(Stage::Closed) => {}
         () = keeping => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn what_was_published_before_is_known_as_soon_as_it_is_opened() {
+        let directory = Directory::default();
+        let snapshot = Arc::new(fixture::snapshot(1, [1]));
+        let is_empty = |directory: &Directory| {
+            format!("{:?}", directory.names()) == format!("{:?}", Names::default())
+        };
+        directory.publish(&snapshot);
+        assert!(is_empty(&directory));
+        let newest = directory.open();
+        assert!(!is_empty(&directory));
+        assert!(!newest.has_changed().unwrap(), "it would be indexed twice");
+        directory.publish(&Arc::new(fixture::snapshot(2, [1])));
+        assert!(newest.has_changed().unwrap());
     }
 }

@@ -25,6 +25,10 @@ use crate::{
 /// How long a client may leave a reply untaken.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
+/// For how long an ending process still takes queries on a connection that lies idle: one may be
+/// on its way, as on a connection that was let in a moment ago.
+const GRACE: Duration = Duration::from_secs(1);
+
 fn decided(shared: &Shared, asking: &Asking, message: &[u8], transport: Transport) -> Decision {
     let names = shared.serving.directory.names();
     let guest = &asking.record.guest;
@@ -61,12 +65,17 @@ async fn resolved(forwarding: &Forwarding, transport: Transport) -> (Vec<u8>, Ou
 pub(super) async fn serve(peer: &Peer, socket: &mut TcpStream) -> End {
     let (shared, service) = (&peer.shared, Service::DnsStream);
     let idle = shared.serving.limits.link_local.dns_idle_time;
+    let ending = async {
+        shared.reached(Stage::Draining).await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::pin!(ending);
     let mut message = Vec::new();
     loop {
         let read = tokio::select! {
             biased;
             read = timeout(idle, read(socket, &mut message)) => read,
-            () = shared.reached(Stage::Draining) => return End::Closed,
+            () = &mut ending => return End::Closed,
         };
         match read {
             Ok(Ok(true)) => {}

@@ -81,6 +81,24 @@ fn an_ending_process_answers_what_it_has_taken_and_takes_no_more() {
 }
 
 #[test]
+fn a_query_that_is_on_its_way_when_the_process_ends_is_answered() {
+    let mut arena = Arena::new();
+    arena.serve(1, |_| {});
+    let mut late = arena.stream(1, arena.at.dns_stream);
+    until("it is let in", || arena.value("mezame_link_local_streams") == 1);
+    let asking = std::thread::spawn(move || {
+        // By then it drains, and lets no more connections in.
+        std::thread::sleep(Duration::from_millis(200));
+        send(&mut late, &query(7, "guest-1.acme.example", A));
+        let reply = receive(&mut late);
+        assert!(!is_reset(&mut late), "then it is closed");
+        reply
+    });
+    assert_eq!(arena.drain(SOON), 0);
+    assert_eq!(asking.join().unwrap()[..2], [0, 7]);
+}
+
+#[test]
 fn an_ending_process_cuts_off_what_takes_longer_than_it_may() {
     let mut arena = Arena::new();
     let (resolver, go) = patient();
