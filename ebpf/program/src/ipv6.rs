@@ -6,48 +6,23 @@
 
 use aya_ebpf::bindings::__sk_buff;
 use mezame_ebpf_common::{
-    DropRecord, Endpoint6, Identity6, Plain, Port, PortFlags, PortKey, PortSlot, Settings, Verdict,
-    address_bit6,
+    DropRecord, Endpoint6, Identity6, Port, PortKey, PortSlot, Settings, Verdict, address_bit6,
 };
 
 use crate::{
     account::wire_frames,
-    extension::{self, Upper},
-    frame::{
-        ETHERNET, Head6, ICMP6, IPV6, Ports, TCP, Tag, UDP, Untagged, glance_ports, glance6, load,
+    addressee6::{
+        Addressee, DHCP_SERVER, Incoming, NEIGHBOUR_ADVERTISEMENT, ROUTER_SOLICITATION,
+        is_of_dhcp_server,
     },
+    extension,
+    frame::{ETHERNET, Head6, ICMP6, IPV6, TCP, UDP, Untagged, glance_ports, glance6, load},
     maps::{SERVICES6, STATES},
-    neighbour::{self, Solicitation},
     rewrite6,
     source6::{Allowed6, admit, allowed},
     tap::{Finding, is_service6, own_port},
     transport,
 };
-
-/// DHCPv6's ports, RFC 8415, section 7.2.
-const DHCP_CLIENT: u16 = 546_u16.to_be();
-const DHCP_SERVER: u16 = 547_u16.to_be();
-/// ff02::1:2, all DHCP relay agents and servers.
-const DHCP_SERVERS: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 0x0001_0002_u32.to_be()];
-/// ff02::2, all routers.
-const ROUTERS: [u32; 4] = [0xff02_0000_u32.to_be(), 0, 0, 2_u32.to_be()];
-
-const ROUTER_SOLICITATION: u8 = 133;
-pub const ROUTER_ADVERTISEMENT: u8 = 134;
-const NEIGHBOUR_SOLICITATION: u8 = 135;
-const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
-
-/// The part of ICMPv6's header that is looked at (RFC 4443, section 2.1).
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct Icmp6Head {
-    pub kind: u8,
-    pub code: u8,
-    pub checksum: u16,
-}
-
-// SAFETY: 1+1+2 bytes, aligned to 2, no padding.
-unsafe impl Plain for Icmp6Head {}
 
 /// Whether an untagged frame may concern us: never no where [`judge`] would not let it pass.
 #[inline(always)]
@@ -76,12 +51,6 @@ pub fn may_concern(skb: *mut __sk_buff, settings: &Settings) -> bool {
     }
 }
 
-/// Whether only a DHCP server, or a relay, sends from or to these.
-#[inline(always)]
-fn is_of_dhcp_server(ports: &Ports) -> bool {
-    ports.source == DHCP_SERVER || ports.destination == DHCP_CLIENT
-}
-
 /// Judges a frame, and rewrites it if it may go to a service.
 #[inline(always)]
 pub fn judge(
@@ -107,127 +76,28 @@ pub fn judge(
         return Finding::Refused(Verdict::ExtensionHeader);
     };
     record.protocol = upper.protocol;
-    let service = match destination(skb, frame, &head, &upper, settings, port, record) {
-        Ok(Some(service)) => service,
-        Ok(None) => return Finding::Pass,
-        Err(Deviation::Refused(verdict)) => return Finding::Refused(verdict),
-        Err(Deviation::Sent(action)) => return Finding::Sent(action),
+    let incoming = Incoming { skb, frame, head: &head, upper: &upper, settings, port };
+    let delivered = match incoming.addressee(record) {
+        Ok(Addressee::Other) => return Finding::Pass,
+        Ok(Addressee::Answered(action)) => Ok(action),
+        Ok(Addressee::Service(address)) => deliver(&incoming, address, record),
+        Err(verdict) => Err(verdict),
     };
-    match deliver(skb, frame, &head, &upper, &service, settings, port, record) {
+    match delivered {
         Ok(action) => Finding::Sent(action),
         Err(verdict) => Finding::Refused(verdict),
     }
 }
 
-/// What is not delivered.
-enum Deviation {
-    Refused(Verdict),
-    Sent(i32),
-}
-
-/// The service that a frame goes to. None where it is not ours.
-#[inline(always)]
-fn destination(
-    skb: *mut __sk_buff,
-    frame: &Untagged,
-    head: &Head6,
-    upper: &Upper,
-    settings: &Settings,
-    port: Option<&Port>,
-    record: &mut DropRecord,
-) -> Result<Option<Endpoint6>, Deviation> {
-    let has = |flag| matches!(port, Some(port) if port.flags.has(flag));
-    let is_ours = is_service6(settings, head.destination);
-    let mut service =
-        Endpoint6 { address: head.destination, port: 0, protocol: upper.protocol, reserved: 0 };
-    match upper.protocol {
-        ICMP6 => {
-            let Some(icmp) = load::<Icmp6Head>(skb, upper.at) else { return too_short(is_ours) };
-            match icmp.kind {
-                NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT => {
-                    // RFC 6980 forbids it, and the target may be in another piece.
-                    if upper.is_fragment {
-                        return Err(Deviation::Refused(Verdict::Fragment));
-                    }
-                    let Some(target) = load::<[u32; 4]>(skb, upper.at + 8) else {
-                        return too_short(is_ours);
-                    };
-                    if is_service6(settings, target) {
-                        record.destination = target;
-                        if icmp.kind == NEIGHBOUR_ADVERTISEMENT {
-                            return Err(Deviation::Refused(Verdict::NeighbourClaim));
-                        }
-                        let asked = Solicitation { code: icmp.code, target };
-                        let sent = neighbour::answer(skb, frame, head, upper, asked, port, record);
-                        return Err(match sent {
-                            Ok(action) => Deviation::Sent(action),
-                            Err(verdict) => Deviation::Refused(verdict),
-                        });
-                    }
-                }
-                ROUTER_ADVERTISEMENT if !has(PortFlags::DHCP_SERVER) => {
-                    return Err(Deviation::Refused(Verdict::RouterAdvertisement));
-                }
-                ROUTER_SOLICITATION if has(PortFlags::ROUTER) && frame.tag == Tag::None => {
-                    service.address = ROUTERS;
-                    return Ok(Some(service));
-                }
-                _ => {}
-            }
-            if is_ours {
-                return Err(Deviation::Refused(Verdict::NoService));
-            }
-            return Ok(None);
-        }
-        UDP => {
-            let Some(ports) = load::<Ports>(skb, upper.at) else {
-                return if is_ours { Ok(Some(service)) } else { Ok(None) };
-            };
-            record.source_port = u16::from_be(ports.source);
-            record.destination_port = u16::from_be(ports.destination);
-            service.port = ports.destination;
-            if !is_ours {
-                if is_of_dhcp_server(&ports) {
-                    return if has(PortFlags::DHCP_SERVER) {
-                        Ok(None)
-                    } else {
-                        Err(Deviation::Refused(Verdict::DhcpServer))
-                    };
-                }
-                let is_dhcp = ports.destination == DHCP_SERVER && head.destination == DHCP_SERVERS;
-                return if is_dhcp && has(PortFlags::DHCP6) && frame.tag == Tag::None {
-                    Ok(Some(service))
-                } else {
-                    Ok(None)
-                };
-            }
-            if ports.destination == DHCP_SERVER && !has(PortFlags::DHCP6) && port.is_some() {
-                return Err(Deviation::Refused(Verdict::NoService));
-            }
-        }
-        _ => {}
-    }
-    Ok(is_ours.then_some(service))
-}
-
-/// What becomes of a message that is cut off, and no piece of one: no receiver takes it.
-#[inline(always)]
-fn too_short(is_ours: bool) -> Result<Option<Endpoint6>, Deviation> {
-    if is_ours { Err(Deviation::Refused(Verdict::Malformed)) } else { Ok(None) }
-}
-
+/// Sends a frame to the service at an address, which may be a group's.
 #[inline(always)]
 fn deliver(
-    skb: *mut __sk_buff,
-    frame: &Untagged,
-    head: &Head6,
-    upper: &Upper,
-    service: &Endpoint6,
-    settings: &Settings,
-    port: Option<&Port>,
+    incoming: &Incoming<'_>,
+    address: [u32; 4],
     record: &mut DropRecord,
 ) -> Result<i32, Verdict> {
-    let port = own_port(frame, port)?;
+    let Incoming { skb, frame, head, upper, .. } = *incoming;
+    let port = own_port(frame, incoming.port)?;
     let length = u32::from(u16::from_be(head.payload_length));
     // SAFETY: the context's fields are readable.
     let frame_length = unsafe { (*skb).len };
@@ -244,45 +114,44 @@ fn deliver(
     if upper.is_extended {
         return Err(Verdict::ExtensionHeader);
     }
-    let is_solicitation = upper.protocol == ICMP6;
     // Before the source, so that the record of a spoofed one has its ports.
-    let inside = if is_solicitation {
-        // RFC 4861, section 6.1.1.
-        if length < 8 || head.hop_limit != 255 { Err(Verdict::Malformed) } else { Ok(0) }
-    } else {
-        match transport::ports(skb, ETHERNET + IPV6, upper.protocol, length) {
-            Ok(ports) => {
-                record.source_port = u16::from_be(ports.source);
-                record.destination_port = u16::from_be(ports.destination);
-                Ok(ports.destination)
-            }
-            Err(verdict) => Err(verdict),
-        }
-    };
+    let inside = inside(incoming, length, record);
     let may = match allowed(port, head.source) {
         Some(may) => may,
         // A guest may solicit before it has any address.
-        None if is_solicitation && head.source == [0; 4] => Allowed6::Slot(Identity6::EVERYONE),
+        None if upper.protocol == ICMP6 && head.source == [0; 4] => {
+            Allowed6::Slot(Identity6::EVERYONE)
+        }
         None => return Err(Verdict::SpoofedSource),
     };
-    let destination_port = inside?;
-    if destination_port != service.port {
-        let service = Endpoint6 { port: destination_port, ..*service };
-        return send(skb, head, &service, settings, port, record, may);
+    let service = Endpoint6 { address, port: inside?, protocol: upper.protocol, reserved: 0 };
+    send(incoming, &service, port, may, record)
+}
+
+/// The service's port, 0 for a router solicitation, once the lengths inside were found to agree.
+#[inline(always)]
+fn inside(incoming: &Incoming<'_>, length: u32, record: &mut DropRecord) -> Result<u16, Verdict> {
+    if incoming.upper.protocol == ICMP6 {
+        // RFC 4861, section 6.1.1.
+        let is_sound = length >= 8 && incoming.head.hop_limit == 255;
+        return if is_sound { Ok(0) } else { Err(Verdict::Malformed) };
     }
-    send(skb, head, service, settings, port, record, may)
+    let protocol = incoming.upper.protocol;
+    let ports = transport::ports(incoming.skb, ETHERNET + IPV6, protocol, length)?;
+    record.source_port = u16::from_be(ports.source);
+    record.destination_port = u16::from_be(ports.destination);
+    Ok(ports.destination)
 }
 
 #[inline(always)]
 fn send(
-    skb: *mut __sk_buff,
-    head: &Head6,
+    incoming: &Incoming<'_>,
     service: &Endpoint6,
-    settings: &Settings,
     port: &Port,
-    record: &DropRecord,
     may: Allowed6,
+    record: &DropRecord,
 ) -> Result<i32, Verdict> {
+    let Incoming { skb, head, settings, .. } = *incoming;
     // SAFETY: user space replaces entries as a whole.
     let Some(target) = (unsafe { SERVICES6.get(service) }) else { return Err(Verdict::NoService) };
     let key = PortKey { ifindex: record.ifindex, vlan: 0 };

@@ -16,6 +16,7 @@
 #![no_main]
 
 mod account;
+mod addressee6;
 mod arp;
 mod extension;
 mod frame;

@@ -12,11 +12,11 @@ use aya_ebpf::{
     bindings::__sk_buff,
     helpers::generated::{bpf_csum_diff, bpf_redirect, bpf_skb_change_tail},
 };
-use mezame_ebpf_common::{DropRecord, Identity6, Port, PortKey, SERVICE_MAC, Verdict};
+use mezame_ebpf_common::{DropRecord, Identity6, PortKey, SERVICE_MAC, Verdict};
 
 use crate::{
-    extension::Upper,
-    frame::{ETHERNET, Head6, ICMP6, IPV6, TYPE_IPV6, Untagged},
+    addressee6::{Incoming, NEIGHBOUR_ADVERTISEMENT},
+    frame::{ETHERNET, Head6, ICMP6, IPV6, TYPE_IPV6},
     maps::STATES,
     rewrite::{drop_priority_tag, store},
     source6::{Allowed6, admit, allowed},
@@ -39,7 +39,6 @@ struct Advertisement {
 
 /// The bytes of an advertisement behind the IPv6 header.
 const MESSAGE: u32 = 32;
-const ADVERTISEMENT: u8 = 136;
 const TARGET_LINK_LAYER_ADDRESS: u8 = 2;
 const SOLICITED: u32 = 0x4000_0000_u32.to_be();
 const OVERRIDE: u32 = 0x2000_0000_u32.to_be();
@@ -59,30 +58,13 @@ const SHORTEST: u32 = 24;
 /// Turns a solicitation for a service address into the answer.
 #[inline(always)]
 pub fn answer(
-    skb: *mut __sk_buff,
-    frame: &Untagged,
-    head: &Head6,
-    upper: &Upper,
+    incoming: &Incoming<'_>,
     asked: Solicitation,
-    port: Option<&Port>,
     record: &DropRecord,
 ) -> Result<i32, Verdict> {
-    let port = own_port(frame, port)?;
-    let target = asked.target;
-    if upper.is_extended {
-        return Err(Verdict::ExtensionHeader);
-    }
-    let length = u32::from(u16::from_be(head.payload_length));
-    // SAFETY: the context's fields are readable.
-    let frame_length = unsafe { (*skb).len };
-    if !head.is_version_6()
-        || head.hop_limit != 255
-        || asked.code != 0
-        || length < SHORTEST
-        || ETHERNET + IPV6 + length > frame_length
-    {
-        return Err(Verdict::Malformed);
-    }
+    let Incoming { skb, frame, head, .. } = *incoming;
+    let port = own_port(frame, incoming.port)?;
+    check(incoming, &asked)?;
     let is_probe = head.source == [0; 4];
     if !is_probe && allowed(port, head.source).is_none() {
         return Err(Verdict::SpoofedSource);
@@ -100,6 +82,45 @@ pub fn answer(
     } else {
         (head.source, frame.head.from_mac, SOLICITED | OVERRIDE)
     };
+    let ethernet = Ethernet { to: to_mac, from: SERVICE_MAC, kind: TYPE_IPV6 };
+    if !write(skb, &ethernet, asked.target, to, flags) {
+        return Err(Verdict::Malformed);
+    }
+    // SAFETY: a helper without pointers.
+    Ok(unsafe { bpf_redirect(record.ifindex, 0) } as i32)
+}
+
+/// What RFC 4861 asks of a solicitation, section 7.1.1.
+#[inline(always)]
+fn check(incoming: &Incoming<'_>, asked: &Solicitation) -> Result<(), Verdict> {
+    let head = incoming.head;
+    if incoming.upper.is_extended {
+        return Err(Verdict::ExtensionHeader);
+    }
+    let length = u32::from(u16::from_be(head.payload_length));
+    // SAFETY: the context's fields are readable.
+    let frame_length = unsafe { (*incoming.skb).len };
+    if !head.is_version_6()
+        || head.hop_limit != 255
+        || asked.code != 0
+        || length < SHORTEST
+        || ETHERNET + IPV6 + length > frame_length
+    {
+        return Err(Verdict::Malformed);
+    }
+    Ok(())
+}
+
+/// Puts an advertisement of a service address in the frame's place. Made where it is stored: the
+/// program's stack has no room for two.
+#[inline(always)]
+fn write(
+    skb: *mut __sk_buff,
+    ethernet: &Ethernet,
+    target: [u32; 4],
+    to: [u32; 4],
+    flags: u32,
+) -> bool {
     let mut advertisement = Advertisement {
         head: Head6 {
             version_class_flow: 0x6000_0000_u32.to_be(),
@@ -109,7 +130,7 @@ pub fn answer(
             source: target,
             destination: to,
         },
-        kind: ADVERTISEMENT,
+        kind: NEIGHBOUR_ADVERTISEMENT,
         code: 0,
         checksum: 0,
         flags,
@@ -119,14 +140,9 @@ pub fn answer(
         mac: SERVICE_MAC,
     };
     advertisement.checksum = checksum(&mut advertisement);
-    let ethernet = Ethernet { to: to_mac, from: SERVICE_MAC, kind: TYPE_IPV6 };
     // SAFETY: a helper on the context with plain numbers.
     let resized = unsafe { bpf_skb_change_tail(skb, ETHERNET + IPV6 + MESSAGE, 0) == 0 };
-    if !resized || !store(skb, 0, &ethernet) || !store(skb, ETHERNET, &advertisement) {
-        return Err(Verdict::Malformed);
-    }
-    // SAFETY: a helper without pointers.
-    Ok(unsafe { bpf_redirect(record.ifindex, 0) } as i32)
+    resized && store(skb, 0, ethernet) && store(skb, ETHERNET, &advertisement)
 }
 
 #[repr(C)]

@@ -8,8 +8,8 @@ use mezame_ebpf_common::{DropRecord, Endpoint6, Identity6, PortSlot, PortState, 
 
 use crate::{
     account::{count, refuse},
+    addressee6::{Icmp6Head, ROUTER_ADVERTISEMENT},
     frame::{ETHERNET, Head6, ICMP6, IPV6, TYPE_IPV6, load},
-    ipv6::{Icmp6Head, ROUTER_ADVERTISEMENT},
     maps::TARGETS6,
     neighbour::{EVERYONE, EVERYONE_MAC},
     rewrite6::{self, Guest},
