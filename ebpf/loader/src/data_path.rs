@@ -192,10 +192,16 @@ impl DataPath {
             .ensure(program.as_fd(), uplink.host_ifindex)
             .map_err(|source| LoadError::Link { ifindex: uplink.host_ifindex, source })?;
         path.clean()?;
-        for other in root.other_versions()? {
-            take_away(&other).map_err(|error| LoadError::Pin { path: other, source: error.1 })?;
-        }
         Ok(path)
+    }
+
+    /// Takes away what a program of another layout has pinned. To be called once the ports are
+    /// attached here: until then the other one is what stands at their devices.
+    pub fn retire_other_layouts(&self) -> Result<(), RemoveError> {
+        for other in self.root.other_versions()? {
+            take_away(&other).map_err(|(path, source)| RemoveError::Unlink { path, source })?;
+        }
+        Ok(())
     }
 
     /// The devices that a port is attached to, with the port's slot, in no order.

@@ -1,4 +1,7 @@
 //! Changing IPv6 addresses, ports and MACs in place; see `rewrite` for what stays as it is.
+//!
+//! Not for frames whose sum a card has made (CHECKSUM_COMPLETE): with IPv6 their sum would have to
+//! stay (`BPF_F_IPV6`, which kernels before 6.16 don't know). Taps and veths hand over none.
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, TC_ACT_SHOT},

@@ -21,7 +21,7 @@ use crate::{
 pub fn ingress(skb: *mut __sk_buff) -> i32 {
     let Some(head) = Head::load(skb, 0) else { return TC_ACT_SHOT as i32 };
     if head.ethertype == TYPE_IPV6 {
-        return uplink6::judge(skb);
+        return uplink6::judge(skb, head.from_mac);
     }
     if head.ethertype != TYPE_IPV4 {
         return TC_ACT_SHOT as i32;

@@ -20,7 +20,7 @@ use crate::{
 
 /// Sends a reply to its guest.
 #[inline(always)]
-pub fn judge(skb: *mut __sk_buff) -> i32 {
+pub fn judge(skb: *mut __sk_buff, mac: [u8; 6]) -> i32 {
     let Some(head) = load::<Head6>(skb, ETHERNET) else { return TC_ACT_SHOT as i32 };
     let upper = [u32::from_be(head.destination[0]), u32::from_be(head.destination[1])];
     let Some((slot, n)) = Identity6::parse_upper(upper) else { return TC_ACT_SHOT as i32 };
@@ -36,7 +36,7 @@ pub fn judge(skb: *mut __sk_buff) -> i32 {
         ethertype: u16::from_be(TYPE_IPV6),
         source_port: 0,
         destination_port: 0,
-        mac: [0; 6],
+        mac,
         protocol: head.next_header,
         reserved: 0,
     };

@@ -170,7 +170,8 @@ pub fn attempt(
     }
     let links = platform.facts().map_err(DiscoverError::List)?.links;
     let list = attempts(&links, settings.endpoint);
-    let several = list.len() > 1;
+    // One card is given the time for a second SYN (RFC 6298: a second after the first).
+    let several = links.len() > 1;
     let mut failures = Failures::default();
     for attempt in list {
         if failures.waiting.contains(&attempt.device) {

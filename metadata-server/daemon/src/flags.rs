@@ -158,13 +158,13 @@ settings! {
     /// Connections for licence activation of one port at once [default: 8].
     kms_burst: u32, "MEZAME_KMS_BURST", "N";
     /// Datagrams of one port that wait for an upstream [default: 128].
-    waiting_per_port: u32, "MEZAME_WAITING_PER_PORT", "N";
+    forwarded_per_port: u32, "MEZAME_FORWARDED_PER_PORT", "N";
     /// Datagrams that wait for an upstream in all [default: 4096].
-    waiting: u32, "MEZAME_WAITING", "N";
+    forwarded: u32, "MEZAME_FORWARDED", "N";
     /// Connections of one port for DNS and licence activation [default: 16].
-    streams_per_port: u32, "MEZAME_STREAMS_PER_PORT", "N";
+    link_local_connections_per_port: u32, "MEZAME_LINK_LOCAL_CONNECTIONS_PER_PORT", "N";
     /// Connections for DNS and licence activation in all [default: 1024].
-    streams: u32, "MEZAME_STREAMS", "N";
+    link_local_connections: u32, "MEZAME_LINK_LOCAL_CONNECTIONS", "N";
 
     /// Standalone: the operators' socket [default: provisioner.sock in --run-dir].
     api_socket: PathBuf, "MEZAME_API_SOCKET", "FILE";
@@ -279,10 +279,10 @@ impl Partial {
         set(&mut limits.ntp_burst, &self.ntp_burst);
         set(&mut limits.kms_per_second, &self.kms_per_second);
         set(&mut limits.kms_burst, &self.kms_burst);
-        set(&mut limits.waiting_per_port, &self.waiting_per_port);
-        set(&mut limits.waiting, &self.waiting);
-        set(&mut limits.streams_per_port, &self.streams_per_port);
-        set(&mut limits.streams, &self.streams);
+        set(&mut limits.waiting_per_port, &self.forwarded_per_port);
+        set(&mut limits.waiting, &self.forwarded);
+        set(&mut limits.streams_per_port, &self.link_local_connections_per_port);
+        set(&mut limits.streams, &self.link_local_connections);
     }
 
     fn provisioner(&self, service: &Settings) -> mezame_provisioner::Settings {

@@ -8,13 +8,14 @@
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use mezame_ebpf_loader::{Protocol, Service};
 use mezame_model::service_address::{
     DNS, DNS6, KMS, KMS6, METADATA, METADATA_LINK, METADATA6, NTP, NTP6,
 };
+use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrStorage, getsockname};
 use serde::{Deserialize, Serialize};
 
 use crate::namespace::{Namespace, NamespaceError};
@@ -212,9 +213,14 @@ impl Entrances {
         Self(BTreeMap::new())
     }
 
-    /// Opens what is missing. Nobody else can have these addresses from then on; connections are
-    /// refused until [`Entrances::listen`].
+    /// Opens what is missing, or was handed over with another port than the one that is set now.
+    /// Nobody else can have these addresses from then on; connections are refused until
+    /// [`Entrances::listen`].
     pub fn open_missing(&mut self, namespace: &Namespace, http: u16) -> Result<(), NamespaceError> {
+        self.0.retain(|entrance, socket| {
+            entrance.protocol() == Protocol::Icmp6
+                || port_of(socket) == Some(entrance.binding(http).port())
+        });
         for entrance in entrances(namespace.has_ipv6()) {
             if let Entry::Vacant(missing) = self.0.entry(entrance) {
                 missing.insert(namespace.bind(entrance.protocol(), entrance.binding(http))?);
@@ -259,6 +265,13 @@ impl Entrances {
     }
 }
 
+/// The port that a socket is bound to.
+fn port_of(socket: &OwnedFd) -> Option<u16> {
+    let address = getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok()?;
+    let v4 = address.as_sockaddr_in().map(SockaddrIn::port);
+    v4.or_else(|| address.as_sockaddr_in6().map(SockaddrIn6::port))
+}
+
 impl Entrance {
     /// The name that it is handed over by.
     fn name(self) -> String {
@@ -300,6 +313,15 @@ mod tests {
         for service in services(80, true) {
             let all = mezame_model::service_address::ALL;
             assert!(all.contains(&service.address), "{}", service.address);
+        }
+    }
+
+    #[test]
+    fn the_port_of_a_socket_is_read_in_both_families() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let socket = UdpSocket::bind(address).unwrap();
+            let port = socket.local_addr().unwrap().port();
+            assert_eq!(port_of(&OwnedFd::from(socket)), Some(port));
         }
     }
 

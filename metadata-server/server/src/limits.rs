@@ -26,6 +26,12 @@ impl Rate {
         let interval = if per_second == 0 { 0 } else { 1_000_000_000 / u64::from(per_second) };
         Self { interval, depth: interval * u64::from(burst.max(1)) }
     }
+
+    /// One token in so many seconds (at least 1), and one at once.
+    pub fn once_in(seconds: u32) -> Self {
+        let interval = u64::from(seconds.max(1)) * 1_000_000_000;
+        Self { interval, depth: interval }
+    }
 }
 
 /// The bucket is empty.
@@ -124,6 +130,15 @@ mod tests {
         assert_eq!(bucket.take(rate, start), Err(Exhausted { wait: 100_000_000 }));
         assert_eq!(bucket.take(rate, start + 100_000_000), Ok(()));
         assert!(bucket.take(rate, start + 100_000_000).is_err());
+    }
+
+    #[test]
+    fn what_may_happen_once_in_a_minute_happens_once_in_a_minute() {
+        let (bucket, rate) = (Bucket::default(), Rate::once_in(60));
+        let (start, second) = (7_000_000_000, 1_000_000_000);
+        assert_eq!(bucket.take(rate, start), Ok(()));
+        assert!(bucket.take(rate, start + 59 * second).is_err());
+        assert_eq!(bucket.take(rate, start + 60 * second), Ok(()));
     }
 
     #[test]

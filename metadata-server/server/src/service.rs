@@ -236,6 +236,7 @@ impl<'a> Service<'a> {
             }
         }
         self.sync.scan(&self.watch).await?;
+        self.plane.lock().unwrap_or_else(PoisonError::into_inner).retire_other_layouts()?;
         Ok(())
     }
 

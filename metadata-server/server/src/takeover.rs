@@ -53,7 +53,7 @@ pub enum TakeoverError {
         #[source]
         source: io::Error,
     },
-    /// State and listener can't be handed to the successor.
+    /// State and sockets can't be handed to the successor.
     #[error("handing over to the new metadata-server failed")]
     HandOver(#[source] io::Error),
     /// Somebody else's process is at the other end.
@@ -67,6 +67,12 @@ pub enum TakeoverError {
     /// The other side speaks another version of the exchange.
     #[error("the running metadata-server can't be taken over from by this version; stop it first")]
     Version,
+    /// The other side hung up before it said anything.
+    #[error(
+        "the running metadata-server does not let itself be taken over from; is it of another \
+         version? Stop it, then start this one"
+    )]
+    Refused,
     /// The other side ended in the middle, or did not wait any longer.
     #[error("the other metadata-server gave up in the middle of the takeover")]
     BrokenOff,
@@ -236,12 +242,13 @@ fn knock(path: &Path) -> Result<Option<(Predecessor, Entrances)>, TakeoverError>
     };
     prepare(&stream, path)?;
     let hello = Hello { version: VERSION, pid: std::process::id() };
-    let exchanged = (|| -> io::Result<(Entrances, HandOver)> {
-        send(&stream, &hello)?;
-        let sockets = receive_fds(&stream)?;
-        let state: HandOver = receive(&stream)?;
-        Ok((Entrances::handed_over(&state.entrances, sockets), state))
-    })();
+    let sockets = send(&stream, &hello).and_then(|()| receive_fds(&stream));
+    let sockets = match sockets {
+        Err(error) if is_broken_off(&error) => return Err(TakeoverError::Refused),
+        sockets => sockets.map_err(failed("taking over"))?,
+    };
+    let exchanged = receive(&stream)
+        .map(|state: HandOver| (Entrances::handed_over(&state.entrances, sockets), state));
     match exchanged {
         Ok((entrances, state)) => Ok(Some((Predecessor { stream, state }, entrances))),
         Err(error) if is_broken_off(&error) => Err(TakeoverError::BrokenOff),

@@ -136,7 +136,7 @@ fn a_service_that_is_taken_from_the_table_is_nobodys_frame_any_more() {
 }
 
 #[test]
-fn what_another_layout_left_is_taken_away() {
+fn what_another_layout_left_stays_until_it_is_retired() {
     let lab = Lab::new();
     let old = lab.root.path().join("v0");
     for directory in ["maps", "programs", "links"] {
@@ -145,7 +145,9 @@ fn what_another_layout_left_is_taken_away() {
     let foreign = lab.root.path().join("vacation");
     std::fs::create_dir(&foreign).unwrap();
     let uplink = Uplink { host_ifindex: LOOPBACK, host_mac: HOST_MAC, peer_mac: PEER_MAC };
-    DataPath::open(&lab.root, &uplink, &services()).unwrap();
+    let path = DataPath::open(&lab.root, &uplink, &services()).unwrap();
+    assert!(old.exists(), "the ports are not attached anew yet");
+    path.retire_other_layouts().unwrap();
     assert!(!old.exists());
     assert!(foreign.exists(), "not ours");
     std::fs::remove_dir(foreign).unwrap();

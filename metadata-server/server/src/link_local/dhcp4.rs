@@ -40,11 +40,7 @@ pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
             way.reply_to(SocketAddr::from((to, answer.to_port)), &answer.bytes, outcome);
         }
         Err(Silence::Decline(address)) => {
-            let address = address.map(tracing::field::display);
-            tracing::warn!(
-                port = %way.attachment.port, address,
-                "a guest says that another machine in its network uses its address"
-            );
+            way.shared.log_decline(&way.attachment, address.map(IpAddr::V4));
             way.count(Outcome::Declined);
         }
         Err(Silence::Malformed) => way.count(Outcome::Malformed),

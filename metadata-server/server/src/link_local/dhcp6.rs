@@ -23,11 +23,8 @@ pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
     };
     match decide(datagram, &ask) {
         Ok(answer) => {
-            for address in &answer.declined {
-                tracing::warn!(
-                    port = %way.attachment.port, %address,
-                    "a guest says that another machine in its network uses its address"
-                );
+            if let Some(address) = answer.declined.first() {
+                way.shared.log_decline(&way.attachment, Some((*address).into()));
             }
             let mut to = way.peer();
             to.set_port(CLIENT);

@@ -74,9 +74,11 @@ pub(super) async fn keep(shared: Arc<Shared>, mut newest: Newest) {
             let Some(snapshot) = newest.borrow_and_update().clone() else { continue };
             let began = Instant::now();
             let made = tokio::task::spawn_blocking(move || Names::of(&snapshot)).await;
-            // It ends early only with the runtime.
-            let Ok(names) = made else { return };
-            directory.names.store(Arc::new(names));
+            match made {
+                Ok(names) => directory.names.store(Arc::new(names)),
+                // A panic has been logged by its own hook; the names stay as they were.
+                Err(error) => tracing::error!(%error, "instances' names were not indexed"),
+            }
             tokio::time::sleep_until(began + INTERVAL.max(began.elapsed() * 10)).await;
         }
     };

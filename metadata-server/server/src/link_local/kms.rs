@@ -21,6 +21,9 @@ use crate::metrics::link_local::{Outcome, Service};
 /// How long a host may take to accept.
 const CONNECT_TIME: Duration = Duration::from_secs(5);
 
+/// How long a connection may last, however busy: places are for all guests.
+const LONGEST: Duration = Duration::from_secs(300);
+
 /// How many hosts are tried.
 const TRIES: usize = 3;
 
@@ -42,7 +45,7 @@ pub(super) async fn serve(peer: &Peer, guest: &mut TcpStream) -> End {
         count(Outcome::Failed);
         return End::Reset;
     };
-    let outcome = relay(peer, guest, &mut host).await;
+    let outcome = timeout(LONGEST, relay(peer, guest, &mut host)).await.unwrap_or(Outcome::Idle);
     count(outcome);
     if outcome == Outcome::Forwarded { End::Closed } else { End::Reset }
 }

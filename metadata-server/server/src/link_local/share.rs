@@ -1,6 +1,6 @@
 //! What guests have used up of these services, and what the tasks share.
 
-use std::{sync::Arc, time::Instant};
+use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ pub struct PortShare {
     ntp: Bucket,
     dhcp: Bucket,
     kms: Bucket,
+    declines: Bucket,
     waiting: Count,
     streams: Count,
 }
@@ -66,6 +67,19 @@ impl Shared {
         };
         let now = self.serving.clock.nanoseconds(Instant::now());
         bucket.take(rate, now).map_err(|_| Outcome::RateOfPort)
+    }
+
+    /// Logs, at most once a minute for each port, that its guest says by DHCP that another machine
+    /// has its address: as often as it likes, a guest could fill the log.
+    pub(super) fn log_decline(&self, port: &Attachment, address: Option<IpAddr>) {
+        let now = self.serving.clock.nanoseconds(Instant::now());
+        if port.link_local.declines.take(Rate::once_in(60), now).is_ok() {
+            let address = address.map(tracing::field::display);
+            tracing::warn!(
+                port = %port.port, address,
+                "a guest says that another machine in its network uses its address"
+            );
+        }
     }
 
     /// Counts a datagram in that waits for an upstream.

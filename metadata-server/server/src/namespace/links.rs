@@ -47,6 +47,11 @@ const SWITCHES: &[(&str, &str)] = &[
     ("ipv6/ip_nonlocal_bind", "1"),
 ];
 
+/// As much as the widest of the tenants' networks takes: a reply that fits into the guest's is never
+/// cut to pieces here, which the data path would drop. How long a guest's segments may be, it says
+/// itself (MSS, RFC 9293, section 3.7.1).
+const MTU: u32 = 9216;
+
 /// Makes the veth, or finds it whole, and configures both ends.
 pub(super) async fn ensure(
     fd: &OwnedFd,
@@ -86,7 +91,12 @@ pub(super) async fn ensure(
         }
         configure_inside(&handle, names, services).await
     })?;
-    raise(&outside, veth.ifindex).await?;
+    outside
+        .link()
+        .set(LinkUnspec::new_with_index(veth.ifindex).mtu(MTU).up().build())
+        .execute()
+        .await
+        .map_err(netlink("raising the veth"))?;
     Ok((veth, peer))
 }
 
@@ -142,7 +152,7 @@ async fn configure_inside(
     let peer = found(handle, names.peer.as_str()).await?;
     handle
         .link()
-        .set(LinkUnspec::new_with_index(peer.ifindex).arp(false).up().build())
+        .set(LinkUnspec::new_with_index(peer.ifindex).arp(false).mtu(MTU).up().build())
         .execute()
         .await
         .map_err(netlink("raising the veth inside"))?;

@@ -74,13 +74,14 @@ async fn nobody_behind_the_door_is_a_cold_start() {
 }
 
 #[tokio::test]
-async fn a_predecessor_that_ends_in_the_middle_is_an_error() {
+async fn a_predecessor_that_hangs_up_before_a_word_is_an_error_that_says_what_to_do() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("door");
     let door = Door::open(&path).unwrap();
     let new = tokio::spawn(async move { take_over(&path).await });
     drop(door.knock().await);
-    assert!(matches!(new.await.unwrap(), Err(TakeoverError::BrokenOff)));
+    let error = new.await.unwrap().unwrap_err();
+    assert!(matches!(error, TakeoverError::Refused), "{error}");
 }
 
 #[tokio::test]

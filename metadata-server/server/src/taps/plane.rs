@@ -28,6 +28,9 @@ pub enum PlaneError {
         #[source]
         source: mezame_ebpf_loader::DetachError,
     },
+    /// What a program of another layout has pinned is still there.
+    #[error("taking the data path of another version away failed")]
+    Retire(#[source] mezame_ebpf_loader::RemoveError),
     /// Something was not read.
     #[error("reading the data path failed")]
     Read(#[source] mezame_ebpf_loader::ReadError),
@@ -46,6 +49,9 @@ pub trait DataPlane: Send {
 
     /// Takes everything off a device, which may be gone already.
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError>;
+
+    /// Takes away what a program of another layout has attached, once the ports are attached here.
+    fn retire_other_layouts(&mut self) -> Result<(), PlaneError>;
 
     /// The devices that ports are attached to.
     fn attached(&self) -> Result<Vec<(u32, PortSlot)>, PlaneError>;
@@ -86,6 +92,10 @@ impl DataPlane for DataPath {
 
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError> {
         Self::detach(self, ifindex).map_err(|source| PlaneError::Detach { ifindex, source })
+    }
+
+    fn retire_other_layouts(&mut self) -> Result<(), PlaneError> {
+        Self::retire_other_layouts(self).map_err(PlaneError::Retire)
     }
 
     fn attached(&self) -> Result<Vec<(u32, PortSlot)>, PlaneError> {
@@ -154,6 +164,10 @@ impl DataPlane for MemoryPlane {
 
     fn detach(&mut self, ifindex: u32) -> Result<(), PlaneError> {
         self.ports.remove(&ifindex);
+        Ok(())
+    }
+
+    fn retire_other_layouts(&mut self) -> Result<(), PlaneError> {
         Ok(())
     }
 

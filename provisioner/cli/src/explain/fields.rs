@@ -216,7 +216,7 @@ const PORT: &[Field] = &[
         "true or false",
         "false",
         "",
-        "Whether the guest may answer DHCP requests of others (a router appliance).",
+        "Whether the guest may answer DHCP requests of others, and advertise itself as a router.",
     ),
     field(
         "rate_limit",
