@@ -26,14 +26,22 @@ pub struct GuestImage {
 impl GuestImage {
     /// The small guest with this agent in it, its initramfs made in `directory`.
     pub fn small(agent: &Path, directory: &Path) -> Result<Self> {
+        Self::small_with(&[("bin/guest-agent", agent)], directory)
+    }
+
+    /// The small guest with these programs in it, each by its path there and where it is here; its
+    /// init starts `bin/guest-agent`.
+    pub fn small_with(programs: &[(&str, &Path)], directory: &Path) -> Result<Self> {
         let cached = cached("small-guest", "demo")?;
-        ensure!(agent.exists(), "{} is not there; `cargo xtask demo` builds it", agent.display());
         let stage = directory.join("initramfs-stage");
-        fs::create_dir_all(stage.join("bin")).context("staging the agent")?;
-        let program = stage.join("bin/guest-agent");
-        fs::copy(agent, &program).context("copying the agent")?;
-        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-            .context("making the agent executable")?;
+        fs::create_dir_all(stage.join("bin")).context("staging the programs")?;
+        for (there, here) in programs {
+            ensure!(here.exists(), "{} is not there; `cargo xtask demo` builds it", here.display());
+            let program = stage.join(there);
+            fs::copy(here, &program).context("copying a program")?;
+            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+                .context("making a program executable")?;
+        }
         let pack = "find . -print0 | cpio --null --create --format=newc --quiet > ../agent.cpio";
         process::succeed(process::command("sh").args(["-euc", pack]).current_dir(&stage))?;
         // Linux unpacks archives that follow each other one over the other, each at a multiple

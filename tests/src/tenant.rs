@@ -60,11 +60,24 @@ impl Tenant {
         Background::start("dnsmasq", &mut command, &log)
     }
 
+    /// Makes the machine the network's router, with this link-local address, and with another one
+    /// that lies beyond it.
+    pub fn become_router(&self, link_local: &str, far: &str) -> Result<()> {
+        self.machine.ip(&format!("address add {link_local}/64 dev eth0 nodad"))?;
+        self.machine.ip(&format!("address add {far}/128 dev lo nodad"))
+    }
+
     /// Pings an address once; an error says that no answer came.
     pub fn ping(&self, address: &str) -> Result<()> {
         // busybox needs no group of its own for raw sockets, as Debian's ping might.
         process::succeed(
             self.machine.command("busybox").args(["ping", "-c", "1", "-W", "1", address]),
         )
+    }
+
+    /// The same from one of the machine's addresses.
+    pub fn ping_from(&self, source: &str, address: &str) -> Result<()> {
+        let words = ["ping", "-c", "1", "-W", "1", "-I", source, address];
+        process::succeed(self.machine.command("busybox").args(words))
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     dhcp::{Boot, Dhcp, Forward, Route},
     id::{DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
+    service_address,
 };
 
 /// A VXLAN network identifier, 1 to 16,777,215 (RFC 7348, section 5: 24 bits).
@@ -210,9 +211,37 @@ pub struct Port {
     pub instance: Option<InstanceId>,
 }
 
+impl Port {
+    /// Where its guest reaches the metadata service: by IPv6 if its addresses are IPv6 alone, for
+    /// then nothing gives it an IPv4 one.
+    pub fn metadata_address(&self) -> IpAddr {
+        if self.addresses.is_empty() || self.addresses.iter().any(IpAddr::is_ipv4) {
+            service_address::METADATA.into()
+        } else {
+            service_address::METADATA6.into()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_guest_reaches_the_service_by_ipv6_where_nothing_gives_it_ipv4() {
+        let by = |addresses: &[&str]| {
+            let port = serde_json::json!({
+                "id": "eni-0123456789abcdef0", "project": "p", "name": "n", "device": "tap0",
+                "network": "net-0123456789abcdef0", "mac": "52:54:00:00:00:01",
+                "addresses": addresses,
+            });
+            serde_json::from_value::<Port>(port).unwrap().metadata_address()
+        };
+        let v4 = IpAddr::V4(service_address::METADATA);
+        assert_eq!(by(&["2001:db8::1"]), IpAddr::V6(service_address::METADATA6));
+        assert_eq!(by(&["2001:db8::1", "10.0.0.1"]), v4);
+        assert_eq!(by(&[]), v4);
+    }
 
     #[test]
     fn a_mac_is_read_in_both_spellings_and_written_in_one() {

@@ -10,6 +10,8 @@
 //!
 //! Follows DMTF DSP0134 (types 1 and 3) and cloud-init's documentation of each datasource.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{Dialect, Instance, InstanceId};
@@ -63,8 +65,10 @@ fn ec2_uuid(id: &InstanceId) -> String {
 
 impl Smbios {
     /// The strings by which a dialect's clients know their cloud. None for our own agent, which
-    /// asks without being told.
-    pub fn of(dialect: Dialect, instance: &Instance) -> Option<Self> {
+    /// asks without being told. `metadata` is where the guest reaches the service
+    /// ([`Port::metadata_address`](crate::Port::metadata_address)): NoCloud's clients are told it,
+    /// all others have addresses of their own.
+    pub fn of(dialect: Dialect, instance: &Instance, metadata: IpAddr) -> Option<Self> {
         let uuid: Box<str> = uuid(&instance.id).into();
         let made = |manufacturer: &str, product: &str, serial: &str| Self {
             manufacturer: manufacturer.into(),
@@ -96,19 +100,25 @@ impl Smbios {
                 made("Apache Software Foundation", "CloudStack KVM Hypervisor", "")
             }
             // Not `ds=nocloud`: until 24.1 cloud-init took that for a seed on a disk.
-            Dialect::Nocloud => made("", "", "ds=nocloud-net;s=http://169.254.169.254/nocloud/"),
+            Dialect::Nocloud => {
+                let host = match metadata {
+                    IpAddr::V4(v4) => v4.to_string(),
+                    IpAddr::V6(v6) => format!("[{v6}]"),
+                };
+                made("", "", &format!("ds=nocloud-net;s=http://{host}/nocloud/"))
+            }
             Dialect::Mezame => return None,
         })
     }
 
     /// The strings of each of the instance's dialects that has any, in the order of
     /// [`Dialect::ALL`]. A machine has one set: the first introduces the instance.
-    pub fn all_of(instance: &Instance) -> impl Iterator<Item = (Dialect, Self)> {
+    pub fn all_of(instance: &Instance, metadata: IpAddr) -> impl Iterator<Item = (Dialect, Self)> {
         let has = |dialect: &Dialect| instance.dialects.contains(dialect);
         Dialect::ALL
             .into_iter()
             .filter(has)
-            .filter_map(|dialect| Some((dialect, Self::of(dialect, instance)?)))
+            .filter_map(move |dialect| Some((dialect, Self::of(dialect, instance, metadata)?)))
     }
 
     /// The values of QEMU's `-smbios` options, in order.
@@ -141,6 +151,9 @@ impl Smbios {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::service_address::{METADATA, METADATA6};
+
+    const V4: IpAddr = IpAddr::V4(METADATA);
 
     fn instance(dialects: &[Dialect]) -> Instance {
         let json = serde_json::json!({
@@ -157,14 +170,14 @@ mod tests {
         assert_eq!(uuid(&instance.id), "00123456-789a-4bcd-8ef0-000000000000");
         assert_eq!(ec2_uuid(&instance.id), "ec223456-789a-4bcd-8ef0-000000000001");
         let all = Dialect::ALL.into_iter().filter(|it| *it != Dialect::Ec2);
-        for (dialect, smbios) in all.filter_map(|it| Some((it, Smbios::of(it, &instance)?))) {
+        for (dialect, smbios) in all.filter_map(|it| Some((it, Smbios::of(it, &instance, V4)?))) {
             assert!(!smbios.uuid.starts_with("ec2"), "{dialect:?}");
         }
     }
 
     #[test]
     fn each_dialects_clients_find_what_they_look_for() {
-        let of = |dialect| Smbios::of(dialect, &instance(&[dialect])).unwrap();
+        let of = |dialect| Smbios::of(dialect, &instance(&[dialect]), V4).unwrap();
         let ec2 = of(Dialect::Ec2);
         assert!(ec2.uuid.starts_with("ec2") && ec2.serial == ec2.uuid);
         assert_eq!(&*of(Dialect::Openstack).product, "OpenStack Nova");
@@ -174,23 +187,33 @@ mod tests {
         assert_eq!(&*of(Dialect::Hetzner).manufacturer, "Hetzner");
         assert_eq!(&*of(Dialect::Vultr).manufacturer, "Vultr");
         assert!(of(Dialect::Cloudstack).product.starts_with("CloudStack"));
-        assert!(of(Dialect::Nocloud).serial.starts_with("ds=nocloud-net;s="));
-        assert_eq!(Smbios::of(Dialect::Mezame, &instance(&[Dialect::Mezame])), None);
+        let url = "ds=nocloud-net;s=http://169.254.169.254/nocloud/";
+        assert_eq!(&*of(Dialect::Nocloud).serial, url);
+        assert_eq!(Smbios::of(Dialect::Mezame, &instance(&[Dialect::Mezame]), V4), None);
+    }
+
+    #[test]
+    fn a_guest_with_ipv6_alone_is_told_where_it_finds_nocloud() {
+        let instance = instance(&[Dialect::Nocloud, Dialect::Ec2]);
+        let by = |metadata| Smbios::all_of(&instance, metadata).collect::<Vec<_>>();
+        let (v4, v6) = (by(V4), by(METADATA6.into()));
+        assert_eq!(v4[0], v6[0], "EC2's clients know the address themselves");
+        assert_eq!(&*v6[1].1.serial, "ds=nocloud-net;s=http://[fd00:ec2::254]/nocloud/");
     }
 
     #[test]
     fn an_instance_of_several_dialects_is_introduced_by_one() {
         let several = instance(&[Dialect::Mezame, Dialect::Nocloud, Dialect::Gce]);
-        let dialects: Vec<_> = Smbios::all_of(&several).map(|(dialect, _)| dialect).collect();
+        let dialects: Vec<_> = Smbios::all_of(&several, V4).map(|(dialect, _)| dialect).collect();
         assert_eq!(dialects, [Dialect::Gce, Dialect::Nocloud]);
-        assert_eq!(Smbios::all_of(&instance(&[Dialect::Mezame])).next(), None);
+        assert_eq!(Smbios::all_of(&instance(&[Dialect::Mezame]), V4).next(), None);
     }
 
     #[test]
     fn a_comma_in_a_value_is_no_end_of_it_for_qemu() {
         let smbios = Smbios { product: "a,b".into(), uuid: "u".into(), ..Smbios::default() };
         assert_eq!(smbios.qemu(), ["type=1,product=a,,b,uuid=u"]);
-        let azure = Smbios::of(Dialect::Azure, &instance(&[Dialect::Azure])).unwrap();
+        let azure = Smbios::of(Dialect::Azure, &instance(&[Dialect::Azure]), V4).unwrap();
         assert_eq!(azure.qemu()[1], format!("type=3,asset={AZURE_CHASSIS}"));
     }
 }

@@ -6,6 +6,7 @@ use mezame_model::{
     Generation, Instance, InstanceName, Network, NetworkName, Port, PortName, ProjectName, Smbios,
     Snapshot,
     api::{Kind, Resource},
+    service_address::METADATA,
 };
 use serde_json::{Value, json};
 
@@ -167,8 +168,10 @@ fn of_port(snapshot: &Snapshot, held: &Held<Port>) -> Resource {
 
 /// What the hypervisor must set for each of the instance's dialects, as values and as QEMU's
 /// options; a machine has the strings of one, and the first is the one to take.
-fn smbios(instance: &Instance) -> Option<Value> {
-    let strings: Vec<Value> = Smbios::all_of(instance)
+fn smbios(snapshot: &Snapshot, instance: &Instance) -> Option<Value> {
+    let first = instance.ports.first().and_then(|id| find(&snapshot.ports, id));
+    let metadata = first.map_or(METADATA.into(), |port| port.metadata_address());
+    let strings: Vec<Value> = Smbios::all_of(instance, metadata)
         .map(|(dialect, smbios)| {
             let qemu = smbios.qemu();
             json!({ "dialect": dialect, "strings": smbios, "qemu": qemu })
@@ -201,7 +204,7 @@ fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     add("report", report);
     add("user_data_bytes", instance.user_data.as_ref().map(|data| data.bytes().len().into()));
     add("vendor_data_bytes", instance.vendor_data.as_ref().map(|data| data.bytes().len().into()));
-    add("smbios", smbios(instance));
+    add("smbios", smbios(snapshot, instance));
     let attributes = &instance.guest_attributes;
     add("guest_attributes", (!attributes.is_empty()).then(|| json!(attributes)));
     add("nova_password", instance.nova_password.as_ref().map(|it| it.expose().into()));

@@ -3,7 +3,7 @@
 use std::{process::Command, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use mezame_model::{Dialect, Guest, Smbios, TokenPolicy};
+use mezame_model::{Dialect, Guest, Smbios, TokenPolicy, service_address};
 
 use super::*;
 use crate::{Signer, fixture::World};
@@ -208,7 +208,8 @@ fn a_slash_at_the_end_changes_nothing_and_head_is_get_without_the_body() {
 fn the_machine_is_the_one_of_its_smbios() {
     let world = World::new();
     let guest = machine(&world);
-    let smbios = Smbios::of(Dialect::Azure, &guest.instance).unwrap();
+    let smbios =
+        Smbios::of(Dialect::Azure, &guest.instance, service_address::METADATA.into()).unwrap();
     assert_eq!(text(&world, &guest, "/metadata/instance/compute/vmId"), *smbios.uuid);
 }
 
@@ -295,7 +296,12 @@ fn openssl_verifies_the_attested_document_and_gives_the_nonce_back() {
     let target = format!("/metadata/attested/document?{NEWEST}&nonce=1234567890");
     let document = verified(&world, &parsed(&world, &guest, &target)).unwrap();
     assert_eq!(document["nonce"], "1234567890");
-    assert_eq!(document["vmId"], *Smbios::of(Dialect::Azure, &guest.instance).unwrap().uuid);
+    assert_eq!(
+        document["vmId"],
+        *Smbios::of(Dialect::Azure, &guest.instance, service_address::METADATA.into())
+            .unwrap()
+            .uuid
+    );
     assert_eq!(document["timeStamp"]["createdOn"], "01/15/27 08:00:00 -0000");
     assert_eq!(document["timeStamp"]["expiresOn"], "01/15/27 14:00:00 -0000");
     for field in ["plan", "sku", "licenseType", "subscriptionId"] {

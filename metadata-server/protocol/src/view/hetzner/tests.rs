@@ -1,6 +1,6 @@
 //! Tests of Hetzner's dialect.
 
-use mezame_model::{Dialect, Guest, Smbios, UserData};
+use mezame_model::{Dialect, Guest, Smbios, UserData, service_address};
 use serde_yaml::Value;
 
 use super::*;
@@ -58,7 +58,8 @@ fn listings_leaves_and_parts_agree_whatever_the_guest_has() {
 fn the_id_is_a_number_and_the_serial_number_of_the_machine() {
     let world = World::new();
     let guest = server(&world);
-    let smbios = Smbios::of(Dialect::Hetzner, &guest.instance).unwrap();
+    let smbios =
+        Smbios::of(Dialect::Hetzner, &guest.instance, service_address::METADATA.into()).unwrap();
     let document = parsed(&world, &guest, METADATA);
     assert_eq!(document["instance-id"].as_u64().unwrap().to_string(), *smbios.serial);
     assert_eq!(world.text(&guest, &format!("{METADATA}/instance-id")), *smbios.serial);

@@ -6,7 +6,7 @@ mod schema;
 
 use std::sync::Arc;
 
-use mezame_model::{Dialect, Guest, TokenPolicy};
+use mezame_model::{Dialect, Guest, TokenPolicy, service_address};
 use serde_json::{Value, json};
 
 use super::*;
@@ -193,7 +193,10 @@ fn user_data_is_the_tenants_bytes_and_not_there_without() {
 fn the_uuid_is_the_one_that_smbios_says() {
     let world = World::new();
     let guest = web(&world);
-    let (dialect, smbios) = mezame_model::Smbios::all_of(&guest.instance).next().unwrap();
+    let (dialect, smbios) =
+        mezame_model::Smbios::all_of(&guest.instance, service_address::METADATA.into())
+            .next()
+            .unwrap();
     assert_eq!((dialect, &*smbios.product), (Dialect::Openstack, "OpenStack Nova"));
     assert_eq!(json(&world, &guest, "latest/meta_data.json")["uuid"], *smbios.uuid);
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mezame_model::{Dialect, Smbios};
+use mezame_model::{Dialect, Smbios, service_address};
 
 use super::*;
 use crate::{
@@ -51,7 +51,8 @@ fn the_client_asks_the_root_first_and_finds_somebody() {
 fn the_id_is_the_serial_number_of_the_machine() {
     let world = World::new();
     let guest = instance(&world);
-    let smbios = Smbios::of(Dialect::Vultr, &guest.instance).unwrap();
+    let smbios =
+        Smbios::of(Dialect::Vultr, &guest.instance, service_address::METADATA.into()).unwrap();
     assert_eq!(parsed(&world, &guest)["instance-v2-id"], *smbios.serial);
     assert_eq!(smbios.serial, smbios.uuid);
 }
