@@ -2,12 +2,15 @@
 
 use std::sync::{Arc, Mutex};
 
-/// The heads of the frames that a guest was sent, the newest last and bounded; and which offloads
-/// its own frames asked for.
+use crate::{dhcp, tap::HEADER};
+
+/// The heads of the frames that a guest was sent, the newest last and bounded; which offloads its
+/// own frames asked for; and the DHCP messages of both ways.
 #[derive(Debug, Clone, Default)]
 pub struct Capture {
     received: Arc<Mutex<Vec<Vec<u8>>>>,
     sent: Arc<Mutex<Offloads>>,
+    dhcp: Arc<Mutex<Vec<dhcp::Message>>>,
 }
 
 /// How many frames asked for which offload.
@@ -32,10 +35,13 @@ impl Capture {
             frames.remove(0);
         }
         frames.push(frame[..frame.len().min(Self::HEAD)].to_vec());
+        drop(frames);
+        self.keep_dhcp(frame);
     }
 
-    /// Notes what a frame of the guest asked for in its virtio header.
+    /// Notes a frame of the guest, and what it asked for in its virtio header.
     pub fn note_sent(&self, header: &[u8]) {
+        self.keep_dhcp(header.get(HEADER..).unwrap_or_default());
         let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sent.partial_checksums += u64::from(header.first().is_some_and(|flags| flags & 1 != 0));
         sent.long_segments += u64::from(header.get(1).is_some_and(|kind| *kind != 0));
@@ -44,6 +50,19 @@ impl Capture {
     /// What the guest's frames asked for so far.
     pub fn sent_offloads(&self) -> Offloads {
         *self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The DHCPv4 messages that the guest sent and was sent so far, in their order.
+    pub fn dhcp(&self) -> Vec<dhcp::Message> {
+        self.dhcp.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn keep_dhcp(&self, frame: &[u8]) {
+        let Some(message) = dhcp::Message::read(frame) else { return };
+        let mut messages = self.dhcp.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if messages.len() < Self::FRAMES {
+            messages.push(message);
+        }
     }
 
     /// Forgets what was received.
