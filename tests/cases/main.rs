@@ -11,6 +11,7 @@ mod harness;
 mod identity;
 mod ipv6;
 mod isolation;
+mod leases;
 mod link_local;
 mod live;
 mod many_ports;

@@ -5,12 +5,15 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use crate::{dhcp, tap::HEADER};
+
 /// The heads of the frames that a guest was sent (of ICMPv6 all of it), the newest last and bounded;
-/// and which offloads its own frames asked for.
+/// which offloads its own frames asked for; and the DHCP messages of both ways.
 #[derive(Debug, Clone, Default)]
 pub struct Capture {
     received: Arc<Mutex<Vec<Vec<u8>>>>,
     sent: Arc<Mutex<Offloads>>,
+    dhcp: Arc<Mutex<Vec<dhcp::Message>>>,
 }
 
 /// How many frames asked for which offload.
@@ -39,10 +42,13 @@ impl Capture {
         let is_icmp6 = Packet::read(frame).is_some_and(|packet| packet.protocol == Self::ICMP6);
         let kept = if is_icmp6 { frame.len() } else { frame.len().min(Self::HEAD) };
         frames.push(frame[..kept].to_vec());
+        drop(frames);
+        self.keep_dhcp(frame);
     }
 
-    /// Notes what a frame of the guest asked for in its virtio header.
+    /// Notes a frame of the guest, and what it asked for in its virtio header.
     pub fn note_sent(&self, header: &[u8]) {
+        self.keep_dhcp(header.get(HEADER..).unwrap_or_default());
         let mut sent = self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         sent.partial_checksums += u64::from(header.first().is_some_and(|flags| flags & 1 != 0));
         sent.long_segments += u64::from(header.get(1).is_some_and(|kind| *kind != 0));
@@ -51,6 +57,19 @@ impl Capture {
     /// What the guest's frames asked for so far.
     pub fn sent_offloads(&self) -> Offloads {
         *self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The DHCPv4 messages that the guest sent and was sent so far, in their order.
+    pub fn dhcp(&self) -> Vec<dhcp::Message> {
+        self.dhcp.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn keep_dhcp(&self, frame: &[u8]) {
+        let Some(message) = dhcp::Message::read(frame) else { return };
+        let mut messages = self.dhcp.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if messages.len() < Self::FRAMES {
+            messages.push(message);
+        }
     }
 
     /// Forgets what was received.

@@ -23,7 +23,7 @@ use crate::{
     guest_image,
     namespace::Namespace,
     namespace_guest::NamespaceGuest,
-    process::{self, Ended},
+    process::{self, Background, Ended},
 };
 
 /// What images that are made for a cloud have in `/etc/hosts`, or get from its resolver: Google's
@@ -43,7 +43,21 @@ impl ClientMachine {
     /// Makes one of a guest. `smbios` are QEMU's values, as the operator shows them; `directory`
     /// is the lab's, in memory.
     pub fn make(guest: &NamespaceGuest, smbios: &[String], directory: &Path) -> Result<Self> {
-        let image = guest_image::cached("clients", "test")?.join("root");
+        Self::of("clients", guest, smbios, directory)
+    }
+
+    /// Makes one of a guest with the DHCP clients in it. It has no udev and says so as containers
+    /// do, by a `/sys` that can't be written to: systemd-networkd would wait for it.
+    pub fn with_dhcp(guest: &NamespaceGuest, directory: &Path) -> Result<Self> {
+        let machine = Self::of("dhcp-clients", guest, &[], directory)?;
+        let (none, sys): (Option<&str>, _) = (None, machine.path("/sys"));
+        let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+        mount(none, &sys, none, flags, none).context("making /sys read-only")?;
+        Ok(machine)
+    }
+
+    fn of(name: &str, guest: &NamespaceGuest, smbios: &[String], directory: &Path) -> Result<Self> {
+        let image = guest_image::cached(name, "test")?.join("root");
         let place = (0..)
             .map(|number| directory.join(format!("clients-{number}")))
             .find(|place| !place.exists())
@@ -113,6 +127,18 @@ impl ClientMachine {
         command
     }
 
+    /// A program beside one that [`ClientMachine::command`] has started: it sees the same
+    /// processes, mounts and host name.
+    pub fn beside(&self, running: &Background, words: &[&str]) -> Result<Command> {
+        let first = child_of(running.pid())?.to_string();
+        let mut command = self.namespace.command("nsenter");
+        command
+            .args(["--target", &first, "--mount", "--uts", "--ipc", "--pid", "--root", "--wd"])
+            .arg("--")
+            .args(words);
+        Ok(command)
+    }
+
     /// Runs a program to its end, which must come within `seconds`.
     pub fn run(&self, seconds: u32, words: &[&str]) -> Result<Ended> {
         let seconds = seconds.to_string();
@@ -132,6 +158,13 @@ impl ClientMachine {
         );
         Ok(ended.stdout)
     }
+}
+
+/// The one process that another has started (proc(5)).
+pub fn child_of(pid: u32) -> Result<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))
+        .with_context(|| format!("asking for the children of {pid}"))?;
+    text.trim().parse().with_context(|| format!("the children of {pid} are {text:?}"))
 }
 
 /// Writes QEMU's `-smbios` values as the kernel shows them (ABI/testing/sysfs-firmware-dmi-tables).

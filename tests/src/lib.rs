@@ -10,6 +10,7 @@ pub mod bpf_maps;
 pub mod capture;
 pub mod client_machine;
 pub mod crowd;
+pub mod dhcp;
 pub mod dig;
 pub mod frame;
 pub mod guest_image;

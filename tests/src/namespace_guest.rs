@@ -9,6 +9,7 @@ use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream},
     os::fd::{AsFd, OwnedFd},
+    sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -40,11 +41,15 @@ pub const SERVICE6: &str = "[fd00:ec2::254]:80";
 /// The same for a guest with a link-local address alone; the scope is its card's index.
 const SERVICE_LINK: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe);
 
+/// Which of the guest's frames its wire loses.
+type Loss = Arc<Mutex<fn(&[u8]) -> bool>>;
+
 /// A namespace behind a tap.
 #[derive(Debug)]
 pub struct NamespaceGuest {
     namespace: Namespace,
     capture: Capture,
+    loss: Loss,
     stop: Option<OwnedFd>,
     pump: Option<JoinHandle<()>>,
 }
@@ -61,10 +66,17 @@ impl NamespaceGuest {
         namespace.ip(&format!("route replace 169.254.169.254/32 dev {CARD}"))?;
         namespace.ip(&format!("-6 route replace fd00:ec2::/64 dev {CARD}"))?;
         let capture = Capture::default();
+        let loss: Loss = Arc::new(Mutex::new(|_| false));
         let (stopped, stop) = nix::unistd::pipe2(OFlag::O_CLOEXEC).context("making a pipe")?;
-        let seen = capture.clone();
-        let pump = std::thread::spawn(move || carry(tap, card, &stopped, &seen));
-        Ok(Self { namespace, capture, stop: Some(stop), pump: Some(pump) })
+        let (seen, lost) = (capture.clone(), Arc::clone(&loss));
+        let pump = std::thread::spawn(move || carry(tap, card, &stopped, &seen, &lost));
+        Ok(Self { namespace, capture, loss, stop: Some(stop), pump: Some(pump) })
+    }
+
+    /// From now on its wire loses those of its own frames that `lost` names. They are still seen
+    /// by [`NamespaceGuest::capture`].
+    pub fn lose(&self, lost: fn(&[u8]) -> bool) {
+        *self.loss.lock().unwrap_or_else(PoisonError::into_inner) = lost;
     }
 
     /// Where the guest's processes and sockets are.
@@ -223,7 +235,7 @@ impl Dial {
 }
 
 /// Carries frames both ways until the other end of `stopped` closes or a device goes.
-fn carry(hypervisor: Tap, card: Tap, stopped: &OwnedFd, capture: &Capture) {
+fn carry(hypervisor: Tap, card: Tap, stopped: &OwnedFd, capture: &Capture, loss: &Loss) {
     let hypervisor = File::from(hypervisor.into_descriptor());
     let card = File::from(card.into_descriptor());
     let mut bytes = vec![0; HEADER + (1 << 16)];
@@ -257,6 +269,10 @@ fn carry(hypervisor: Tap, card: Tap, stopped: &OwnedFd, capture: &Capture) {
                 capture.add(&bytes[HEADER..length]);
             } else if !inward {
                 capture.note_sent(&bytes[..length]);
+                let lost = *loss.lock().unwrap_or_else(PoisonError::into_inner);
+                if lost(bytes[..length].get(HEADER..).unwrap_or_default()) {
+                    continue;
+                }
             }
             // A device that is down takes no frame: so does a wire that is not plugged in.
             let _ = to.write(&bytes[..length]);

@@ -18,7 +18,7 @@ pub struct Dhcp {
     /// How guests come to IPv6 addresses.
     #[serde(default)]
     pub ipv6: Ipv6Mode,
-    /// How long an address is leased for, in seconds: 120 to 4,294,967,294.
+    /// How long an address is leased for, in seconds: 20 to 4,294,967,294.
     #[serde(default = "day")]
     pub lease_seconds: u32,
 }

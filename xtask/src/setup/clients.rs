@@ -1,9 +1,10 @@
-//! The clients' Debian: cloud-init and other clouds' clients, unpacked and never installed here.
+//! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in the other;
+//! unpacked and never installed here.
 //!
-//! On a machine these packages would enable their services and configure it for a cloud. So they
-//! get a root of their own in the cache, which the tests mount below a layer in memory. Those that
-//! are not in Debian come from PyPI, each of one version and one hash, into `/opt/clients` of it.
-//! Nothing in them is edited.
+//! On a machine these packages would enable their services and configure it for a cloud, or take
+//! over its network. So they get roots of their own in the cache, which the tests mount below a
+//! layer in memory. Those that are not in Debian come from PyPI, each of one version and one hash,
+//! into `/opt/clients`. Nothing in them is edited.
 
 use std::{fs, path::Path, process::Command};
 
@@ -11,26 +12,37 @@ use anyhow::{Context, Result};
 
 use super::{bootstrap, cache::Cache, progress::Step};
 
-const NAME: &str = "clients";
+/// The clouds' clients, and DHCP's.
+const ROOTS: [(&str, &str); 2] =
+    [("clients", "the clouds' own clients"), ("dhcp-clients", "DHCP clients")];
 
-/// Builds `clients/root` in the cache, unless what is there was made of the same recipe.
+/// Builds the roots in the cache.
 pub(crate) fn build(cache: &Cache) -> Result<()> {
-    let recipe = crate::workspace().join("images/recipes/clients");
-    let read = |name: &str| {
-        let path = recipe.join(name);
-        fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    ROOTS.into_iter().try_for_each(|(name, whose)| build_one(cache, name, whose))
+}
+
+/// Builds `NAME/root`, unless what is there was made of the same recipe.
+fn build_one(cache: &Cache, name: &str, whose: &str) -> Result<()> {
+    let recipe = crate::workspace().join("images/recipes").join(name);
+    let read = |path: &Path| {
+        fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))
     };
-    let packages = bootstrap::lines(&read("packages")?).collect::<Vec<_>>().join(",");
-    let made_of = format!("{packages}\n{}", read("requirements.txt")?);
-    if fs::read_to_string(cache.path(NAME).join("made-of")).is_ok_and(|there| there == made_of) {
+    let packages = read(&recipe.join("packages"))?;
+    let packages = bootstrap::lines(&packages).collect::<Vec<_>>().join(",");
+    let requirements = Some(recipe.join("requirements.txt")).filter(|path| path.exists());
+    let from_pypi = requirements.as_deref().map(read).transpose()?.unwrap_or_default();
+    let made_of = format!("{packages}\n{from_pypi}");
+    if fs::read_to_string(cache.path(name).join("made-of")).is_ok_and(|there| there == made_of) {
         return Ok(());
     }
-    let step = Step::begin("clients");
-    step.line("Debian 12 with the clouds' own clients is built into the cache, to be run in tests");
-    cache.install(NAME, |into| {
+    let step = Step::begin(name);
+    step.line(&format!("Debian 12 with {whose} is built into the cache, to be run in tests"));
+    cache.install(name, |into| {
         let root = into.join("root");
         bootstrap::bootstrap(&root, &packages, [], &step)?;
-        add_from_pypi(&into.join("pip"), &root, &recipe.join("requirements.txt"), &step)?;
+        if let Some(requirements) = &requirements {
+            add_from_pypi(&into.join("pip"), &root, requirements, &step)?;
+        }
         fs::write(into.join("made-of"), &made_of).context("writing what the clients are made of")
     })?;
     step.done("built");

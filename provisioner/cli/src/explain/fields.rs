@@ -143,7 +143,7 @@ const NETWORK: &[Field] = &[
         "dhcp.lease_seconds",
         "number",
         "86400",
-        "120 to 4294967294",
+        "20 to 4294967294",
         "How long an address is leased for. A port keeps its addresses; this is how soon a guest \
          learns of a change.",
     ),

@@ -23,6 +23,9 @@ pub(crate) const MODES: [(&str, Ipv6Mode); 4] = [
     ("off", Ipv6Mode::Off),
 ];
 
+/// The shortest lease, in seconds: dhcpcd takes no shorter one, and udhcpc none below 16.
+const LEAST_LEASE: u64 = 20;
+
 /// Most servers of a kind that a service forwards to.
 const MOST_UPSTREAMS: usize = 8;
 
@@ -38,7 +41,7 @@ pub(super) fn read(node: &Node<'_>, subnets: &[Subnet]) -> Option<Dhcp> {
     let ipv4 = object.field("ipv4", |n| n.boolean()).or(|| default.ipv4);
     let ipv6 = object.field("ipv6", |n| read_mode(n, subnets)).or(|| default.ipv6);
     let lease = object
-        .field("lease_seconds", |n| n.integer(120, u64::from(u32::MAX) - 1))
+        .field("lease_seconds", |n| n.integer(LEAST_LEASE, u64::from(u32::MAX) - 1))
         .or(|| u64::from(default.lease_seconds));
     Some(Dhcp { ipv4: ipv4?, ipv6: ipv6?, lease_seconds: u32::try_from(lease?).ok()? })
 }

@@ -171,12 +171,12 @@ fn dhcp_and_upstreams_keep_their_rules() {
             "dhcp.ipv6: guests make addresses in a /64 only (RFC 4862), and 2001:db8::/80 is none",
         ),
         (
-            json!({ "dhcp": { "lease_seconds": 119 } }),
-            "dhcp.lease_seconds: this is not a whole number from 120 to 4294967294",
+            json!({ "dhcp": { "lease_seconds": 19 } }),
+            "dhcp.lease_seconds: this is not a whole number from 20 to 4294967294",
         ),
         (
             json!({ "dhcp": { "lease_seconds": 4_294_967_295_u64 } }),
-            "dhcp.lease_seconds: this is not a whole number from 120 to 4294967294",
+            "dhcp.lease_seconds: this is not a whole number from 20 to 4294967294",
         ),
         (json!({ "ntp": ["0.0.0.0"] }), "ntp[0]: this can't be a time server's address"),
         (json!({ "dns": ["ff02::1"] }), "dns[0]: this can't be a resolver's address"),

@@ -159,7 +159,7 @@ fn nested() -> Value {
                 "description": "By DHCPv6; by autoconfiguration with the rest by DHCPv6; by router \
                                 advertisements alone; not at all. managed without",
             }),
-            "lease_seconds": number("120 to 4294967294; 86400 without"),
+            "lease_seconds": number("20 to 4294967294; 86400 without"),
         })),
         "Forward": object("Where the link-local services send on what they don't answer", &[], json!({
             "dns": texts("Resolvers, at most 8: an address, with a port other than 53"),
