@@ -83,6 +83,34 @@ fn assert_lines(text: &str, wanted: &[&str]) {
     }
 }
 
+/// What cloud-init has at a second boot, after the user-data was changed.
+fn second_boot(dialect: &str, source: &str) -> Value {
+    let cloud = Cloud::of(dialect, &json!({}));
+    let boot = || cloud.python(include_str!("clients/cloud_init_boot.py"), &[source]);
+    let first = boot();
+    assert_eq!(first, json!({"user_data": USER_DATA, "is_stored": false, "is_new": true}));
+    let mut documents = cloud.documents.clone();
+    documents.last_mut().unwrap()["user_data"] = "#cloud-config\n{}\n".into();
+    cloud.lab.operator.apply(&documents).unwrap();
+    boot()
+}
+
+#[test]
+fn cloud_init_reads_anew_at_each_boot_where_it_cant_know_its_instance() {
+    for (dialect, source) in [("ec2", "Ec2"), ("gce", "GCE"), ("nocloud", "NoCloud")] {
+        let expected = json!({
+            "user_data": "#cloud-config\n{}\n", "is_stored": false, "is_new": false,
+        });
+        assert_eq!(second_boot(dialect, source), expected, "{dialect}");
+    }
+}
+
+#[test]
+fn cloud_init_takes_what_it_has_stored_where_smbios_tells_it_its_instance() {
+    let expected = json!({"user_data": USER_DATA, "is_stored": true, "is_new": false});
+    assert_eq!(second_boot("openstack", "OpenStack"), expected);
+}
+
 #[test]
 fn ubuntus_ec2metadata_shows_what_was_seeded() {
     let cloud = Cloud::of("ec2", &json!({}));
