@@ -25,13 +25,18 @@ fn assert_no_ipv4(addresses: &str) {
     assert!(addresses.lines().all(|line| line.contains(" lo ")), "{addresses}");
 }
 
+/// The guest answers what comes from beyond its router, so its default route leads there.
+fn assert_answers_beyond_its_router(tenant: &Tenant, address: &str) {
+    wait::until("an answer by the router", SOON, || tenant.ping_from(FAR, address)).unwrap();
+}
+
 #[test]
 fn unmodified_cloud_init_configures_debian_from_nocloud_by_dhcpv6_alone() {
     let way = Way::AsksByIpv6 { mode: "managed", gateway: Some("fe80::1") };
     let guest = DebianGuest::boot("nocloud", way);
     guest.assert_configured_by("DataSourceNoCloudNet");
     assert_no_ipv4(&guest.run("ip -4 -o address"));
-    guest.tenant.ping_from(FAR, way.address()).unwrap();
+    assert_answers_beyond_its_router(&guest.tenant, way.address());
 }
 
 #[test]
@@ -56,7 +61,7 @@ fn unmodified_cloud_init_configures_debian_from_the_ec2_dialect_by_ipv6_alone() 
     let why = guest.run("sudo grep -A 1 '^Command: .*dhclient' /var/log/cloud-init.log");
     assert!(why.ends_with("Exit code: 2"), "{why}");
     assert_no_ipv4(&guest.run("ip -4 -o address"));
-    guest.tenant.ping_from(FAR, way.address()).unwrap();
+    assert_answers_beyond_its_router(&guest.tenant, way.address());
 }
 
 /// The small guest, configured by the agent.
@@ -138,7 +143,7 @@ impl SmallGuest {
         assert_eq!(self.run("ip -4 -o address show dev eth0 scope global"), "");
         let routes = self.run("ip -6 route");
         assert!(routes.contains("default via fe80::1 dev eth0"), "{routes}");
-        self.tenant.ping_from(FAR, "2001:db8::10").unwrap();
+        assert_answers_beyond_its_router(&self.tenant, "2001:db8::10");
     }
 }
 
