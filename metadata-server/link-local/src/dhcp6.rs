@@ -4,6 +4,10 @@
 //! guest's IA_NA gets all of the port's IPv6 addresses, in `other` ones it gets none and the rest
 //! of the configuration is answered; `stateless` and `off` networks have no DHCPv6.
 //!
+//! Whether a message was sent to all servers or to us alone makes no difference: both come to one
+//! socket, and nobody else is on the guest's link. So nothing is discarded for having come to one
+//! address, as RFC 8415 (section 16) has it.
+//!
 //! Follows RFC 8415 (section 16 for what is discarded, section 18.3 for what is answered), RFC
 //! 3646 (resolvers), RFC 4075 and RFC 5908 (time servers), RFC 5970 (boot files).
 
@@ -30,8 +34,6 @@ pub struct Ask<'a> {
     pub port: &'a GuestPort,
     /// Who we are.
     pub server: ServerId,
-    /// Whether the datagram was sent to one address and not to the group of all servers.
-    pub unicast: bool,
 }
 
 /// A DHCP unique identifier made of a UUID (RFC 6355). It must stay the same over restarts and be
@@ -90,8 +92,6 @@ pub enum Silence {
     Relayed,
     /// The network has no DHCPv6: its mode is `stateless` or `off`, or it has no IPv6 subnet.
     Off,
-    /// A message that may be sent to all servers only (RFC 8415, section 16).
-    Unicast,
     /// It names no client, or a server where none may be named, or has addresses where none may
     /// be (RFC 8415, section 16).
     Invalid,
@@ -109,7 +109,6 @@ impl Silence {
             Self::NotARequest => "not-a-request",
             Self::Relayed => "relayed",
             Self::Off => "off",
-            Self::Unicast => "unicast",
             Self::Invalid => "invalid",
             Self::OtherServer => "other-server",
             Self::NothingToConfirm => "nothing-to-confirm",

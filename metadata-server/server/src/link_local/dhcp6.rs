@@ -18,8 +18,6 @@ pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
         guest,
         port: asking.port(),
         server: server_id(&guest.site),
-        // All come to one socket, whichever way they were sent.
-        unicast: false,
     };
     match decide(datagram, &ask) {
         Ok(answer) => {
