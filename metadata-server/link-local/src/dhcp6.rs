@@ -8,6 +8,9 @@
 //! socket, and nobody else is on the guest's link. So nothing is discarded for having come to one
 //! address, as RFC 8415 (section 16) has it.
 //!
+//! An answer fits into one packet of the network's MTU: addresses for which there is no room are left
+//! out, the record's first ones being told first.
+//!
 //! Follows RFC 8415 (section 16 for what is discarded, section 18.3 for what is answered), RFC
 //! 3646 (resolvers), RFC 4075 and RFC 5908 (time servers), RFC 5970 (boot files).
 
@@ -172,14 +175,29 @@ fn write(
     if let Some(status) = status {
         option::write_status(&mut out, status);
     }
-    if request.kind != Type::Confirm {
-        binding.write(&mut out, request);
-    }
+    let associations = match request.kind {
+        Type::Confirm => Vec::new(),
+        _ => binding.answers(request),
+    };
+    // Every association is answered, then come the first addresses, the options, and the other
+    // addresses, as far as there is room.
+    let room = longest(ask).saturating_sub(out.len() + Binding::least(&associations));
+    let first = room.min(binding.first_addresses(&associations));
     // What ends or confirms a lease brings no news.
-    if status.is_none() {
-        parameters::write_wanted(&mut out, request, ask.port);
-    }
+    let options = match status {
+        None => parameters::wanted(request, ask.port, room - first),
+        Some(_) => Vec::new(),
+    };
+    binding.write(&mut out, &associations, room - options.len());
+    out.extend(options);
     out
+}
+
+/// How long an answer may be: it is never split, since fragments reach no guest.
+fn longest(ask: &Ask<'_>) -> usize {
+    const IPV6_AND_UDP: usize = 40 + 8;
+    // IPv6 has no link of a smaller MTU (RFC 8200, section 5).
+    usize::from(ask.port.network.mtu).max(1280) - IPV6_AND_UDP
 }
 
 /// The shortest time after which a client may ask again (RFC 8415, section 7.6: IRT_MINIMUM).

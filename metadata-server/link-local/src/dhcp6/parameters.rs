@@ -26,28 +26,37 @@ const HTTP_CLIENT: &[u8] = b"HTTPClient";
 /// Intel's enterprise number, which UEFI's vendor class is under.
 const INTEL: [u8; 4] = 343_u32.to_be_bytes();
 
-/// Writes what the client wants, in its order.
-pub(super) fn write_wanted(out: &mut Vec<u8>, request: &Request<'_>, port: &GuestPort) {
+/// What the client wants, in its order; options for which so many bytes are no room are left out.
+pub(super) fn wanted(request: &Request<'_>, port: &GuestPort, room: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Firmware takes an offer for its own by the class alone.
+    let class =
+        if boot_url(port).is_some() && request.option(option::VENDOR_CLASS).is_some_and(is_http) {
+            let length = (HTTP_CLIENT.len() as u16).to_be_bytes();
+            [&INTEL[..], &length, HTTP_CLIENT].concat()
+        } else {
+            Vec::new()
+        };
+    let before_class = if class.is_empty() { room } else { room.saturating_sub(4 + class.len()) };
     let mut left = ALL.to_vec();
     let mut tell = |code: u16| {
         // Each once, so that this ends early however long the list is.
         if let Some(at) = left.iter().position(|known| *known == code) {
             left.swap_remove(at);
-            write_one(out, code, port);
+            write_one(&mut out, code, port, before_class);
         }
     };
     match request.wanted() {
         Some(wanted) => wanted.for_each(&mut tell),
         None => ALL.into_iter().for_each(&mut tell),
     }
-    // Firmware takes an offer for its own by the class alone.
-    if boot_url(port).is_some() && request.option(option::VENDOR_CLASS).is_some_and(is_http) {
-        let length = (HTTP_CLIENT.len() as u16).to_be_bytes();
-        write(out, option::VENDOR_CLASS, &[&INTEL[..], &length, HTTP_CLIENT].concat());
+    if !class.is_empty() {
+        write_if_room(&mut out, option::VENDOR_CLASS, &class, room);
     }
+    out
 }
 
-fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort) {
+fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort, room: usize) {
     let network = &port.network;
     let octets = |addresses: Vec<std::net::Ipv6Addr>| -> Vec<u8> {
         addresses.iter().flat_map(|address| address.octets()).collect()
@@ -60,7 +69,8 @@ fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort) {
         option::TIME_SERVERS => {
             // One option for each server: suboption 1, its address.
             for server in told::v6(&network.ntp) {
-                write(out, code, &[&[0, 1, 0, 16], &server.octets()[..]].concat());
+                let value = [&[0, 1, 0, 16], &server.octets()[..]].concat();
+                write_if_room(out, code, &value, room);
             }
             return;
         }
@@ -68,7 +78,14 @@ fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort) {
     };
     // None of these may be empty.
     if !value.is_empty() {
-        write(out, code, &value);
+        write_if_room(out, code, &value, room);
+    }
+}
+
+/// Writes an option where all of them are no longer than the room then.
+fn write_if_room(out: &mut Vec<u8>, code: u16, value: &[u8], room: usize) {
+    if out.len() + 4 + value.len() <= room {
+        write(out, code, value);
     }
 }
 
