@@ -14,11 +14,7 @@ const CLIENT: u16 = 546;
 /// Answers one datagram, or doesn't.
 pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
     let guest = &asking.record.guest;
-    let ask = Ask {
-        guest,
-        port: asking.port(),
-        server: server_id(&guest.site),
-    };
+    let ask = Ask { guest, port: asking.port(), server: server_id(&guest.site) };
     match decide(datagram, &ask) {
         Ok(answer) => {
             for address in &answer.declined {
