@@ -64,11 +64,11 @@ fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort, room: usize) {
     let value = match code {
         option::RESOLVERS => octets(told::resolvers_v6(network)),
         option::SEARCH => network.domain.as_deref().and_then(told::labels).unwrap_or_default(),
-        option::SIMPLE_TIME_SERVERS => octets(told::v6(&network.ntp)),
+        option::SIMPLE_TIME_SERVERS => octets(told::time_servers_v6(network)),
         option::BOOT_FILE => boot_url(port).unwrap_or_default().into_bytes(),
         option::TIME_SERVERS => {
             // One option for each server: suboption 1, its address.
-            for server in told::v6(&network.ntp) {
+            for server in told::time_servers_v6(network) {
                 let value = [&[0, 1, 0, 16], &server.octets()[..]].concat();
                 write_if_room(out, code, &value, room);
             }

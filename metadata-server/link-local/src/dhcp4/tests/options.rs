@@ -75,6 +75,22 @@ fn a_network_with_ipv6_resolvers_alone_names_none_of_ipv4() {
 }
 
 #[test]
+fn the_platforms_time_server_is_told_where_it_has_the_time_and_the_network_names_none() {
+    let told = |ntp: &[&str], forward: &[&str]| {
+        let guest = fixture::with(|_, network| {
+            network.ntp = ntp.iter().map(|it| it.parse().unwrap()).collect();
+            network.forward.ntp = forward.iter().map(|it| it.parse().unwrap()).collect();
+        });
+        Message::of(1).asked_of(&guest).unwrap().option(42).map(<[u8]>::to_vec)
+    };
+    assert_eq!(told(&[], &["198.51.100.1:123"]), Some(vec![169, 254, 169, 123]));
+    assert_eq!(told(&[], &[]), None);
+    assert_eq!(told(&["192.168.0.7"], &["198.51.100.1:123"]), Some(vec![192, 168, 0, 7]));
+    // One of the other family is one.
+    assert_eq!(told(&["2001:db8:1::7"], &["198.51.100.1:123"]), None);
+}
+
+#[test]
 fn lease_times_are_half_and_seven_eighths_and_never_overflow() {
     for (lease, t1, t2) in
         [(120, 60, 105), (121, 60, 105), (u32::MAX - 1, 2_147_483_647, 3_758_096_382)]

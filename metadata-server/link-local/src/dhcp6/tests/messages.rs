@@ -236,6 +236,24 @@ fn a_network_without_resolvers_gets_the_platforms_and_one_with_ipv4_ones_alone_g
 }
 
 #[test]
+fn the_platforms_time_server_is_told_where_it_has_the_time_and_the_network_names_none() {
+    let told = |ntp: &[&str], forward: &[&str]| {
+        let guest = fixture::with(|_, network| {
+            network.ntp = ntp.iter().map(|it| it.parse().unwrap()).collect();
+            network.forward.ntp = forward.iter().map(|it| it.parse().unwrap()).collect();
+        });
+        let reply = Message::bare(INFORMATION_REQUEST).asked_of(&guest).unwrap();
+        [TIME_SERVERS, SIMPLE_TIME_SERVERS].map(|code| reply.option(code).map(<[u8]>::to_vec))
+    };
+    let platforms = mezame_model::service_address::NTP6.octets();
+    let expected = [[&[0, 1, 0, 16], &platforms[..]].concat(), platforms.to_vec()].map(Some);
+    assert_eq!(told(&[], &["198.51.100.1:123"]), expected);
+    assert_eq!(told(&[], &[]), [None, None]);
+    // One of the other family is one.
+    assert_eq!(told(&["192.168.0.7"], &["198.51.100.1:123"]), [None, None]);
+}
+
+#[test]
 fn firmware_finds_its_boot_file_and_http_firmware_that_it_is_meant() {
     let booted = |server: &str, url: Option<&str>| {
         fixture::with(|port, _| {
