@@ -71,18 +71,6 @@ pub enum Kind {
     Bootp,
 }
 
-impl Kind {
-    /// A stable word, for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::Ack => "ack",
-            Self::Nak => "nak",
-            Self::Bootp => "bootp",
-        }
-    }
-}
-
 /// Why a datagram gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Silence {
@@ -109,7 +97,7 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// A stable word, for metrics.
+    /// A stable word, for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

@@ -74,16 +74,6 @@ pub enum Kind {
     Reply,
 }
 
-impl Kind {
-    /// A stable word, for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Advertise => "advertise",
-            Self::Reply => "reply",
-        }
-    }
-}
-
 /// Why a datagram gets no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Silence {
@@ -105,7 +95,7 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// A stable word, for metrics.
+    /// A stable word, for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

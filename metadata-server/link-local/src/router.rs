@@ -23,7 +23,7 @@ mod withdrawal;
 use std::time::Duration;
 
 pub use advertisement::{Advertisement, advertise};
-pub use solicitation::{Silence, Solicitation, parse};
+pub use solicitation::{Silence, check};
 pub use withdrawal::{Told, follow};
 
 /// How long a guest may use an announced router, its routes, resolvers and search domains: the

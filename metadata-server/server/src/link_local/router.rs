@@ -17,7 +17,7 @@ use std::{
 
 use memory::Memory;
 use mezame_ebpf_loader::Identity6;
-use mezame_link_local::router::{Advertisement, REPEAT_EVERY, advertise, parse};
+use mezame_link_local::router::{Advertisement, REPEAT_EVERY, advertise, check};
 use nix::{
     libc,
     sys::socket::{
@@ -109,7 +109,7 @@ impl Router {
                 _ => peer,
             };
             // The data path lets no other hop limit through.
-            parse(message, source, HOP_LIMIT as u8).map_err(|_| Outcome::Malformed)?;
+            check(message, source, HOP_LIMIT as u8).map_err(|_| Outcome::Malformed)?;
             let asking = Asking::now(&attachment)?;
             advertise(&asking.record.guest, asking.port()).ok_or(Outcome::Silent)
         })();
