@@ -56,6 +56,8 @@ pub struct Answer {
     pub to_port: u16,
     /// Which message it is.
     pub kind: Kind,
+    /// How many options that the guest wants were left out, since there was no room for them.
+    pub left_out: usize,
 }
 
 /// The messages that we send.

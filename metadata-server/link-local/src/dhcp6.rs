@@ -63,6 +63,8 @@ pub struct Answer {
     pub kind: Kind,
     /// Own addresses that the guest says somebody else uses (Decline). To be logged.
     pub declined: Vec<Ipv6Addr>,
+    /// How many addresses and options were left out, since there was no room for them.
+    pub left_out: usize,
 }
 
 /// The messages that we send.
@@ -136,16 +138,18 @@ pub fn answer(datagram: &[u8], ask: &Ask<'_>) -> Result<Answer, Silence> {
         Type::Solicit if request.option(option::RAPID_COMMIT).is_none() => Kind::Advertise,
         _ => Kind::Reply,
     };
-    Ok(Answer { bytes: write(kind, status, &request, &binding, ask), kind, declined })
+    let (bytes, left_out) = write(kind, status, &request, &binding, ask);
+    Ok(Answer { bytes, kind, declined, left_out })
 }
 
+/// The message, and how many addresses and options are not in it.
 fn write(
     kind: Kind,
     status: Option<Status>,
     request: &Request<'_>,
     binding: &Binding<'_>,
     ask: &Ask<'_>,
-) -> Vec<u8> {
+) -> (Vec<u8>, usize) {
     let mut out = vec![if kind == Kind::Advertise { 2 } else { 7 }];
     out.extend(request.xid);
     if let Some(client) = request.option(option::CLIENT) {
@@ -174,13 +178,13 @@ fn write(
     let room = longest(ask).saturating_sub(out.len() + Binding::least(&associations));
     let first = room.min(binding.first_addresses(&associations));
     // What ends or confirms a lease brings no news.
-    let options = match status {
+    let (options, options_left_out) = match status {
         None => parameters::wanted(request, ask.port, room - first),
-        Some(_) => Vec::new(),
+        Some(_) => (Vec::new(), 0),
     };
-    binding.write(&mut out, &associations, room - options.len());
+    let addresses_left_out = binding.write(&mut out, &associations, room - options.len());
     out.extend(options);
-    out
+    (out, options_left_out + addresses_left_out)
 }
 
 /// How long an answer may be: it is never split, since fragments reach no guest.

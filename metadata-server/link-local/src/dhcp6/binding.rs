@@ -105,20 +105,25 @@ impl<'a> Binding<'a> {
         if answers.iter().any(|(_, content)| has_own(content)) { &self.own } else { &[] }
     }
 
-    /// Writes them, with addresses of so many bytes in all at most; the port's own go first.
+    /// Writes them, with addresses of so many bytes in all at most, of which the port's own go first;
+    /// how many others there are.
     pub(super) fn write(
         &self,
         out: &mut Vec<u8>,
         answers: &[(&Association, Content)],
         room: usize,
-    ) {
+    ) -> usize {
         let own = self.given(answers);
+        let ended: usize = answers.iter().map(|(_, content)| content.ended().len()).sum();
+        let all = own.len() + ended;
         let mut left = room / ADDRESS_LENGTH;
+        let left_out = all.saturating_sub(left);
         let own = &own[..own.len().min(left)];
         left -= own.len();
         for (association, content) in answers {
             self.write_one(out, association, content, own, &mut left);
         }
+        left_out
     }
 
     fn first(&self, kind: Type, association: &Association) -> Content {
@@ -179,15 +184,10 @@ impl<'a> Binding<'a> {
             let whole = [&address.octets()[..], &lifetime, &lifetime].concat();
             option::write(&mut value, option::ADDRESS, &whole);
         };
-        let ended = match content {
-            Content::Addresses { ended } => {
-                own.iter().for_each(|own| address(*own, lease));
-                &ended[..]
-            }
-            Content::Ended(ended) => ended,
-            Content::Status(_) => &[],
-        };
-        for other in ended.iter().take(*left) {
+        if let Content::Addresses { .. } = content {
+            own.iter().for_each(|own| address(*own, lease));
+        }
+        for other in content.ended().iter().take(*left) {
             address(*other, 0);
             *left -= 1;
         }
@@ -221,4 +221,13 @@ pub(super) enum Content {
     Ended(Vec<Ipv6Addr>),
     /// Why there is nothing.
     Status(Status),
+}
+
+impl Content {
+    fn ended(&self) -> &[Ipv6Addr] {
+        match self {
+            Self::Addresses { ended } | Self::Ended(ended) => ended,
+            Self::Status(_) => &[],
+        }
+    }
 }

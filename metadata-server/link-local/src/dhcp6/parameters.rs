@@ -26,9 +26,9 @@ const HTTP_CLIENT: &[u8] = b"HTTPClient";
 /// Intel's enterprise number, which UEFI's vendor class is under.
 const INTEL: [u8; 4] = 343_u32.to_be_bytes();
 
-/// What the client wants, in its order; options for which so many bytes are no room are left out.
-pub(super) fn wanted(request: &Request<'_>, port: &GuestPort, room: usize) -> Vec<u8> {
-    let mut out = Vec::new();
+/// What the client wants, in its order, and how many options are not in it: those for which so many
+/// bytes are no room.
+pub(super) fn wanted(request: &Request<'_>, port: &GuestPort, room: usize) -> (Vec<u8>, usize) {
     // Firmware takes an offer for its own by the class alone.
     let class =
         if boot_url(port).is_some() && request.option(option::VENDOR_CLASS).is_some_and(is_http) {
@@ -37,26 +37,26 @@ pub(super) fn wanted(request: &Request<'_>, port: &GuestPort, room: usize) -> Ve
         } else {
             Vec::new()
         };
-    let before_class = if class.is_empty() { room } else { room.saturating_sub(4 + class.len()) };
+    let of_class = if class.is_empty() { 0 } else { 4 + class.len() };
+    let mut options = Options { room: room.saturating_sub(of_class), ..Options::default() };
     let mut left = ALL.to_vec();
     let mut tell = |code: u16| {
         // Each once, so that this ends early however long the list is.
         if let Some(at) = left.iter().position(|known| *known == code) {
             left.swap_remove(at);
-            write_one(&mut out, code, port, before_class);
+            add_one(&mut options, code, port);
         }
     };
     match request.wanted() {
         Some(wanted) => wanted.for_each(&mut tell),
         None => ALL.into_iter().for_each(&mut tell),
     }
-    if !class.is_empty() {
-        write_if_room(&mut out, option::VENDOR_CLASS, &class, room);
-    }
-    out
+    options.room = room;
+    options.add(option::VENDOR_CLASS, &class);
+    (options.bytes, options.left_out)
 }
 
-fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort, room: usize) {
+fn add_one(options: &mut Options, code: u16, port: &GuestPort) {
     let network = &port.network;
     let octets = |addresses: Vec<std::net::Ipv6Addr>| -> Vec<u8> {
         addresses.iter().flat_map(|address| address.octets()).collect()
@@ -69,23 +69,36 @@ fn write_one(out: &mut Vec<u8>, code: u16, port: &GuestPort, room: usize) {
         option::TIME_SERVERS => {
             // One option for each server: suboption 1, its address.
             for server in told::time_servers_v6(network) {
-                let value = [&[0, 1, 0, 16], &server.octets()[..]].concat();
-                write_if_room(out, code, &value, room);
+                options.add(code, &[&[0, 1, 0, 16], &server.octets()[..]].concat());
             }
             return;
         }
         _ => return,
     };
-    // None of these may be empty.
-    if !value.is_empty() {
-        write_if_room(out, code, &value, room);
-    }
+    options.add(code, &value);
 }
 
-/// Writes an option where all of them are no longer than the room then.
-fn write_if_room(out: &mut Vec<u8>, code: u16, value: &[u8], room: usize) {
-    if out.len() + 4 + value.len() <= room {
-        write(out, code, value);
+/// Options being written.
+#[derive(Debug, Default)]
+struct Options {
+    bytes: Vec<u8>,
+    /// How long they may get.
+    room: usize,
+    /// For how many there was no room.
+    left_out: usize,
+}
+
+impl Options {
+    /// Writes one; none of ours may be empty.
+    fn add(&mut self, code: u16, value: &[u8]) {
+        if value.is_empty() {
+            return;
+        }
+        if self.bytes.len() + 4 + value.len() <= self.room {
+            write(&mut self.bytes, code, value);
+        } else {
+            self.left_out += 1;
+        }
     }
 }
 

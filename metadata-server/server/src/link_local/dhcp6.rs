@@ -23,6 +23,12 @@ pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
                     "a guest says that another machine in its network uses its address"
                 );
             }
+            if answer.left_out > 0 {
+                tracing::debug!(
+                    port = %way.attachment.port, left_out = answer.left_out,
+                    "a DHCPv6 answer had no room for some addresses or options"
+                );
+            }
             let mut to = way.peer();
             to.set_port(CLIENT);
             let declined = !answer.declined.is_empty();

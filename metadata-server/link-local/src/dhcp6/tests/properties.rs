@@ -162,14 +162,15 @@ fn as_many_addresses_are_given_as_the_mtu_carries_and_the_options_first() {
         let expected = if given > 0 { given } else { room / 28 };
         assert_eq!(reply.associations()[0].addresses.len(), expected, "{mtu}");
         assert!(reply.option(RESOLVERS).is_some() && reply.option(SEARCH).is_some());
+        assert_eq!(reply.answer.left_out, 256 - expected);
     }
 }
 
 #[test]
 fn a_message_that_lists_as_much_as_it_can_is_answered_in_one_packet() {
-    let many: Vec<String> = (0..2000).map(|at| format!("2001:db8:1::{at:x}:1")).collect();
+    let many: Vec<String> = (0..2000).map(|at| format!("2001:db8:1::{at:x}:9")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
-    let mut message = Message::to_us(5);
+    let mut message = Message::to_us(5).wants(&[RESOLVERS]);
     for id in 0..20 {
         message = message.addresses(id, &many);
     }
@@ -178,4 +179,6 @@ fn a_message_that_lists_as_much_as_it_can_is_answered_in_one_packet() {
     // What there is no room for among those that end lasts until its lease does.
     assert!(reply.associations()[0].addresses.iter().all(|it| it.2 > 0));
     assert!(reply.answer.bytes.len() + 48 <= 1450);
+    let given = reply.associations()[0].addresses.len();
+    assert_eq!(reply.answer.left_out, 9 * 256 - given);
 }
