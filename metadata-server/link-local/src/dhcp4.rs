@@ -56,6 +56,8 @@ pub struct Answer {
     pub to_port: u16,
     /// Which message it is.
     pub kind: Kind,
+    /// How many options that the guest wants were left out, since there was no room for them.
+    pub left_out: usize,
 }
 
 /// The messages that we send.
@@ -69,18 +71,6 @@ pub enum Kind {
     Nak,
     /// A BOOTP reply.
     Bootp,
-}
-
-impl Kind {
-    /// A stable word, for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Offer => "offer",
-            Self::Ack => "ack",
-            Self::Nak => "nak",
-            Self::Bootp => "bootp",
-        }
-    }
 }
 
 /// Why a datagram gets no answer.
@@ -109,7 +99,7 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// A stable word, for metrics.
+    /// A stable word, for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",

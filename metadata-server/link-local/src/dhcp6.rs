@@ -4,6 +4,13 @@
 //! guest's IA_NA gets all of the port's IPv6 addresses, in `other` ones it gets none and the rest
 //! of the configuration is answered; `stateless` and `off` networks have no DHCPv6.
 //!
+//! Whether a message was sent to all servers or to us alone makes no difference: both come to one
+//! socket, and nobody else is on the guest's link. So nothing is discarded for having come to one
+//! address, as RFC 8415 (section 16) has it.
+//!
+//! An answer fits into one packet of the network's MTU: addresses for which there is no room are left
+//! out, the record's first ones being told first.
+//!
 //! Follows RFC 8415 (section 16 for what is discarded, section 18.3 for what is answered), RFC
 //! 3646 (resolvers), RFC 4075 and RFC 5908 (time servers), RFC 5970 (boot files).
 
@@ -30,8 +37,6 @@ pub struct Ask<'a> {
     pub port: &'a GuestPort,
     /// Who we are.
     pub server: ServerId,
-    /// Whether the datagram was sent to one address and not to the group of all servers.
-    pub unicast: bool,
 }
 
 /// A DHCP unique identifier made of a UUID (RFC 6355). It must stay the same over restarts and be
@@ -58,6 +63,8 @@ pub struct Answer {
     pub kind: Kind,
     /// Own addresses that the guest says somebody else uses (Decline). To be logged.
     pub declined: Vec<Ipv6Addr>,
+    /// How many addresses and options were left out, since there was no room for them.
+    pub left_out: usize,
 }
 
 /// The messages that we send.
@@ -67,16 +74,6 @@ pub enum Kind {
     Advertise,
     /// Reply.
     Reply,
-}
-
-impl Kind {
-    /// A stable word, for metrics.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Advertise => "advertise",
-            Self::Reply => "reply",
-        }
-    }
 }
 
 /// Why a datagram gets no answer.
@@ -90,8 +87,6 @@ pub enum Silence {
     Relayed,
     /// The network has no DHCPv6: its mode is `stateless` or `off`, or it has no IPv6 subnet.
     Off,
-    /// A message that may be sent to all servers only (RFC 8415, section 16).
-    Unicast,
     /// It names no client, or a server where none may be named, or has addresses where none may
     /// be (RFC 8415, section 16).
     Invalid,
@@ -102,14 +97,13 @@ pub enum Silence {
 }
 
 impl Silence {
-    /// A stable word, for metrics.
+    /// A stable word, for the log.
     pub fn name(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::NotARequest => "not-a-request",
             Self::Relayed => "relayed",
             Self::Off => "off",
-            Self::Unicast => "unicast",
             Self::Invalid => "invalid",
             Self::OtherServer => "other-server",
             Self::NothingToConfirm => "nothing-to-confirm",
@@ -144,16 +138,18 @@ pub fn answer(datagram: &[u8], ask: &Ask<'_>) -> Result<Answer, Silence> {
         Type::Solicit if request.option(option::RAPID_COMMIT).is_none() => Kind::Advertise,
         _ => Kind::Reply,
     };
-    Ok(Answer { bytes: write(kind, status, &request, &binding, ask), kind, declined })
+    let (bytes, left_out) = write(kind, status, &request, &binding, ask);
+    Ok(Answer { bytes, kind, declined, left_out })
 }
 
+/// The message, and how many addresses and options are not in it.
 fn write(
     kind: Kind,
     status: Option<Status>,
     request: &Request<'_>,
     binding: &Binding<'_>,
     ask: &Ask<'_>,
-) -> Vec<u8> {
+) -> (Vec<u8>, usize) {
     let mut out = vec![if kind == Kind::Advertise { 2 } else { 7 }];
     out.extend(request.xid);
     if let Some(client) = request.option(option::CLIENT) {
@@ -173,14 +169,29 @@ fn write(
     if let Some(status) = status {
         option::write_status(&mut out, status);
     }
-    if request.kind != Type::Confirm {
-        binding.write(&mut out, request);
-    }
+    let associations = match request.kind {
+        Type::Confirm => Vec::new(),
+        _ => binding.answers(request),
+    };
+    // Every association is answered, then come the first addresses, the options, and the other
+    // addresses, as far as there is room.
+    let room = longest(ask).saturating_sub(out.len() + Binding::least(&associations));
+    let first = room.min(binding.first_addresses(&associations));
     // What ends or confirms a lease brings no news.
-    if status.is_none() {
-        parameters::write_wanted(&mut out, request, ask.port);
-    }
-    out
+    let (options, options_left_out) = match status {
+        None => parameters::wanted(request, ask.port, room - first),
+        Some(_) => (Vec::new(), 0),
+    };
+    let addresses_left_out = binding.write(&mut out, &associations, room - options.len());
+    out.extend(options);
+    (out, options_left_out + addresses_left_out)
+}
+
+/// How long an answer may be: it is never split, since fragments reach no guest.
+fn longest(ask: &Ask<'_>) -> usize {
+    const IPV6_AND_UDP: usize = 40 + 8;
+    // IPv6 has no link of a smaller MTU (RFC 8200, section 5).
+    usize::from(ask.port.network.mtu).max(1280) - IPV6_AND_UDP
 }
 
 /// The shortest time after which a client may ask again (RFC 8415, section 7.6: IRT_MINIMUM).

@@ -11,9 +11,23 @@ pub const LENGTH: usize = 48;
 
 const CLIENT: u8 = 3;
 const SERVER: u8 = 4;
+/// The leap indicator of a clock that is not set.
+const UNKNOWN: u8 = 3;
+/// Of servers whose clock is set: from one that has the time by itself on.
+const STRATA: std::ops::Range<u8> = 1..16;
 /// The server's copy of the client's transmit timestamp.
 const ORIGIN: std::ops::Range<usize> = 24..32;
 const TRANSMIT: std::ops::Range<usize> = 40..48;
+
+/// What a server says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// The reply for the guest.
+    Time([u8; LENGTH]),
+    /// That it has no time to tell: its clock is not set (leap indicator 3, stratum 16 and above), or
+    /// it wants to be left alone (stratum 0, the kiss of death; RFC 5905, sections 7.3 and 7.4).
+    NoTime,
+}
 
 /// A client's question.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,14 +60,18 @@ impl Question {
         bytes
     }
 
-    /// The reply for the guest out of what came back, if that is a server's answer to this.
-    pub fn accept(&self, datagram: &[u8]) -> Option<[u8; LENGTH]> {
+    /// What came back, if that is a server's answer to this.
+    pub fn accept(&self, datagram: &[u8]) -> Option<Answer> {
         let mut bytes: [u8; LENGTH] = *datagram.first_chunk()?;
         if bytes[0] & 7 != SERVER || bytes[ORIGIN] != self.nonce {
             return None;
         }
+        let (leap, stratum) = (bytes[0] >> 6, bytes[1]);
+        if leap == UNKNOWN || !STRATA.contains(&stratum) {
+            return Some(Answer::NoTime);
+        }
         bytes[ORIGIN].copy_from_slice(&self.transmit);
-        Some(bytes)
+        Some(Answer::Time(bytes))
     }
 }
 
@@ -79,6 +97,13 @@ mod tests {
         bytes
     }
 
+    fn time(answer: Option<Answer>) -> Option<[u8; LENGTH]> {
+        match answer? {
+            Answer::Time(reply) => Some(reply),
+            Answer::NoTime => None,
+        }
+    }
+
     #[test]
     fn the_guests_clock_stays_here_and_comes_back_in_the_answer() {
         let asked = client();
@@ -86,7 +111,7 @@ mod tests {
         let sent = question.message();
         assert_eq!(sent[TRANSMIT], NONCE);
         assert!(sent[3..40].iter().all(|byte| *byte == 0));
-        let reply = question.accept(&answer(&sent)).unwrap();
+        let reply = time(question.accept(&answer(&sent))).unwrap();
         assert_eq!(reply[ORIGIN], asked[TRANSMIT]);
         assert_eq!(reply[32..], [7; 16]);
     }
@@ -120,6 +145,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_server_whose_clock_is_not_set_or_that_wants_no_questions_tells_no_time() {
+        let question = Question::parse(&client(), NONCE).unwrap();
+        let good = answer(&question.message());
+        for leap in 0..=3_u8 {
+            for stratum in 0..=u8::MAX {
+                let mut reply = good;
+                reply[0] = (leap << 6) | (4 << 3) | SERVER;
+                reply[1] = stratum;
+                let told = question.accept(&reply);
+                let has_time = leap < 3 && (1..=15).contains(&stratum);
+                assert_eq!(time(told).is_some(), has_time, "{leap} {stratum}");
+                assert_eq!(told == Some(Answer::NoTime), !has_time, "{leap} {stratum}");
+            }
+        }
+        // Nor is one believed in this that was not asked.
+        let mut forged = good;
+        (forged[1], forged[24]) = (0, forged[24] ^ 1);
+        assert_eq!(question.accept(&forged), None);
+    }
+
     proptest! {
         #[test]
         fn no_answer_is_longer_than_its_question(
@@ -128,7 +174,7 @@ mod tests {
         ) {
             if let Some(question) = Question::parse(&asked, NONCE) {
                 prop_assert!(question.message().len() <= asked.len());
-                if let Some(reply) = question.accept(&came) {
+                if let Some(reply) = time(question.accept(&came)) {
                     prop_assert!(reply.len() <= asked.len());
                 }
             }

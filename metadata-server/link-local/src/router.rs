@@ -9,24 +9,32 @@
 //! No source link-layer address is told: the sender's may be the router's, whose MAC address we
 //! don't know; guests ask for it.
 //!
-//! Prefixes, resolvers and search domains hold for ever: the record is what ends them, and a guest
-//! that asked once may never ask again. Routers and routes hold for [`ROUTER_LIFETIME`], so they
-//! must be told again before ([`REPEAT_EVERY`]).
+//! All of it runs out in the end, so it is told again before, unasked ([`REPEAT_EVERY`]); what holds
+//! no more is taken back at once ([`follow`]). What no taking back has reached, since the message
+//! was lost or had no room, ends by itself.
 //!
 //! Follows RFC 4861 (sections 4.1, 4.2 and 6), RFC 4191 (routes), RFC 8106 (resolvers).
 
 mod advertisement;
+mod message;
 mod solicitation;
+mod withdrawal;
 
 use std::time::Duration;
 
 pub use advertisement::{Advertisement, advertise};
-pub use solicitation::{Silence, Solicitation, parse};
+pub use solicitation::{Silence, check};
+pub use withdrawal::{Told, follow};
 
-/// How long a guest may use an announced router and its routes: the longest that RFC 4861 allows
-/// (section 6.2.1).
+/// How long a guest may use an announced router, its routes, resolvers and search domains: the
+/// longest that RFC 4861 allows for a router (section 6.2.1).
 pub const ROUTER_LIFETIME: Duration = Duration::from_secs(9000);
 
-/// How often an announced router is to be told again, unasked: RFC 4861's usual interval (section
-/// 6.2.1).
+/// How often each port is to be told again, unasked: RFC 4861's usual interval (section 6.2.1).
 pub const REPEAT_EVERY: Duration = Duration::from_secs(600);
+
+/// How many seconds a prefix is valid: 30 days, RFC 4861's usual figure (section 6.2.1).
+const VALID_LIFETIME: u32 = 30 * 24 * 3600;
+
+/// How many seconds addresses made of a prefix are preferred: 7 days, likewise.
+const PREFERRED_LIFETIME: u32 = 7 * 24 * 3600;

@@ -1,10 +1,10 @@
-//! What a network's guests are told in every protocol alike: resolvers, and names as labels.
+//! What a network's guests are told in every protocol alike: resolvers, time servers, and names as labels.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mezame_model::{
     Network,
-    service_address::{DNS, DNS6},
+    service_address::{DNS, DNS6, NTP, NTP6},
 };
 
 /// The IPv4 resolvers; the platform's own where the network names none of either family.
@@ -15,6 +15,21 @@ pub(crate) fn resolvers_v4(network: &Network) -> Vec<Ipv4Addr> {
 /// The IPv6 resolvers, likewise.
 pub(crate) fn resolvers_v6(network: &Network) -> Vec<Ipv6Addr> {
     if network.dns.is_empty() { vec![DNS6] } else { v6(&network.dns) }
+}
+
+/// The IPv4 time servers; where the network names none of either family, the platform's own, if that
+/// has any to ask.
+pub(crate) fn time_servers_v4(network: &Network) -> Vec<Ipv4Addr> {
+    if has_platforms_time(network) { vec![NTP] } else { v4(&network.ntp) }
+}
+
+/// The IPv6 time servers, likewise.
+pub(crate) fn time_servers_v6(network: &Network) -> Vec<Ipv6Addr> {
+    if has_platforms_time(network) { vec![NTP6] } else { v6(&network.ntp) }
+}
+
+fn has_platforms_time(network: &Network) -> bool {
+    network.ntp.is_empty() && !network.forward.ntp.is_empty()
 }
 
 /// Those of IPv4 among addresses.

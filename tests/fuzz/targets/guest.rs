@@ -25,10 +25,10 @@ pub(crate) fn guest() -> Guest {
     network.ntp = ["192.168.0.7", "2001:db8:1::7"].map(|it| it.parse().expect("one")).into();
     let port = Arc::make_mut(&mut guest.ports[0].port);
     port.addresses.push("2001:db8:1::10".parse().expect("an address"));
-    port.boot = Some(Boot {
+    port.boot = Some(Box::new(Boot {
         server: Some("192.0.2.9".parse().expect("an address")),
         file: Some("pxelinux.0".into()),
         url: Some("http://192.0.2.9/boot.efi".into()),
-    });
+    }));
     guest
 }

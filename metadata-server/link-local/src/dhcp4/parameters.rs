@@ -74,7 +74,7 @@ impl<'a> Parameters<'a> {
             // A network of two addresses has none for all (RFC 3021).
             option::BROADCAST if self.own.prefix() > 30 => return None,
             option::BROADCAST => octets([self.own.broadcast()]),
-            option::TIME_SERVERS => octets(told::v4(&network.ntp)),
+            option::TIME_SERVERS => octets(told::time_servers_v4(network)),
             option::BOOT_SERVER => self.boot_server()?.to_string().into_bytes(),
             option::BOOT_FILE => self.boot_file()?.as_bytes().to_vec(),
             option::SEARCH => network.domain.as_deref().and_then(told::labels)?,

@@ -47,9 +47,8 @@ pub(super) fn write(
             return Err(Silence::TooLong);
         }
     }
-    if !is_nak {
-        add_parameters(&mut writer, verdict, request, parameters);
-    }
+    let left_out =
+        if is_nak { 0 } else { add_parameters(&mut writer, verdict, request, parameters) };
     let written = writer.finish(relay.map(|relay| (option::RELAY_AGENT, relay)));
     for (at, field) in [(108, &written.file), (44, &written.sname)] {
         if let Some(field) = field {
@@ -65,7 +64,7 @@ pub(super) fn write(
     }
     bytes.resize(bytes.len().max(SHORTEST), option::PAD);
     let (to, to_port) = destination(verdict, request, ask, parameters.own.ip());
-    Ok(Answer { bytes, to, to_port, kind: kind(verdict) })
+    Ok(Answer { bytes, to, to_port, kind: kind(verdict), left_out })
 }
 
 fn kind(verdict: Verdict) -> Kind {
@@ -168,16 +167,19 @@ fn required(
     options
 }
 
-/// What the client asks for, in its order, as far as there is room.
+/// What the client asks for, in its order, as far as there is room; for how many options there was
+/// none.
 fn add_parameters(
     writer: &mut Writer,
     verdict: Verdict,
     request: &Request<'_>,
     parameters: &Parameters<'_>,
-) {
+) -> usize {
+    let mut left_out = 0;
+    let mut add = |code: u8, value: &[u8]| left_out += usize::from(!writer.add(code, value));
     let mut is_told = [false; 256];
     for (code, value) in parameters.http_boot().into_iter().flatten() {
-        writer.add(code, value);
+        add(code, value);
         is_told[usize::from(code)] = true;
     }
     let all: &[u8] = match verdict {
@@ -190,9 +192,10 @@ fn add_parameters(
             continue;
         }
         if let Some(value) = parameters.value(*code) {
-            writer.add(*code, &value);
+            add(*code, &value);
         }
     }
+    left_out
 }
 
 /// Where the reply goes (RFC 2131, section 4.1).

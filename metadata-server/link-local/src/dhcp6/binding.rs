@@ -23,9 +23,11 @@ use super::{
     request::{Association, Purpose, Request, Type},
 };
 
-/// Most addresses that one association of an answer ends. With eight associations and a port of 256
-/// addresses, an answer then stays far below what a datagram holds.
-const MOST_ENDED: usize = 64;
+/// So many of the port's addresses go before options.
+const FIRST: usize = 8;
+
+/// What an address takes, as an option with its lifetimes.
+const ADDRESS_LENGTH: usize = 4 + 16 + 8;
 
 /// What of addresses a port has to give.
 #[derive(Debug)]
@@ -59,10 +61,11 @@ impl<'a> Binding<'a> {
         Some(listed.all(|address| self.has(*address)))
     }
 
-    /// Writes the associations as the answer has them.
-    pub(super) fn write(&self, out: &mut Vec<u8>, request: &Request<'_>) {
+    /// What each association of the message is answered with.
+    pub(super) fn answers<'r>(&self, request: &'r Request<'_>) -> Vec<(&'r Association, Content)> {
         let is_na = |it: &Association| it.purpose == Purpose::Addresses;
         let first = request.associations.iter().position(is_na);
+        let mut answers = Vec::new();
         for (at, association) in request.associations.iter().enumerate() {
             let content = match request.kind {
                 Type::Release | Type::Decline => {
@@ -74,8 +77,53 @@ impl<'a> Binding<'a> {
                 _ if Some(at) == first => self.first(request.kind, association),
                 kind => self.further(kind, association),
             };
-            self.write_one(out, association, &content);
+            answers.push((association, content));
         }
+        answers
+    }
+
+    /// How many bytes they take without any address.
+    pub(super) fn least(answers: &[(&Association, Content)]) -> usize {
+        let lengths = answers.iter().map(|(association, content)| {
+            let status = match content {
+                Content::Status(Status(_, text)) => 4 + 2 + text.len(),
+                _ => 0,
+            };
+            4 + head(association, [0, 0]).len() + status
+        });
+        lengths.sum()
+    }
+
+    /// How many bytes the first of the port's own addresses take.
+    pub(super) fn first_addresses(&self, answers: &[(&Association, Content)]) -> usize {
+        self.given(answers).len().min(FIRST) * ADDRESS_LENGTH
+    }
+
+    /// The port's addresses where an association gets them.
+    fn given(&self, answers: &[(&Association, Content)]) -> &[Ipv6Addr] {
+        let has_own = |content: &Content| matches!(content, Content::Addresses { .. });
+        if answers.iter().any(|(_, content)| has_own(content)) { &self.own } else { &[] }
+    }
+
+    /// Writes them, with addresses of so many bytes in all at most, of which the port's own go first;
+    /// how many others there are.
+    pub(super) fn write(
+        &self,
+        out: &mut Vec<u8>,
+        answers: &[(&Association, Content)],
+        room: usize,
+    ) -> usize {
+        let own = self.given(answers);
+        let ended: usize = answers.iter().map(|(_, content)| content.ended().len()).sum();
+        let all = own.len() + ended;
+        let mut left = room / ADDRESS_LENGTH;
+        let left_out = all.saturating_sub(left);
+        let own = &own[..own.len().min(left)];
+        left -= own.len();
+        for (association, content) in answers {
+            self.write_one(out, association, content, own, &mut left);
+        }
+        left_out
     }
 
     fn first(&self, kind: Type, association: &Association) -> Content {
@@ -108,37 +156,43 @@ impl<'a> Binding<'a> {
 
     fn foreign(&self, association: &Association) -> Vec<Ipv6Addr> {
         let listed = association.addresses.iter().copied();
-        listed.filter(|it| !self.has(*it)).take(MOST_ENDED).collect()
+        listed.filter(|it| !self.has(*it)).collect()
     }
 
     fn has(&self, address: Ipv6Addr) -> bool {
         self.own.contains(&address)
     }
 
-    fn write_one(&self, out: &mut Vec<u8>, association: &Association, content: &Content) {
+    fn write_one(
+        &self,
+        out: &mut Vec<u8>,
+        association: &Association,
+        content: &Content,
+        own: &[Ipv6Addr],
+        left: &mut usize,
+    ) {
         let lease = self.ask.port.network.dhcp.lease_seconds;
-        let mut value = association.id.to_vec();
-        if association.purpose != Purpose::TemporaryAddresses {
-            // Half and four fifths (RFC 8415, section 21.4), which a lease without addresses has
-            // none of.
-            let times = match content {
-                Content::Addresses { .. } => [lease / 2, lease - lease.div_ceil(5)],
-                _ => [0, 0],
-            };
-            times.iter().for_each(|time| value.extend(time.to_be_bytes()));
-        }
+        // Half and four fifths (RFC 8415, section 21.4), which a lease without addresses has none
+        // of.
+        let times = match content {
+            Content::Addresses { .. } => [lease / 2, lease - lease.div_ceil(5)],
+            _ => [0, 0],
+        };
+        let mut value = head(association, times);
         let mut address = |address: Ipv6Addr, lifetime: u32| {
             let lifetime = lifetime.to_be_bytes();
             let whole = [&address.octets()[..], &lifetime, &lifetime].concat();
             option::write(&mut value, option::ADDRESS, &whole);
         };
-        match content {
-            Content::Addresses { ended } => {
-                self.own.iter().for_each(|own| address(*own, lease));
-                ended.iter().for_each(|other| address(*other, 0));
-            }
-            Content::Ended(ended) => ended.iter().for_each(|other| address(*other, 0)),
-            Content::Status(status) => option::write_status(&mut value, *status),
+        if let Content::Addresses { .. } = content {
+            own.iter().for_each(|own| address(*own, lease));
+        }
+        for other in content.ended().iter().take(*left) {
+            address(*other, 0);
+            *left -= 1;
+        }
+        if let Content::Status(status) = content {
+            option::write_status(&mut value, *status);
         }
         let code = match association.purpose {
             Purpose::Addresses => option::ADDRESSES,
@@ -149,12 +203,31 @@ impl<'a> Binding<'a> {
     }
 }
 
+/// An association without its options.
+fn head(association: &Association, times: [u32; 2]) -> Vec<u8> {
+    let mut value = association.id.to_vec();
+    if association.purpose != Purpose::TemporaryAddresses {
+        times.iter().for_each(|time| value.extend(time.to_be_bytes()));
+    }
+    value
+}
+
 /// What is in an association of the answer.
-enum Content {
-    /// The port's addresses, and some that are no longer its own.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// The port's addresses, and some that are not its own and end.
     Addresses { ended: Vec<Ipv6Addr> },
     /// Addresses that are none of its own.
     Ended(Vec<Ipv6Addr>),
     /// Why there is nothing.
     Status(Status),
+}
+
+impl Content {
+    fn ended(&self) -> &[Ipv6Addr] {
+        match self {
+            Self::Addresses { ended } | Self::Ended(ended) => ended,
+            Self::Status(_) => &[],
+        }
+    }
 }

@@ -103,9 +103,6 @@ impl<'d> Request<'d> {
         }
         let is_for_all =
             !matches!(self.kind, Type::Request | Type::Renew | Type::Release | Type::Decline);
-        if is_for_all && ask.unicast {
-            return Err(Silence::Unicast);
-        }
         if self.kind == Type::InformationRequest {
             if !self.associations.is_empty() {
                 return Err(Silence::Invalid);

@@ -65,7 +65,7 @@ impl Message {
     }
 
     fn asked_of(&self, guest: &Guest) -> Result<Reply, Silence> {
-        ask(guest, &self.bytes, false)
+        ask(guest, &self.bytes)
     }
 
     fn asked(&self) -> Result<Reply, Silence> {
@@ -73,8 +73,8 @@ impl Message {
     }
 }
 
-fn ask(guest: &Guest, datagram: &[u8], unicast: bool) -> Result<Reply, Silence> {
-    let ask = Ask { guest, port: guest.primary(), server: SERVER_ID, unicast };
+fn ask(guest: &Guest, datagram: &[u8]) -> Result<Reply, Silence> {
+    let ask = Ask { guest, port: guest.primary(), server: SERVER_ID };
     answer(datagram, &ask).map(Reply::read)
 }
 

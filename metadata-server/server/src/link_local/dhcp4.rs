@@ -28,6 +28,12 @@ pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
     };
     match decide(datagram, &ask) {
         Ok(answer) => {
+            if answer.left_out > 0 {
+                tracing::debug!(
+                    port = %way.attachment.port, options = answer.left_out,
+                    "a DHCP answer had no room for some options"
+                );
+            }
             let to = if is_known && !answer.to.is_broadcast() {
                 peer
             } else {

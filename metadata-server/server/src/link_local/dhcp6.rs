@@ -14,17 +14,17 @@ const CLIENT: u16 = 546;
 /// Answers one datagram, or doesn't.
 pub(super) fn answer(way: &Way, asking: &Asking, datagram: &[u8]) {
     let guest = &asking.record.guest;
-    let ask = Ask {
-        guest,
-        port: asking.port(),
-        server: server_id(&guest.site),
-        // All come to one socket, whichever way they were sent.
-        unicast: false,
-    };
+    let ask = Ask { guest, port: asking.port(), server: server_id(&guest.site) };
     match decide(datagram, &ask) {
         Ok(answer) => {
             if let Some(address) = answer.declined.first() {
                 way.shared.log_decline(&way.attachment, Some((*address).into()));
+            }
+            if answer.left_out > 0 {
+                tracing::debug!(
+                    port = %way.attachment.port, left_out = answer.left_out,
+                    "a DHCPv6 answer had no room for some addresses or options"
+                );
             }
             let mut to = way.peer();
             to.set_port(CLIENT);

@@ -1,9 +1,9 @@
 //! Time for guests: a client's question goes to the network's time servers, the first of which
-//! that answers is believed. What is no client's question, and what nobody answers, gets nothing.
+//! that has the time is believed. What is no client's question, and what nobody answers, gets nothing.
 
 use std::{net::SocketAddr, time::Duration};
 
-use mezame_link_local::ntp::{LENGTH, Question};
+use mezame_link_local::ntp::{Answer, LENGTH, Question};
 use tokio::time::timeout;
 
 use super::{asker::Asking, datagrams::Way, upstream};
@@ -50,7 +50,8 @@ async fn ask(servers: &[SocketAddr], question: &Question) -> Option<[u8; LENGTH]
         let message = question.message();
         let asked = upstream::exchange(*server, &message, |datagram| question.accept(datagram));
         match timeout(PATIENCE, asked).await {
-            Ok(Ok(reply)) => return Some(reply),
+            Ok(Ok(Answer::Time(reply))) => return Some(reply),
+            Ok(Ok(Answer::NoTime)) => tracing::debug!(%server, "a time server has no time to tell"),
             Ok(Err(error)) => tracing::debug!(%server, %error, "a time server failed"),
             Err(_) => tracing::debug!(%server, "a time server is silent"),
         }

@@ -1,13 +1,13 @@
-//! Router advertisements: solicited ones, one to each port whose record changes, and those that
-//! keep an announced router from running out.
+//! Router advertisements: solicited ones, those to each port whose record changes, and those that
+//! keep what was told from running out.
 //!
 //! The socket is a raw one of ICMPv6 (raw(7)): an advertisement is no UDP, and its source says
 //! which router it speaks for, which is no address of this machine's. The kernel fills in its
 //! checksum, and the data path corrects it on the way.
 
+mod memory;
+
 use std::{
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
     io::{self, IoSlice},
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
     os::fd::{AsRawFd, OwnedFd},
@@ -15,9 +15,9 @@ use std::{
     time::Duration,
 };
 
-use mezame_ebpf_loader::{Identity6, PortSlot};
-use mezame_link_local::router::{Advertisement, REPEAT_EVERY, advertise, parse};
-use mezame_model::Generation;
+use memory::Memory;
+use mezame_ebpf_loader::Identity6;
+use mezame_link_local::router::{Advertisement, REPEAT_EVERY, advertise, check};
 use nix::{
     libc,
     sys::socket::{
@@ -109,7 +109,7 @@ impl Router {
                 _ => peer,
             };
             // The data path lets no other hop limit through.
-            parse(message, source, HOP_LIMIT as u8).map_err(|_| Outcome::Malformed)?;
+            check(message, source, HOP_LIMIT as u8).map_err(|_| Outcome::Malformed)?;
             let asking = Asking::now(&attachment)?;
             advertise(&asking.record.guest, asking.port()).ok_or(Outcome::Silent)
         })();
@@ -125,11 +125,10 @@ impl Router {
         }
     }
 
-    /// Tells each port unasked: when its record has changed, and where it has a router that would
-    /// run out.
+    /// Tells each port unasked: when its record has changed, and before what it was told runs out.
     async fn repeat(&self) {
         let mut last_all = tokio::time::Instant::now();
-        let mut told = HashMap::new();
+        let mut memory = Memory::default();
         loop {
             tokio::time::sleep(LOOK).await;
             let all = last_all.elapsed() >= REPEAT_EVERY;
@@ -137,36 +136,28 @@ impl Router {
                 last_all = tokio::time::Instant::now();
             }
             let attachments = self.shared.serving.identities.all();
-            told.retain(|slot, _| self.shared.serving.identities.of_slot(*slot).is_some());
+            memory.retain(|slot| self.shared.serving.identities.of_slot(slot).is_some());
             for (n, attachment) in attachments.iter().enumerate() {
                 if n % BATCH == BATCH - 1 {
                     tokio::task::yield_now().await;
                 }
-                self.tell(attachment, &mut told, all);
+                self.tell(attachment, &mut memory, all);
             }
         }
     }
 
-    fn tell(&self, attachment: &Attachment, told: &mut HashMap<PortSlot, Told>, again: bool) {
+    fn tell(&self, attachment: &Attachment, memory: &mut Memory, again: bool) {
         let Ok(asking) = Asking::now(attachment) else { return };
         let (slot, generation) = (attachment.slot, asking.record.generation);
-        let before = told.get(&slot);
-        if !again && before.is_some_and(|told| told.generation == generation) {
-            return;
-        }
-        let advertisement = advertise(&asking.record.guest, asking.port());
-        let digest = advertisement.as_ref().map(digest_of);
-        let is_news = before.is_none_or(|told| told.digest != digest);
-        told.insert(slot, Told { generation, digest });
-        let Some(advertisement) = advertisement else { return };
-        let is_due = again && advertisement.announces_router;
-        if !is_news && !is_due {
+        let port = &attachment.port;
+        if !memory.is_due(slot, port, generation, again) {
             return;
         }
         let everyone = Identity6::new(slot, Identity6::EVERYONE, 0).address();
-        // A guest that hears none asks.
-        if let Err(error) = self.send(everyone, &advertisement) {
-            tracing::debug!(port = %attachment.port, %error, "a router advertisement was not sent");
+        let now = advertise(&asking.record.guest, asking.port());
+        let send = |message: &Advertisement| self.send(everyone, message);
+        if let Err(error) = memory.tell(slot, port, generation, again, now, send) {
+            tracing::debug!(%port, %error, "a router advertisement was not sent");
         }
     }
 
@@ -185,17 +176,4 @@ impl Router {
         )?;
         Ok(())
     }
-}
-
-/// What a port was told last: out of which record, and a digest of it. None: nothing.
-#[derive(Debug)]
-struct Told {
-    generation: Generation,
-    digest: Option<u64>,
-}
-
-fn digest_of(advertisement: &Advertisement) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (advertisement.source, &advertisement.bytes).hash(&mut hasher);
-    hasher.finish()
 }

@@ -99,5 +99,15 @@ mod tests {
         let known: BTreeSet<&str> =
             services.chain(outcomes).chain(["service", "outcome"]).collect();
         assert_eq!(told, known);
+        // And says what each outcome means.
+        let table = document.lines().skip_while(|line| !line.starts_with("| `outcome` |"));
+        let rows = table.skip(2).take_while(|line| line.starts_with('|'));
+        let explained: Vec<&str> = rows
+            .filter_map(|row| row.split('|').nth(1))
+            .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+            .collect();
+        let known: BTreeSet<&str> = Outcome::ALL.iter().map(|one| one.as_str()).collect();
+        assert_eq!(explained.len(), known.len(), "{explained:?}");
+        assert_eq!(BTreeSet::from_iter(explained), known);
     }
 }

@@ -75,6 +75,22 @@ fn a_network_with_ipv6_resolvers_alone_names_none_of_ipv4() {
 }
 
 #[test]
+fn the_platforms_time_server_is_told_where_it_has_the_time_and_the_network_names_none() {
+    let told = |ntp: &[&str], forward: &[&str]| {
+        let guest = fixture::with(|_, network| {
+            network.ntp = ntp.iter().map(|it| it.parse().unwrap()).collect();
+            network.forward.ntp = forward.iter().map(|it| it.parse().unwrap()).collect();
+        });
+        Message::of(1).asked_of(&guest).unwrap().option(42).map(<[u8]>::to_vec)
+    };
+    assert_eq!(told(&[], &["198.51.100.1:123"]), Some(vec![169, 254, 169, 123]));
+    assert_eq!(told(&[], &[]), None);
+    assert_eq!(told(&["192.168.0.7"], &["198.51.100.1:123"]), Some(vec![192, 168, 0, 7]));
+    // One of the other family is one.
+    assert_eq!(told(&["2001:db8:1::7"], &["198.51.100.1:123"]), None);
+}
+
+#[test]
 fn lease_times_are_half_and_seven_eighths_and_never_overflow() {
     for (lease, t1, t2) in
         [(120, 60, 105), (121, 60, 105), (u32::MAX - 1, 2_147_483_647, 3_758_096_382)]
@@ -158,18 +174,19 @@ fn a_long_answer_is_split_and_overflows_into_file_and_sname() {
 fn what_a_client_wants_least_is_left_out_where_there_is_no_room() {
     let reply = Message::of(1).option(55, &[3, 121, 6, 249, 15]).asked_of(&routed()).unwrap();
     assert!(reply.option(121).is_some());
-    assert_eq!(reply.option(249), None);
+    assert_eq!((reply.option(249), reply.answer.left_out), (None, 1));
     assert_eq!(reply.option(15), Some(&b"acme.example"[..]));
     // Late in the list the routes are in three pieces, where room is left (dhclient's list).
     let list = [1, 28, 2, 3, 15, 6, 119, 12, 44, 47, 26, 121, 42];
     let reply = Message::of(1).option(55, &list).asked_of(&routed()).unwrap();
     assert_eq!(reply.option(121).map(<[u8]>::len), Some(36 + 32 * 9 + 5));
     assert_eq!(reply.option(52), Some(&[3][..]));
-    assert_eq!(reply.answer.bytes.len(), 548);
+    assert_eq!((reply.answer.bytes.len(), reply.answer.left_out), (548, 0));
     // A client that takes longer ones gets both, as far as the network carries them.
     let message = Message::of(1).option(55, &[3, 121, 6, 249, 15]).option(57, &[0xff, 0xff]);
     let reply = message.asked_of(&routed()).unwrap();
     assert!(reply.option(249).is_some());
+    assert_eq!(reply.answer.left_out, 0);
     assert!(reply.answer.bytes.len() <= 1450 - 28);
 }
 

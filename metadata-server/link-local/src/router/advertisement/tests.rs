@@ -32,23 +32,23 @@ fn a_link_local_router_is_announced_from_its_own_address_with_its_routes() {
     let guest = fixture::guest();
     let told = told(&guest);
     assert_eq!(told.source, "fe80::1".parse::<Ipv6Addr>().unwrap());
-    assert!(told.announces_router);
+    assert!(told.told.is_router);
     let expected = [
         // Router advertisement, hop limit 64, M and O, 9000 seconds.
         &[134, 0, 0, 0, 64, 0xc0, 0x23, 0x28, 0, 0, 0, 0, 0, 0, 0, 0][..],
         // MTU 1450.
         &[5, 1, 0, 0, 0, 0, 0x05, 0xaa],
-        // fd00:ec2::/64, where the services are, likewise.
-        &[3, 4, 64, 0x80, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
+        // fd00:ec2::/64, where the services are: valid 30 days, preferred 7.
+        &[3, 4, 64, 0x80, 0, 0x27, 0x8d, 0, 0, 0x09, 0x3a, 0x80, 0, 0, 0, 0],
         &[0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        // 2001:db8:1::/64, on the link, not autonomous, for ever.
-        &[3, 4, 64, 0x80, 255, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0],
+        // 2001:db8:1::/64, on the link, not autonomous, likewise.
+        &[3, 4, 64, 0x80, 0, 0x27, 0x8d, 0, 0, 0x09, 0x3a, 0x80, 0, 0, 0, 0],
         &[0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-        // Resolver 2001:db8:1::2.
-        &[25, 3, 0, 0, 255, 255, 255, 255],
+        // Resolver 2001:db8:1::2, for 9000 seconds.
+        &[25, 3, 0, 0, 0, 0, 0x23, 0x28],
         &[0x20, 0x01, 0x0d, 0xb8, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
-        // Search acme.example.
-        &[31, 3, 0, 0, 255, 255, 255, 255],
+        // Search acme.example, likewise.
+        &[31, 3, 0, 0, 0, 0, 0x23, 0x28],
         b"\x04acme\x07example\x00\x00\x00",
         // 2001:db8:9::/48 for 9000 seconds; the other route is by another router.
         &[24, 2, 48, 0, 0, 0, 0x23, 0x28, 0x20, 0x01, 0x0d, 0xb8, 0, 9, 0, 0],
@@ -62,7 +62,7 @@ fn a_router_with_another_address_is_not_announced_and_the_rest_is() {
         network.subnets[1].gateway = Some("2001:db8:1::1".parse().unwrap());
     });
     let told = told(&guest);
-    assert_eq!((told.source, told.announces_router), (METADATA_LINK, false));
+    assert_eq!((told.source, told.told.is_router), (METADATA_LINK, false));
     assert_eq!(told.bytes[6..8], [0, 0]);
     assert_eq!(of(3, &told).len(), 2);
     assert!(of(24, &told).is_empty());

@@ -81,6 +81,38 @@ fn the_next_server_is_asked_where_one_is_silent_or_answers_something_else() {
 }
 
 #[test]
+fn the_next_server_is_asked_at_once_where_one_has_no_time_to_tell() {
+    let arena = Arena::new();
+    // Leap indicator 3; a kiss of death; stratum 16.
+    for (number, [first, stratum]) in [[0o344, 3], [0o44, 0], [0o44, 16]].into_iter().enumerate() {
+        let number = number as u32 + 1;
+        let unset = Upstream::new(move |question| {
+            let mut reply = answer(question);
+            (reply[0], reply[1]) = (first, stratum);
+            vec![reply]
+        });
+        let good = Upstream::new(|question| vec![answer(question)]);
+        arena.serve(number, |network| network.forward.ntp = vec![unset.address, good.address]);
+        let client = arena.datagrams(number, arena.at.ntp);
+        client.send(&question(9)).unwrap();
+        assert_eq!(received(&client)[..2], [0o44, 1]);
+        assert_eq!(unset.others(), 1);
+    }
+    arena.becomes("ntp", "forwarded", 3);
+    // Nobody else: silence.
+    let unset = Upstream::new(|question| {
+        let mut reply = answer(question);
+        reply[1] = 0;
+        vec![reply]
+    });
+    arena.serve(4, |network| network.forward.ntp = vec![unset.address]);
+    let client = arena.datagrams(4, arena.at.ntp);
+    client.send(&question(9)).unwrap();
+    arena.becomes("ntp", "failed", 1);
+    assert!(is_quiet(&client));
+}
+
+#[test]
 fn questions_beyond_the_rate_are_dropped() {
     let arena = Arena::with(|limits| (limits.ntp_per_second, limits.ntp_burst) = (1, 2));
     arena.serve(1, |_| {});
