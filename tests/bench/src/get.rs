@@ -3,6 +3,7 @@
 //! | Contender | What is in the way |
 //! |---|---|
 //! | ours | guest's namespace, veth, the tcx programs, the metadata-server |
+//! | `ipv6` | the same over IPv6 |
 //! | `veth` | the same two veths without eBPF, routed by the hypervisor; the same metadata-server |
 //! | `direct` | one veth that ends in the metadata namespace itself; the same metadata-server |
 //! | `nginx` | a veth, nginx with the same bytes as a file |
@@ -17,7 +18,7 @@ mod guests;
 use std::{fs, time::Duration};
 
 use anyhow::Context;
-use mezame_tests::namespace::Namespace;
+use mezame_tests::{namespace::Namespace, namespace_guest::SERVICE6};
 
 use crate::{
     load::{Figures, Mode, Target},
@@ -30,6 +31,7 @@ use guests::Guests;
 
 const ROUNDS: usize = 9;
 const DURATION: Duration = Duration::from_millis(500);
+const IPV6: &str = "ipv6";
 
 /// One way to be served.
 #[derive(Debug, Clone)]
@@ -77,6 +79,12 @@ fn measure(cpu: Cpu, mode: Mode, group: &str, unit: &'static str) -> anyhow::Res
             client: guests.routed.clone(),
             target: guests.target.clone(),
         },
+        Contender {
+            name: IPV6,
+            label: "the same guest and server over IPv4",
+            client: guests.tapped.clone(),
+            target: Target { address: SERVICE6.parse()?, ..guests.target.clone() },
+        },
     ];
     let mut missing = Vec::new();
     let nginx = Nginx::start(cpu, &home.join("nginx"), &guests.target);
@@ -118,7 +126,10 @@ fn measure(cpu: Cpu, mode: Mode, group: &str, unit: &'static str) -> anyhow::Res
     let mut rows = Vec::new();
     for (contender, theirs) in contenders.iter().zip(&seen).skip(1) {
         let name = format!("{group}.{}", contender.name);
-        rows.extend(compared(&name, unit, contender.label, &seen[0], theirs));
+        let ours = &seen[0];
+        // This one is ours, too: its own figures, and what it is compared with is IPv4.
+        let (of, beside) = if contender.name == IPV6 { (theirs, ours) } else { (ours, theirs) };
+        rows.extend(compared(&name, unit, contender.label, of, beside));
     }
     for (name, reason) in missing {
         rows.push(Row::missing(format!("{group}.{name}"), unit, reason));

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod attach;
 pub mod crawl;
+pub mod dhcp;
 pub mod fixture;
 pub mod frame;
 pub mod get;

@@ -61,8 +61,12 @@ impl Target {
             Mode::KeepAlive => "",
             Mode::Connect => "Connection: close\r\n",
         };
+        let host = match self.address {
+            SocketAddr::V4(_) => "169.254.169.254",
+            SocketAddr::V6(_) => "[fd00:ec2::254]",
+        };
         format!(
-            "GET {} HTTP/1.1\r\nHost: 169.254.169.254\r\nX-aws-ec2-metadata-token: {}\r\n{closing}\r\n",
+            "GET {} HTTP/1.1\r\nHost: {host}\r\nX-aws-ec2-metadata-token: {}\r\n{closing}\r\n",
             self.path, self.token
         )
         .into_bytes()

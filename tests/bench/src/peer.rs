@@ -1,5 +1,6 @@
 //! What the metadata-server is compared with.
 
+pub mod dnsmasq;
 pub mod haproxy;
 pub mod nginx;
 mod system_log;

@@ -1,6 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
-use crate::{agent, attach, crawl, frame, get, pinned::Cpu, protocol, row::Row, size, storm, wake};
+use crate::{
+    agent, attach, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row, size, storm, wake,
+};
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
 
@@ -18,6 +20,7 @@ const ALL: &[Measurement] = &[
             ("get.direct", "requests/s"),
             ("get.nginx", "requests/s"),
             ("get.haproxy", "requests/s"),
+            ("get.ipv6", "requests/s"),
         ],
         measure: get::measure_get,
     },
@@ -27,9 +30,11 @@ const ALL: &[Measurement] = &[
             ("connect.direct", "connections/s"),
             ("connect.nginx", "connections/s"),
             ("connect.haproxy", "connections/s"),
+            ("connect.ipv6", "connections/s"),
         ],
         measure: get::measure_connect,
     },
+    Measurement { rows: &[("dhcp.dnsmasq", "leases/s")], measure: dhcp::measure },
     Measurement { rows: &[("frame.other", "ns")], measure: frame::measure },
     Measurement { rows: &[("protocol.get", "µs")], measure: protocol::measure },
     Measurement {

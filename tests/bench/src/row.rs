@@ -121,10 +121,12 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 10] = [
+const WANTED: [Wanted; 12] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
+    wanted("get.ipv6", Of::Ratio, Bound::AtLeast(0.95)),
+    wanted("dhcp.dnsmasq", Of::Ratio, Bound::AtLeast(2.0)),
     wanted("frame.other", Of::Value, Bound::AtMost(60.0)),
     wanted("protocol.get", Of::Value, Bound::AtMost(1.2)),
     wanted("memory.instance", Of::Value, Bound::AtMost(2048.0)),

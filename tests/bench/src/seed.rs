@@ -8,7 +8,7 @@ pub const PROJECT: &str = "bench";
 const NETWORK: &str = "lan";
 
 /// The subnet, which has room for 100,000 addresses.
-const CIDR: &str = "10.0.0.0/14";
+pub const CIDR: &str = "10.0.0.0/14";
 
 /// The project and its network, as documents.
 pub fn ground() -> Vec<Value> {

@@ -12,6 +12,8 @@ use mezame_tests::{
     wait::{self, SOON},
 };
 
+use serde_json::json;
+
 use crate::{fixture::PATH, load::Target, pinned::Cpu, seed};
 
 /// The metadata namespace's name; the lab's `/run` is private, so nothing else has it.
@@ -39,7 +41,16 @@ impl Guests {
         let mut lab = Lab::prepare()?;
         lab.server = Some(lab.place.start_with(&["--standalone", "--requests-per-second", "0"])?);
         cpu.release()?;
-        let documents: Vec<_> = seed::ground().into_iter().chain(seed::guest(0)).collect();
+        let mut documents: Vec<_> = seed::ground().into_iter().chain(seed::guest(0)).collect();
+        let subnets = json!([{"cidr": seed::CIDR}, {"cidr": "2001:db8::/64"}]);
+        let addresses = json!([seed::address(0), "2001:db8::a"]);
+        for document in &mut documents {
+            match document["kind"].as_str() {
+                Some("Network") => document["subnets"] = subnets.clone(),
+                Some("Port") => document["addresses"] = addresses.clone(),
+                _ => {}
+            }
+        }
         lab.operator.apply(&documents)?;
 
         let tapped = Namespace::create()?;
@@ -48,6 +59,8 @@ impl Guests {
         tapped.ip(&format!("link set eth0 address {} up", seed::mac(0)))?;
         tapped.ip(&format!("address add {}/14 dev eth0", seed::address(0)))?;
         tapped.ip("route add 169.254.169.254/32 dev eth0")?;
+        tapped.ip("address add 2001:db8::a/64 dev eth0 nodad")?;
+        tapped.ip("-6 route add fd00:ec2::/64 dev eth0")?;
         lab.hypervisor.ip(&format!("link set {device} up"))?;
 
         let token = wait::until("the first token", SOON, || token(&tapped))?;
@@ -58,7 +71,11 @@ impl Guests {
             body: Vec::new(),
         };
         target.body = body(&tapped, &target)?;
+        // Open for as long as the server's connections are looked at.
+        let mut open = tapped.run(connect)??;
+        open.get(&target.path, &[(TOKEN, &target.token)])?;
         let identity = identity(&lab)?.to_bits();
+        drop(open);
         // The last two identities of the port, which no address of the guest has.
         let direct = direct(Ipv4Addr::from_bits(identity | 0xf))?;
         let routed = routed(&lab, Ipv4Addr::from_bits(identity & !1 | 0xe))?;
@@ -105,8 +122,7 @@ fn routed(lab: &Lab, identity: Ipv4Addr) -> anyhow::Result<Namespace> {
     Ok(client)
 }
 
-/// The identity by which the server sees the guest: the peer of the one connection that is open
-/// or was closed just now.
+/// The identity by which the server sees the guest: the peer of its one guest's connections.
 fn identity(lab: &Lab) -> anyhow::Result<Ipv4Addr> {
     let mut command = lab.hypervisor.command("ip");
     command.args(["netns", "exec", METADATA, "cat", "/proc/net/tcp"]);
