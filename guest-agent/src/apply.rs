@@ -10,7 +10,7 @@
 use std::time::{Duration, Instant};
 
 use mezame_model::{
-    InstanceId, UserName,
+    InstanceId, SecretName, UserName,
     report::{Outcome, StepReport},
 };
 
@@ -26,6 +26,9 @@ use crate::{
 
 /// A report's detail has at most this many bytes.
 const MAX_DETAIL: usize = 4096;
+
+/// So often in a row a secret is read whose value the operator changes meanwhile.
+const RECEIPTS: u32 = 3;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -288,15 +291,28 @@ impl Applier<'_> {
             }
             Action::Timezone(zone) => platform.set_timezone(zone)?,
             Action::Ntp(ntp) => platform.set_ntp(ntp)?,
-            Action::Secret(name) => match self.upstream.secret(name)? {
-                None => Change::Same,
-                Some(value) => {
-                    let change = platform.store_secret(name, &value)?;
-                    self.upstream.acknowledge(name)?;
-                    change
-                }
-            },
+            Action::Secret(name) => self.receive(name)?,
         };
+        Ok(change)
+    }
+
+    /// Stores a secret, then acknowledges what was stored. Where the operator has set another
+    /// value in between, that one is to be had too.
+    fn receive(&mut self, name: &SecretName) -> Result<Change, StepError> {
+        let mut change = Change::Same;
+        for attempt in 1..=RECEIPTS {
+            let Some(secret) = self.upstream.secret(name)? else { break };
+            if self.platform.store_secret(name, &secret.value)? == Change::Changed {
+                change = Change::Changed;
+            }
+            match self.upstream.acknowledge(name, secret.etag.as_deref()) {
+                Err(error) if error.is_outdated() && attempt < RECEIPTS => {}
+                acknowledged => {
+                    acknowledged?;
+                    break;
+                }
+            }
+        }
         Ok(change)
     }
 

@@ -84,6 +84,11 @@ impl SourceError {
         matches!(self, Self::Http(_) | Self::NotReady { .. } | Self::Status { status: 500.., .. })
     }
 
+    /// Whether what was named is no longer what the server has.
+    pub fn is_outdated(&self) -> bool {
+        matches!(self, Self::Status { status: 412, .. })
+    }
+
     /// Whether the server has understood and refused, so that saying it again is of no use.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Status { status: 400..=499, .. } | Self::NoDocument)
@@ -99,12 +104,21 @@ pub struct Fetched {
     pub etag: String,
 }
 
+/// A secret, and the tag of its value.
+#[derive(Debug, Clone)]
+pub struct FetchedSecret {
+    /// The value.
+    pub value: SecretString,
+    /// For the acknowledgement; none from a service that gives none.
+    pub etag: Option<String>,
+}
+
 /// What steps need of the service, so that they can be tested without one.
 pub trait Upstream {
     /// Reads a secret; none where it is gone.
-    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError>;
-    /// Says that a secret was received, so that it is never handed out again.
-    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError>;
+    fn secret(&mut self, name: &SecretName) -> Result<Option<FetchedSecret>, SourceError>;
+    /// Says that a secret was received, so that this value is never handed out again.
+    fn acknowledge(&mut self, name: &SecretName, etag: Option<&str>) -> Result<(), SourceError>;
     /// Posts a sealed password.
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError>;
     /// Posts a report.
@@ -205,12 +219,23 @@ impl Source {
         body: Option<&[u8]>,
         timeout: Duration,
     ) -> Result<Response, SourceError> {
+        self.conditional(method, target, None, body, timeout)
+    }
+
+    fn conditional(
+        &mut self,
+        method: &str,
+        target: &str,
+        condition: Option<(&str, &str)>,
+        body: Option<&[u8]>,
+        timeout: Duration,
+    ) -> Result<Response, SourceError> {
         for attempt in 0..2 {
             let age = Duration::from_secs(6 * 3600 - 300);
             if self.token.as_ref().is_none_or(|(_, since)| since.elapsed() > age) {
                 self.token = self.fetch_token()?.map(|token| (token, Instant::now()));
             }
-            let mut headers = Vec::new();
+            let mut headers: Vec<(&str, &str)> = condition.into_iter().collect();
             if let Some((token, _)) = &self.token {
                 headers.push(("X-aws-ec2-metadata-token", token.expose()));
             }
@@ -230,20 +255,25 @@ impl Source {
 }
 
 impl Upstream for Source {
-    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
+    fn secret(&mut self, name: &SecretName) -> Result<Option<FetchedSecret>, SourceError> {
         match self.authorized("GET", &format!("/mezame/v1/secrets/{name}"), None, TIMEOUT) {
-            Ok(response) => String::from_utf8(response.body)
-                .map(|text| Some(SecretString::new(text)))
-                .map_err(|_| SourceError::Document("the secret is not UTF-8".into())),
+            Ok(response) => {
+                let etag = response.head.header("etag").filter(|it| !it.is_empty());
+                let etag = etag.map(str::to_owned);
+                String::from_utf8(response.body)
+                    .map(|text| Some(FetchedSecret { value: SecretString::new(text), etag }))
+                    .map_err(|_| SourceError::Document("the secret is not UTF-8".into()))
+            }
             Err(SourceError::NoDocument) => Ok(None),
             Err(SourceError::Status { status: 410, .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
+    fn acknowledge(&mut self, name: &SecretName, etag: Option<&str>) -> Result<(), SourceError> {
         let target = format!("/mezame/v1/secrets/{name}/ack");
-        self.authorized("POST", &target, Some(b""), TIMEOUT).map(drop)
+        let condition = etag.map(|etag| ("If-Match", etag));
+        self.conditional("POST", &target, condition, Some(b""), TIMEOUT).map(drop)
     }
 
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError> {

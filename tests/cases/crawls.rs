@@ -281,7 +281,7 @@ fn cloud_init_crawls_the_vultr_dialect() {
 
 #[test]
 fn cloud_init_crawls_the_cloudstack_dialect_and_is_given_its_password_once() {
-    let expected = Expected {
+    let mut expected = Expected {
         zone: Some("local-1a"),
         vendor_data: None,
         password: Some("Sekrit Squirrel"),
@@ -301,6 +301,20 @@ fn cloud_init_crawls_the_cloudstack_dialect_and_is_given_its_password_once() {
     .unwrap();
     let log = || crawled.lab.server.as_ref().unwrap().process.log();
     assert_eq!(log().matches("secret handed out").count(), 1, "{}", log());
+    // Another value is another password, as when a tenant has it reset; the last one right after
+    // the guest has acknowledged the one before, whoever has heard of that by then.
+    for password in ["Nutty Squirrel", "Flying Squirrel"] {
+        expected.password = Some(password);
+        crawled.lab.operator.apply(&expected.seed()).unwrap();
+        wait::until("the other password", SOON, || {
+            let told = crawled.password_by_wget()?;
+            anyhow::ensure!(told == password, "{told}");
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(crawled.crawl("cloudstack").password.as_deref(), Some(password));
+    }
+    assert_eq!(crawled.password_by_wget().unwrap(), "saved_password");
     assert!(!log().contains("Squirrel"), "{}", log());
 }
 

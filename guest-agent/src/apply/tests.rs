@@ -8,6 +8,7 @@ use crate::{
     ledger::Past,
     plan::{self, Mode},
     platform::fake::Fake,
+    source::FetchedSecret,
     user_data,
 };
 
@@ -17,15 +18,33 @@ struct Service {
     acknowledged: Vec<String>,
     passwords: Vec<SealedPassword>,
     away: bool,
+    /// Other values, each set right after the one before was read.
+    operator_sets: Vec<&'static str>,
+}
+
+impl Service {
+    fn waiting(&self, name: &SecretName) -> Option<String> {
+        let of_name = self.secrets.iter().rfind(|(known, _)| known == name.as_str());
+        of_name.map(|(_, value)| value.clone())
+    }
 }
 
 impl Upstream for Service {
-    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
-        let found = self.secrets.iter().find(|(known, _)| known == name.as_str());
-        Ok(found.map(|(_, value)| SecretString::new(value.clone())))
+    fn secret(&mut self, name: &SecretName) -> Result<Option<FetchedSecret>, SourceError> {
+        let Some(value) = self.waiting(name) else { return Ok(None) };
+        let (etag, value) = (Some(format!("\"{value}\"")), SecretString::new(value));
+        if !self.operator_sets.is_empty() {
+            let next = self.operator_sets.remove(0);
+            self.secrets.push((name.to_string(), next.into()));
+        }
+        Ok(Some(FetchedSecret { value, etag }))
     }
 
-    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
+    fn acknowledge(&mut self, name: &SecretName, etag: Option<&str>) -> Result<(), SourceError> {
+        let now = self.waiting(name).map(|value| format!("\"{value}\""));
+        if etag.is_some() && now.is_some() && etag != now.as_deref() {
+            return Err(SourceError::Status { status: 412, error: "other-value".into() });
+        }
         self.acknowledged.push(name.to_string());
         Ok(())
     }
@@ -161,6 +180,30 @@ fn a_secret_is_stored_before_it_is_acknowledged() {
     let name = SecretName::parse("token").unwrap();
     assert_eq!(world.fake.state().secrets[&name].expose(), "hunter2");
     assert!(!format!("{:?}", applied.steps).contains("hunter2"));
+}
+
+#[test]
+fn a_value_that_was_set_between_read_and_acknowledgement_is_read_too() {
+    let mut world = World::new(json!({"secrets": ["token"]}), "");
+    world.service.secrets.push(("token".into(), "first".into()));
+    world.service.operator_sets = vec!["second"];
+    world.run();
+    assert_eq!(world.service.acknowledged, ["token"]);
+    let name = SecretName::parse("token").unwrap();
+    assert_eq!(world.fake.state().secrets[&name].expose(), "second");
+}
+
+#[test]
+fn a_secret_that_changes_all_the_time_is_left_for_the_next_run() {
+    let mut world = World::new(json!({"secrets": ["token"]}), "");
+    world.service.secrets.push(("token".into(), "first".into()));
+    world.service.operator_sets = vec!["second", "third", "fourth", "fifth"];
+    let applied = world.run();
+    assert_eq!(step(&applied, "secret token").outcome, Outcome::Failed);
+    assert!(world.service.acknowledged.is_empty());
+    world.service.operator_sets.clear();
+    world.run();
+    assert_eq!(world.service.acknowledged, ["token"]);
 }
 
 #[test]

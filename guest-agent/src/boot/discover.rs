@@ -7,13 +7,13 @@
 
 use std::time::Duration;
 
-use mezame_model::{Report, SecretName, SecretString, report::SealedPassword};
+use mezame_model::{Report, SecretName, report::SealedPassword};
 
 use super::attempts::{Attempt, attempts};
 use crate::{
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
-    source::{Fetched, Source, SourceError, Upstream, http::Client},
+    source::{Fetched, FetchedSecret, Source, SourceError, Upstream, http::Client},
 };
 
 /// Why no device led to a document.
@@ -96,12 +96,12 @@ pub struct Path {
 
 /// What a run needs of the service goes through the way that was found.
 impl Upstream for Path {
-    fn secret(&mut self, name: &SecretName) -> Result<Option<SecretString>, SourceError> {
+    fn secret(&mut self, name: &SecretName) -> Result<Option<FetchedSecret>, SourceError> {
         self.source.secret(name)
     }
 
-    fn acknowledge(&mut self, name: &SecretName) -> Result<(), SourceError> {
-        self.source.acknowledge(name)
+    fn acknowledge(&mut self, name: &SecretName, etag: Option<&str>) -> Result<(), SourceError> {
+        self.source.acknowledge(name, etag)
     }
 
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError> {

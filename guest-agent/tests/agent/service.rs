@@ -130,6 +130,7 @@ struct Asked {
     target: String,
     host: String,
     token: Option<String>,
+    if_match: Option<String>,
     body: Vec<u8>,
 }
 
@@ -140,7 +141,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
     }
     let mut words = line.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let (mut host, mut token, mut length) = (String::new(), None, 0);
+    let (mut host, mut token, mut if_match, mut length) = (String::new(), None, None, 0);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -150,13 +151,14 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Asked> {
         match name.to_ascii_lowercase().as_str() {
             "x-aws-ec2-metadata-token" => token = Some(value.to_owned()),
             "host" => host = value.to_owned(),
+            "if-match" => if_match = Some(value.to_owned()),
             "content-length" => length = value.parse().ok()?,
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Asked { method, target, host, token, body })
+    Some(Asked { method, target, host, token, if_match, body })
 }
 
 fn serve(stream: TcpStream, shared: &(Mutex<Told>, Condvar)) {
@@ -175,6 +177,9 @@ fn serve(stream: TcpStream, shared: &(Mutex<Told>, Condvar)) {
         shared.1.notify_all();
     }
 }
+
+/// Of each secret.
+const TAG: &str = "\"0123456789abcdef\"";
 
 type Answer = (u16, String, Vec<u8>);
 
@@ -225,9 +230,13 @@ fn answer(asked: &Asked, shared: &(Mutex<Told>, Condvar)) -> Answer {
             plain(503, "")
         }
         ("GET", target) if target.starts_with("/mezame/v1/secrets/") => {
-            plain(200, &format!("value of {}", target.rsplit('/').next().unwrap()))
+            let body = format!("value of {}", target.rsplit('/').next().unwrap());
+            (200, format!("ETag: {TAG}\r\n"), body.into_bytes())
         }
         ("POST", target) if target.ends_with("/ack") => {
+            if asked.if_match.as_deref() != Some(TAG) {
+                return plain(412, "");
+            }
             told.acknowledged.insert(target.split('/').nth(4).unwrap().to_owned());
             plain(204, "")
         }

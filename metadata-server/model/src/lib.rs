@@ -35,8 +35,8 @@ pub use id::{
 };
 pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
 pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
-pub use report::{GuestEvent, Report};
-pub use secret::{SecretBytes, SecretString};
+pub use report::{Acknowledgement, GuestEvent, Report};
+pub use secret::{SecretBytes, SecretDigest, SecretString};
 pub use smbios::Smbios;
 pub use snapshot::Snapshot;
 pub use tags::Tags;

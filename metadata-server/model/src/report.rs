@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestAttribute, InstanceId, PortId, SecretName, SecretString, UserName};
+use crate::{GuestAttribute, InstanceId, PortId, SecretDigest, SecretName, SecretString, UserName};
 
 /// How a run of the agent, or a step of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +97,39 @@ impl NovaPassword {
     pub const LENGTH_MAX: usize = 1020;
 }
 
+/// Which value of a read-once secret a guest has received. An operator may have set another value
+/// by the time that the control plane hears of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenAcknowledgement")]
+pub struct Acknowledgement {
+    /// The secret.
+    pub name: SecretName,
+    /// The value. None in what was written before values were told apart: any value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<SecretDigest>,
+}
+
+/// An acknowledgement as it may lie in an outbox: earlier versions wrote the name alone.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum WrittenAcknowledgement {
+    Name(SecretName),
+    Value {
+        name: SecretName,
+        #[serde(default)]
+        digest: Option<SecretDigest>,
+    },
+}
+
+impl From<WrittenAcknowledgement> for Acknowledgement {
+    fn from(written: WrittenAcknowledgement) -> Self {
+        match written {
+            WrittenAcknowledgement::Name(name) => Self { name, digest: None },
+            WrittenAcknowledgement::Value { name, digest } => Self { name, digest },
+        }
+    }
+}
+
 /// Something that a guest did, on its way up to the control plane.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuestEvent {
@@ -121,9 +154,37 @@ pub enum GuestEventKind {
     /// A password was made.
     Password(SealedPassword),
     /// A read-once secret was received and must not be handed out again.
-    SecretAcknowledged(SecretName),
+    SecretAcknowledged(Acknowledgement),
     /// A password was made and posted as OpenStack's clients do.
     NovaPassword(NovaPassword),
     /// An attribute of the guest's own was set or removed.
     GuestAttribute(GuestAttribute),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_of_an_earlier_version_is_of_any_value() {
+        let old = r#"{"secret-acknowledged":"one"}"#;
+        let GuestEventKind::SecretAcknowledged(read) = serde_json::from_str(old).unwrap() else {
+            panic!()
+        };
+        assert_eq!((read.name.as_str(), read.digest), ("one", None));
+    }
+
+    #[test]
+    fn an_acknowledgement_comes_back_with_its_value() {
+        let name = SecretName::parse("one").unwrap();
+        for digest in [None, Some(SecretDigest::new([7; 32]))] {
+            let kind =
+                GuestEventKind::SecretAcknowledged(Acknowledgement { name: name.clone(), digest });
+            let json = serde_json::to_string(&kind).unwrap();
+            assert_eq!(serde_json::from_str::<GuestEventKind>(&json).unwrap(), kind, "{json}");
+        }
+        // A digest that is none must not become "any value".
+        let spoilt = r#"{"secret-acknowledged":{"name":"one","digest":"abc"}}"#;
+        assert!(serde_json::from_str::<GuestEventKind>(spoilt).is_err());
+    }
 }

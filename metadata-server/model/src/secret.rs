@@ -1,4 +1,5 @@
-//! Texts and bytes that must not be seen: Debug shows nothing, dropping zeroes the memory.
+//! Texts and bytes that must not be seen: Debug shows nothing, dropping zeroes the memory. And the
+//! digest that tells one value of a secret from another.
 //!
 //! `Serialize` writes the true value, since feed, ledger and store need it; each of those seals
 //! what it writes. Nothing that an operator or a log reads may serialize these types: the API's
@@ -93,6 +94,73 @@ impl<'de> Deserialize<'de> for SecretBytes {
     }
 }
 
+/// Tells one value of a read-once secret from another: a SHA-256 over instance, name and value.
+/// In JSON: 64 lower-case hexadecimal digits.
+///
+/// Made by the protocol crate. Whoever sees it can try guesses at a short value, so Debug does not
+/// show it; neither an operator nor a guest is ever shown it, and on disk it lies sealed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct SecretDigest([u8; 32]);
+
+impl SecretDigest {
+    /// Takes the bytes of the digest.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub const fn bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The digits.
+    pub fn hex(&self) -> String {
+        use std::fmt::Write;
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Reads the digits. None where the text is anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+        if pairs.len() != bytes.len() || !rest.is_empty() {
+            return None;
+        }
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+            *byte = value(*high)? << 4 | value(*low)?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl std::fmt::Debug for SecretDigest {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("SecretDigest(..)")
+    }
+}
+
+impl Serialize for SecretDigest {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        out.serialize_str(&self.hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for SecretDigest {
+    fn deserialize<D: Deserializer<'de>>(input: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(input)?;
+        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("not a secret's digest"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +169,20 @@ mod tests {
     fn debug_shows_no_secret() {
         assert!(!format!("{:?}", SecretString::new("hunter2".into())).contains("hunter2"));
         assert!(!format!("{:?}", SecretBytes::new(vec![77, 78])).contains("77"));
+        assert_eq!(format!("{:?}", SecretDigest::new([77; 32])), "SecretDigest(..)");
+    }
+
+    #[test]
+    fn a_digest_is_64_small_hexadecimal_digits_and_nothing_else() {
+        let digest = SecretDigest::new(std::array::from_fn(|at| at as u8 * 8 + 7));
+        let json = serde_json::to_string(&digest).unwrap();
+        assert!(json.starts_with("\"070f171f") && json.len() == 66, "{json}");
+        assert_eq!(serde_json::from_str::<SecretDigest>(&json).unwrap(), digest);
+        let text = digest.hex();
+        for other in [&text[1..], &text[2..], &format!("{text}00"), &text.to_uppercase(), "", "é"]
+        {
+            assert_eq!(SecretDigest::parse(other), None, "{other}");
+        }
     }
 
     #[test]

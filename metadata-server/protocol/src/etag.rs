@@ -3,7 +3,7 @@
 //! 64 bits of xxHash. It need not withstand an adversary: all that goes into a guest's tags is the
 //! guest's own, and a collision would only make that guest miss a change of its own.
 //!
-//! Follows RFC 9110, sections 8.8.3 and 13.1.2.
+//! Follows RFC 9110, sections 8.8.3, 13.1.1 and 13.1.2.
 
 use twox_hash::XxHash64;
 
@@ -22,13 +22,22 @@ pub(crate) fn of_parts<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 /// Whether an `If-None-Match` names the tag, also without the quotes: Google's dialect tells it so.
 pub(crate) fn matches(if_none_match: &[u8], etag: u64) -> bool {
     let text = etag_text(etag);
+    // Whether a tag is weak doesn't matter here (section 13.1.2).
     if_none_match == b"*"
-        || if_none_match.split(|byte| *byte == b',').any(|item| {
-            let item = item.trim_ascii();
-            // Whether a tag is weak doesn't matter here (section 13.1.2).
+        || items(if_none_match).any(|item| {
             let item = item.strip_prefix(b"W/").unwrap_or(item);
             item == text || item == &text[1..text.len() - 1]
         })
+}
+
+/// Whether an `If-Match` names the tag; a weak one is none (section 13.1.1).
+pub(crate) fn matches_strongly(if_match: &[u8], etag: u64) -> bool {
+    let text = etag_text(etag);
+    if_match == b"*" || items(if_match).any(|item| item == text)
+}
+
+fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Parses a tag as a query has it: the digits, with the quotes or without.
@@ -54,6 +63,18 @@ mod tests {
         }
         for list in [&b""[..], b"\"", b"\"\"", &text.as_bytes()[1..]] {
             assert!(!matches(list, etag), "{list:?}");
+        }
+    }
+
+    #[test]
+    fn a_precondition_wants_a_strong_tag() {
+        let etag = of(b"content");
+        let text = String::from_utf8(etag_text(etag).to_vec()).unwrap();
+        for list in [text.clone(), format!("\"x\" , {text}"), "*".into()] {
+            assert!(matches_strongly(list.as_bytes(), etag), "{list}");
+        }
+        for list in [format!("W/{text}"), text.replace('"', ""), String::new(), "**".into()] {
+            assert!(!matches_strongly(list.as_bytes(), etag), "{list}");
         }
     }
 

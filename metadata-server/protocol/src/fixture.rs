@@ -2,14 +2,14 @@
 //!
 //! Read from `testdata/`, whose keys are made for tests and secret nowhere.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Dialect, Guest, Instance, Route, SecretName, Snapshot};
+use mezame_model::{Dialect, Guest, Instance, Route, Snapshot};
 
 use crate::{
-    Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Status, TokenKeys,
-    UnixTime, Version, respond,
+    Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Spent, Status,
+    TokenKeys, UnixTime, Version, respond,
 };
 
 /// Everything that a request's answer depends on.
@@ -18,7 +18,7 @@ pub(crate) struct World {
     pub(crate) keys: TokenKeys,
     pub(crate) signer: Signer,
     pub(crate) now: UnixTime,
-    pub(crate) acknowledged: BTreeSet<SecretName>,
+    pub(crate) acknowledged: Spent,
     pub(crate) watch_over: bool,
     pub(crate) watched: Option<u64>,
 }
@@ -47,7 +47,7 @@ impl World {
             .unwrap(),
             snapshot,
             now: UnixTime(1_800_000_000),
-            acknowledged: BTreeSet::new(),
+            acknowledged: Spent::NONE,
             watch_over: false,
             watched: None,
         }

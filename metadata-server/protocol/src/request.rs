@@ -142,6 +142,8 @@ pub(crate) struct Headers<'a> {
     pub(crate) token_ttl: Option<&'a [u8]>,
     /// `If-None-Match`.
     pub(crate) if_none_match: Option<&'a [u8]>,
+    /// `If-Match`.
+    pub(crate) if_match: Option<&'a [u8]>,
     /// `Content-Type`.
     pub(crate) content_type: Option<&'a [u8]>,
     /// `Metadata-Flavor`, which Google's clients must send.
@@ -266,6 +268,7 @@ fn read_headers<'a>(
             4 if name.eq_ignore_ascii_case("host") => once(&mut host, value)?,
             6 if name.eq_ignore_ascii_case("origin") => headers.origin = true,
             8 if name.eq_ignore_ascii_case("metadata") => once(&mut headers.metadata, value)?,
+            8 if name.eq_ignore_ascii_case("if-match") => once(&mut headers.if_match, value)?,
             9 if name.eq_ignore_ascii_case("forwarded")
                 || name.eq_ignore_ascii_case("x-real-ip") =>
             {

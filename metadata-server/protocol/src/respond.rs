@@ -4,10 +4,10 @@
 //! the signer's count of what a guest has had signed lately. What must be done outside (waiting,
 //! keeping, auditing) is said in the [`Answer`] and never done here.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
-use mezame_model::{Dialect, Generation, Guest, PortId, SecretName, report::GuestEventKind};
+use mezame_model::{
+    Dialect, Generation, Guest, PortId, SecretDigest, SecretName, report::GuestEventKind,
+};
 
 use crate::{
     etag,
@@ -16,6 +16,7 @@ use crate::{
     policy,
     request::{Method, Request},
     response::{self, Response, Status},
+    spent::Spent,
     token::{Randomness, TokenKeys, TokenTtl, UnixTime},
     tree::Scope,
     view,
@@ -38,8 +39,9 @@ pub struct Context<'a> {
     pub generation: Generation,
     /// When the guest's record last changed, if the shell knows; sent as `Last-Modified`.
     pub modified: Option<UnixTime>,
-    /// The guest's secrets that it has acknowledged, and that are never handed out again.
-    pub acknowledged: &'a BTreeSet<SecretName>,
+    /// The values of the guest's secrets that it has acknowledged, and that are never handed out
+    /// again.
+    pub acknowledged: &'a Spent,
     /// Whether a long-poll has waited long enough. False at the first call for a request.
     pub watch_over: bool,
     /// The state that this request's first [`Answer::Watch`] named, for a guest that does not say
@@ -72,6 +74,8 @@ pub enum Answer {
     Secret {
         /// Which read-once secret goes out.
         name: SecretName,
+        /// With which value.
+        digest: SecretDigest,
         /// Holds the secret.
         reply: Response,
     },

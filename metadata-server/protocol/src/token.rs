@@ -16,8 +16,11 @@
 //! Follows EC2's IMDSv2 in what a guest sees: a time to live of 1 to 21,600 seconds.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use mezame_model::{InstanceId, snapshot::TokenKey};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use mezame_model::{InstanceId, SecretDigest, snapshot::TokenKey};
+use ring::{
+    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    hmac,
+};
 
 /// A moment, in seconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,21 +90,33 @@ const AAD_MAX: usize = 64;
 pub struct TokenKeys {
     /// The first seals.
     keys: Box<[(u32, LessSafeKey)]>,
+    /// Tags secrets' values; derived from the first.
+    tagging: hmac::Key,
 }
 
 impl TokenKeys {
     /// Expands the keys of a site: the first seals, all open.
     pub fn new(keys: &[TokenKey]) -> Result<Self, TokenKeyError> {
-        if keys.is_empty() {
-            return Err(TokenKeyError::None);
-        }
+        let first = keys.first().ok_or(TokenKeyError::None)?;
         let expand = |key: &TokenKey| {
             let bytes = key.key.expose();
             let unbound = UnboundKey::new(&AES_256_GCM, bytes)
                 .map_err(|_| TokenKeyError::Length { number: key.number, length: bytes.len() })?;
             Ok((key.number, LessSafeKey::new(unbound)))
         };
-        Ok(Self { keys: keys.iter().map(expand).collect::<Result<_, _>>()? })
+        Ok(Self {
+            keys: keys.iter().map(expand).collect::<Result<_, _>>()?,
+            tagging: tagging_key(first),
+        })
+    }
+
+    /// A tag of a secret's value that says nothing about it to whoever has no key of the site. The
+    /// same on every server, until the first key is another.
+    pub(crate) fn tag_of(&self, digest: &SecretDigest) -> u64 {
+        let tag = hmac::sign(&self.tagging, digest.bytes());
+        let first = tag.as_ref().first_chunk().copied();
+        // HMAC-SHA-256 has 32 bytes.
+        u64::from_be_bytes(first.unwrap_or_default())
     }
 
     /// Makes a token. None if there are no random bytes (one of zeroes could be foreseen), or if the
@@ -157,6 +172,12 @@ impl TokenKeys {
         let left = expiry.checked_sub(now.0)?.min(u64::from(TokenTtl::MAX));
         u32::try_from(left).ok().filter(|left| *left > 0)
     }
+}
+
+/// The key of tags: derived from the tokens' by HMAC, since a key has one use.
+fn tagging_key(key: &TokenKey) -> hmac::Key {
+    let whole = hmac::Key::new(hmac::HMAC_SHA256, key.key.expose());
+    hmac::Key::new(hmac::HMAC_SHA256, hmac::sign(&whole, b"mezame secret tag 1").as_ref())
 }
 
 /// What is authenticated along with the expiry: what this is, by which key, for which instance.

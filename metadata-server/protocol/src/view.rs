@@ -18,7 +18,7 @@ pub(crate) mod vultr;
 
 use std::collections::BTreeSet;
 
-use mezame_model::{Dialect, SecretName, SecretString};
+use mezame_model::{Acknowledgement, Dialect, SecretName, SecretString, report::GuestEventKind};
 
 use crate::{
     etag,
@@ -27,6 +27,7 @@ use crate::{
     request::{Method, Request},
     respond::Answer,
     response::{Response, Status},
+    spent::digest_of,
     tree::{Body, Directory, Scope},
 };
 
@@ -159,8 +160,34 @@ fn reply(permit: Permit, scope: &Scope<'_>, body: Body) -> Response {
 
 /// The read-once secret of this name, if it still waits.
 fn waiting_secret<'a>(scope: &Scope<'a>, name: &str) -> Option<(&'a SecretName, &'a SecretString)> {
-    let found = scope.guest.instance.secrets.iter().find(|(known, _)| known.as_str() == name);
-    found.filter(|(known, _)| !scope.context.acknowledged.contains(*known))
+    waiting_secrets(scope).find(|(known, _)| known.as_str() == name)
+}
+
+/// The read-once secrets whose values still wait to be read.
+fn waiting_secrets<'a>(
+    scope: &Scope<'a>,
+) -> impl Iterator<Item = (&'a SecretName, &'a SecretString)> + use<'a> {
+    let (instance, spent) = (&*scope.guest.instance, scope.context.acknowledged);
+    let secrets = instance.secrets.iter();
+    secrets.filter(|(name, value)| !spent.covers(name, || digest_of(&instance.id, name, value)))
+}
+
+/// Sends a secret.
+fn handed_out(
+    scope: &Scope<'_>,
+    name: &SecretName,
+    value: &SecretString,
+    mut reply: Response,
+) -> Answer {
+    reply.no_store = true;
+    let digest = digest_of(&scope.guest.instance.id, name, value);
+    Answer::Secret { name: name.clone(), digest, reply }
+}
+
+/// That the guest has received this value of a secret.
+fn received(scope: &Scope<'_>, name: &SecretName, value: &SecretString) -> GuestEventKind {
+    let digest = digest_of(&scope.guest.instance.id, name, value);
+    GuestEventKind::SecretAcknowledged(Acknowledgement { name: name.clone(), digest: Some(digest) })
 }
 
 /// Nothing is there: 404, at once.

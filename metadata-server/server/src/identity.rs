@@ -7,14 +7,14 @@
 //! connection never sees a new tenant's record.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
-use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId, SecretName};
-use mezame_protocol::UnixTime;
+use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId};
+use mezame_protocol::{Spent, UnixTime};
 use tokio::sync::watch;
 
 use crate::{
@@ -31,8 +31,8 @@ pub struct Record {
     pub guest: Guest,
     /// The site's keys.
     pub keys: Arc<SiteKeys>,
-    /// Secrets that the guest has acknowledged.
-    pub acknowledged: Arc<BTreeSet<SecretName>>,
+    /// The values of its secrets that the guest has acknowledged.
+    pub acknowledged: Arc<Spent>,
     /// The snapshot in which the record last changed.
     pub generation: Generation,
     /// When that was.
@@ -116,6 +116,17 @@ impl Attachment {
                 return false;
             }
             *now = standing;
+            true
+        });
+    }
+
+    /// Changes the record that is served now, where `change` makes another of it, and wakes those
+    /// who wait. A record that comes at the same time is not lost: one is changed, or the other.
+    pub fn amend(&self, change: impl FnOnce(&Record) -> Option<Record>) {
+        self.standing.send_if_modified(|now| {
+            let Standing::Serving(record) = now else { return false };
+            let Some(amended) = change(record) else { return false };
+            *now = Standing::Serving(Arc::new(amended));
             true
         });
     }
@@ -283,6 +294,34 @@ mod tests {
         assert!(matches!(old.standing(), Standing::Over));
         old.serve(Standing::Waiting);
         assert!(matches!(old.standing(), Standing::Over), "an ended tenancy can't begin again");
+    }
+
+    #[test]
+    fn what_is_amended_is_the_record_that_is_served_at_that_moment() {
+        let attachment = attachment(5, PORT_A);
+        attachment.amend(|_| panic!("there is none"));
+        let snapshot = crate::fixture::snapshot(1, [1]);
+        let keys = Arc::new(SiteKeys::new(&snapshot.site).unwrap());
+        let record = |generation| Record {
+            guest: Guest::join(&snapshot, &snapshot.instances[0]).unwrap(),
+            keys: Arc::clone(&keys),
+            acknowledged: Arc::default(),
+            generation: Generation(generation),
+            modified: UnixTime(1),
+        };
+        attachment.serve(Standing::Serving(Arc::new(record(1))));
+        let mut changes = attachment.follow();
+        attachment.amend(|_| None);
+        assert!(!changes.has_changed().unwrap(), "nobody is woken for nothing");
+        attachment.serve(Standing::Serving(Arc::new(record(2))));
+        changes.borrow_and_update();
+        attachment.amend(|now| Some(Record { modified: UnixTime(2), ..record(now.generation.0) }));
+        assert!(changes.has_changed().unwrap());
+        let Standing::Serving(now) = attachment.standing() else { panic!() };
+        assert_eq!((now.generation, now.modified), (Generation(2), UnixTime(2)));
+        attachment.end();
+        attachment.amend(|_| panic!("it is over"));
+        assert!(matches!(attachment.standing(), Standing::Over));
     }
 
     #[test]

@@ -5,14 +5,14 @@
 //! | `ledger.key` | 32 random bytes, mode 0600 | once |
 //! | `snapshot.ledger` | the newest snapshot, sealed | after a change, at most once an interval |
 //! | `outbox/KEY` | one guest's event, sealed, until the control plane has it | before the guest's reply |
-//! | `acknowledged/INSTANCE.SECRET` | empty: this read-once secret is spent | before the guest's reply |
+//! | `acknowledged/INSTANCE.SECRET` | the digest of a read-once secret's value that is spent, sealed; empty: any value is | before the guest's reply |
 //!
 //! Each file is written aside, flushed and renamed, so it is whole or not there. A file that does
 //! not open under the key, or not to its end, is refused and the service starts without it, aloud.
 //! All of this runs on threads where waiting for a disk hurts nobody.
 //!
 //! **What can be stale.** An acknowledgement is on disk before the guest hears of it, so a spent
-//! secret stays spent. The snapshot's file may be older than what was last served, by the
+//! value stays spent. The snapshot's file may be older than what was last served, by the
 //! interval. So a start waits for the control plane for a moment and serves the ledger's state
 //! only if that is away; and a snapshot older than the ledger's is ignored.
 

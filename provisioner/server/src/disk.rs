@@ -13,11 +13,11 @@
 pub(crate) mod fat;
 mod random_seed;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use mezame_model::{Dialect, Guest, Instance, Snapshot};
 use mezame_protocol::{
-    Context, Signer, SignerError, TokenKeyError, TokenKeys, UnixTime,
+    Context, Signer, SignerError, Spent, TokenKeyError, TokenKeys, UnixTime,
     disk::{self, DialectMissing, DiskFile, DiskFormat},
 };
 use ring::{
@@ -94,7 +94,6 @@ fn files(
     let keys = TokenKeys::new(&snapshot.site.token_keys)?;
     let signer = Signer::new(&snapshot.site.signing_key, Box::new(SystemRandom::new()))?;
     let random = RandomSeed::new(&snapshot.site.signing_key.pkcs8, &guest.instance.id);
-    let acknowledged = BTreeSet::new();
     let context = Context {
         keys: &keys,
         signer: &signer,
@@ -104,7 +103,7 @@ fn files(
         port: &guest.primary().port.id,
         generation: snapshot.generation,
         modified: None,
-        acknowledged: &acknowledged,
+        acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,
     };

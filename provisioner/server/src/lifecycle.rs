@@ -15,16 +15,17 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use mezame_model::{
-    FeedError, Generation, GuestAttributeError, GuestEvent, Instance, Report, SecretName,
+    Acknowledgement, FeedError, Generation, GuestAttributeError, GuestEvent, Instance, Report,
+    SecretDigest,
     api::{Event, Kind},
     report::{GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
 };
+use mezame_protocol::spent::digest_of;
 use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::{
     record::{Failure, InstanceRecord, Observed, Record},
-    spec::secret_digest,
     state::{Changes, HeldInstance, State},
 };
 
@@ -82,13 +83,16 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             heard.password = Some(password.clone());
             ("password", format!("of {}", password.user))
         }
-        GuestEventKind::SecretAcknowledged(name) => match consume(held, name) {
-            Ok(Some(record)) => {
+        GuestEventKind::SecretAcknowledged(read) => match consume(held, read) {
+            Consumption::Now(record) => {
                 heard.changes.puts.push(Record::Instance(Arc::new(record)));
-                ("secret-acknowledged", name.to_string())
+                ("secret-acknowledged", read.name.to_string())
             }
-            Ok(None) => return Ok(None),
-            Err(reason) => return refused(reason),
+            Consumption::OfEarlierValue => {
+                ("secret-acknowledged", format!("{} (an earlier value)", read.name))
+            }
+            Consumption::Before => return Ok(None),
+            Consumption::Unknown => return refused("unknown-secret"),
         },
         GuestEventKind::NovaPassword(NovaPassword { ciphertext }) => {
             if ciphertext.expose().len() > NovaPassword::LENGTH_MAX {
@@ -142,19 +146,39 @@ fn rewritten(held: &HeldInstance, instance: Instance) -> Record {
     }))
 }
 
-/// The record without a secret that was read. None where it was consumed before.
-fn consume(held: &HeldInstance, name: &SecretName) -> Result<Option<InstanceRecord>, &'static str> {
+/// What an acknowledgement makes of a secret.
+enum Consumption {
+    /// It is gone from this record.
+    Now(InstanceRecord),
+    /// Nothing: the operator has set another value since the guest read that one.
+    OfEarlierValue,
+    /// Nothing: it was gone before.
+    Before,
+    /// There is and was none of this name.
+    Unknown,
+}
+
+/// Takes a secret that was read out of the record, if its value is still the one that was read.
+/// An acknowledgement may be long on its way.
+fn consume(held: &HeldInstance, read: &Acknowledgement) -> Consumption {
     let record = &*held.record;
-    let Some(value) = record.instance.secrets.get(name) else {
-        let before = record.consumed.contains_key(name);
-        return if before { Ok(None) } else { Err("unknown-secret") };
+    let is_read = |value: SecretDigest| read.digest.is_none_or(|read| read == value);
+    let Some(value) = record.instance.secrets.get(&read.name) else {
+        return match record.consumed.get(&read.name) {
+            Some(consumed) if is_read(*consumed) => Consumption::Before,
+            Some(_) => Consumption::OfEarlierValue,
+            None => Consumption::Unknown,
+        };
     };
+    let digest = digest_of(&record.instance.id, &read.name, value);
+    if !is_read(digest) {
+        return Consumption::OfEarlierValue;
+    }
     let mut consumed = record.consumed.clone();
-    let digest = secret_digest(&record.instance, name, value.expose());
-    consumed.insert(name.clone(), digest.into());
+    consumed.insert(read.name.clone(), digest);
     let mut instance = Instance::clone(&record.instance);
-    instance.secrets.remove(name);
-    Ok(Some(InstanceRecord { instance: Arc::new(instance), consumed, revision: None }))
+    instance.secrets.remove(&read.name);
+    Consumption::Now(InstanceRecord { instance: Arc::new(instance), consumed, revision: None })
 }
 
 fn observe(report: &Report, at_ms: u64) -> Observed {

@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_model::{
-    Generation, Instance, Network, Port, ProjectName, SecretName,
+    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName,
     api::Kind,
     report::{HostKey, Outcome},
 };
@@ -22,9 +22,9 @@ pub(crate) struct Project {
     pub(crate) description: Option<Box<str>>,
 }
 
-/// Read-once secrets that the guest has acknowledged: name to the value's SHA-256, so that the
-/// same document applied again does not hand the value out again, and another value does.
-pub(crate) type Consumed = BTreeMap<SecretName, Box<str>>;
+/// Read-once secrets that the guest has acknowledged, with the values' digests, so that the same
+/// document applied again does not hand the value out again, and another value does.
+pub(crate) type Consumed = BTreeMap<SecretName, SecretDigest>;
 
 /// An instance and what became of its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,8 @@
 //! A secret is never in either. Shown, it is `"(sealed)"`; compared, it is a digest that no
 //! answer contains, so that a change is noticed and reported as `"(changed)"`.
 
-use mezame_model::{Instance, Network, Password, Port, SecretName, api::FieldChange};
+use mezame_model::{Instance, Network, Password, Port, api::FieldChange};
+use mezame_protocol::spent::digest_of;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
 
@@ -137,32 +138,19 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
     let waiting = instance.secrets.iter().map(|(name, value)| {
         let mark = match secrets {
             Secrets::Hidden => SEALED.into(),
-            Secrets::Digested => {
-                secrets.mark_digest(&secret_digest(instance, name, value.expose()))
-            }
+            Secrets::Digested => secrets.mark_digest(&digest_of(&instance.id, name, value).hex()),
         };
         (name.to_string(), mark)
     });
     let consumed = record
         .consumed
         .iter()
-        .map(|(name, digest)| (name.to_string(), secrets.mark_digest(digest)));
+        .map(|(name, digest)| (name.to_string(), secrets.mark_digest(&digest.hex())));
     let named: Map<String, Value> = waiting.chain(consumed).collect();
     if !named.is_empty() {
         document["secrets"] = Value::Object(named);
     }
     document
-}
-
-/// The digest of a read-once secret, which outlives its value: bound to the instance and the
-/// name, so that equal values of two guests are not seen to be equal.
-pub(crate) fn secret_digest(instance: &Instance, name: &SecretName, value: &str) -> String {
-    let mut bytes = zeroize::Zeroizing::new(Vec::new());
-    for part in [instance.id.as_str(), name.as_str(), value] {
-        bytes.extend_from_slice(part.as_bytes());
-        bytes.push(0);
-    }
-    hex(digest(&SHA256, &bytes).as_ref())
 }
 
 /// The fields in which two documents differ. Secrets must be digested in both.

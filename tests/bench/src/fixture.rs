@@ -2,11 +2,13 @@
 //!
 //! The keys in it were made for this file and protect nothing.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::Context as _;
-use mezame_model::{Guest, PortId, SecretName, Snapshot};
-use mezame_protocol::{Context, NoRandomness, Randomness, Signer, TokenKeys, UnixTime, wire};
+use mezame_model::{Guest, PortId, Snapshot};
+use mezame_protocol::{
+    Context, NoRandomness, Randomness, Signer, Spent, TokenKeys, UnixTime, wire,
+};
 
 /// The record with all that answering needs.
 pub struct Fixture {
@@ -16,7 +18,7 @@ pub struct Fixture {
     port: PortId,
     keys: TokenKeys,
     signer: Signer,
-    acknowledged: BTreeSet<SecretName>,
+    acknowledged: Spent,
 }
 
 /// The path that the rows ask for.
@@ -36,7 +38,7 @@ impl Fixture {
                 &snapshot.site.signing_key,
                 Box::new(ring::rand::SystemRandom::new()),
             )?,
-            acknowledged: BTreeSet::new(),
+            acknowledged: Spent::NONE,
         })
     }
 

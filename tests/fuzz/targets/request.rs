@@ -5,15 +5,12 @@
 
 #![no_main]
 
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, LazyLock},
-};
+use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use mezame_model::{Dialect, Guest, PortId, SecretName, Snapshot};
+use mezame_model::{Dialect, Guest, PortId, Snapshot};
 use mezame_protocol::{
-    Context, NoRandomness, Randomness, Signer, Status, TokenKeys, UnixTime,
+    Context, NoRandomness, Randomness, Signer, Spent, Status, TokenKeys, UnixTime,
     wire::{Served, serve_bytes},
 };
 
@@ -68,7 +65,6 @@ impl Randomness for Fixed {
 }
 
 fn serve(input: &[u8], fixture: &Fixture, out: &mut Vec<u8>) -> Served {
-    static NONE: BTreeSet<SecretName> = BTreeSet::new();
     let context = Context {
         keys: &fixture.keys,
         signer: &fixture.signer,
@@ -77,7 +73,7 @@ fn serve(input: &[u8], fixture: &Fixture, out: &mut Vec<u8>) -> Served {
         port: &fixture.port,
         generation: fixture.snapshot.generation,
         modified: None,
-        acknowledged: &NONE,
+        acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,
     };

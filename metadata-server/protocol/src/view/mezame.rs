@@ -6,7 +6,7 @@
 //! POST /mezame/v1/report                       the agent's report
 //! POST /mezame/v1/password                     a sealed password
 //! GET  /mezame/v1/secrets/NAME                 a secret, until it is acknowledged
-//! POST /mezame/v1/secrets/NAME/ack             and never again
+//! POST /mezame/v1/secrets/NAME/ack             and never again; with If-Match, that very value
 //! GET  /mezame/v1/hostname, ssh-keys, …        plain text, a line each, for a shell
 //! ```
 //!
@@ -24,6 +24,7 @@ use crate::{
     respond::Answer,
     response::{Audit, Response, Status},
     tree::{Directory, Entry, Found, Label, Scope, directory},
+    view::{handed_out, waiting_secret},
 };
 
 /// The tree below `/mezame`.
@@ -89,13 +90,11 @@ pub(crate) fn answer(
     if reply.audit.is_some() {
         reply.no_store = true;
     }
-    match &reply.audit {
-        Some(Audit::Secret(name)) => {
-            // A secret has no tag: 304 would say that the guest has it right.
-            reply.etag = None;
-            Answer::Secret { name: name.clone(), reply }
-        }
-        _ => Answer::Reply(reply),
+    let Some(Audit::Secret(name)) = &reply.audit else { return Answer::Reply(reply) };
+    match waiting_secret(&scope, name.as_str()) {
+        Some((name, value)) => handed_out(&scope, name, value, reply),
+        // It was found above.
+        None => Answer::Reply(Response::internal()),
     }
 }
 

@@ -1,8 +1,11 @@
 //! What guests did, kept until the control plane has it.
 //!
 //! One sealed file for each event, so that two processes can write at the same time while one
-//! takes over from the other, and a spent secret is a file of its own that outlives the event.
+//! takes over from the other, and a spent secret is a file of its own that outlives the event: a
+//! mark (see [`marks`]), which names the value, since an operator may set another.
 //! The guest's reply waits for the disk; nothing else does.
+
+mod marks;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -11,9 +14,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use marks::Marks;
 use mezame_model::{
-    Feed, FeedError, GuestEvent, InstanceId, PortId, SecretName, report::GuestEventKind,
+    Feed, FeedError, Generation, GuestEvent, InstanceId, PortId, SecretDigest, SecretName,
+    report::GuestEventKind,
 };
+use mezame_protocol::Spent;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::Notify;
 
@@ -29,7 +35,7 @@ const PURPOSE: &[u8] = b"event";
 #[derive(Debug)]
 pub struct Outbox {
     events: PathBuf,
-    acknowledged: PathBuf,
+    marks: Marks,
     key: Arc<LedgerKey>,
     ceiling: usize,
     waiting: Mutex<Waiting>,
@@ -41,7 +47,14 @@ struct Waiting {
     /// By time and key, so that they are delivered in their order.
     events: BTreeMap<(u64, u128), GuestEvent>,
     of_port: HashMap<PortId, usize>,
-    spent: HashMap<InstanceId, Arc<BTreeSet<SecretName>>>,
+    /// With the newest generation under which one of them was acknowledged.
+    spent: HashMap<InstanceId, (Arc<Spent>, Generation)>,
+}
+
+impl Waiting {
+    fn of_instance(&mut self, instance: InstanceId) -> &mut (Arc<Spent>, Generation) {
+        self.spent.entry(instance).or_insert_with(|| (Arc::default(), Generation::ZERO))
+    }
 }
 
 impl Outbox {
@@ -54,15 +67,15 @@ impl Outbox {
     ) -> Result<(Self, Vec<LedgerError>), LedgerError> {
         let outbox = Self {
             events: state.join("outbox"),
-            acknowledged: state.join("acknowledged"),
+            marks: Marks::new(state.join("acknowledged"), Arc::clone(&key)),
             key,
             ceiling,
             waiting: Mutex::default(),
             woken: Notify::new(),
         };
         make_private(&outbox.events)?;
-        make_private(&outbox.acknowledged)?;
-        for directory in [state, &outbox.events, &outbox.acknowledged] {
+        make_private(outbox.marks.directory())?;
+        for directory in [state, &outbox.events, outbox.marks.directory()] {
             sweep(directory)?;
         }
         let faults = outbox.scan()?;
@@ -73,23 +86,28 @@ impl Outbox {
     /// predecessor has ended.
     pub fn scan(&self) -> Result<Vec<LedgerError>, LedgerError> {
         let mut faults = Vec::new();
+        // Marks first: one is newer than each event of its secret, unless a crash came between the
+        // two, and then the guest was told nothing.
+        for (instance, read, fault) in self.marks.scan()? {
+            faults.extend(fault);
+            Arc::make_mut(&mut self.lock().of_instance(instance).0).note(read);
+        }
         for name in names(&self.events)? {
             // Half-written files of a crash end in ".new"; their guests were told nothing.
             if u128::from_str_radix(&name, 16).is_err() {
                 continue;
             }
             match self.read(&self.events.join(&name)) {
-                Ok(Some(event)) => self.note(event),
+                Ok(Some(event)) => {
+                    if let GuestEventKind::SecretAcknowledged(read) = &event.kind {
+                        let mut waiting = self.lock();
+                        let (spent, _) = waiting.of_instance(event.instance.clone());
+                        Arc::make_mut(spent).note_if_new(read.clone());
+                    }
+                    self.note(event);
+                }
                 Ok(None) => {}
                 Err(fault) => faults.push(fault),
-            }
-        }
-        for name in names(&self.acknowledged)? {
-            let Some((instance, secret)) = name.split_once('.') else { continue };
-            if let (Ok(instance), Ok(secret)) =
-                (InstanceId::parse(instance), SecretName::parse(secret))
-            {
-                self.spend(instance, secret);
             }
         }
         Ok(faults)
@@ -102,8 +120,9 @@ impl Outbox {
         Ok(u128::from_be_bytes(bytes))
     }
 
-    /// Keeps an event: when this returns, it is on disk. Blocks for the disk.
-    pub fn keep(&self, event: GuestEvent) -> Result<(), LedgerError> {
+    /// Keeps an event of a guest whose record is of this generation: when this returns, it is on
+    /// disk. Blocks for the disk.
+    pub fn keep(&self, event: GuestEvent, generation: Generation) -> Result<(), LedgerError> {
         {
             let mut waiting = self.lock();
             let count = waiting.of_port.entry(event.port.clone()).or_default();
@@ -114,7 +133,7 @@ impl Outbox {
             }
             *count += 1;
         }
-        let written = self.write(&event);
+        let written = self.write(&event, generation);
         lower(&mut self.lock().of_port, &event.port);
         written?;
         self.note(event);
@@ -133,52 +152,68 @@ impl Outbox {
     }
 
     /// The secrets that an instance has acknowledged.
-    pub fn spent(&self, instance: &InstanceId) -> Arc<BTreeSet<SecretName>> {
-        self.lock().spent.get(instance).cloned().unwrap_or_default()
+    pub fn spent(&self, instance: &InstanceId) -> Arc<Spent> {
+        let waiting = self.lock();
+        waiting.spent.get(instance).map(|(spent, _)| Arc::clone(spent)).unwrap_or_default()
     }
 
-    /// Whether a secret is spent, by the disk's word: another process may have written it while
-    /// it drains. Blocks for the disk.
-    pub fn is_spent(&self, instance: &InstanceId, secret: &SecretName) -> bool {
-        self.spent(instance).contains(secret) || self.mark_of(instance, secret).exists()
+    /// Whether a secret's value is spent, by the disk's word: another process may have written it
+    /// while it drains. Blocks for the disk.
+    pub fn is_spent(
+        &self,
+        instance: &InstanceId,
+        secret: &SecretName,
+        value: SecretDigest,
+    ) -> bool {
+        self.spent(instance).covers(secret, || value) || self.marks.covers(instance, secret, value)
     }
 
-    /// Forgets the spent secrets that no instance has any more, `has` says; the control plane
-    /// knows of them. Blocks for the disk.
+    /// Forgets what is spent and can't be handed out any more: a secret that is gone, or that has
+    /// another value by now. `present` says which one an instance has in the snapshot of that
+    /// generation; the control plane knows of what it had. Blocks for the disk.
     pub fn forget(
         &self,
-        has: impl Fn(&InstanceId, &SecretName) -> bool,
+        generation: Generation,
+        present: impl Fn(&InstanceId, &SecretName) -> Option<SecretDigest>,
     ) -> Result<(), LedgerError> {
+        // Held throughout, so that the mark of another value is not taken for the one that goes.
+        let marks = self.marks.lock();
         let mut waiting = self.lock();
         let pending: BTreeSet<(InstanceId, SecretName)> = waiting
             .events
             .values()
             .filter_map(|event| match &event.kind {
-                GuestEventKind::SecretAcknowledged(name) => {
-                    Some((event.instance.clone(), name.clone()))
+                GuestEventKind::SecretAcknowledged(read) => {
+                    Some((event.instance.clone(), read.name.clone()))
                 }
                 _ => None,
             })
             .collect();
         let mut gone = Vec::new();
-        waiting.spent.retain(|instance, secrets| {
-            let kept: BTreeSet<SecretName> = secrets
-                .iter()
-                .filter(|name| {
-                    has(instance, name)
-                        || pending.contains(&(instance.clone(), SecretName::clone(name)))
-                })
-                .cloned()
-                .collect();
-            gone.extend(secrets.difference(&kept).map(|name| self.mark_of(instance, name)));
-            if kept.len() != secrets.len() {
-                *secrets = Arc::new(kept);
+        waiting.spent.retain(|instance, (spent, since)| {
+            // What a snapshot does not know yet, it can't say to be gone.
+            if *since > generation {
+                return true;
             }
-            !secrets.is_empty()
+            let mut kept = Spent::clone(spent);
+            kept.retain(|secret, digest| {
+                let name = (instance.clone(), secret.clone());
+                let now = present(instance, secret);
+                let is_kept = now.is_some_and(|now| digest.is_none_or(|spent| spent == now))
+                    || pending.contains(&name);
+                if !is_kept {
+                    gone.push(name);
+                }
+                is_kept
+            });
+            if kept != **spent {
+                *spent = Arc::new(kept);
+            }
+            !spent.is_empty()
         });
         drop(waiting);
-        for path in gone {
-            remove(&path)?;
+        for (instance, secret) in gone {
+            marks.remove(&instance, &secret)?;
         }
         Ok(())
     }
@@ -225,12 +260,18 @@ impl Outbox {
         remove(&self.file_of(event))
     }
 
-    fn write(&self, event: &GuestEvent) -> Result<(), LedgerError> {
+    fn write(&self, event: &GuestEvent, generation: Generation) -> Result<(), LedgerError> {
         write_whole(&self.file_of(event), |out| {
             Sealer::begin(&self.key, PURPOSE, out)?.chunk(serde_json::to_vec(event)?, true)
         })?;
-        if let GuestEventKind::SecretAcknowledged(name) = &event.kind {
-            write_whole(&self.mark_of(&event.instance, name), |_| Ok(()))?;
+        if let GuestEventKind::SecretAcknowledged(read) = &event.kind {
+            // Until it is noted too, so that nobody tidies up what is being written.
+            let marks = self.marks.lock();
+            marks.write(&event.instance, read)?;
+            let mut waiting = self.lock();
+            let (spent, since) = waiting.of_instance(event.instance.clone());
+            Arc::make_mut(spent).note(read.clone());
+            *since = (*since).max(generation);
         }
         Ok(())
     }
@@ -251,9 +292,6 @@ impl Outbox {
     }
 
     fn note(&self, event: GuestEvent) {
-        if let GuestEventKind::SecretAcknowledged(name) = &event.kind {
-            self.spend(event.instance.clone(), name.clone());
-        }
         let mut waiting = self.lock();
         let port = event.port.clone();
         if waiting.events.insert((event.at_ms, event.key), event).is_none() {
@@ -261,17 +299,8 @@ impl Outbox {
         }
     }
 
-    fn spend(&self, instance: InstanceId, secret: SecretName) {
-        let mut waiting = self.lock();
-        Arc::make_mut(waiting.spent.entry(instance).or_default()).insert(secret);
-    }
-
     fn file_of(&self, event: &GuestEvent) -> PathBuf {
         self.events.join(format!("{:032x}", event.key))
-    }
-
-    fn mark_of(&self, instance: &InstanceId, secret: &SecretName) -> PathBuf {
-        self.acknowledged.join(format!("{instance}.{secret}"))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {

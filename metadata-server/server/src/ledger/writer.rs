@@ -9,6 +9,7 @@ use std::{
 };
 
 use mezame_model::Snapshot;
+use mezame_protocol::spent::digest_of;
 
 use super::{outbox::Outbox, seal::LedgerKey, snapshot_file};
 use crate::{chain, metrics::Metrics};
@@ -47,9 +48,11 @@ impl LedgerWriter {
                         tracing::error!(error = chain(&error), "the ledger was not written");
                     }
                 }
-                let forgotten = outbox.forget(|instance, secret| {
-                    let at = snapshot.instances.binary_search_by(|one| one.id.cmp(instance));
-                    at.is_ok_and(|at| snapshot.instances[at].secrets.contains_key(secret))
+                let forgotten = outbox.forget(snapshot.generation, |instance, secret| {
+                    let at =
+                        snapshot.instances.binary_search_by(|one| one.id.cmp(instance)).ok()?;
+                    let value = snapshot.instances[at].secrets.get(secret)?;
+                    Some(digest_of(instance, secret, value))
                 });
                 if let Err(error) = forgotten {
                     tracing::error!(error = chain(&error), "spent secrets were not tidied up");

@@ -14,7 +14,7 @@ use hyper::{
     header::TRANSFER_ENCODING,
     http::request::Parts,
 };
-use mezame_model::{Dialect, GuestEvent, SecretName, report::GuestEventKind};
+use mezame_model::{Dialect, GuestEvent, SecretDigest, SecretName, report::GuestEventKind};
 use mezame_protocol::{
     Answer, Audit, Context, NoRandomness, Randomness, Refusal, Response as Reply, Version,
     body_limit, dialect_of, respond,
@@ -150,7 +150,9 @@ impl Exchange<'_> {
         match self.respond(request, body, &record, Wait::default()) {
             Answer::Reply(reply) => self.audited(&record, reply),
             Answer::Event { kind, reply } => self.keep(&record, kind, reply).await,
-            Answer::Secret { name, reply } => self.hand_out(&record, &name, reply).await,
+            Answer::Secret { name, digest, reply } => {
+                self.hand_out(&record, &name, digest, reply).await
+            }
             Answer::Watch { etag, timeout_s } => self.watch(request, body, etag, timeout_s).await,
         }
     }
@@ -236,12 +238,13 @@ impl Exchange<'_> {
         let serving = Arc::clone(self.serving);
         let (port, instance) =
             (self.connection.attachment().port.clone(), record.guest.instance.id.clone());
-        let attachment = Arc::clone(self.connection.attachment());
+        let (attachment, generation) =
+            (Arc::clone(self.connection.attachment()), record.generation);
         let kept = tokio::task::spawn_blocking(move || {
             let key = Outbox::new_key()?;
             let spends = matches!(kind, GuestEventKind::SecretAcknowledged(_));
             let at_ms = unix_milliseconds();
-            serving.outbox.keep(GuestEvent { port, instance, at_ms, key, kind })?;
+            serving.outbox.keep(GuestEvent { port, instance, at_ms, key, kind }, generation)?;
             if spends {
                 respend(&serving, &attachment);
             }
@@ -269,11 +272,18 @@ impl Exchange<'_> {
     }
 
     /// Hands a read-once secret out, unless another process has seen it acknowledged.
-    async fn hand_out(&self, record: &Record, name: &SecretName, reply: Reply) -> Reply {
+    async fn hand_out(
+        &self,
+        record: &Record,
+        name: &SecretName,
+        digest: SecretDigest,
+        reply: Reply,
+    ) -> Reply {
         let serving = Arc::clone(self.serving);
         let (instance, secret) = (record.guest.instance.id.clone(), name.clone());
-        let spent =
-            tokio::task::spawn_blocking(move || serving.outbox.is_spent(&instance, &secret));
+        let spent = tokio::task::spawn_blocking(move || {
+            serving.outbox.is_spent(&instance, &secret, digest)
+        });
         match spent.await {
             Ok(false) => {
                 self.note(record, &Audit::Secret(name.clone()));
@@ -319,19 +329,18 @@ fn too_many(exhausted: Exhausted) -> Reply {
     Reply::too_many_requests(u32::try_from(seconds).unwrap_or(u32::MAX).max(1))
 }
 
-/// Serves the record anew with the secrets that are spent by now.
+/// Serves the record anew with what is spent by now.
 fn respend(serving: &Serving, attachment: &crate::identity::Attachment) {
-    let Standing::Serving(record) = attachment.standing() else { return };
-    let acknowledged = serving.outbox.spent(&record.guest.instance.id);
-    if acknowledged != record.acknowledged {
-        attachment.serve(Standing::Serving(Arc::new(Record {
+    attachment.amend(|record| {
+        let acknowledged = serving.outbox.spent(&record.guest.instance.id);
+        (acknowledged != record.acknowledged).then(|| Record {
             guest: record.guest.clone(),
             keys: Arc::clone(&record.keys),
             acknowledged,
             generation: record.generation,
             modified: unix_time(),
-        })));
-    }
+        })
+    });
 }
 
 /// How far a request has waited.

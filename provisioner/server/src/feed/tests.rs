@@ -1,10 +1,11 @@
 //! The feed's contract: newer only, the newest at once, events written once.
 
 use mezame_model::{
-    FeedError, GuestAttribute, PortId, SecretString,
-    api::Kind,
+    Acknowledgement, FeedError, GuestAttribute, PortId, SecretDigest, SecretString,
+    api::{Action, Kind},
     report::{GuestEventKind, NovaPassword, Outcome, Report, SealedPassword},
 };
+use mezame_protocol::spent::digest_of;
 use serde_json::{Value, json};
 
 use super::*;
@@ -38,6 +39,16 @@ fn event(snapshot: &Snapshot, name: &str, key: u128, kind: GuestEventKind) -> Gu
     let instance = snapshot.instances.iter().find(|i| i.name.as_str() == name).unwrap();
     let (port, instance) = (instance.ports[0].clone(), instance.id.clone());
     GuestEvent { port, instance, at_ms: 5, key, kind }
+}
+
+fn acknowledged(name: &str, digest: Option<SecretDigest>) -> GuestEventKind {
+    GuestEventKind::SecretAcknowledged(Acknowledgement { name: name.parse().unwrap(), digest })
+}
+
+/// The secrets of the instance `web` that wait.
+fn secrets(snapshot: &Snapshot) -> Vec<String> {
+    let web = snapshot.instances.iter().find(|i| i.name.as_str() == "web").unwrap();
+    web.secrets.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect()
 }
 
 fn report(snapshot: &Snapshot, name: &str) -> Report {
@@ -154,12 +165,8 @@ async fn a_secret_that_was_read_is_gone_and_stays_gone_when_applied_again() {
     let feed = InProcessFeed::new(Arc::clone(&control));
     control.apply(documents(), false).await.unwrap();
     let snapshot = feed.next(Generation::ZERO).await.unwrap();
-    let secrets = |snapshot: &Snapshot| -> Vec<String> {
-        let web = snapshot.instances.iter().find(|i| i.name.as_str() == "web").unwrap();
-        web.secrets.iter().map(|(name, value)| format!("{name}={}", value.expose())).collect()
-    };
     assert_eq!(secrets(&snapshot), ["one=first", "two=second"]);
-    let read = GuestEventKind::SecretAcknowledged("one".parse().unwrap());
+    let read = acknowledged("one", None);
     feed.deliver(event(&snapshot, "web", 1, read.clone())).await.unwrap();
     let after = feed.next(snapshot.generation).await.unwrap();
     assert_eq!(secrets(&after), ["two=second"]);
@@ -175,8 +182,55 @@ async fn a_secret_that_was_read_is_gone_and_stays_gone_when_applied_again() {
     control.apply(vec![web.clone()], false).await.unwrap();
     let renewed = feed.next(after.generation).await.unwrap();
     assert_eq!(secrets(&renewed), ["one=third", "two=second"]);
-    let unknown = GuestEventKind::SecretAcknowledged("none".parse().unwrap());
+    let unknown = acknowledged("none", None);
     assert_eq!(feed.deliver(event(&snapshot, "web", 3, unknown)).await, refused("unknown-secret"));
+}
+
+#[tokio::test]
+async fn a_delayed_acknowledgement_consumes_nothing_but_what_it_was_for() {
+    let control = control().await;
+    let feed = InProcessFeed::new(Arc::clone(&control));
+    control.apply(documents(), false).await.unwrap();
+    let snapshot = feed.next(Generation::ZERO).await.unwrap();
+    let web = snapshot.instances.iter().find(|i| i.name.as_str() == "web").unwrap();
+    let read = |value: &str| {
+        let (name, value) = ("one".parse().unwrap(), SecretString::new(value.into()));
+        acknowledged("one", Some(digest_of(&web.id, &name, &value)))
+    };
+    // The operator's change comes first.
+    let mut changed = documents()[4].clone();
+    changed["secrets"]["one"] = "third".into();
+    control.apply(vec![changed.clone()], false).await.unwrap();
+    let renewed = feed.next(snapshot.generation).await.unwrap();
+    feed.deliver(event(&snapshot, "web", 1, read("first"))).await.unwrap();
+    assert_eq!(secrets(control.state().snapshot()), ["one=third", "two=second"]);
+    assert_eq!(feed.next(Generation::ZERO).await.unwrap().generation, renewed.generation);
+    feed.deliver(event(&snapshot, "web", 2, read("third"))).await.unwrap();
+    let after = feed.next(renewed.generation).await.unwrap();
+    assert_eq!(secrets(&after), ["two=second"]);
+    // What is spent is the value that was read last, and that alone.
+    feed.deliver(event(&snapshot, "web", 3, read("first"))).await.unwrap();
+    let applied = control.apply(vec![changed], false).await.unwrap();
+    assert!(applied.changes.iter().all(|it| it.action == Action::Unchanged), "{applied:?}");
+    control.apply(documents(), false).await.unwrap();
+    assert_eq!(secrets(control.state().snapshot()), ["one=first", "two=second"]);
+}
+
+#[tokio::test]
+async fn operators_are_told_of_an_acknowledgement_and_never_its_digest() {
+    let control = control().await;
+    let feed = InProcessFeed::new(Arc::clone(&control));
+    control.apply(documents(), false).await.unwrap();
+    let snapshot = feed.next(Generation::ZERO).await.unwrap();
+    let digest = SecretDigest::new([0xab; 32]);
+    let kind = acknowledged("one", Some(digest));
+    feed.deliver(event(&snapshot, "web", 1, kind.clone())).await.unwrap();
+    assert!(!format!("{kind:?}").contains("abab"));
+    let page = control.events(crate::store::From::After(Generation::ZERO), 100).await.unwrap();
+    let told: Vec<_> = page.events.iter().filter(|it| it.what == "secret-acknowledged").collect();
+    assert_eq!(told.len(), 1);
+    assert_eq!(told[0].detail, "one (an earlier value)");
+    assert!(!serde_json::to_string(&told).unwrap().contains("abab"));
 }
 
 #[tokio::test]

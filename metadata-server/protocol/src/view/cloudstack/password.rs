@@ -17,7 +17,6 @@
 //! Templates" in its administration guide.
 
 use bytes::Bytes;
-use mezame_model::report::GuestEventKind;
 
 use crate::{
     policy::Permit,
@@ -25,7 +24,7 @@ use crate::{
     respond::Answer,
     response::{Audit, Response, Status},
     tree::{Body, Scope},
-    view::{method_not_allowed, reply, waiting_secret},
+    view::{handed_out, method_not_allowed, received, reply, waiting_secret},
 };
 
 /// The secret that is the password.
@@ -54,19 +53,16 @@ fn send(permit: Permit, scope: &Scope<'_>) -> Answer {
     let mut body = Body::text(value.expose());
     body.audit = Some(Audit::Secret(name.clone()));
     let mut reply = reply(permit, scope, body);
-    // As with every secret: 304 would say that the guest has it right.
+    // CloudStack's clients look at none.
     reply.etag = None;
-    reply.no_store = true;
-    Answer::Secret { name: name.clone(), reply }
+    handed_out(scope, name, value, reply)
 }
 
 /// Said again, it changes nothing and is answered the same: the first answer may have been lost.
 fn forget(permit: Permit, scope: &Scope<'_>) -> Answer {
     let reply = saved(permit, scope);
     match waiting_secret(scope, SECRET) {
-        Some((name, _)) => {
-            Answer::Event { kind: GuestEventKind::SecretAcknowledged(name.clone()), reply }
-        }
+        Some((name, value)) => Answer::Event { kind: received(scope, name, value), reply },
         None => Answer::Reply(reply),
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     respond::Answer,
     response::{Audit, JSON, Response, Status},
     tree::{Body, Scope},
+    view::waiting_secrets,
 };
 
 /// How long a watch lasts if it does not say, in seconds.
@@ -92,12 +93,7 @@ fn without_data(scope: &Scope<'_>) -> Document {
         tags: instance.tags.clone(),
         user_data: None,
         vendor_data: None,
-        secrets: instance
-            .secrets
-            .keys()
-            .filter(|name| !scope.context.acknowledged.contains(*name))
-            .cloned()
-            .collect(),
+        secrets: waiting_secrets(scope).map(|(name, _)| name.clone()).collect(),
     }
 }
 

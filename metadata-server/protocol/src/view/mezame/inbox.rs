@@ -5,17 +5,19 @@
 
 use bytes::Bytes;
 use mezame_model::{
-    Password, Report,
+    Password, Report, SecretName, SecretString,
     report::{GuestEventKind, SealedPassword},
 };
 use serde::de::DeserializeOwned;
 
 use crate::{
-    render,
+    etag, render,
     request::Request,
     respond::Answer,
     response::{Response, Status},
+    spent::digest_of,
     tree::{Inbox, Scope},
+    view::{received, waiting_secret},
 };
 
 /// The longest report, in bytes.
@@ -42,6 +44,8 @@ enum Rejection {
     NotAsked,
     #[error("the recipient is none of the user's keys; read the document again")]
     OtherRecipient,
+    #[error("the secret has another value by now; read it again")]
+    OtherValue,
     #[error("the password is not sealed (an armoured age file is wanted)")]
     NotSealed,
 }
@@ -55,6 +59,7 @@ impl Rejection {
             Self::OtherInstance => (Status::Conflict, "other-instance"),
             Self::NotAsked => (Status::Conflict, "not-asked"),
             Self::OtherRecipient => (Status::Conflict, "other-recipient"),
+            Self::OtherValue => (Status::PreconditionFailed, "other-value"),
             Self::NotSealed => (Status::BadRequest, "not-sealed"),
         };
         render::error(status, code, self)
@@ -66,7 +71,7 @@ pub(super) fn take(inbox: Inbox, request: &Request<'_>, body: &[u8], scope: &Sco
     let event = match inbox {
         Inbox::Report => report(request, body, scope),
         Inbox::Password => password(request, body, scope),
-        Inbox::SecretAcknowledgement => return acknowledgement(scope),
+        Inbox::SecretAcknowledgement => return acknowledgement(request, scope),
     };
     match event {
         Ok(kind) => Answer::Event { kind, reply: taken() },
@@ -117,14 +122,23 @@ fn password(
 }
 
 /// Said again, it changes nothing and is answered the same: the first answer may have been lost.
-fn acknowledgement(scope: &Scope<'_>) -> Answer {
-    let secrets = &scope.guest.instance.secrets;
-    match secrets.keys().find(|name| name.as_str() == scope.name()) {
-        Some(name) if !scope.context.acknowledged.contains(name) => {
-            Answer::Event { kind: GuestEventKind::SecretAcknowledged(name.clone()), reply: taken() }
+/// Where the guest says which value it has read and another one waits, it is to read that.
+fn acknowledgement(request: &Request<'_>, scope: &Scope<'_>) -> Answer {
+    let Some((name, value)) = waiting_secret(scope, scope.name()) else {
+        return Answer::Reply(taken());
+    };
+    match request.headers().if_match {
+        Some(header) if !etag::matches_strongly(header, tag_of(scope, name, value)) => {
+            Answer::Reply(Rejection::OtherValue.response())
         }
-        _ => Answer::Reply(taken()),
+        _ => Answer::Event { kind: received(scope, name, value), reply: taken() },
     }
+}
+
+/// The tag of a secret's value. Made under a key of the site, so that nobody can try guesses at a
+/// short value with it; the guest is told the value along with it, but others may see headers.
+pub(super) fn tag_of(scope: &Scope<'_>, name: &SecretName, value: &SecretString) -> u64 {
+    scope.context.keys.tag_of(&digest_of(&scope.guest.instance.id, name, value))
 }
 
 /// Whether two `authorized_keys` lines hold the same key: type and base64, whatever the options

@@ -5,7 +5,7 @@
 
 use mezame_model::{Guest, GuestPort, UserData, document::Interface};
 
-use super::document;
+use super::{document, inbox};
 use crate::{
     response::{self, Audit},
     tree::{
@@ -13,7 +13,7 @@ use crate::{
         families::{ports_by_mac, tags},
         family, kept, leaf, leaf_if,
     },
-    view::waiting_secret,
+    view::{waiting_secret, waiting_secrets},
 };
 
 /// The directory. It and all below are there even when they are empty, so that a shell script's
@@ -57,14 +57,11 @@ static SECRETS_ENTRIES: [Entry; 1] = [family(
     0,
     Family {
         members: |scope, each| {
-            for name in scope.guest.instance.secrets.keys() {
-                if !scope.context.acknowledged.contains(name) {
-                    each(name.as_str());
-                }
-            }
+            waiting_secrets(scope).for_each(|(name, _)| each(name.as_str()));
         },
         choose: |scope, segment| {
-            let known = scope.guest.instance.secrets.keys().chain(scope.context.acknowledged);
+            let known =
+                scope.guest.instance.secrets.keys().chain(scope.context.acknowledged.names());
             let name = known.map(|name| name.as_str()).find(|name| *name == segment)?;
             Some(Scope { item: Item::Name(name), ..scope })
         },
@@ -115,6 +112,7 @@ fn secret(scope: &Scope<'_>) -> Body {
     };
     let mut body = Body::text(value.expose());
     body.content_type = response::BYTES;
+    body.etag = Some(inbox::tag_of(scope, name, value));
     body.audit = Some(Audit::Secret(name.clone()));
     body
 }

@@ -1,6 +1,8 @@
 //! What honest guests get.
 
-use super::arena::{Arena, until};
+use mezame_model::{Instance, SecretName, SecretString};
+
+use super::arena::{Arena, Client, until};
 use crate::{identity::Standing, sandbox};
 
 const INSTANCE_ID: &str = "/latest/meta-data/instance-id";
@@ -128,4 +130,35 @@ fn a_secret_is_handed_out_until_it_is_acknowledged_and_never_after() {
     assert_eq!(record.acknowledged.len(), 1);
     assert_eq!(arena.serving.outbox.len(), 1);
     assert_eq!(arena.counted("mezame_secrets_handed_out_total"), 2);
+}
+
+#[test]
+fn a_new_value_right_after_an_acknowledgement_is_served() {
+    sandbox::enter();
+    let arena = Arena::new();
+    let attachment = arena.serve(1);
+    let mut client = arena.connect(1).unwrap();
+    assert_eq!(client.ask("POST", "/mezame/v1/secrets/one/ack", "").status, 204);
+    assert_eq!(client.get("/mezame/v1/secrets/one").status, 404);
+    let name = SecretName::parse("one").unwrap();
+    let other = |instance: &mut Instance| {
+        instance.secrets.insert(name.clone(), SecretString::new("another".into()));
+    };
+    arena.record(&attachment, other);
+    let mut tag = String::new();
+    for _ in 0..2 {
+        let secret = client.get("/mezame/v1/secrets/one");
+        assert_eq!((secret.status, secret.body.as_str()), (200, "another"));
+        tag = secret.header("etag").unwrap().to_owned();
+    }
+    let ask = |client: &mut Client, tag: &str| {
+        client.ask("POST", "/mezame/v1/secrets/one/ack", &format!("If-Match: {tag}\r\n")).status
+    };
+    assert_eq!(ask(&mut client, "\"0000000000000000\""), 412);
+    assert_eq!(ask(&mut client, &tag), 204);
+    assert_eq!(client.get("/mezame/v1/secrets/one").status, 404);
+    // The same record anew, and still nothing: it is the outbox that knows.
+    arena.record(&attachment, other);
+    assert_eq!(client.get("/mezame/v1/secrets/one").status, 404);
+    assert_eq!(arena.serving.outbox.len(), 2);
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use mezame_model::{
     Instance, InstanceId, InstanceName, Password, Port, PortId, User, UserData, api::Kind,
 };
+use mezame_protocol::spent::digest_of;
 
 use super::{Document, Found, Pending, Resolver};
 use crate::{
@@ -14,7 +15,6 @@ use crate::{
     },
     environment::NoRandomness,
     record::{Consumed, InstanceRecord},
-    spec::secret_digest,
 };
 
 /// Who claims a port: the document, and the instance.
@@ -159,9 +159,9 @@ impl Resolver<'_> {
             let waiting = stored.and_then(|stored| stored.secrets.get(&name));
             match (given, digest, waiting) {
                 (Given::Value(value), Some(digest), _)
-                    if **digest == *secret_digest(&instance, &name, value.expose()) =>
+                    if *digest == digest_of(&instance.id, &name, &value) =>
                 {
-                    consumed.insert(name, digest.clone());
+                    consumed.insert(name, *digest);
                 }
                 (Given::Value(value), ..) => {
                     instance.secrets.insert(name, value);
@@ -170,7 +170,7 @@ impl Resolver<'_> {
                     instance.secrets.insert(name, value.clone());
                 }
                 (Given::Kept, Some(digest), None) => {
-                    consumed.insert(name, digest.clone());
+                    consumed.insert(name, *digest);
                 }
                 (Given::Kept, None, None) => {
                     self.note_nothing_sealed(document, format!("secrets.{name}"));

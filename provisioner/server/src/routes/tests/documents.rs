@@ -1,6 +1,8 @@
 //! Documents go in and come out, under preconditions, without their secrets.
 
-use mezame_model::report::{GuestEventKind, HostKey, Outcome, Report, SealedPassword};
+use mezame_model::report::{
+    Acknowledgement, GuestEventKind, HostKey, Outcome, Report, SealedPassword,
+};
 
 use super::*;
 
@@ -55,7 +57,14 @@ async fn what_the_api_shows_can_be_applied_and_changes_nothing() {
 #[tokio::test]
 async fn no_answer_shows_a_secret() {
     let plane = Plane::seeded().await;
-    plane.deliver(1, 5, GuestEventKind::SecretAcknowledged("db".parse().unwrap())).await;
+    let read = Acknowledgement { name: "db".parse().unwrap(), digest: None };
+    plane.deliver(1, 5, GuestEventKind::SecretAcknowledged(read)).await;
+    let consumed = {
+        let state = plane.control.state();
+        let id = state.snapshot().instances[0].id.clone();
+        let held = state.instance_by_id(&id).unwrap();
+        held.record.consumed.values().next().unwrap().hex()
+    };
     let mut seen = String::new();
     for path in [
         "/v1/projects",
@@ -79,7 +88,7 @@ async fn no_answer_shows_a_secret() {
     let digest = crate::spec::hex(
         ring::digest::digest(&ring::digest::SHA256, b"#!/bin/sh\necho secret-script\n").as_ref(),
     );
-    for secret in ["secret", "c2VjcmV0", "hhhh", &digest] {
+    for secret in ["secret", "c2VjcmV0", "hhhh", &digest, &consumed] {
         assert!(!seen.replace("\"secrets", "").contains(secret), "{secret}");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mezame_model::{Dialect, Guest, SecretName, SecretString, TokenPolicy};
+use mezame_model::{Dialect, Guest, SecretName, SecretString, TokenPolicy, report::GuestEventKind};
 
 use super::*;
 use crate::{
@@ -54,7 +54,7 @@ fn the_password_is_sent_until_it_is_acknowledged_and_never_after() {
     let guest = cloudstack(&world);
     for _ in 0..2 {
         let answer = ask(&world, &guest, &SEND);
-        let Answer::Secret { name: sent, reply } = answer else { panic!("{answer:?}") };
+        let Answer::Secret { name: sent, reply, .. } = answer else { panic!("{answer:?}") };
         assert_eq!(sent, name());
         assert_eq!((reply.status, &reply.body[..]), (Status::Ok, &b"Sekrit Squirrel"[..]));
         assert_eq!(reply.content_type, "text/plain");
@@ -67,7 +67,7 @@ fn the_password_is_sent_until_it_is_acknowledged_and_never_after() {
         panic!("{answer:?}")
     };
     assert_eq!((reply.status, &reply.body[..]), (Status::Ok, &b"saved_password"[..]));
-    world.acknowledged.insert(spent);
+    world.acknowledged.note(spent);
     assert_saved(ask(&world, &guest, &SEND));
     // The first acknowledgement's answer may be lost: said again, it is answered the same.
     assert_saved(ask(&world, &guest, &SAVED_IT));
@@ -159,7 +159,7 @@ fn mezames_own_dialect_knows_the_same_secret() {
     let Answer::Event { kind: GuestEventKind::SecretAcknowledged(spent), .. } = answer else {
         panic!("{answer:?}")
     };
-    world.acknowledged.insert(spent);
+    world.acknowledged.note(spent);
     assert_saved(ask(&world, &guest, &SEND));
 }
 
