@@ -121,7 +121,10 @@ impl SmallGuest {
     }
 
     fn run(&self, command: &str) -> String {
-        match self.server.with_key("root", &self.key, command).unwrap() {
+        // A new address is looked for among the neighbours first (RFC 4862, section 5.4), so the
+        // guest may have reported before it can be reached.
+        let login = || self.server.with_key("root", &self.key, command);
+        match wait::until("a login", SOON, login).unwrap() {
             Login::In(output) => output.trim().to_owned(),
             Login::Refused => panic!("its own key was refused"),
         }
