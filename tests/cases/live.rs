@@ -356,16 +356,17 @@ fn an_advertisement_reaches_the_guest_unasked_when_its_network_changes() {
         })
     };
     running.apply("Network", &resolvers(&["2001:db8:1::53"]));
-    let until_told = |running: &Running, resolver: &str| {
-        let resolver: std::net::Ipv6Addr = resolver.parse().unwrap();
+    let until_told = |running: &Running, expected: &[(&str, u32)]| {
+        let expected = expected.iter().map(|(resolver, time)| (resolver.parse().unwrap(), *time));
+        let expected: Vec<(std::net::Ipv6Addr, u32)> = expected.collect();
         wait::until("an advertisement", SOON, || {
             let told = running.guest.capture().advertised_resolvers();
-            anyhow::ensure!(told.last() == Some(&vec![resolver]), "{told:?}");
+            anyhow::ensure!(told.last() == Some(&expected), "{told:?}");
             Ok(())
         })
         .unwrap();
     };
-    until_told(&running, "2001:db8:1::53");
+    until_told(&running, &[("2001:db8:1::53", 9000)]);
     let solicited = |running: &mut Running| {
         let metrics = running.lab.server().metrics().unwrap();
         metrics.sum("mezame_link_local_total", &["service=\"router\""])
@@ -376,7 +377,8 @@ fn an_advertisement_reaches_the_guest_unasked_when_its_network_changes() {
     let before = solicited(&mut running);
     running.guest.capture().clear();
     running.apply("Network", &resolvers(&["2001:db8:1::54"]));
-    until_told(&running, "2001:db8:1::54");
+    // The former one is taken back.
+    until_told(&running, &[("2001:db8:1::54", 9000), ("2001:db8:1::53", 0)]);
     assert!((solicited(&mut running) - before).abs() < 0.5, "the guest has asked");
     // Another tenant's change tells it nothing.
     running.guest.capture().clear();

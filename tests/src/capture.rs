@@ -99,8 +99,9 @@ impl Capture {
             .collect()
     }
 
-    /// The resolvers in each router advertisement (RFC 4861, section 4.2; RFC 8106, section 5.1).
-    pub fn advertised_resolvers(&self) -> Vec<Vec<Ipv6Addr>> {
+    /// The resolvers in each router advertisement, with their lifetimes in seconds (RFC 4861, section
+    /// 4.2; RFC 8106, section 5.1).
+    pub fn advertised_resolvers(&self) -> Vec<Vec<(Ipv6Addr, u32)>> {
         let frames = self.frames();
         let packets = frames.iter().filter_map(|frame| Packet::read(frame));
         packets
@@ -115,7 +116,7 @@ impl Capture {
 }
 
 /// The addresses in all options of recursive DNS servers.
-fn resolvers(mut options: &[u8]) -> Vec<Ipv6Addr> {
+fn resolvers(mut options: &[u8]) -> Vec<(Ipv6Addr, u32)> {
     let mut found = Vec::new();
     while let [kind, units, ..] = options {
         let length = usize::from(*units) * 8;
@@ -124,8 +125,9 @@ fn resolvers(mut options: &[u8]) -> Vec<Ipv6Addr> {
             break;
         };
         if *kind == 25 {
+            let lifetime = u32::from_be_bytes([option[4], option[5], option[6], option[7]]);
             let (addresses, _) = option[8..].as_chunks::<16>();
-            found.extend(addresses.iter().copied().map(Ipv6Addr::from));
+            found.extend(addresses.iter().map(|it| (Ipv6Addr::from(*it), lifetime)));
         }
         options = rest;
     }
