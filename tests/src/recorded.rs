@@ -4,7 +4,7 @@
 //! answered with, the method and the target; the headers that a server may look at; an empty line.
 //! `{mac}` stands for the card's address and `{token}` for the session token that the client was
 //! given. The case `crawls` checks that the clients still ask for exactly this, and writes the
-//! files anew where `MEZAME_RECORD` is set.
+//! files anew, and fails, where `MEZAME_RECORD` is set.
 
 use std::io::{Read, Write};
 
