@@ -76,13 +76,17 @@ fn a_guest_with_no_address_but_the_link_local_one_that_it_made_itself_is_served(
 
 #[test]
 fn an_address_that_is_not_the_ports_is_answered_nothing() {
-    let lab = Lab::start().unwrap();
+    let mut lab = Lab::start().unwrap();
     lab.operator.apply(&dual_tenant("tenant-a", 1000, "tapa", &json!({}))).unwrap();
     let guest = lab.guest("tapa", MAC, &[ADDRESS, "2001:db8:1::66/64 nodad"]).unwrap();
     until_served(&guest, &Dial::from("2001:db8:1::10"), "tenant-a");
     let bound = std::time::Duration::from_millis(800);
     let spoofed = Dial { bound, ..Dial::from("2001:db8:1::66") };
     assert!(guest.connect_with(&spoofed).is_err());
+    // Not only slow: it was dropped, and for that.
+    let metrics = lab.server().metrics().unwrap();
+    let dropped = metrics.sum("mezame_frames_total", &["verdict=\"spoofed_source\""]);
+    assert!(dropped >= 1.0, "{dropped} frames were dropped");
 }
 
 #[test]
