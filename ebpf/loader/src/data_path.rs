@@ -139,7 +139,8 @@ pub struct DataPath {
 impl DataPath {
     /// Loads the data path, or adopts the one that is pinned under `root` and replaces its
     /// programs, without a gap for any port that is attached. What was pinned for devices that
-    /// are gone is cleaned up.
+    /// are gone is cleaned up; what a program of another layout pinned stays until it is
+    /// [retired](Self::retire_other_layouts).
     pub fn open(root: &PinRoot, uplink: &Uplink, services: &[Service]) -> Result<Self, LoadError> {
         Self::open_with(root, uplink, services, &Object::find()?)
     }
