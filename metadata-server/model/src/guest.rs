@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    Instance, MacAddress, Network, Port,
+    Instance, MacAddress, Network, Port, service_address,
     snapshot::{Site, Snapshot},
 };
 
@@ -38,6 +38,19 @@ impl GuestPort {
             let mut own = self.port.addresses.iter().filter(|it| it.is_ipv4() == v4);
             own.find_map(|address| self.network.subnet_of(*address)?.gateway)
         })
+    }
+
+    /// The resolvers to configure without DHCP: the network's, or where it names none, the
+    /// platform's own by each family that the guest's first port can reach it by. Only that port
+    /// has a router, or is given an IPv4 address that makes the platform on-link.
+    pub fn resolvers(&self, primary: bool) -> Vec<IpAddr> {
+        if !self.network.dns.is_empty() || !primary {
+            return self.network.dns.clone();
+        }
+        let by_v6 = self.gateways().any(|it| it.is_ipv6());
+        let by_v4 = !by_v6 || self.port.addresses.iter().any(IpAddr::is_ipv4);
+        let v4 = by_v4.then_some(IpAddr::V4(service_address::DNS));
+        v4.into_iter().chain(by_v6.then_some(IpAddr::V6(service_address::DNS6))).collect()
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
             "  - type: physical\n    name: eth{at}\n    mac_address: {mac}\n    mtu: {}\n",
             entry.network.mtu,
         );
-        let subnets = subnets(entry, at == 0);
+        let (subnets, resolvers) = (subnets(entry, at == 0), entry.resolvers(at == 0));
         if !subnets.is_empty() {
             out.push_str("    subnets:\n");
         }
@@ -65,7 +65,7 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
             }
             // Resolvers belong to the interface, but are written with one of its subnets.
             if at == 0 {
-                list(&mut out, "dns_nameservers", entry.network.dns.iter());
+                list(&mut out, "dns_nameservers", resolvers.iter());
                 list(&mut out, "dns_search", entry.network.domain.iter());
             }
         }
@@ -150,7 +150,49 @@ fn list(out: &mut String, name: &str, items: impl Iterator<Item = impl ToString>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use mezame_model::Dialect;
+
     use super::*;
+    use crate::fixture::World;
+
+    /// The guest whose network names no resolver, on one port with these addresses.
+    fn without_resolvers(addresses: &[&str]) -> String {
+        let world = World::new();
+        let mut guest = world.bare_in(Dialect::Nocloud, addresses);
+        Arc::make_mut(&mut guest.ports[0].network).dns.clear();
+        network_config(&guest, FamilyMark::Absent)
+    }
+
+    #[test]
+    fn without_resolvers_of_the_networks_own_the_platforms_are_told_by_each_family_with_a_router() {
+        let both = without_resolvers(&["192.168.0.10", "2001:db8:1::10"]);
+        let wanted =
+            "dns_nameservers:\n          - \"169.254.169.253\"\n          - \"fd00:ec2::253\"\n";
+        assert!(both.contains(wanted), "{both}");
+        let v4 = without_resolvers(&["192.168.0.10"]);
+        assert!(v4.contains("169.254.169.253") && !v4.contains("fd00:ec2::253"), "{v4}");
+        let v6 = without_resolvers(&["2001:db8:1::10"]);
+        assert!(!v6.contains("169.254.169.253") && v6.contains("fd00:ec2::253"), "{v6}");
+    }
+
+    #[test]
+    fn without_any_router_the_platforms_resolver_is_told_by_the_address_that_is_on_its_link() {
+        let own = without_resolvers(&["10.1.0.10"]);
+        assert!(own.contains("169.254.169.253") && own.contains("/16\""), "{own}");
+    }
+
+    #[test]
+    fn a_further_port_is_told_no_resolver_of_the_platforms() {
+        let world = World::new();
+        let mut guest = world.web_in(Dialect::Nocloud);
+        for entry in &mut guest.ports {
+            Arc::make_mut(&mut entry.network).dns.clear();
+        }
+        let text = network_config(&guest, FamilyMark::Absent);
+        assert_eq!(text.matches("dns_nameservers").count(), 1, "{text}");
+    }
 
     proptest::proptest! {
         #[test]

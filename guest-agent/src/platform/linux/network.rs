@@ -148,12 +148,20 @@ pub(super) fn resolv_conf(device: &str, interface: &Interface) -> String {
     if let Some(domain) = &interface.domain {
         text.push_str(&format!("search {domain}\n"));
     }
-    let is_v4_link = |address: &IpAddr| matches!(address, IpAddr::V4(it) if it.is_link_local());
     // The resolver reads no more than three (MAXNS).
-    for server in interface.dns.iter().filter(|it| !is_v4_link(it)).take(3) {
+    for server in interface.dns.iter().filter(|it| has_way(interface, **it)).take(3) {
         text.push_str(&format!("nameserver {}\n", with_zone(*server, device)));
     }
     text
+}
+
+/// Whether anything takes a packet to a resolver: with one on the IPv4 link and no IPv4 router, only
+/// an address on that link does.
+fn has_way(interface: &Interface, server: IpAddr) -> bool {
+    let is_v4_link = matches!(server, IpAddr::V4(it) if it.is_link_local());
+    !is_v4_link
+        || interface.gateways.iter().any(IpAddr::is_ipv4)
+        || interface.addresses.iter().any(|own| own.contains(server))
 }
 
 /// A resolver as the C library reads it: one on the link with its device (RFC 4007, section 11).

@@ -67,7 +67,7 @@ static V1_ENTRIES: [Entry; 11] = [
 
 static DNS: Directory = folder(&DNS_ENTRIES);
 static DNS_ENTRIES: [Entry; 1] =
-    [leaf("nameservers", 0, |it| Body::lines(&it.guest.primary().network.dns))];
+    [leaf("nameservers", 0, |it| Body::lines(it.guest.primary().resolvers(true)))];
 
 static FLOATING_IP: Directory = folder(&FLOATING_IP_ENTRIES);
 static FLOATING_IP_ENTRIES: [Entry; 1] = [directory("ipv4", 0, &FLOATING_IPV4)];
@@ -86,7 +86,7 @@ fn document(guest: &Guest) -> Map<String, Value> {
         "public_keys": instance.ssh_keys,
         "region": guest.site.region,
         "interfaces": interfaces::document(guest),
-        "dns": { "nameservers": guest.primary().network.dns },
+        "dns": { "nameservers": guest.primary().resolvers(true) },
         "floating_ip": { "ipv4": { "active": false } },
         "tags": tags(guest).collect::<Vec<_>>(),
         "features": { "dhcp_enabled": false },

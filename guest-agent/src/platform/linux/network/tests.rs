@@ -111,3 +111,15 @@ fn ifupdown_names_each_gateway_once_with_an_address_of_its_family() {
     assert!(text.contains("address 10.0.0.9/32\n    mtu 1450\n    gateway 10.0.0.1"), "{text}");
     assert!(text.contains("address 2001:db8::10/64\n    mtu 1450\n    gateway fe80::1"), "{text}");
 }
+
+#[test]
+fn a_resolver_on_the_ipv4_link_is_named_only_where_a_packet_gets_there() {
+    let service: IpAddr = "169.254.169.253".parse().unwrap();
+    let mut interface = Interface { dns: vec![service], ..only_v6() };
+    assert!(!resolv_conf("eth0", &interface).contains("nameserver"));
+    interface.gateways.push("192.168.0.1".parse().unwrap());
+    assert!(resolv_conf("eth0", &interface).ends_with("nameserver 169.254.169.253\n"));
+    interface.gateways.clear();
+    interface.addresses.push("169.254.7.7/16".parse().unwrap());
+    assert!(resolv_conf("eth0", &interface).ends_with("nameserver 169.254.169.253\n"));
+}

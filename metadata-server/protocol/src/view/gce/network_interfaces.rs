@@ -26,7 +26,7 @@ static ENTRIES: [Entry; 1] = [family(0, ports_by_place(), Node::Directory(&INTER
 static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
 static INTERFACE_ENTRIES: [Entry; 12] = [
     directory("access-configs", 0, &ACCESS_CONFIGS),
-    leaf("dns-servers", 0, |it| Body::lines(&it.port().network.dns)),
+    leaf("dns-servers", 0, |it| Body::lines(it.port().resolvers(it.index() == 0))),
     directory("forwarded-ips", 0, &EMPTY),
     leaf_if("gateway", 0, |it| gateway(it).is_some(), |it| Body::optional(gateway(it))),
     leaf_if(

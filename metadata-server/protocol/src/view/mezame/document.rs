@@ -115,7 +115,7 @@ pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
         mtu: entry.network.mtu,
         addresses: entry.addresses().collect(),
         gateways: entry.gateways().filter(|_| primary).collect(),
-        dns: entry.network.dns.clone(),
+        dns: entry.resolvers(primary),
         domain: entry.network.domain.clone(),
     }
 }

@@ -130,9 +130,10 @@ impl<'a> NetworkData<'a> {
         // Resolvers belong to the port, but are written with one of its addresses: each with the
         // first one of its own family. No search domain: nova has none, and where cloud-init finds
         // one at an address, netplan is told no resolver there.
-        let mut resolvers = entry.network.dns.clone();
+        let resolvers = entry.resolvers(at == 0);
+        let mut untold = resolvers.clone();
         for Own { address, gateway, routes } in subnets {
-            let own = resolvers.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());
+            let own = untold.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());
             self.networks.push(Network {
                 id: format!("network{}", self.networks.len()),
                 link: link.clone(),
@@ -150,9 +151,9 @@ impl<'a> NetworkData<'a> {
                 }),
             });
         }
-        for address in &entry.network.dns {
-            if !self.services.iter().any(|known| known.address == *address) {
-                self.services.push(Service::dns(*address));
+        for address in resolvers {
+            if !self.services.iter().any(|known| known.address == address) {
+                self.services.push(Service::dns(address));
             }
         }
         self.links.push(Link {
