@@ -3,7 +3,8 @@
 //! The record is a reservation without an end: nothing is allocated and no lease is kept, so each
 //! message is answered by itself, in whatever order they come. We are authoritative for the port:
 //! what the record does not say is refused (DHCPNAK) and not left to others. A message whose
-//! hardware address is not the port's is not answered at all.
+//! hardware address is not the port's is not answered at all. A port without an IPv4 address gets a
+//! link-local one, as on EC2: most clients of the dialects ask for an address first and by IPv4 only.
 //!
 //! Follows RFC 2131 (table 4 for the client's states), RFC 2132 (options), RFC 1534 (BOOTP), RFC
 //! 3046 (relay agent information), RFC 3396 (long options), RFC 3397 (domain search), RFC 3442
@@ -88,8 +89,6 @@ pub enum Silence {
     ForeignRelay,
     /// The guest chose another server.
     OtherServer,
-    /// The port has no IPv4 address.
-    NoAddress,
     /// DHCPDECLINE: the guest says that somebody else uses this address. To be logged.
     Decline(Option<Ipv4Addr>),
     /// DHCPRELEASE: nothing was leased that could be given back.
@@ -108,7 +107,6 @@ impl Silence {
             Self::OtherHardware => "other-hardware",
             Self::ForeignRelay => "foreign-relay",
             Self::OtherServer => "other-server",
-            Self::NoAddress => "no-address",
             Self::Decline(_) => "decline",
             Self::Release => "release",
             Self::TooLong => "too-long",
@@ -127,7 +125,6 @@ pub fn answer(datagram: &[u8], ask: &Ask<'_>) -> Result<Answer, Silence> {
         return Err(if is_direct { Silence::OtherHardware } else { Silence::ForeignRelay });
     }
     let parameters = Parameters::of(ask, request.option(option::VENDOR_CLASS));
-    let parameters = parameters.ok_or(Silence::NoAddress)?;
     let verdict = verdict::judge(&request, parameters.own.ip(), ask.server)?;
     reply::write(verdict, &request, ask, &parameters)
 }

@@ -13,6 +13,7 @@ pub mod guest;
 pub mod guest_attributes;
 pub mod id;
 pub mod instance;
+pub mod link_local;
 pub mod network;
 pub mod report;
 pub mod secret;
@@ -34,6 +35,7 @@ pub use id::{
     ProjectName, SecretName, UserName,
 };
 pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
+pub use link_local::LinkLocal;
 pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
 pub use report::{Acknowledgement, GuestEvent, Report};
 pub use secret::{SecretBytes, SecretDigest, SecretString};

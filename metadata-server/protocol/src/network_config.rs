@@ -6,13 +6,10 @@
 //!
 //! Follows "Networking config Version 1" in cloud-init's documentation.
 
-use std::{
-    fmt::Write,
-    net::{IpAddr, Ipv4Addr},
-};
+use std::{fmt::Write, net::IpAddr};
 
-use ipnetwork::{IpNetwork, Ipv4Network};
-use mezame_model::{Guest, GuestPort, PortId, Route, Subnet};
+use ipnetwork::IpNetwork;
+use mezame_model::{Guest, GuestPort, LinkLocal, Route, Subnet};
 
 use crate::render::{yaml_lines, yaml_scalar};
 
@@ -85,7 +82,9 @@ pub(crate) struct Own<'g> {
 }
 
 /// The port's addresses; on the first port, the one in whose subnet a router is names it. Where
-/// that is no IPv4 router, with an address that makes the service on-link.
+/// that is no IPv4 router, with an address that makes the service on-link: nothing else would take a
+/// frame for it to the tap. An address and not a route, since a route without a gateway makes some
+/// of cloud-init's renderers fail.
 pub(crate) fn subnets(entry: &GuestPort, primary: bool) -> Vec<Own<'_>> {
     let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
     let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
@@ -109,34 +108,6 @@ pub(crate) fn subnets(entry: &GuestPort, primary: bool) -> Vec<Own<'_>> {
         subnets.push(Own { address, gateway: None, routes: &[] });
     }
     subnets
-}
-
-/// An address that makes 169.254.0.0/16 on-link, for a port without an IPv4 router: nothing else
-/// would take a frame for the service to the tap. An address and not a route, since a route
-/// without a gateway makes some of cloud-init's renderers fail.
-pub(crate) struct LinkLocal(Ipv4Addr);
-
-impl LinkLocal {
-    /// Made of the port's id, so that it stays the same: 169.254.1.0 to 169.254.254.255 (RFC 3927,
-    /// section 2.1) without the service's own /24. That two guests may get the same one harms
-    /// nobody: the service tells them apart by their ports, and others don't ask for it.
-    pub(crate) fn of(port: &PortId) -> Self {
-        let sum = port
-            .as_str()
-            .bytes()
-            .fold(0u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
-        let third = match (sum >> 8) % 253 + 1 {
-            169 => 254,
-            other => other as u8,
-        };
-        Self(Ipv4Addr::new(169, 254, third, sum as u8))
-    }
-}
-
-impl From<LinkLocal> for IpNetwork {
-    fn from(LinkLocal(address): LinkLocal) -> Self {
-        Ipv4Network::new(address, 16).map_or_else(|_| IpAddr::from(address).into(), Self::V4)
-    }
 }
 
 /// A list in a subnet, left out where it is empty.
@@ -192,16 +163,5 @@ mod tests {
         }
         let text = network_config(&guest, FamilyMark::Absent);
         assert_eq!(text.matches("dns_nameservers").count(), 1, "{text}");
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn a_link_local_address_is_one_that_a_host_may_have(digits in "[0-9a-f]{17}") {
-            let id = PortId::parse(&format!("eni-{digits}")).unwrap();
-            let LinkLocal(address) = LinkLocal::of(&id);
-            let [a, b, c, _] = address.octets();
-            proptest::prop_assert!((a, b) == (169, 254) && (1..=254).contains(&c) && c != 169);
-            proptest::prop_assert_eq!(address, LinkLocal::of(&id).0);
-        }
     }
 }

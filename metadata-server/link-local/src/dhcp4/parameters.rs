@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use mezame_model::{
-    Boot, GuestPort, Subnet,
+    Boot, GuestPort, LinkLocal, Subnet,
     service_address::{DNS, KMS, METADATA, NTP},
 };
 
@@ -39,7 +39,8 @@ const HTTP_CLIENT: &[u8] = b"HTTPClient";
 #[derive(Debug)]
 pub(super) struct Parameters<'a> {
     ask: &'a Ask<'a>,
-    /// The port's address and its subnet's mask; a host's own for one that is in no subnet.
+    /// The port's address and its subnet's mask; a host's own for one that is in no subnet, and the
+    /// link-local one for a port without any.
     pub(super) own: Ipv4Network,
     subnet: Option<&'a Subnet>,
     /// The default router; of the guest's first port alone.
@@ -49,17 +50,18 @@ pub(super) struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// Of a port that has an IPv4 address.
-    pub(super) fn of(ask: &'a Ask<'a>, vendor_class: Option<&[u8]>) -> Option<Self> {
-        let own = ask.port.addresses().find_map(|address| match address {
+    /// What the client that names this class is told.
+    pub(super) fn of(ask: &'a Ask<'a>, vendor_class: Option<&[u8]>) -> Self {
+        let of_record = ask.port.addresses().find_map(|address| match address {
             IpNetwork::V4(address) => Some(address),
             IpNetwork::V6(_) => None,
-        })?;
+        });
+        let own = of_record.unwrap_or_else(|| LinkLocal::of(&ask.port.port.id).into());
         let is_primary = ask.port.port.id == ask.guest.primary().port.id;
         let router = router(ask.port).filter(|_| is_primary);
         let subnet = ask.port.network.subnet_of(IpAddr::V4(own.ip()));
         let is_http = vendor_class.is_some_and(|class| class.starts_with(HTTP_CLIENT));
-        Some(Self { ask, own, subnet, router, is_http })
+        Self { ask, own, subnet, router, is_http }
     }
 
     /// An option's value; none where there is nothing to be told.
@@ -67,14 +69,14 @@ impl<'a> Parameters<'a> {
         let network = &self.ask.port.network;
         let value = match code {
             option::ROUTER => octets(self.router),
-            option::RESOLVERS => octets(told::resolvers_v4(network)),
+            option::RESOLVERS => octets(self.reached(told::resolvers_v4(network))),
             option::HOST_NAME => self.ask.guest.instance.hostname.as_bytes().to_vec(),
             option::DOMAIN => network.domain.as_ref()?.as_bytes().to_vec(),
             option::MTU => network.mtu.to_be_bytes().to_vec(),
             // A network of two addresses has none for all (RFC 3021).
             option::BROADCAST if self.own.prefix() > 30 => return None,
             option::BROADCAST => octets([self.own.broadcast()]),
-            option::TIME_SERVERS => octets(told::time_servers_v4(network)),
+            option::TIME_SERVERS => octets(self.reached(told::time_servers_v4(network))),
             option::BOOT_SERVER => self.boot_server()?.to_string().into_bytes(),
             option::BOOT_FILE => self.boot_file()?.as_bytes().to_vec(),
             option::SEARCH => network.domain.as_deref().and_then(told::labels)?,
@@ -83,6 +85,13 @@ impl<'a> Parameters<'a> {
         };
         // No option of these may be empty.
         (!value.is_empty()).then_some(value)
+    }
+
+    /// Those of these servers that the address leads to: a link-local one to nothing but the link
+    /// (RFC 3927, section 2.7).
+    fn reached(&self, servers: Vec<Ipv4Addr>) -> impl Iterator<Item = Ipv4Addr> {
+        let is_link_local = self.own.ip().is_link_local();
+        servers.into_iter().filter(move |it| !is_link_local || it.is_link_local())
     }
 
     /// What a client that boots by HTTP must find, asked for or not: that the offer is for it.

@@ -187,8 +187,6 @@ fn a_relayed_message_is_answered_through_its_relay_for_the_ports_own_address_alo
 fn what_is_not_the_ports_own_request_is_not_answered() {
     let off = fixture::with(|_, network| network.dhcp.ipv4 = false);
     assert_eq!(Message::of(1).asked_of(&off).unwrap_err(), Silence::Off);
-    let v6_only = fixture::with(|port, _| port.addresses.retain(|it| it.is_ipv6()));
-    assert_eq!(Message::of(1).asked_of(&v6_only).unwrap_err(), Silence::NoAddress);
     for (message, expected) in [
         (Message::of(1).at(28, &[2]), Silence::OtherHardware),
         // Not Ethernet; not six bytes.
@@ -219,4 +217,41 @@ fn the_second_port_has_its_own_address() {
     // The first port's address is nothing to the second.
     let first = ask_from(&guest, 1, &Message::of(1).end(), Source::Unknown);
     assert_eq!(first.unwrap_err(), Silence::OtherHardware);
+}
+
+#[test]
+fn a_port_without_an_ipv4_address_gets_a_link_local_one_and_what_is_on_the_link() {
+    let v6_only = fixture::with(|port, network| {
+        port.addresses.retain(|it| it.is_ipv6());
+        network.dns.clear();
+        network.ntp.clear();
+        network.forward.ntp = vec!["192.0.2.123:123".parse().unwrap()];
+    });
+    let offer = Message::of(1).asked_of(&v6_only).unwrap();
+    let own = offer.yiaddr();
+    assert!(own.is_link_local() && own != METADATA, "{own}");
+    assert_eq!((offer.answer.kind, offer.option(1)), (Kind::Offer, Some(&[255, 255, 0, 0][..])));
+    assert_eq!(offer.option(3), None, "a router");
+    assert_eq!(offer.option(6), Some(&[169, 254, 169, 253][..]));
+    assert_eq!(offer.option(42), Some(&[169, 254, 169, 123][..]));
+    let routes = offer.option(121).unwrap();
+    assert!(routes.starts_with(&[32, 169, 254, 169, 254, 0, 0, 0, 0]), "{routes:?}");
+    assert_eq!(routes.len(), 4 * 9, "more than the services: {routes:?}");
+    let ack = requested(Message::of(3), own).asked_of(&v6_only).unwrap();
+    assert_eq!((ack.answer.kind, ack.yiaddr()), (Kind::Ack, own));
+    let renewed = Message::of(3).ciaddr(own).asked_of(&v6_only).unwrap();
+    assert_eq!((renewed.answer.kind, renewed.answer.to), (Kind::Ack, own));
+    let other = requested(Message::of(3), OWN).asked_of(&v6_only).unwrap();
+    assert_eq!(other.answer.kind, Kind::Nak);
+}
+
+#[test]
+fn a_link_local_address_leads_to_no_server_of_the_networks_own() {
+    let v6_only = fixture::with(|port, network| {
+        port.addresses.retain(|it| it.is_ipv6());
+        network.dns = vec!["192.168.0.2".parse().unwrap()];
+        network.ntp = vec!["192.168.0.3".parse().unwrap()];
+    });
+    let offer = Message::of(1).asked_of(&v6_only).unwrap();
+    assert_eq!((offer.option(6), offer.option(42)), (None, None));
 }

@@ -12,15 +12,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Guest, GuestPort};
+use mezame_model::{Guest, GuestPort, LinkLocal};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    network_config::LinkLocal,
-    tree::{
-        Body, Directory, Entry, Family, Item, Node, Scope, directory, families, family, folder,
-        leaf, leaf_if,
-    },
+use crate::tree::{
+    Body, Directory, Entry, Family, Item, Node, Scope, directory, families, family, folder, leaf,
+    leaf_if,
 };
 
 /// The directory.
