@@ -151,3 +151,48 @@ fn what_of_an_account_is_not_supported_is_named_and_the_rest_is_made() {
         "!, set today, 0:99999:7:::",
     )]);
 }
+
+#[test]
+fn what_the_agent_does_otherwise_on_purpose_is_known() {
+    let hash = "$y$j9T$F5Jx5fExrKuPp53xLKQ..1$X3DX6M94c7o.9agCG9G317fhZg9SqC.5i5rd.RhAtQ7";
+    let both = Case::of("on-purpose.yaml")
+        .passwords(&[("ada", hash)])
+        .complains(&[
+            ("user-data manage_etc_hosts", "unsupported-key"),
+            ("user-data write_files[0].encoding", "bad-value"),
+        ])
+        .run();
+    let opened = format!("opened by {hash:?}, set today, 0:99999:7:::");
+    let kept = format!("a hash that {hash:?} does not open, set today, 0:99999:7:::");
+    both.assert_alike_but(&[
+        ("file /srv/unpacked", "644 root:root \"uryyb\"", "-"),
+        ("group crew", "some number: ", "some number: ada"),
+        ("group crew in gshadow", "!::{\"\"}", "!::{\"ada\"}"),
+        ("hosts 169.254.169.254", "-", "data-server metadata metadata.google.internal"),
+        ("hosts ::1", "ip6-localhost ip6-loopback localhost", "-"),
+        ("hosts ff02::1", "ip6-allnodes", "-"),
+        ("hosts ff02::2", "ip6-allrouters", "-"),
+        ("password of ada", &opened, &kept),
+    ]);
+}
+
+#[test]
+fn a_mistake_ends_a_module_of_cloud_inits_and_one_step_of_the_agents() {
+    let both = Case::of("mistakes.yaml")
+        .passwords(&[("ada", "lovelace")])
+        .complains(&[("keys debian", "no-default-user"), ("password nobody-here", "no-such-user")])
+        .run();
+    both.assert_found("password of ada", "opened by \"lovelace\", set today, 0:99999:7:::");
+    let known = [
+        ("/etc/subgid of bob", "-", "65536"),
+        ("/etc/subuid of bob", "-", "65536"),
+        ("file /srv/ran", "-", "644 root:root \"ran\\n\""),
+        ("group readers", "-", "some number: "),
+        ("group readers in gshadow", "-", "!::{\"\"}"),
+        ("password of bob", "-", "!, set today, 0:99999:7:::"),
+        ("user bob", "-", "some number, readers, , /home/bob, /bin/sh"),
+    ];
+    for module in ["users-groups", "set-passwords", "runcmd"] {
+        both.assert_alike_with_errors(module, &known);
+    }
+}
