@@ -43,6 +43,7 @@ struct Case {
     known: Known,
     complaints: Vec<(String, String)>,
     prepare: fn(&ClientMachine),
+    boots_twice: bool,
 }
 
 impl Case {
@@ -70,6 +71,7 @@ impl Case {
             known: Known::default(),
             complaints: Vec::new(),
             prepare: |_| (),
+            boots_twice: false,
         }
     }
 
@@ -105,6 +107,25 @@ impl Case {
         self
     }
 
+    /// Both run at two boots, with nothing changed in between.
+    fn twice(mut self) -> Self {
+        self.boots_twice = true;
+        self
+    }
+
+    /// What each of the machines runs: cloud-init's first.
+    fn scripts(&self) -> [String; 2] {
+        let (stages, agent) = (equal_image::STAGES, AGENT);
+        if !self.boots_twice {
+            return [stages.to_owned(), agent.to_owned()];
+        }
+        // What a reboot takes away; and the kernel's word for which boot it is, of which there is
+        // only the test machine's.
+        let id = "cat /proc/sys/kernel/random/uuid > /run/boot-id
+mount --bind /run/boot-id /proc/sys/kernel/random/boot_id";
+        [format!("{stages}\nrm -r /run/cloud-init\n{stages}"), format!("{agent}\n{id}\n{agent}")]
+    }
+
     /// Runs both. The agent's complaints must be the expected ones.
     fn run(self) -> Both {
         let lab = Lab::start().unwrap();
@@ -128,7 +149,7 @@ impl Case {
             (self.prepare)(&machine);
             machine
         };
-        let (theirs, ours) = (machine(equal_image::STAGES), machine(AGENT));
+        let [theirs, ours] = self.scripts().map(|script| machine(&script));
         let said = theirs.output(BOUND, &["/run/boot"]).unwrap();
         let result = theirs.read("/run/cloud-init/result.json").unwrap_or_default();
         ours.output(BOUND, &["/run/boot"]).unwrap();

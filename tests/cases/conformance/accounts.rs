@@ -94,6 +94,13 @@ fn lines_of_passwords_are_read_with_colons_and_hashes() {
 }
 
 #[test]
+fn accounts_and_their_passwords_are_as_they_were_at_the_next_boot() {
+    let opens = [("student", "learn by doing"), ("teacher", "42")];
+    let both = Case::of("passwords-in-plain-text.yaml").passwords(&opens).twice().run();
+    both.assert_alike();
+}
+
+#[test]
 fn passwords_with_kinds_unlock_their_accounts_and_expire() {
     let both = Case::of("chpasswd-users.yaml").passwords(&[("ada", "lovelace")]).run();
     both.assert_alike();

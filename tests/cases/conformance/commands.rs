@@ -23,6 +23,15 @@ fn scripts_and_runcmd_are_run_in_the_order_of_their_names() {
 }
 
 #[test]
+fn at_the_next_boot_only_what_says_so_is_run_again() {
+    let both = Case::of("order.mime").twice().run();
+    both.assert_alike();
+    let order = "hook\\nbootcmd\\nper-once\\nper-boot\\n10-first\\nunnamed\\nruncmd\\nzz-last\\n\
+                 hook\\nbootcmd\\nper-boot\\n";
+    both.assert_found("file /srv/order", &format!("644 root:root \"{order}\""));
+}
+
+#[test]
 fn a_script_alone_is_run_by_its_own_interpreter() {
     let both = Case::of("script.sh").run();
     both.assert_alike();

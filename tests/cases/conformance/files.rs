@@ -35,6 +35,11 @@ fn lines_are_added_and_a_file_is_written_twice() {
 }
 
 #[test]
+fn lines_are_not_added_again_at_the_next_boot() {
+    Case::of("appended-files.yaml").twice().run().assert_alike();
+}
+
+#[test]
 fn deferred_files_come_after_the_users_and_before_the_commands() {
     let both = Case::of("deferred-files.yaml").run();
     both.assert_alike();
