@@ -255,6 +255,8 @@ impl Applier<'_> {
             }
             Action::PersistNetwork { interfaces } => platform.persist_network(interfaces)?,
             Action::Hostname(name) => platform.set_hostname(name)?,
+            Action::OwnName(names) => platform.set_own_name(names)?,
+            Action::Group { name, members } => platform.ensure_group(name, members)?,
             Action::Account(account) => platform.ensure_account(account)?,
             Action::Sudo { user, rules } => platform.set_sudo(user, rules)?,
             Action::Keys { user, keys } => platform.authorize_keys(user, keys)?,
@@ -265,6 +267,8 @@ impl Applier<'_> {
             Action::GeneratePassword { user, recipients } => {
                 self.generate_password(user, recipients)?
             }
+            Action::LockPassword { user } => platform.lock_password(user)?,
+            Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {
                 let now = platform.read_file(&file.path)?.unwrap_or_default();

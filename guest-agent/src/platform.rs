@@ -208,15 +208,32 @@ pub trait Platform {
     fn persist_network(&self, interfaces: &[(String, Interface)]) -> Result<Change>;
     /// Names the host: now, and at the next boot.
     fn set_hostname(&self, name: &str) -> Result<Change>;
+    /// Lets the host find itself by its own names, without a resolver. Systems that do so by
+    /// themselves have nothing to do.
+    fn set_own_name(&self, _names: &[String]) -> Result<Change> {
+        Ok(Change::Same)
+    }
 
     /// Makes an account, its group and its home, or completes them.
     fn ensure_account(&self, account: &Account) -> Result<Change>;
+    /// Makes a group, and takes those of its members in who are there.
+    fn ensure_group(&self, _name: &str, _members: &[String]) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "groups are not made on this system" })
+    }
     /// Lets a user become another one; without rules, takes that back.
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change>;
     /// Makes the agent's block of authorized_keys hold exactly these lines.
     fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change>;
     /// Sets a password by its crypt(3) hash.
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
+    /// Has a password open nothing any more.
+    fn lock_password(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "passwords are not locked on this system" })
+    }
+    /// Says whether the SSH server takes passwords.
+    fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "the SSH server is not set on this system" })
+    }
     /// Asks for a new password at the next login.
     fn expire_password(&self, user: &str) -> Result<Change>;
 

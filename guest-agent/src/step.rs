@@ -163,8 +163,17 @@ pub enum Action {
     },
     /// Names the host.
     Hostname(String),
+    /// Lets the host find itself by its names; the first is the full one.
+    OwnName(Vec<String>),
     /// Makes an account, or completes it.
     Account(Account),
+    /// Makes a group, and takes those of its members in who are there.
+    Group {
+        /// Its name.
+        name: String,
+        /// Login names.
+        members: Vec<String>,
+    },
     /// Lets a user become root; no rules: takes the leave back.
     Sudo {
         /// Who.
@@ -200,6 +209,13 @@ pub enum Action {
         /// authorized_keys lines.
         recipients: Vec<String>,
     },
+    /// Has a password open nothing any more; keys still do.
+    LockPassword {
+        /// Whose.
+        user: String,
+    },
+    /// Whether the SSH server takes passwords.
+    SshPasswords(bool),
     /// Makes a user choose a new password at the next login.
     ExpirePassword {
         /// Whose.
@@ -266,6 +282,14 @@ impl fmt::Display for Action {
                 write!(out, "write the network configuration of {}", names.join(", "))
             }
             Self::Hostname(name) => write!(out, "set the host name to {name}"),
+            Self::OwnName(names) => write!(out, "let the host find itself as {}", names.join(", ")),
+            Self::Group { name, members } => {
+                write!(out, "make sure that the group {name} exists")?;
+                if !members.is_empty() {
+                    write!(out, ", with {}", members.join(", "))?;
+                }
+                Ok(())
+            }
             Self::Account(account) => {
                 write!(out, "make sure that {} exists", account.name)?;
                 if !account.groups.is_empty() {
@@ -282,6 +306,10 @@ impl fmt::Display for Action {
             Self::PasswordText { user, .. } => write!(out, "set {user}'s password"),
             Self::GeneratePassword { user, .. } => {
                 write!(out, "make a password for {user} and seal it to the user's key")
+            }
+            Self::LockPassword { user } => write!(out, "lock {user}'s password"),
+            Self::SshPasswords(on) => {
+                write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })
             }
             Self::ExpirePassword { user } => {
                 write!(out, "have {user} choose a new password at the next login")

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod clients;
+mod conformance;
 mod crawls;
 mod dhcp;
 mod drops;

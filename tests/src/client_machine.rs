@@ -36,6 +36,8 @@ const HOSTS: &str = "127.0.0.1 localhost
 #[derive(Debug)]
 pub struct ClientMachine {
     root: PathBuf,
+    /// The layer that takes what is written.
+    upper: PathBuf,
     namespace: Namespace,
 }
 
@@ -84,7 +86,7 @@ impl ClientMachine {
         fs::create_dir_all(classes.join("net")).context("making /sys/class/net")?;
         bind(&sys.join("class/net"), &classes.join("net"))?;
         show_smbios(smbios, &classes.join("dmi/id"))?;
-        let machine = Self { root, namespace: guest.namespace().clone() };
+        let machine = Self { root, upper, namespace: guest.namespace().clone() };
         machine.write("/etc/hosts", HOSTS)?;
         // It has no resolver, and none is to be waited for.
         machine.write("/etc/resolv.conf", "options attempts:1 timeout:1\n")?;
@@ -94,6 +96,27 @@ impl ClientMachine {
     /// Where a path of the machine is.
     pub fn path(&self, path: &str) -> PathBuf {
         self.root.join(path.trim_start_matches('/'))
+    }
+
+    /// Every path that was written, changed or removed there since it was made, files below
+    /// directories in no certain order.
+    pub fn written(&self) -> Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        let mut directories = vec![self.upper.clone()];
+        while let Some(directory) = directories.pop() {
+            let entries = fs::read_dir(&directory)
+                .with_context(|| format!("listing {}", directory.display()))?;
+            for entry in entries {
+                let entry = entry.context("listing what was written")?;
+                let path = entry.path();
+                let inside = path.strip_prefix(&self.upper).context("a path of the layer")?;
+                paths.push(Path::new("/").join(inside));
+                if entry.file_type().context("asking for a file's kind")?.is_dir() {
+                    directories.push(path);
+                }
+            }
+        }
+        Ok(paths)
     }
 
     /// Writes a file that anybody there may run.

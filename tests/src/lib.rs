@@ -12,6 +12,7 @@ pub mod client_machine;
 pub mod crowd;
 pub mod dhcp;
 pub mod dig;
+pub mod equal_image;
 pub mod frame;
 pub mod guest_image;
 pub mod http;

@@ -37,7 +37,8 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             debian_guest::build(&cache)?;
             clients::build(&cache)?;
         }
-        Purpose::Ebpf | Purpose::Bench | Purpose::Fuzz => {}
+        Purpose::Bench => clients::build(&cache)?,
+        Purpose::Ebpf | Purpose::Fuzz => {}
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::{
     facts::Facts,
     ledger::Right,
     step::{Account, Action, Fingerprint, Frequency, Step},
-    user_data::cloud_config::{CloudConfig, CloudPassword},
+    user_data::cloud_config::{CloudConfig, CloudPassword, CloudUser},
 };
 
 /// What sudoers says for a user that may do everything.
@@ -18,15 +18,33 @@ const SUDO_ALL: &str = "ALL=(ALL:ALL) NOPASSWD:ALL";
 
 struct Person {
     account: Account,
+    /// Whether the account is to be made. Whoever is only given a password or taken into a group
+    /// must be there.
+    named: bool,
     keys: Vec<String>,
     sudo: Option<Vec<String>>,
     password: Option<Wanted>,
+    lock: bool,
     expire: bool,
     recipients: Vec<String>,
     refused_random: bool,
 }
 
 impl Person {
+    fn of(name: &str) -> Self {
+        Self {
+            account: Account::named(name),
+            named: false,
+            keys: Vec::new(),
+            sudo: None,
+            password: None,
+            lock: false,
+            expire: false,
+            recipients: Vec::new(),
+            refused_random: false,
+        }
+    }
+
     /// A password made in the guest is taken by the service only for a user of the document that
     /// asks for it: made for another one, nobody would ever learn it.
     fn wish(&mut self, password: &CloudPassword) {
@@ -37,77 +55,11 @@ impl Person {
             CloudPassword::Random => self.refused_random = true,
         }
     }
-}
 
-enum Wanted {
-    Hash(SecretString),
-    Text(SecretString),
-    Generate,
-}
-
-pub(super) fn plan(
-    planner: &mut Planner<'_>,
-    document: &Document,
-    vendor: &CloudConfig,
-    user: &CloudConfig,
-    facts: &Facts,
-) {
-    let mut people: Vec<Person> = Vec::new();
-    let default_user = facts.default_user.as_str();
-    person(&mut people, default_user).keys.extend(texts(&document.ssh_keys));
-    if default_user != "root" {
-        person(&mut people, default_user).sudo = Some(vec![SUDO_ALL.into()]);
-    }
-    for user in &document.users {
-        let person = person(&mut people, user.name.as_str());
-        person.keys.extend(texts(&user.ssh_keys));
-        person.account.groups.extend(texts(&user.groups));
-        person.account.shell = user.shell.as_deref().map(str::to_owned);
-        // The service takes a password that is sealed to one of these, and to no other.
-        person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
-        if user.sudo {
-            person.sudo = Some(vec![SUDO_ALL.into()]);
-        }
-        person.password = user.password.as_ref().map(|password| match password {
-            Password::Hash(hash) => Wanted::Hash(hash.clone()),
-            Password::Generate => Wanted::Generate,
-        });
-    }
-    for config in [vendor, user] {
-        seeded(&mut people, config, default_user);
-    }
-    for person in &people {
-        steps(planner, person);
-    }
-    retire(planner, &people);
-}
-
-fn texts(list: &[Box<str>]) -> impl Iterator<Item = String> + '_ {
-    list.iter().map(|text| text.to_string())
-}
-
-fn person<'a>(people: &'a mut Vec<Person>, name: &str) -> &'a mut Person {
-    let at = people.iter().position(|person| person.account.name == name).unwrap_or_else(|| {
-        people.push(Person {
-            account: Account::named(name),
-            keys: Vec::new(),
-            sudo: None,
-            password: None,
-            expire: false,
-            recipients: Vec::new(),
-            refused_random: false,
-        });
-        people.len() - 1
-    });
-    &mut people[at]
-}
-
-fn seeded(people: &mut Vec<Person>, config: &CloudConfig, default_user: &str) {
-    for wish in &config.users {
-        let name = if wish.is_default { default_user } else { &wish.account.name };
-        let person = person(people, name);
-        let account = &mut person.account;
-        let wanted = &wish.account;
+    /// What an entry of `users` says, or `user`.
+    fn take(&mut self, wish: &CloudUser) {
+        self.named = true;
+        let (account, wanted) = (&mut self.account, &wish.account);
         account.groups.extend(wanted.groups.iter().cloned());
         for (slot, value) in [
             (&mut account.gecos, &wanted.gecos),
@@ -122,18 +74,170 @@ fn seeded(people: &mut Vec<Person>, config: &CloudConfig, default_user: &str) {
         account.uid = wanted.uid.or(account.uid);
         account.system |= wanted.system;
         account.make_home &= wanted.make_home;
-        person.keys.extend(wish.keys.iter().cloned());
+        self.keys.extend(wish.keys.iter().cloned());
         if wish.sudo.is_some() {
-            person.sudo.clone_from(&wish.sudo);
+            self.sudo.clone_from(&wish.sudo);
         }
+        // A listed account is locked unless it says otherwise; but a password that the operator
+        // gave is not taken away by a list that does not speak of it. How the default user comes
+        // out of the image is the image's affair.
+        self.lock = wish.lock.unwrap_or(!wish.is_default && self.password.is_none());
         if let Some(password) = &wish.password {
-            person.wish(password);
+            self.wish(password);
         }
     }
-    person(people, default_user).keys.extend(config.ssh_authorized_keys.iter().cloned());
+}
+
+enum Wanted {
+    Hash(SecretString),
+    Text(SecretString),
+    Generate,
+}
+
+/// Whom the instance's own keys are for. `user` gives the image's default user another name; a
+/// list of users without `default` says that there is none.
+struct DefaultUser<'a> {
+    name: &'a str,
+    is_made: bool,
+}
+
+impl<'a> DefaultUser<'a> {
+    fn of(vendor: &'a CloudConfig, user: &'a CloudConfig, facts: &'a Facts) -> Self {
+        let renamed: Vec<&CloudUser> =
+            [user, vendor].into_iter().filter_map(|config| config.default_user.as_ref()).collect();
+        let name = renamed.iter().map(|it| it.account.name.as_str()).find(|name| !name.is_empty());
+        let list = [user, vendor].into_iter().find(|config| config.names_users);
+        let is_listed = list.is_none_or(|config| config.users.iter().any(|it| it.is_default));
+        let name = name.unwrap_or(&facts.default_user);
+        Self { name, is_made: name == "root" || is_listed || !renamed.is_empty() }
+    }
+}
+
+pub(super) fn plan(
+    planner: &mut Planner<'_>,
+    document: &Document,
+    vendor: &CloudConfig,
+    user: &CloudConfig,
+    facts: &Facts,
+) {
+    let default = DefaultUser::of(vendor, user, facts);
+    let mut people: Vec<Person> = Vec::new();
+    if default.is_made {
+        let person = person(&mut people, default.name);
+        person.named = true;
+        if default.name != "root" {
+            person.sudo = Some(vec![SUDO_ALL.into()]);
+        }
+    }
+    place_keys(planner, &mut people, &default, document, [vendor, user]);
+    for user in &document.users {
+        let person = person(&mut people, user.name.as_str());
+        person.named = true;
+        person.keys.extend(texts(&user.ssh_keys));
+        person.account.groups.extend(texts(&user.groups));
+        person.account.shell = user.shell.as_deref().map(str::to_owned);
+        // The service takes a password that is sealed to one of these, and to no other.
+        person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
+        if user.sudo {
+            person.sudo = Some(vec![SUDO_ALL.into()]);
+        }
+        person.password = user.password.as_ref().map(|password| match password {
+            Password::Hash(hash) => Wanted::Hash(hash.clone()),
+            Password::Generate => Wanted::Generate,
+        });
+    }
+    for config in [vendor, user] {
+        seeded(planner, &mut people, config, &default);
+    }
+    for person in &people {
+        steps(planner, person);
+    }
+    for (name, members) in vendor.groups.iter().chain(&user.groups) {
+        let action = Action::Group { name: name.clone(), members: members.clone() };
+        planner.always(format!("group {name}"), action);
+    }
+    if let Some(on) = user.ssh_pwauth.or(vendor.ssh_pwauth) {
+        planner.always("ssh passwords".into(), Action::SshPasswords(on));
+    }
+    retire(planner, &people);
+}
+
+/// The instance's keys and `ssh_authorized_keys` go to the default user; to root as well where
+/// `disable_root` is false.
+fn place_keys(
+    planner: &mut Planner<'_>,
+    people: &mut Vec<Person>,
+    default: &DefaultUser<'_>,
+    document: &Document,
+    configs: [&CloudConfig; 2],
+) {
+    let mut keys: Vec<String> = texts(&document.ssh_keys).collect();
+    for config in configs {
+        keys.extend(config.ssh_authorized_keys.iter().cloned());
+    }
+    let [vendor, user] = configs;
+    match user.disable_root.or(vendor.disable_root) {
+        Some(false) if default.name != "root" => {
+            person(people, "root").keys.extend(keys.iter().cloned());
+        }
+        Some(true) if default.name == "root" => {
+            let detail = "root is this image's default user: its keys are let in";
+            let key = "disable_root".into();
+            planner.settle(key, Outcome::Skipped, "unsupported-key", detail.into());
+        }
+        _ => {}
+    }
+    if default.is_made {
+        person(people, default.name).keys.extend(keys);
+    } else if !keys.is_empty() {
+        nobodys(planner, format!("keys {}", default.name));
+    }
+}
+
+fn nobodys(planner: &mut Planner<'_>, key: String) {
+    let detail = "the list of users has no 'default': it would be the default user's";
+    planner.settle(key, Outcome::Skipped, "no-default-user", detail.into());
+}
+
+fn texts(list: &[Box<str>]) -> impl Iterator<Item = String> + '_ {
+    list.iter().map(|text| text.to_string())
+}
+
+fn person<'a>(people: &'a mut Vec<Person>, name: &str) -> &'a mut Person {
+    let at = people.iter().position(|person| person.account.name == name).unwrap_or_else(|| {
+        people.push(Person::of(name));
+        people.len() - 1
+    });
+    &mut people[at]
+}
+
+fn seeded(
+    planner: &mut Planner<'_>,
+    people: &mut Vec<Person>,
+    config: &CloudConfig,
+    default: &DefaultUser<'_>,
+) {
+    for wish in config.users.iter().chain(&config.default_user) {
+        let is_default = wish.is_default || wish.account.name == default.name;
+        match (is_default, default.is_made) {
+            (true, true) => person(people, default.name).take(wish),
+            // Of vendor-data, which the tenant's own list has replaced.
+            (true, false) if wish.is_default => {}
+            _ => person(people, &wish.account.name).take(wish),
+        }
+    }
     for (name, password) in &config.passwords {
-        let person = person(people, name.as_deref().unwrap_or(default_user));
+        let person = match name {
+            Some(name) => person(people, name),
+            None if default.is_made => person(people, default.name),
+            None => {
+                nobodys(planner, format!("password {}", default.name));
+                continue;
+            }
+        };
         person.wish(password);
+        person.lock &= matches!(password, CloudPassword::Random)
+            && !matches!(person.password, Some(Wanted::Generate));
         person.expire = config.expire && person.password.is_some();
     }
 }
@@ -148,7 +252,7 @@ fn steps(planner: &mut Planner<'_>, person: &Person) {
     let mut seen = std::collections::BTreeSet::new();
     account.groups.retain(|group| is_account_name(group) && seen.insert(group.clone()));
     let bare = account == Account::named(&user);
-    if !(bare && user == "root") {
+    if person.named && !(bare && user == "root") {
         planner.always(format!("user {user}"), Action::Account(account));
     }
     match &person.sudo {
@@ -194,12 +298,17 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
 fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
     let owned = user.to_owned();
     let (key, fingerprint, action) = match &person.password {
-        None => return,
-        Some(Wanted::Hash(hash)) => (
-            format!("password {user}"),
-            Some(Fingerprint::of(&[b"hash", hash.expose().as_bytes()])),
-            Action::PasswordHash { user: owned, hash: hash.clone() },
-        ),
+        None => return lock(planner, person, user),
+        Some(Wanted::Hash(hash)) => {
+            // crypt(3) makes no "!": it is set, and opens nothing.
+            let bang = if person.lock { "!" } else { "" };
+            let hash = SecretString::new(format!("{bang}{}", hash.expose()));
+            (
+                format!("password {user}"),
+                Some(Fingerprint::of(&[b"hash", hash.expose().as_bytes()])),
+                Action::PasswordHash { user: owned, hash },
+            )
+        }
         // No fingerprint of a text that a person may have chosen is kept: it could be guessed.
         Some(Wanted::Text(text)) => (
             format!("password {user}"),
@@ -212,13 +321,29 @@ fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
             Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
         ),
     };
+    let is_text = matches!(action, Action::PasswordText { .. });
     planner.once_even_live(Step { key, frequency: Frequency::PerInstance, fingerprint, action });
+    if is_text {
+        lock(planner, person, user);
+    }
     if person.expire {
         planner.once(Step {
             key: format!("expire password {user}"),
             frequency: Frequency::PerInstance,
             fingerprint: None,
             action: Action::ExpirePassword { user: user.to_owned() },
+        });
+    }
+}
+
+/// Once an instance: who sets a password later means it to be used.
+fn lock(planner: &mut Planner<'_>, person: &Person, user: &str) {
+    if person.lock {
+        planner.once_even_live(Step {
+            key: format!("lock password {user}"),
+            frequency: Frequency::PerInstance,
+            fingerprint: None,
+            action: Action::LockPassword { user: user.to_owned() },
         });
     }
 }

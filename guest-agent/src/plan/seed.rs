@@ -1,5 +1,7 @@
 //! What one of the two seeds, vendor-data or user-data, asks for, as steps.
 
+use std::borrow::Cow;
+
 use mezame_model::report::Outcome;
 
 use crate::{
@@ -45,44 +47,54 @@ impl Seed {
 
     fn scripts(&mut self, origin: &str, parts: &[Part]) {
         let mut hooks = 0;
-        let mut scripts = 0;
+        let mut scripts: Vec<(Place, Step)> = Vec::new();
         for part in parts {
-            let (list, key, body, frequency) = match &part.content {
+            match &part.content {
                 Content::Boothook(body) => {
+                    let body = &*with_unix_lines(body);
                     hooks += 1;
                     let key = format!("{origin} boothook {hooks}");
-                    (&mut self.boot, key, body, Frequency::PerBoot)
+                    let list = self.boot.iter();
+                    // The same script twice in one user-data is two scripts.
+                    let twin = list.filter(|step| is_run_of(&step.action, body)).count();
+                    self.boot.push(run(key, Frequency::PerBoot, body, twin));
                 }
                 Content::Script { body, frequency } => {
-                    scripts += 1;
-                    let key = format!("{origin} script {scripts}");
-                    (&mut self.last, key, body, *frequency)
+                    let body = &*with_unix_lines(body);
+                    let key = format!("{origin} script {}", scripts.len() + 1);
+                    let list = scripts.iter();
+                    let twin = list.filter(|(_, step)| is_run_of(&step.action, body)).count();
+                    let place = Place::of(*frequency, part);
+                    scripts.push((place, run(key, *frequency, body, twin)));
                 }
-                Content::CloudConfig { .. } => continue,
+                Content::CloudConfig { .. } => {}
                 Content::Include { .. } => {
                     let detail = "the list was not followed".to_owned();
                     let key = format!("{origin} {}", part.name);
                     self.settled.push((key, Outcome::Skipped, "include-refused", detail));
-                    continue;
                 }
                 Content::Refused { reason, detail } => {
                     let outcome =
                         if *reason == "damaged" { Outcome::Failed } else { Outcome::Skipped };
                     let key = format!("{origin} {}", part.name);
                     self.settled.push((key, outcome, reason, detail.clone()));
-                    continue;
                 }
-            };
-            // The same script twice in one user-data is two scripts.
-            let twin = list.iter().filter(|step| is_run_of(&step.action, body)).count();
-            list.push(run(key, frequency, body, twin));
+            }
         }
+        if let Some(body) = &self.config.runcmd {
+            let frequency = Frequency::PerInstance;
+            let place = Place { class: Class::Instance, name: "runcmd".into() };
+            scripts.push((place, run(format!("{origin} runcmd"), frequency, body, 0)));
+        }
+        scripts.sort_by(|one, other| one.0.cmp(&other.0));
+        self.last.extend(scripts.into_iter().map(|(_, step)| step));
     }
 
     fn cloud_config(&mut self, origin: &str) {
         let config = &self.config;
         if let Some(body) = &config.bootcmd {
-            self.boot.insert(0, run(format!("{origin} bootcmd"), Frequency::PerBoot, body, 0));
+            // After the hooks, which are to come before everything.
+            self.boot.push(run(format!("{origin} bootcmd"), Frequency::PerBoot, body, 0));
         }
         for (list, files) in
             [(&mut self.files, &config.files), (&mut self.last, &config.deferred_files)]
@@ -141,11 +153,6 @@ impl Seed {
                 action: Action::Packages(packages.clone()),
             });
         }
-        if let Some(body) = &config.runcmd {
-            let at = self.last.iter().take_while(|s| matches!(s.action, Action::File(_))).count();
-            let key = format!("{origin} runcmd");
-            self.last.insert(at, run(key, Frequency::PerInstance, body, 0));
-        }
         for key in &config.skipped {
             let outcome =
                 if key.reason == "bad-value" { Outcome::Failed } else { Outcome::Skipped };
@@ -153,6 +160,58 @@ impl Seed {
             self.settled.push((name, outcome, key.reason, key.detail.clone()));
         }
     }
+}
+
+/// Where a script of the first boot's end comes among the others. cloud-init keeps those of each
+/// frequency in a directory of its own and runs what lies there by name, as run-parts(8) does; so do
+/// people who name their parts `01-first` and `02-second` expect it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    class: Class,
+    name: String,
+}
+
+/// The directories, in the order in which they are run.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    Once,
+    Boot,
+    /// Of the instance, `runcmd` included: its file is called so.
+    Instance,
+}
+
+impl Place {
+    fn of(frequency: Frequency, part: &Part) -> Self {
+        let class = match frequency {
+            Frequency::Once => Class::Once,
+            Frequency::PerBoot => Class::Boot,
+            Frequency::PerInstance | Frequency::Always => Class::Instance,
+        };
+        let number = part.name.strip_prefix("part ").and_then(|text| text.parse::<u32>().ok());
+        let kept = |char: char| char.is_ascii_alphanumeric() || "-_.()".contains(char);
+        let name = match number {
+            // How cloud-init calls a part that has no name of its own.
+            Some(number) => format!("part-{number:03}"),
+            None => part.name.replace('/', "_").chars().filter(|char| kept(*char)).collect(),
+        };
+        Self { class, name }
+    }
+}
+
+/// The kernel would look for an interpreter whose name ends with a carriage return: a script that
+/// was written with lines of Windows gets those of Unix, where its first line is one.
+fn with_unix_lines(body: &[u8]) -> Cow<'_, [u8]> {
+    let end = body.iter().position(|byte| *byte == b'\n').unwrap_or_default();
+    if !body.starts_with(b"#!") || end == 0 || body[end - 1] != b'\r' {
+        return Cow::Borrowed(body);
+    }
+    let mut out = Vec::with_capacity(body.len());
+    for (at, byte) in body.iter().enumerate() {
+        if *byte != b'\r' || body.get(at + 1) != Some(&b'\n') {
+            out.push(*byte);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Of the fields as they are. It is kept for as long as the instance lives, so nothing that a

@@ -52,6 +52,8 @@ pub(super) fn suite(platform: &impl Observe) {
     twice("host name", || platform.set_hostname("web.example"));
     assert_eq!(platform.hostname(), "web.example");
 
+    twice("own name", || platform.set_own_name(&["web.example".into(), "web".into()]));
+
     let mut ops = Account::named("ops");
     ops.groups = vec!["adm".into()];
     twice("account", || platform.ensure_account(&ops));
@@ -77,6 +79,12 @@ pub(super) fn suite(platform: &impl Observe) {
     assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
     assert!(platform.set_password_hash("ops", &SecretString::new("a:b".into())).is_err());
     assert!(platform.set_password_hash("nobody-here", &hash).is_err());
+    twice("lock", || platform.lock_password("ops"));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some("!$6$salt$hash"));
+    assert!(platform.lock_password("nobody-here").is_err());
+    let members = ["ops".to_owned(), "nobody-here".to_owned()];
+    twice("named group", || platform.ensure_group("crew", &members[1..]));
+    twice("its members", || platform.ensure_group("crew", &members));
     twice("expiry", || platform.expire_password("ops"));
 
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];

@@ -22,6 +22,12 @@ use crate::{
 pub struct State {
     /// The host's name.
     pub hostname: String,
+    /// The names by which it finds itself.
+    pub own_names: Vec<String>,
+    /// The groups that were asked for by name.
+    pub groups: BTreeMap<String, BTreeSet<String>>,
+    /// Whether the SSH server takes passwords; nothing: as the image has it.
+    pub ssh_passwords: Option<bool>,
     /// By name.
     pub users: BTreeMap<String, Account>,
     /// By user.
@@ -164,6 +170,36 @@ impl Platform for Fake {
 
     fn set_hostname(&self, name: &str) -> Result<Change> {
         Ok(self.put(|state| &mut state.hostname, name.to_owned()))
+    }
+
+    fn set_own_name(&self, names: &[String]) -> Result<Change> {
+        Ok(self.put(|state| &mut state.own_names, names.to_vec()))
+    }
+
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        let mut state = self.state.borrow_mut();
+        let there: Vec<String> =
+            members.iter().filter(|it| state.users.contains_key(*it)).cloned().collect();
+        let is_new = !state.groups.contains_key(name);
+        let group = state.groups.entry(name.to_owned()).or_default();
+        let before = group.len();
+        group.extend(there);
+        Ok(if is_new || group.len() > before { Change::Changed } else { Change::Same })
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        self.user(user)?;
+        let mut state = self.state.borrow_mut();
+        let Some(hash) = state.passwords.get_mut(user) else { return Ok(Change::Same) };
+        if hash.expose().starts_with('!') {
+            return Ok(Change::Same);
+        }
+        *hash = SecretString::new(format!("!{}", hash.expose()));
+        Ok(Change::Changed)
+    }
+
+    fn set_ssh_passwords(&self, on: bool) -> Result<Change> {
+        Ok(self.put(|state| &mut state.ssh_passwords, Some(on)))
     }
 
     fn ensure_account(&self, account: &Account) -> Result<Change> {

@@ -15,6 +15,8 @@ mod network;
 mod packages;
 mod persist;
 mod program;
+mod sshd;
+mod sudo;
 mod tree;
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
@@ -61,33 +63,28 @@ impl Linux {
             .find(|path| self.tree.exists(path))
     }
 
+    /// `user`, `user:group` or `:group`; what is not named is root.
     fn uid_and_gid(&self, owner: Option<&str>) -> Result<(u32, u32)> {
-        let Some(owner) = owner.filter(|owner| !owner.is_empty()) else { return Ok((0, 0)) };
-        let (user, group) =
-            owner.split_once(':').or_else(|| owner.split_once('.')).unwrap_or((owner, ""));
-        let entry = crate::account::find_user(&self.tree.text("/etc/passwd")?, user);
-        let uid = match (user.parse(), &entry) {
-            (Ok(number), _) => number,
-            (Err(_), Some(entry)) => entry.uid,
-            (Err(_), None) => return Err(PlatformError::NoSuchUser { name: user.to_owned() }),
+        let owner = owner.unwrap_or_default();
+        let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+        let uid = match (user, user.parse()) {
+            ("", _) => 0,
+            (_, Ok(number)) => number,
+            _ => accounts::find(&self.tree, user)?.uid,
         };
-        let gid = match group {
-            "" => entry.map_or(uid, |entry| entry.gid),
-            name => match name.parse() {
-                Ok(number) => number,
-                Err(_) => crate::account::find_group(&self.tree.text("/etc/group")?, name)
-                    .ok_or_else(|| PlatformError::NoSuchGroup { name: name.to_owned() })?,
-            },
+        let gid = match (group, group.parse()) {
+            ("", _) => 0,
+            (_, Ok(number)) => number,
+            _ => crate::account::find_group(&self.tree.text("/etc/group")?, group)
+                .ok_or_else(|| PlatformError::NoSuchGroup { name: group.to_owned() })?,
         };
         Ok((uid, gid))
     }
 
-    /// The lines of /etc/hosts that name the host itself (hosts(5); Debian's 127.0.1.1).
-    fn hosts_with(&self, name: &str) -> Result<Option<String>> {
+    /// The text of /etc/hosts with one line for the host itself (hosts(5); Debian's 127.0.1.1).
+    fn hosts_with(&self, names: &[String]) -> Result<Option<String>> {
         let text = self.tree.text("/etc/hosts")?;
-        let short = name.split('.').next().unwrap_or(name);
-        let names = if short == name { name.to_owned() } else { format!("{name} {short}") };
-        let wanted = format!("127.0.1.1 {names}");
+        let wanted = format!("127.0.1.1 {}", names.join(" "));
         let mut found = false;
         let mut out = String::new();
         for line in text.lines() {
@@ -164,21 +161,26 @@ impl Platform for Linux {
             }
         }
         let text = format!("{name}\n");
-        change =
-            change.and(self.tree.edit("/etc/hostname", text.as_bytes(), Access::root(0o644))?);
-        if let Some(hosts) = self.hosts_with(name)? {
-            change =
-                change.and(self.tree.edit("/etc/hosts", hosts.as_bytes(), Access::root(0o644))?);
+        Ok(change.and(self.tree.write("/etc/hostname", text.as_bytes(), Access::root(0o644))?))
+    }
+
+    fn set_own_name(&self, names: &[String]) -> Result<Change> {
+        match self.hosts_with(names)? {
+            None => Ok(Change::Same),
+            Some(hosts) => self.tree.edit("/etc/hosts", hosts.as_bytes(), Access::root(0o644)),
         }
-        Ok(change)
     }
 
     fn ensure_account(&self, account: &Account) -> Result<Change> {
         accounts::ensure(self, account)
     }
 
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        accounts::ensure_group(self, name, members)
+    }
+
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
-        accounts::set_sudo(self, user, rules)
+        sudo::set(self, user, rules)
     }
 
     fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change> {
@@ -187,6 +189,14 @@ impl Platform for Linux {
 
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change> {
         accounts::set_password(self, user, hash)
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        accounts::lock_password(self, user)
+    }
+
+    fn set_ssh_passwords(&self, on: bool) -> Result<Change> {
+        sshd::set_passwords(self, on)
     }
 
     fn expire_password(&self, user: &str) -> Result<Change> {

@@ -37,7 +37,10 @@ pub struct CloudUser {
     pub sudo: Option<Vec<String>>,
     /// How the password is set.
     pub password: Option<CloudPassword>,
-    /// Whether it is the image's default user (`- default`).
+    /// Whether the password, one that is set here included, is locked, so that only keys open the
+    /// account; nothing: it is.
+    pub lock: Option<bool>,
+    /// Whether it is about the image's default user (`- default`); its account has no name then.
     pub is_default: bool,
 }
 
@@ -55,12 +58,28 @@ pub enum CloudPassword {
 /// What a cloud-config asks for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloudConfig {
-    /// `fqdn`, or else `hostname`.
+    /// The short name, mostly.
     pub hostname: Option<String>,
+    /// The full name.
+    pub fqdn: Option<String>,
+    /// Whether the full one becomes the host's.
+    pub prefer_fqdn: Option<bool>,
     /// Leave the host name alone.
     pub preserve_hostname: bool,
+    /// Whether /etc/hosts names the host.
+    pub own_name_in_hosts: Option<bool>,
     /// In order.
     pub users: Vec<CloudUser>,
+    /// Whether `users` is there: a list without `default` means that there is no default user.
+    pub names_users: bool,
+    /// `user`: what is said of the default user, a name in place of the image's included.
+    pub default_user: Option<CloudUser>,
+    /// Groups, each with members.
+    pub groups: Vec<(String, Vec<String>)>,
+    /// Whether the default user's keys are kept from root.
+    pub disable_root: Option<bool>,
+    /// Whether the SSH server takes passwords; nothing: as it is.
+    pub ssh_pwauth: Option<bool>,
     /// The default user's.
     pub ssh_authorized_keys: Vec<String>,
     /// From `chpasswd` and `password`; no name: the default user.
@@ -106,17 +125,21 @@ pub fn read(tree: &Node) -> CloudConfig {
             &[]
         }
     };
-    let mut fqdn = None;
     let mut resize = None;
     for (key, node) in entries {
         match key.as_str() {
             "hostname" => config.hostname = config.host("hostname", node),
-            "fqdn" => fqdn = config.host("fqdn", node),
+            "fqdn" => config.fqdn = config.host("fqdn", node),
             "preserve_hostname" => config.preserve_hostname = config.truth("", key, node),
-            // Says which of the two names becomes the host name; ours is the full one, always.
-            "prefer_fqdn_over_hostname" if node.as_bool() == Some(true) => {}
+            "prefer_fqdn_over_hostname" => {
+                config.prefer_fqdn = Some(config.truth("", key, node));
+            }
+            "manage_etc_hosts" => config.hosts(node),
             "users" => config.users(node),
             "user" => config.default_user(node),
+            "groups" => config.groups(node),
+            "disable_root" => config.disable_root = Some(config.truth("", key, node)),
+            "ssh_pwauth" => config.ssh_pwauth(node),
             "ssh_authorized_keys" => config.ssh_authorized_keys = config.texts("", key, node),
             "chpasswd" => config.chpasswd(node),
             "password" => config.password(node),
@@ -142,16 +165,19 @@ pub fn read(tree: &Node) -> CloudConfig {
             "timezone" => config.timezone = config.zone(node),
             "ntp" => config.ntp(node),
             "merge_how" | "merge_type" => {
-                if node.as_text().is_none() {
+                if node.as_list().is_none() {
                     config.bad("", key, node, "a text such as list(append)+dict()+str()");
                 }
             }
             _ => config.unsupported("", key),
         }
     }
-    config.hostname = fqdn.or(config.hostname.take());
     // A grown partition is of use only with its file system: that is done unless it says no.
     config.resize_rootfs = resize.unwrap_or(config.growpart);
+    // `password` is the default user's where `chpasswd` names nobody.
+    if config.passwords.iter().any(|(name, _)| name.is_some()) {
+        config.passwords.retain(|(name, _)| name.is_some());
+    }
     // `password` expires unless `chpasswd` says no, in whichever order they were written.
     config.expire = tree
         .entry("chpasswd")

@@ -117,7 +117,7 @@ fn a_document_is_applied_and_reported_and_status_tells_the_same() {
     let json: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&json["ok"], &json["reported"]), (&json!(true), &json!(true)));
     println!("from the first reply to configured: {} ms", json["reply_to_configured_ms"]);
-    assert_eq!(root.text("etc/hostname"), "web.example\n");
+    assert_eq!(root.text("etc/hostname"), "web\n");
     assert_eq!(root.text("a"), "hello");
     assert_eq!(root.text("var/lib/mezame-agent/secrets/token"), "value of token");
     assert!(root.text("root/.ssh/authorized_keys").contains(KEY));

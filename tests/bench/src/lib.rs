@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attach;
+pub mod cloud_init;
 pub mod crawl;
 pub mod dhcp;
 pub mod fixture;

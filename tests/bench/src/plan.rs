@@ -1,7 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
 use crate::{
-    agent, attach, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row, size, storm, wake,
+    agent, attach, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row, size,
+    storm, wake,
 };
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
@@ -49,6 +50,7 @@ const ALL: &[Measurement] = &[
     Measurement { rows: &[("attach.10000", "ms")], measure: attach::measure },
     Measurement { rows: &[("wake", "ms"), ("wake.10000", "ms")], measure: wake::measure },
     Measurement { rows: &[("agent.configure", "ms")], measure: agent::measure },
+    Measurement { rows: &[("agent.cloud-init", "ms")], measure: cloud_init::measure },
     Measurement {
         rows: &[
             ("crawl.azure", "ms"),

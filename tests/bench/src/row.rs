@@ -14,7 +14,8 @@ pub struct Row {
     pub value: Option<f64>,
     /// The value's unit.
     pub unit: &'static str,
-    /// Ours divided by the peer's, the median over the rounds; null without a peer.
+    /// Ours divided by the peer's, the median over the rounds; of `agent.cloud-init` the peer's
+    /// divided by ours. Null without a peer.
     pub ratio: Option<f64>,
     /// The peer and what was measured of it.
     pub against: Option<String>,
@@ -121,7 +122,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 12] = [
+const WANTED: [Wanted; 13] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -133,6 +134,7 @@ const WANTED: [Wanted; 12] = [
     wanted("start.100000", Of::Value, Bound::AtMost(1.5)),
     wanted("attach.10000", Of::Ratio, Bound::AtMost(1.2)),
     wanted("wake", Of::Value, Bound::AtMost(10.0)),
+    wanted("agent.cloud-init", Of::Ratio, Bound::AtLeast(20.0)),
     wanted("storm.slowest", Of::Ratio, Bound::AtMost(2.0)),
 ];
 

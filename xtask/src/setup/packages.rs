@@ -62,7 +62,11 @@ pub(crate) const PACKAGES: &[Package] = &[
         siblings: &["qemu-utils", "qemu-system-common", "qemu-system-data", "qemu-block-extra"],
     },
     package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
-    package("mmdebstrap", &[Test], "to build the full Debian guest, and the clients' Debians"),
+    package(
+        "mmdebstrap",
+        &[Test, Bench],
+        "to build the full Debian guest, and the clients' Debians",
+    ),
     package("python3-venv", &[Test], "to fetch the clients that come from PyPI"),
     package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
     package(

@@ -4,6 +4,9 @@
 //! all the rest of a configuration. The lock is the one that the distribution's tools take
 //! (lckpwdf(3): a lock on /etc/.pwd.lock), so they and we never write at once.
 
+mod home;
+mod subordinate;
+
 use std::{
     os::fd::AsRawFd,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -26,6 +29,9 @@ const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 const SHADOW: &str = "/etc/shadow";
 const GSHADOW: &str = "/etc/gshadow";
+/// The lowest number of accounts that are not the system's (login.defs(5), UID_MIN).
+const FIRST_ORDINARY: u32 = 1000;
+const SUBORDINATE: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 
 /// Held while the files are read and written.
 struct Lock(#[allow(dead_code, reason = "held for its drop")] std::os::fd::OwnedFd);
@@ -66,16 +72,15 @@ pub(super) fn find(tree: &Tree, name: &str) -> Result<Entry> {
 
 pub(super) fn ensure(linux: &Linux, wanted: &Account) -> Result<Change> {
     let groups = wanted.groups.iter().chain(&wanted.primary_group);
-    if let Some(name) =
-        std::iter::once(&wanted.name).chain(groups).find(|name| !account::is_account_name(name))
-    {
-        let why = format!("{name:?} is not {}", account::NAME_RULE);
-        return Err(PlatformError::Invalid { what: "name", why });
-    }
+    check_names(std::iter::once(&wanted.name).chain(groups).map(String::as_str))?;
     let tree = &linux.tree;
     let lock = Lock::take(tree)?;
     let mut files = Files::read(tree)?;
-    let entry = match account::find_user(&files.passwd, &wanted.name) {
+    let known = account::find_user(&files.passwd, &wanted.name);
+    // That an account of the image's own daemons has no home is the image's affair; that another's
+    // is missing may be a crash's.
+    let has_home = known.as_ref().is_none_or(|entry| entry.uid >= FIRST_ORDINARY);
+    let entry = match known {
         Some(entry) => files.complete(entry, wanted),
         None => files.create(linux, wanted)?,
     };
@@ -84,10 +89,35 @@ pub(super) fn ensure(linux: &Linux, wanted: &Account) -> Result<Change> {
     }
     let change = files.write(tree)?;
     drop(lock);
-    if !wanted.make_home || wanted.name == "root" {
+    if !wanted.make_home || !has_home {
         return Ok(change);
     }
-    Ok(change.and(make_home(tree, &entry)?))
+    Ok(change.and(home::make(tree, &entry)?))
+}
+
+/// Makes a group, and takes those of its members in who are there.
+pub(super) fn ensure_group(linux: &Linux, name: &str, members: &[String]) -> Result<Change> {
+    check_names(std::iter::once(name).chain(members.iter().map(String::as_str)))?;
+    let tree = &linux.tree;
+    let _lock = Lock::take(tree)?;
+    let mut files = Files::read(tree)?;
+    files.group_of(name, false)?;
+    for member in members {
+        if account::find_user(&files.passwd, member).is_some() {
+            files.join(name, member, false)?;
+        }
+    }
+    files.write(tree)
+}
+
+fn check_names<'a>(mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+    match names.find(|name| !account::is_account_name(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let why = format!("{name:?} is not {}", account::NAME_RULE);
+            Err(PlatformError::Invalid { what: "name", why })
+        }
+    }
 }
 
 struct Files {
@@ -95,22 +125,29 @@ struct Files {
     group: String,
     shadow: String,
     gshadow: Option<String>,
+    /// The numbers for users' containers, where the image has these files.
+    subordinate: Vec<(&'static str, String)>,
 }
 
 impl Files {
     fn read(tree: &Tree) -> Result<Self> {
         let gshadow = if tree.exists(GSHADOW) { Some(tree.text(GSHADOW)?) } else { None };
+        let there = SUBORDINATE.into_iter().filter(|path| tree.exists(path));
         Ok(Self {
             passwd: tree.text(PASSWD)?,
             group: tree.text(GROUP)?,
             shadow: tree.text(SHADOW)?,
             gshadow,
+            subordinate: there.map(|path| Ok((path, tree.text(path)?))).collect::<Result<_>>()?,
         })
     }
 
     /// Groups and shadow first: a line in passwd is what makes a user, and it must find the rest.
     fn write(&self, tree: &Tree) -> Result<Change> {
         let mut change = tree.edit_durably(GROUP, self.group.as_bytes(), Access::root(0o644))?;
+        for (path, text) in &self.subordinate {
+            change = change.and(tree.edit(path, text.as_bytes(), Access::root(0o644))?);
+        }
         if let Some(gshadow) = &self.gshadow {
             change =
                 change.and(tree.edit_durably(GSHADOW, gshadow.as_bytes(), Access::root(0o600))?);
@@ -177,8 +214,16 @@ impl Files {
         };
         self.passwd = account::add_user(&self.passwd, &entry);
         if account::field(&self.shadow, name, 1).is_none() {
-            // "!" locks the password; keys still open the account.
+            // "!" locks the password; keys still open the account. A system account's does not age.
             self.shadow = account::set_password(&self.shadow, name, "!", today());
+            for field in [3, 4, 5].into_iter().filter(|_| wanted.system) {
+                self.shadow = account::set_field(&self.shadow, name, field, "");
+            }
+        }
+        if !wanted.system && (FIRST_ORDINARY..60_000).contains(&uid) {
+            for (_, text) in &mut self.subordinate {
+                *text = subordinate::with(text, name).unwrap_or_else(|| std::mem::take(text));
+            }
         }
         Ok(entry)
     }
@@ -188,12 +233,18 @@ impl Files {
         self.passwd.lines().any(|line| line.split(':').nth(2) == Some(&text))
     }
 
-    fn join(&mut self, group: &str, user: &str, system: bool) -> Result<()> {
+    /// Makes a group, if there is none of that name.
+    fn group_of(&mut self, group: &str, system: bool) -> Result<()> {
         if account::find_group(&self.group, group).is_none() {
             let gid = account::free_id(&self.passwd, &self.group, system)
                 .ok_or(PlatformError::NoFreeId)?;
             self.add_group(group, gid);
         }
+        Ok(())
+    }
+
+    fn join(&mut self, group: &str, user: &str, system: bool) -> Result<()> {
+        self.group_of(group, system)?;
         self.group = account::add_member(&self.group, group, user);
         if let Some(gshadow) = &self.gshadow {
             self.gshadow = Some(account::add_member(gshadow, group, user));
@@ -223,84 +274,6 @@ fn default_shell(linux: &Linux) -> String {
         .to_owned()
 }
 
-/// Makes the home directory, with what /etc/skel holds on its first level and below.
-fn make_home(tree: &Tree, entry: &Entry) -> Result<Change> {
-    let home = std::path::Path::new(&entry.home);
-    if tree.exists(&entry.home) {
-        return Ok(Change::Same);
-    }
-    if let Some(parent) = home.parent() {
-        tree.directory(parent, Some(Access::root(0o755)))?;
-    }
-    let own = |mode| Access { mode, uid: entry.uid, gid: entry.gid };
-    // Filled under another name: a home that exists is a whole one.
-    let draft = format!("{}.mezame-new", entry.home);
-    tree.directory(draft.as_ref(), Some(own(0o700)))?;
-    copy_skeleton(tree, "/etc/skel", &draft, entry, 0)?;
-    let directory = tree.directory(home.parent().unwrap_or("/".as_ref()), None)?;
-    let name = home.file_name().unwrap_or_default();
-    let mut new = name.to_owned();
-    new.push(".mezame-new");
-    nix::fcntl::renameat(&directory, new.as_os_str(), &directory, name)
-        .map_err(|errno| tree::file_error(home, errno))?;
-    Ok(Change::Changed)
-}
-
-fn copy_skeleton(tree: &Tree, from: &str, to: &str, entry: &Entry, depth: u32) -> Result<()> {
-    for name in tree.list(from) {
-        let (source, target) = (format!("{from}/{name}"), format!("{to}/{name}"));
-        let own = |mode| Access { mode, uid: entry.uid, gid: entry.gid };
-        if tree.directory(source.as_ref(), None).is_ok() {
-            if depth < 8 {
-                tree.directory(target.as_ref(), Some(own(0o700)))?;
-                copy_skeleton(tree, &source, &target, entry, depth + 1)?;
-            }
-        } else if let Some(bytes) = tree.read(&source)? {
-            tree.write(&target, &bytes, own(0o644))?;
-        }
-    }
-    Ok(())
-}
-
-/// A drop-in for sudo. It is checked before it is in its place: one wrong line there, and nobody
-/// becomes root any more.
-pub(super) fn set_sudo(linux: &Linux, user: &str, rules: &[String]) -> Result<Change> {
-    let tree = &linux.tree;
-    // sudo ignores names with a dot; no user has a '%', so no two users share a file.
-    let path = format!("/etc/sudoers.d/90-mezame-{}", user.replace('.', "%2e"));
-    if rules.is_empty() {
-        return tree.remove(&path);
-    }
-    let mut text = String::from("# Written by guest-agent; changes here are overwritten.\n");
-    for rule in rules {
-        if let Some(why) = wrong_rule(rule) {
-            return Err(PlatformError::Invalid { what: "sudo rule", why: why.to_owned() });
-        }
-        text.push_str(&format!("{user} {}\n", rule.trim()));
-    }
-    if tree.read(&path)?.as_deref() == Some(text.as_bytes()) {
-        return Ok(Change::Same);
-    }
-    if let Some(visudo) = linux.tool("visudo").filter(|_| linux.live) {
-        super::program::check_with(&visudo, &["-c", "-q", "-f", "-"], text.as_bytes())?;
-    }
-    tree.directory("/etc/sudoers.d".as_ref(), Some(Access::root(0o750)))?;
-    tree.write(&path, text.as_bytes(), Access::root(0o440))
-}
-
-/// What is wrong with a rule even before visudo sees it: that it has more than one line, or
-/// doesn't have the form `HOSTS=(…) COMMANDS`.
-fn wrong_rule(rule: &str) -> Option<&'static str> {
-    if rule.contains(['\n', '\r', '\0']) || rule.trim_end().ends_with('\\') {
-        return Some("it has more than one line");
-    }
-    const FORM: &str = "HOSTS=(USERS) COMMANDS is wanted";
-    let Some((hosts, commands)) = rule.split_once('=') else { return Some(FORM) };
-    let hosts_fine = !hosts.trim().is_empty()
-        && hosts.trim().bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ' || byte == b',');
-    (!hosts_fine || commands.trim().is_empty()).then_some(FORM)
-}
-
 pub(super) fn set_password(linux: &Linux, user: &str, hash: &SecretString) -> Result<Change> {
     let text = hash.expose();
     if text.contains([':', '\n', '\0']) || text.is_empty() {
@@ -323,6 +296,23 @@ pub(super) fn set_password(linux: &Linux, user: &str, hash: &SecretString) -> Re
     // An image that had no shadow file kept the password in passwd.
     let passwd = account::set_field(&passwd, user, 1, "x");
     Ok(change.and(tree.edit_durably(PASSWD, passwd.as_bytes(), Access::root(0o644))?))
+}
+
+/// As passwd(1) and usermod(8) lock: with a "!" before the hash, which no password has.
+pub(super) fn lock_password(linux: &Linux, user: &str) -> Result<Change> {
+    let tree = &linux.tree;
+    let _lock = Lock::take(tree)?;
+    find(tree, user)?;
+    let shadow = tree.text(SHADOW)?;
+    let hash = account::field(&shadow, user, 1).unwrap_or_default();
+    if hash.starts_with('!') {
+        return Ok(Change::Same);
+    }
+    let shadow = match account::field(&shadow, user, 1) {
+        Some(_) => account::set_field(&shadow, user, 1, &format!("!{hash}")),
+        None => account::set_password(&shadow, user, "!", today()),
+    };
+    tree.edit_durably(SHADOW, shadow.as_bytes(), Access::root(0o600))
 }
 
 pub(super) fn expire_password(linux: &Linux, user: &str) -> Result<Change> {

@@ -54,6 +54,10 @@ impl Platform for InDirectory {
         configure_interface(device: &str, interface: &Interface) -> Result<Change>;
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;
         set_hostname(name: &str) -> Result<Change>;
+        set_own_name(names: &[String]) -> Result<Change>;
+        ensure_group(name: &str, members: &[String]) -> Result<Change>;
+        lock_password(user: &str) -> Result<Change>;
+        set_ssh_passwords(on: bool) -> Result<Change>;
         ensure_account(account: &Account) -> Result<Change>;
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
@@ -289,7 +293,7 @@ fn the_hosts_file_gets_one_line_of_its_own_name() {
     let guest = guest();
     fs::write(guest.path("etc/hosts"), "127.0.0.1 localhost\n127.0.1.1 old\n10.0.0.1 db\n")
         .unwrap();
-    guest.linux.set_hostname("web.example").unwrap();
+    guest.linux.set_own_name(&["web.example".into(), "web".into()]).unwrap();
     assert_eq!(
         fs::read_to_string(guest.path("etc/hosts")).unwrap(),
         "127.0.0.1 localhost\n127.0.1.1 web.example web\n10.0.0.1 db\n"

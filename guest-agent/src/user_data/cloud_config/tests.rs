@@ -23,7 +23,8 @@ fn the_keys_that_people_use_are_read() {
          runcmd:\n- echo one\n- [echo, \"it's\", two]\nbootcmd: [date]\n",
     );
     assert_eq!(config.skipped, []);
-    assert_eq!(config.hostname.as_deref(), Some("web.example.com"));
+    assert_eq!(config.hostname.as_deref(), Some("web"));
+    assert_eq!(config.fqdn.as_deref(), Some("web.example.com"));
     assert_eq!(config.timezone.as_deref(), Some("Asia/Tokyo"));
     assert_eq!(config.ssh_authorized_keys.len(), 2);
     let packages = config.packages.unwrap();
@@ -122,13 +123,74 @@ fn many_small_bombs_count_together() {
 }
 
 #[test]
-fn a_password_that_is_to_be_locked_is_not_set() {
+fn of_several_passwords_of_a_user_the_one_that_cloud_init_sets_last_is_taken() {
     let config = config(
-        "users:\n- {name: a, passwd: $6$x$y, lock_passwd: true}\n- {name: b, passwd: $6$x$y}\n\
-         - {name: c, lock_passwd: false, plain_text_passwd: x}\n",
+        "users:\n- {name: a, hashed_passwd: $6$h, plain_text_passwd: t, passwd: $6$p}\n\
+         - {name: b, passwd: $6$p, plain_text_passwd: t, lock_passwd: false}\n\
+         - {name: c, passwd: $6$p, lock-passwd: true}\n- {name: d, plain_text_passwd: ''}\n",
     );
-    let set: Vec<bool> = config.users.iter().map(|user| user.password.is_some()).collect();
-    assert_eq!(set, [false, true, true]);
+    assert_eq!(config.skipped, []);
+    let hash = |text: &str| Some(CloudPassword::Hash(SecretString::new(text.into())));
+    let text = |text: &str| Some(CloudPassword::Text(SecretString::new(text.into())));
+    let set: Vec<_> = config.users.into_iter().map(|user| (user.password, user.lock)).collect();
+    assert_eq!(
+        set,
+        [(hash("$6$h"), None), (text("t"), Some(false)), (hash("$6$p"), Some(true)), (None, None),]
+    );
+}
+
+#[test]
+fn the_default_user_is_spoken_of_in_three_ways() {
+    let config = config(
+        "users: [default, {name: default, shell: /bin/sh}, {groups: adm}]\n\
+         user: {name: ops, sudo: null}\n",
+    );
+    assert_eq!(config.skipped, []);
+    assert!(config.names_users && config.users.iter().all(|user| user.is_default));
+    assert_eq!(config.users[2].account.groups, ["adm"]);
+    let renamed = config.default_user.unwrap();
+    assert_eq!((renamed.account.name.as_str(), renamed.is_default), ("ops", false));
+    assert_eq!(renamed.sudo, Some(Vec::new()));
+    assert!(!super::parse(b"hostname: a\n").unwrap().names_users);
+    assert!(super::parse(b"users: []\n").unwrap().names_users);
+}
+
+#[test]
+fn groups_are_read_with_members_and_without() {
+    let config = config("groups: [docker, 'a, b', {crew: [ada, bob]}, {empty: }, {one: ada}]\n");
+    assert_eq!(config.skipped, []);
+    let known: Vec<(&str, usize)> =
+        config.groups.iter().map(|(name, members)| (name.as_str(), members.len())).collect();
+    assert_eq!(known, [("docker", 0), ("a", 0), ("b", 0), ("crew", 2), ("empty", 0), ("one", 1)]);
+    assert_eq!(super::parse(b"groups: {crew: ada}\n").unwrap().groups.len(), 1);
+    assert_eq!(skipped("groups: ['a:b', [c]]\n").len(), 2);
+}
+
+#[test]
+fn a_password_in_a_line_is_a_hash_only_if_it_is_whole() {
+    let of =
+        |line: &str| config(&format!("chpasswd: {{list: ['{line}']}}\n")).passwords.remove(0).1;
+    assert!(matches!(of("a:$6$salt$hash"), CloudPassword::Hash(_)));
+    assert!(matches!(of("a:$y$j9T$salt$hash"), CloudPassword::Hash(_)));
+    assert!(matches!(of("a:R"), CloudPassword::Random));
+    for text in ["a:$6$salt", "a:$6$$hash", "a:$9$salt$hash", "a:$6$salt$ha:sh", "a: R"] {
+        assert!(matches!(of(text), CloudPassword::Text(_)), "{text}");
+    }
+}
+
+#[test]
+fn the_ssh_server_and_the_hosts_file_are_left_alone_without_a_word() {
+    let silent = config("hostname: a\n");
+    assert_eq!((silent.ssh_pwauth, silent.own_name_in_hosts), (None, None));
+    assert_eq!(config("ssh_pwauth: 'yes'\n").ssh_pwauth, Some(true));
+    assert_eq!(skipped("ssh_pwauth: unchanged\n"), []);
+    assert_eq!(skipped("ssh_pwauth: perhaps\n").len(), 1);
+    assert_eq!(config("manage_etc_hosts: localhost\n").own_name_in_hosts, Some(true));
+    assert_eq!(config("manage_etc_hosts: false\n").own_name_in_hosts, Some(false));
+    assert_eq!(
+        skipped("manage_etc_hosts: true\n"),
+        [("manage_etc_hosts".to_owned(), "unsupported-key")]
+    );
 }
 
 #[test]

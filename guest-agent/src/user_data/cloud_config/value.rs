@@ -51,6 +51,31 @@ impl CloudConfig {
         None
     }
 
+    /// `localhost`: a line for the host's own name, which is what an agent does without a word, too.
+    pub(super) fn hosts(&mut self, node: &Node) {
+        if node.as_text() == Some("localhost") {
+            self.own_name_in_hosts = Some(true);
+            return;
+        }
+        match node.as_bool() {
+            Some(false) => self.own_name_in_hosts = Some(false),
+            Some(true) => {
+                let detail = "there is no template; the host's own name is written, and no more";
+                self.own_name_in_hosts = Some(true);
+                self.skip("", "manage_etc_hosts", "unsupported-key", detail.into());
+            }
+            None => self.bad("", "manage_etc_hosts", node, "localhost, true or false"),
+        }
+    }
+
+    /// Anything but a truth value leaves the SSH server as it is.
+    pub(super) fn ssh_pwauth(&mut self, node: &Node) {
+        self.ssh_pwauth = node.as_bool();
+        if self.ssh_pwauth.is_none() && *node != Node::Null && node.as_text() != Some("unchanged") {
+            self.bad("", "ssh_pwauth", node, "true, false or unchanged");
+        }
+    }
+
     pub(super) fn zone(&mut self, node: &Node) -> Option<String> {
         let text = self.text("", "timezone", node)?;
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_+-/".contains(&byte);
