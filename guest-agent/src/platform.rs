@@ -24,6 +24,7 @@ use std::{
 use mezame_model::{SecretName, SecretString, document::Interface};
 
 use crate::{
+    doctor::instruments::Instruments,
     facts::Facts,
     settings::Settings,
     step::{Account, FileSpec, Ntp, Packages, Script},
@@ -125,6 +126,20 @@ pub enum PlatformError {
         /// What is set, or missing.
         why: &'static str,
     },
+    /// Somebody has set a route that forbids the way to the service.
+    #[error("a route of type {kind} forbids the way to {endpoint}")]
+    RouteRefused {
+        /// To where.
+        endpoint: IpAddr,
+        /// As ip-route(8) calls it.
+        kind: &'static str,
+    },
+    /// Somebody else has each link-local address that could be claimed.
+    #[error("every link-local address that {device} could claim is taken")]
+    NoFreeAddress {
+        /// Where.
+        device: String,
+    },
     /// A tool that is needed is not in this image.
     #[error("{tool} is not in this image")]
     NoTool {
@@ -161,6 +176,8 @@ impl PlatformError {
             Self::Invalid { .. } => "bad-value",
             Self::Network { .. } => "network",
             Self::NoIpv6 { .. } => "no-ipv6",
+            Self::RouteRefused { .. } => "route-refused",
+            Self::NoFreeAddress { .. } => "no-free-address",
             Self::NoTool { .. } => "no-tool",
             Self::Tool { .. } => "tool-failed",
             Self::Unsupported { .. } => "unsupported",
@@ -300,4 +317,16 @@ pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
 #[cfg(not(target_os = "linux"))]
 pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
     Err(PlatformError::Unsupported { what: "this operating system is not supported yet" })
+}
+
+/// What the doctor looks with on the platform that this binary runs on.
+#[cfg(target_os = "linux")]
+pub fn instruments(settings: &Settings) -> Box<dyn Instruments> {
+    Box::new(linux::instruments(settings))
+}
+
+/// What the doctor looks with: on this platform, nothing but the platform itself.
+#[cfg(not(target_os = "linux"))]
+pub fn instruments(_settings: &Settings) -> Box<dyn Instruments> {
+    Box::new(crate::doctor::instruments::Blind)
 }

@@ -5,6 +5,7 @@
 mod clients;
 mod crawls;
 mod dhcp;
+mod doctor;
 mod drops;
 mod guests;
 mod harness;

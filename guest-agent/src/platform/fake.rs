@@ -72,7 +72,7 @@ impl Fake {
             boot_id: boot_id.to_owned(),
             links,
             default_user: "root".into(),
-            persists_network: true,
+            configures_network: true,
         };
         let users = BTreeMap::from([("root".to_owned(), Account::named("root"))]);
         Self { facts, state: RefCell::new(State { users, ..State::default() }) }

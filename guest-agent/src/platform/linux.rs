@@ -5,17 +5,22 @@
 //! (a rehearsal) only files below it are touched: host name, devices and services stay.
 
 mod accounts;
+mod arp;
 mod clock;
 mod disk;
+mod ear;
+mod instruments;
 mod keys;
 mod link_local;
 mod link_local6;
 mod netlink;
 mod network;
 mod packages;
+mod packet;
 mod persist;
 mod program;
 mod tree;
+mod unit;
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 
@@ -24,10 +29,16 @@ use mezame_model::{SecretName, SecretString, document::Interface};
 use self::tree::{Access, Tree};
 use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
+    doctor::instruments::Instruments,
     facts::Facts,
     settings::{ProbePace, STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
+
+/// What the doctor looks with.
+pub fn instruments(settings: &Settings) -> impl Instruments + use<> {
+    instruments::LinuxInstruments::new(settings)
+}
 
 /// The Linux platform.
 #[derive(Debug)]
@@ -118,12 +129,11 @@ impl Platform for Linux {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map(|text| text.trim().to_owned())
             .unwrap_or_default();
-        let links = if self.network { netlink::Netlink::open()?.links()? } else { Vec::new() };
         Ok(Facts {
             boot_id,
-            links,
+            links: netlink::Netlink::open()?.links()?,
             default_user: self.default_user.clone(),
-            persists_network: self.network,
+            configures_network: self.network,
         })
     }
 

@@ -198,11 +198,11 @@ fn of_several_cards_the_one_that_leads_to_the_service_is_found() {
 }
 
 #[test]
-fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
+fn the_doctor_names_a_missing_service_and_leaves_nothing_behind() {
     let wire = Wire::new("52:54:00:aa:00:04");
-    let output = wire.shell("$AGENT diagnose; echo \"rc $?\"; ip address show eth0; ip route");
+    let output = wire.shell("$AGENT doctor; echo \"rc $?\"; ip address show eth0; ip route");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("(no-connection)") && text.contains("rc 3"), "{output:?}");
+    assert!(text.contains("(not-listening)") && text.contains("rc 1"), "{output:?}");
     assert!(text.contains("no metadata service listens there"), "{text}");
     assert!(!text.contains("inet 169.254") && !text.contains("169.254.169.254 dev"), "{text}");
 }
@@ -217,10 +217,10 @@ fn a_route_to_the_service_that_was_there_before_stays() {
          ip route add 169.254.169.254 dev eth0
          $AGENT run --dry-run --timeout 30 > /dev/null; ip route | sed 's/^/dry: /'
          $AGENT run --timeout 30 > /dev/null; ip route | sed 's/^/run: /'
-         $AGENT diagnose > /dev/null; ip route | sed 's/^/diagnose: /'",
+         $AGENT doctor > /dev/null; ip route | sed 's/^/doctor: /'",
     );
     let text = String::from_utf8_lossy(&output.stdout);
-    for after in ["dry", "run", "diagnose"] {
+    for after in ["dry", "run", "doctor"] {
         assert!(text.contains(&format!("{after}: 169.254.169.254 dev eth0")), "{output:?}");
     }
 }

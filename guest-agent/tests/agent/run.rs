@@ -158,9 +158,13 @@ fn a_record_that_is_not_there_yet_is_awaited_and_an_end_of_patience_is_kept() {
     let output = Root::new().run(&service, &["run", "--json", "--timeout", "0"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"endpoint-off\""));
-    let diagnosis = Root::new().run(&service, &["diagnose", "--json"]);
-    assert_eq!(diagnosis.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&diagnosis.stdout).contains("\"endpoint-off\""));
+    for name in ["doctor", "diagnose"] {
+        let told = Root::new().run(&service, &[name, "--json"]);
+        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+        assert_eq!(told["findings"][0]["reason"], "endpoint-off", "{told}");
+        assert_eq!(told["findings"][0]["who"], "operator", "{told}");
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use crate::{
+    doctor::observation::Sight,
     facts::Link,
     platform::{PlatformError, Result},
 };
@@ -130,6 +131,87 @@ impl Netlink {
             _ => None,
         });
         Ok(addresses.collect())
+    }
+
+    /// What there is to know of a device besides its addresses.
+    pub(super) fn sight(&mut self, name: &str) -> Result<Sight> {
+        let what = "looking at a device";
+        let answers = self
+            .request(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        let named = answers.into_iter().find_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message)
+                if message.attributes.contains(&LinkAttribute::IfName(name.to_owned())) =>
+            {
+                Some(message)
+            }
+            _ => None,
+        });
+        let mut sight = Sight::default();
+        let Some(message) = named else { return Ok(sight) };
+        let flags = message.header.flags;
+        sight.carrier = flags.contains(LinkFlags::Up).then(|| flags.contains(LinkFlags::LowerUp));
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::Mtu(mtu) => sight.mtu = Some(mtu),
+                LinkAttribute::PermAddress(bytes) => {
+                    sight.permanent_mac = <[u8; 6]>::try_from(bytes).ok().map(MacAddress);
+                }
+                _ => {}
+            }
+        }
+        Ok(sight)
+    }
+
+    /// What the routing tables and rules say against a packet to an address through a device: the
+    /// kernel is asked as for any packet, so that no rule of any kind is overlooked (ip-rule(8)).
+    pub(super) fn refusal(&mut self, index: u32, destination: IpAddr) -> Option<String> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = family(destination);
+        message.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+        message.attributes.push(RouteAttribute::Destination(wrapped(destination)));
+        message.attributes.push(RouteAttribute::Oif(index));
+        let what = "asking for a route";
+        match self.request(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK, what) {
+            Ok(_) => None,
+            Err(error) => match error.raw_os_error() {
+                Some(libc::EINVAL) => Some("a blackhole (EINVAL)".to_owned()),
+                Some(libc::EACCES) => Some("prohibited (EACCES)".to_owned()),
+                Some(libc::EHOSTUNREACH) => Some("unreachable (EHOSTUNREACH)".to_owned()),
+                _ => None,
+            },
+        }
+    }
+
+    /// The kind of a route to this very address that somebody has set in order to forbid it.
+    pub(super) fn refusing_route(&mut self, destination: IpAddr) -> Result<Option<&'static str>> {
+        let what = "listing routes";
+        let of = family(destination);
+        let mut message = RouteMessage::default();
+        message.header.address_family = of;
+        let answers = self
+            .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        Ok(answers.into_iter().find_map(|answer| {
+            let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
+            let kind = match route.header.kind {
+                RouteType::BlackHole => "blackhole",
+                RouteType::Unreachable => "unreachable",
+                RouteType::Prohibit => "prohibit",
+                _ => return None,
+            };
+            let (to, _) = read_route(&route, of)?;
+            let is_main = route.header.table == RouteHeader::RT_TABLE_MAIN;
+            (is_main && to == IpNetwork::from(destination)).then_some(kind)
+        }))
+    }
+
+    /// Sets a device down.
+    pub(super) fn set_down(&mut self, index: u32) -> Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        message.header.change_mask = LinkFlags::Up;
+        self.change(RouteNetlinkMessage::SetLink(message), 0, "setting a device down")
     }
 
     /// Sets a device up, and its MTU where one is given.

@@ -391,13 +391,13 @@ fn candidates_are_the_same_for_a_mac_and_never_reserved() {
 fn a_conflict_is_somebody_elses_claim_or_probe_and_nothing_else() {
     let (mine, other) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let address = Ipv4Addr::new(169, 254, 7, 7);
-    let probe = link_local::probe_packet(other, address);
-    assert!(link_local::conflicts(&probe, mine, address));
-    assert!(!link_local::conflicts(&probe, other, address), "our own, looped back");
-    assert!(!link_local::conflicts(&probe, mine, Ipv4Addr::new(169, 254, 7, 8)));
-    assert!(!link_local::conflicts(&probe[..20], mine, address));
+    let probe = arp::request(other, Ipv4Addr::UNSPECIFIED, address);
+    assert!(arp::conflicts(&probe, mine, address));
+    assert!(!arp::conflicts(&probe, other, address), "our own, looped back");
+    assert!(!arp::conflicts(&probe, mine, Ipv4Addr::new(169, 254, 7, 8)));
+    assert!(!arp::conflicts(&probe[..20], mine, address));
     let mut reply = probe;
     reply[7] = 2;
     reply[14..18].copy_from_slice(&address.octets());
-    assert!(link_local::conflicts(&reply, mine, address));
+    assert!(arp::conflicts(&reply, mine, address));
 }
