@@ -167,6 +167,7 @@ impl Applier<'_> {
                         let found = Found::of(&before.unwrap_or_default());
                         self.ledger.started(step, Some(found))?;
                     }
+                    self.note_new_account(step)?;
                     let result = self.perform(step);
                     network_changed |= matches!(step.action, Action::Interface { .. })
                         && matches!(result, Ok(Change::Changed));
@@ -224,6 +225,16 @@ impl Applier<'_> {
         if noted { self.ledger.sync() } else { Ok(()) }
     }
 
+    /// That an account is the agent's own making is noted before it is made: noted too early it
+    /// is noted once more, too late it would be taken for the image's and never be shut.
+    fn note_new_account(&mut self, step: &Step) -> Result<(), LedgerError> {
+        let Action::Account(account) = &step.action else { return Ok(()) };
+        if matches!(self.platform.has_account(&account.name), Ok(false)) {
+            self.ledger.right(&account.name, Right::Account, true)?;
+        }
+        Ok(())
+    }
+
     fn note_right(
         &mut self,
         step: &Step,
@@ -236,6 +247,23 @@ impl Applier<'_> {
             }
             Action::Sudo { user, rules } if !rules.is_empty() => {
                 self.ledger.right(user, Right::Sudo, true)
+            }
+            Action::PasswordHash { user, .. }
+            | Action::PasswordText { user, .. }
+            | Action::GeneratePassword { user, .. } => {
+                self.ledger.right(user, Right::Password, true)?;
+                self.ledger.right(user, Right::Locked, false)
+            }
+            // Shut in part is not shut: it is tried again.
+            Action::Stop { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Stopped, true)
+            }
+            Action::Start { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Stopped, false)
+            }
+            Action::LockPassword { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Locked, true)?;
+                self.ledger.right(user, Right::Password, false)
             }
             Action::Keys { user, .. } if result.is_ok() => {
                 self.ledger.right(user, Right::Keys, false)
@@ -265,6 +293,9 @@ impl Applier<'_> {
             Action::GeneratePassword { user, recipients } => {
                 self.generate_password(user, recipients)?
             }
+            Action::Stop { user } => platform.stop_account(user)?,
+            Action::Start { user } => platform.start_account(user)?,
+            Action::LockPassword { user } => platform.lock_password(user)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {
                 let now = platform.read_file(&file.path)?.unwrap_or_default();

@@ -140,6 +140,15 @@ pub enum PlatformError {
         /// Where.
         device: String,
     },
+    /// Processes could not be dealt with.
+    #[error("{what}: {source}")]
+    Process {
+        /// What was to be done.
+        what: &'static str,
+        /// Why it was not.
+        #[source]
+        source: io::Error,
+    },
     /// A tool that is needed is not in this image.
     #[error("{tool} is not in this image")]
     NoTool {
@@ -178,6 +187,7 @@ impl PlatformError {
             Self::NoIpv6 { .. } => "no-ipv6",
             Self::RouteRefused { .. } => "route-refused",
             Self::NoFreeAddress { .. } => "no-free-address",
+            Self::Process { .. } => "process",
             Self::NoTool { .. } => "no-tool",
             Self::Tool { .. } => "tool-failed",
             Self::Unsupported { .. } => "unsupported",
@@ -228,6 +238,23 @@ pub trait Platform {
 
     /// Makes an account, its group and its home, or completes them.
     fn ensure_account(&self, account: &Account) -> Result<Change>;
+    /// Whether there is such an account already.
+    fn has_account(&self, _name: &str) -> Result<bool> {
+        Ok(true)
+    }
+    /// Shuts an account, but for root's: its password and the account itself open nothing any more,
+    /// and its processes are ended. What it owns stays, so that nobody else is given its number.
+    fn stop_account(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "accounts can't be shut on this system" })
+    }
+    /// Opens an account that was shut.
+    fn start_account(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "accounts can't be opened on this system" })
+    }
+    /// Has an account's password open nothing any more.
+    fn lock_password(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "passwords can't be locked on this system" })
+    }
     /// Lets a user become another one; without rules, takes that back.
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change>;
     /// Makes the agent's block of authorized_keys hold exactly these lines.

@@ -200,6 +200,21 @@ pub enum Action {
         /// authorized_keys lines.
         recipients: Vec<String>,
     },
+    /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
+    Stop {
+        /// Whose.
+        user: String,
+    },
+    /// Opens an account that was shut.
+    Start {
+        /// Whose.
+        user: String,
+    },
+    /// Has a password open nothing any more.
+    LockPassword {
+        /// Whose.
+        user: String,
+    },
     /// Makes a user choose a new password at the next login.
     ExpirePassword {
         /// Whose.
@@ -283,6 +298,9 @@ impl fmt::Display for Action {
             Self::GeneratePassword { user, .. } => {
                 write!(out, "make a password for {user} and seal it to the user's key")
             }
+            Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
+            Self::Start { user } => write!(out, "open {user}'s account again"),
+            Self::LockPassword { user } => write!(out, "lock {user}'s password"),
             Self::ExpirePassword { user } => {
                 write!(out, "have {user} choose a new password at the next login")
             }

@@ -244,3 +244,70 @@ fn a_script_is_noted_as_begun_before_it_runs() {
     });
     assert!(matches!(entered.past(&step.unwrap()), Past::Ended(_)));
 }
+
+fn users(world: &mut World, users: serde_json::Value) -> Applied {
+    world.document.users = serde_json::from_value(users).unwrap();
+    world.run()
+}
+
+#[test]
+fn a_user_who_is_stopped_gets_in_by_nothing_and_gets_all_back_when_started() {
+    let hash = "$6$salt$hash";
+    let of = |stopped: bool| {
+        json!([{"name": "ops", "sudo": true, "ssh_keys": [ED25519], "password": {"hash": hash},
+            "stopped": stopped}])
+    };
+    let mut world = World::new(json!({}), "");
+    users(&mut world, of(false));
+    let keys = |world: &World| world.fake.state().keys["ops"].len();
+    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
+    users(&mut world, of(true));
+    assert!(world.fake.state().stopped.contains("ops"));
+    assert_eq!((keys(&world), world.fake.state().sudo.len()), (0, 0));
+    assert_eq!(users(&mut world, of(true)).outcome(), Outcome::Unchanged);
+    users(&mut world, of(false));
+    assert!(world.fake.state().stopped.is_empty());
+    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
+    assert_eq!(users(&mut world, of(false)).outcome(), Outcome::Unchanged);
+}
+
+#[test]
+fn the_account_of_a_removed_user_is_shut_if_the_agent_made_it_and_opened_when_named_again() {
+    let named = || json!([{"name": "ops", "ssh_keys": [ED25519]}]);
+    let mut world = World::new(json!({}), "");
+    users(&mut world, named());
+    let removed = users(&mut world, json!([]));
+    assert_eq!(step(&removed, "stop ops").outcome, Outcome::Done);
+    assert!(
+        world.fake.state().stopped.contains("ops") && world.fake.state().keys["ops"].is_empty()
+    );
+    assert!(world.fake.state().users.contains_key("ops"), "what it owns keeps its owner");
+    let again = users(&mut world, json!([]));
+    assert!(!again.steps.iter().any(|step| step.step == "stop ops"), "once is enough");
+    users(&mut world, named());
+    assert!(world.fake.state().stopped.is_empty() && !world.fake.state().keys["ops"].is_empty());
+}
+
+#[test]
+fn an_account_of_the_images_loses_what_the_agent_gave_and_no_more() {
+    let named = || json!([{"name": "debian", "sudo": true, "password": {"hash": "$6$a$b"}}]);
+    let mut world = World::new(json!({}), "");
+    world.fake.ensure_account(&crate::step::Account::named("debian")).unwrap();
+    users(&mut world, named());
+    users(&mut world, json!([]));
+    assert!(world.fake.state().stopped.is_empty() && world.fake.state().sudo.is_empty());
+    assert!(world.fake.state().locked.contains("debian"));
+    // Named again, it has the password of its record again.
+    users(&mut world, named());
+    assert!(world.fake.state().locked.is_empty());
+    assert_eq!(users(&mut world, named()).outcome(), Outcome::Unchanged);
+}
+
+#[test]
+fn another_instance_shuts_the_accounts_that_were_made_for_the_former_one() {
+    let mut world = World::new(json!({}), "");
+    users(&mut world, json!([{"name": "ops"}]));
+    world.document.instance_id = InstanceId::parse("i-0123456789abcdef1").unwrap();
+    users(&mut world, json!([{"name": "eve"}]));
+    assert_eq!(world.fake.state().stopped.iter().collect::<Vec<_>>(), ["ops"]);
+}

@@ -79,6 +79,16 @@ pub(super) fn suite(platform: &impl Observe) {
     assert!(platform.set_password_hash("nobody-here", &hash).is_err());
     twice("expiry", || platform.expire_password("ops"));
 
+    assert!(platform.has_account("ops").unwrap() && !platform.has_account("nobody-here").unwrap());
+    twice("shutting", || platform.stop_account("ops"));
+    twice("opening", || platform.start_account("ops"));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    twice("locking", || platform.lock_password("ops"));
+    platform.set_password_hash("ops", &hash).unwrap();
+    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    assert_eq!(platform.stop_account("nobody-here").unwrap(), Change::Same);
+    assert!(platform.stop_account("root").is_err());
+
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
     twice("sudo", || platform.set_sudo("ops", &rules));
     assert!(platform.set_sudo("ops", &["ALL=ALL\nroot ALL=ALL".to_owned()]).is_err());

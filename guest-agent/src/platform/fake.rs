@@ -30,6 +30,10 @@ pub struct State {
     pub keys: BTreeMap<String, Vec<u8>>,
     /// Password hashes by user.
     pub passwords: BTreeMap<String, SecretString>,
+    /// Users whose accounts are shut.
+    pub stopped: BTreeSet<String>,
+    /// Users whose passwords open nothing.
+    pub locked: BTreeSet<String>,
     /// Users that must choose a new password.
     pub expired: BTreeSet<String>,
     /// By path: content, mode, owner.
@@ -188,6 +192,33 @@ impl Platform for Fake {
         Ok(if *known == before { Change::Same } else { Change::Changed })
     }
 
+    fn has_account(&self, name: &str) -> Result<bool> {
+        Ok(self.state().users.contains_key(name))
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        if user == "root" {
+            let why = "root is never shut out".to_owned();
+            return Err(PlatformError::Invalid { what: "user", why });
+        }
+        if self.user(user).is_err() {
+            return Ok(Change::Same);
+        }
+        let new = self.state.borrow_mut().stopped.insert(user.to_owned());
+        Ok(if new { Change::Changed } else { Change::Same })
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        let gone = self.state.borrow_mut().stopped.remove(user);
+        Ok(if gone { Change::Changed } else { Change::Same })
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        let has = self.state().passwords.contains_key(user);
+        let new = has && self.state.borrow_mut().locked.insert(user.to_owned());
+        Ok(if new { Change::Changed } else { Change::Same })
+    }
+
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
         if rules.is_empty() {
             let gone = self.state.borrow_mut().sudo.remove(user).is_some();
@@ -225,6 +256,7 @@ impl Platform for Fake {
             return Err(PlatformError::Invalid { what: "password hash", why });
         }
         let mut state = self.state.borrow_mut();
+        state.locked.remove(user);
         let before = state.passwords.insert(user.to_owned(), hash.clone());
         Ok(if before.as_ref() == Some(hash) { Change::Same } else { Change::Changed })
     }

@@ -19,6 +19,8 @@ mod packages;
 mod packet;
 mod persist;
 mod program;
+mod sessions;
+mod shutting;
 mod tree;
 mod unit;
 
@@ -185,6 +187,25 @@ impl Platform for Linux {
 
     fn ensure_account(&self, account: &Account) -> Result<Change> {
         accounts::ensure(self, account)
+    }
+
+    fn has_account(&self, name: &str) -> Result<bool> {
+        match accounts::find(&self.tree, name) {
+            Err(PlatformError::NoSuchUser { .. }) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        shutting::stop(self, user)
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        shutting::start(self, user)
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        shutting::lock_password(self, user)
     }
 
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {

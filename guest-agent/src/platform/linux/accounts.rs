@@ -22,17 +22,17 @@ use crate::{
     step::Account,
 };
 
-const PASSWD: &str = "/etc/passwd";
+pub(super) const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-const SHADOW: &str = "/etc/shadow";
+pub(super) const SHADOW: &str = "/etc/shadow";
 const GSHADOW: &str = "/etc/gshadow";
 
 /// Held while the files are read and written.
-struct Lock(#[allow(dead_code, reason = "held for its drop")] std::os::fd::OwnedFd);
+pub(super) struct Lock(#[allow(dead_code, reason = "held for its drop")] std::os::fd::OwnedFd);
 
 impl Lock {
     /// Waits up to 15 seconds, as lckpwdf(3) does.
-    fn take(tree: &Tree) -> Result<Self> {
+    pub(super) fn take(tree: &Tree) -> Result<Self> {
         let error = |errno| tree::file_error("/etc/.pwd.lock".as_ref(), errno);
         let etc = tree.directory("/etc".as_ref(), Some(Access::root(0o755)))?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;

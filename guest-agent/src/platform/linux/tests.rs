@@ -55,6 +55,10 @@ impl Platform for InDirectory {
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;
         set_hostname(name: &str) -> Result<Change>;
         ensure_account(account: &Account) -> Result<Change>;
+        has_account(name: &str) -> Result<bool>;
+        stop_account(user: &str) -> Result<Change>;
+        start_account(user: &str) -> Result<Change>;
+        lock_password(user: &str) -> Result<Change>;
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;
@@ -400,4 +404,22 @@ fn a_conflict_is_somebody_elses_claim_or_probe_and_nothing_else() {
     reply[7] = 2;
     reply[14..18].copy_from_slice(&address.octets());
     assert!(arp::conflicts(&reply, mine, address));
+}
+
+#[test]
+fn a_shut_account_has_expired_and_keeps_its_hash_behind_a_mark() {
+    needs_root();
+    let guest = guest().with_user("ops");
+    let shadow = || fs::read_to_string(guest.path("etc/shadow")).unwrap();
+    let hash = SecretString::new("$6$salt$hash".into());
+    guest.linux.set_password_hash("ops", &hash).unwrap();
+    let open = shadow();
+    guest.linux.stop_account("ops").unwrap();
+    let shut = shadow();
+    let field = |text: &str, at| crate::account::field(text, "ops", at).unwrap().to_owned();
+    assert_eq!((field(&shut, 1), field(&shut, 7)), ("!$6$salt$hash".into(), "1".into()));
+    guest.linux.start_account("ops").unwrap();
+    assert_eq!(shadow(), open);
+    guest.linux.lock_password("ops").unwrap();
+    assert_eq!((field(&shadow(), 1), field(&shadow(), 7)), ("!$6$salt$hash".into(), "".into()));
 }
