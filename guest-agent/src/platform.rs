@@ -216,6 +216,14 @@ pub struct EndpointPath {
     pub first_packet: Option<Instant>,
 }
 
+/// The network as it was before a change.
+pub trait NetworkGuard {
+    /// The change is good: forgets what was before.
+    fn keep(&self) -> Result<()>;
+    /// Puts back what was before.
+    fn roll_back(&self) -> Result<()>;
+}
+
 /// What a guest's operating system does for the agent.
 pub trait Platform {
     /// What a plan must know.
@@ -228,6 +236,17 @@ pub trait Platform {
     /// Takes back what [`Platform::open_path`] did. `keep_route`: the agent goes on asking, with
     /// the addresses that the device has now.
     fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()>;
+
+    /// Remembers how the network of these devices is set, so that a change of it can be taken back,
+    /// also by the next run, should this one be killed. None where nothing is changed anyway.
+    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        Ok(None)
+    }
+    /// Takes back a change of a run that was killed before it knew whether the change was good. Says
+    /// whether there was one.
+    fn recover_network(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Brings a device to the document's addresses, routes and MTU, now.
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change>;

@@ -31,6 +31,11 @@ pub(crate) const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
 pub(crate) const DOCUMENT: &str = "/mezame/v1/document";
 /// For an answer that is there at once.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, with which pause, and how long each time the service is asked whether it is still
+/// reached after a change of the network.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The server takes no longer report.
 const MAX_REPORT: usize = 200 << 10;
 
@@ -131,6 +136,12 @@ pub trait Upstream {
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError>;
     /// Posts a report.
     fn post_report(&mut self, report: &Report) -> Result<(), SourceError>;
+    /// Whether the service answers, with the network as it is now. Takes some seconds at most.
+    fn is_reached(&mut self) -> bool {
+        true
+    }
+    /// A change of the network was taken back: the way to the service is to be opened anew.
+    fn rolled_back(&mut self, _platform: &dyn Platform) {}
     /// The configuration is whole: what was opened only for reaching the service can go.
     fn configured(&mut self, platform: &dyn Platform, network_changed: bool);
 }
@@ -196,12 +207,19 @@ impl Source {
     /// Asks for a token. None where the service has none, which is no failure: it may not want
     /// them.
     fn fetch_token(&mut self) -> Result<Option<SecretString>, SourceError> {
+        self.fetch_token_within(TIMEOUT)
+    }
+
+    fn fetch_token_within(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<SecretString>, SourceError> {
         let request = Request {
             method: "PUT",
             target: TOKEN,
             headers: &[(TOKEN_TTL_HEADER, TOKEN_TTL)],
             body: Some(b""),
-            timeout: TIMEOUT,
+            timeout,
         };
         let response = self.client.exchange(&request)?;
         match response.head.status {
@@ -286,6 +304,19 @@ impl Upstream for Source {
     fn post_report(&mut self, report: &Report) -> Result<(), SourceError> {
         let body = fitting(report);
         self.authorized("POST", "/mezame/v1/report", Some(&body), TIMEOUT).map(drop)
+    }
+
+    fn is_reached(&mut self) -> bool {
+        // A connection of before the change would prove nothing.
+        self.disconnect();
+        for attempt in 1..=ATTEMPTS {
+            match self.fetch_token_within(PATIENCE) {
+                Err(SourceError::Http(_)) if attempt < ATTEMPTS => std::thread::sleep(PAUSE),
+                // Whatever it answers, it has answered.
+                result => return !matches!(result, Err(SourceError::Http(_))),
+            }
+        }
+        false
     }
 
     fn configured(&mut self, _platform: &dyn Platform, network_changed: bool) {

@@ -269,12 +269,17 @@ impl fmt::Display for Action {
         match self {
             Self::Interface { device, interface } => write!(
                 out,
-                "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}",
+                "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
                 interface.mac,
                 interface.mtu,
                 join(&interface.addresses),
                 interface.gateways,
-                interface.dns
+                interface.dns,
+                interface
+                    .routes
+                    .iter()
+                    .map(|route| format!(", route {} via {}", route.destination, route.via))
+                    .collect::<String>()
             ),
             Self::PersistNetwork { interfaces } => {
                 let names: Vec<_> = interfaces.iter().map(|(name, _)| name.as_str()).collect();

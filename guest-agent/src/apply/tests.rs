@@ -18,6 +18,9 @@ struct Service {
     acknowledged: Vec<String>,
     passwords: Vec<SealedPassword>,
     away: bool,
+    /// It is not reached any more.
+    lost: bool,
+    reopened: u32,
     /// Other values, each set right after the one before was read.
     operator_sets: Vec<&'static str>,
 }
@@ -62,6 +65,14 @@ impl Upstream for Service {
     }
 
     fn configured(&mut self, _platform: &dyn Platform, _network_changed: bool) {}
+
+    fn is_reached(&mut self) -> bool {
+        !self.lost
+    }
+
+    fn rolled_back(&mut self, _platform: &dyn Platform) {
+        self.reopened += 1;
+    }
 }
 
 struct World {
@@ -310,4 +321,39 @@ fn another_instance_shuts_the_accounts_that_were_made_for_the_former_one() {
     world.document.instance_id = InstanceId::parse("i-0123456789abcdef1").unwrap();
     users(&mut world, json!([{"name": "eve"}]));
     assert_eq!(world.fake.state().stopped.iter().collect::<Vec<_>>(), ["ops"]);
+}
+
+#[test]
+fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down() {
+    let interfaces =
+        |address: &str| json!([{"mac": "52:54:00:00:00:01", "mtu": 1450, "addresses": [address]}]);
+    let mut world = World::new(json!({"interfaces": interfaces("10.0.0.1/24")}), "");
+    let link = crate::facts::Link {
+        name: "eth0".into(),
+        index: 2,
+        mac: "52:54:00:00:00:01".parse().unwrap(),
+        up: true,
+        addresses: Vec::new(),
+    };
+    world.fake = Fake::new("boot-1", vec![link]);
+    assert_eq!(world.run().outcome(), Outcome::Done);
+    let good = world.fake.state().interfaces.clone();
+    assert_eq!((world.fake.state().persisted.len(), world.service.reopened), (1, 0));
+    assert!(world.fake.state().before.is_none(), "what is good is kept");
+    world.document.interfaces = serde_json::from_value(interfaces("10.9.9.9/24")).unwrap();
+    world.document.hostname = "renamed".into();
+    world.service.lost = true;
+    let applied = world.run();
+    for key in ["interface eth0", "network configuration"] {
+        let step = step(&applied, key);
+        assert_eq!((step.outcome, step.reason.as_str()), (Outcome::Failed, "rolled-back"), "{key}");
+    }
+    assert_eq!(world.fake.state().interfaces, good);
+    assert_eq!(world.fake.state().persisted[0].1.addresses[0].to_string(), "10.0.0.1/24");
+    assert_eq!((world.service.reopened, world.fake.state().hostname.as_str()), (1, "renamed"));
+    // A run that is killed before it knows leaves the next one to take it back.
+    world.fake.guard_network(&["eth0"]).unwrap();
+    world.fake.change(|state| state.interfaces.clear());
+    assert!(world.fake.recover_network().unwrap());
+    assert_eq!(world.fake.state().interfaces, good);
 }

@@ -9,7 +9,7 @@ use std::{
 
 use mezame_model::{SecretName, SecretString, document::Interface};
 
-use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
+use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
     account::is_account_name,
     authorized_keys,
@@ -40,6 +40,8 @@ pub struct State {
     pub files: BTreeMap<String, (Vec<u8>, u32, String)>,
     /// By device.
     pub interfaces: BTreeMap<String, Interface>,
+    /// The interfaces as they were before a change that is not known to be good yet.
+    pub before: Option<BTreeMap<String, Interface>>,
     /// What was written down for the network service.
     pub persisted: Vec<(String, Interface)>,
     /// Names of the scripts that were run.
@@ -111,6 +113,23 @@ impl Fake {
     }
 }
 
+struct FakeGuard<'a>(&'a Fake);
+
+impl NetworkGuard for FakeGuard<'_> {
+    fn keep(&self) -> Result<()> {
+        self.0.state.borrow_mut().before = None;
+        Ok(())
+    }
+
+    fn roll_back(&self) -> Result<()> {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(before) = state.before.take() {
+            state.interfaces = before;
+        }
+        Ok(())
+    }
+}
+
 impl Platform for Fake {
     fn facts(&self) -> Result<Facts> {
         Ok(self.facts.clone())
@@ -154,6 +173,17 @@ impl Platform for Fake {
             state.paths.retain(|it| !same(it));
         }
         Ok(())
+    }
+
+    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        let before = self.state().interfaces.clone();
+        self.state.borrow_mut().before = Some(before);
+        Ok(Some(Box::new(FakeGuard(self))))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let left = self.state().before.is_some();
+        FakeGuard(self).roll_back().map(|()| left)
     }
 
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {

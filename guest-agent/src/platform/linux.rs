@@ -29,7 +29,7 @@ use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 use mezame_model::{SecretName, SecretString, document::Interface};
 
 use self::tree::{Access, Tree};
-use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
+use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
     doctor::instruments::Instruments,
     facts::Facts,
@@ -150,6 +150,21 @@ impl Platform for Linux {
         match path.endpoint {
             IpAddr::V4(endpoint) => link_local::close_path(path, endpoint, keep_route),
             IpAddr::V6(endpoint) => link_local6::close_path(path, endpoint, keep_route),
+        }
+    }
+
+    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        if !self.live {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(network::guard::Guard::new(&self.tree, devices)?)))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let left = if self.live { network::guard::Guard::left_behind(&self.tree)? } else { None };
+        match left {
+            Some(guard) => guard.roll_back().map(|()| true),
+            None => Ok(false),
         }
     }
 

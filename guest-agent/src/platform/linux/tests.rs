@@ -51,6 +51,8 @@ impl Platform for InDirectory {
         facts() -> Result<Facts>;
         open_path(device: &str, endpoint: IpAddr) -> Result<EndpointPath>;
         close_path(path: &EndpointPath, keep_route: bool) -> Result<()>;
+        guard_network(devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>>;
+        recover_network() -> Result<bool>;
         configure_interface(device: &str, interface: &Interface) -> Result<Change>;
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;
         set_hostname(name: &str) -> Result<Change>;
@@ -309,6 +311,7 @@ fn a_link_local_router_is_written_down_once_for_each_service() {
         gateways: vec!["fe80::1".parse().unwrap()],
         dns: Vec::new(),
         domain: None,
+        routes: Vec::new(),
     };
     let list = [("eth0".to_owned(), interface.clone())];
     let once = |text: String, line: &str| assert_eq!(text.matches(line).count(), 1, "{text}");
@@ -327,6 +330,7 @@ fn the_network_is_written_down_for_the_service_that_is_there() {
         gateways: vec!["192.168.0.1".parse().unwrap()],
         dns: vec!["192.168.0.2".parse().unwrap()],
         domain: Some("example".into()),
+        routes: Vec::new(),
     };
     let list = [("eth0".to_owned(), interface)];
     for (tools, file, wanted) in [
@@ -366,7 +370,12 @@ fn the_network_is_written_down_for_the_service_that_is_there() {
         let text = fs::read_to_string(guest.path(file)).unwrap();
         assert!(text.contains(wanted), "{file}: {text}");
     }
-    assert_eq!(guest().linux.persist_network(&list).unwrap(), Change::Same);
+    // Without any service there are still the resolvers.
+    let bare = guest();
+    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Changed);
+    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Same);
+    let text = fs::read_to_string(bare.path("etc/resolv.conf")).unwrap();
+    assert!(text.ends_with("search example\nnameserver 192.168.0.2\n"), "{text}");
 }
 
 #[test]
