@@ -17,6 +17,7 @@ mod link_local;
 mod live;
 mod many_ports;
 mod offloads;
+mod renderers;
 mod seeds;
 mod storm;
 mod upgrade;
