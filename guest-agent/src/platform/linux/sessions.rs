@@ -2,7 +2,8 @@
 //!
 //! A process is the user's if it has the user's number, real or effective (credentials(7)), or if the
 //! kernel's audit knows it as started from a login of the user's: so a root shell that was got by
-//! sudo ends too. Never ends the agent itself, nor anything of a number that is root's.
+//! sudo ends too. An agent that was itself started from a login (by hand, or in a container that
+//! was) goes by the numbers alone: everything around it would seem to be of that login. Never ends the agent itself, nor anything of a number that is root's.
 
 use std::{
     io,
@@ -71,8 +72,14 @@ fn belongs(pid: u32, uid: u32) -> bool {
     if is_zombie(&status) {
         return false;
     }
-    let login = read("loginuid").and_then(|text| text.trim().parse().ok());
-    has_uid(&status, uid) || login == Some(uid)
+    has_uid(&status, uid) || (login("self").is_none() && login(&pid.to_string()) == Some(uid))
+}
+
+/// From whose login a process was started (proc_pid_loginuid(5)); none, if from nobody's or where
+/// the kernel does not tell.
+fn login(pid: &str) -> Option<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/loginuid")).ok()?;
+    text.trim().parse().ok().filter(|uid| *uid != u32::MAX)
 }
 
 fn is_zombie(status: &str) -> bool {
