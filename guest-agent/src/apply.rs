@@ -3,6 +3,8 @@
 //! The order of writes is what makes a crash harmless:
 //! - code of others: *started* on the disk, run, *done* on the disk;
 //! - files and accounts: done, everything flushed once, then the *done* notes;
+//! - the network: what was is written down, changed, the service asked; where it is no longer reached
+//!   what was comes back, and only what is good gets into the network service's files;
 //! - a made password: written down sealed, then set, then noted, then posted.
 //!
 //! A step that fails does not end the run: each is reported.
@@ -19,7 +21,7 @@ use crate::{
     outbox::{Outbox, OutboxError},
     password::{self, PasswordError},
     plan::{Plan, Planned},
-    platform::{Change, Platform, PlatformError, ScriptEnd},
+    platform::{Change, NetworkGuard, Platform, PlatformError, ScriptEnd},
     source::{SourceError, Upstream},
     step::{Action, Frequency, Step},
 };
@@ -64,6 +66,9 @@ pub enum StepError {
         /// The end of its output.
         tail: String,
     },
+    /// The service was not reached any more.
+    #[error("with it the metadata service was no longer reached: what was before is back")]
+    RolledBack,
     /// A script ran too long.
     #[error("ended after its time was over; its output ends: {tail}")]
     ScriptTimeout {
@@ -84,6 +89,7 @@ impl StepError {
             Self::ScriptExit { .. } => "script-exit",
             Self::ScriptSignal { .. } => "script-signal",
             Self::ScriptTimeout { .. } => "script-timeout",
+            Self::RolledBack => "rolled-back",
         }
     }
 }
@@ -138,7 +144,7 @@ impl Applier<'_> {
         let last_state = plan.steps.iter().rposition(
             |it| matches!(it, Planned::Do { step, .. } if !step.action.runs_foreign_code()),
         );
-        let mut network_changed = false;
+        let mut network = Network::of(plan);
         if last_state.is_none() {
             applied.configured_at = Some(Instant::now());
         }
@@ -167,9 +173,13 @@ impl Applier<'_> {
                         let found = Found::of(&before.unwrap_or_default());
                         self.ledger.started(step, Some(found))?;
                     }
-                    let result = self.perform(step);
-                    network_changed |= matches!(step.action, Action::Interface { .. })
-                        && matches!(result, Ok(Change::Changed));
+                    self.note_new_account(step)?;
+                    network.before(step, self.platform);
+                    let result = match (&network.is_rolled_back, &step.action) {
+                        (true, Action::PersistNetwork { .. }) => Err(StepError::RolledBack),
+                        _ => self.perform(step),
+                    };
+                    network.after(step, &result);
                     let (outcome, reason, detail) = match &result {
                         Ok(Change::Changed) => (Outcome::Done, "", String::new()),
                         Ok(Change::Same) => (Outcome::Unchanged, "", String::new()),
@@ -194,16 +204,47 @@ impl Applier<'_> {
                     applied.steps.push(report);
                 }
             }
+            if network.is_changed(at) {
+                self.ask_again(&mut network, &mut applied);
+            }
             if Some(at) == last_state {
                 applied.configured_at = Some(Instant::now());
                 // Before scripts that may take an hour: a password is for the operator now.
                 self.settle(&mut pending)?;
-                self.upstream.configured(self.platform, network_changed);
+                self.upstream.configured(self.platform, network.changed);
                 self.outbox.send_passwords(self.upstream, &self.instance);
             }
         }
         self.settle(&mut pending)?;
         Ok(applied)
+    }
+
+    /// Asks the service after a change of the network, and takes the change back where it is not
+    /// reached any more.
+    fn ask_again(&mut self, network: &mut Network<'_>, applied: &mut Applied) {
+        // With the addresses that stay, and not with one that was claimed for the time being.
+        self.upstream.configured(self.platform, true);
+        let Some(guard) = network.guard.take() else { return };
+        if self.upstream.is_reached() {
+            // One that stays is taken back by the next run, which asks again.
+            let _ = guard.keep();
+            return;
+        }
+        let back = guard.roll_back();
+        self.upstream.rolled_back(self.platform);
+        (network.changed, network.is_rolled_back) = (false, true);
+        let mut detail = StepError::RolledBack.to_string();
+        if let Err(error) = back {
+            detail = format!(
+                "the metadata service is no longer reached, and what was before can't \
+                be put back: {error}"
+            );
+        }
+        for step in applied.steps.iter_mut().filter(|it| network.keys.contains(&it.step)) {
+            step.outcome = Outcome::Failed;
+            step.reason = StepError::RolledBack.reason().to_owned();
+            step.detail.clone_from(&detail);
+        }
     }
 
     /// Flushes what was written, then notes it as done.
@@ -224,6 +265,16 @@ impl Applier<'_> {
         if noted { self.ledger.sync() } else { Ok(()) }
     }
 
+    /// That an account is the agent's own making is noted before it is made: noted too early it
+    /// is noted once more, too late it would be taken for the image's and never be shut.
+    fn note_new_account(&mut self, step: &Step) -> Result<(), LedgerError> {
+        let Action::Account(account) = &step.action else { return Ok(()) };
+        if matches!(self.platform.has_account(&account.name), Ok(false)) {
+            self.ledger.right(&account.name, Right::Account, true)?;
+        }
+        Ok(())
+    }
+
     fn note_right(
         &mut self,
         step: &Step,
@@ -236,6 +287,23 @@ impl Applier<'_> {
             }
             Action::Sudo { user, rules } if !rules.is_empty() => {
                 self.ledger.right(user, Right::Sudo, true)
+            }
+            Action::PasswordHash { user, .. }
+            | Action::PasswordText { user, .. }
+            | Action::GeneratePassword { user, .. } => {
+                self.ledger.right(user, Right::Password, true)?;
+                self.ledger.right(user, Right::Locked, false)
+            }
+            // Shut in part is not shut: it is tried again.
+            Action::Stop { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Stopped, true)
+            }
+            Action::Start { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Stopped, false)
+            }
+            Action::LockPassword { user } if result.is_ok() => {
+                self.ledger.right(user, Right::Locked, true)?;
+                self.ledger.right(user, Right::Password, false)
             }
             Action::Keys { user, .. } if result.is_ok() => {
                 self.ledger.right(user, Right::Keys, false)
@@ -267,6 +335,8 @@ impl Applier<'_> {
             Action::GeneratePassword { user, recipients } => {
                 self.generate_password(user, recipients)?
             }
+            Action::Stop { user } => platform.stop_account(user)?,
+            Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
             Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
@@ -333,6 +403,67 @@ impl Applier<'_> {
             }
         };
         Ok(self.platform.set_password_hash(user, &pending.hash)?)
+    }
+}
+
+/// The steps of a plan that change the network, and what they did.
+struct Network<'a> {
+    /// Where the last of them is in the plan.
+    last: Option<usize>,
+    devices: Vec<&'a str>,
+    /// Of those that were done.
+    keys: Vec<String>,
+    guard: Option<Box<dyn NetworkGuard + 'a>>,
+    changed: bool,
+    is_rolled_back: bool,
+}
+
+impl<'a> Network<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        let device = |planned: &'a Planned| match planned {
+            Planned::Do { step, .. } => match &step.action {
+                Action::Interface { device, .. } => Some(device.as_str()),
+                _ => None,
+            },
+            Planned::Settled { .. } => None,
+        };
+        Self {
+            last: plan.steps.iter().rposition(|planned| device(planned).is_some()),
+            devices: plan.steps.iter().filter_map(device).collect(),
+            keys: Vec::new(),
+            guard: None,
+            changed: false,
+            is_rolled_back: false,
+        }
+    }
+
+    /// Before the first of them, what is there is remembered. Where that can't be, a change is made
+    /// without a way back: a guest without a network is worse.
+    fn before(&mut self, step: &Step, platform: &'a dyn Platform) {
+        if self.keys.is_empty() && matches!(step.action, Action::Interface { .. }) {
+            self.guard = platform.guard_network(&self.devices).unwrap_or_default();
+        }
+    }
+
+    fn after(&mut self, step: &Step, result: &Result<Change, StepError>) {
+        if matches!(step.action, Action::Interface { .. }) {
+            self.keys.push(step.key.clone());
+            // One that failed may have changed something before it did.
+            self.changed |= !matches!(result, Ok(Change::Same));
+        }
+    }
+
+    /// Whether the last of them was done just now, and the network is another one.
+    fn is_changed(&mut self, at: usize) -> bool {
+        if self.last != Some(at) {
+            return false;
+        }
+        if !self.changed
+            && let Some(guard) = self.guard.take()
+        {
+            let _ = guard.keep();
+        }
+        self.changed
     }
 }
 

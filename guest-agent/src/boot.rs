@@ -57,6 +57,7 @@ pub fn run_once(
     say: &mut dyn FnMut(&str),
 ) -> Result<Finished, RunError> {
     let mut agent = Agent::open(settings, platform)?;
+    recover(platform, say);
     // One that is beyond what the clock can say never comes.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
@@ -73,6 +74,7 @@ pub fn watch(
     done: &mut dyn FnMut(&Finished),
 ) -> Result<(), RunError> {
     let mut agent = Agent::open(settings, platform)?;
+    recover(platform, say);
     let (mut path, mut fetched) = first_document(settings, platform, None, say)?;
     let mut mode = Mode::Boot;
     loop {
@@ -82,6 +84,15 @@ pub fn watch(
         fetched = next_document(&mut agent, &mut path, platform, fetched, &finished, say);
         // A live run begins with what woke it.
         path.source.begin_at(Instant::now());
+    }
+}
+
+/// Takes back what a killed run may have broken; where that fails, the way may be there all the same.
+fn recover(platform: &dyn Platform, say: &mut dyn FnMut(&str)) {
+    match platform.recover_network() {
+        Ok(false) => {}
+        Ok(true) => say("a run was cut off while it changed the network: that was taken back"),
+        Err(error) => say(&format!("a cut-off change of the network can't be taken back: {error}")),
     }
 }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::{
     boot::{self, Finished, run::RunError},
-    diagnose,
+    doctor,
     endpoint::Endpoint,
     platform::{self, Platform},
     settings::Settings,
@@ -25,11 +25,11 @@ use crate::{
   guest-agent run --dry-run            show what that would do
   guest-agent watch                    configure it, and follow each change (a service)
   guest-agent status                   what was done, and why not
-  guest-agent diagnose                 why the metadata service can't be reached
+  guest-agent doctor                   why this guest is not configured, and what to do
 
 Exit status:
   0  done, or nothing to do
-  1  a step failed
+  1  a step failed; doctor: something is wrong
   2  wrong usage or settings
   3  no document came, or the service can't be reached
   4  the agent's own state can't be used, or another agent is running
@@ -60,8 +60,9 @@ enum Command {
     Watch,
     /// Show what the last run did, and why it did not do the rest
     Status,
-    /// Find out why the metadata service can't be reached
-    Diagnose,
+    /// Say why this guest is not configured, and what to do about it
+    #[command(alias = "diagnose")]
+    Doctor,
 }
 
 #[derive(Debug, Args)]
@@ -96,7 +97,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     };
     match &arguments.command {
         Command::Status => return status::show(&settings, arguments.json),
-        Command::Diagnose => return diagnose::show(&settings, arguments.json),
+        Command::Doctor => return doctor::show(&settings, arguments.json),
         Command::Run(_) | Command::Watch => {}
     }
     let platform = match platform::native(&settings) {
@@ -120,7 +121,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             boot::run_once(&settings, &*platform, timeout, &mut say)
                 .map(|finished| show(arguments, &finished))
         }
-        Command::Status | Command::Diagnose => Ok(ExitCode::SUCCESS),
+        Command::Status | Command::Doctor => Ok(ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| failed(arguments, &error))
 }

@@ -27,6 +27,6 @@ pub struct Facts {
     pub links: Vec<Link>,
     /// Whom the document's own keys are for.
     pub default_user: String,
-    /// Whether the network service's files are written, too.
-    pub persists_network: bool,
+    /// Whether the document's addresses are applied, now and in the network service's files.
+    pub configures_network: bool,
 }

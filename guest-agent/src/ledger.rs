@@ -109,6 +109,12 @@ impl Ledger {
         Ok(read(&bytes).0)
     }
 
+    /// Whether an agent has the ledger open now.
+    pub fn is_held(directory: &Path) -> bool {
+        let file = File::open(directory.join("ledger"));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    }
+
     /// What was done.
     pub fn history(&self) -> &History {
         &self.history

@@ -14,7 +14,7 @@ pub mod authorized_keys;
 pub mod backoff;
 pub mod boot;
 pub mod command;
-pub mod diagnose;
+pub mod doctor;
 pub mod endpoint;
 pub mod facts;
 pub mod ledger;

@@ -117,6 +117,13 @@ struct Planner<'a> {
 
 impl Planner<'_> {
     fn network(&mut self, document: &Document, facts: &Facts) {
+        if !facts.configures_network {
+            if !document.interfaces.is_empty() {
+                let detail = "configure_network is off in the agent's settings".into();
+                self.settle("network".into(), Outcome::Skipped, "preserved", detail);
+            }
+            return;
+        }
         let mut known = Vec::new();
         for interface in &document.interfaces {
             match facts.links.iter().find(|link| link.mac == interface.mac) {
@@ -134,7 +141,7 @@ impl Planner<'_> {
                 ),
             }
         }
-        if facts.persists_network && !known.is_empty() {
+        if !known.is_empty() {
             self.always(
                 "network configuration".into(),
                 Action::PersistNetwork { interfaces: known },

@@ -24,6 +24,7 @@ use std::{
 use mezame_model::{SecretName, SecretString, document::Interface};
 
 use crate::{
+    doctor::instruments::Instruments,
     facts::Facts,
     settings::Settings,
     step::{Account, FileSpec, Ntp, Packages, Script},
@@ -125,6 +126,29 @@ pub enum PlatformError {
         /// What is set, or missing.
         why: &'static str,
     },
+    /// Somebody has set a route that forbids the way to the service.
+    #[error("a route of type {kind} forbids the way to {endpoint}")]
+    RouteRefused {
+        /// To where.
+        endpoint: IpAddr,
+        /// As ip-route(8) calls it.
+        kind: &'static str,
+    },
+    /// Somebody else has each link-local address that could be claimed.
+    #[error("every link-local address that {device} could claim is taken")]
+    NoFreeAddress {
+        /// Where.
+        device: String,
+    },
+    /// Processes could not be dealt with.
+    #[error("{what}: {source}")]
+    Process {
+        /// What was to be done.
+        what: &'static str,
+        /// Why it was not.
+        #[source]
+        source: io::Error,
+    },
     /// A tool that is needed is not in this image.
     #[error("{tool} is not in this image")]
     NoTool {
@@ -161,6 +185,9 @@ impl PlatformError {
             Self::Invalid { .. } => "bad-value",
             Self::Network { .. } => "network",
             Self::NoIpv6 { .. } => "no-ipv6",
+            Self::RouteRefused { .. } => "route-refused",
+            Self::NoFreeAddress { .. } => "no-free-address",
+            Self::Process { .. } => "process",
             Self::NoTool { .. } => "no-tool",
             Self::Tool { .. } => "tool-failed",
             Self::Unsupported { .. } => "unsupported",
@@ -189,6 +216,14 @@ pub struct EndpointPath {
     pub first_packet: Option<Instant>,
 }
 
+/// The network as it was before a change.
+pub trait NetworkGuard {
+    /// The change is good: forgets what was before.
+    fn keep(&self) -> Result<()>;
+    /// Puts back what was before.
+    fn roll_back(&self) -> Result<()>;
+}
+
 /// What a guest's operating system does for the agent.
 pub trait Platform {
     /// What a plan must know.
@@ -201,6 +236,17 @@ pub trait Platform {
     /// Takes back what [`Platform::open_path`] did. `keep_route`: the agent goes on asking, with
     /// the addresses that the device has now.
     fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()>;
+
+    /// Remembers how the network of these devices is set, so that a change of it can be taken back,
+    /// also by the next run, should this one be killed. None where nothing is changed anyway.
+    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        Ok(None)
+    }
+    /// Takes back a change of a run that was killed before it knew whether the change was good. Says
+    /// whether there was one.
+    fn recover_network(&self) -> Result<bool> {
+        Ok(false)
+    }
 
     /// Brings a device to the document's addresses, routes and MTU, now.
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change>;
@@ -219,6 +265,19 @@ pub trait Platform {
     /// Makes a group, and takes those of its members in who are there.
     fn ensure_group(&self, _name: &str, _members: &[String]) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "groups are not made on this system" })
+    }
+    /// Whether there is such an account already.
+    fn has_account(&self, _name: &str) -> Result<bool> {
+        Ok(true)
+    }
+    /// Shuts an account, but for root's: its password and the account itself open nothing any more,
+    /// and its processes are ended. What it owns stays, so that nobody else is given its number.
+    fn stop_account(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "accounts can't be shut on this system" })
+    }
+    /// Opens an account that was shut.
+    fn start_account(&self, _user: &str) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "accounts can't be opened on this system" })
     }
     /// Lets a user become another one; without rules, takes that back.
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change>;
@@ -317,4 +376,16 @@ pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
 #[cfg(not(target_os = "linux"))]
 pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
     Err(PlatformError::Unsupported { what: "this operating system is not supported yet" })
+}
+
+/// What the doctor looks with on the platform that this binary runs on.
+#[cfg(target_os = "linux")]
+pub fn instruments(settings: &Settings) -> Box<dyn Instruments> {
+    Box::new(linux::instruments(settings))
+}
+
+/// What the doctor looks with: on this platform, nothing but the platform itself.
+#[cfg(not(target_os = "linux"))]
+pub fn instruments(_settings: &Settings) -> Box<dyn Instruments> {
+    Box::new(crate::doctor::instruments::Blind)
 }

@@ -19,10 +19,23 @@ use mezame_model::{
 use self::http::{Client, HttpError, Request, Response};
 use crate::platform::Platform;
 
+/// Where a token is asked for, in EC2's way.
+pub(crate) const TOKEN: &str = "/latest/api/token";
+/// The header that asks how long it is to live.
+pub(crate) const TOKEN_TTL_HEADER: &str = "X-aws-ec2-metadata-token-ttl-seconds";
 /// How long a token is asked to live: the longest that there is, six hours.
-const TOKEN_TTL: &str = "21600";
+pub(crate) const TOKEN_TTL: &str = "21600";
+/// The header that shows it.
+pub(crate) const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
+/// The document.
+pub(crate) const DOCUMENT: &str = "/mezame/v1/document";
 /// For an answer that is there at once.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often, with which pause, and how long each time the service is asked whether it is still
+/// reached after a change of the network.
+const ATTEMPTS: u32 = 4;
+const PAUSE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_secs(3);
 /// The server takes no longer report.
 const MAX_REPORT: usize = 200 << 10;
 
@@ -123,6 +136,12 @@ pub trait Upstream {
     fn post_password(&mut self, password: &SealedPassword) -> Result<(), SourceError>;
     /// Posts a report.
     fn post_report(&mut self, report: &Report) -> Result<(), SourceError>;
+    /// Whether the service answers, with the network as it is now. Takes some seconds at most.
+    fn is_reached(&mut self) -> bool {
+        true
+    }
+    /// A change of the network was taken back: the way to the service is to be opened anew.
+    fn rolled_back(&mut self, _platform: &dyn Platform) {}
     /// The configuration is whole: what was opened only for reaching the service can go.
     fn configured(&mut self, platform: &dyn Platform, network_changed: bool);
 }
@@ -163,11 +182,11 @@ impl Source {
         watch: Option<(&str, Duration)>,
     ) -> Result<Option<Fetched>, SourceError> {
         let (target, timeout) = match watch {
-            None => ("/mezame/v1/document".to_owned(), TIMEOUT),
+            None => (DOCUMENT.to_owned(), TIMEOUT),
             Some((etag, wait)) => {
                 let tag = etag.trim_start_matches("W/").trim_matches('"');
                 let seconds = wait.as_secs();
-                (format!("/mezame/v1/document?watch={tag}&timeout={seconds}"), wait + TIMEOUT)
+                (format!("{DOCUMENT}?watch={tag}&timeout={seconds}"), wait + TIMEOUT)
             }
         };
         let response = self.authorized("GET", &target, None, timeout)?;
@@ -187,13 +206,20 @@ impl Source {
 
     /// Asks for a token. None where the service has none, which is no failure: it may not want
     /// them.
-    pub fn fetch_token(&mut self) -> Result<Option<SecretString>, SourceError> {
+    fn fetch_token(&mut self) -> Result<Option<SecretString>, SourceError> {
+        self.fetch_token_within(TIMEOUT)
+    }
+
+    fn fetch_token_within(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<Option<SecretString>, SourceError> {
         let request = Request {
             method: "PUT",
-            target: "/latest/api/token",
-            headers: &[("X-aws-ec2-metadata-token-ttl-seconds", TOKEN_TTL)],
+            target: TOKEN,
+            headers: &[(TOKEN_TTL_HEADER, TOKEN_TTL)],
             body: Some(b""),
-            timeout: TIMEOUT,
+            timeout,
         };
         let response = self.client.exchange(&request)?;
         match response.head.status {
@@ -204,12 +230,6 @@ impl Source {
             404 | 405 => Ok(None),
             _ => Err(refusal(&response)),
         }
-    }
-
-    /// A request without a token, for finding out what is wrong.
-    pub fn probe(&mut self, target: &str) -> Result<u16, SourceError> {
-        let request = Request { method: "GET", target, headers: &[], body: None, timeout: TIMEOUT };
-        Ok(self.client.exchange(&request)?.head.status)
     }
 
     fn authorized(
@@ -237,7 +257,7 @@ impl Source {
             }
             let mut headers: Vec<(&str, &str)> = condition.into_iter().collect();
             if let Some((token, _)) = &self.token {
-                headers.push(("X-aws-ec2-metadata-token", token.expose()));
+                headers.push((TOKEN_HEADER, token.expose()));
             }
             if body.is_some_and(|body| !body.is_empty()) {
                 headers.push(("Content-Type", "application/json"));
@@ -286,6 +306,19 @@ impl Upstream for Source {
         self.authorized("POST", "/mezame/v1/report", Some(&body), TIMEOUT).map(drop)
     }
 
+    fn is_reached(&mut self) -> bool {
+        // A connection of before the change would prove nothing.
+        self.disconnect();
+        for attempt in 1..=ATTEMPTS {
+            match self.fetch_token_within(PATIENCE) {
+                Err(SourceError::Http(_)) if attempt < ATTEMPTS => std::thread::sleep(PAUSE),
+                // Whatever it answers, it has answered.
+                result => return !matches!(result, Err(SourceError::Http(_))),
+            }
+        }
+        false
+    }
+
     fn configured(&mut self, _platform: &dyn Platform, network_changed: bool) {
         if network_changed {
             self.disconnect();
@@ -312,7 +345,8 @@ fn fitting(report: &Report) -> Vec<u8> {
     json(&short)
 }
 
-fn is_token(text: &str) -> bool {
+/// Whether a text can be a token.
+pub(crate) fn is_token(text: &str) -> bool {
     (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

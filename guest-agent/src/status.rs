@@ -1,6 +1,6 @@
 //! `guest-agent status`: what the last run did, and why it did not do the rest.
 
-use std::{fmt::Write, process::ExitCode};
+use std::{fmt::Write, io, path::Path, process::ExitCode};
 
 use mezame_model::{Report, report::Outcome};
 
@@ -9,11 +9,10 @@ use crate::{outbox::Outbox, settings::Settings};
 /// Prints the last run's report and gives the exit status.
 pub fn show(settings: &Settings, json: bool) -> ExitCode {
     let state = settings.state();
-    let path = state.join("last-report.json");
-    let report = match std::fs::read(&path) {
-        Ok(bytes) => serde_json::from_slice::<Report>(&bytes).ok(),
+    let report = match last_report(&state) {
+        Ok(report) => report,
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
-            eprintln!("guest-agent: {} is for root only", path.display());
+            eprintln!("guest-agent: {} is for root only", state.display());
             return ExitCode::from(4);
         }
         Err(_) => None,
@@ -22,7 +21,7 @@ pub fn show(settings: &Settings, json: bool) -> ExitCode {
         if json {
             println!("{}", serde_json::json!({ "ok": false, "reason": "not-run" }));
         }
-        eprintln!("guest-agent: no run has come to its end yet; see `guest-agent diagnose`");
+        eprintln!("guest-agent: no run has come to its end yet; see `guest-agent doctor`");
         return ExitCode::from(5);
     };
     let waits = Outbox::open(&state).is_ok_and(|outbox| !outbox.is_empty());
@@ -37,6 +36,11 @@ pub fn show(settings: &Settings, json: bool) -> ExitCode {
         }
     }
     if ok { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+/// The report of the last run that ended; none where it can't be understood.
+pub fn last_report(state: &Path) -> io::Result<Option<Report>> {
+    Ok(serde_json::from_slice(&std::fs::read(state.join("last-report.json"))?).ok())
 }
 
 /// A report for people: a line for each step, and what it means.

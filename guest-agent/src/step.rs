@@ -209,6 +209,16 @@ pub enum Action {
         /// authorized_keys lines.
         recipients: Vec<String>,
     },
+    /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
+    Stop {
+        /// Whose.
+        user: String,
+    },
+    /// Opens an account that was shut.
+    Start {
+        /// Whose.
+        user: String,
+    },
     /// Has a password open nothing any more; keys still do.
     LockPassword {
         /// Whose.
@@ -270,12 +280,17 @@ impl fmt::Display for Action {
         match self {
             Self::Interface { device, interface } => write!(
                 out,
-                "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}",
+                "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
                 interface.mac,
                 interface.mtu,
                 join(&interface.addresses),
                 interface.gateways,
-                interface.dns
+                interface.dns,
+                interface
+                    .routes
+                    .iter()
+                    .map(|route| format!(", route {} via {}", route.destination, route.via))
+                    .collect::<String>()
             ),
             Self::PersistNetwork { interfaces } => {
                 let names: Vec<_> = interfaces.iter().map(|(name, _)| name.as_str()).collect();
@@ -307,6 +322,8 @@ impl fmt::Display for Action {
             Self::GeneratePassword { user, .. } => {
                 write!(out, "make a password for {user} and seal it to the user's key")
             }
+            Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
+            Self::Start { user } => write!(out, "open {user}'s account again"),
             Self::LockPassword { user } => write!(out, "lock {user}'s password"),
             Self::SshPasswords(on) => {
                 write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod access;
 mod clients;
 mod conformance;
 mod crawls;
 mod dhcp;
+mod doctor;
 mod drops;
 mod guests;
 mod harness;
@@ -17,6 +19,7 @@ mod link_local;
 mod live;
 mod many_ports;
 mod offloads;
+mod renderers;
 mod seeds;
 mod storm;
 mod upgrade;

@@ -51,7 +51,16 @@ impl ClientMachine {
     /// Makes one of a guest with the DHCP clients in it. It has no udev and says so as containers
     /// do, by a `/sys` that can't be written to: systemd-networkd would wait for it.
     pub fn with_dhcp(guest: &NamespaceGuest, directory: &Path) -> Result<Self> {
-        let machine = Self::of("dhcp-clients", guest, &[], directory)?;
+        Self::without_udev("dhcp-clients", guest, directory)
+    }
+
+    /// Makes one of a guest with the network services in it, in the same way.
+    pub fn with_renderers(guest: &NamespaceGuest, directory: &Path) -> Result<Self> {
+        Self::without_udev("renderers", guest, directory)
+    }
+
+    fn without_udev(name: &str, guest: &NamespaceGuest, directory: &Path) -> Result<Self> {
+        let machine = Self::of(name, guest, &[], directory)?;
         let (none, sys): (Option<&str>, _) = (None, machine.path("/sys"));
         let flags = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         mount(none, &sys, none, flags, none).context("making /sys read-only")?;
@@ -131,6 +140,17 @@ impl ClientMachine {
     pub fn read(&self, path: &str) -> Result<String> {
         let path = self.path(path);
         fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))
+    }
+
+    /// Removes a file, or a directory with all that is in it.
+    pub fn remove(&self, path: &str) -> Result<()> {
+        let path = self.path(path);
+        let removed = if path.is_dir() && !path.is_symlink() {
+            fs::remove_dir_all(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+        removed.with_context(|| format!("removing {}", path.display()))
     }
 
     /// A program in it, to be started.

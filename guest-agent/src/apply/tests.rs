@@ -18,6 +18,9 @@ struct Service {
     acknowledged: Vec<String>,
     passwords: Vec<SealedPassword>,
     away: bool,
+    /// It is not reached any more.
+    lost: bool,
+    reopened: u32,
     /// Other values, each set right after the one before was read.
     operator_sets: Vec<&'static str>,
 }
@@ -62,6 +65,14 @@ impl Upstream for Service {
     }
 
     fn configured(&mut self, _platform: &dyn Platform, _network_changed: bool) {}
+
+    fn is_reached(&mut self) -> bool {
+        !self.lost
+    }
+
+    fn rolled_back(&mut self, _platform: &dyn Platform) {
+        self.reopened += 1;
+    }
 }
 
 struct World {
@@ -243,4 +254,107 @@ fn a_script_is_noted_as_begun_before_it_runs() {
         _ => None,
     });
     assert!(matches!(entered.past(&step.unwrap()), Past::Ended(_)));
+}
+
+fn users(world: &mut World, users: serde_json::Value) -> Applied {
+    world.document.users = serde_json::from_value(users).unwrap();
+    world.run()
+}
+
+#[test]
+fn a_user_who_is_stopped_gets_in_by_nothing_and_gets_all_back_when_started() {
+    let hash = "$6$salt$hash";
+    let of = |stopped: bool| {
+        json!([{"name": "ops", "sudo": true, "ssh_keys": [ED25519], "password": {"hash": hash},
+            "stopped": stopped}])
+    };
+    let mut world = World::new(json!({}), "");
+    users(&mut world, of(false));
+    let keys = |world: &World| world.fake.state().keys["ops"].len();
+    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
+    users(&mut world, of(true));
+    assert!(world.fake.state().stopped.contains("ops"));
+    assert_eq!((keys(&world), world.fake.state().sudo.len()), (0, 0));
+    assert_eq!(users(&mut world, of(true)).outcome(), Outcome::Unchanged);
+    users(&mut world, of(false));
+    assert!(world.fake.state().stopped.is_empty());
+    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
+    assert_eq!(users(&mut world, of(false)).outcome(), Outcome::Unchanged);
+}
+
+#[test]
+fn the_account_of_a_removed_user_is_shut_if_the_agent_made_it_and_opened_when_named_again() {
+    let named = || json!([{"name": "ops", "ssh_keys": [ED25519]}]);
+    let mut world = World::new(json!({}), "");
+    users(&mut world, named());
+    let removed = users(&mut world, json!([]));
+    assert_eq!(step(&removed, "stop ops").outcome, Outcome::Done);
+    assert!(
+        world.fake.state().stopped.contains("ops") && world.fake.state().keys["ops"].is_empty()
+    );
+    assert!(world.fake.state().users.contains_key("ops"), "what it owns keeps its owner");
+    let again = users(&mut world, json!([]));
+    assert!(!again.steps.iter().any(|step| step.step == "stop ops"), "once is enough");
+    users(&mut world, named());
+    assert!(world.fake.state().stopped.is_empty() && !world.fake.state().keys["ops"].is_empty());
+}
+
+#[test]
+fn an_account_of_the_images_loses_what_the_agent_gave_and_no_more() {
+    let named = || json!([{"name": "debian", "sudo": true, "password": {"hash": "$6$a$b"}}]);
+    let mut world = World::new(json!({}), "");
+    world.fake.ensure_account(&crate::step::Account::named("debian")).unwrap();
+    users(&mut world, named());
+    users(&mut world, json!([]));
+    assert!(world.fake.state().stopped.is_empty() && world.fake.state().sudo.is_empty());
+    let hash = |world: &World| world.fake.state().passwords["debian"].expose().to_owned();
+    assert_eq!(hash(&world), "!$6$a$b");
+    // Named again, it has the password of its record again.
+    users(&mut world, named());
+    assert_eq!(hash(&world), "$6$a$b");
+    assert_eq!(users(&mut world, named()).outcome(), Outcome::Unchanged);
+}
+
+#[test]
+fn another_instance_shuts_the_accounts_that_were_made_for_the_former_one() {
+    let mut world = World::new(json!({}), "");
+    users(&mut world, json!([{"name": "ops"}]));
+    world.document.instance_id = InstanceId::parse("i-0123456789abcdef1").unwrap();
+    users(&mut world, json!([{"name": "eve"}]));
+    assert_eq!(world.fake.state().stopped.iter().collect::<Vec<_>>(), ["ops"]);
+}
+
+#[test]
+fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down() {
+    let interfaces =
+        |address: &str| json!([{"mac": "52:54:00:00:00:01", "mtu": 1450, "addresses": [address]}]);
+    let mut world = World::new(json!({"interfaces": interfaces("10.0.0.1/24")}), "");
+    let link = crate::facts::Link {
+        name: "eth0".into(),
+        index: 2,
+        mac: "52:54:00:00:00:01".parse().unwrap(),
+        up: true,
+        addresses: Vec::new(),
+    };
+    world.fake = Fake::new("boot-1", vec![link]);
+    assert_eq!(world.run().outcome(), Outcome::Done);
+    let good = world.fake.state().interfaces.clone();
+    assert_eq!((world.fake.state().persisted.len(), world.service.reopened), (1, 0));
+    assert!(world.fake.state().before.is_none(), "what is good is kept");
+    world.document.interfaces = serde_json::from_value(interfaces("10.9.9.9/24")).unwrap();
+    world.document.hostname = "renamed".into();
+    world.service.lost = true;
+    let applied = world.run();
+    for key in ["interface eth0", "network configuration"] {
+        let step = step(&applied, key);
+        assert_eq!((step.outcome, step.reason.as_str()), (Outcome::Failed, "rolled-back"), "{key}");
+    }
+    assert_eq!(world.fake.state().interfaces, good);
+    assert_eq!(world.fake.state().persisted[0].1.addresses[0].to_string(), "10.0.0.1/24");
+    assert_eq!((world.service.reopened, world.fake.state().hostname.as_str()), (1, "renamed"));
+    // A run that is killed before it knows leaves the next one to take it back.
+    world.fake.guard_network(&["eth0"]).unwrap();
+    world.fake.change(|state| state.interfaces.clear());
+    assert!(world.fake.recover_network().unwrap());
+    assert_eq!(world.fake.state().interfaces, good);
 }

@@ -112,6 +112,15 @@ impl Upstream for Path {
         self.source.post_report(report)
     }
 
+    fn is_reached(&mut self) -> bool {
+        self.source.is_reached()
+    }
+
+    fn rolled_back(&mut self, platform: &dyn Platform) {
+        self.source.disconnect();
+        self.reopen(platform);
+    }
+
     /// Where the device has an address of its own now, the claimed one goes, and the route stays
     /// for the agent. Where it has none (the document gives it none, or only IPv6), the claimed
     /// one is still the only way to the service.

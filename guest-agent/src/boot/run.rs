@@ -17,6 +17,9 @@ use crate::{
     user_data::{self, Part, include},
 };
 
+/// The file in the agent's state that keeps the interfaces of the last document.
+pub const LAST_NETWORK: &str = "last-network.json";
+
 /// Why a run came to no end.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -124,6 +127,10 @@ impl<'a> Agent<'a> {
         let last = self.settings.state().join("last-report.json");
         let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
         write_synced(&last, &json).map_err(|source| RunError::State { path: last, source })?;
+        let network = self.settings.state().join(LAST_NETWORK);
+        let json = serde_json::to_vec(&document.interfaces).unwrap_or_default();
+        write_synced(&network, &json)
+            .map_err(|source| RunError::State { path: network, source })?;
         let reported = self.send_mail(path).is_ok();
         let reply_to_configured = since(first_reply);
         let lost_service = applied.lost_service;

@@ -54,6 +54,14 @@ pub enum Right {
     Keys,
     /// A sudoers file.
     Sudo,
+    /// An account that the agent made: without its user in the record it is shut.
+    Account,
+    /// A password that the agent set.
+    Password,
+    /// No right but its opposite: the agent has locked a password that it had set.
+    Locked,
+    /// The same of an account: it is to be opened where the user is wanted again.
+    Stopped,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,6 +143,11 @@ impl History {
     pub fn found(&self, step: &Step) -> Option<&Found> {
         let key = (self.scope(step.frequency), step.key.clone());
         self.traces.get(&key)?.found.as_ref()
+    }
+
+    /// Whether a user has a right which the agent gave.
+    pub fn has(&self, user: &str, right: Right) -> bool {
+        self.holders(right).any(|name| name == user)
     }
 
     /// The users that have a right which the agent gave.

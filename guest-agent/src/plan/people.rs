@@ -3,7 +3,7 @@
 
 use mezame_model::{Document, Password, SecretString, report::Outcome};
 
-use super::Planner;
+use super::{Planned, Planner};
 use crate::{
     account::is_account_name,
     authorized_keys::is_key_line,
@@ -28,6 +28,7 @@ struct Person {
     expire: bool,
     recipients: Vec<String>,
     refused_random: bool,
+    stopped: bool,
 }
 
 impl Person {
@@ -42,6 +43,7 @@ impl Person {
             expire: false,
             recipients: Vec::new(),
             refused_random: false,
+            stopped: false,
         }
     }
 
@@ -138,6 +140,7 @@ pub(super) fn plan(
         person.account.shell = user.shell.as_deref().map(str::to_owned);
         // The service takes a password that is sealed to one of these, and to no other.
         person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
+        person.stopped = user.stopped;
         if user.sudo {
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
@@ -255,6 +258,12 @@ fn steps(planner: &mut Planner<'_>, person: &Person) {
     if person.named && !(bare && user == "root") {
         planner.always(format!("user {user}"), Action::Account(account));
     }
+    if person.stopped && user != "root" {
+        return stop(planner, &user);
+    }
+    if planner.history.has(&user, Right::Stopped) {
+        planner.always(format!("start {user}"), Action::Start { user: user.clone() });
+    }
     match &person.sudo {
         Some(rules) if rules.is_empty() => revoke_sudo(planner, &user),
         Some(rules) => {
@@ -283,13 +292,25 @@ fn steps(planner: &mut Planner<'_>, person: &Person) {
         planner.settle(key, Outcome::Skipped, "unsupported-key", detail.into());
     }
     password(planner, person, &user);
-    if !keys.is_empty() || planner.history.holders(Right::Keys).any(|name| name == user) {
+    if !keys.is_empty() || planner.history.has(&user, Right::Keys) {
         planner.always(format!("keys {user}"), Action::Keys { user, keys });
     }
 }
 
+/// Takes back what opens an account, then shuts it: in this order, so that nobody comes in while
+/// the account's processes are ended. What the record says of keys and password waits until the
+/// user is started again.
+fn stop(planner: &mut Planner<'_>, user: &str) {
+    revoke_sudo(planner, user);
+    if planner.history.has(user, Right::Keys) {
+        let action = Action::Keys { user: user.to_owned(), keys: Vec::new() };
+        planner.always(format!("keys {user}"), action);
+    }
+    planner.always(format!("stop {user}"), Action::Stop { user: user.to_owned() });
+}
+
 fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
-    if planner.history.holders(Right::Sudo).any(|name| name == user) {
+    if planner.history.has(user, Right::Sudo) {
         let action = Action::Sudo { user: user.to_owned(), rules: Vec::new() };
         planner.always(format!("sudo {user}"), action);
     }
@@ -321,8 +342,17 @@ fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
             Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
         ),
     };
-    let is_text = matches!(action, Action::PasswordText { .. });
-    planner.once_even_live(Step { key, frequency: Frequency::PerInstance, fingerprint, action });
+    let (is_text, is_hash) = (
+        matches!(action, Action::PasswordText { .. }),
+        matches!(action, Action::PasswordHash { .. }),
+    );
+    let step = Step { key, frequency: Frequency::PerInstance, fingerprint, action };
+    if is_hash && planner.history.has(user, Right::Locked) {
+        // It was set before, and locked when the user was taken out of the record.
+        planner.steps.push(Planned::Do { step, resumed: false });
+    } else {
+        planner.once_even_live(step);
+    }
     if is_text {
         lock(planner, person, user);
     }
@@ -355,10 +385,22 @@ fn retire(planner: &mut Planner<'_>, people: &[Person]) {
         planner.history.holders(right).filter(|name| gone(name)).map(str::to_owned).collect()
     };
     let (keys, sudo) = (holders(Right::Keys), holders(Right::Sudo));
+    let mut accounts = holders(Right::Account);
+    accounts.retain(|name| !planner.history.has(name, Right::Stopped));
+    let mut passwords = holders(Right::Password);
+    passwords.retain(|name| !planner.history.has(name, Right::Account));
     for user in keys {
         planner.always(format!("keys {user}"), Action::Keys { user, keys: Vec::new() });
     }
     for user in sudo {
         planner.always(format!("sudo {user}"), Action::Sudo { user, rules: Vec::new() });
+    }
+    // An account of the agent's making goes with its user, as far as anybody could get in by it. One
+    // of the image's stays, without the password that the agent has set.
+    for user in accounts {
+        planner.always(format!("stop {user}"), Action::Stop { user });
+    }
+    for user in passwords {
+        planner.always(format!("lock password {user}"), Action::LockPassword { user });
     }
 }

@@ -28,7 +28,7 @@ fn facts() -> Facts {
             addresses: Vec::new(),
         }],
         default_user: "root".into(),
-        persists_network: true,
+        configures_network: true,
     }
 }
 

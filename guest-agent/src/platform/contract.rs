@@ -79,13 +79,21 @@ pub(super) fn suite(platform: &impl Observe) {
     assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
     assert!(platform.set_password_hash("ops", &SecretString::new("a:b".into())).is_err());
     assert!(platform.set_password_hash("nobody-here", &hash).is_err());
-    twice("lock", || platform.lock_password("ops"));
+    twice("locking", || platform.lock_password("ops"));
     assert_eq!(platform.password_hash("ops").as_deref(), Some("!$6$salt$hash"));
-    assert!(platform.lock_password("nobody-here").is_err());
+    assert_eq!(platform.lock_password("nobody-here").unwrap(), Change::Same);
+    platform.set_password_hash("ops", &hash).unwrap();
     let members = ["ops".to_owned(), "nobody-here".to_owned()];
     twice("named group", || platform.ensure_group("crew", &members[1..]));
     twice("its members", || platform.ensure_group("crew", &members));
     twice("expiry", || platform.expire_password("ops"));
+
+    assert!(platform.has_account("ops").unwrap() && !platform.has_account("nobody-here").unwrap());
+    twice("shutting", || platform.stop_account("ops"));
+    twice("opening", || platform.start_account("ops"));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    assert_eq!(platform.stop_account("nobody-here").unwrap(), Change::Same);
+    assert!(platform.stop_account("root").is_err());
 
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
     twice("sudo", || platform.set_sudo("ops", &rules));

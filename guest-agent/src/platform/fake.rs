@@ -9,7 +9,7 @@ use std::{
 
 use mezame_model::{SecretName, SecretString, document::Interface};
 
-use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
+use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
     account::is_account_name,
     authorized_keys,
@@ -36,12 +36,16 @@ pub struct State {
     pub keys: BTreeMap<String, Vec<u8>>,
     /// Password hashes by user.
     pub passwords: BTreeMap<String, SecretString>,
+    /// Users whose accounts are shut.
+    pub stopped: BTreeSet<String>,
     /// Users that must choose a new password.
     pub expired: BTreeSet<String>,
     /// By path: content, mode, owner.
     pub files: BTreeMap<String, (Vec<u8>, u32, String)>,
     /// By device.
     pub interfaces: BTreeMap<String, Interface>,
+    /// The interfaces as they were before a change that is not known to be good yet.
+    pub before: Option<BTreeMap<String, Interface>>,
     /// What was written down for the network service.
     pub persisted: Vec<(String, Interface)>,
     /// Names of the scripts that were run.
@@ -78,7 +82,7 @@ impl Fake {
             boot_id: boot_id.to_owned(),
             links,
             default_user: "root".into(),
-            persists_network: true,
+            configures_network: true,
         };
         let users = BTreeMap::from([("root".to_owned(), Account::named("root"))]);
         Self { facts, state: RefCell::new(State { users, ..State::default() }) }
@@ -110,6 +114,23 @@ impl Fake {
         }
         *slot = value;
         Change::Changed
+    }
+}
+
+struct FakeGuard<'a>(&'a Fake);
+
+impl NetworkGuard for FakeGuard<'_> {
+    fn keep(&self) -> Result<()> {
+        self.0.state.borrow_mut().before = None;
+        Ok(())
+    }
+
+    fn roll_back(&self) -> Result<()> {
+        let mut state = self.0.state.borrow_mut();
+        if let Some(before) = state.before.take() {
+            state.interfaces = before;
+        }
+        Ok(())
     }
 }
 
@@ -158,6 +179,17 @@ impl Platform for Fake {
         Ok(())
     }
 
+    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        let before = self.state().interfaces.clone();
+        self.state.borrow_mut().before = Some(before);
+        Ok(Some(Box::new(FakeGuard(self))))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let left = self.state().before.is_some();
+        FakeGuard(self).roll_back().map(|()| left)
+    }
+
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
         let mut state = self.state.borrow_mut();
         let before = state.interfaces.insert(device.to_owned(), interface.clone());
@@ -188,7 +220,6 @@ impl Platform for Fake {
     }
 
     fn lock_password(&self, user: &str) -> Result<Change> {
-        self.user(user)?;
         let mut state = self.state.borrow_mut();
         let Some(hash) = state.passwords.get_mut(user) else { return Ok(Change::Same) };
         if hash.expose().starts_with('!') {
@@ -222,6 +253,27 @@ impl Platform for Fake {
             known.shell.clone_from(&account.shell);
         }
         Ok(if *known == before { Change::Same } else { Change::Changed })
+    }
+
+    fn has_account(&self, name: &str) -> Result<bool> {
+        Ok(self.state().users.contains_key(name))
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        if user == "root" {
+            let why = "root is never shut out".to_owned();
+            return Err(PlatformError::Invalid { what: "user", why });
+        }
+        if self.user(user).is_err() {
+            return Ok(Change::Same);
+        }
+        let new = self.state.borrow_mut().stopped.insert(user.to_owned());
+        Ok(if new { Change::Changed } else { Change::Same })
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        let gone = self.state.borrow_mut().stopped.remove(user);
+        Ok(if gone { Change::Changed } else { Change::Same })
     }
 
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {

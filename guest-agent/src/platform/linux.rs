@@ -5,31 +5,44 @@
 //! (a rehearsal) only files below it are touched: host name, devices and services stay.
 
 mod accounts;
+mod arp;
 mod clock;
 mod disk;
+mod ear;
+mod instruments;
 mod keys;
 mod link_local;
 mod link_local6;
 mod netlink;
 mod network;
 mod packages;
+mod packet;
 mod persist;
 mod program;
+mod sessions;
+mod shutting;
 mod sshd;
 mod sudo;
 mod tree;
+mod unit;
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 
 use mezame_model::{SecretName, SecretString, document::Interface};
 
 use self::tree::{Access, Tree};
-use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
+use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
+    doctor::instruments::Instruments,
     facts::Facts,
     settings::{ProbePace, STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
+
+/// What the doctor looks with.
+pub fn instruments(settings: &Settings) -> impl Instruments + use<> {
+    instruments::LinuxInstruments::new(settings)
+}
 
 /// The Linux platform.
 #[derive(Debug)]
@@ -115,12 +128,11 @@ impl Platform for Linux {
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
             .map(|text| text.trim().to_owned())
             .unwrap_or_default();
-        let links = if self.network { netlink::Netlink::open()?.links()? } else { Vec::new() };
         Ok(Facts {
             boot_id,
-            links,
+            links: netlink::Netlink::open()?.links()?,
             default_user: self.default_user.clone(),
-            persists_network: self.network,
+            configures_network: self.network,
         })
     }
 
@@ -135,6 +147,21 @@ impl Platform for Linux {
         match path.endpoint {
             IpAddr::V4(endpoint) => link_local::close_path(path, endpoint, keep_route),
             IpAddr::V6(endpoint) => link_local6::close_path(path, endpoint, keep_route),
+        }
+    }
+
+    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        if !self.live {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(network::guard::Guard::new(&self.tree, devices)?)))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let left = if self.live { network::guard::Guard::left_behind(&self.tree)? } else { None };
+        match left {
+            Some(guard) => guard.roll_back().map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -179,6 +206,21 @@ impl Platform for Linux {
         accounts::ensure_group(self, name, members)
     }
 
+    fn has_account(&self, name: &str) -> Result<bool> {
+        match accounts::find(&self.tree, name) {
+            Err(PlatformError::NoSuchUser { .. }) => Ok(false),
+            other => other.map(|_| true),
+        }
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        shutting::stop(self, user)
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        shutting::start(self, user)
+    }
+
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
         sudo::set(self, user, rules)
     }
@@ -192,7 +234,7 @@ impl Platform for Linux {
     }
 
     fn lock_password(&self, user: &str) -> Result<Change> {
-        accounts::lock_password(self, user)
+        shutting::lock_password(self, user)
     }
 
     fn set_ssh_passwords(&self, on: bool) -> Result<Change> {

@@ -118,7 +118,7 @@ fn a_named_endpoint_of_ipv6_gets_a_route_for_the_time_of_the_run() {
         "$AGENT --endpoint 'http://[fd00:ec2::254]' run --json --timeout 30
          ip -6 route | sed 's/^/run: /'; ip -4 address show eth0
          ip -6 route add fd00:ec2::254 dev eth0
-         $AGENT --endpoint 'http://[fd00:ec2::254]' diagnose; ip -6 route | sed 's/^/own: /'
+         $AGENT --endpoint 'http://[fd00:ec2::254]' doctor; ip -6 route | sed 's/^/own: /'
          $AGENT --endpoint 'http://fd00:ec2::254' run; echo \"rc $?\"",
     );
     let text = String::from_utf8_lossy(&output.stdout);
@@ -130,7 +130,7 @@ fn a_named_endpoint_of_ipv6_gets_a_route_for_the_time_of_the_run() {
         text.contains("own: fd00:ec2::254 dev eth0"),
         "a route of somebody else's stays: {all}"
     );
-    assert!(text.contains("eth0, to fd00:ec2::254:"), "{all}");
+    assert!(text.contains("ok     fd00:ec2::254 through eth0: the document of"), "{all}");
     assert!(all.contains("write [fd00:ec2::254]"), "{all}");
     service.look(|told| {
         assert_eq!(told.reports.len(), 1);
@@ -170,23 +170,25 @@ fn a_watch_by_ipv6_goes_on_after_the_network_was_set_and_applies_each_change() {
 }
 
 #[test]
-fn diagnose_tells_of_both_families_and_why_ipv6_is_out() {
+fn the_doctor_asks_by_both_families_and_tells_why_ipv6_is_out() {
     let mac = "52:54:00:aa:06:05";
     let wire = wire(mac, &[LINK]);
     let _service = Service::on(wire.listen_at(LINK.into()), only_v6(mac));
     let output = wire.shell(
-        "$AGENT diagnose | sed 's/^/both: /'; ip address show eth0
+        "$AGENT doctor | sed 's/^/both: /'; ip address show eth0
          echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6
-         $AGENT diagnose | sed 's/^/off: /'
+         $AGENT doctor | sed 's/^/off: /'
          $AGENT run --timeout 0; echo \"rc $?\"",
     );
     let text = String::from_utf8_lossy(&output.stdout);
     let all = format!("{text}\n{}", String::from_utf8_lossy(&output.stderr));
-    assert!(text.contains("both: eth0, to 169.254.169.254:"), "{all}");
-    assert!(text.contains("both: eth0, to fe80::a9fe:a9fe:"), "{all}");
-    assert!(text.contains("both:   ok     the document of web"), "{all}");
+    assert!(text.contains("both: ok     169.254.169.254 through eth0: no address"), "{all}");
+    let document = "both: ok     fe80::a9fe:a9fe through eth0: the document of web";
+    assert!(text.contains(document), "{all}");
+    assert!(text.contains("both: WRONG  the agent has not been started"), "{all}");
     assert!(!text.contains("inet 169.254"), "{all}");
-    assert!(text.contains("off:   WRONG  IPv6 can't be used on eth0"), "{all}");
-    assert!(text.contains("(no-ipv6)") && text.contains("disable_ipv6"), "{all}");
+    let off = "off:        seen: fe80::a9fe:a9fe through eth0: IPv6 can't be used on eth0";
+    assert!(text.contains("(no-neighbour)") && text.contains(off), "{all}");
+    assert!(text.contains("disable_ipv6"), "{all}");
     assert!(text.contains("rc 3") && all.contains("fe80::a9fe:a9fe through eth0"), "{all}");
 }

@@ -198,11 +198,11 @@ fn of_several_cards_the_one_that_leads_to_the_service_is_found() {
 }
 
 #[test]
-fn diagnose_names_a_missing_service_and_leaves_nothing_behind() {
+fn the_doctor_names_a_missing_service_and_leaves_nothing_behind() {
     let wire = Wire::new("52:54:00:aa:00:04");
-    let output = wire.shell("$AGENT diagnose; echo \"rc $?\"; ip address show eth0; ip route");
+    let output = wire.shell("$AGENT doctor; echo \"rc $?\"; ip address show eth0; ip route");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(text.contains("(no-connection)") && text.contains("rc 3"), "{output:?}");
+    assert!(text.contains("(not-listening)") && text.contains("rc 1"), "{output:?}");
     assert!(text.contains("no metadata service listens there"), "{text}");
     assert!(!text.contains("inet 169.254") && !text.contains("169.254.169.254 dev"), "{text}");
 }
@@ -217,10 +217,10 @@ fn a_route_to_the_service_that_was_there_before_stays() {
          ip route add 169.254.169.254 dev eth0
          $AGENT run --dry-run --timeout 30 > /dev/null; ip route | sed 's/^/dry: /'
          $AGENT run --timeout 30 > /dev/null; ip route | sed 's/^/run: /'
-         $AGENT diagnose > /dev/null; ip route | sed 's/^/diagnose: /'",
+         $AGENT doctor > /dev/null; ip route | sed 's/^/doctor: /'",
     );
     let text = String::from_utf8_lossy(&output.stdout);
-    for after in ["dry", "run", "diagnose"] {
+    for after in ["dry", "run", "doctor"] {
         assert!(text.contains(&format!("{after}: 169.254.169.254 dev eth0")), "{output:?}");
     }
 }
@@ -253,6 +253,100 @@ fn an_address_that_a_killed_agent_left_beside_the_documents_is_taken_back() {
     ));
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(text.contains("inet 192.168.0.10/24") && !text.contains("inet 169.254"), "{text}");
+}
+
+#[test]
+fn each_of_several_cards_becomes_what_the_document_says_of_its_mac() {
+    let (mac, other) = ("52:54:00:aa:00:07", "52:54:00:aa:00:08");
+    let wire = Wire::new(mac);
+    let guest = &wire.guest;
+    // Its name would put it first.
+    ip(&format!("-n {guest} link add aaa0 address {other} type veth peer name aaa1"));
+    let service = Service::on(
+        wire.listen(),
+        document(json!({"interfaces": [
+            {"mac": mac, "mtu": 1450, "addresses": ["192.168.0.10/24", "2001:db8::10/64"],
+             "gateways": ["192.168.0.1", "fe80::1"], "dns": ["192.168.0.2"], "domain": "one.example",
+             "routes": [{"destination": "10.20.0.0/16", "via": "192.168.0.3"}]},
+            {"mac": other, "mtu": 1400, "addresses": ["10.1.0.10/20"], "dns": ["10.1.0.2"],
+             "routes": [{"destination": "10.30.0.0/16", "via": "10.1.0.3"}]},
+        ]})),
+    );
+    let output = wire.shell(
+        "mkdir -p /etc/systemd/system/multi-user.target.wants
+         ln -s x /etc/systemd/system/multi-user.target.wants/systemd-networkd.service
+         $AGENT run --timeout 30 > /dev/null; echo \"rc $?\"
+         ip -o address show eth0; ip -o address show aaa0; ip link show aaa0; ip route; ip -6 route
+         cat /etc/resolv.conf; cat /etc/systemd/network/10-mezame-525400aa0008.network",
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    for wanted in [
+        "rc 0",
+        "eth0    inet 192.168.0.10/24",
+        "eth0    inet6 2001:db8::10/64",
+        "aaa0    inet 10.1.0.10/20",
+        "mtu 1400",
+        "default via 192.168.0.1 dev eth0",
+        "default via fe80::1 dev eth0",
+        "10.20.0.0/16 via 192.168.0.3 dev eth0",
+        "10.30.0.0/16 via 10.1.0.3 dev aaa0",
+        "nameserver 192.168.0.2\nnameserver 10.1.0.2\n",
+        "MACAddress=52:54:00:aa:00:08",
+        "Destination=10.30.0.0/16\nGateway=10.1.0.3",
+    ] {
+        assert!(text.contains(wanted), "{wanted:?} is not in {output:?}");
+    }
+    service.look(|told| assert_eq!(told.reports.len(), 1));
+}
+
+#[test]
+fn a_network_that_cuts_the_service_off_is_taken_back_and_reported() {
+    let mac = "52:54:00:aa:00:06";
+    let wire = Wire::new(mac);
+    let service = Service::on(wire.listen(), guest_document(mac));
+    let directory = tempfile::tempdir().unwrap();
+    let good = directory.path().join("good");
+    // It ends by itself, should this test end before it says so.
+    let script = format!(
+        "mkdir -p /etc/systemd/system/multi-user.target.wants
+         ln -s x /etc/systemd/system/multi-user.target.wants/systemd-networkd.service
+         $AGENT run --timeout 30 > /dev/null; ip address show eth0 | sed 's/^/before: /'
+         for i in $(seq 600); do [ -e {} ] && break; sleep 0.1; done
+         $AGENT run --json --timeout 30; echo \"rc $?\"
+         ip address show eth0 | sed 's/^/after: /'; ip route | sed 's/^/after: /'
+         cat /etc/systemd/network/* | sed 's/^/file: /'; ls /run/mezame-agent",
+        good.display()
+    );
+    let output = std::thread::scope(|scope| {
+        let shell = scope.spawn(|| wire.shell(&script));
+        service.until("the first report", |told| told.reports.len() == 1);
+        service.change(|told| {
+            let interface = &mut told.document.as_mut().unwrap().interfaces[0];
+            interface.mtu = 1400;
+            interface.addresses = vec!["10.9.9.9/24".parse().unwrap()];
+            // Nobody at the host's end has a way back to it.
+            interface.gateways = vec!["10.9.9.1".parse().unwrap()];
+        });
+        std::fs::write(&good, "").unwrap();
+        shell.join().unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("before:     inet 192.168.0.10/24"), "{output:?}");
+    assert!(
+        text.contains("after:     inet 192.168.0.10/24") && !text.contains("10.9.9.9"),
+        "{text}"
+    );
+    assert!(text.contains("after: default via 192.168.0.1"), "{text}");
+    let mtu = |line: &str| line.starts_with("after: ") && line.contains("mtu 1450");
+    assert!(text.lines().any(mtu), "{text}");
+    assert!(text.contains("file: Address=192.168.0.10/24") && text.contains("rc 1"), "{text}");
+    assert!(!text.contains("network-before"), "{text}");
+    service.look(|told| {
+        let report = &told.reports[1];
+        let failed = report.steps.iter().filter(|step| step.reason == "rolled-back");
+        let failed: Vec<_> = failed.map(|step| step.step.as_str()).collect();
+        assert_eq!(failed, ["interface eth0", "network configuration"]);
+    });
 }
 
 #[test]

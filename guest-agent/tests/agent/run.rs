@@ -158,9 +158,13 @@ fn a_record_that_is_not_there_yet_is_awaited_and_an_end_of_patience_is_kept() {
     let output = Root::new().run(&service, &["run", "--json", "--timeout", "0"]);
     assert_eq!(output.status.code(), Some(3));
     assert!(String::from_utf8_lossy(&output.stdout).contains("\"endpoint-off\""));
-    let diagnosis = Root::new().run(&service, &["diagnose", "--json"]);
-    assert_eq!(diagnosis.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&diagnosis.stdout).contains("\"endpoint-off\""));
+    for name in ["doctor", "diagnose"] {
+        let told = Root::new().run(&service, &[name, "--json"]);
+        assert_eq!(told.status.code(), Some(1), "{told:?}");
+        let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+        assert_eq!(told["findings"][0]["reason"], "endpoint-off", "{told}");
+        assert_eq!(told["findings"][0]["who"], "operator", "{told}");
+    }
 }
 
 #[test]
@@ -274,4 +278,55 @@ fn a_secret_that_the_service_could_not_give_is_fetched_as_soon_as_it_can() {
     service.set(|told| told.no_secrets = false);
     service.until("the secret", |told| told.acknowledged.contains("token"));
     assert_eq!(root.text("var/lib/mezame-agent/secrets/token"), "value of token");
+}
+
+/// Processes are ended in a namespace of their own alone: outside, a number of a user's may be that
+/// of somebody else.
+#[test]
+fn a_user_who_is_removed_while_the_guest_runs_is_out_with_all_that_runs() {
+    needs_root();
+    let user = json!([{"name": "ops", "ssh_keys": [KEY], "password": {"hash": "$6$salt$hash"}}]);
+    let document = document(json!({"users": user}));
+    let service = Service::start(document);
+    let directory = tempfile::tempdir().unwrap();
+    let stop = directory.path().join("stop");
+    // It ends by itself, should this test end before it says so.
+    let script = format!(
+        "set -e
+         for place in /root /home /run /var/lib; do mount -t tmpfs tmpfs $place; done
+         mkdir /run/etc && cp -a /etc/passwd /etc/group /etc/shadow /run/etc
+         mount --bind /run/etc /etc; mkdir /etc/mezame
+         echo 'configure_network: false' > /etc/mezame/guest-agent.yaml
+         set +e; $AGENT --endpoint {url} watch &
+         for i in $(seq 300); do [ -e /home/ops/.ssh/authorized_keys ] && break; sleep 0.1; done
+         setpriv --reuid ops --regid ops --clear-groups sleep 100 & ops=$!
+         sleep 0.2; kill -0 $ops && echo 'ops works'
+         for i in $(seq 600); do [ -e {stop} ] && break; sleep 0.1; done
+         kill -0 $ops 2> /dev/null && echo 'ops still works'
+         sed -n 's/^ops:/shadow /p' /etc/shadow; sed -n 's/^ops:/passwd /p' /etc/passwd
+         cat /home/ops/.ssh/authorized_keys",
+        url = service.url(),
+        stop = stop.display()
+    );
+    let output = std::thread::scope(|scope| {
+        let shell = scope.spawn(|| {
+            Command::new("unshare")
+                .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"])
+                .args(["sh", "-c", &script])
+                .env("AGENT", env!("CARGO_BIN_EXE_guest-agent"))
+                .stdin(Stdio::null())
+                .output()
+                .unwrap()
+        });
+        service.until("the first report", |told| told.reports.len() == 1);
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        service.change(|told| told.document.as_mut().unwrap().users.clear());
+        service.until("the second report", |told| told.reports.len() == 2);
+        fs::write(&stop, "").unwrap();
+        shell.join().unwrap()
+    });
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("ops works") && !text.contains("ops still works"), "{output:?}");
+    assert!(text.contains("shadow !$6$salt$hash:") && text.contains(":1:"), "{output:?}");
+    assert!(text.contains("passwd x:") && !text.contains(KEY), "{output:?}");
 }

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
-use crate::{Generation, InstanceId, InstanceName, MacAddress, SecretName, Tags, User, UserData};
+use crate::{
+    Generation, InstanceId, InstanceName, MacAddress, Route, SecretName, Tags, User, UserData,
+};
 
 /// What the guest is to become.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,4 +71,7 @@ pub struct Interface {
     /// The search domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Box<str>>,
+    /// Further routes; a router is on the link or behind one of the addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }

@@ -87,6 +87,15 @@ pub struct User {
     /// The login shell; the guest's default without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shell: Option<Box<str>>,
+    /// The account stays, with all that it has, and nobody gets in by it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub stopped: bool,
+}
+
+/// So that what is told of others stays as it was before there was such a field.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// A guest, as the control plane wants it to be.

@@ -8,8 +8,8 @@ use std::{path::PathBuf, time::Duration};
 
 pub use arguments::{
     ApplyArguments, Condition, DeleteArguments, DiskArguments, DiskFormat, ExplainArguments,
-    GetArguments, GetKind, InstanceArguments, KeysCommand, NamedArguments, PortCommand, RotatedKey,
-    SeedFiles, WaitArguments, WatchArguments,
+    GetArguments, GetKind, InstanceArguments, KeysCommand, NamedArguments, PortCommand,
+    ReportsArguments, RotatedKey, SeedFiles, WaitArguments, WatchArguments,
 };
 use clap::{Args, Parser, Subcommand};
 use mezame_model::ProjectName;
@@ -147,8 +147,9 @@ If somebody else changes it meanwhile, nothing is overwritten.")]
     #[command(after_help = "Examples:
   mezame reports web -p tenant-a
   mezame reports web -p tenant-a -o wide    with every step
+  mezame reports web -p tenant-a -f         and each new one as it comes
   mezame reports web -p tenant-a -o json | jq '.[0].report.steps'")]
-    Reports(InstanceArguments),
+    Reports(ReportsArguments),
     /// Write what an instance's guest is told into the image of a disk, for a guest without a network
     #[command(after_help = "Examples:
   mezame disk web -p tenant-a --format cidata --to web-seed.img

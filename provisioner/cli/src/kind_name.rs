@@ -1,6 +1,9 @@
 //! The kinds of things as people name them on the command line: singular, plural or short.
 
-use mezame_model::{IdError, InstanceName, NetworkName, PortName, ProjectName, api::Kind};
+use mezame_model::{
+    IdError, InstanceName, NetworkName, PortName, ProjectName,
+    api::{Event, Kind},
+};
 
 /// The text names no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +55,14 @@ pub struct Name {
 }
 
 impl Name {
+    /// Whether an event is one of this thing's.
+    pub fn is_of(&self, event: &Event) -> bool {
+        let project = self.project.as_ref().map_or("", ProjectName::as_str);
+        event.kind == self.kind
+            && event.name == self.name
+            && (self.kind == Kind::Project || event.project == project)
+    }
+
     /// Checks a name by the rule of its kind. A project's own `project` is dropped.
     pub fn new(kind: Kind, project: Option<ProjectName>, name: &str) -> Result<Self, IdError> {
         match kind {

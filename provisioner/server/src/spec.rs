@@ -109,6 +109,9 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
         if let Some(shell) = &user.shell {
             fields["shell"] = (**shell).into();
         }
+        if user.stopped {
+            fields["stopped"] = true.into();
+        }
         fields
     };
     let mut document = json!({

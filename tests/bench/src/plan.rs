@@ -49,7 +49,10 @@ const ALL: &[Measurement] = &[
     },
     Measurement { rows: &[("attach.10000", "ms")], measure: attach::measure },
     Measurement { rows: &[("wake", "ms"), ("wake.10000", "ms")], measure: wake::measure },
-    Measurement { rows: &[("agent.configure", "ms")], measure: agent::measure },
+    Measurement {
+        rows: &[("agent.configure", "ms"), ("agent.memory", "MiB")],
+        measure: agent::measure,
+    },
     Measurement { rows: &[("agent.cloud-init", "ms")], measure: cloud_init::measure },
     Measurement {
         rows: &[

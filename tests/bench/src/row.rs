@@ -122,7 +122,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 13] = [
+const WANTED: [Wanted; 14] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -135,6 +135,7 @@ const WANTED: [Wanted; 13] = [
     wanted("attach.10000", Of::Ratio, Bound::AtMost(1.2)),
     wanted("wake", Of::Value, Bound::AtMost(10.0)),
     wanted("agent.cloud-init", Of::Ratio, Bound::AtLeast(20.0)),
+    wanted("agent.memory", Of::Value, Bound::AtMost(6.0)),
     wanted("storm.slowest", Of::Ratio, Bound::AtMost(2.0)),
 ];
 

@@ -75,6 +75,7 @@ pub(crate) const PACKAGES: &[Package] = &[
         "as a tenant's own DHCP server, as a resolver, and as a peer",
     ),
     package("bind9-dnsutils", &[Test], "for dig, to ask as a guest's resolver does"),
+    package("nftables", &[Test], "to be in a guest's way, as its own firewall can be"),
     package("ntpsec-ntpdig", &[Test], "to ask a guest's time as its NTP client does"),
     package("age", &[Test], "to open what the agent sealed with an independent program"),
     package("openssl", &[Test], "to verify identity documents with an independent program"),

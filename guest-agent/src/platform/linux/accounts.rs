@@ -25,20 +25,20 @@ use crate::{
     step::Account,
 };
 
-const PASSWD: &str = "/etc/passwd";
+pub(super) const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
-const SHADOW: &str = "/etc/shadow";
+pub(super) const SHADOW: &str = "/etc/shadow";
 const GSHADOW: &str = "/etc/gshadow";
 /// The lowest number of accounts that are not the system's (login.defs(5), UID_MIN).
 const FIRST_ORDINARY: u32 = 1000;
 const SUBORDINATE: [&str; 2] = ["/etc/subuid", "/etc/subgid"];
 
 /// Held while the files are read and written.
-struct Lock(#[allow(dead_code, reason = "held for its drop")] std::os::fd::OwnedFd);
+pub(super) struct Lock(#[allow(dead_code, reason = "held for its drop")] std::os::fd::OwnedFd);
 
 impl Lock {
     /// Waits up to 15 seconds, as lckpwdf(3) does.
-    fn take(tree: &Tree) -> Result<Self> {
+    pub(super) fn take(tree: &Tree) -> Result<Self> {
         let error = |errno| tree::file_error("/etc/.pwd.lock".as_ref(), errno);
         let etc = tree.directory("/etc".as_ref(), Some(Access::root(0o755)))?;
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
@@ -296,23 +296,6 @@ pub(super) fn set_password(linux: &Linux, user: &str, hash: &SecretString) -> Re
     // An image that had no shadow file kept the password in passwd.
     let passwd = account::set_field(&passwd, user, 1, "x");
     Ok(change.and(tree.edit_durably(PASSWD, passwd.as_bytes(), Access::root(0o644))?))
-}
-
-/// As passwd(1) and usermod(8) lock: with a "!" before the hash, which no password has.
-pub(super) fn lock_password(linux: &Linux, user: &str) -> Result<Change> {
-    let tree = &linux.tree;
-    let _lock = Lock::take(tree)?;
-    find(tree, user)?;
-    let shadow = tree.text(SHADOW)?;
-    let hash = account::field(&shadow, user, 1).unwrap_or_default();
-    if hash.starts_with('!') {
-        return Ok(Change::Same);
-    }
-    let shadow = match account::field(&shadow, user, 1) {
-        Some(_) => account::set_field(&shadow, user, 1, &format!("!{hash}")),
-        None => account::set_password(&shadow, user, "!", today()),
-    };
-    tree.edit_durably(SHADOW, shadow.as_bytes(), Access::root(0o600))
 }
 
 pub(super) fn expire_password(linux: &Linux, user: &str) -> Result<Change> {

@@ -14,9 +14,7 @@
 //! could hurt nothing but that exchange; and a boot must not begin by waiting five seconds.
 
 use std::{
-    io,
     net::Ipv4Addr,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
     time::{Duration, Instant},
 };
 
@@ -24,7 +22,10 @@ use ipnetwork::{IpNetwork, Ipv4Network};
 use mezame_model::MacAddress;
 use sha2::{Digest, Sha256};
 
-use super::netlink::{Netlink, Route};
+use super::{
+    arp::ArpSocket,
+    netlink::{Netlink, Route},
+};
 use crate::{
     facts::Link,
     platform::{EndpointPath, PlatformError, Result},
@@ -61,6 +62,10 @@ pub(super) fn open_path(device: &str, endpoint: Ipv4Addr, pace: ProbePace) -> Re
         let address = claim(&link, endpoint, pace)?;
         netlink.add_address(link.index, host(address), true)?;
         path.claimed = Some(address);
+    }
+    if let Some(kind) = netlink.refusing_route(endpoint.into())? {
+        close_path(&path, endpoint, false)?;
+        return Err(PlatformError::RouteRefused { endpoint: endpoint.into(), kind });
     }
     // A route that somebody else made stays as it is, now and at the end; one that prefers the
     // claimed address is ours, perhaps of a killed run.
@@ -162,149 +167,19 @@ fn claim(link: &Link, endpoint: Ipv4Addr, pace: ProbePace) -> Result<Ipv4Addr> {
         if address == endpoint {
             continue;
         }
-        let mut taken = socket.listen(address, Duration::from_millis(first)).map_err(network)?;
+        let mut taken = socket.listen(address, Duration::from_millis(first));
         for probe in 0..PROBES {
             if taken {
                 break;
             }
             socket.send(Ipv4Addr::UNSPECIFIED, address).map_err(network)?;
             let wait = if probe + 1 == PROBES { last } else { spacing };
-            taken = socket.listen(address, Duration::from_millis(wait)).map_err(network)?;
+            taken = socket.listen(address, Duration::from_millis(wait));
         }
         if !taken {
             socket.send(address, address).map_err(network)?;
             return Ok(address);
         }
     }
-    let source = io::Error::new(io::ErrorKind::AddrInUse, "every candidate is taken");
-    Err(network(source))
-}
-
-/// ARP on one device, by packet(7).
-struct ArpSocket {
-    socket: OwnedFd,
-    mac: [u8; 6],
-    index: i32,
-}
-
-impl ArpSocket {
-    fn open(link: &Link) -> io::Result<Self> {
-        let protocol = (libc::ETH_P_ARP as u16).to_be();
-        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC;
-        // SAFETY: a plain system call; its result is checked below.
-        let fd = unsafe { libc::socket(libc::AF_PACKET, kind, i32::from(protocol)) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor is open and nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-        let index = i32::try_from(link.index).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let opened = Self { socket, mac: link.mac.0, index };
-        let address = opened.address(&[0; 6]);
-        // SAFETY: the address is a whole sockaddr_ll and its length is given.
-        let result = unsafe {
-            libc::bind(
-                opened.socket.as_raw_fd(),
-                (&raw const address).cast(),
-                size_of_val(&address) as libc::socklen_t,
-            )
-        };
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(opened) }
-    }
-
-    fn address(&self, mac: &[u8; 6]) -> libc::sockaddr_ll {
-        let mut octets = [0; 8];
-        octets[..6].copy_from_slice(mac);
-        libc::sockaddr_ll {
-            sll_family: libc::AF_PACKET as u16,
-            sll_protocol: (libc::ETH_P_ARP as u16).to_be(),
-            sll_ifindex: self.index,
-            sll_hatype: 0,
-            sll_pkttype: 0,
-            sll_halen: 6,
-            sll_addr: octets,
-        }
-    }
-
-    /// A request for `target`; from 0.0.0.0 it is a probe, from the target itself an announcement
-    /// (RFC 5227, section 1.1).
-    fn send(&self, sender: Ipv4Addr, target: Ipv4Addr) -> io::Result<()> {
-        let packet = request(self.mac, sender, target);
-        let address = self.address(&[0xff; 6]);
-        // SAFETY: both buffers are whole and their lengths are given.
-        let sent = unsafe {
-            libc::sendto(
-                self.socket.as_raw_fd(),
-                packet.as_ptr().cast(),
-                packet.len(),
-                0,
-                (&raw const address).cast(),
-                size_of_val(&address) as libc::socklen_t,
-            )
-        };
-        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-    }
-
-    /// Listens for a while; true as soon as somebody else uses the address or probes for it.
-    fn listen(&self, address: Ipv4Addr, wait: Duration) -> io::Result<bool> {
-        let until = Instant::now() + wait;
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            let timeout = i32::try_from(left.as_millis()).unwrap_or(i32::MAX);
-            let mut poll =
-                libc::pollfd { fd: self.socket.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-            // SAFETY: one whole pollfd.
-            let ready = unsafe { libc::poll(&raw mut poll, 1, timeout) };
-            if ready == 0 {
-                return Ok(false);
-            }
-            let mut packet = [0_u8; 64];
-            // SAFETY: the buffer is whole and its length is given.
-            let length = unsafe {
-                libc::recv(
-                    self.socket.as_raw_fd(),
-                    packet.as_mut_ptr().cast(),
-                    packet.len(),
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            if let Ok(length) = usize::try_from(length)
-                && conflicts(&packet[..length.min(packet.len())], self.mac, address)
-            {
-                return Ok(true);
-            }
-            if left.is_zero() {
-                return Ok(false);
-            }
-        }
-    }
-}
-
-/// An ARP request (RFC 826) without its Ethernet header.
-fn request(mac: [u8; 6], sender: Ipv4Addr, target: Ipv4Addr) -> [u8; 28] {
-    let mut packet = [0; 28];
-    packet[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
-    packet[8..14].copy_from_slice(&mac);
-    packet[14..18].copy_from_slice(&sender.octets());
-    packet[24..28].copy_from_slice(&target.octets());
-    packet
-}
-
-/// Whether an ARP packet shows that somebody else has the address, or is about to take it
-/// (RFC 3927, section 2.2.1).
-pub(super) fn conflicts(packet: &[u8], mac: [u8; 6], address: Ipv4Addr) -> bool {
-    let Some(packet) = packet.get(..28) else { return false };
-    if packet[..6] != [0, 1, 8, 0, 6, 4] || packet[8..14] == mac {
-        return false;
-    }
-    let sender = &packet[14..18];
-    let target = &packet[24..28];
-    let is_probe = packet[6..8] == [0, 1] && sender == [0; 4];
-    sender == address.octets() || (is_probe && target == address.octets())
-}
-
-/// So that tests can ask for what a claim looks like without a device.
-#[cfg(test)]
-pub(super) fn probe_packet(mac: [u8; 6], target: Ipv4Addr) -> [u8; 28] {
-    request(mac, Ipv4Addr::UNSPECIFIED, target)
+    Err(PlatformError::NoFreeAddress { device: link.name.clone() })
 }

@@ -55,6 +55,9 @@ pub(super) fn open_path(device: &str, endpoint: Ipv6Addr) -> Result<EndpointPath
             Source::Awaited => std::thread::sleep(POLL),
         }
     }
+    if let Some(kind) = netlink.refusing_route(endpoint.into())? {
+        return Err(PlatformError::RouteRefused { endpoint: endpoint.into(), kind });
+    }
     let route = route(link.index, endpoint);
     let needs_route = !endpoint.is_unicast_link_local();
     let routed = needs_route && !netlink.routes(link.index)?.contains(&(route.destination, None));

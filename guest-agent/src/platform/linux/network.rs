@@ -1,7 +1,10 @@
-//! The document's addresses on a device, now.
+//! The document's addresses and routes on a device, now.
 //!
 //! Only what the agent added itself is taken away again: what it added to each device in this boot
 //! is kept in /run, which is empty after the next one. Addresses by DHCP or by hand stay.
+
+pub(super) mod guard;
+pub(super) mod resolver;
 
 use std::net::IpAddr;
 
@@ -14,7 +17,10 @@ use super::{
 };
 use crate::platform::{Change, Result};
 
+/// What was added in this boot, a file for each device and kind.
 const ADDED: &str = "/run/mezame-agent";
+/// The kinds.
+const KINDS: [&str; 3] = ["addresses", "gateways", "routes"];
 
 pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     let mut netlink = Netlink::open()?;
@@ -53,15 +59,78 @@ pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Res
         }
     }
     tree.write(&file, list.as_bytes(), Access::root(0o600))?;
-    change = change.and(routes(&mut netlink, tree, device, link.index, interface)?);
-    if interface.dns.is_empty() {
-        Ok(change)
-    } else {
-        Ok(change.and(resolvers(tree, device, interface)?))
+    change = change.and(default_routes(&mut netlink, tree, device, link.index, interface)?);
+    Ok(change.and(further_routes(&mut netlink, tree, device, link.index, interface)?))
+}
+
+/// The routes of an interface besides the default ones: the document's, and on-link ones to the
+/// platform's services that no router leads to. Without a router: on the link.
+pub(super) fn routes_of(interface: &Interface) -> Vec<(IpNetwork, Option<IpAddr>)> {
+    let mut routes: Vec<_> =
+        interface.routes.iter().map(|route| (route.destination, Some(route.via))).collect();
+    let on_link = interface.dns.iter().filter(|it| resolver::needs_route(interface, **it));
+    routes.extend(on_link.map(|it| (IpNetwork::from(*it), None)));
+    routes
+}
+
+/// A line of the file of routes: a destination, and its router where there is one.
+fn route_line((destination, via): &(IpNetwork, Option<IpAddr>)) -> String {
+    match via {
+        Some(via) => format!("{destination} {via}\n"),
+        None => format!("{destination}\n"),
     }
 }
 
-fn routes(
+fn read_route_line(line: &str) -> Option<(IpNetwork, Option<IpAddr>)> {
+    let mut words = line.split(' ');
+    let destination = words.next()?.parse().ok()?;
+    Some((destination, words.next().map(str::parse).transpose().ok()?))
+}
+
+fn further_routes(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    device: &str,
+    index: u32,
+    interface: &Interface,
+) -> Result<Change> {
+    let wanted = routes_of(interface);
+    let known = netlink.routes(index)?;
+    let mut change = Change::Same;
+    let file = format!("{ADDED}/{device}.routes");
+    let before = tree.text(&file)?;
+    let list: String = wanted.iter().map(route_line).collect();
+    tree.write(&file, format!("{list}{before}").as_bytes(), Access::root(0o600))?;
+    let route = |(destination, gateway)| Route {
+        destination,
+        gateway,
+        device: index,
+        metric: None,
+        source: None,
+    };
+    for old in before.lines().filter_map(read_route_line) {
+        if !wanted.contains(&old) && known.contains(&old) {
+            netlink.remove_route(&route(old))?;
+            change = Change::Changed;
+        }
+    }
+    for new in &wanted {
+        if known.contains(new) {
+            continue;
+        }
+        if let (_, Some(via)) = new
+            && !is_on_link(interface, *via)
+        {
+            netlink.add_route(&route((IpNetwork::from(*via), None)))?;
+        }
+        netlink.add_route(&route(*new))?;
+        change = Change::Changed;
+    }
+    tree.write(&file, list.as_bytes(), Access::root(0o600))?;
+    Ok(change)
+}
+
+fn default_routes(
     netlink: &mut Netlink,
     tree: &Tree,
     device: &str,
@@ -130,38 +199,6 @@ fn default_route(gateway: IpAddr, index: u32) -> Route {
         metric: None,
         source: None,
     }
-}
-
-/// /etc/resolv.conf (resolv.conf(5)), unless it is a link: then a service owns it, and is told by
-/// its own configuration.
-fn resolvers(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
-    const PATH: &str = "/etc/resolv.conf";
-    let is_link = std::fs::symlink_metadata(tree.outside(PATH)).is_ok_and(|m| m.is_symlink());
-    if is_link {
-        return Ok(Change::Same);
-    }
-    tree.edit(PATH, resolv_conf(device, interface).as_bytes(), Access::root(0o644))
-}
-
-pub(super) fn resolv_conf(device: &str, interface: &Interface) -> String {
-    let mut text = String::from("# Written by guest-agent.\n");
-    if let Some(domain) = &interface.domain {
-        text.push_str(&format!("search {domain}\n"));
-    }
-    // The resolver reads no more than three (MAXNS).
-    for server in interface.dns.iter().filter(|it| has_way(interface, **it)).take(3) {
-        text.push_str(&format!("nameserver {}\n", with_zone(*server, device)));
-    }
-    text
-}
-
-/// Whether anything takes a packet to a resolver: with one on the IPv4 link and no IPv4 router, only
-/// an address on that link does.
-fn has_way(interface: &Interface, server: IpAddr) -> bool {
-    let is_v4_link = matches!(server, IpAddr::V4(it) if it.is_link_local());
-    !is_v4_link
-        || interface.gateways.iter().any(IpAddr::is_ipv4)
-        || interface.addresses.iter().any(|own| own.contains(server))
 }
 
 /// A resolver as the C library reads it: one on the link with its device (RFC 4007, section 11).

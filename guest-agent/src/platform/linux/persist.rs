@@ -12,7 +12,7 @@ use mezame_model::document::Interface;
 
 use super::{
     Linux,
-    network::{is_on_link, with_zone},
+    network::{is_on_link, resolver, routes_of, with_zone},
     tree::Access,
 };
 use crate::platform::{Change, Result};
@@ -46,7 +46,7 @@ pub(super) fn service(linux: &Linux) -> Option<Service> {
 }
 
 pub(super) fn write(linux: &Linux, interfaces: &[(String, Interface)]) -> Result<Change> {
-    let mut change = Change::Same;
+    let mut change = resolver::write(&linux.tree, interfaces)?;
     let mut put = |path: &str, text: &str, mode| -> Result<()> {
         change = change.and(linux.tree.write(path, text.as_bytes(), Access::root(mode))?);
         Ok(())
@@ -105,13 +105,26 @@ pub(super) fn netplan(interfaces: &[(String, Interface)]) -> String {
             interface.mtu,
             quoted(&interface.addresses)
         );
-        if !interface.gateways.is_empty() {
+        let routes = routes_of(interface);
+        if !interface.gateways.is_empty() || !routes.is_empty() {
             out.push_str("      routes:\n");
         }
         for gateway in &interface.gateways {
             let _ = writeln!(out, "        - to: default\n          via: \"{gateway}\"");
             if !is_on_link(interface, *gateway) {
                 out.push_str("          on-link: true\n");
+            }
+        }
+        for (destination, via) in routes {
+            let _ = writeln!(out, "        - to: \"{destination}\"");
+            match via {
+                Some(via) => {
+                    let _ = writeln!(out, "          via: \"{via}\"");
+                    if !is_on_link(interface, via) {
+                        out.push_str("          on-link: true\n");
+                    }
+                }
+                None => out.push_str("          scope: link\n"),
             }
         }
         if !interface.dns.is_empty() {
@@ -145,6 +158,18 @@ pub(super) fn networkd(interface: &Interface) -> String {
             out.push_str("GatewayOnLink=yes\n");
         }
     }
+    for (destination, via) in routes_of(interface) {
+        let _ = writeln!(out, "\n[Route]\nDestination={destination}");
+        match via {
+            Some(via) => {
+                let _ = writeln!(out, "Gateway={via}");
+                if !is_on_link(interface, via) {
+                    out.push_str("GatewayOnLink=yes\n");
+                }
+            }
+            None => out.push_str("Scope=link\n"),
+        }
+    }
     out
 }
 
@@ -169,6 +194,12 @@ pub(super) fn network_manager(name: &str, device: &str, interface: &Interface) -
             }
             out.push('\n');
         }
+        // Without an address in the section its routes would be refused.
+        let routes = routes_of(interface).into_iter().filter(|(to, _)| to.is_ipv4() == v4);
+        for (at, (destination, via)) in routes.filter(|_| !addresses.is_empty()).enumerate() {
+            let via = via.map(|via| format!(",{via}")).unwrap_or_default();
+            let _ = writeln!(out, "route{}={destination}{via}", at + 1);
+        }
         let dns: Vec<&IpAddr> = interface.dns.iter().filter(|it| own(it)).collect();
         if !dns.is_empty() && !addresses.is_empty() {
             let _ = writeln!(out, "dns={};", joined(&dns, ";"));
@@ -185,6 +216,10 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
     for (device, interface) in interfaces {
         let _ = write!(out, "\nauto {device}\n");
         let servers: Vec<String> = interface.dns.iter().map(|it| with_zone(*it, device)).collect();
+        if interface.addresses.is_empty() {
+            let _ = writeln!(out, "iface {device} inet manual\n    mtu {}", interface.mtu);
+        }
+        let routes = routes_of(interface);
         for (at, address) in interface.addresses.iter().enumerate() {
             let family = if address.is_ipv4() { "inet" } else { "inet6" };
             let _ = write!(out, "iface {device} {family} static\n    address {address}\n");
@@ -200,9 +235,25 @@ pub(super) fn ifupdown(interfaces: &[(String, Interface)]) -> String {
             if let Some(domain) = &interface.domain {
                 let _ = writeln!(out, "    dns-search {domain}");
             }
+            // With the first address of their family. What is there already stays so.
+            let own = routes.iter().filter(|(to, _)| first_of(interface, to.is_ipv4()) == Some(at));
+            for (destination, via) in own {
+                let version = if destination.is_ipv4() { 4 } else { 6 };
+                let via = via.map(|via| format!(" via {via}")).unwrap_or_default();
+                let onlink = if via.is_empty() { "" } else { " onlink" };
+                let _ = writeln!(
+                    out,
+                    "    up ip -{version} route replace {destination}{via} dev {device}{onlink}"
+                );
+            }
         }
     }
     out
+}
+
+/// The place of the first address of a family.
+fn first_of(interface: &Interface, v4: bool) -> Option<usize> {
+    interface.addresses.iter().position(|address| address.is_ipv4() == v4)
 }
 
 /// With which address a gateway is named: with one in whose subnet it lies, else with the first of

@@ -51,14 +51,19 @@ impl Platform for InDirectory {
         facts() -> Result<Facts>;
         open_path(device: &str, endpoint: IpAddr) -> Result<EndpointPath>;
         close_path(path: &EndpointPath, keep_route: bool) -> Result<()>;
+        guard_network(devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>>;
+        recover_network() -> Result<bool>;
         configure_interface(device: &str, interface: &Interface) -> Result<Change>;
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;
         set_hostname(name: &str) -> Result<Change>;
         set_own_name(names: &[String]) -> Result<Change>;
         ensure_group(name: &str, members: &[String]) -> Result<Change>;
-        lock_password(user: &str) -> Result<Change>;
         set_ssh_passwords(on: bool) -> Result<Change>;
         ensure_account(account: &Account) -> Result<Change>;
+        has_account(name: &str) -> Result<bool>;
+        stop_account(user: &str) -> Result<Change>;
+        start_account(user: &str) -> Result<Change>;
+        lock_password(user: &str) -> Result<Change>;
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;
@@ -309,6 +314,7 @@ fn a_link_local_router_is_written_down_once_for_each_service() {
         gateways: vec!["fe80::1".parse().unwrap()],
         dns: Vec::new(),
         domain: None,
+        routes: Vec::new(),
     };
     let list = [("eth0".to_owned(), interface.clone())];
     let once = |text: String, line: &str| assert_eq!(text.matches(line).count(), 1, "{text}");
@@ -327,6 +333,7 @@ fn the_network_is_written_down_for_the_service_that_is_there() {
         gateways: vec!["192.168.0.1".parse().unwrap()],
         dns: vec!["192.168.0.2".parse().unwrap()],
         domain: Some("example".into()),
+        routes: Vec::new(),
     };
     let list = [("eth0".to_owned(), interface)];
     for (tools, file, wanted) in [
@@ -366,7 +373,12 @@ fn the_network_is_written_down_for_the_service_that_is_there() {
         let text = fs::read_to_string(guest.path(file)).unwrap();
         assert!(text.contains(wanted), "{file}: {text}");
     }
-    assert_eq!(guest().linux.persist_network(&list).unwrap(), Change::Same);
+    // Without any service there are still the resolvers.
+    let bare = guest();
+    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Changed);
+    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Same);
+    let text = fs::read_to_string(bare.path("etc/resolv.conf")).unwrap();
+    assert!(text.ends_with("search example\nnameserver 192.168.0.2\n"), "{text}");
 }
 
 #[test]
@@ -395,13 +407,31 @@ fn candidates_are_the_same_for_a_mac_and_never_reserved() {
 fn a_conflict_is_somebody_elses_claim_or_probe_and_nothing_else() {
     let (mine, other) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
     let address = Ipv4Addr::new(169, 254, 7, 7);
-    let probe = link_local::probe_packet(other, address);
-    assert!(link_local::conflicts(&probe, mine, address));
-    assert!(!link_local::conflicts(&probe, other, address), "our own, looped back");
-    assert!(!link_local::conflicts(&probe, mine, Ipv4Addr::new(169, 254, 7, 8)));
-    assert!(!link_local::conflicts(&probe[..20], mine, address));
+    let probe = arp::request(other, Ipv4Addr::UNSPECIFIED, address);
+    assert!(arp::conflicts(&probe, mine, address));
+    assert!(!arp::conflicts(&probe, other, address), "our own, looped back");
+    assert!(!arp::conflicts(&probe, mine, Ipv4Addr::new(169, 254, 7, 8)));
+    assert!(!arp::conflicts(&probe[..20], mine, address));
     let mut reply = probe;
     reply[7] = 2;
     reply[14..18].copy_from_slice(&address.octets());
-    assert!(link_local::conflicts(&reply, mine, address));
+    assert!(arp::conflicts(&reply, mine, address));
+}
+
+#[test]
+fn a_shut_account_has_expired_and_keeps_its_hash_behind_a_mark() {
+    needs_root();
+    let guest = guest().with_user("ops");
+    let shadow = || fs::read_to_string(guest.path("etc/shadow")).unwrap();
+    let hash = SecretString::new("$6$salt$hash".into());
+    guest.linux.set_password_hash("ops", &hash).unwrap();
+    let open = shadow();
+    guest.linux.stop_account("ops").unwrap();
+    let shut = shadow();
+    let field = |text: &str, at| crate::account::field(text, "ops", at).unwrap().to_owned();
+    assert_eq!((field(&shut, 1), field(&shut, 7)), ("!$6$salt$hash".into(), "1".into()));
+    guest.linux.start_account("ops").unwrap();
+    assert_eq!(shadow(), open);
+    guest.linux.lock_password("ops").unwrap();
+    assert_eq!((field(&shadow(), 1), field(&shadow(), 7)), ("!$6$salt$hash".into(), "".into()));
 }

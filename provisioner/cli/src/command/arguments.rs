@@ -104,6 +104,17 @@ pub struct InstanceArguments {
     pub name: String,
 }
 
+/// Of `reports`.
+#[derive(Debug, Args)]
+pub struct ReportsArguments {
+    /// Which instance
+    #[arg(value_name = "INSTANCE")]
+    pub name: String,
+    /// Oldest first, and then each new one as it comes, until it is interrupted
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
 /// A form of disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DiskFormat {

@@ -324,6 +324,13 @@ const INSTANCE: &[Field] = &[
     field("users.groups", "list of group names", "none", "", "Groups besides its own."),
     field("users.shell", "path", "the guest's default", "absolute", "The login shell."),
     field(
+        "users.stopped",
+        "true or false",
+        "false",
+        "not of root",
+        "The account stays, and nobody gets in: keys, sudo and password are off, its processes end.",
+    ),
+    field(
         "user_data",
         "text",
         "",

@@ -1,14 +1,19 @@
-//! `reports`: what an instance's guest said, newest first.
+//! `reports`: what an instance's guest said, newest first; or oldest first, and then each as it comes.
 
-use std::fmt::Write;
+use std::{collections::HashSet, fmt::Write};
 
-use mezame_model::{api::StoredReport, report::Outcome};
+use mezame_model::{
+    api::{Kind, StoredReport},
+    report::Outcome,
+};
 
-use super::Session;
+use super::{Session, watch::Following};
 use crate::{
-    command::InstanceArguments,
+    client::error::ClientError,
+    command::ReportsArguments,
     exit::Exit,
     failure::Failure,
+    kind_name::Name,
     screen::{Format, Paint, paint},
     table::Table,
     text,
@@ -16,9 +21,12 @@ use crate::{
 
 pub(super) async fn run(
     session: &Session<'_>,
-    arguments: InstanceArguments,
+    arguments: ReportsArguments,
 ) -> Result<Exit, Failure> {
-    let name = session.name(mezame_model::api::Kind::Instance, &arguments.name)?;
+    let name = session.name(Kind::Instance, &arguments.name)?;
+    if arguments.follow {
+        return follow(session, &name).await;
+    }
     let reports = session
         .client
         .reports(&name)
@@ -37,12 +45,6 @@ pub(super) async fn run(
             Table::new(["AT", "OUTCOME", "BOOT", "RUN", "AGENT", "CONFIGURED", "TOTAL", "FAILED"]);
         for stored in &reports {
             let report = &stored.report;
-            let failed: Vec<&str> = report
-                .steps
-                .iter()
-                .filter(|step| step.outcome == Outcome::Failed)
-                .map(|step| step.step.as_str())
-                .collect();
             table.row([
                 text::timestamp(stored.at_ms).as_str(),
                 outcome(report.outcome),
@@ -51,12 +53,76 @@ pub(super) async fn run(
                 &report.agent,
                 &milliseconds(report.configured_ms),
                 &milliseconds(Some(report.total_ms)),
-                &failed.join(","),
+                &failed(stored),
             ]);
         }
         screen.print(&table.render(0))?;
     }
     Ok(Exit::Success)
+}
+
+/// Shows what is there and then what comes, woken by events and never by a clock.
+async fn follow(session: &Session<'_>, name: &Name) -> Result<Exit, Failure> {
+    let about = |source: ClientError| Failure::About { name: Box::new(name.clone()), source };
+    // Before the first look, so that nothing is missed in between.
+    let mut events = Following::begin(session, None).await?;
+    let mut known: HashSet<(u64, String, u32)> = HashSet::new();
+    loop {
+        let reports = session.client.reports(name).await.map_err(about)?;
+        let new = reports.iter().rev().filter(|it| !known.contains(&key(it)));
+        for stored in new {
+            show_one(session, stored)?;
+        }
+        known = reports.iter().map(key).collect();
+        loop {
+            match events.next().await? {
+                Some(event) if !name.is_of(&event) => {}
+                // Also where a lost connection was made anew: something may have come meanwhile.
+                Some(_) | None => break,
+            }
+        }
+    }
+}
+
+/// What tells one report from another.
+fn key(stored: &StoredReport) -> (u64, String, u32) {
+    (stored.at_ms, stored.report.boot_id.clone(), stored.report.run)
+}
+
+/// One report, by itself: a line, one JSON object a line, or with all its steps.
+fn show_one(session: &Session<'_>, stored: &StoredReport) -> Result<(), Failure> {
+    let screen = session.screen;
+    let text = match screen.format {
+        Format::Json => {
+            format!("{}\n", serde_json::to_string(stored).map_err(std::io::Error::from)?)
+        }
+        Format::Yaml => {
+            format!("---\n{}", serde_yaml::to_string(stored).map_err(std::io::Error::other)?)
+        }
+        Format::Wide => steps(stored, screen.color),
+        Format::Table | Format::Name | Format::Seed => {
+            let report = &stored.report;
+            let line = format!(
+                "{}  {:<9}  run {} of boot {}  {:>9}  {}",
+                text::timestamp(stored.at_ms),
+                outcome(report.outcome),
+                report.run,
+                text::line(&report.boot_id),
+                milliseconds(Some(report.total_ms)),
+                text::line(&failed(stored)),
+            );
+            format!("{}\n", line.trim_end())
+        }
+    };
+    screen.print(&text)?;
+    Ok(())
+}
+
+/// The names of the steps that failed.
+fn failed(stored: &StoredReport) -> String {
+    let steps = stored.report.steps.iter();
+    let failed = steps.filter(|step| step.outcome == Outcome::Failed);
+    failed.map(|step| step.step.as_str()).collect::<Vec<_>>().join(",")
 }
 
 /// In words.

@@ -54,10 +54,7 @@ async fn until(
         }
         loop {
             match events.next().await? {
-                Some(event)
-                    if event.kind != Kind::Instance
-                        || event.name != name.name
-                        || name.project.as_ref().is_none_or(|p| p.as_str() != event.project) => {}
+                Some(event) if !name.is_of(&event) => {}
                 Some(_) | None => break,
             }
         }

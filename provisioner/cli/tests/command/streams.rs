@@ -168,3 +168,29 @@ fn a_wait_fails_when_the_guest_does_and_when_the_time_runs_out() {
     let ran = run(&fake, &["wait", "nope", "-p", "demo", "--for", "deleted"]);
     assert_eq!(ran.code, 0, "{ran}");
 }
+
+#[test]
+fn reports_are_followed_from_the_oldest_on_and_each_is_shown_once() {
+    let fake = with_an_instance();
+    let at = |ms: u64| {
+        let mut stored = report("i-0123456789abcdef0", Outcome::Done);
+        stored.at_ms += ms;
+        stored
+    };
+    fake.contents().reports = vec![at(1), at(0)];
+    let mut follow = Running::start(&fake, &["reports", "web", "-p", "demo", "-f", "-o", "json"]);
+    let mut next = || serde_json::from_str::<StoredReport>(&follow.line()).unwrap();
+    assert_eq!([next(), next()], [at(0), at(1)]);
+    // Of another instance's, and of its own without a new one, nothing is told.
+    fake.happen(event(3, "other", "reported"));
+    fake.happen(event(4, "web", "updated"));
+    fake.contents().reports.insert(0, at(2));
+    fake.happen(event(5, "web", "reported"));
+    assert_eq!(next(), at(2));
+    // What came while the connection was lost is told when it was made anew.
+    fake.contents().reports.insert(0, at(3));
+    fake.cut_streams();
+    assert_eq!(next(), at(3));
+    let mut people = Running::start(&fake, &["reports", "web", "-p", "demo", "--follow"]);
+    assert!(people.line().contains("  done       run "), "a line for people");
+}

@@ -10,7 +10,8 @@ use super::{
 };
 
 /// The fields of a user.
-pub(crate) const FIELDS: &[&str] = &["name", "ssh_keys", "password", "sudo", "groups", "shell"];
+pub(crate) const FIELDS: &[&str] =
+    &["name", "ssh_keys", "password", "sudo", "groups", "shell", "stopped"];
 
 /// A user as the document has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,7 @@ pub(crate) struct UserForm {
     pub(crate) sudo: bool,
     pub(crate) groups: Vec<Box<str>>,
     pub(crate) shell: Option<Box<str>>,
+    pub(crate) stopped: bool,
 }
 
 /// A password as the document has it.
@@ -57,6 +59,7 @@ fn read(node: &Node<'_>) -> Option<UserForm> {
     let sudo = object.field("sudo", |n| n.boolean()).or(|| false);
     let groups = object.field("groups", |n| n.list(64, read_group)).or(Vec::new);
     let shell = object.field("shell", read_shell).optional();
+    let stopped = object.field("stopped", |n| read_stopped(n, name.as_ref())).or(|| false);
     Some(UserForm {
         name: name?,
         ssh_keys: ssh_keys?,
@@ -64,7 +67,20 @@ fn read(node: &Node<'_>) -> Option<UserForm> {
         sudo: sudo?,
         groups: groups?,
         shell: shell?,
+        stopped: stopped?,
     })
+}
+
+/// Without root a guest can't even be mended.
+fn read_stopped(node: &Node<'_>, name: Option<&UserName>) -> Option<bool> {
+    let stopped = node.boolean()?;
+    if stopped && name.is_some_and(|name| name.as_str() == "root") {
+        return node.fault(
+            "root can't be stopped: nobody could mend the guest any more",
+            "take away its ssh_keys and password instead",
+        );
+    }
+    Some(stopped)
 }
 
 /// Either `{hash: …}` or `{generate: true}`. Nothing of what is found is repeated, names of

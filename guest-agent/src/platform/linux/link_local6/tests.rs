@@ -114,3 +114,31 @@ fn an_address_is_awaited_as_long_as_it_can_become_usable() {
     assert_eq!(state(&[own(link, false, false)], LINK_V6, Some("1")), Source::Usable);
     assert_eq!(state(&[], LINK_V6, None), Source::Awaited, "a kernel before 4.11");
 }
+
+#[test]
+fn a_route_and_a_rule_that_forbid_the_way_are_told_and_left_alone() {
+    with_devices(|linux, [device, _]| {
+        let ip = |arguments: &str| {
+            let made =
+                std::process::Command::new("ip").args(arguments.split(' ')).status().unwrap();
+            assert!(made.success(), "ip {arguments}");
+        };
+        ip("link set mzv6a up");
+        ip("route add blackhole 169.254.169.254");
+        ip("-6 route add prohibit fd00:ec2::254");
+        for endpoint in [IpAddr::from(LINK_V4), IpAddr::from(UNIQUE_V6)] {
+            let error = linux.open_path(device, endpoint).unwrap_err();
+            assert_eq!(error.reason(), "route-refused", "{error}");
+            let mut netlink = Netlink::open().unwrap();
+            assert!(netlink.refusing_route(endpoint).unwrap().is_some());
+            let addresses = netlink.link(device).unwrap().addresses;
+            assert!(!addresses.iter().any(IpNetwork::is_ipv4), "{addresses:?}");
+        }
+        let mut netlink = Netlink::open().unwrap();
+        let index = netlink.link(device).unwrap().index;
+        assert_eq!(netlink.refusal(index, LINK_V6.into()), None);
+        ip("-6 rule add to fe80::a9fe:a9fe prohibit");
+        let told = netlink.refusal(index, LINK_V6.into());
+        assert!(told.as_ref().is_some_and(|it| it.contains("prohibited")), "{told:?}");
+    });
+}

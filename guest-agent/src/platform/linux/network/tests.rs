@@ -13,7 +13,16 @@ fn only_v6() -> Interface {
         gateways: vec!["fe80::1".parse().unwrap()],
         dns: vec!["2001:db8::53".parse().unwrap(), "fe80::53".parse().unwrap()],
         domain: None,
+        routes: Vec::new(),
     }
+}
+
+fn resolv_conf(device: &str, interface: &Interface) -> String {
+    resolver::text(&[(device.to_owned(), interface.clone())])
+}
+
+fn route(destination: &str, via: &str) -> mezame_model::Route {
+    mezame_model::Route { destination: destination.parse().unwrap(), via: via.parse().unwrap() }
 }
 
 #[test]
@@ -32,7 +41,7 @@ fn a_link_local_gateway_is_set_with_its_device_and_taken_back_with_the_document(
         assert!(routes.contains(&default), "{routes:?}");
         let extra: (IpNetwork, _) = (interface.gateways[0].into(), None);
         assert!(!routes.contains(&extra), "a route that nobody needs: {routes:?}");
-        let text = tree.text("/etc/resolv.conf").unwrap();
+        let text = resolv_conf(device, &interface);
         let wanted = format!("nameserver 2001:db8::53\nnameserver fe80::53%{device}\n");
         assert!(text.ends_with(&wanted), "{text}");
         interface.gateways.clear();
@@ -101,6 +110,38 @@ fn each_network_service_is_told_of_a_network_of_ipv6_alone() {
 }
 
 #[test]
+fn further_routes_are_written_down_for_each_service() {
+    let mut interface = only_v6();
+    interface.addresses.push("10.0.0.9/24".parse().unwrap());
+    interface.dns = vec!["169.254.169.253".parse().unwrap()];
+    interface.routes = vec![route("10.20.0.0/16", "10.0.0.2"), route("2001:db8:9::/48", "fe80::2")];
+    let list = [("eth0".to_owned(), interface.clone())];
+    let netplan = persist::netplan(&list);
+    assert!(netplan.contains("- to: \"10.20.0.0/16\"\n          via: \"10.0.0.2\"\n"), "{netplan}");
+    let on_link = "- to: \"169.254.169.253/32\"\n          scope: link\n";
+    assert!(netplan.contains(on_link), "{netplan}");
+    let networkd = persist::networkd(&interface);
+    let wanted = "[Route]\nDestination=10.20.0.0/16\nGateway=10.0.0.2\n";
+    assert!(networkd.contains(wanted), "{networkd}");
+    assert!(networkd.ends_with("[Route]\nDestination=169.254.169.253/32\nScope=link\n"));
+    let manager = persist::network_manager("mezame", "eth0", &interface);
+    let wanted = "route1=10.20.0.0/16,10.0.0.2\nroute2=169.254.169.253/32\n";
+    assert!(manager.contains(wanted), "{manager}");
+    assert!(manager.contains("route1=2001:db8:9::/48,fe80::2\n"), "{manager}");
+    let ifupdown = persist::ifupdown(&list);
+    for line in [
+        "up ip -4 route replace 10.20.0.0/16 via 10.0.0.2 dev eth0 onlink\n",
+        "up ip -4 route replace 169.254.169.253/32 dev eth0\n",
+        "up ip -6 route replace 2001:db8:9::/48 via fe80::2 dev eth0 onlink\n",
+    ] {
+        assert_eq!(ifupdown.matches(line).count(), 1, "{ifupdown}");
+    }
+    let bare = Interface { addresses: Vec::new(), routes: Vec::new(), ..interface };
+    let text = persist::ifupdown(&[("eth0".to_owned(), bare)]);
+    assert!(text.contains("iface eth0 inet manual\n"), "{text}");
+}
+
+#[test]
 fn ifupdown_names_each_gateway_once_with_an_address_of_its_family() {
     let mut interface = only_v6();
     interface.addresses.insert(0, "10.0.0.9/32".parse().unwrap());
@@ -119,7 +160,116 @@ fn a_resolver_on_the_ipv4_link_is_named_only_where_a_packet_gets_there() {
     assert!(!resolv_conf("eth0", &interface).contains("nameserver"));
     interface.gateways.push("192.168.0.1".parse().unwrap());
     assert!(resolv_conf("eth0", &interface).ends_with("nameserver 169.254.169.253\n"));
+    assert!(routes_of(&interface).is_empty(), "a router leads there");
     interface.gateways.clear();
     interface.addresses.push("169.254.7.7/16".parse().unwrap());
     assert!(resolv_conf("eth0", &interface).ends_with("nameserver 169.254.169.253\n"));
+    assert!(routes_of(&interface).is_empty(), "it is on that address's link");
+    interface.addresses[1] = "10.0.0.9/24".parse().unwrap();
+    assert!(resolv_conf("eth0", &interface).ends_with("nameserver 169.254.169.253\n"));
+    assert_eq!(routes_of(&interface), [(service.into(), None)]);
+}
+
+#[test]
+fn resolvers_of_several_cards_are_one_list_in_order_and_each_once() {
+    let of = |dns: &[&str], domain: &str| Interface {
+        dns: dns.iter().map(|it| it.parse().unwrap()).collect(),
+        domain: Some(domain.into()),
+        ..only_v6()
+    };
+    let list = [
+        ("eth0".to_owned(), of(&["2001:db8::1", "fe80::1"], "one.example")),
+        ("eth1".to_owned(), of(&[], "unheard.example")),
+        ("eth2".to_owned(), of(&["2001:db8::1", "fe80::1", "2001:db8::2"], "two.example")),
+    ];
+    let text = resolver::text(&list);
+    assert!(text.contains("search one.example two.example\n"), "{text}");
+    let wanted = "nameserver 2001:db8::1\nnameserver fe80::1%eth0\nnameserver fe80::1%eth2\n";
+    assert!(text.ends_with(wanted), "{text}");
+}
+
+#[test]
+fn further_routes_are_set_with_their_routers_and_taken_back_with_the_document() {
+    with_devices(|_, [device, _]| {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let mut interface = only_v6();
+        interface.addresses.push("10.0.0.9/24".parse().unwrap());
+        interface.dns.push("169.254.169.253".parse().unwrap());
+        interface.routes = vec![
+            route("10.20.0.0/16", "10.0.0.2"),
+            route("10.30.0.0/16", "10.9.9.9"),
+            route("2001:db8:9::/48", "fe80::2"),
+        ];
+        assert_eq!(configure(&tree, device, &interface).unwrap(), Change::Changed);
+        assert_eq!(configure(&tree, device, &interface).unwrap(), Change::Same);
+        let mut netlink = Netlink::open().unwrap();
+        let index = netlink.link(device).unwrap().index;
+        let routes = netlink.routes(index).unwrap();
+        for (to, via) in [
+            ("10.20.0.0/16", Some("10.0.0.2")),
+            ("10.30.0.0/16", Some("10.9.9.9")),
+            ("10.9.9.9/32", None),
+            ("2001:db8:9::/48", Some("fe80::2")),
+            ("169.254.169.253/32", None),
+        ] {
+            let wanted = (to.parse().unwrap(), via.map(|it| it.parse().unwrap()));
+            assert!(routes.contains(&wanted), "{to}: {routes:?}");
+        }
+        // By hand, and so not the agent's to take away.
+        let by_hand = "route add 10.40.0.0/16 via 10.0.0.3";
+        std::process::Command::new("ip").args(by_hand.split(' ')).status().unwrap();
+        interface.routes.remove(0);
+        assert_eq!(configure(&tree, device, &interface).unwrap(), Change::Changed);
+        let routes = netlink.routes(index).unwrap();
+        let gone = ("10.20.0.0/16".parse().unwrap(), Some("10.0.0.2".parse().unwrap()));
+        let kept = ("10.40.0.0/16".parse().unwrap(), Some("10.0.0.3".parse().unwrap()));
+        assert!(!routes.contains(&gone) && routes.contains(&kept), "{routes:?}");
+    });
+}
+
+#[test]
+fn what_was_before_a_change_comes_back_with_all_that_others_had_set() {
+    with_devices(|_, [device, _]| {
+        let ip = |arguments: &str| {
+            let output = std::process::Command::new("ip").args(arguments.split(' ')).output();
+            let output = output.unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "ip {arguments}: {error}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        ip(&format!("link set {device} up mtu 1480"));
+        ip(&format!("address add 192.168.7.5/24 dev {device}"));
+        let mut first = only_v6();
+        (first.mtu, first.addresses[0]) = (1480, "10.0.0.9/24".parse().unwrap());
+        first.gateways = vec!["10.0.0.1".parse().unwrap()];
+        configure(&tree, device, &first).unwrap();
+        ip(&format!(
+            "route add 10.50.0.0/16 via 192.168.7.1 dev {device} metric 77 src 192.168.7.5"
+        ));
+        ip(&format!("route add 10.60.0.0/16 via 10.0.0.3 dev {device} mtu 1300"));
+        let look = || format!("{}{}", ip("-4 route"), ip(&format!("-4 -o address show {device}")));
+        let before = look();
+        let guard = guard::Guard::new(&tree, &[device]).unwrap();
+        let mut second = only_v6();
+        (second.mtu, second.addresses[0]) = (1400, "10.1.0.9/24".parse().unwrap());
+        second.gateways = vec!["10.1.0.1".parse().unwrap()];
+        second.routes = vec![route("10.70.0.0/16", "10.1.0.2")];
+        configure(&tree, device, &second).unwrap();
+        assert_ne!(look(), before);
+        // As the next run does, should this one be killed.
+        drop(guard);
+        let left = guard::Guard::left_behind(&tree).unwrap().unwrap();
+        crate::platform::NetworkGuard::roll_back(&left).unwrap();
+        assert_eq!(look(), before);
+        let sight = Netlink::open().unwrap().sight(device).unwrap();
+        assert_eq!(sight.mtu, Some(1480));
+        assert!(guard::Guard::left_behind(&tree).unwrap().is_none());
+        // What the agent has added is still known as its own.
+        first.gateways.clear();
+        configure(&tree, device, &first).unwrap();
+        assert!(!ip("-4 route").contains("default"), "{}", ip("-4 route"));
+    });
 }

@@ -80,13 +80,15 @@ fn read(scope: &Scope<'_>) -> Body {
     }
 }
 
-/// The keys, each with its user: the default user's first.
+/// The keys, each with its user: the default user's first, and none of a user who is stopped, whom
+/// Google's agent then takes them away from.
 fn keys(guest: &Guest) -> impl Iterator<Item = (&str, &str)> {
     let instance = &guest.instance;
     let of_default = instance.ssh_keys.iter().map(|key| (DEFAULT_USER, key.trim()));
     let of_users = instance
         .users
         .iter()
+        .filter(|user| !user.stopped)
         .flat_map(|user| user.ssh_keys.iter().map(move |key| (user.name.as_str(), key.trim())));
     of_default.chain(of_users)
 }

@@ -5,10 +5,10 @@
 //! asking whether something changed costs no rendering.
 
 use bytes::Bytes;
-use mezame_model::{Document, Generation, GuestPort, Password, document::Interface};
+use mezame_model::{Document, Generation, GuestPort, Password, Route, document::Interface};
 
 use crate::{
-    etag, render,
+    etag, network_config, render,
     request::Request,
     respond::Answer,
     response::{Audit, JSON, Response, Status},
@@ -108,6 +108,17 @@ fn tag(document: &Document, scope: &Scope<'_>) -> u64 {
     etag::of_parts([json.as_slice(), &there, user, vendor])
 }
 
+/// The routes of a port's subnets, each once: several subnets may name the same.
+fn routes(entry: &GuestPort, primary: bool) -> Vec<Route> {
+    let mut routes: Vec<Route> = Vec::new();
+    for route in network_config::subnets(entry, primary).into_iter().flat_map(|own| own.routes) {
+        if !routes.contains(route) {
+            routes.push(route.clone());
+        }
+    }
+    routes
+}
+
 /// A port as the guest is to configure it. Only the first has default routes.
 pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
     Interface {
@@ -117,5 +128,6 @@ pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
         gateways: entry.gateways().filter(|_| primary).collect(),
         dns: entry.resolvers(primary),
         domain: entry.network.domain.clone(),
+        routes: routes(entry, primary),
     }
 }

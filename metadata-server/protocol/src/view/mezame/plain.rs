@@ -43,12 +43,16 @@ static INTERFACES: Directory = kept(&INTERFACES_ENTRIES);
 static INTERFACES_ENTRIES: [Entry; 1] = [family(0, ports_by_mac(), Node::Directory(&INTERFACE))];
 
 static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
-static INTERFACE_ENTRIES: [Entry; 5] = [
+static INTERFACE_ENTRIES: [Entry; 6] = [
     leaf("addresses", 0, |it| lines(own(it).addresses)),
     leaf("dns", 0, |it| lines(own(it).dns)),
     leaf("domain", 0, |it| lines(&own(it).domain)),
     leaf("gateways", 0, |it| lines(own(it).gateways)),
     leaf("mtu", 0, |it| lines([own(it).mtu])),
+    // "DESTINATION ROUTER", for `while read to via`.
+    leaf("routes", 0, |it| {
+        lines(own(it).routes.iter().map(|route| format!("{} {}", route.destination, route.via)))
+    }),
 ];
 
 /// Names that wait to be read. A name answers its acknowledgement even when it waits no longer.

@@ -425,3 +425,23 @@ fn a_shell_can_read_a_line_at_a_time() {
     let keys = world.text(&guest, "/mezame/v1/ssh-keys");
     assert!(keys.ends_with('\n') && keys.lines().count() == 3);
 }
+
+#[test]
+fn further_routes_are_told_in_the_document_and_to_a_shell_with_their_routers() {
+    let world = World::new();
+    let mut guest = world.routed_in(mezame_model::Dialect::Mezame);
+    let shown = document(&world.get(&guest, DOCUMENT));
+    let routes: Vec<String> = shown.interfaces[0]
+        .routes
+        .iter()
+        .map(|route| format!("{} {}", route.destination, route.via))
+        .collect();
+    assert_eq!(routes, ["10.20.0.0/16 192.168.0.2", "2001:db8:9::/48 fe80::2"]);
+    assert!(shown.interfaces[1].routes.is_empty());
+    let path = format!("/mezame/v1/interfaces/{}/routes", guest.ports[0].port.mac);
+    assert_eq!(world.text(&guest, &path), "10.20.0.0/16 192.168.0.2\n2001:db8:9::/48 fe80::2\n");
+    // Where there are none, the document reads as it did before there was such a field.
+    guest.ports = guest.ports[1..].into();
+    let json = String::from_utf8(world.get(&guest, DOCUMENT).body.to_vec()).unwrap();
+    assert!(!json.contains("\"routes\""), "{json}");
+}

@@ -223,6 +223,7 @@ impl Resolver<'_> {
             sudo: form.sudo,
             groups: form.groups,
             shell: form.shell,
+            stopped: form.stopped,
         }
     }
 

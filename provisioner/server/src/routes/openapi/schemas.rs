@@ -189,6 +189,7 @@ fn nested() -> Value {
             "sudo": flag("Whether it becomes root without a password"),
             "groups": texts("Groups besides its own"),
             "shell": text("The login shell"),
+            "stopped": flag("Whether the account stays and nobody gets in by it"),
         })),
         "Apply": object("Documents to be applied together", &["documents"], json!({
             "documents": list(

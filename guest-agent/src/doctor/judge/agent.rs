@@ -1,0 +1,147 @@
+//! The agent: whether it runs, how its last run ended, and which step failed. Pure.
+
+use mezame_model::report::{Outcome, StepReport};
+
+use crate::{
+    doctor::{
+        finding::{Finding, Who},
+        observation::{Observations, ServiceState, Starter},
+    },
+    settings::STATE,
+};
+
+/// So many failed steps are told one by one.
+const MAX_STEPS: usize = 8;
+
+/// Whether a run came to its end in this boot.
+pub(super) fn has_run(seen: &Observations) -> bool {
+    seen.agent.report.as_ref().is_some_and(|report| report.boot_id == seen.agent.boot_id)
+}
+
+/// Why no run has come to its end in this boot.
+pub(super) fn start(seen: &Observations, is_reached: bool) -> Option<Finding> {
+    let agent = &seen.agent;
+    let began = agent.began.as_ref().is_some_and(|(boot, _)| *boot == agent.boot_id);
+    if has_run(seen) {
+        let (_, last) = agent.began.as_ref().filter(|_| began)?;
+        let ended = agent.report.as_ref().map_or(0, |report| report.run);
+        return (ended < *last && !agent.running).then(|| cut_off(*last));
+    }
+    if agent.running {
+        // It waits for the service, or works: where it is not reached, that was told.
+        return is_reached.then(|| {
+            let wrong = "the agent is at work, and has not come to its end yet".to_owned();
+            let mend = format!("Wait; /{STATE}/output has what its scripts say.");
+            Finding::new("still-running", Who::GuestOwner, wrong, &mend)
+                .seen("its ledger is locked")
+        });
+    }
+    if began {
+        return agent.began.as_ref().map(|(_, run)| cut_off(*run));
+    }
+    Some(not_started(&agent.starter))
+}
+
+fn cut_off(run: u32) -> Finding {
+    let wrong = format!("run {run} of the agent was cut off before its end");
+    let mend = "Look for what has ended it (out of memory? a reboot in a script?), then run \
+         `guest-agent run`: what says once is not done twice.";
+    Finding::new("run-cut-off", Who::GuestOwner, wrong, mend)
+        .seen("the ledger has its beginning, there is no report of its end, and no agent runs")
+}
+
+fn not_started(starter: &Starter) -> Finding {
+    let wrong = "the agent has not been started in this boot".to_owned();
+    let (seen, mend) = match starter {
+        Starter::Service { name, state: ServiceState::Disabled } => {
+            (format!("{name} is there and not enabled"), format!("`systemctl enable --now {name}`"))
+        }
+        Starter::Service { name, state: ServiceState::Masked } => (
+            format!("{name} is masked"),
+            format!("`systemctl unmask {name} && systemctl enable --now {name}`"),
+        ),
+        Starter::Service { name, state: ServiceState::Enabled } => (
+            format!("{name} is enabled, and the ledger has no run of this boot"),
+            format!("`systemctl status {name}` and `journalctl -u {name}` say why"),
+        ),
+        Starter::Nothing => (
+            "no service of this system names it".to_owned(),
+            "Install the unit of docs/agent.md; for now: `guest-agent run`".to_owned(),
+        ),
+        Starter::Unknown => (
+            "the ledger has no run of this boot".to_owned(),
+            "Have the system start `guest-agent watch` at boot; for now: `guest-agent run`"
+                .to_owned(),
+        ),
+    };
+    Finding::new("not-started", Who::GuestOwner, wrong, &format!("{mend}.")).seen(seen)
+}
+
+/// The steps of the last run that failed, where it is one of this boot.
+pub(super) fn steps(seen: &Observations) -> Vec<Finding> {
+    let Some(report) = seen.agent.report.as_ref().filter(|_| has_run(seen)) else {
+        return Vec::new();
+    };
+    let failed = report.steps.iter().filter(|step| step.outcome == Outcome::Failed);
+    failed.take(MAX_STEPS).map(step).collect()
+}
+
+fn step(step: &StepReport) -> Finding {
+    let wrong = format!("the step \"{}\" failed: {}", step.step, step.reason);
+    let (who, mend) = mend(step);
+    let mut finding = Finding::new("step-failed", who, wrong, &mend);
+    for line in step.detail.trim_end().lines().take(12) {
+        finding = finding.seen(line);
+    }
+    finding
+}
+
+/// What to do about a failed step, by its reason.
+fn mend(step: &StepReport) -> (Who, String) {
+    let output = format!("/{STATE}/output/{}.log", step.step.replace([' ', '/'], "-"));
+    let text = match step.reason.as_str() {
+        "script-exit" | "script-signal" => {
+            format!("Read {output}, and mend the script in the instance's `user_data`.")
+        }
+        "script-timeout" => format!(
+            "Read {output}; make the script end, or set `script_timeout` in the agent's settings."
+        ),
+        "interrupted" => format!(
+            "It was cut off and is not run again, since nobody knows how far it came: read {output} \
+             and finish it by hand."
+        ),
+        "bad-value" | "bad-yaml" | "damaged" => {
+            "Mend the seed: `mezame explain instance`, and the detail above says where.".to_owned()
+        }
+        "no-tool" | "tool-failed" => {
+            "Install the program in the image, or leave the step out of the seed.".to_owned()
+        }
+        "rolled-back" => {
+            "The record's addresses cut the guest off from the service and were taken \
+             back: mend the port's or network's record."
+                .to_owned()
+        }
+        "not-ready" | "no-connection" | "connection-broke" => {
+            "The service was away: `guest-agent run` does it again.".to_owned()
+        }
+        _ => "docs/agent.md says what the reason means; `guest-agent run` tries again.".to_owned(),
+    };
+    let who = match step.reason.as_str() {
+        "bad-value" | "bad-yaml" | "damaged" | "rolled-back" => Who::Operator,
+        "script-exit" | "script-signal" | "script-timeout" => Who::Either,
+        _ => Who::GuestOwner,
+    };
+    (who, text)
+}
+
+/// What waits to be sent though the service is reached.
+pub(super) fn mail(seen: &Observations, is_reached: bool) -> Option<Finding> {
+    let waits = seen.agent.has_mail && is_reached && !seen.agent.running;
+    waits.then(|| {
+        let wrong = "a report or a password of this guest's waits to be sent".to_owned();
+        let mend = "`guest-agent run` sends it; until then the operator does not see how this guest \
+             is.";
+        Finding::new("unsent", Who::GuestOwner, wrong, mend)
+            .seen(format!("files in /{STATE}/outbox, and no agent runs"))
+    })
+}
