@@ -425,3 +425,38 @@ fn a_shell_can_read_a_line_at_a_time() {
     let keys = world.text(&guest, "/mezame/v1/ssh-keys");
     assert!(keys.ends_with('\n') && keys.lines().count() == 3);
 }
+
+#[test]
+fn a_shell_reads_the_accounts_without_json_and_each_hash_is_audited() {
+    let world = World::new();
+    let guest = world.web();
+    assert_eq!(world.text(&guest, "/mezame/v1/users/"), "admin/\nops/\nguest/\n");
+    let reply = world.get(&guest, "/mezame/v1/users/admin/password-hash");
+    assert_eq!(&reply.body[..], b"$6$saltsalt$THISHASHISASECRET\n");
+    assert!(reply.no_store);
+    let Some(Audit::PasswordHashes(users)) = reply.audit else { panic!("no audit") };
+    assert_eq!(users.iter().map(|user| user.as_str()).collect::<Vec<_>>(), ["admin"]);
+    // One that the guest is to make is none that it is told.
+    for user in ["ops", "guest", "nobody"] {
+        let reply = world.get(&guest, &format!("/mezame/v1/users/{user}/password-hash"));
+        assert_eq!((reply.status, reply.audit), (Status::NotFound, None), "{user}");
+    }
+    assert_eq!(world.text(&guest, "/mezame/v1/users/admin/groups"), "adm\n");
+    assert_eq!(world.text(&guest, "/mezame/v1/users/admin/sudo"), "true\n");
+    assert_eq!(world.text(&guest, "/mezame/v1/users/guest/ssh-keys"), "");
+    let with_shell = world.web_with(|it| it.users[2].shell = Some("/bin/ksh".into()));
+    assert_eq!(world.text(&with_shell, "/mezame/v1/users/guest/shell"), "/bin/ksh\n");
+    let nobody = world.web_with(|it| it.users.clear());
+    assert_eq!(world.text(&nobody, "/mezame/v1/users/"), "");
+}
+
+#[test]
+fn a_shell_learns_which_of_its_cards_is_in_which_network() {
+    let world = World::new();
+    let guest = world.web();
+    let of = |mac: &str| world.text(&guest, &format!("/mezame/v1/interfaces/{mac}/network"));
+    let names: Vec<String> =
+        guest.ports.iter().map(|it| format!("{}\n", it.network.name)).collect();
+    assert_eq!([of("52:54:00:ab:cd:01"), of("52:54:00:ab:cd:02")], names[..]);
+    assert_ne!(names[0], names[1]);
+}
