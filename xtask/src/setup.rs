@@ -10,6 +10,7 @@ mod cache;
 mod clients;
 mod debian_guest;
 mod guest_kernel;
+mod initramfs;
 mod nextest;
 mod packages;
 mod progress;
