@@ -17,5 +17,6 @@ mod live;
 mod many_ports;
 mod offloads;
 mod seeds;
+mod shell_agent;
 mod storm;
 mod upgrade;

@@ -1,5 +1,5 @@
-//! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in the other;
-//! unpacked and never installed here.
+//! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in another, shells
+//! and downloaders for the agent that is a script in a third; unpacked and never installed here.
 //!
 //! On a machine these packages would enable their services and configure it for a cloud, or take
 //! over its network. So they get roots of their own in the cache, which the tests mount below a
@@ -12,9 +12,12 @@ use anyhow::{Context, Result};
 
 use super::{bootstrap, cache::Cache, progress::Step};
 
-/// The clouds' clients, and DHCP's.
-const ROOTS: [(&str, &str); 2] =
-    [("clients", "the clouds' own clients"), ("dhcp-clients", "DHCP clients")];
+/// The clouds' clients, DHCP's, and what the shell agent runs in and by.
+const ROOTS: [(&str, &str); 3] = [
+    ("clients", "the clouds' own clients"),
+    ("dhcp-clients", "DHCP clients"),
+    ("shells", "shells and downloaders"),
+];
 
 /// Builds the roots in the cache.
 pub(crate) fn build(cache: &Cache) -> Result<()> {

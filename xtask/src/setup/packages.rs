@@ -63,6 +63,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     },
     package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
     package("mmdebstrap", &[Test], "to build the full Debian guest, and the clients' Debians"),
+    package("shellcheck", &[Test], "to look through the scripts for what is not of every shell"),
+    package("devscripts", &[Test], "for checkbashisms, which does the same by other rules"),
     package("python3-venv", &[Test], "to fetch the clients that come from PyPI"),
     package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
     package(
