@@ -12,11 +12,12 @@ use anyhow::{Context, Result};
 
 use super::{bootstrap, cache::Cache, progress::Step};
 
-/// The clouds' clients, DHCP's, and what the shell agent runs in and by.
-const ROOTS: [(&str, &str); 3] = [
+/// The clouds' clients, DHCP's, what the shell agent runs in and by, and what the firewall is made of.
+const ROOTS: [(&str, &str); 4] = [
     ("clients", "the clouds' own clients"),
     ("dhcp-clients", "DHCP clients"),
     ("shells", "shells and downloaders"),
+    ("firewall-programs", "the firewall's programs"),
 ];
 
 /// Builds the roots in the cache.
