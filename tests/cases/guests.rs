@@ -1,9 +1,10 @@
 //! Real guests under QEMU: a small one alone, the demo's with our agent, an unmodified Debian with
-//! its own cloud-init, and both in networks of IPv6 alone.
+//! its own cloud-init, both in networks of IPv6 alone, and two firewalls of one image.
 //!
 //! Every case that boots a machine is here or below: by this name they take turns, and `--quick`
 //! leaves them out.
 
+mod appliance;
 mod debian;
 mod ipv6;
 

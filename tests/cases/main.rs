@@ -21,5 +21,6 @@ mod many_ports;
 mod offloads;
 mod renderers;
 mod seeds;
+mod shell_agent;
 mod storm;
 mod upgrade;

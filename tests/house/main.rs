@@ -5,6 +5,7 @@
 mod imports;
 mod licences;
 mod paths;
+mod scripts;
 mod sources;
 
 use std::path::{Path, PathBuf};

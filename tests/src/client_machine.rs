@@ -67,6 +67,11 @@ impl ClientMachine {
         Ok(machine)
     }
 
+    /// Makes one of a guest with shells and downloaders in it, for the agent that is a script.
+    pub fn with_shells(guest: &NamespaceGuest, directory: &Path) -> Result<Self> {
+        Self::of("shells", guest, &[], directory)
+    }
+
     fn of(name: &str, guest: &NamespaceGuest, smbios: &[String], directory: &Path) -> Result<Self> {
         let image = guest_image::cached(name, "test")?.join("root");
         let place = (0..)

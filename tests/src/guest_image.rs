@@ -12,14 +12,26 @@ use anyhow::{Context, Result, ensure};
 
 use crate::process;
 
-/// A kernel and what it boots.
+/// What a machine is started with.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// QEMU loads these.
+    Kernel {
+        /// The kernel.
+        kernel: PathBuf,
+        /// The initramfs.
+        initrd: PathBuf,
+    },
+    /// This firmware starts what it finds on the disk.
+    Firmware(PathBuf),
+}
+
+/// What a machine is started with, and its disk.
 #[derive(Debug, Clone)]
 pub struct GuestImage {
-    /// The kernel.
-    pub kernel: PathBuf,
-    /// The initramfs.
-    pub initrd: PathBuf,
-    /// The root disk, if it has one; guests write to a copy of their own that is dropped.
+    /// How it is started.
+    pub start: Start,
+    /// The disk, if it has one; guests write to a copy of their own that is dropped.
     pub disk: Option<PathBuf>,
 }
 
@@ -27,6 +39,21 @@ impl GuestImage {
     /// The small guest with this agent in it, its initramfs made in `directory`.
     pub fn small(agent: &Path, directory: &Path) -> Result<Self> {
         Self::small_with(&[("bin/guest-agent", agent)], directory)
+    }
+
+    /// The small guest with the agent that is a script, and what that one needs: a minimal Linux
+    /// without any program of ours.
+    pub fn small_with_shell_agent(directory: &Path) -> Result<Self> {
+        let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let recipe = workspace.join("images/recipes/appliance");
+        Self::small_with(
+            &[
+                ("bin/guest-agent", &recipe.join("guest-agent")),
+                ("bin/appliance-network", &recipe.join("appliance-network")),
+                ("bin/guest-agent.sh", &workspace.join("guest-agent/shell/guest-agent.sh")),
+            ],
+            directory,
+        )
     }
 
     /// The small guest with these programs in it, each by its path there and where it is here; its
@@ -54,17 +81,21 @@ impl GuestImage {
         }
         joined.flush().context("joining the initramfs")?;
         fs::remove_dir_all(&stage).context("removing the stage")?;
-        Ok(Self { kernel: cached.join("vmlinuz"), initrd, disk: None })
+        let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd };
+        Ok(Self { start, disk: None })
+    }
+
+    /// The firewall appliance, on its disk.
+    pub fn firewall() -> Result<Self> {
+        let start = Start::Firmware("/usr/share/ovmf/OVMF.fd".into());
+        Ok(Self { start, disk: Some(cached("firewall", "test")?.join("disk.raw")) })
     }
 
     /// The full Debian guest with its own cloud-init.
     pub fn debian() -> Result<Self> {
         let cached = cached("debian-guest", "test")?;
-        Ok(Self {
-            kernel: cached.join("vmlinuz"),
-            initrd: cached.join("initrd.img"),
-            disk: Some(cached.join("disk.raw")),
-        })
+        let (kernel, initrd) = (cached.join("vmlinuz"), cached.join("initrd.img"));
+        Ok(Self { start: Start::Kernel { kernel, initrd }, disk: Some(cached.join("disk.raw")) })
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use crate::{
-    guest_image::GuestImage,
+    guest_image::{GuestImage, Start},
     namespace::Namespace,
     process::{Background, tail},
     tap::Tap,
@@ -65,24 +65,45 @@ impl QemuGuest {
         tap: Tap,
         directory: &Path,
     ) -> Result<Self> {
-        let card: OwnedFd = tap.into_descriptor();
-        let number = card.as_raw_fd();
+        Self::boot_with(hypervisor, image, machine, tap, Vec::new(), directory)
+    }
+
+    /// The same with further cards, each with its MAC.
+    pub fn boot_with(
+        hypervisor: &Namespace,
+        image: &GuestImage,
+        machine: &Machine,
+        tap: Tap,
+        further: Vec<(String, Tap)>,
+        directory: &Path,
+    ) -> Result<Self> {
+        let cards: Vec<(String, OwnedFd)> = std::iter::once((machine.mac.clone(), tap))
+            .chain(further)
+            .map(|(mac, tap)| (mac, tap.into_descriptor()))
+            .collect();
+        let numbers: Vec<_> = cards.iter().map(|(_, card)| card.as_raw_fd()).collect();
         let mut qemu = hypervisor.command("qemu-system-x86_64");
         qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1"])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-serial", "stdio", "-m", &machine.memory.to_string()])
-            .arg("-kernel")
-            .arg(&image.kernel)
-            .arg("-initrd")
-            .arg(&image.initrd)
-            .arg("-append")
-            .arg(format!("console=ttyS0 quiet panic=-1 {}", machine.command_line))
-            .args(["-netdev", &format!("tap,id=lan,fd={number}")])
-            .args(["-device", &format!("virtio-net-pci,netdev=lan,mac={},romfile=", machine.mac)])
             // The host keys of the guest's SSH server are made at boot.
             .args(["-device", "virtio-rng-pci"])
             // snapshot=on below writes there.
             .env("TMPDIR", directory);
+        match &image.start {
+            Start::Kernel { kernel, initrd } => qemu
+                .arg("-kernel")
+                .arg(kernel)
+                .arg("-initrd")
+                .arg(initrd)
+                .arg("-append")
+                .arg(format!("console=ttyS0 quiet panic=-1 {}", machine.command_line)),
+            Start::Firmware(firmware) => qemu.arg("-bios").arg(firmware),
+        };
+        for (at, (mac, card)) in cards.iter().enumerate() {
+            qemu.args(["-netdev", &format!("tap,id=lan{at},fd={}", card.as_raw_fd())])
+                .args(["-device", &format!("virtio-net-pci,netdev=lan{at},mac={mac},romfile=")]);
+        }
         if let Some(disk) = &image.disk {
             let disk = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
             qemu.args(["-drive", &disk]);
@@ -94,18 +115,21 @@ impl QemuGuest {
         for value in &machine.smbios {
             qemu.args(["-smbios", value]);
         }
-        // SAFETY: fcntl(2) is async-signal-safe; the descriptor is open in the parent until the
+        // SAFETY: fcntl(2) is async-signal-safe; the descriptors are open in the parent until the
         // child has been started.
         unsafe {
             qemu.pre_exec(move || {
-                let card = std::os::fd::BorrowedFd::borrow_raw(number);
-                fcntl(card, FcntlArg::F_SETFD(FdFlag::empty())).map_err(std::io::Error::from)?;
+                for number in &numbers {
+                    let card = std::os::fd::BorrowedFd::borrow_raw(*number);
+                    fcntl(card, FcntlArg::F_SETFD(FdFlag::empty()))
+                        .map_err(std::io::Error::from)?;
+                }
                 Ok(())
             });
         }
         let log = directory.join(format!("{}.console", machine.name));
         let process = Background::start(&machine.name, &mut qemu, &log)?;
-        drop(card);
+        drop(cards);
         Ok(Self { process, name: machine.name.clone() })
     }
 

@@ -9,11 +9,14 @@ mod bootstrap;
 mod cache;
 mod clients;
 mod debian_guest;
+mod firewall;
 mod guest_kernel;
+mod initramfs;
 mod nextest;
 mod packages;
 mod progress;
 mod small_guest;
+mod uefi_disk;
 
 use anyhow::Result;
 
@@ -33,9 +36,11 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
         }
         Purpose::Test => {
             nextest::install()?;
-            small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
+            let kernel = GuestKernel::fetch(&cache)?;
+            small_guest::build(&cache, &kernel)?;
             debian_guest::build(&cache)?;
             clients::build(&cache)?;
+            firewall::build(&cache, &kernel)?;
         }
         Purpose::Bench => clients::build(&cache)?,
         Purpose::Ebpf | Purpose::Fuzz => {}

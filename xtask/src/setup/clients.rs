@@ -1,5 +1,6 @@
 //! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in another, network
-//! services in the third; unpacked and never installed here.
+//! services in the third, and shells and downloaders for the agent that is a script in the fourth;
+//! unpacked and never installed here.
 //!
 //! On a machine these packages would enable their services and configure it for a cloud, or take
 //! over its network. So they get roots of their own in the cache, which the tests mount below a
@@ -12,11 +13,14 @@ use anyhow::{Context, Result};
 
 use super::{bootstrap, cache::Cache, progress::Step};
 
-/// The clouds' clients, DHCP's, and what keeps a guest's network settings.
-const ROOTS: [(&str, &str); 3] = [
+/// The clouds' clients, DHCP's, what keeps a guest's network settings, what the shell agent runs in
+/// and by, and what the firewall is made of.
+const ROOTS: [(&str, &str); 5] = [
     ("clients", "the clouds' own clients"),
     ("dhcp-clients", "DHCP clients"),
     ("renderers", "network services"),
+    ("shells", "shells and downloaders"),
+    ("firewall-programs", "the firewall's programs"),
 ];
 
 /// Builds the roots in the cache.

@@ -67,6 +67,12 @@ pub(crate) const PACKAGES: &[Package] = &[
         &[Test, Bench],
         "to build the full Debian guest, and the clients' Debians",
     ),
+    package("fdisk", &[Test], "to partition the firewall's disk without a loop device"),
+    package("mtools", &[Test], "to fill that disk"),
+    package("binutils", &[Test], "to make one program of what UEFI boots"),
+    package("ovmf", &[Test], "as the firmware that boots that disk"),
+    package("shellcheck", &[Test], "to look through the scripts for what is not of every shell"),
+    package("devscripts", &[Test], "for checkbashisms, which does the same by other rules"),
     package("python3-venv", &[Test], "to fetch the clients that come from PyPI"),
     package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
     package(

@@ -3,7 +3,7 @@
 //! A text leaf ends each line with a newline, so that `while read` sees the last one too. A router
 //! or firewall image with `sh` and one of curl, wget or ftp can configure itself from these alone.
 
-use mezame_model::{Guest, GuestPort, UserData, document::Interface};
+use mezame_model::{Guest, GuestPort, Password, SecretString, User, UserData, document::Interface};
 
 use super::{document, inbox};
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 /// loop finds nothing instead of an error.
 pub(super) static V1: Directory = kept(&V1_ENTRIES);
 
-static V1_ENTRIES: [Entry; 16] = [
+static V1_ENTRIES: [Entry; 17] = [
     leaf("addresses", 0, |it| lines(own(it).addresses)),
     leaf("dns", 0, |it| lines(own(it).dns)),
     leaf("document", 0, document::read),
@@ -36,6 +36,7 @@ static V1_ENTRIES: [Entry; 16] = [
     leaf("ssh-keys", 0, |it| lines(&it.guest.instance.ssh_keys)),
     directory("tags", 0, &TAGS),
     leaf_if("user-data", 0, |it| user(it.guest).is_some(), |it| Body::data(user(it.guest))),
+    directory("users", 0, &USERS),
     leaf_if("vendor-data", 0, |it| vendor(it.guest).is_some(), |it| Body::data(vendor(it.guest))),
 ];
 
@@ -43,12 +44,13 @@ static INTERFACES: Directory = kept(&INTERFACES_ENTRIES);
 static INTERFACES_ENTRIES: [Entry; 1] = [family(0, ports_by_mac(), Node::Directory(&INTERFACE))];
 
 static INTERFACE: Directory = kept(&INTERFACE_ENTRIES);
-static INTERFACE_ENTRIES: [Entry; 6] = [
+static INTERFACE_ENTRIES: [Entry; 7] = [
     leaf("addresses", 0, |it| lines(own(it).addresses)),
     leaf("dns", 0, |it| lines(own(it).dns)),
     leaf("domain", 0, |it| lines(&own(it).domain)),
     leaf("gateways", 0, |it| lines(own(it).gateways)),
     leaf("mtu", 0, |it| lines([own(it).mtu])),
+    leaf("network", 0, |it| lines([&it.port().network.name])),
     // "DESTINATION ROUTER", for `while read to via`.
     leaf("routes", 0, |it| {
         lines(own(it).routes.iter().map(|route| format!("{} {}", route.destination, route.via)))
@@ -88,6 +90,34 @@ static TAGS_ENTRIES: [Entry; 1] = [family(
     }),
 )];
 
+/// The accounts, by name, so that a shell needs no JSON. A hash is handed out to whoever may read
+/// the document, and audited alike.
+static USERS: Directory = kept(&USERS_ENTRIES);
+static USERS_ENTRIES: [Entry; 1] = [family(
+    0,
+    Family {
+        members: |scope, each| {
+            scope.guest.instance.users.iter().for_each(|user| each(user.name.as_str()));
+        },
+        choose: |scope, segment| {
+            let mut users = scope.guest.instance.users.iter();
+            let user = users.find(|user| user.name.as_str() == segment)?;
+            Some(Scope { item: Item::Name(user.name.as_str()), ..scope })
+        },
+    },
+    Node::Directory(&USER),
+)];
+
+static USER: Directory = kept(&USER_ENTRIES);
+static USER_ENTRIES: [Entry; 6] = [
+    leaf("groups", 0, |it| lines(account(it).map(|user| &user.groups).into_iter().flatten())),
+    leaf_if("password-hash", 0, |it| hash(it).is_some(), password_hash),
+    leaf_if("shell", 0, |it| shell(it).is_some(), |it| lines(shell(it))),
+    leaf("ssh-keys", 0, |it| lines(opened(it).map(|user| &user.ssh_keys).into_iter().flatten())),
+    leaf("stopped", 0, |it| lines([opened(it).is_none()])),
+    leaf("sudo", 0, |it| lines([opened(it).is_some_and(|user| user.sudo)])),
+];
+
 /// A place to post to.
 const fn inbox(name: &'static str, inbox: Inbox) -> Entry {
     Entry { name: Name::Fixed(name), since: 0, node: Node::Inbox(inbox) }
@@ -118,6 +148,35 @@ fn secret(scope: &Scope<'_>) -> Body {
     body.content_type = response::BYTES;
     body.etag = Some(inbox::tag_of(scope, name, value));
     body.audit = Some(Audit::Secret(name.clone()));
+    body
+}
+
+/// The account that the path has chosen.
+fn account<'a>(scope: &Scope<'a>) -> Option<&'a User> {
+    scope.guest.instance.users.iter().find(|user| user.name.as_str() == scope.name())
+}
+
+/// The same, if anybody is to get in by it: a script that does not ask whether a user is stopped is
+/// told nothing that opens the account. Root can't be stopped.
+fn opened<'a>(scope: &Scope<'a>) -> Option<&'a User> {
+    account(scope).filter(|user| !user.stopped || user.name.as_str() == "root")
+}
+
+fn shell<'a>(scope: &Scope<'a>) -> Option<&'a str> {
+    account(scope)?.shell.as_deref()
+}
+
+fn hash<'a>(scope: &Scope<'a>) -> Option<&'a SecretString> {
+    match opened(scope)?.password.as_ref()? {
+        Password::Hash(hash) => Some(hash),
+        Password::Generate => None,
+    }
+}
+
+fn password_hash(scope: &Scope<'_>) -> Body {
+    let mut body = lines(hash(scope).map(SecretString::expose));
+    let user = account(scope).map(|user| user.name.clone());
+    body.audit = Some(Audit::PasswordHashes(user.into_iter().collect()));
     body
 }
 
