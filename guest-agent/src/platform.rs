@@ -363,7 +363,10 @@ pub fn bind_to_device(socket: &socket2::Socket, device: &str) -> io::Result<()> 
     #[cfg(target_os = "linux")]
     return socket.bind_device(Some(device.as_bytes()));
     #[cfg(not(target_os = "linux"))]
-    return Err(io::Error::new(io::ErrorKind::Unsupported, format!("can't bind to {device}")));
+    return Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        format!("can't bind {socket:?} to {device}"),
+    ));
 }
 
 /// The platform that this binary runs on.
@@ -375,7 +378,9 @@ pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
 /// The platform that this binary runs on.
 #[cfg(not(target_os = "linux"))]
 pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
-    Err(PlatformError::Unsupported { what: "this operating system is not supported yet" })
+    Err(PlatformError::Unsupported {
+        what: "the agent for this system is guest-agent.sh (docs/appliances.md)",
+    })
 }
 
 /// What the doctor looks with on the platform that this binary runs on.

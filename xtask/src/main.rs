@@ -1,7 +1,9 @@
 //! `cargo xtask`: the project's chores. Each does its own set-up and can be run at any time.
 
 mod bench;
+mod bsd;
 mod build;
+mod debian_rust;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -28,6 +30,8 @@ struct Arguments {
 enum Chore {
     /// Measure the programs beside their peers, one row a figure
     Bench(bench::Wanted),
+    /// Say whether the agent's crate compiles for NetBSD and FreeBSD
+    Bsd,
     /// Boot two real guests with the same IP and MAC, and log in to them
     Demo {
         /// End with one line of JSON
@@ -50,7 +54,7 @@ enum Chore {
     },
     /// Run every test, up to real guests under QEMU
     Test {
-        /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests
+        /// Leave out what takes minutes: the eBPF rebuild, the BSDs, fuzzing and the real guests
         #[arg(long)]
         quick: bool,
         /// Only tests whose names contain one of these; an error if none is run
@@ -71,6 +75,12 @@ fn main() -> ExitCode {
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
         Chore::Bench(wanted) => bench::run(&wanted)?,
+        Chore::Bsd => {
+            host::check(host::Need::Packages)?;
+            // They have the compiler in common.
+            setup::run(Purpose::Ebpf)?;
+            bsd::check(&workspace())?;
+        }
         Chore::Demo { json } => demo::run(json)?,
         Chore::Ebpf { check } => {
             if !check {

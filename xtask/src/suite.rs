@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check of the project, and one count at the end.
 //!
-//! format → lints → the eBPF object from its source → fuzz targets, shortly → the programs under
-//! test → all tests, from units to real guests → documented examples. Nothing is left out silently:
+//! format → lints → the eBPF object from its source → the agent's crate for the BSDs → fuzz targets,
+//! shortly → the programs under test → all tests, from units to real guests → documented examples. Nothing is left out silently:
 //! what is left out is in the count, with its reason. A test that can't run here fails.
 
 mod junit;
@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
+    bsd,
     build::{self, Profile},
     ebpf, fuzz, host,
     setup::{self, Purpose},
@@ -25,7 +26,7 @@ use tally::Tally;
 /// What is to be run.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// Leave out what takes minutes: the eBPF rebuild, fuzzing and the real guests.
+    /// Leave out what takes minutes: the eBPF rebuild, the BSDs, fuzzing and the real guests.
     pub(crate) quick: bool,
     /// Only tests whose names contain one of these; all of them without.
     pub(crate) names: Vec<String>,
@@ -56,6 +57,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
     if wanted.quick || !wanted.names.is_empty() {
         let why = if wanted.quick { QUICK } else { "left out by a filter" };
         tally.skip("the eBPF object from its source", why);
+        tally.skip("the agent's crate for NetBSD and FreeBSD", why);
     } else {
         tally.check("the checked-in eBPF object is of its source", || {
             ebpf::verify_digest(&workspace())
@@ -64,6 +66,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
             object = Some(ebpf::build(&workspace(), &setup::cache_root())?);
             Ok(())
         });
+        tally.check("the agent's crate for NetBSD and FreeBSD", || bsd::check(&workspace()));
     }
     if wanted.quick || !wanted.names.is_empty() {
         let why = if wanted.quick { QUICK } else { "left out by a filter" };
