@@ -6,6 +6,7 @@ mod clients;
 mod crawls;
 mod dhcp;
 mod drops;
+mod encrypted_roots;
 mod guests;
 mod harness;
 mod identity;

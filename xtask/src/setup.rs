@@ -9,6 +9,7 @@ mod bootstrap;
 mod cache;
 mod clients;
 mod debian_guest;
+mod encrypted_guest;
 mod guest_kernel;
 mod nextest;
 mod packages;
@@ -35,6 +36,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             nextest::install()?;
             small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
             debian_guest::build(&cache)?;
+            encrypted_guest::build(&cache, crate::build::agent)?;
             clients::build(&cache)?;
         }
         Purpose::Ebpf | Purpose::Bench | Purpose::Fuzz => {}
