@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
-use mezame_model::report::Outcome;
+use mezame_model::{VolumeName, report::Outcome};
 use serde::Serialize;
 
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
     endpoint::Endpoint,
     platform::{self, Platform},
     settings::Settings,
-    status,
+    status, unlock,
 };
 
 /// Configures this guest from the metadata service at its link-local address.
@@ -26,10 +26,11 @@ use crate::{
   guest-agent watch                    configure it, and follow each change (a service)
   guest-agent status                   what was done, and why not
   guest-agent doctor                   why this guest is not configured, and what to do
+  guest-agent unlock --volume root     the key of an encrypted volume, for an initramfs
 
 Exit status:
   0  done, or nothing to do
-  1  a step failed; doctor: something is wrong
+  1  a step failed; doctor: something is wrong; unlock: the key is withheld, and standard error says why
   2  wrong usage or settings
   3  no document came, or the service can't be reached
   4  the agent's own state can't be used, or another agent is running
@@ -63,6 +64,21 @@ enum Command {
     /// Say why this guest is not configured, and what to do about it
     #[command(alias = "diagnose")]
     Doctor,
+    /// Print the key of an encrypted volume, which the service gives once a boot (for an initramfs)
+    Unlock(Unlock),
+}
+
+#[derive(Debug, Args)]
+struct Unlock {
+    /// Which of the instance's keys
+    #[arg(long, value_name = "NAME")]
+    volume: VolumeName,
+    /// The device that it is to open: of two versions the one that does is printed
+    #[arg(long, value_name = "PATH")]
+    device: Option<String>,
+    /// Give up when the service was not found after so many seconds
+    #[arg(long, value_name = "SECONDS", default_value = "60")]
+    timeout: u64,
 }
 
 #[derive(Debug, Args)]
@@ -98,7 +114,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.command {
         Command::Status => return status::show(&settings, arguments.json),
         Command::Doctor => return doctor::show(&settings, arguments.json),
-        Command::Run(_) | Command::Watch => {}
+        Command::Run(_) | Command::Watch | Command::Unlock(_) => {}
     }
     let platform = match platform::native(&settings) {
         Ok(platform) => platform,
@@ -120,6 +136,12 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             let timeout = run.timeout.map(Duration::from_secs);
             boot::run_once(&settings, &*platform, timeout, &mut say)
                 .map(|finished| show(arguments, &finished))
+        }
+        Command::Unlock(it) => {
+            let Unlock { volume, device, timeout } = it;
+            let (volume, device) = (volume.clone(), device.clone());
+            let timeout = Duration::from_secs(*timeout);
+            Ok(unlock::show(&settings, &*platform, &unlock::Wanted { volume, device, timeout }))
         }
         Command::Status | Command::Doctor => Ok(ExitCode::SUCCESS),
     };

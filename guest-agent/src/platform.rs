@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-use mezame_model::{SecretName, SecretString, document::Interface};
+use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
 
 use crate::{
     doctor::instruments::Instruments,
@@ -311,6 +311,9 @@ pub trait Platform {
     fn set_ntp(&self, ntp: &Ntp) -> Result<Change>;
     /// Stores a secret where only root reads it, and puts it on the disk.
     fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change>;
+
+    /// Whether a key opens an encrypted volume, which stays as it is; an error where it does not.
+    fn opens_volume(&self, device: &str, key: &SecretBytes) -> Result<()>;
 
     /// The SSH server's public keys that are there now.
     fn host_keys(&self) -> Vec<String>;

@@ -8,6 +8,7 @@
 //! itself: how long to wait is [`crate::boot`]'s affair.
 
 pub mod http;
+pub mod volume_key;
 
 use std::time::{Duration, Instant};
 

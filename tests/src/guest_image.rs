@@ -60,27 +60,8 @@ impl GuestImage {
     /// init starts `bin/guest-agent`.
     pub fn small_with(programs: &[(&str, &Path)], directory: &Path) -> Result<Self> {
         let cached = cached("small-guest", "demo")?;
-        let stage = directory.join("initramfs-stage");
-        fs::create_dir_all(stage.join("bin")).context("staging the programs")?;
-        for (there, here) in programs {
-            ensure!(here.exists(), "{} is not there; `cargo xtask demo` builds it", here.display());
-            let program = stage.join(there);
-            fs::copy(here, &program).context("copying a program")?;
-            fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-                .context("making a program executable")?;
-        }
-        let pack = "find . -print0 | cpio --null --create --format=newc --quiet > ../agent.cpio";
-        process::succeed(process::command("sh").args(["-euc", pack]).current_dir(&stage))?;
-        // Linux unpacks archives that follow each other one over the other, each at a multiple
-        // of four bytes (early-userspace/buffer-format.rst); cpio pads to 512.
         let initrd = directory.join("initramfs");
-        let mut joined = File::create(&initrd).context("making the guest's initramfs")?;
-        for part in [cached.join("initramfs"), directory.join("agent.cpio")] {
-            let mut part = File::open(&part).with_context(|| format!("opening {part:?}"))?;
-            io::copy(&mut part, &mut joined).context("joining the initramfs")?;
-        }
-        joined.flush().context("joining the initramfs")?;
-        fs::remove_dir_all(&stage).context("removing the stage")?;
+        lay_over(&cached.join("initramfs"), programs, directory, &initrd)?;
         let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd };
         Ok(Self { start, disk: None })
     }
@@ -91,12 +72,65 @@ impl GuestImage {
         Ok(Self { start, disk: Some(cached("firewall", "test")?.join("disk.raw")) })
     }
 
+    /// The Debian whose root is a LUKS volume, with this agent laid over the one in its initramfs,
+    /// which is made in `directory`.
+    pub fn encrypted(agent: &Path, directory: &Path) -> Result<Self> {
+        let cached = cached("encrypted-guest", "test")?;
+        let initrd = directory.join("initramfs");
+        lay_over(
+            &cached.join("initrd.img"),
+            &[("usr/bin/guest-agent", agent)],
+            directory,
+            &initrd,
+        )?;
+        let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd };
+        Ok(Self { start, disk: Some(cached.join("disk.luks")) })
+    }
+
     /// The full Debian guest with its own cloud-init.
     pub fn debian() -> Result<Self> {
         let cached = cached("debian-guest", "test")?;
         let (kernel, initrd) = (cached.join("vmlinuz"), cached.join("initrd.img"));
         Ok(Self { start: Start::Kernel { kernel, initrd }, disk: Some(cached.join("disk.raw")) })
     }
+}
+
+/// Makes an initramfs of another one and these programs, each by its path there and where it is
+/// here.
+fn lay_over(
+    below: &Path,
+    programs: &[(&str, &Path)],
+    directory: &Path,
+    initrd: &Path,
+) -> Result<()> {
+    let stage = directory.join("initramfs-stage");
+    for (there, here) in programs {
+        ensure!(here.exists(), "{} is not there; `cargo xtask demo` builds it", here.display());
+        let program = stage.join(there);
+        let parent = program.parent().context("a program lies in a directory")?;
+        fs::create_dir_all(parent).context("staging the programs")?;
+        fs::copy(here, &program).context("copying a program")?;
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+            .context("making a program executable")?;
+    }
+    // Files alone: a directory of the stage would replace a link of that name below it.
+    let pack =
+        "find . -type f -print0 | cpio --null --create --format=newc --quiet > ../agent.cpio";
+    process::succeed(process::command("sh").args(["-euc", pack]).current_dir(&stage))?;
+    let mut joined = File::create(initrd).context("making the guest's initramfs")?;
+    let mut length = 0;
+    for part in [below, &directory.join("agent.cpio")] {
+        // Linux unpacks archives that follow each other one over the other, each at a multiple
+        // of four bytes, with zeroes between them (early-userspace/buffer-format.rst).
+        let padding = [0; 4];
+        let gap = (4 - length % 4) % 4;
+        joined.write_all(&padding[..gap]).context("joining the initramfs")?;
+        let mut part = File::open(part).with_context(|| format!("opening {part:?}"))?;
+        let copied = io::copy(&mut part, &mut joined).context("joining the initramfs")?;
+        length += gap + usize::try_from(copied).context("an initramfs of a possible length")?;
+    }
+    joined.flush().context("joining the initramfs")?;
+    fs::remove_dir_all(&stage).context("removing the stage")
 }
 
 /// What the set-up has put into the cache under this name.

@@ -31,6 +31,8 @@ pub struct Machine {
     pub command_line: String,
     /// QEMU's `-smbios` values, such as `type=1,serial=…`.
     pub smbios: Vec<String>,
+    /// Where what it writes to its root disk is kept (a qcow2 overlay); without, it is dropped.
+    pub overlay: Option<PathBuf>,
     /// Images of further disks, which it may only read.
     pub disks: Vec<PathBuf>,
 }
@@ -44,6 +46,7 @@ impl Machine {
             memory: 192,
             command_line: String::new(),
             smbios: Vec::new(),
+            overlay: None,
             disks: Vec::new(),
         }
     }
@@ -105,7 +108,10 @@ impl QemuGuest {
                 .args(["-device", &format!("virtio-net-pci,netdev=lan{at},mac={mac},romfile=")]);
         }
         if let Some(disk) = &image.disk {
-            let disk = format!("file={},if=virtio,format=raw,snapshot=on", disk.display());
+            let disk = match &machine.overlay {
+                Some(overlay) => format!("file={},if=virtio,format=qcow2", overlay.display()),
+                None => format!("file={},if=virtio,format=raw,snapshot=on", disk.display()),
+            };
             qemu.args(["-drive", &disk]);
         }
         for disk in &machine.disks {
@@ -131,6 +137,11 @@ impl QemuGuest {
         let process = Background::start(&machine.name, &mut qemu, &log)?;
         drop(cards);
         Ok(Self { process, name: machine.name.clone() })
+    }
+
+    /// Waits for the machine's end, which is the guest's own to bring about.
+    pub fn until_ended(&mut self, bound: Duration) -> Result<()> {
+        self.process.wait(bound).map(drop)
     }
 
     /// What the guest wrote to its console.

@@ -9,6 +9,7 @@ mod bootstrap;
 mod cache;
 mod clients;
 mod debian_guest;
+mod encrypted_guest;
 mod firewall;
 mod guest_kernel;
 mod initramfs;
@@ -39,6 +40,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             let kernel = GuestKernel::fetch(&cache)?;
             small_guest::build(&cache, &kernel)?;
             debian_guest::build(&cache)?;
+            encrypted_guest::build(&cache, crate::build::agent)?;
             clients::build(&cache)?;
             firewall::build(&cache, &kernel)?;
         }

@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use mezame_model::{SecretName, SecretString, document::Interface};
+use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
 
 use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
@@ -64,6 +64,8 @@ pub struct State {
     pub host_keys: Vec<String>,
     /// Devices on which IPv6 is turned off.
     pub no_ipv6: BTreeSet<String>,
+    /// What opens its encrypted volumes, by device.
+    pub volumes: BTreeMap<String, SecretBytes>,
     /// The ways that are open now.
     pub paths: Vec<EndpointPath>,
 }
@@ -86,6 +88,11 @@ impl Fake {
         };
         let users = BTreeMap::from([("root".to_owned(), Account::named("root"))]);
         Self { facts, state: RefCell::new(State { users, ..State::default() }) }
+    }
+
+    /// Has an encrypted volume that this key opens, and no other.
+    pub fn locks(&self, device: &str, key: SecretBytes) {
+        self.state.borrow_mut().volumes.insert(device.to_owned(), key);
     }
 
     /// The guest as it is now.
@@ -365,6 +372,14 @@ impl Platform for Fake {
     fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change> {
         let before = self.state.borrow_mut().secrets.insert(name.clone(), value.clone());
         Ok(if before.as_ref() == Some(value) { Change::Same } else { Change::Changed })
+    }
+
+    fn opens_volume(&self, device: &str, key: &SecretBytes) -> Result<()> {
+        if self.state().volumes.get(device) == Some(key) {
+            return Ok(());
+        }
+        let detail = "no key available with this passphrase".to_owned();
+        Err(PlatformError::Tool { tool: "cryptsetup".to_owned(), detail })
     }
 
     fn host_keys(&self) -> Vec<String> {

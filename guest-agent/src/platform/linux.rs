@@ -28,7 +28,7 @@ mod unit;
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 
-use mezame_model::{SecretName, SecretString, document::Interface};
+use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
 
 use self::tree::{Access, Tree};
 use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
@@ -285,6 +285,13 @@ impl Platform for Linux {
         let change = self.tree.write(&path, value.expose().as_bytes(), Access::root(0o600))?;
         nix::unistd::syncfs(&fd).map_err(|errno| tree::file_error(directory.as_ref(), errno))?;
         Ok(change)
+    }
+
+    fn opens_volume(&self, device: &str, key: &SecretBytes) -> Result<()> {
+        let program =
+            self.tool("cryptsetup").ok_or(PlatformError::NoTool { tool: "cryptsetup" })?;
+        let arguments = ["open", "--test-passphrase", "--key-file", "-", device];
+        program::check_with(&program, &arguments, key.expose())
     }
 
     fn host_keys(&self) -> Vec<String> {

@@ -13,6 +13,11 @@
 //! | `PUT`, `DELETE /v1/projects/P/ports/NAME/device` ([`Device`]) | [`Resource`] |
 //! | `GET /v1/projects/P/instances/NAME/reports` | `[`[`StoredReport`]`]`, newest first |
 //! | `GET /v1/projects/P/instances/NAME/passwords` | `[`[`StoredPassword`]`]` |
+//! | `GET /v1/projects/P/instances/NAME/volume-keys` | `[`[`VolumeKeyView`]`]` |
+//! | `POST /v1/projects/P/instances/NAME/volume-keys` ([`NewVolumeKey`]) | [`VolumeKeyView`], 201 |
+//! | `POST …/volume-keys/KEY/rotate` ([`NewVersion`]), `…/revoke` ([`Revocation`]), `…/restore` | [`VolumeKeyView`] |
+//! | `DELETE …/volume-keys/KEY` | 204 |
+//! | `GET /v1/projects/P/instances/NAME/key-requests` | `[`[`StoredKeyRequest`]`]`, newest first |
 //! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
@@ -26,8 +31,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Generation,
+    Generation, KeyRequest, PortId, SecretBytes, VolumeName,
     report::{Report, SealedPassword},
+    volume_key::{KeyState, Once},
 };
 
 /// The kinds of documents that an operator writes.
@@ -210,6 +216,72 @@ pub struct StoredPassword {
     pub password: SealedPassword,
 }
 
+/// A key that a volume is to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewVolumeKey {
+    /// Unique in its instance.
+    pub name: VolumeName,
+    /// 16 to 512 bytes, in base64.
+    pub key: SecretBytes,
+    /// How often it is given out.
+    #[serde(default)]
+    pub once: Once,
+    /// For how long after a start of the machine, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_seconds: Option<u32>,
+    /// Until when, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+}
+
+/// The next version of a volume's key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewVersion {
+    /// 16 to 512 bytes, in base64.
+    pub key: SecretBytes,
+}
+
+/// What of a volume's key is to be taken away.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Revocation {
+    /// This version alone, for good; all of it without, until it is restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+/// A volume's key as operators see it: all but what is secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeKeyView {
+    /// Its name.
+    pub name: VolumeName,
+    /// Whether it is given out.
+    pub state: KeyState,
+    /// The numbers of its versions, newest first.
+    pub versions: Vec<u32>,
+    /// How often it is given out.
+    pub once: Once,
+    /// For how long after a start of the machine, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window_seconds: Option<u32>,
+    /// Until when, in seconds since 1970-01-01T00:00:00Z.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<u64>,
+}
+
+/// A guest's request for a volume's key, and what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredKeyRequest {
+    /// When it came, in milliseconds since 1970-01-01T00:00:00Z.
+    pub at_ms: u64,
+    /// The port that it came through.
+    pub port: PortId,
+    /// What was asked for, in which boot, and what came of it.
+    pub request: KeyRequest,
+}
+
 /// A line of the event stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -223,7 +295,8 @@ pub struct Event {
     pub kind: Kind,
     /// Which one.
     pub name: String,
-    /// `created`, `updated`, `deleted`, `reported`, `password`, `secret-acknowledged`.
+    /// `created`, `updated`, `deleted`, `reported`, `password`, `secret-acknowledged`,
+    /// `volume-key-created`, `-rotated`, `-revoked`, `-restored`, `-destroyed`, `-released`.
     pub what: String,
     /// For people.
     #[serde(default, skip_serializing_if = "String::is_empty")]

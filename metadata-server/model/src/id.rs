@@ -125,6 +125,8 @@ name_newtype!(/// An instance's name, unique in its project.
     InstanceName, "instance name");
 name_newtype!(/// The name of a read-once secret, unique in its instance.
     SecretName, "secret name");
+name_newtype!(/// The name of an encrypted volume's key, unique in its instance.
+    VolumeName, "volume name");
 
 text_newtype!(
     /// An instance's id, `i-` and 17 hexadecimal digits. Made anew for each instance, so that a

@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     dialect::Dialect,
     guest_attributes::GuestAttributes,
-    id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName},
+    id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName, VolumeName},
     secret::SecretString,
     tags::Tags,
     user_data::UserData,
+    volume_key::VolumeKey,
 };
 
 /// Whether a guest's requests need a session token.
@@ -155,6 +156,9 @@ pub struct Instance {
     /// keys, in base64, set once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nova_password: Option<SecretString>,
+    /// Keys of its encrypted volumes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub volume_keys: BTreeMap<VolumeName, VolumeKey>,
     /// Disks that the guest is told of: name (`root`, `ebs1`, …) to device (`vda`, …).
     #[serde(default)]
     pub block_devices: BTreeMap<Box<str>, Box<str>>,

@@ -4,7 +4,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{GuestAttribute, InstanceId, PortId, SecretDigest, SecretName, SecretString, UserName};
+use crate::{
+    GuestAttribute, InstanceId, KeyRequest, PortId, SecretDigest, SecretName, SecretString,
+    UserName,
+};
 
 /// How a run of the agent, or a step of it, ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +162,8 @@ pub enum GuestEventKind {
     NovaPassword(NovaPassword),
     /// An attribute of the guest's own was set or removed.
     GuestAttribute(GuestAttribute),
+    /// A volume's key was asked for.
+    VolumeKey(KeyRequest),
 }
 
 #[cfg(test)]

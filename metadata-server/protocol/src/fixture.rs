@@ -8,8 +8,8 @@ use ipnetwork::IpNetwork;
 use mezame_model::{Dialect, Guest, Instance, Route, Snapshot};
 
 use crate::{
-    Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Spent, Status,
-    TokenKeys, UnixTime, Version, respond,
+    Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Spent, Start,
+    Status, TokenKeys, UnixTime, Version, respond,
 };
 
 /// Everything that a request's answer depends on.
@@ -19,6 +19,7 @@ pub(crate) struct World {
     pub(crate) signer: Signer,
     pub(crate) now: UnixTime,
     pub(crate) acknowledged: Spent,
+    pub(crate) start: Start,
     pub(crate) watch_over: bool,
     pub(crate) watched: Option<u64>,
 }
@@ -48,6 +49,7 @@ impl World {
             snapshot,
             now: UnixTime(1_800_000_000),
             acknowledged: Spent::NONE,
+            start: Start { age_s: 60, ..Start::NONE },
             watch_over: false,
             watched: None,
         }
@@ -154,6 +156,7 @@ impl World {
             generation: self.snapshot.generation,
             modified: Some(UnixTime(1_799_999_999)),
             acknowledged: &self.acknowledged,
+            start: self.start,
             watch_over: self.watch_over,
             watched: self.watched,
         }
@@ -172,6 +175,7 @@ impl World {
                 reply
             }
             Answer::Watch { .. } => panic!("{target} waits"),
+            Answer::VolumeKey(_) => panic!("{target} is settled by the shell"),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::{
     gate::Gate,
     identity_document::Signer,
     policy,
+    release::{Claim, Start},
     request::{Method, Request},
     response::{self, Response, Status},
     spent::Spent,
@@ -42,6 +43,8 @@ pub struct Context<'a> {
     /// The values of the guest's secrets that it has acknowledged, and that are never handed out
     /// again.
     pub acknowledged: &'a Spent,
+    /// The start of the machine behind the port.
+    pub start: Start,
     /// Whether a long-poll has waited long enough. False at the first call for a request.
     pub watch_over: bool,
     /// The state that this request's first [`Answer::Watch`] named, for a guest that does not say
@@ -79,6 +82,10 @@ pub enum Answer {
         /// Holds the secret.
         reply: Response,
     },
+    /// Under a lock that is this key's: settle the claim with what was released of the key, keep
+    /// the event, note what is released now; then write the audit line and send the sealed key, or
+    /// the refusal.
+    VolumeKey(Box<Claim>),
 }
 
 /// How many bytes of body the shell may read for this request. A longer one is answered with

@@ -9,7 +9,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mezame_model::{HopLimit, SecretName, UserName};
+use mezame_model::{HopLimit, SecretName, UserName, VolumeName};
 
 use crate::{date::Date, token::UnixTime};
 
@@ -85,6 +85,8 @@ pub enum Audit {
     PasswordHashes(Vec<UserName>),
     /// A read-once secret, by its name.
     Secret(SecretName),
+    /// A volume's key, by its name.
+    VolumeKey(VolumeName),
 }
 
 /// A reply.

@@ -77,6 +77,8 @@ pub fn serve_bytes(
     };
     let response = match respond(&request, body, guest, context) {
         Answer::Reply(reply) | Answer::Event { reply, .. } | Answer::Secret { reply, .. } => reply,
+        // Nobody keeps here what was given out, so nothing is.
+        Answer::VolumeKey(_) => Response::not_kept(1),
         Answer::Watch { .. } => {
             match respond(&request, body, guest, &Context { watch_over: true, ..*context }) {
                 Answer::Reply(reply) => reply,

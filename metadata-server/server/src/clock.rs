@@ -1,11 +1,15 @@
 //! Clocks: a coarse one that the fast path reads without asking the kernel, and the wall clock.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use mezame_protocol::UnixTime;
+use nix::time::{ClockId, clock_gettime};
 
 /// Milliseconds since the start, brought up to date by the reaper a few times a second.
 #[derive(Debug)]
@@ -37,6 +41,23 @@ impl CoarseClock {
         let since = instant.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Milliseconds since this machine booted, asleep or not: the same for all processes, and no guest
+/// or time server changes it.
+pub fn since_boot() -> u64 {
+    // A clock that Linux has had since 2.6.39.
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Differs for each boot of this machine (random(4)); empty where the kernel does not say.
+pub fn host_boot() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        text.map(|text| text.trim().to_owned()).unwrap_or_default()
+    })
 }
 
 /// The wall clock.

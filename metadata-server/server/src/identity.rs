@@ -14,10 +14,12 @@ use std::{
 
 use mezame_ebpf_loader::{Identity, Identity6, PortSlot};
 use mezame_model::{DeviceName, Generation, Guest, InstanceId, PortId};
-use mezame_protocol::{Spent, UnixTime};
+use mezame_protocol::{Spent, Start, UnixTime, release::start_id};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{
+    clock::{host_boot, since_boot},
     limits::{Bucket, Count},
     link_local::PortShare,
     listener::Connection,
@@ -50,6 +52,25 @@ pub enum Standing {
     Over,
 }
 
+/// That somebody has taken hold of a tap, as a hypervisor does to start a machine.
+///
+/// Linux switches a tap's carrier on when it is opened and off when it is closed (tun.c), and counts
+/// how often (IFLA_CARRIER_UP_COUNT, Linux 4.16). No guest can do either.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// How often the carrier came up.
+    pub carriers: u32,
+    /// When it was seen for the first time, in milliseconds since the hypervisor's boot.
+    pub since_ms: u64,
+}
+
+impl Taken {
+    /// It is seen now.
+    pub fn now(carriers: u32) -> Self {
+        Self { carriers, since_ms: since_boot() }
+    }
+}
+
 /// One tenancy of one port on one device.
 #[derive(Debug)]
 pub struct Attachment {
@@ -63,6 +84,7 @@ pub struct Attachment {
     pub device: DeviceName,
     /// The tap's index.
     pub ifindex: u32,
+    taken: Mutex<Taken>,
     standing: watch::Sender<Standing>,
     /// Requests.
     pub requests: Bucket,
@@ -90,6 +112,7 @@ impl Attachment {
             instance,
             device,
             ifindex,
+            taken: Mutex::new(Taken::now(0)),
             standing: watch::Sender::new(Standing::Waiting),
             requests: Bucket::default(),
             events: Bucket::default(),
@@ -97,6 +120,24 @@ impl Attachment {
             link_local: PortShare::default(),
             connections: Mutex::default(),
         }
+    }
+
+    /// When the tap was taken hold of last.
+    pub fn taken(&self) -> Taken {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tap was taken hold of.
+    pub fn take(&self, taken: Taken) {
+        *self.taken.lock().unwrap_or_else(PoisonError::into_inner) = taken;
+    }
+
+    /// The start of the machine behind the tap.
+    pub fn start(&self) -> Start {
+        let taken = self.taken();
+        let age_ms = since_boot().saturating_sub(taken.since_ms);
+        let id = start_id(host_boot(), &self.port, self.ifindex, taken.carriers);
+        Start { id, age_s: age_ms / 1000 }
     }
 
     /// As it stands now.

@@ -6,6 +6,7 @@
 //! | `snapshot.ledger` | the newest snapshot, sealed | after a change, at most once an interval |
 //! | `outbox/KEY` | one guest's event, sealed, until the control plane has it | before the guest's reply |
 //! | `acknowledged/INSTANCE.SECRET` | the digest of a read-once secret's value that is spent, sealed; empty: any value is | before the guest's reply |
+//! | `released/INSTANCE.VOLUME` | in which start and boots a volume's key was given out last, sealed | before the guest's reply |
 //!
 //! Each file is written aside, flushed and renamed, so it is whole or not there. A file that does
 //! not open under the key, or not to its end, is refused and the service starts without it, aloud.
@@ -17,6 +18,7 @@
 //! only if that is away; and a snapshot older than the ledger's is ignored.
 
 pub mod outbox;
+pub mod releases;
 pub mod seal;
 pub mod snapshot_file;
 pub mod writer;

@@ -116,7 +116,8 @@ impl Sync {
     /// Takes an event of the devices.
     pub fn device(&mut self, event: &LinkEvent) {
         match event {
-            LinkEvent::Seen { ifindex, name } => {
+            LinkEvent::Seen { ifindex, name, carriers } => {
+                self.taps.taken(*ifindex, *carriers);
                 let attached = self.taps.seen(*ifindex, name, &self.cache);
                 self.introduce(&attached);
             }

@@ -19,12 +19,13 @@ use mezame_ebpf_loader::PortSlot;
 use crate::{
     cache::{Cache, Changes},
     chain,
-    identity::{Attachment, Identities},
+    identity::{Attachment, Identities, Taken},
     metrics::Metrics,
     sockets::SocketEnder,
 };
 use plane::DataPlane;
 use table::{Adopted, Step, Table};
+use watch::Device;
 
 /// The devices, and what is attached to them.
 pub struct Taps {
@@ -33,6 +34,8 @@ pub struct Taps {
     identities: Arc<Identities>,
     metrics: Arc<Metrics>,
     ender: Option<SocketEnder>,
+    /// When each device was taken hold of last, whosever it is.
+    taken: HashMap<u32, Taken>,
 }
 
 impl Taps {
@@ -49,23 +52,48 @@ impl Taps {
         // Seconds are above every generation that an earlier process counted up to, as long as
         // it attached less than one port a second on the whole.
         let generation = u32::try_from(crate::clock::unix_time().0 & 0xffff_ffff).unwrap_or(0);
+        let taken = adopted.iter().filter_map(|one| Some((one.ifindex, one.taken?))).collect();
         let table = Table::new(pinned, adopted, next_slot, generation);
-        Ok(Self { table, plane, identities, metrics, ender })
+        Ok(Self { table, plane, identities, metrics, ender, taken })
     }
 
     /// What a successor needs to go on: tenancies, and the next slot.
     pub fn hand_over(&self) -> (Vec<Adopted>, u32) {
-        (self.table.tenancies(), self.table.next_slot())
+        let mut tenancies = self.table.tenancies();
+        for one in &mut tenancies {
+            one.taken = self.taken.get(&one.ifindex).copied();
+        }
+        (tenancies, self.table.next_slot())
     }
 
     /// All devices there are. Returns the ports that were attached, for their records.
     pub fn scanned(
         &mut self,
-        devices: &HashMap<u32, String>,
+        devices: &HashMap<u32, Device>,
         cache: &Cache,
     ) -> Vec<Arc<Attachment>> {
-        let steps = self.table.scanned(devices, cache);
+        self.taken.retain(|ifindex, _| devices.contains_key(ifindex));
+        for (ifindex, device) in devices {
+            self.taken(*ifindex, device.carriers);
+        }
+        let names = devices.iter().map(|(ifindex, device)| (*ifindex, device.name.clone()));
+        let steps = self.table.scanned(&names.collect(), cache);
         self.take(steps)
+    }
+
+    /// A device's carrier came up so often by now. To be said before the device is, so that a port
+    /// is never attached without.
+    pub fn taken(&mut self, ifindex: u32, carriers: u32) {
+        if self.taken.get(&ifindex).is_some_and(|taken| taken.carriers == carriers) {
+            return;
+        }
+        let taken = Taken::now(carriers);
+        self.taken.insert(ifindex, taken);
+        let port = self.table.port_at(ifindex);
+        if let Some(attachment) = port.and_then(|port| self.identities.of_port(port)) {
+            tracing::info!(port = %attachment.port, ifindex, carriers, "tap taken hold of");
+            attachment.take(taken);
+        }
     }
 
     /// A device appeared or was renamed.
@@ -76,6 +104,7 @@ impl Taps {
 
     /// A device is gone.
     pub fn gone(&mut self, ifindex: u32) {
+        self.taken.remove(&ifindex);
         let steps = self.table.gone(ifindex);
         self.take(steps);
     }
@@ -134,6 +163,9 @@ impl Taps {
                     tenancy.device,
                     ifindex,
                 ));
+                if let Some(taken) = self.taken.get(&ifindex) {
+                    attachment.take(*taken);
+                }
                 // Known before its first frame can come.
                 self.identities.insert(Arc::clone(&attachment));
                 attached.push(attachment);

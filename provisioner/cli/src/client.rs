@@ -16,8 +16,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use mezame_model::{
-    Generation, ProjectName, SecretString,
-    api::{Applied, Apply, Device, Kind, List, Problem, Resource, StoredPassword, StoredReport},
+    Generation, ProjectName, SecretString, VolumeName,
+    api::{
+        Applied, Apply, Device, Kind, List, NewVersion, NewVolumeKey, Problem, Resource,
+        Revocation, StoredKeyRequest, StoredPassword, StoredReport, VolumeKeyView,
+    },
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -161,6 +164,64 @@ impl Client {
         self.get(&format!("{}/passwords", instance.path())).await
     }
 
+    /// The keys of an instance's volumes, without what is secret.
+    pub async fn volume_keys(&self, instance: &Name) -> Result<Vec<VolumeKeyView>, ClientError> {
+        self.get(&format!("{}/volume-keys", instance.path())).await
+    }
+
+    /// Gives an instance the key of a volume.
+    pub async fn create_key(
+        &self,
+        instance: &Name,
+        key: &NewVolumeKey,
+    ) -> Result<VolumeKeyView, ClientError> {
+        self.post(&format!("{}/volume-keys", instance.path()), key).await
+    }
+
+    /// Adds the next version of a volume's key.
+    pub async fn rotate_key(
+        &self,
+        instance: &Name,
+        key: &VolumeName,
+        version: &NewVersion,
+    ) -> Result<VolumeKeyView, ClientError> {
+        self.post(&format!("{}/volume-keys/{key}/rotate", instance.path()), version).await
+    }
+
+    /// Takes a volume's key, or a version of it, away.
+    pub async fn revoke_key(
+        &self,
+        instance: &Name,
+        key: &VolumeName,
+        what: &Revocation,
+    ) -> Result<VolumeKeyView, ClientError> {
+        self.post(&format!("{}/volume-keys/{key}/revoke", instance.path()), what).await
+    }
+
+    /// Has a volume's revoked key given out again.
+    pub async fn restore_key(
+        &self,
+        instance: &Name,
+        key: &VolumeName,
+    ) -> Result<VolumeKeyView, ClientError> {
+        let path = format!("{}/volume-keys/{key}/restore", instance.path());
+        parse(self.call(Method::POST, &path, None, None).await?.body())
+    }
+
+    /// Has a volume's key forgotten.
+    pub async fn destroy_key(&self, instance: &Name, key: &VolumeName) -> Result<(), ClientError> {
+        let path = format!("{}/volume-keys/{key}", instance.path());
+        self.call(Method::DELETE, &path, None, None).await.map(drop)
+    }
+
+    /// An instance's requests for its volumes' keys, newest first.
+    pub async fn key_requests(
+        &self,
+        instance: &Name,
+    ) -> Result<Vec<StoredKeyRequest>, ClientError> {
+        self.get(&format!("{}/key-requests", instance.path())).await
+    }
+
     /// The image of an instance's disk, in a format that the control plane knows.
     pub async fn disk(&self, instance: &Name, format: &str) -> Result<Bytes, ClientError> {
         let path = format!("{}/disk?format={format}", instance.path());
@@ -210,6 +271,14 @@ impl Client {
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         parse(self.call(Method::GET, path, None, None).await?.body())
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
+        parse(self.call(Method::POST, path, json(body)?, None).await?.body())
     }
 
     async fn call(

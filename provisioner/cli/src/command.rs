@@ -3,6 +3,7 @@
 //! Each command's help ends with examples, since those are what people look for.
 
 mod arguments;
+mod key;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,6 +13,7 @@ pub use arguments::{
     ReportsArguments, RotatedKey, SeedFiles, WaitArguments, WatchArguments,
 };
 use clap::{Args, Parser, Subcommand};
+pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
 
 use crate::{
@@ -176,6 +178,9 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
     /// Say which tap on the hypervisor is a port's
     #[command(subcommand)]
     Port(PortCommand),
+    /// Keys of a guest's encrypted volumes: make, replace, revoke, and see who asked for them
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Make a new key the one in use
     #[command(after_help = "Examples:
   mezame keys rotate sealing    seal all stored secrets anew

@@ -121,6 +121,18 @@ pub enum Failure {
         #[source]
         source: io::Error,
     },
+    /// A key's file can't be read.
+    #[error("the key {path} can't be read")]
+    KeyFile {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// No key can be made.
+    #[error("the system gives no random bytes")]
+    Random(#[source] io::Error),
     /// A disk was to be written to a terminal.
     #[error("a disk's image is nothing to be shown on a terminal")]
     Terminal,
@@ -150,6 +162,8 @@ impl Failure {
             // Whoever read the results has had enough of them.
             Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
             Self::Identity { .. }
+            | Self::KeyFile { .. }
+            | Self::Random(_)
             | Self::Sealed { .. }
             | Self::Editor { .. }
             | Self::Output { .. }
@@ -190,6 +204,8 @@ impl Failure {
             | Self::Name(_)
             | Self::Kind(_)
             | Self::Identity { .. }
+            | Self::KeyFile { .. }
+            | Self::Random(_)
             | Self::Output { .. }
             | Self::Write(_) => return None,
         };

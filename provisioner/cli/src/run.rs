@@ -9,6 +9,7 @@ mod disk;
 mod edit;
 mod explain;
 mod get;
+mod key;
 pub mod password;
 mod reports;
 mod rows;
@@ -113,6 +114,7 @@ impl Session<'_> {
             Command::Watch(arguments) => watch::run(self, arguments).await,
             Command::Wait(arguments) => wait::run(self, arguments).await,
             Command::Port(command) => small::port(self, command).await,
+            Command::Key(command) => key::run(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,
             Command::Certificate => small::certificate(self).await,
             Command::Whoami => small::whoami(self).await,

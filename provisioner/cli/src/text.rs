@@ -5,7 +5,7 @@
 
 use std::{fmt::Write, time::Duration};
 
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time};
 use unicode_width::UnicodeWidthChar;
 
 /// One line of text that is safe to show: control characters and those that reorder text are
@@ -78,6 +78,31 @@ pub fn duration(text: &str) -> Result<Duration, DurationError> {
     number.checked_mul(factor).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// The text is no moment.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no moment; write it as 2026-12-31T00:00:00Z")]
+pub struct MomentError(String);
+
+/// Reads what [`timestamp`] writes, and gives the seconds since 1970.
+pub fn moment(text: &str) -> Result<u64, MomentError> {
+    let wrong = || MomentError(text.chars().take(40).collect());
+    let form = b"0000-00-00T00:00:00Z";
+    let fits = |(given, wanted): (u8, &u8)| match wanted {
+        b'0' => given.is_ascii_digit(),
+        _ => given == *wanted,
+    };
+    if text.len() != form.len() || !text.bytes().zip(form).all(fits) {
+        return Err(wrong());
+    }
+    let number = |from: usize, to: usize| text[from..to].parse::<u8>().map_err(|_| wrong());
+    let year = text[..4].parse().map_err(|_| wrong())?;
+    let month = Month::try_from(number(5, 7)?).map_err(|_| wrong())?;
+    let date = Date::from_calendar_date(year, month, number(8, 10)?).map_err(|_| wrong())?;
+    let time = Time::from_hms(number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let at = PrimitiveDateTime::new(date, time.map_err(|_| wrong())?).assume_utc();
+    u64::try_from(at.unix_timestamp()).map_err(|_| wrong())
+}
+
 /// `1 fault`, `2 faults`.
 pub fn count(number: usize, one: &str) -> String {
     let plural = if number == 1 { "" } else { "s" };
@@ -107,8 +132,26 @@ mod tests {
             (4_107_542_400, "2100-03-01T00:00:00Z"),
         ] {
             assert_eq!(timestamp(seconds * 1000), text);
+            assert_eq!(moment(text), Ok(seconds));
         }
         assert_eq!(timestamp(u64::MAX), "9999-12-31T23:59:59Z");
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for bad in [
+            "",
+            "2026-12-31",
+            "2026-12-31T00:00:00",
+            "2026-12-31 00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-02-29T00:00:00Z",
+            "2026-12-31T24:00:00Z",
+            "1969-12-31T23:59:59Z",
+            "2026-12-3\u{661}T00:00:0Z",
+        ] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

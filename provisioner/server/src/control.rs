@@ -5,6 +5,7 @@
 
 mod commit;
 mod keys;
+mod volume_keys;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -12,6 +13,7 @@ use mezame_model::{
     DeviceName, FeedError, Generation, GuestEvent, InstanceId, InstanceName, PortName, ProjectName,
     Snapshot,
     api::{Action, Applied, Fault, Kind, Resource, StoredPassword, StoredReport},
+    volume_key::KeyOutcome,
 };
 use serde_json::Value;
 use tokio::sync::{Mutex, watch};
@@ -25,7 +27,7 @@ use crate::{
     sealing::key_file::KeyFileError,
     site_keys::{KeyError, StoredSite},
     state::State,
-    store::{self, Batch, Committed, EventPage, Store, StoreError},
+    store::{self, Batch, Committed, EventPage, Store, StoreError, Trail},
 };
 
 use commit::uncut;
@@ -279,6 +281,14 @@ impl Control {
             }
             if let Some(password) = &heard.password {
                 batch.passwords.push((event.instance.clone(), event.at_ms, encode(password)?));
+            }
+            if let Some(stored) = &heard.key_request {
+                let trail = match stored.request.outcome {
+                    KeyOutcome::Released(_) => Trail::Released,
+                    KeyOutcome::Withheld(_) => Trail::Withheld,
+                };
+                let filed = (event.instance.clone(), event.at_ms, trail, encode(stored)?);
+                batch.key_requests.push(filed);
             }
             batch.events.extend(heard.event);
             control.commit(heard.changes, batch).await?;

@@ -103,6 +103,7 @@ fn files(
         port: &guest.primary().port.id,
         generation: snapshot.generation,
         modified: None,
+        start: mezame_protocol::Start::NONE,
         acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,

@@ -31,6 +31,7 @@ mod state;
 mod store;
 #[cfg(test)]
 mod testing;
+mod volume_keys;
 
 pub use access::tokens::TokensError;
 pub use control::ControlError;

@@ -17,8 +17,9 @@ use base64::{
 use mezame_model::{
     Acknowledgement, FeedError, Generation, GuestAttributeError, GuestEvent, Instance, Report,
     SecretDigest,
-    api::{Event, Kind},
+    api::{Event, Kind, StoredKeyRequest},
     report::{GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
+    volume_key::KeyOutcome,
 };
 use mezame_protocol::spent::digest_of;
 use ring::digest::{SHA256, digest};
@@ -44,6 +45,7 @@ pub(crate) struct Heard {
     pub(crate) changes: Changes,
     pub(crate) report: Option<Report>,
     pub(crate) password: Option<SealedPassword>,
+    pub(crate) key_request: Option<StoredKeyRequest>,
     pub(crate) event: Option<Event>,
 }
 
@@ -123,6 +125,18 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             // is not for it to fill.
             return Ok(Some(heard));
         }
+        GuestEventKind::VolumeKey(request) => {
+            heard.key_request = Some(StoredKeyRequest {
+                at_ms: event.at_ms,
+                port: event.port.clone(),
+                request: request.clone(),
+            });
+            match &request.outcome {
+                KeyOutcome::Released(_) => ("volume-key-released", request.volume.to_string()),
+                // As above: a guest may ask in vain as often as it likes.
+                KeyOutcome::Withheld(_) => return Ok(Some(heard)),
+            }
+        }
     };
     heard.event = Some(Event {
         generation: Generation::ZERO,
@@ -141,8 +155,8 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
 fn rewritten(held: &HeldInstance, instance: Instance) -> Record {
     Record::Instance(Arc::new(InstanceRecord {
         instance: Arc::new(instance),
-        consumed: held.record.consumed.clone(),
         revision: Some(held.revision),
+        ..InstanceRecord::clone(&held.record)
     }))
 }
 
@@ -178,7 +192,9 @@ fn consume(held: &HeldInstance, read: &Acknowledgement) -> Consumption {
     consumed.insert(read.name.clone(), digest);
     let mut instance = Instance::clone(&record.instance);
     instance.secrets.remove(&read.name);
-    Consumption::Now(InstanceRecord { instance: Arc::new(instance), consumed, revision: None })
+    let kept_back = record.kept_back.clone();
+    let instance = Arc::new(instance);
+    Consumption::Now(InstanceRecord { instance, consumed, kept_back, revision: None })
 }
 
 fn observe(report: &Report, at_ms: u64) -> Observed {

@@ -5,9 +5,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_model::{
-    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName,
+    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName, VolumeName,
     api::Kind,
     report::{HostKey, Outcome},
+    volume_key::KeyVersion,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
@@ -26,12 +27,18 @@ pub(crate) struct Project {
 /// document applied again does not hand the value out again, and another value does.
 pub(crate) type Consumed = BTreeMap<SecretName, SecretDigest>;
 
+/// The bytes of volume keys that are revoked, so that they can be restored. Hypervisors don't have
+/// them.
+pub(crate) type KeptBack = BTreeMap<VolumeName, Vec<KeyVersion>>;
+
 /// An instance and what became of its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InstanceRecord {
     pub(crate) instance: Arc<Instance>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) consumed: Consumed,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) kept_back: KeptBack,
     /// The revision that operators know, where the guest itself has written since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<Generation>,

@@ -16,6 +16,7 @@ use crate::{
     spec,
     spec::Secrets,
     state::{Held, HeldInstance, State, sorted::find},
+    volume_keys,
 };
 
 /// A resource, and the generation up to which anything that it shows has changed.
@@ -208,6 +209,8 @@ fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     let attributes = &instance.guest_attributes;
     add("guest_attributes", (!attributes.is_empty()).then(|| json!(attributes)));
     add("nova_password", instance.nova_password.as_ref().map(|it| it.expose().into()));
+    let keys = volume_keys::views(&held.record);
+    add("volume_keys", (!keys.is_empty()).then(|| json!(keys)));
     add("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets)));
     let spec = spec::of_instance(&held.record, &names, Secrets::Hidden);
     Resource { kind: Kind::Instance, spec, status, revision: held.revision }

@@ -13,6 +13,7 @@ mod openapi;
 mod precondition;
 mod problem;
 mod reading;
+mod volume_keys;
 
 use std::sync::Arc;
 
@@ -126,7 +127,7 @@ static KIND_ROUTES: [[Route; 4]; 3] = [
 ];
 
 /// All other calls.
-static OTHER_ROUTES: [Route; 18] = [
+static OTHER_ROUTES: [Route; 25] = [
     route!(GET "/v1/projects" "list-projects" "All projects, sorted by name"
         => reading::projects),
     route!(GET "/v1/projects/{project}" "read-project" "One project" => reading::project),
@@ -146,6 +147,22 @@ static OTHER_ROUTES: [Route; 18] = [
     route!(GET "/v1/projects/{project}/instances/{name}/disk" "read-disk"
         "What the guest is told, as the image of a disk; holds secrets, so it needs the role 'write'"
         => disk::read),
+    route!(GET "/v1/projects/{project}/instances/{name}/volume-keys" "list-volume-keys"
+        "The keys of the instance's encrypted volumes, without what is secret" => volume_keys::list),
+    route!(POST "/v1/projects/{project}/instances/{name}/volume-keys" "create-volume-key"
+        "Give the instance the key of an encrypted volume" => volume_keys::create),
+    route!(POST "/v1/projects/{project}/instances/{name}/volume-keys/{key}/rotate"
+        "rotate-volume-key" "Add the next version of a volume's key" => volume_keys::rotate),
+    route!(POST "/v1/projects/{project}/instances/{name}/volume-keys/{key}/revoke"
+        "revoke-volume-key" "Give a volume's key out no more, or forget one of its versions"
+        => volume_keys::revoke),
+    route!(POST "/v1/projects/{project}/instances/{name}/volume-keys/{key}/restore"
+        "restore-volume-key" "Give a volume's revoked key out again" => volume_keys::restore),
+    route!(DELETE "/v1/projects/{project}/instances/{name}/volume-keys/{key}"
+        "destroy-volume-key" "Forget a volume's key for good" => volume_keys::destroy),
+    route!(GET "/v1/projects/{project}/instances/{name}/key-requests" "list-key-requests"
+        "What the instance's guest asked for of its volumes' keys, newest first"
+        => volume_keys::requests),
     route!(GET "/v1/events" "watch" "Changes as they happen, one a line" => events::stream),
     route!(POST "/v1/keys/sealing/rotate" "rotate-sealing-key"
         "Make a new key for the database, and seal everything with it" => changes::rotate_sealing),

@@ -32,10 +32,35 @@ use crate::sealing::{Keyring, SealError};
 pub(crate) const REPORTS_KEPT: usize = 50;
 /// Most passwords kept of one instance.
 pub(crate) const PASSWORDS_KEPT: usize = 50;
+/// Most requests for volume keys kept of one instance on each [`Trail`].
+pub(crate) const KEY_REQUESTS_KEPT: usize = 500;
 /// Most events kept.
 pub(crate) const EVENTS_KEPT: usize = 20_000;
 /// Most keys of guests' events kept: a repeated event is known as long as its key is among them.
 pub(crate) const KEYS_KEPT: usize = 200_000;
+
+/// Where a request for a volume's key is filed: a guest that asks in vain, as often as it likes,
+/// must not push out what was given to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Trail {
+    /// It was given the key.
+    Released,
+    /// It was not.
+    Withheld,
+}
+
+impl Trail {
+    /// Both.
+    pub(crate) const ALL: [Self; 2] = [Self::Released, Self::Withheld];
+
+    /// As it is stored.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Released => "key-released",
+            Self::Withheld => "key-withheld",
+        }
+    }
+}
 
 /// A body in the clear; zeroed when dropped.
 pub(crate) type Body = Zeroizing<Vec<u8>>;
@@ -86,6 +111,8 @@ pub(crate) struct Batch {
     pub(crate) reports: Vec<(InstanceId, u64, Body)>,
     /// Sealed passwords to be added: when, and the password.
     pub(crate) passwords: Vec<(InstanceId, u64, Body)>,
+    /// Requests for volume keys to be added: when, on which trail, and the request.
+    pub(crate) key_requests: Vec<(InstanceId, u64, Trail, Body)>,
     /// The key of the guest's event that this batch comes from.
     pub(crate) event_key: Option<u128>,
     /// What the event stream tells; the generation in them is set by the store.
@@ -216,6 +243,13 @@ pub(crate) trait Store: Send + Sync {
 
     /// An instance's sealed passwords, newest first: when, and the password.
     fn passwords(&self, of: InstanceId) -> BoxFuture<'_, Result<Vec<(u64, Body)>, StoreError>>;
+
+    /// An instance's requests for volume keys on one trail, newest first: when, and the request.
+    fn key_requests(
+        &self,
+        of: InstanceId,
+        trail: Trail,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Body)>, StoreError>>;
 
     /// Seals everything with the ring's newest key. May be cut short and called again; when it
     /// has answered, no body needs an older key.

@@ -63,6 +63,7 @@ impl Fixture {
             port: &self.port,
             generation: self.generation,
             modified: None,
+            start: mezame_protocol::Start::NONE,
             acknowledged: &self.acknowledged,
             watch_over: false,
             watched: None,

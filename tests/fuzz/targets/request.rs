@@ -10,7 +10,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use mezame_model::{Dialect, Guest, PortId, Snapshot};
 use mezame_protocol::{
-    Context, NoRandomness, Randomness, Signer, Spent, Status, TokenKeys, UnixTime,
+    Context, NoRandomness, Randomness, Signer, Spent, Start, Status, TokenKeys, UnixTime,
     wire::{Served, serve_bytes},
 };
 
@@ -35,7 +35,13 @@ static FIXTURE: LazyLock<Fixture> = LazyLock::new(|| {
     // In every dialect but the one that would take the others' paths.
     let mut instance = Arc::clone(&snapshot.instances[0]);
     let dialects = Dialect::ALL.into_iter().filter(|it| *it != Dialect::Cloudstack);
-    Arc::make_mut(&mut instance).dialects = dialects.collect();
+    let record = Arc::make_mut(&mut instance);
+    record.dialects = dialects.collect();
+    let key = serde_json::json!({
+        "versions": [{ "number": 1, "key": "Y29ycmVjdCBob3JzZSBiYXR0ZXJ5IHN0YXBsZQ==" }], "last": 1,
+    });
+    let key = serde_json::from_value(key).expect("a volume's key");
+    record.volume_keys.insert("root".parse().expect("a name"), key);
     let mut fixture = Fixture {
         guest: Guest::join(&snapshot, &instance).expect("the record is whole"),
         port: instance.ports[0].clone(),
@@ -73,6 +79,7 @@ fn serve(input: &[u8], fixture: &Fixture, out: &mut Vec<u8>) -> Served {
         port: &fixture.port,
         generation: fixture.snapshot.generation,
         modified: None,
+        start: Start::NONE,
         acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,

@@ -102,7 +102,7 @@ fn make_root(root: &Path, recipe: &Recipe, step: &Step) -> Result<()> {
 }
 
 /// `/vmlinuz` and `/initrd.img`, or the newest file of that name in `/boot`.
-fn boot_file(root: &Path, name: &str) -> Result<PathBuf> {
+pub(super) fn boot_file(root: &Path, name: &str) -> Result<PathBuf> {
     let mut found: Vec<PathBuf> = fs::read_dir(root.join("boot"))
         .context("reading the guest's /boot")?
         .filter_map(|entry| Some(entry.ok()?.path()))

@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_secs(5);
 const LINGER: Duration = Duration::from_millis(500);
 /// How long they are read while something goes on writing into them.
 const TALK: Duration = Duration::from_secs(2);
+/// How long a tool may check something: deriving a volume's key takes seconds by intent.
+const CHECK: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn run_script(
@@ -68,7 +70,7 @@ pub(super) fn tool(program: &str, arguments: &[&str], timeout: Duration) -> Resu
     ended_well(program, wait(child, None, Some(timeout)))
 }
 
-/// Hands a text to a tool that checks it.
+/// Hands something to a tool that checks it.
 pub(super) fn check_with(program: &str, arguments: &[&str], input: &[u8]) -> Result<()> {
     let mut command = Command::new(program);
     command.args(arguments).current_dir("/");
@@ -77,7 +79,7 @@ pub(super) fn check_with(program: &str, arguments: &[&str], input: &[u8]) -> Res
         // A tool that ends without reading has its say by its status.
         let _ = pipe.write_all(input);
     }
-    ended_well(program, wait(child, None, Some(Duration::from_secs(30))))
+    ended_well(program, wait(child, None, Some(CHECK)))
 }
 
 fn ended_well(program: &str, (end, tail): (ScriptEnd, String)) -> Result<()> {

@@ -67,6 +67,7 @@ impl Platform for InDirectory {
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;
+        opens_volume(device: &str, key: &mezame_model::SecretBytes) -> Result<()>;
         expire_password(user: &str) -> Result<Change>;
         write_file(file: &FileSpec, added: bool) -> Result<Change>;
         run_script(script: &Script) -> Result<(ScriptEnd, String)>;

@@ -7,6 +7,7 @@
 //! POST /mezame/v1/password                     a sealed password
 //! GET  /mezame/v1/secrets/NAME                 a secret, until it is acknowledged
 //! POST /mezame/v1/secrets/NAME/ack             and never again; with If-Match, that very value
+//! POST /mezame/v1/volume-keys/NAME             the key of an encrypted volume, once a boot
 //! GET  /mezame/v1/hostname, ssh-keys, …        plain text, a line each, for a shell
 //! ```
 //!
@@ -16,6 +17,7 @@
 mod document;
 mod inbox;
 mod plain;
+mod volume_keys;
 
 use crate::{
     policy::Permit,
@@ -41,6 +43,7 @@ pub(crate) fn body_limit(request: &Request<'_>) -> usize {
         Some("report") => inbox::REPORT_MAX,
         Some("password") => inbox::PASSWORD_MAX,
         Some("secrets") => inbox::ACKNOWLEDGEMENT_MAX,
+        Some("volume-keys") => volume_keys::REQUEST_MAX,
         _ => 0,
     }
 }
@@ -58,6 +61,9 @@ pub(crate) fn answer(
     body: &[u8],
     scope: Scope<'_>,
 ) -> Answer {
+    if let Some(name) = volume_keys::asked(request) {
+        return volume_keys::answer(name, permit, request, body, &scope);
+    }
     let Some(found) = ROOT.find(request.segments().skip(1), scope) else {
         return Answer::Reply(render::error(Status::NotFound, "not-found", "nothing is here"));
     };

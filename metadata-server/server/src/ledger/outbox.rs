@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::{
     LedgerError, make_private,
+    releases::Releases,
     seal::{LedgerKey, Opener, Sealer},
     sweep, write_whole,
 };
@@ -36,6 +37,7 @@ const PURPOSE: &[u8] = b"event";
 pub struct Outbox {
     events: PathBuf,
     marks: Marks,
+    releases: Releases,
     key: Arc<LedgerKey>,
     ceiling: usize,
     waiting: Mutex<Waiting>,
@@ -67,6 +69,7 @@ impl Outbox {
     ) -> Result<(Self, Vec<LedgerError>), LedgerError> {
         let outbox = Self {
             events: state.join("outbox"),
+            releases: Releases::open(state, Arc::clone(&key))?,
             marks: Marks::new(state.join("acknowledged"), Arc::clone(&key)),
             key,
             ceiling,
@@ -139,6 +142,11 @@ impl Outbox {
         self.note(event);
         self.woken.notify_one();
         Ok(())
+    }
+
+    /// What was given out of volumes' keys.
+    pub fn releases(&self) -> &Releases {
+        &self.releases
     }
 
     /// How many events wait.
@@ -320,7 +328,7 @@ fn lower(of_port: &mut HashMap<PortId, usize>, port: &PortId) {
     }
 }
 
-fn names(directory: &Path) -> Result<Vec<String>, LedgerError> {
+pub(super) fn names(directory: &Path) -> Result<Vec<String>, LedgerError> {
     let failed = || LedgerError::file(directory, "listing");
     let mut names = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed())? {
@@ -329,7 +337,7 @@ fn names(directory: &Path) -> Result<Vec<String>, LedgerError> {
     Ok(names)
 }
 
-fn remove(path: &Path) -> Result<(), LedgerError> {
+pub(super) fn remove(path: &Path) -> Result<(), LedgerError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
             Err(LedgerError::file(path, "removing")(error))

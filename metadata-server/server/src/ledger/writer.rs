@@ -57,6 +57,14 @@ impl LedgerWriter {
                 if let Err(error) = forgotten {
                     tracing::error!(error = chain(&error), "spent secrets were not tidied up");
                 }
+                let forgotten =
+                    outbox.releases().forget(snapshot.generation, |instance, volume| {
+                        let at = snapshot.instances.binary_search_by(|one| one.id.cmp(instance));
+                        at.is_ok_and(|at| snapshot.instances[at].volume_keys.contains_key(volume))
+                    });
+                if let Err(error) = forgotten {
+                    tracing::error!(error = chain(&error), "released keys were not tidied up");
+                }
                 // A large ledger takes long to write; it may take a tenth of the disk's time.
                 pause = interval.max(began.elapsed() * 9);
             }

@@ -1,5 +1,7 @@
 //! One request: limits, then the protocol, then what its answer asks for.
 
+mod release;
+
 use std::{
     convert::Infallible,
     sync::Arc,
@@ -153,6 +155,7 @@ impl Exchange<'_> {
             Answer::Secret { name, digest, reply } => {
                 self.hand_out(&record, &name, digest, reply).await
             }
+            Answer::VolumeKey(claim) => self.release(&record, claim).await,
             Answer::Watch { etag, timeout_s } => self.watch(request, body, etag, timeout_s).await,
         }
     }
@@ -173,6 +176,7 @@ impl Exchange<'_> {
             generation: record.generation,
             modified: Some(record.modified),
             acknowledged: &record.acknowledged,
+            start: self.connection.attachment().start(),
             watch_over: wait.is_over,
             watched: wait.watched,
         };
@@ -244,6 +248,7 @@ impl Exchange<'_> {
             let key = Outbox::new_key()?;
             let spends = matches!(kind, GuestEventKind::SecretAcknowledged(_));
             let at_ms = unix_milliseconds();
+            audit::withheld(&port, &instance, &kind);
             serving.outbox.keep(GuestEvent { port, instance, at_ms, key, kind }, generation)?;
             if spends {
                 respend(&serving, &attachment);
@@ -252,23 +257,25 @@ impl Exchange<'_> {
         });
         match kept.await {
             Ok(Ok(())) => reply,
-            // The control plane is away, and the guest goes on all the same: nothing of ours fails.
-            Ok(Err(error @ LedgerError::TooMany { .. })) => {
-                self.serving.metrics.refused(Reason::OutboxOfPort);
-                tracing::debug!(error = crate::chain(&error), "a guest's event was not kept");
-                Reply::not_kept(NOT_KEPT)
-            }
-            Ok(Err(error)) => {
-                self.serving.metrics.refused(Reason::NotKept);
-                tracing::error!(
-                    port = %self.connection.attachment().port,
-                    error = crate::chain(&error),
-                    "a guest's event was not kept"
-                );
-                Reply::not_kept(NOT_KEPT)
-            }
+            Ok(Err(error)) => self.not_kept(&error),
             Err(_) => Reply::internal(),
         }
+    }
+
+    fn not_kept(&self, error: &LedgerError) -> Reply {
+        // Where the control plane is away, the guest goes on all the same: nothing of ours fails.
+        if matches!(error, LedgerError::TooMany { .. }) {
+            self.serving.metrics.refused(Reason::OutboxOfPort);
+            tracing::debug!(error = crate::chain(error), "a guest's event was not kept");
+        } else {
+            self.serving.metrics.refused(Reason::NotKept);
+            tracing::error!(
+                port = %self.connection.attachment().port,
+                error = crate::chain(error),
+                "a guest's event was not kept"
+            );
+        }
+        Reply::not_kept(NOT_KEPT)
     }
 
     /// Hands a read-once secret out, unless another process has seen it acknowledged.
@@ -319,7 +326,8 @@ fn cost_of(kind: &GuestEventKind) -> u32 {
         GuestEventKind::Report(_)
         | GuestEventKind::Password(_)
         | GuestEventKind::NovaPassword(_)
-        | GuestEventKind::SecretAcknowledged(_) => 1,
+        | GuestEventKind::SecretAcknowledged(_)
+        | GuestEventKind::VolumeKey(_) => 1,
     }
 }
 

@@ -6,3 +6,4 @@ mod arena;
 mod ending;
 mod password;
 mod serving;
+mod volume_keys;

@@ -12,7 +12,10 @@ use crate::{
     ledger::{outbox::Outbox, seal::LedgerKey, snapshot_file},
     metrics::Metrics,
     settings::Limits,
-    taps::plane::{DataPlane, MemoryPlane},
+    taps::{
+        plane::{DataPlane, MemoryPlane},
+        watch::Device,
+    },
 };
 
 struct Bench {
@@ -47,7 +50,7 @@ impl Bench {
 
     fn appear(&mut self, number: usize) {
         let name = fixture::device(number).to_string();
-        self.sync.device(&LinkEvent::Seen { ifindex: number as u32, name });
+        self.sync.device(&LinkEvent::Seen { ifindex: number as u32, name, carriers: 1 });
     }
 
     fn attachment(&self, number: usize) -> Arc<Attachment> {
@@ -226,7 +229,8 @@ fn a_scan_attaches_what_is_there_and_detaches_what_is_not() {
     let mut bench = Bench::new();
     bench.sync.apply(Arc::new(fixture::snapshot(1, 1..4)), true);
     bench.appear(1);
-    let devices: HashMap<u32, String> = [(2, "vnet2".into()), (3, "vnet3".into())].into();
+    let device = |name: &str| Device { name: name.into(), carriers: 1 };
+    let devices = HashMap::from([(2, device("vnet2")), (3, device("vnet3"))]);
     let attached = bench.sync.taps.scanned(&devices, &bench.sync.cache);
     bench.sync.introduce(&attached);
     let held = bench.plane.lock().unwrap().attached().unwrap();

@@ -16,6 +16,7 @@ fn state() -> HandOver {
             },
             slot: 5,
             generation: 6,
+            taken: Some(crate::identity::Taken { carriers: 2, since_ms: 3 }),
         }],
         next_slot: 9,
         entrances: vec!["http".into(), "dns".into()],

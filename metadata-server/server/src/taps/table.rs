@@ -19,7 +19,10 @@ use mezame_model::{DeviceName, InstanceId, PortId};
 use serde::{Deserialize, Serialize};
 
 use super::{rules::rules_of, slots::Slots};
-use crate::cache::{Cache, Claim};
+use crate::{
+    cache::{Cache, Claim},
+    identity::Taken,
+};
 
 /// What is to be done to the data path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +83,9 @@ pub struct Adopted {
     pub slot: u32,
     /// Its generation.
     pub generation: u32,
+    /// When its device was taken hold of. An earlier version does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken: Option<Taken>,
 }
 
 #[derive(Debug)]
@@ -139,10 +145,19 @@ impl Table {
                 tenancy: tenancy.clone(),
                 slot: rules.slot.number(),
                 generation: rules.generation,
+                taken: None,
             }),
             Held::Refused => None,
         });
         held.collect()
+    }
+
+    /// The port that is attached at a device.
+    pub fn port_at(&self, ifindex: u32) -> Option<&PortId> {
+        match self.held.get(&ifindex)? {
+            Held::Port { tenancy, .. } => Some(&tenancy.port),
+            Held::Refused => None,
+        }
     }
 
     /// The slot at which a successor is to go on.

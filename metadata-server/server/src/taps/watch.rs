@@ -24,12 +24,23 @@ pub enum LinkEvent {
         ifindex: u32,
         /// Its name.
         name: String,
+        /// How often its carrier came up; 0 where the kernel does not say.
+        carriers: u32,
     },
     /// It is gone, or moved to another namespace.
     Gone {
         /// The device.
         ifindex: u32,
     },
+}
+
+/// A device there is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// How often its carrier came up.
+    pub carriers: u32,
 }
 
 /// Why devices can't be watched.
@@ -81,11 +92,13 @@ impl LinkWatch {
     }
 
     /// All devices there are now.
-    pub async fn scan(&self) -> Result<HashMap<u32, String>, WatchError> {
+    pub async fn scan(&self) -> Result<HashMap<u32, Device>, WatchError> {
         let links: Vec<LinkMessage> =
             self.handle.link().get().execute().try_collect().await.map_err(WatchError::List)?;
         let named = links.iter().filter_map(|link| match seen(link)? {
-            LinkEvent::Seen { ifindex, name } => Some((ifindex, name)),
+            LinkEvent::Seen { ifindex, name, carriers } => {
+                Some((ifindex, Device { name, carriers }))
+            }
             LinkEvent::Gone { .. } => None,
         });
         Ok(named.collect())
@@ -114,7 +127,12 @@ fn seen(link: &LinkMessage) -> Option<LinkEvent> {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
     })?;
-    Some(LinkEvent::Seen { ifindex: link.header.index, name })
+    let carriers = link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::CarrierUpCount(count) => Some(*count),
+        _ => None,
+    });
+    let carriers = carriers.unwrap_or_default();
+    Some(LinkEvent::Seen { ifindex: link.header.index, name, carriers })
 }
 
 #[cfg(test)]

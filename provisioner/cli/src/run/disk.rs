@@ -49,7 +49,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: DiskArguments) -> Resu
 }
 
 /// Whether a file may be written there.
-fn check(path: &Path, force: bool) -> Result<(), Failure> {
+pub(super) fn check(path: &Path, force: bool) -> Result<(), Failure> {
     match fs::symlink_metadata(path) {
         Ok(there) if force && there.is_file() => Ok(()),
         // A device is not written to but replaced, which nobody can have meant.
@@ -60,15 +60,14 @@ fn check(path: &Path, force: bool) -> Result<(), Failure> {
 }
 
 /// Writes a file beside the place, and puts it there once it is whole.
-fn write(path: &Path, image: &[u8], force: bool) -> Result<(), Failure> {
+pub(super) fn write(path: &Path, image: &[u8], force: bool) -> Result<(), Failure> {
     let at = |source| Failure::Output { path: path.into(), source };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     // Nobody but its owner may open it: mode 0600 from its first moment on.
-    let mut file =
-        tempfile::Builder::new().prefix(".mezame-disk-").tempfile_in(folder).map_err(at)?;
+    let mut file = tempfile::Builder::new().prefix(".mezame-").tempfile_in(folder).map_err(at)?;
     file.write_all(image).map_err(at)?;
     file.as_file().sync_all().map_err(at)?;
     let put = if force { file.persist(path) } else { file.persist_noclobber(path) };

@@ -43,6 +43,7 @@ fn get(snapshot: &Snapshot, instance: &Arc<Instance>, path: &str) -> (Status, Ve
         port: &guest.ports[0].port.id,
         generation: snapshot.generation,
         modified: None,
+        start: mezame_protocol::Start::NONE,
         acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,

@@ -19,7 +19,7 @@ use crate::control::{ControlError, Target};
 const PARSED_AT_ONCE: usize = 256 << 10;
 
 /// Reads a JSON body of at most `limit` bytes.
-async fn body<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn body<T: DeserializeOwned + Send + 'static>(
     headers: &HeaderMap,
     body: Body,
     limit: usize,

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use mezame_model::{InstanceName, ProjectName, api::Kind};
+use mezame_model::{InstanceName, ProjectName, VolumeName, api::Kind};
 
 use super::problem::Failure;
 use crate::control::{ControlError, Target};
@@ -50,5 +50,10 @@ impl Names {
     pub(super) fn instance(&self) -> Result<(ProjectName, InstanceName), Failure> {
         let name = InstanceName::parse(self.text("name")).map_err(|_| ControlError::NotFound)?;
         Ok((self.project()?, name))
+    }
+
+    /// A volume's key.
+    pub(super) fn volume(&self) -> Result<VolumeName, Failure> {
+        VolumeName::parse(self.text("key")).map_err(|_| ControlError::NotFound.into())
     }
 }

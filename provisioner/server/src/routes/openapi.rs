@@ -97,7 +97,12 @@ fn operation(route: &Route) -> Value {
             }
             parameters.push(header("If-None-Match"));
         }
-        "list" if !matches!(route.operation, "list-reports" | "list-passwords") => {
+        "list"
+            if !matches!(
+                route.operation,
+                "list-reports" | "list-passwords" | "list-volume-keys" | "list-key-requests"
+            ) =>
+        {
             parameters.extend([
                 query("limit", "At most so many items; a further page is in the Link header"),
                 query("after", "Only items whose name is greater"),
@@ -177,6 +182,9 @@ fn body(operation: &str) -> Option<&'static str> {
         "write-instance" => "Instance",
         "apply" => "Apply",
         "attach-device" => "Device",
+        "create-volume-key" => "NewVolumeKey",
+        "rotate-volume-key" => "NewVersion",
+        "revoke-volume-key" => "Revocation",
         _ => return None,
     })
 }
@@ -188,6 +196,13 @@ fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
     let content = match operation {
         "list-reports" => (JSON, list_of("StoredReport")),
         "list-passwords" => (JSON, list_of("StoredPassword")),
+        "list-volume-keys" => (JSON, list_of("VolumeKey")),
+        "list-key-requests" => (JSON, list_of("StoredKeyRequest")),
+        "create-volume-key" => return ("201", Some((JSON, schemas::named("VolumeKey")))),
+        "rotate-volume-key" | "revoke-volume-key" | "restore-volume-key" => {
+            (JSON, schemas::named("VolumeKey"))
+        }
+        "destroy-volume-key" => return ("204", None),
         "apply" => (JSON, schemas::named("Applied")),
         "read-disk" => {
             ("application/octet-stream", json!({ "type": "string", "format": "binary" }))

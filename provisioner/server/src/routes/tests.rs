@@ -13,6 +13,7 @@ mod described;
 mod disk;
 mod documents;
 mod stream;
+mod volume_keys;
 
 /// A control plane without listeners.
 struct Plane {

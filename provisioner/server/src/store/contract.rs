@@ -9,8 +9,8 @@ use mezame_model::{
 use zeroize::Zeroizing;
 
 use super::{
-    Batch, Body, Committed, EVENTS_KEPT, From, Key, PASSWORDS_KEPT, Position, REPORTS_KEPT, Store,
-    StoreError, memory::MemoryStore, sqlite::SqliteStore,
+    Batch, Body, Committed, EVENTS_KEPT, From, KEY_REQUESTS_KEPT, Key, PASSWORDS_KEPT, Position,
+    REPORTS_KEPT, Store, StoreError, Trail, memory::MemoryStore, sqlite::SqliteStore,
 };
 use crate::{
     environment::fixed::FixedEnvironment,
@@ -164,6 +164,27 @@ async fn reports_and_passwords_are_kept_newest_first_up_to_a_number(store: Arc<d
     let passwords = store.passwords(id(1)).await.unwrap();
     assert_eq!((passwords.len(), &passwords[0].1), (PASSWORDS_KEPT, &body(&format!("p{newest}"))));
     assert!(store.reports(id(2)).await.unwrap().is_empty());
+}
+
+async fn requests_in_vain_push_out_none_that_was_granted(store: Arc<dyn Store>) {
+    let mut batch = on(0);
+    batch.key_requests = vec![(id(1), 1, Trail::Released, body("given"))];
+    write(&*store, batch).await;
+    let mut batch = on(1);
+    let number = |number: usize| (id(1), number as u64, Trail::Withheld, body("not given"));
+    batch.key_requests = (0..KEY_REQUESTS_KEPT + 3).map(number).collect();
+    write(&*store, batch).await;
+    let of = |trail| store.key_requests(id(1), trail);
+    assert_eq!(of(Trail::Released).await.unwrap(), [(1, body("given"))]);
+    let withheld = of(Trail::Withheld).await.unwrap();
+    assert_eq!((withheld.len(), withheld[0].0), (KEY_REQUESTS_KEPT, KEY_REQUESTS_KEPT as u64 + 2));
+    assert!(store.key_requests(id(2), Trail::Released).await.unwrap().is_empty());
+    let mut batch = on(2);
+    batch.forget = vec![id(1)];
+    write(&*store, batch).await;
+    for trail in Trail::ALL {
+        assert!(of(trail).await.unwrap().is_empty());
+    }
 }
 
 async fn what_guests_said_last_is_replaced_and_forgotten(store: Arc<dyn Store>) {
@@ -320,6 +341,7 @@ contract! {
     of_many_writers_on_one_generation_one_succeeds
     a_guests_event_is_written_once
     reports_and_passwords_are_kept_newest_first_up_to_a_number
+    requests_in_vain_push_out_none_that_was_granted
     what_guests_said_last_is_replaced_and_forgotten
     events_are_read_by_generation_and_by_position
     after_a_generation_that_is_not_yet_there_comes_nothing

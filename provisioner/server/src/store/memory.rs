@@ -8,8 +8,8 @@ use std::{
 use mezame_model::{BoxFuture, Generation, InstanceId, api::Event};
 
 use super::{
-    Batch, Body, Committed, Contents, EVENTS_KEPT, EventPage, From, KEYS_KEPT, Key, PASSWORDS_KEPT,
-    Position, REPORTS_KEPT, Row, Store, StoreError,
+    Batch, Body, Committed, Contents, EVENTS_KEPT, EventPage, From, KEY_REQUESTS_KEPT, KEYS_KEPT,
+    Key, PASSWORDS_KEPT, Position, REPORTS_KEPT, Row, Store, StoreError, Trail,
 };
 use crate::sealing::Keyring;
 
@@ -26,6 +26,7 @@ struct Inside {
     observed: HashMap<InstanceId, Body>,
     reports: HashMap<InstanceId, VecDeque<(u64, Body)>>,
     passwords: HashMap<InstanceId, VecDeque<(u64, Body)>>,
+    key_requests: HashMap<(InstanceId, Trail), VecDeque<(u64, Body)>>,
     keys: HashSet<u128>,
     keys_in_order: VecDeque<u128>,
     events: VecDeque<(u64, Event)>,
@@ -72,6 +73,7 @@ impl MemoryStore {
             inside.observed.remove(&id);
             inside.reports.remove(&id);
             inside.passwords.remove(&id);
+            inside.key_requests.retain(|(of, _), _| *of != id);
         }
         inside.observed.extend(batch.observed);
         for (id, at, body) in batch.reports {
@@ -79,6 +81,10 @@ impl MemoryStore {
         }
         for (id, at, body) in batch.passwords {
             push(inside.passwords.entry(id).or_default(), (at, body), PASSWORDS_KEPT);
+        }
+        for (id, at, trail, body) in batch.key_requests {
+            let filed = inside.key_requests.entry((id, trail)).or_default();
+            push(filed, (at, body), KEY_REQUESTS_KEPT);
         }
         inside.tell(generation, batch.events);
         Ok(Committed::Written(generation))
@@ -189,6 +195,20 @@ impl Store for MemoryStore {
                 .passwords
                 .get(&of)
                 .map_or_else(Vec::new, |p| p.iter().cloned().collect()))
+        })
+    }
+
+    fn key_requests(
+        &self,
+        of: InstanceId,
+        trail: Trail,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Body)>, StoreError>> {
+        Box::pin(async move {
+            Ok(self
+                .inside()?
+                .key_requests
+                .get(&(of, trail))
+                .map_or_else(Vec::new, |filed| filed.iter().cloned().collect()))
         })
     }
 

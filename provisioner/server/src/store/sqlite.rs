@@ -18,7 +18,7 @@ use mezame_model::{BoxFuture, InstanceId};
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
-use super::{Batch, Body, Committed, Contents, EventPage, From, Store, StoreError, schema};
+use super::{Batch, Body, Committed, Contents, EventPage, From, Store, StoreError, Trail, schema};
 use crate::{environment::Environment, sealing::Keyring};
 
 mod read;
@@ -159,6 +159,14 @@ impl Store for SqliteStore {
 
     fn passwords(&self, of: InstanceId) -> BoxFuture<'_, Result<Vec<(u64, Body)>, StoreError>> {
         Box::pin(self.run(move |session| session.said("password", &of)))
+    }
+
+    fn key_requests(
+        &self,
+        of: InstanceId,
+        trail: Trail,
+    ) -> BoxFuture<'_, Result<Vec<(u64, Body)>, StoreError>> {
+        Box::pin(self.run(move |session| session.said(trail.as_str(), &of)))
     }
 
     fn reseal(&self, keys: Keyring) -> BoxFuture<'_, Result<(), StoreError>> {

@@ -31,7 +31,7 @@ const SEALED_MAX: usize = 8 << 10;
 
 /// Why what a guest sent is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-enum Rejection {
+pub(super) enum Rejection {
     #[error("the body is {0}, not application/json")]
     MediaType(String),
     #[error("the body is not what this path takes, at line {line}, column {column}")]
@@ -51,7 +51,7 @@ enum Rejection {
 }
 
 impl Rejection {
-    fn response(&self) -> Response {
+    pub(super) fn response(&self) -> Response {
         let (status, code) = match self {
             Self::MediaType(_) => (Status::UnsupportedMediaType, "media-type"),
             Self::Form { .. } => (Status::BadRequest, "bad-body"),
@@ -151,7 +151,7 @@ fn same_key(one: &str, other: &str) -> bool {
 }
 
 /// Parses a body of JSON.
-fn parse<T: DeserializeOwned>(
+pub(super) fn parse<T: DeserializeOwned>(
     request: &Request<'_>,
     body: &[u8],
     most: usize,

@@ -22,7 +22,7 @@ async fn next(watch: &mut LinkWatch, wanted: impl Fn(&LinkEvent) -> bool) -> Lin
 }
 
 fn named(index: u32, wanted: &str) -> impl Fn(&LinkEvent) -> bool {
-    move |event| matches!(event, LinkEvent::Seen { ifindex, name } if *ifindex == index && name == wanted)
+    move |event| matches!(event, LinkEvent::Seen { ifindex, name, .. } if *ifindex == index && name == wanted)
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_scan_finds_what_was_there_before_the_watch() {
     netns::alone(|handle| async move {
         let index = netns::make_pair(&handle, "one", "two").await;
         let devices = LinkWatch::open().unwrap().scan().await.unwrap();
-        assert_eq!(devices.get(&index).map(String::as_str), Some("one"));
+        assert_eq!(devices.get(&index).map(|device| device.name.as_str()), Some("one"));
         assert_eq!(devices.len(), 3, "lo and both ends: {devices:?}");
     });
 }
@@ -107,6 +107,6 @@ fn a_watch_that_could_not_keep_up_says_so() {
         let lost = async { while watch.next().await.is_some() {} };
         tokio::time::timeout(Duration::from_secs(20), lost).await.unwrap();
         let devices = LinkWatch::open().unwrap().scan().await.unwrap();
-        assert_eq!(devices.get(&index).map(String::as_str), Some("name999"));
+        assert_eq!(devices.get(&index).map(|device| device.name.as_str()), Some("name999"));
     });
 }

@@ -150,6 +150,7 @@ impl Resolver<'_> {
             guest_attributes: stored
                 .map(|stored| stored.guest_attributes.clone())
                 .unwrap_or_default(),
+            volume_keys: stored.map(|stored| stored.volume_keys.clone()).unwrap_or_default(),
             nova_password: stored.and_then(|stored| stored.nova_password.clone()),
             block_devices: form.block_devices,
         };
@@ -177,7 +178,9 @@ impl Resolver<'_> {
                 }
             }
         }
-        InstanceRecord { instance: Arc::new(instance), consumed, revision: None }
+        // No document has them: they are changed by calls of their own.
+        let kept_back = before.map(|before| before.kept_back.clone()).unwrap_or_default();
+        InstanceRecord { instance: Arc::new(instance), consumed, kept_back, revision: None }
     }
 
     fn data(

@@ -3,6 +3,7 @@
 //! A test holds the documents' properties against the fields that admission knows, and the
 //! answers' against the wire types.
 
+use mezame_model::volume_key::Once;
 use serde_json::{Map, Value, json};
 
 use crate::admission::DHCP_MODES as MODES;
@@ -61,7 +62,7 @@ fn object(description: &str, required: &[&str], properties: Value) -> Value {
 /// All of them.
 pub(super) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
-    for part in [documents(), nested(), answers(), guests()] {
+    for part in [documents(), nested(), answers(), guests(), volume_keys()] {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }
@@ -250,7 +251,10 @@ fn answers() -> Value {
             "project": text("Which project"),
             "kind": text("Which kind of resource"),
             "name": text("Which one"),
-            "what": text("created, updated, deleted, reported, password, secret-acknowledged"),
+            "what": text(
+                "created, updated, deleted, reported, password, secret-acknowledged, \
+                 volume-key-created, -rotated, -revoked, -restored, -destroyed, -released",
+            ),
             "detail": text("For people"),
         })),
     })
@@ -289,6 +293,51 @@ fn guests() -> Value {
                 "user": text("Whose"),
                 "recipient": text("The key that it is sealed to"),
                 "sealed": text("An age file in its armor"),
+            })),
+        })),
+    })
+}
+
+fn volume_keys() -> Value {
+    let once = json!({
+        "type": "string",
+        "enum": Once::ALL.map(Once::as_str),
+        "description": "How often it is given out; per-start without",
+    });
+    let window = number("For how long after a start of the machine, in seconds");
+    let not_after = number("Until when, in seconds since 1970");
+    json!({
+        "NewVolumeKey": object("The key of an encrypted volume", &["name", "key"], json!({
+            "name": named("Name"),
+            "key": text("16 to 512 bytes as base64; never shown"),
+            "once": once,
+            "window_seconds": window,
+            "not_after": not_after,
+        })),
+        "NewVersion": object("The next version of a volume's key", &["key"], json!({
+            "key": text("16 to 512 bytes as base64; never shown"),
+        })),
+        "Revocation": object("What of a key is taken away", &[], json!({
+            "version": number("This version, for good; without, all of it until it is restored"),
+        })),
+        "VolumeKey": object("A volume's key, without it", &["name", "state", "versions", "once"], json!({
+            "name": named("Name"),
+            "state": text("active or revoked"),
+            "versions": list(json!({ "type": "integer" }), "Newest first"),
+            "once": once,
+            "window_seconds": window,
+            "not_after": not_after,
+        })),
+        "StoredKeyRequest": object("A guest's request for a key", &["at_ms", "port", "request"], json!({
+            "at_ms": number("Milliseconds since 1970"),
+            "port": text("The id of the port that it came through"),
+            "request": object("What came of it", &["volume", "start", "boot", "outcome"], json!({
+                "volume": named("Name"),
+                "start": text("Differs for each start of the machine, by the hypervisor's word"),
+                "boot": text("Differs for each boot, by the guest's word"),
+                "outcome": object_of(
+                    "Either released, with the versions' numbers, or withheld, with the reason",
+                ),
             })),
         })),
     })

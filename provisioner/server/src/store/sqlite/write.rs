@@ -6,7 +6,10 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::{Session, bound_to};
 use crate::{
     sealing::{Keyring, key_number},
-    store::{Batch, Committed, EVENTS_KEPT, KEYS_KEPT, PASSWORDS_KEPT, REPORTS_KEPT, StoreError},
+    store::{
+        Batch, Committed, EVENTS_KEPT, KEY_REQUESTS_KEPT, KEYS_KEPT, PASSWORDS_KEPT, REPORTS_KEPT,
+        StoreError,
+    },
 };
 
 /// How many bodies are sealed anew in one transaction: readers and writers wait no longer.
@@ -114,6 +117,9 @@ impl Session {
         }
         for (id, at_ms, body) in &batch.passwords {
             said("password", PASSWORDS_KEPT, id, *at_ms, body)?;
+        }
+        for (id, at_ms, trail, body) in &batch.key_requests {
+            said(trail.as_str(), KEY_REQUESTS_KEPT, id, *at_ms, body)?;
         }
         // Of a batch longer than what is kept, the beginning would be deleted at once.
         let skipped = batch.events.len().saturating_sub(EVENTS_KEPT);
