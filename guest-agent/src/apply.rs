@@ -9,6 +9,8 @@
 //!
 //! A step that fails does not end the run: each is reported.
 
+mod network;
+
 use std::time::{Duration, Instant};
 
 use mezame_model::{
@@ -16,12 +18,13 @@ use mezame_model::{
     report::{Outcome, StepReport},
 };
 
+use self::network::Network;
 use crate::{
     ledger::{Found, Ledger, LedgerError, Right},
     outbox::{Outbox, OutboxError},
     password::{self, PasswordError},
     plan::{Plan, Planned},
-    platform::{Change, NetworkGuard, Platform, PlatformError, ScriptEnd},
+    platform::{Change, Platform, PlatformError, ScriptEnd},
     source::{SourceError, Upstream},
     step::{Action, Frequency, Step},
 };
@@ -403,67 +406,6 @@ impl Applier<'_> {
             }
         };
         Ok(self.platform.set_password_hash(user, &pending.hash)?)
-    }
-}
-
-/// The steps of a plan that change the network, and what they did.
-struct Network<'a> {
-    /// Where the last of them is in the plan.
-    last: Option<usize>,
-    devices: Vec<&'a str>,
-    /// Of those that were done.
-    keys: Vec<String>,
-    guard: Option<Box<dyn NetworkGuard + 'a>>,
-    changed: bool,
-    is_rolled_back: bool,
-}
-
-impl<'a> Network<'a> {
-    fn of(plan: &'a Plan) -> Self {
-        let device = |planned: &'a Planned| match planned {
-            Planned::Do { step, .. } => match &step.action {
-                Action::Interface { device, .. } => Some(device.as_str()),
-                _ => None,
-            },
-            Planned::Settled { .. } => None,
-        };
-        Self {
-            last: plan.steps.iter().rposition(|planned| device(planned).is_some()),
-            devices: plan.steps.iter().filter_map(device).collect(),
-            keys: Vec::new(),
-            guard: None,
-            changed: false,
-            is_rolled_back: false,
-        }
-    }
-
-    /// Before the first of them, what is there is remembered. Where that can't be, a change is made
-    /// without a way back: a guest without a network is worse.
-    fn before(&mut self, step: &Step, platform: &'a dyn Platform) {
-        if self.keys.is_empty() && matches!(step.action, Action::Interface { .. }) {
-            self.guard = platform.guard_network(&self.devices).unwrap_or_default();
-        }
-    }
-
-    fn after(&mut self, step: &Step, result: &Result<Change, StepError>) {
-        if matches!(step.action, Action::Interface { .. }) {
-            self.keys.push(step.key.clone());
-            // One that failed may have changed something before it did.
-            self.changed |= !matches!(result, Ok(Change::Same));
-        }
-    }
-
-    /// Whether the last of them was done just now, and the network is another one.
-    fn is_changed(&mut self, at: usize) -> bool {
-        if self.last != Some(at) {
-            return false;
-        }
-        if !self.changed
-            && let Some(guard) = self.guard.take()
-        {
-            let _ = guard.keep();
-        }
-        self.changed
     }
 }
 

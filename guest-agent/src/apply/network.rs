@@ -1,0 +1,69 @@
+//! The steps of a plan that change the network: together they are good, or are taken back.
+
+use super::StepError;
+use crate::{
+    plan::{Plan, Planned},
+    platform::{Change, NetworkGuard, Platform},
+    step::{Action, Step},
+};
+
+/// The steps of a plan that change the network, and what they did.
+pub(super) struct Network<'a> {
+    /// Where the last of them is in the plan.
+    last: Option<usize>,
+    devices: Vec<&'a str>,
+    /// Of those that were done.
+    pub(super) keys: Vec<String>,
+    pub(super) guard: Option<Box<dyn NetworkGuard + 'a>>,
+    pub(super) changed: bool,
+    pub(super) is_rolled_back: bool,
+}
+
+impl<'a> Network<'a> {
+    pub(super) fn of(plan: &'a Plan) -> Self {
+        let device = |planned: &'a Planned| match planned {
+            Planned::Do { step, .. } => match &step.action {
+                Action::Interface { device, .. } => Some(device.as_str()),
+                _ => None,
+            },
+            Planned::Settled { .. } => None,
+        };
+        Self {
+            last: plan.steps.iter().rposition(|planned| device(planned).is_some()),
+            devices: plan.steps.iter().filter_map(device).collect(),
+            keys: Vec::new(),
+            guard: None,
+            changed: false,
+            is_rolled_back: false,
+        }
+    }
+
+    /// Before the first of them, what is there is remembered. Where that can't be, a change is made
+    /// without a way back: a guest without a network is worse.
+    pub(super) fn before(&mut self, step: &Step, platform: &'a dyn Platform) {
+        if self.keys.is_empty() && matches!(step.action, Action::Interface { .. }) {
+            self.guard = platform.guard_network(&self.devices).unwrap_or_default();
+        }
+    }
+
+    pub(super) fn after(&mut self, step: &Step, result: &Result<Change, StepError>) {
+        if matches!(step.action, Action::Interface { .. }) {
+            self.keys.push(step.key.clone());
+            // One that failed may have changed something before it did.
+            self.changed |= !matches!(result, Ok(Change::Same));
+        }
+    }
+
+    /// Whether the last of them was done just now, and the network is another one.
+    pub(super) fn is_changed(&mut self, at: usize) -> bool {
+        if self.last != Some(at) {
+            return false;
+        }
+        if !self.changed
+            && let Some(guard) = self.guard.take()
+        {
+            let _ = guard.keep();
+        }
+        self.changed
+    }
+}
