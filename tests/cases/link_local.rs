@@ -3,6 +3,7 @@
 
 mod licences;
 mod names;
+mod tang;
 mod time;
 mod upgrade;
 
@@ -47,7 +48,7 @@ fn tenant(name: &str, vni: u32, device: &str, db: [&str; 2], more: &Value) -> Ve
 fn guest(lab: &Lab, device: &str, hostname: &str) -> NamespaceGuest {
     let addresses = ["192.168.0.10/24", "2001:db8:1::10/64 nodad"];
     let guest = lab.guest(device, MAC, &addresses).unwrap();
-    for service in ["169.254.169.253", "169.254.169.123", "169.254.169.250"] {
+    for service in ["169.254.169.253", "169.254.169.123", "169.254.169.250", "169.254.169.252"] {
         guest.namespace().ip(&format!("route add {service}/32 dev eth0")).unwrap();
     }
     seeds::until_served(&guest, &format!("{hostname}.tenant.example"));

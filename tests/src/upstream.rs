@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{
     namespace::Namespace,
-    process::Background,
+    process::{self, Background},
     wait::{self, SOON},
 };
 
@@ -43,6 +43,29 @@ pub fn resolver(
         Ok(())
     })?;
     Ok(resolver)
+}
+
+/// A tang server (tangd(8)) with keys of its own in a directory, at an address in a namespace. Its
+/// thread ends with the process.
+pub fn tang(namespace: &Namespace, address: SocketAddr, keys: &Path) -> Result<()> {
+    std::fs::create_dir_all(keys).context("making the directory of tang's keys")?;
+    process::succeed(process::command("/usr/libexec/tangd-keygen").arg(keys))?;
+    let listener = namespace.run(|| TcpListener::bind(address))?.context("binding tang")?;
+    let keys = keys.to_owned();
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            // It speaks HTTP on its standard streams, as systemd's socket unit starts it.
+            let stream = std::os::fd::OwnedFd::from(stream);
+            let Ok(input) = stream.try_clone() else { continue };
+            let mut tangd = process::command("/usr/libexec/tangd");
+            let tangd = tangd.arg(&keys).stdin(input).stdout(stream).spawn();
+            if let Ok(mut tangd) = tangd {
+                // It ends with the connection.
+                std::thread::spawn(move || tangd.wait());
+            }
+        }
+    });
+    Ok(())
 }
 
 /// A time server of stratum 1 (RFC 5905) that tells this machine's clock, and remembers what it

@@ -97,11 +97,16 @@ pub struct Forward {
     /// Licence activation hosts (KMS); without any, there is no such service.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kms: Vec<std::net::SocketAddr>,
+    /// tang servers, which help guests to open encrypted volumes; without any, there is no such
+    /// service.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tang: Vec<std::net::SocketAddr>,
 }
 
 impl Forward {
     /// Whether nothing is named.
     pub fn is_empty(&self) -> bool {
-        self.dns.is_empty() && self.ntp.is_empty() && self.kms.is_empty()
+        let Self { dns, ntp, kms, tang } = self;
+        [dns, ntp, kms, tang].into_iter().all(Vec::is_empty)
     }
 }

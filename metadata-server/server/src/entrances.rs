@@ -13,7 +13,7 @@ use std::{
 
 use mezame_ebpf_loader::{Protocol, Service};
 use mezame_model::service_address::{
-    DNS, DNS6, KMS, KMS6, METADATA, METADATA_LINK, METADATA6, NTP, NTP6,
+    DNS, DNS6, KMS, KMS6, METADATA, METADATA_LINK, METADATA6, NTP, NTP6, TANG, TANG6,
 };
 use nix::sys::socket::{SockaddrIn, SockaddrIn6, SockaddrStorage, getsockname};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,10 @@ pub enum Entrance {
     Kms,
     /// The same over IPv6.
     Kms6,
+    /// Help with encrypted volumes.
+    Tang,
+    /// The same over IPv6.
+    Tang6,
 }
 
 /// What METADATA_LINK leads to: a namespace can't have a link-local address that is every guest's
@@ -68,6 +72,10 @@ const DNS_PORT: u16 = 53;
 const NTP_PORT: u16 = 123;
 const KMS_PORT: u16 = 1688;
 const HTTP_PORT: u16 = 80;
+/// Where guests find tang, so that its URL needs no port.
+const TANG_PORT: u16 = 80;
+/// What that leads to: the metadata listener of IPv6 has port 80 of every address.
+const TANG_TARGET: u16 = 7500;
 /// Where CloudStack's clients ask for a password ("Adding Password Management to Templates" in its
 /// administration guide).
 const PASSWORD_PORT: u16 = 8080;
@@ -77,7 +85,7 @@ const BACKLOG: i32 = 4096;
 
 impl Entrance {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Http,
         Self::Http6,
         Self::Password,
@@ -92,13 +100,16 @@ impl Entrance {
         Self::Ntp6,
         Self::Kms,
         Self::Kms6,
+        Self::Tang,
+        Self::Tang6,
     ];
 
     /// What its socket takes.
     pub fn protocol(self) -> Protocol {
         match self {
             Self::Http | Self::Http6 | Self::Password => Protocol::Tcp,
-            Self::DnsStream | Self::DnsStream6 | Self::Kms | Self::Kms6 => Protocol::Tcp,
+            Self::DnsStream | Self::DnsStream6 => Protocol::Tcp,
+            Self::Kms | Self::Kms6 | Self::Tang | Self::Tang6 => Protocol::Tcp,
             Self::Dhcp | Self::Dhcp6 | Self::Dns | Self::Dns6 | Self::Ntp | Self::Ntp6 => {
                 Protocol::Udp
             }
@@ -162,6 +173,11 @@ impl Entrance {
             Self::Ntp6 => plain(NTP6.into(), NTP_PORT),
             Self::Kms => plain(KMS.into(), KMS_PORT),
             Self::Kms6 => plain(KMS6.into(), KMS_PORT),
+            Self::Tang | Self::Tang6 => {
+                let address = if self == Self::Tang { TANG.into() } else { TANG6.into() };
+                let target = SocketAddr::new(address, tang_target(http));
+                vec![service(address, None, TANG_PORT, target)]
+            }
         }
     }
 }
@@ -170,6 +186,11 @@ impl Entrance {
 /// listener has it.
 fn password_target(http: u16) -> u16 {
     if http == PASSWORD_PORT { PASSWORD_PORT + 1 } else { PASSWORD_PORT }
+}
+
+/// The port in the namespace that tang is asked for at, beside the metadata listener's.
+fn tang_target(http: u16) -> u16 {
+    if http == TANG_TARGET { TANG_TARGET + 1 } else { TANG_TARGET }
 }
 
 /// The ways in that there are here: all, or those of IPv4 where the kernel knows no IPv6.
@@ -288,7 +309,7 @@ mod tests {
 
     #[test]
     fn no_two_ways_in_share_a_socket_or_what_guests_address() {
-        for http in [80, 8080, 8081] {
+        for http in [80, 8080, 8081, 7500] {
             let all = services(http, true);
             for (n, one) in all.iter().enumerate() {
                 for other in &all[..n] {
@@ -304,7 +325,7 @@ mod tests {
     fn without_ipv6_there_are_the_ways_of_ipv4_and_all_of_them() {
         assert!(services(80, false).iter().all(|service| service.address.is_ipv4()));
         let kept: Vec<_> = entrances(false).collect();
-        assert_eq!(kept.len(), 7);
+        assert_eq!(kept.len(), 8);
         assert!(addresses(false).iter().all(IpAddr::is_ipv4));
     }
 

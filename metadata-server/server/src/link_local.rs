@@ -1,5 +1,5 @@
-//! The services beside the metadata service: addresses, names, time and licence activation for
-//! guests. Names, time and licences are where EC2 has them.
+//! The services beside the metadata service: addresses, names, time, licence activation and tang
+//! for guests. Names, time and licences are where EC2 has them.
 //!
 //! | Service | Addresses | Port | What happens |
 //! |---|---|---|---|
@@ -9,6 +9,7 @@
 //! | DNS | 169.254.169.253, fd00:ec2::253 | 53, UDP and TCP | answered out of the records, or forwarded |
 //! | NTP | 169.254.169.123, fd00:ec2::123 | 123, UDP | forwarded |
 //! | KMS | 169.254.169.250, fd00:ec2::250 | 1688, TCP | relayed |
+//! | tang | 169.254.169.252, fd00:ec2::252 | 80, TCP | relayed |
 //!
 //! Guests come by sockets in the metadata namespace, each under an identity address, as they come
 //! to the metadata service; an upstream is asked from the namespace that [`LinkLocal::start`] is
@@ -22,8 +23,8 @@ mod dhcp4;
 mod dhcp6;
 mod directory;
 mod dns;
-mod kms;
 mod ntp;
+mod relay;
 mod router;
 mod share;
 mod streams;
@@ -69,6 +70,8 @@ pub struct LinkLocalSockets {
     pub ntp: Vec<UdpSocket>,
     /// Licence activation.
     pub kms: Vec<TcpListener>,
+    /// Help with encrypted volumes.
+    pub tang: Vec<TcpListener>,
 }
 
 /// The thread that serves them.
@@ -113,6 +116,7 @@ impl LinkLocal {
                 .into_iter()
                 .map(|one| (Service::DnsStream, one))
                 .chain(sockets.kms.into_iter().map(|one| (Service::Kms, one)))
+                .chain(sockets.tang.into_iter().map(|one| (Service::Tang, one)))
             {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::TcpListener::from_std(listener)?;

@@ -129,26 +129,27 @@ pub struct LinkLocalLimits {
     pub dhcp_per_second: u32,
     /// DHCP messages and router solicitations of one port at once.
     pub dhcp_burst: u32,
-    /// Connections for licence activation a second of one port, sustained; 0 sets no limit. A
+    /// Connections for licence activation a second of one port, sustained, and as many to tang; 0
+    /// sets no limit. A
     /// guest needs a few in a week, and each leaves a local port of the hypervisor's behind for
     /// a minute (TIME-WAIT, RFC 9293, section 3.6.1), of which there are some 28,000 to one host.
     pub kms_per_second: u32,
-    /// Connections for licence activation of one port at once.
+    /// Connections for licence activation of one port at once, and as many to tang.
     pub kms_burst: u32,
     /// Datagrams of one port that wait for an upstream. Each holds a socket.
     pub waiting_per_port: u32,
     /// Datagrams that wait for an upstream in all.
     pub waiting: u32,
-    /// Open connections of one port, for DNS and for licence activation together. Each may hold
+    /// Open connections of one port, for DNS, licence activation and tang together. Each may hold
     /// a socket besides its own.
     pub streams_per_port: u32,
     /// Open connections in all.
     pub streams: u32,
     /// How long a connection may lie idle between DNS queries (RFC 7766, section 6.2.3).
     pub dns_idle_time: Duration,
-    /// How long licence activation may lie idle.
+    /// How long licence activation, or a connection to tang, may lie idle.
     pub kms_idle_time: Duration,
-    /// Bytes that one connection for licence activation may carry, both ways together.
+    /// Bytes that one connection for licence activation or to tang may carry, both ways together.
     pub kms_bytes: u64,
 }
 

@@ -84,6 +84,11 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("nftables", &[Test], "to be in a guest's way, as its own firewall can be"),
     package("ntpsec-ntpdig", &[Test], "to ask a guest's time as its NTP client does"),
     package("age", &[Test], "to open what the agent sealed with an independent program"),
+    package(
+        "tang-common",
+        &[Test],
+        "as a network's tang server, which helps guests to open volumes",
+    ),
     package("openssl", &[Test], "to verify identity documents with an independent program"),
     package("libelf1", &[Test, Ebpf], "for the LLVM tools that link the eBPF object"),
     package("g++", &[Test, Ebpf, Fuzz], "to build libFuzzer, and to link bpf-linker with LLVM"),

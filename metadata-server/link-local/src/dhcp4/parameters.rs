@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnetwork::{IpNetwork, Ipv4Network};
 use mezame_model::{
     Boot, GuestPort, LinkLocal, Subnet,
-    service_address::{DNS, KMS, METADATA, NTP},
+    service_address::{DNS, KMS, METADATA, NTP, TANG},
 };
 
 use super::{Ask, option};
@@ -134,7 +134,9 @@ impl<'a> Parameters<'a> {
             out.extend_from_slice(&destination.network().octets()[..needed]);
             out.extend_from_slice(&router.octets());
         };
-        for address in [METADATA, DNS, NTP, KMS] {
+        // Only where there is one: a client may have room for so many routes and no more.
+        let tang = (!self.ask.port.network.forward.tang.is_empty()).then_some(TANG);
+        for address in [METADATA, DNS, NTP, KMS].into_iter().chain(tang) {
             add(Ipv4Network::from(address), Ipv4Addr::UNSPECIFIED);
         }
         for route in self.subnet.map_or(&[][..], |subnet| &subnet.routes) {

@@ -18,6 +18,7 @@ pub struct PortShare {
     ntp: Bucket,
     dhcp: Bucket,
     kms: Bucket,
+    tang: Bucket,
     declines: Bucket,
     waiting: Count,
     streams: Count,
@@ -64,6 +65,8 @@ impl Shared {
             Service::Ntp => (&share.ntp, self.ntp_rate),
             Service::Dhcp | Service::Dhcp6 | Service::Router => (&share.dhcp, self.dhcp_rate),
             Service::Kms => (&share.kms, self.kms_rate),
+            // As many as a boot needs, and more.
+            Service::Tang => (&share.tang, self.kms_rate),
         };
         let now = self.serving.clock.nanoseconds(Instant::now());
         bucket.take(rate, now).map_err(|_| Outcome::RateOfPort)

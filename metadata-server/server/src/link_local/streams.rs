@@ -7,7 +7,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::{
     asker::{self, Asking},
-    dns, kms,
+    dns, relay,
     share::Shared,
 };
 use crate::{
@@ -75,7 +75,7 @@ fn admit(shared: &Arc<Shared>, socket: TcpStream, peer: SocketAddr, service: Ser
 async fn serve(peer: &Peer, mut socket: TcpStream, service: Service) {
     let served = async {
         match service {
-            Service::Kms => kms::serve(peer, &mut socket).await,
+            Service::Kms | Service::Tang => relay::serve(peer, &mut socket, service).await,
             _ => dns::serve(peer, &mut socket).await,
         }
     };

@@ -5,6 +5,6 @@ mod arena;
 mod dns;
 mod dns_streams;
 mod ending;
-mod kms;
 mod library;
 mod ntp;
+mod relay;

@@ -35,6 +35,8 @@ labels! {
         Ntp, "ntp";
         /// Licence activation.
         Kms, "kms";
+        /// Help with encrypted volumes.
+        Tang, "tang";
     }
 }
 

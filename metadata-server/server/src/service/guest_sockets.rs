@@ -30,5 +30,6 @@ pub(super) fn link_local_sockets(
         dns_streams: entrances.listeners(&[Entrance::DnsStream, Entrance::DnsStream6])?,
         ntp: entrances.datagrams(&[Entrance::Ntp, Entrance::Ntp6])?,
         kms: entrances.listeners(&[Entrance::Kms, Entrance::Kms6])?,
+        tang: entrances.listeners(&[Entrance::Tang, Entrance::Tang6])?,
     })
 }

@@ -176,6 +176,13 @@ const NETWORK: &[Field] = &[
         "at most 8; port 1688 without one; no link-local address",
         "Windows activation hosts.",
     ),
+    field(
+        "forward.tang",
+        UPSTREAMS,
+        "none: no such service",
+        "at most 8; port 80 without one; no link-local address",
+        "tang servers, which help guests to open encrypted volumes (clevis).",
+    ),
 ];
 
 const PORT: &[Field] = &[

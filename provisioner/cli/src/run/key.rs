@@ -159,7 +159,8 @@ impl<'a> Given<'a> {
 fn make() -> Result<SecretBytes, Failure> {
     use std::fmt::Write;
     let mut random = [0; RANDOM_BYTES];
-    getrandom::fill(&mut random).map_err(|error| Failure::Random(io::Error::from(error)))?;
+    getrandom::fill(&mut random)
+        .map_err(|error| Failure::Random(io::Error::other(error.to_string())))?;
     let mut text = String::with_capacity(2 * RANDOM_BYTES);
     for byte in random {
         // Writing to a String does not fail.

@@ -13,7 +13,7 @@ use super::{
 pub(crate) const FIELDS: &[&str] = &["ipv4", "ipv6", "lease_seconds"];
 
 /// The fields of `forward`.
-pub(crate) const FORWARD_FIELDS: &[&str] = &["dns", "ntp", "kms"];
+pub(crate) const FORWARD_FIELDS: &[&str] = &["dns", "ntp", "kms", "tang"];
 
 /// The words of `dhcp.ipv6`.
 pub(crate) const MODES: [(&str, Ipv6Mode); 4] = [
@@ -64,8 +64,9 @@ pub(super) fn read_forward(node: &Node<'_>) -> Option<Forward> {
     let upstreams = |name: &str, port: u16| {
         object.field(name, |n| n.list(MOST_UPSTREAMS, |n| read_upstream(n, port))).or(Vec::new)
     };
-    let (dns, ntp, kms) = (upstreams("dns", 53), upstreams("ntp", 123), upstreams("kms", 1688));
-    Some(Forward { dns: dns?, ntp: ntp?, kms: kms? })
+    let (dns, ntp) = (upstreams("dns", 53), upstreams("ntp", 123));
+    let (kms, tang) = (upstreams("kms", 1688), upstreams("tang", 80));
+    Some(Forward { dns: dns?, ntp: ntp?, kms: kms?, tang: tang? })
 }
 
 /// An address with or without a port.

@@ -1,3 +1,5 @@
+//! What operators may do to keys, one thing after the other.
+
 use mezame_model::volume_key::Once;
 use serde_json::json;
 

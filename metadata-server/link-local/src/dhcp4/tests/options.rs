@@ -41,6 +41,15 @@ fn a_client_that_names_options_gets_those_in_its_order_after_what_a_lease_is_mad
 }
 
 #[test]
+fn the_way_to_tang_is_told_where_the_network_has_one() {
+    let tang = vec!["192.0.2.89:80".parse().unwrap()];
+    let guest = fixture::with(|_, network| network.forward.tang = tang);
+    let reply = Message::of(1).asked_of(&guest).unwrap();
+    let wanted = [SERVICES, &[32, 169, 254, 169, 252, 0, 0, 0, 0]].concat();
+    assert!(reply.option(121).unwrap().starts_with(&wanted));
+}
+
+#[test]
 fn only_the_first_port_is_told_a_router() {
     let guest = fixture::guest();
     let datagram = Message::of(1).at(33, &[0x57]).end();

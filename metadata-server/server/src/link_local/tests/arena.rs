@@ -50,6 +50,7 @@ pub(super) struct Addresses {
     pub(super) dns_stream: SocketAddr,
     pub(super) ntp: SocketAddr,
     pub(super) kms: SocketAddr,
+    pub(super) tang: SocketAddr,
 }
 
 /// The services with attachments, in a namespace of their own.
@@ -74,6 +75,7 @@ impl Arena {
             dns_stream: sockets.dns_streams[0].local_addr().unwrap(),
             ntp: sockets.ntp[0].local_addr().unwrap(),
             kms: sockets.kms[0].local_addr().unwrap(),
+            tang: sockets.tang[0].local_addr().unwrap(),
         };
         let state = tempfile::tempdir().unwrap();
         let key = Arc::new(LedgerKey::open(&state.path().join("key")).unwrap());
@@ -223,6 +225,7 @@ fn make_namespace() -> (std::fs::File, LinkLocalSockets) {
         dns_streams: vec![TcpListener::bind(resolver).unwrap()],
         ntp: vec![UdpSocket::bind(any).unwrap()],
         kms: vec![TcpListener::bind(any).unwrap()],
+        tang: vec![TcpListener::bind(any).unwrap()],
         ..LinkLocalSockets::default()
     };
     (std::fs::File::open("/proc/thread-self/ns/net").unwrap(), sockets)

@@ -22,6 +22,7 @@ fn a_network_is_told_as_it_was_written_and_stays_the_same() {
                     "2001:db8::55"],
             "ntp": ["192.0.2.123"],
             "kms": ["192.0.2.88"],
+            "tang": ["192.0.2.89"],
         },
     }));
     let boot = json!({ "server": "192.0.2.9", "file": "pxelinux.0", "url": "http://192.0.2.9/x" });
@@ -44,6 +45,7 @@ fn a_network_is_told_as_it_was_written_and_stays_the_same() {
     assert_eq!(written, expected);
     assert_eq!(record.forward.ntp[0].port(), 123);
     assert_eq!(record.forward.kms[0].port(), 1688);
+    assert_eq!(record.forward.tang[0].port(), 80);
     assert_eq!(record.subnets[1].routes[0].via, "fe80::1".parse::<std::net::IpAddr>().unwrap());
 
     // What is shown can be applied again, and says the same.
@@ -193,7 +195,7 @@ fn dhcp_and_upstreams_keep_their_rules() {
             "forward.ntp[0]: no server is at port 0",
         ),
         (
-            json!({ "forward": { "kms": ["169.254.169.250"] } }),
+            json!({ "forward": { "kms": ["169.254.169.252"] } }),
             "forward.kms[0]: this is one of the link-local services' own addresses",
         ),
         (

@@ -166,6 +166,7 @@ fn nested() -> Value {
             "dns": texts("Resolvers, at most 8: an address, with a port other than 53"),
             "ntp": texts("Time servers, at most 8: an address, with a port other than 123"),
             "kms": texts("Activation hosts, at most 8: an address, with a port other than 1688"),
+            "tang": texts("tang servers, at most 8: an address, with a port other than 80"),
         })),
         "Boot": object("What the guest boots from the network", &[], json!({
             "server": text("The address that the file is fetched from"),

@@ -1,3 +1,5 @@
+//! Keys of volumes: what the record alone withholds, with its reason, and what is no request at all.
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::{
     Guest, SecretBytes,

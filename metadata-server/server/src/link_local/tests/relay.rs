@@ -1,4 +1,4 @@
-//! Licence activation.
+//! Licence activation, and tang.
 
 use std::{
     io::{Read, Write},
@@ -44,6 +44,23 @@ fn bytes_pass_both_ways_until_both_sides_have_ended() {
     assert_eq!(rest, b"last");
     until("it is counted", || arena.counted("kms", "forwarded") == 1);
     until("it is gone", || arena.value("mezame_link_local_streams") == 0);
+}
+
+#[test]
+fn each_service_has_hosts_and_a_rate_of_its_own() {
+    let arena = Arena::with(|limits| (limits.kms_per_second, limits.kms_burst) = (1, 1));
+    let (address, listener) = host();
+    arena.serve(1, |network| network.forward.tang = vec![address]);
+    assert!(arena.is_refused(1, arena.at.kms));
+    arena.becomes("kms", "no_upstream", 1);
+    let mut guest = arena.stream(1, arena.at.tang);
+    let mut host = accept(&listener);
+    guest.write_all(b"GET /adv").unwrap();
+    let mut asked = [0; 8];
+    host.read_exact(&mut asked).unwrap();
+    assert_eq!(&asked, b"GET /adv");
+    drop((guest, host));
+    until("it is counted", || arena.counted("tang", "forwarded") == 1);
 }
 
 #[test]

@@ -1,8 +1,13 @@
-//! Licence activation: bytes between a Windows guest and the network's key management service
-//! (KMS), which the guest was told is at 169.254.169.250 (`slmgr /skms`).
+//! Bytes between a guest and one of its network's own hosts, which the guest was told is here:
 //!
-//! What the two say is nobody's business here (MS-RPCE over TCP); a few hundred bytes each way
-//! are all that an activation takes, and more than the ceiling is none.
+//! | Service | Guests know it by | What the two say |
+//! |---|---|---|
+//! | licence activation (KMS) | `slmgr /skms 169.254.169.250` | MS-RPCE over TCP |
+//! | tang | clevis's `{"url": "http://169.254.169.252"}` | McCallum-Relyea exchange over HTTP |
+//!
+//! What they say is nobody's business here; a few hundred bytes each way are all that either takes,
+//! and more than the ceiling is none. A tang server never learns the key that it helps to make, and
+//! whoever relays learns no more than the server does.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -28,10 +33,13 @@ const LONGEST: Duration = Duration::from_secs(300);
 const TRIES: usize = 3;
 
 /// Relays one connection until either side ends it.
-pub(super) async fn serve(peer: &Peer, guest: &mut TcpStream) -> End {
-    let count = |outcome| peer.shared.count(Service::Kms, outcome);
+pub(super) async fn serve(peer: &Peer, guest: &mut TcpStream, service: Service) -> End {
+    let count = |outcome| peer.shared.count(service, outcome);
     let hosts = match Asking::now(&peer.attachment) {
-        Ok(asking) => asking.port().network.forward.kms.clone(),
+        Ok(asking) => {
+            let forward = &asking.port().network.forward;
+            if service == Service::Tang { forward.tang.clone() } else { forward.kms.clone() }
+        }
         Err(outcome) => {
             count(outcome);
             return End::Reset;
@@ -54,8 +62,8 @@ async fn connect(hosts: &[SocketAddr]) -> Option<TcpStream> {
     for host in hosts.iter().take(TRIES) {
         match timeout(CONNECT_TIME, TcpStream::connect(host)).await {
             Ok(Ok(socket)) => return Some(socket),
-            Ok(Err(error)) => tracing::debug!(%host, %error, "a KMS host can't be reached"),
-            Err(_) => tracing::debug!(%host, "a KMS host is silent"),
+            Ok(Err(error)) => tracing::debug!(%host, %error, "a network's host can't be reached"),
+            Err(_) => tracing::debug!(%host, "a network's host is silent"),
         }
     }
     None
