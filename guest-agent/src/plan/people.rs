@@ -54,8 +54,9 @@ pub(super) fn plan(
 ) {
     let mut people: Vec<Person> = Vec::new();
     let default_user = facts.default_user.as_str();
+    let superuser = facts.system.superuser();
     person(&mut people, default_user).keys.extend(texts(&document.ssh_keys));
-    if default_user != "root" {
+    if default_user != superuser {
         person(&mut people, default_user).sudo = Some(vec![SUDO_ALL.into()]);
     }
     for user in &document.users {
@@ -77,7 +78,7 @@ pub(super) fn plan(
         seeded(&mut people, config, default_user);
     }
     for person in &people {
-        steps(planner, person);
+        steps(planner, person, superuser);
     }
     retire(planner, &people);
 }
@@ -138,7 +139,7 @@ fn seeded(people: &mut Vec<Person>, config: &CloudConfig, default_user: &str) {
     }
 }
 
-fn steps(planner: &mut Planner<'_>, person: &Person) {
+fn steps(planner: &mut Planner<'_>, person: &Person, superuser: &str) {
     let mut account = person.account.clone();
     let user = account.name.clone();
     if !is_account_name(&user) {
@@ -148,7 +149,7 @@ fn steps(planner: &mut Planner<'_>, person: &Person) {
     let mut seen = std::collections::BTreeSet::new();
     account.groups.retain(|group| is_account_name(group) && seen.insert(group.clone()));
     let bare = account == Account::named(&user);
-    if !(bare && user == "root") {
+    if !(bare && user == superuser) {
         planner.always(format!("user {user}"), Action::Account(account));
     }
     match &person.sudo {

@@ -3,7 +3,8 @@
 use mezame_model::report::Outcome;
 
 use crate::{
-    step::{Action, Fingerprint, Frequency, Packages, Script, Step},
+    facts::System,
+    step::{Action, Fingerprint, Frequency, Language, Packages, Script, Step},
     user_data::{
         Content, Part,
         cloud_config::{self, CloudConfig},
@@ -14,6 +15,7 @@ use crate::{
 
 /// The steps of a seed, by the phase that they belong to, and what it asks for of accounts.
 pub(super) struct Seed {
+    system: System,
     pub(super) config: CloudConfig,
     pub(super) boot: Vec<Step>,
     pub(super) files: Vec<Step>,
@@ -25,10 +27,11 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    pub(super) fn read(origin: &str, parts: &[Part]) -> Self {
+    pub(super) fn read(origin: &str, parts: &[Part], system: System) -> Self {
         let mut settled = Vec::new();
         let config = cloud_config::read(&merged(origin, parts, &mut settled));
         let mut seed = Self {
+            system,
             config,
             boot: Vec::new(),
             files: Vec::new(),
@@ -47,16 +50,16 @@ impl Seed {
         let mut hooks = 0;
         let mut scripts = 0;
         for part in parts {
-            let (list, key, body, frequency) = match &part.content {
+            let (list, key, body, frequency, language) = match &part.content {
                 Content::Boothook(body) => {
                     hooks += 1;
                     let key = format!("{origin} boothook {hooks}");
-                    (&mut self.boot, key, body, Frequency::PerBoot)
+                    (&mut self.boot, key, body, Frequency::PerBoot, &Language::Shebang)
                 }
-                Content::Script { body, frequency } => {
+                Content::Script { body, frequency, language } => {
                     scripts += 1;
                     let key = format!("{origin} script {scripts}");
-                    (&mut self.last, key, body, *frequency)
+                    (&mut self.last, key, body, *frequency, language)
                 }
                 Content::CloudConfig { .. } => continue,
                 Content::Include { .. } => {
@@ -73,21 +76,37 @@ impl Seed {
                     continue;
                 }
             };
+            if language.system() != self.system {
+                self.settled.push(for_another_system(key, language.system()));
+                continue;
+            }
             // The same script twice in one user-data is two scripts.
             let twin = list.iter().filter(|step| is_run_of(&step.action, body)).count();
-            list.push(run(key, frequency, body, twin));
+            list.push(run(key, frequency, body, language, twin));
         }
     }
 
     fn cloud_config(&mut self, origin: &str) {
         let config = &self.config;
-        if let Some(body) = &config.bootcmd {
-            self.boot.insert(0, run(format!("{origin} bootcmd"), Frequency::PerBoot, body, 0));
+        let commands = [("bootcmd", &config.bootcmd), ("runcmd", &config.runcmd)];
+        if self.system != System::Unix {
+            for (key, _) in commands.iter().filter(|(_, body)| body.is_some()) {
+                self.settled.push(for_another_system(format!("{origin} {key}"), System::Unix));
+            }
+        } else if let Some(body) = &config.bootcmd {
+            let (key, often) = (format!("{origin} bootcmd"), Frequency::PerBoot);
+            self.boot.insert(0, run(key, often, body, &Language::Shebang, 0));
         }
         for (list, files) in
             [(&mut self.files, &config.files), (&mut self.last, &config.deferred_files)]
         {
             for (at, file) in files.iter().enumerate() {
+                if !self.system.is_file_path(&file.path) {
+                    let detail = "it is no absolute path of a file on this system".to_owned();
+                    let key = format!("{origin} file {}", file.path);
+                    self.settled.push((key, Outcome::Failed, "bad-value", detail));
+                    continue;
+                }
                 let fingerprint = Fingerprint::of(&[
                     b"file",
                     file.path.as_bytes(),
@@ -141,10 +160,11 @@ impl Seed {
                 action: Action::Packages(packages.clone()),
             });
         }
-        if let Some(body) = &config.runcmd {
+        if let Some(body) = config.runcmd.as_ref().filter(|_| self.system == System::Unix) {
             let at = self.last.iter().take_while(|s| matches!(s.action, Action::File(_))).count();
             let key = format!("{origin} runcmd");
-            self.last.insert(at, run(key, Frequency::PerInstance, body, 0));
+            let step = run(key, Frequency::PerInstance, body, &Language::Shebang, 0);
+            self.last.insert(at, step);
         }
         for key in &config.skipped {
             let outcome =
@@ -169,16 +189,38 @@ fn is_run_of(action: &Action, body: &[u8]) -> bool {
     matches!(action, Action::Run(script) if script.body == body)
 }
 
-fn run(key: String, frequency: Frequency, body: &[u8], twin: usize) -> Step {
-    // Whether the vendor or the tenant wrote it, and of which kind it is, is part of what it is.
+/// The step of a script. The key says whether the vendor or the tenant wrote it, and of which kind
+/// it is: that is part of what it is.
+pub(super) fn run(
+    key: String,
+    frequency: Frequency,
+    body: &[u8],
+    language: &Language,
+    twin: usize,
+) -> Step {
     let kind: String = key.chars().filter(|char| !char.is_ascii_digit()).collect();
-    let fingerprint = Fingerprint::of(&[kind.as_bytes(), body, &twin.to_be_bytes()]);
-    Step {
-        frequency,
-        fingerprint: Some(fingerprint),
-        action: Action::Run(Script { name: key.replace([' ', '/'], "-"), body: body.to_vec() }),
-        key,
+    let twin = twin.to_be_bytes();
+    let mut pieces = vec![kind.as_bytes(), body, &twin];
+    match language {
+        Language::Shebang => {}
+        Language::Batch => pieces.push(b"batch"),
+        Language::PowerShell(shell) => {
+            pieces.push(if shell.narrow { b"powershell32" } else { b"powershell" });
+            pieces.extend(shell.arguments.iter().map(String::as_bytes));
+        }
     }
+    let fingerprint = Fingerprint::of(&pieces);
+    let name = key.replace([' ', '/'], "-");
+    let script = Script { name, body: body.to_vec(), language: language.clone() };
+    Step { frequency, fingerprint: Some(fingerprint), action: Action::Run(script), key }
+}
+
+fn for_another_system(key: String, system: System) -> (String, Outcome, &'static str, String) {
+    let detail = match system {
+        System::Unix => "it is for Unix's shells, and this is Windows",
+        System::Windows => "it is for Windows, and this is another system",
+    };
+    (key, Outcome::Skipped, "other-system", detail.to_owned())
 }
 
 /// All cloud-config parts as one tree; what is no YAML is settled as failed.

@@ -24,7 +24,7 @@ use mezame_model::{SecretName, SecretString, document::Interface};
 use self::tree::{Access, Tree};
 use super::{Change, EndpointPath, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
-    facts::Facts,
+    facts::{Facts, System},
     settings::{ProbePace, STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -120,10 +120,12 @@ impl Platform for Linux {
             .unwrap_or_default();
         let links = if self.network { netlink::Netlink::open()?.links()? } else { Vec::new() };
         Ok(Facts {
+            system: System::Unix,
             boot_id,
             links,
             default_user: self.default_user.clone(),
             persists_network: self.network,
+            licence: None,
         })
     }
 
