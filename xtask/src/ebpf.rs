@@ -16,9 +16,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 
-/// Debian's compiler and build tool: they come with the source of `core`.
-const RUSTC: &str = "/usr/bin/rustc";
-const CARGO: &str = "/usr/bin/cargo";
+use crate::debian_rust::{self, CARGO, RUSTC};
+
 const LLVM: &str = "/usr/lib/llvm-22";
 const LINKER_VERSION: &str = "0.13.0";
 const TARGET: &str = "bpfel-unknown-none";
@@ -64,22 +63,13 @@ pub(crate) fn build(root: &Path, cache: &Path) -> Result<PathBuf> {
     let mut search = OsString::from(linker.parent().unwrap_or(Path::new("/")));
     search.push(":");
     search.push(path);
-    // Cargo and rustc of rustup, under which this runs, must not leak into Debian's.
-    let mut cargo = Command::new(CARGO);
-    for variable in std::env::vars_os().map(|(name, _)| name) {
-        let text = variable.to_string_lossy();
-        if text.starts_with("RUST") || (text.starts_with("CARGO") && text != "CARGO_HOME") {
-            cargo.env_remove(&variable);
-        }
-    }
+    let mut cargo = debian_rust::cargo();
     cargo
         .current_dir(root.join(PROGRAM))
         .args(["build", "--release", "--locked", "--target", TARGET, "-Z", "build-std=core"])
         .env("CARGO_TARGET_DIR", &target_directory)
         .env("CARGO_ENCODED_RUSTFLAGS", flags(root)?.join("\x1f"))
-        .env("PATH", search)
-        .env("RUSTC", RUSTC)
-        .env("RUSTC_BOOTSTRAP", "1");
+        .env("PATH", search);
     let status = cargo.status().with_context(|| format!("running {CARGO}"))?;
     ensure!(status.success(), "the eBPF program can't be built ({status})");
     let linked = target_directory.join(TARGET).join("release/mezame-ebpf-program");
@@ -103,26 +93,12 @@ pub(crate) fn verify_digest(root: &Path) -> Result<()> {
 }
 
 fn flags(root: &Path) -> Result<Vec<String>> {
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    let home = home.context("neither CARGO_HOME nor a home directory is known")?;
-    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let mut flags = vec![
-        "-Cdebuginfo=2".into(),
+        "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".into(),
         "--cfg=bpf_target_arch=\"x86_64\"".into(),
-        // Of those that fit, rustc takes the last.
-        remap(&home, "/cargo"),
-        remap(root, "/mezame"),
     ];
-    // The registry's directory has a name made from its address.
-    let registry = home.join("registry/src");
-    if let Ok(entries) = fs::read_dir(&registry) {
-        for entry in entries {
-            flags.push(remap(&entry?.path(), "/crates"));
-        }
-    }
+    flags.extend(debian_rust::remap(root)?);
     Ok(flags)
 }
 

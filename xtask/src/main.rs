@@ -1,7 +1,9 @@
 //! `cargo xtask`: the project's chores. Each does its own set-up and can be run at any time.
 
+mod agent;
 mod bench;
 mod build;
+mod debian_rust;
 mod demo;
 mod ebpf;
 mod fuzz;
@@ -26,6 +28,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Build the guest agent for a guest's system, as one file
+    Agent {
+        /// For which system
+        #[arg(long, value_enum)]
+        target: agent::Target,
+    },
     /// Measure the programs beside their peers, one row a figure
     Bench(bench::Wanted),
     /// Boot two real guests with the same IP and MAC, and log in to them
@@ -70,6 +78,11 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
+        Chore::Agent { target } => {
+            host::check(host::Need::Packages)?;
+            setup::run(Purpose::Agent)?;
+            agent::run(&workspace(), target)?;
+        }
         Chore::Bench(wanted) => bench::run(&wanted)?,
         Chore::Demo { json } => demo::run(json)?,
         Chore::Ebpf { check } => {

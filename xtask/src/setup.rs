@@ -14,6 +14,7 @@ mod nextest;
 mod packages;
 mod progress;
 mod small_guest;
+mod wine;
 
 use anyhow::Result;
 
@@ -36,8 +37,9 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             small_guest::build(&cache, &GuestKernel::fetch(&cache)?)?;
             debian_guest::build(&cache)?;
             clients::build(&cache)?;
+            wine::build(&cache)?;
         }
-        Purpose::Ebpf | Purpose::Bench | Purpose::Fuzz => {}
+        Purpose::Ebpf | Purpose::Agent | Purpose::Bench | Purpose::Fuzz => {}
     }
     Ok(())
 }
