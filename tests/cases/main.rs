@@ -19,3 +19,4 @@ mod offloads;
 mod seeds;
 mod storm;
 mod upgrade;
+mod windows;
