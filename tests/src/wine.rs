@@ -15,7 +15,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use nix::mount::{MsFlags, mount};
+use nix::{
+    mount::{MsFlags, mount},
+    sys::signal::Signal,
+};
 
 use crate::{
     guest_image,
@@ -70,9 +73,16 @@ impl Wine {
 
     /// Ends all of it, and starts it again: what the registry keeps for one boot alone is gone.
     pub fn reboot(&mut self) -> Result<()> {
-        self.server.terminate(END)?;
+        self.end()?;
         self.server = start(&self.namespace, &self.prefix, &self.directory)?;
         Ok(())
+    }
+
+    /// Interrupted, the server ends all of its Windows first; by any other signal it would leave
+    /// services behind that wait for it.
+    fn end(&mut self) -> Result<()> {
+        self.server.signal(Signal::SIGINT)?;
+        self.server.wait(END).map(drop)
     }
 
     /// Where a path of drive C: is.
@@ -121,6 +131,13 @@ impl Wine {
             ended.stderr
         );
         Ok(ended.stdout)
+    }
+}
+
+impl Drop for Wine {
+    fn drop(&mut self) {
+        // Where it has ended already, so have they.
+        let _ = self.end();
     }
 }
 
