@@ -5,11 +5,18 @@
 //! - files and accounts: done, everything flushed once, then the *done* notes;
 //! - the network: what was is written down, changed, the service asked; where it is no longer reached
 //!   what was comes back, and only what is good gets into the network service's files;
-//! - a made password: written down sealed, then set, then noted, then posted.
+//! - a made password: written down sealed, then set, then noted, then posted; where it can't be set
+//!   by a hash: set, then written down sealed, then noted, then posted.
+//!
+//! A reboot that a new host name or a script asks for ends the run: what is left is done in the next
+//! boot.
 //!
 //! A step that fails does not end the run: each is reported.
 
+mod failure;
 mod network;
+mod reboot;
+mod rights;
 
 use std::time::{Duration, Instant};
 
@@ -18,15 +25,18 @@ use mezame_model::{
     report::{Outcome, StepReport},
 };
 
-use self::network::Network;
+pub use self::failure::StepError;
+use self::{failure::said, network::Network};
 use crate::{
-    ledger::{Found, Ledger, LedgerError, Right},
-    outbox::{Outbox, OutboxError},
-    password::{self, PasswordError},
-    plan::{Plan, Planned},
-    platform::{Change, Platform, PlatformError, ScriptEnd},
-    source::{SourceError, Upstream},
-    step::{Action, Frequency, Step},
+    exit_code::Wish,
+    facts::System,
+    ledger::{Found, Ledger, LedgerError},
+    outbox::Outbox,
+    password,
+    plan::{Mode, Plan, Planned},
+    platform::{Change, PasswordForm, Platform, ScriptEnd},
+    source::Upstream,
+    step::{Action, Frequency, Script, Step},
 };
 
 /// A report's detail has at most this many bytes.
@@ -34,68 +44,6 @@ const MAX_DETAIL: usize = 4096;
 
 /// So often in a row a secret is read whose value the operator changes meanwhile.
 const RECEIPTS: u32 = 3;
-
-/// Why a step failed.
-#[derive(Debug, thiserror::Error)]
-pub enum StepError {
-    /// The system.
-    #[error(transparent)]
-    Platform(#[from] PlatformError),
-    /// Making a password.
-    #[error(transparent)]
-    Password(#[from] PasswordError),
-    /// The metadata service.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The outbox.
-    #[error(transparent)]
-    Outbox(#[from] OutboxError),
-    /// A user that a password is made for has a name that can't be posted.
-    #[error("the user's name can't be posted: {0}")]
-    UserName(#[from] mezame_model::IdError),
-    /// A script ended with a status other than 0.
-    #[error("exit status {status}; its output ends: {tail}")]
-    ScriptExit {
-        /// Its status.
-        status: i32,
-        /// The end of its output.
-        tail: String,
-    },
-    /// A signal ended a script.
-    #[error("ended by signal {signal}; its output ends: {tail}")]
-    ScriptSignal {
-        /// Which.
-        signal: i32,
-        /// The end of its output.
-        tail: String,
-    },
-    /// The service was not reached any more.
-    #[error("with it the metadata service was no longer reached: what was before is back")]
-    RolledBack,
-    /// A script ran too long.
-    #[error("ended after its time was over; its output ends: {tail}")]
-    ScriptTimeout {
-        /// The end of its output.
-        tail: String,
-    },
-}
-
-impl StepError {
-    /// A word for programs.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Platform(error) => error.reason(),
-            Self::Password(error) => error.reason(),
-            Self::Source(error) => error.reason(),
-            Self::Outbox(_) => "outbox",
-            Self::UserName(_) => "bad-value",
-            Self::ScriptExit { .. } => "script-exit",
-            Self::ScriptSignal { .. } => "script-signal",
-            Self::ScriptTimeout { .. } => "script-timeout",
-            Self::RolledBack => "rolled-back",
-        }
-    }
-}
 
 /// What a run did.
 #[derive(Debug, Clone, Default)]
@@ -108,6 +56,8 @@ pub struct Applied {
     pub scripts_before: Duration,
     /// A step failed because the service was away.
     pub lost_service: bool,
+    /// Why the guest is to be rebooted now, if it is.
+    pub reboot: Option<String>,
 }
 
 impl Applied {
@@ -136,6 +86,20 @@ pub struct Applier<'a> {
     pub upstream: &'a mut dyn Upstream,
     /// Whose run it is.
     pub instance: InstanceId,
+    /// Only at boot a guest is rebooted.
+    pub mode: Mode,
+}
+
+/// What came of a step that did not fail.
+struct Deed {
+    change: Change,
+    wish: Wish,
+}
+
+impl From<Change> for Deed {
+    fn from(change: Change) -> Self {
+        Self { change, wish: Wish::default() }
+    }
 }
 
 impl Applier<'_> {
@@ -161,50 +125,32 @@ impl Applier<'_> {
                     let error = (reason.clone(), detail.clone());
                     applied.steps.push(step_report(key, *outcome, error, began));
                 }
+                Planned::Do { step, .. } if applied.reboot.is_some() => {
+                    after_reboot(step, &mut applied);
+                }
+                Planned::Do { step, .. } if step.action.runs_foreign_code() => {
+                    // What came before must be on the disk before code that can end the guest.
+                    self.settle(&mut pending)?;
+                    self.reboot_for_a_name(&mut applied)?;
+                    if applied.reboot.is_none() {
+                        self.run_foreign(step, &mut applied)?;
+                    } else {
+                        after_reboot(step, &mut applied);
+                    }
+                }
                 Planned::Do { step, resumed } => {
-                    let foreign = step.action.runs_foreign_code();
-                    if foreign {
-                        // What came before must be on the disk before code that can end the guest.
-                        self.settle(&mut pending)?;
-                        self.ledger.started(step, None)?;
-                    }
-                    if let Action::File(file) = &step.action
-                        && file.append
-                        && !*resumed
-                    {
-                        let before = self.platform.read_file(&file.path).ok().flatten();
-                        let found = Found::of(&before.unwrap_or_default());
-                        self.ledger.started(step, Some(found))?;
-                    }
                     self.note_new_account(step)?;
                     network.before(step, self.platform);
-                    let result = match (&network.is_rolled_back, &step.action) {
+                    let result = match (network.is_rolled_back, &step.action) {
                         (true, Action::PersistNetwork { .. }) => Err(StepError::RolledBack),
-                        _ => self.perform(step),
+                        _ => self.reach(step, *resumed)?,
                     };
                     network.after(step, &result);
-                    let (outcome, reason, detail) = match &result {
-                        Ok(Change::Changed) => (Outcome::Done, "", String::new()),
-                        Ok(Change::Same) => (Outcome::Unchanged, "", String::new()),
-                        Err(error) => (Outcome::Failed, error.reason(), said(error)),
-                    };
-                    applied.lost_service |=
-                        matches!(&result, Err(StepError::Source(error)) if error.may_pass());
-                    if foreign {
-                        self.ledger.done(step, outcome, reason)?;
-                        self.ledger.sync()?;
-                        if applied.configured_at.is_none() {
-                            applied.scripts_before += began.elapsed();
-                        }
-                    } else if outcome != Outcome::Failed {
+                    let (outcome, reason) = self.told(step, &result, began, &mut applied);
+                    if outcome != Outcome::Failed {
                         pending.push((step.clone(), outcome, reason));
                     }
-                    if !foreign {
-                        self.note_right(step, &result)?;
-                    }
-                    let report =
-                        step_report(&step.key, outcome, (reason.to_owned(), detail), began);
-                    applied.steps.push(report);
+                    self.note_right(step, result.is_ok())?;
                 }
             }
             if network.is_changed(at) {
@@ -219,35 +165,68 @@ impl Applier<'_> {
             }
         }
         self.settle(&mut pending)?;
+        self.reboot_for_a_name(&mut applied)?;
         Ok(applied)
     }
 
-    /// Asks the service after a change of the network, and takes the change back where it is not
-    /// reached any more.
-    fn ask_again(&mut self, network: &mut Network<'_>, applied: &mut Applied) {
-        // With the addresses that stay, and not with one that was claimed for the time being.
-        self.upstream.configured(self.platform, true);
-        let Some(guard) = network.guard.take() else { return };
-        if self.upstream.is_reached() {
-            // One that stays is taken back by the next run, which asks again.
-            let _ = guard.keep();
-            return;
+    /// Brings something to a state, which is no harm to do again.
+    fn reach(
+        &mut self,
+        step: &Step,
+        resumed: bool,
+    ) -> Result<Result<Deed, StepError>, LedgerError> {
+        if let Action::File(file) = &step.action
+            && file.append
+            && !resumed
+        {
+            let before = self.platform.read_file(&file.path).ok().flatten();
+            let found = Found::of(&before.unwrap_or_default());
+            self.ledger.started(step, Some(found))?;
         }
-        let back = guard.roll_back();
-        self.upstream.rolled_back(self.platform);
-        (network.changed, network.is_rolled_back) = (false, true);
-        let mut detail = StepError::RolledBack.to_string();
-        if let Err(error) = back {
-            detail = format!(
-                "the metadata service is no longer reached, and what was before can't \
-                be put back: {error}"
-            );
+        Ok(self.perform(step))
+    }
+
+    /// Runs code of others, and notes its begin and its end on the disk.
+    fn run_foreign(&mut self, step: &Step, applied: &mut Applied) -> Result<(), LedgerError> {
+        let began = Instant::now();
+        self.ledger.started(step, None)?;
+        let result = self.perform(step);
+        let wish = result.as_ref().map_or(Wish::default(), |deed| deed.wish);
+        let (outcome, reason) = self.told(step, &result, began, applied);
+        if wish.again {
+            self.ledger.again(step)?;
+        } else {
+            self.ledger.done(step, outcome, reason)?;
         }
-        for step in applied.steps.iter_mut().filter(|it| network.keys.contains(&it.step)) {
-            step.outcome = Outcome::Failed;
-            step.reason = StepError::RolledBack.reason().to_owned();
-            step.detail.clone_from(&detail);
+        self.ledger.sync()?;
+        if wish.reboot {
+            applied.reboot = Some(format!("{} asked for it", step.key));
         }
+        if applied.configured_at.is_none() {
+            applied.scripts_before += began.elapsed();
+        }
+        Ok(())
+    }
+
+    /// Adds what came of a step to the report.
+    fn told(
+        &self,
+        step: &Step,
+        result: &Result<Deed, StepError>,
+        began: Instant,
+        applied: &mut Applied,
+    ) -> (Outcome, &'static str) {
+        let (outcome, reason, detail) = match result {
+            Ok(Deed { wish: Wish { again: true, .. }, .. }) => {
+                (Outcome::Done, "again-at-next-boot", String::new())
+            }
+            Ok(Deed { change: Change::Changed, .. }) => (Outcome::Done, "", String::new()),
+            Ok(Deed { change: Change::Same, .. }) => (Outcome::Unchanged, "", String::new()),
+            Err(error) => (Outcome::Failed, error.reason(), said(error)),
+        };
+        applied.lost_service |= matches!(result, Err(StepError::Source(error)) if error.may_pass());
+        applied.steps.push(step_report(&step.key, outcome, (reason.to_owned(), detail), began));
+        (outcome, reason)
     }
 
     /// Flushes what was written, then notes it as done.
@@ -268,57 +247,7 @@ impl Applier<'_> {
         if noted { self.ledger.sync() } else { Ok(()) }
     }
 
-    /// That an account is the agent's own making is noted before it is made: noted too early it
-    /// is noted once more, too late it would be taken for the image's and never be shut.
-    fn note_new_account(&mut self, step: &Step) -> Result<(), LedgerError> {
-        let Action::Account(account) = &step.action else { return Ok(()) };
-        if matches!(self.platform.has_account(&account.name), Ok(false)) {
-            self.ledger.right(&account.name, Right::Account, true)?;
-        }
-        Ok(())
-    }
-
-    fn note_right(
-        &mut self,
-        step: &Step,
-        result: &Result<Change, StepError>,
-    ) -> Result<(), LedgerError> {
-        match &step.action {
-            // A failed grant may have been made in part: it counts as held, so that it is retried.
-            Action::Keys { user, keys } if !keys.is_empty() => {
-                self.ledger.right(user, Right::Keys, true)
-            }
-            Action::Sudo { user, rules } if !rules.is_empty() => {
-                self.ledger.right(user, Right::Sudo, true)
-            }
-            Action::PasswordHash { user, .. }
-            | Action::PasswordText { user, .. }
-            | Action::GeneratePassword { user, .. } => {
-                self.ledger.right(user, Right::Password, true)?;
-                self.ledger.right(user, Right::Locked, false)
-            }
-            // Shut in part is not shut: it is tried again.
-            Action::Stop { user } if result.is_ok() => {
-                self.ledger.right(user, Right::Stopped, true)
-            }
-            Action::Start { user } if result.is_ok() => {
-                self.ledger.right(user, Right::Stopped, false)
-            }
-            Action::LockPassword { user } if result.is_ok() => {
-                self.ledger.right(user, Right::Locked, true)?;
-                self.ledger.right(user, Right::Password, false)
-            }
-            Action::Keys { user, .. } if result.is_ok() => {
-                self.ledger.right(user, Right::Keys, false)
-            }
-            Action::Sudo { user, .. } if result.is_ok() => {
-                self.ledger.right(user, Right::Sudo, false)
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn perform(&mut self, step: &Step) -> Result<Change, StepError> {
+    fn perform(&mut self, step: &Step) -> Result<Deed, StepError> {
         let platform = self.platform;
         let change = match &step.action {
             Action::Interface { device, interface } => {
@@ -332,9 +261,12 @@ impl Applier<'_> {
             Action::Sudo { user, rules } => platform.set_sudo(user, rules)?,
             Action::Keys { user, keys } => platform.authorize_keys(user, keys)?,
             Action::PasswordHash { user, hash } => platform.set_password_hash(user, hash)?,
-            Action::PasswordText { user, text } => {
-                platform.set_password_hash(user, &password::hash(text.expose())?)?
-            }
+            Action::PasswordText { user, text } => match platform.password_form() {
+                PasswordForm::Hash => {
+                    platform.set_password_hash(user, &password::hash(text.expose())?)?
+                }
+                PasswordForm::Text => platform.set_password_text(user, text)?,
+            },
             Action::GeneratePassword { user, recipients } => {
                 self.generate_password(user, recipients)?
             }
@@ -349,19 +281,7 @@ impl Applier<'_> {
                 let added = found.is_some_and(|found| found.grown_by(&file.content, &now));
                 platform.write_file(file, file.append && added)?
             }
-            Action::Run(script) => {
-                let (end, tail) = platform.run_script(script)?;
-                match end {
-                    ScriptEnd::Exited(0) => Change::Changed,
-                    ScriptEnd::Exited(status) => {
-                        return Err(StepError::ScriptExit { status, tail });
-                    }
-                    ScriptEnd::Killed(signal) => {
-                        return Err(StepError::ScriptSignal { signal, tail });
-                    }
-                    ScriptEnd::TimedOut => return Err(StepError::ScriptTimeout { tail }),
-                }
-            }
+            Action::Run(script) => return self.run(script),
             Action::Packages(packages) => platform.install_packages(packages)?,
             Action::Grow { partition, filesystem } => {
                 platform.grow_root(*partition, *filesystem)?
@@ -369,8 +289,26 @@ impl Applier<'_> {
             Action::Timezone(zone) => platform.set_timezone(zone)?,
             Action::Ntp(ntp) => platform.set_ntp(ntp)?,
             Action::Secret(name) => self.receive(name)?,
+            Action::Activate(licence) => platform.activate(licence)?,
         };
-        Ok(change)
+        Ok(change.into())
+    }
+
+    fn run(&self, script: &Script) -> Result<Deed, StepError> {
+        let asks = |status| match script.language.system() {
+            System::Unix => None,
+            System::Windows => Wish::of(status),
+        };
+        let (end, tail) = self.platform.run_script(script)?;
+        match end {
+            ScriptEnd::Exited(0) => Ok(Change::Changed.into()),
+            ScriptEnd::Exited(status) => match asks(status) {
+                Some(wish) => Ok(Deed { change: Change::Changed, wish }),
+                None => Err(StepError::ScriptExit { status, tail }),
+            },
+            ScriptEnd::Killed(signal) => Err(StepError::ScriptSignal { signal, tail }),
+            ScriptEnd::TimedOut => Err(StepError::ScriptTimeout { tail }),
+        }
     }
 
     /// Stores a secret, then acknowledges what was stored. Where the operator has set another
@@ -398,15 +336,32 @@ impl Applier<'_> {
         user: &str,
         recipients: &[String],
     ) -> Result<Change, StepError> {
-        let pending = match self.outbox.password(&self.instance, user) {
-            Some(pending) => pending,
+        let name = UserName::parse(user)?;
+        if self.platform.password_form() == PasswordForm::Text {
+            // Nobody has read an earlier one: it is posted only after it was noted.
+            let made = password::make(user, recipients)?;
+            let change = self.platform.set_password_text(user, &made.text)?;
+            self.outbox.keep_password(&self.instance, &name, made, None)?;
+            return Ok(change);
+        }
+        let waiting = self.outbox.password(&self.instance, user).and_then(|pending| pending.hash);
+        let hash = match waiting {
+            Some(hash) => hash,
             None => {
-                let name = UserName::parse(user)?;
-                self.outbox.keep_password(&self.instance, &name, password::make(recipients)?)?
+                let made = password::make(user, recipients)?;
+                let hash = password::hash(made.text.expose())?;
+                self.outbox.keep_password(&self.instance, &name, made, Some(hash.clone()))?;
+                hash
             }
         };
-        Ok(self.platform.set_password_hash(user, &pending.hash)?)
+        Ok(self.platform.set_password_hash(user, &hash)?)
     }
+}
+
+/// Leaves a step to the next boot.
+fn after_reboot(step: &Step, applied: &mut Applied) {
+    let why = ("after-reboot".to_owned(), String::new());
+    applied.steps.push(step_report(&step.key, Outcome::Skipped, why, Instant::now()));
 }
 
 fn step_report(
@@ -418,20 +373,6 @@ fn step_report(
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     let step = key.chars().take(200).collect();
     StepReport { step, outcome, reason, detail: tail(detail), milliseconds }
-}
-
-/// An error with its causes.
-fn said(error: &StepError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// The end of a long text, at a character's boundary.

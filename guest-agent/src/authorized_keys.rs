@@ -19,41 +19,90 @@ pub fn is_key_line(line: &str) -> bool {
         && line.len() <= 16 * 1024
 }
 
-/// The file's text with the block holding exactly these lines; no keys, no block.
+/// The place of the agent's keys in a file: between two lines of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    begin: String,
+    end: String,
+}
+
+impl Block {
+    /// The one in a file that one user has alone.
+    pub fn own() -> Self {
+        Self { begin: BEGIN.to_owned(), end: END.to_owned() }
+    }
+
+    /// A user's one in a file that several share.
+    pub fn of_user(user: &str) -> Self {
+        Self { begin: format!("{BEGIN} ({user})"), end: format!("{END} ({user})") }
+    }
+
+    /// The file's text with the block holding exactly these lines; no keys, no block.
+    ///
+    /// `None` where nothing is to be changed.
+    pub fn edit(&self, text: &[u8], keys: &[String]) -> Option<Vec<u8>> {
+        let mut wanted = Vec::new();
+        if !keys.is_empty() {
+            for line in std::iter::once(self.begin.as_str())
+                .chain(keys.iter().map(|key| key.trim()))
+                .chain(std::iter::once(self.end.as_str()))
+            {
+                wanted.extend_from_slice(line.as_bytes());
+                wanted.push(b'\n');
+            }
+        }
+        let mut out = Vec::with_capacity(text.len() + wanted.len());
+        match self.range(text) {
+            Some(range) => {
+                out.extend_from_slice(&text[..range.start]);
+                out.extend_from_slice(&wanted);
+                out.extend_from_slice(&text[range.end..]);
+            }
+            None => {
+                out.extend_from_slice(text);
+                if !text.is_empty() && !text.ends_with(b"\n") && !wanted.is_empty() {
+                    out.push(b'\n');
+                }
+                out.extend_from_slice(&wanted);
+            }
+        }
+        (out != text).then_some(out)
+    }
+
+    /// From the begin marker to the end of the end marker's line.
+    fn range(&self, text: &[u8]) -> Option<std::ops::Range<usize>> {
+        let (begin, end) = (self.begin.as_bytes(), self.end.as_bytes());
+        let mut start = None;
+        let mut at = 0;
+        for line in text.split_inclusive(|byte| *byte == b'\n') {
+            let next = at + line.len();
+            let bare = line.trim_ascii();
+            match start {
+                None if bare == begin => start = Some(at),
+                Some(start) if bare == end => return Some(start..next),
+                // A second marker before an end: the first one stands alone.
+                Some(_) if bare == begin => start = Some(at),
+                _ => {}
+            }
+            at = next;
+        }
+        // No end: only the marker itself is ours.
+        let start = start?;
+        let line = text[start..].iter().position(|byte| *byte == b'\n');
+        Some(start..line.map_or(text.len(), |at| start + at + 1))
+    }
+}
+
+/// The text of a user's own file with the block holding exactly these lines.
 ///
 /// `None` where nothing is to be changed.
 pub fn edit(text: &[u8], keys: &[String]) -> Option<Vec<u8>> {
-    let mut wanted = Vec::new();
-    if !keys.is_empty() {
-        for line in std::iter::once(BEGIN)
-            .chain(keys.iter().map(|key| key.trim()))
-            .chain(std::iter::once(END))
-        {
-            wanted.extend_from_slice(line.as_bytes());
-            wanted.push(b'\n');
-        }
-    }
-    let mut out = Vec::with_capacity(text.len() + wanted.len());
-    match block(text) {
-        Some(range) => {
-            out.extend_from_slice(&text[..range.start]);
-            out.extend_from_slice(&wanted);
-            out.extend_from_slice(&text[range.end..]);
-        }
-        None => {
-            out.extend_from_slice(text);
-            if !text.is_empty() && !text.ends_with(b"\n") && !wanted.is_empty() {
-                out.push(b'\n');
-            }
-            out.extend_from_slice(&wanted);
-        }
-    }
-    (out != text).then_some(out)
+    Block::own().edit(text, keys)
 }
 
-/// The lines in the block.
+/// The lines in the block of a user's own file.
 pub fn keys(text: &[u8]) -> Vec<String> {
-    let Some(range) = block(text) else { return Vec::new() };
+    let Some(range) = Block::own().range(text) else { return Vec::new() };
     String::from_utf8_lossy(&text[range])
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -61,26 +110,11 @@ pub fn keys(text: &[u8]) -> Vec<String> {
         .collect()
 }
 
-/// From the begin marker to the end of the end marker's line.
-fn block(text: &[u8]) -> Option<std::ops::Range<usize>> {
-    let mut start = None;
-    let mut at = 0;
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let next = at + line.len();
-        let bare = line.trim_ascii();
-        match start {
-            None if bare == BEGIN.as_bytes() => start = Some(at),
-            Some(start) if bare == END.as_bytes() => return Some(start..next),
-            // A second marker before an end: the first one stands alone.
-            Some(_) if bare == BEGIN.as_bytes() => start = Some(at),
-            _ => {}
-        }
-        at = next;
-    }
-    // No end: only the marker itself is ours.
-    let start = start?;
-    let line = text[start..].iter().position(|byte| *byte == b'\n');
-    Some(start..line.map_or(text.len(), |at| start + at + 1))
+/// The public key in a file of sshd's own, where it is one.
+pub fn host_key(bytes: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(bytes).trim().to_owned();
+    let is_key = text.starts_with("ssh-") || text.starts_with("ecdsa-");
+    (is_key && text.len() <= 4096 && !text.contains('\n')).then_some(text)
 }
 
 #[cfg(test)]

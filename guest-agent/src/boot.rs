@@ -47,6 +47,8 @@ pub struct Finished {
     pub reported: bool,
     /// Whether a step failed for want of the service, so that it may succeed soon.
     pub lost_service: bool,
+    /// Why the guest is rebooted now, if it is.
+    pub reboot: Option<String>,
 }
 
 /// Runs once: until the document was applied, or the time is over.
@@ -58,12 +60,15 @@ pub fn run_once(
 ) -> Result<Finished, RunError> {
     let mut agent = Agent::open(settings, platform)?;
     recover(platform, say);
+    clear_stale_routes(platform, say);
     // One that is beyond what the clock can say never comes.
     let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (mut path, fetched) = first_document(settings, platform, deadline, say)?;
     let finished = agent.apply(&mut path, &fetched, Mode::Boot);
     path.close(platform);
-    finished
+    let finished = finished?;
+    reboot(platform, &finished, say);
+    Ok(finished)
 }
 
 /// Runs, and then for ever: applies each change of the document as soon as it comes.
@@ -75,11 +80,15 @@ pub fn watch(
 ) -> Result<(), RunError> {
     let mut agent = Agent::open(settings, platform)?;
     recover(platform, say);
+    clear_stale_routes(platform, say);
     let (mut path, mut fetched) = first_document(settings, platform, None, say)?;
     let mut mode = Mode::Boot;
     loop {
         let finished = agent.apply(&mut path, &fetched, mode)?;
         done(&finished);
+        if reboot(platform, &finished, say) {
+            return Ok(());
+        }
         mode = Mode::Live;
         fetched = next_document(&mut agent, &mut path, platform, fetched, &finished, say);
         // A live run begins with what woke it.
@@ -93,6 +102,29 @@ fn recover(platform: &dyn Platform, say: &mut dyn FnMut(&str)) {
         Ok(false) => {}
         Ok(true) => say("a run was cut off while it changed the network: that was taken back"),
         Err(error) => say(&format!("a cut-off change of the network can't be taken back: {error}")),
+    }
+}
+
+/// An image may hold the routes of the network that it was made in: they would hide the service.
+fn clear_stale_routes(platform: &dyn Platform, say: &mut dyn FnMut(&str)) {
+    match platform.clear_stale_routes() {
+        Ok(gone) => {
+            gone.iter().for_each(|route| say(&format!("a stale route was taken away: {route}")));
+        }
+        Err(error) => say(&format!("stale routes can't be looked for: {error}")),
+    }
+}
+
+/// Reboots the guest where a run asks for it. False where nothing of the kind happens.
+fn reboot(platform: &dyn Platform, finished: &Finished, say: &mut dyn FnMut(&str)) -> bool {
+    let Some(why) = &finished.reboot else { return false };
+    say(&format!("this guest is rebooted: {why}"));
+    match platform.reboot(why) {
+        Ok(()) => true,
+        Err(error) => {
+            say(&format!("it can't be rebooted: {error}"));
+            false
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The command line: what is asked for, what is printed, how it ends.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{path::PathBuf, process::ExitCode, sync::OnceLock, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 use mezame_model::{VolumeName, report::Outcome};
@@ -10,13 +10,14 @@ use crate::{
     boot::{self, Finished, run::RunError},
     doctor,
     endpoint::Endpoint,
-    platform::{self, Platform},
+    platform::{self, Change, Platform, PlatformError, ServiceOrder, Weight},
+    seal,
     settings::Settings,
     status, unlock,
 };
 
 /// Configures this guest from the metadata service at its link-local address.
-#[derive(Debug, Parser)]
+#[derive(Debug, Clone, Parser)]
 #[command(
     name = "guest-agent",
     version,
@@ -27,6 +28,8 @@ use crate::{
   guest-agent status                   what was done, and why not
   guest-agent doctor                   why this guest is not configured, and what to do
   guest-agent unlock --volume root     the key of an encrypted volume, for an initramfs
+  guest-agent seal                     forget this guest, before an image is captured
+  guest-agent install                  Windows: be a service that starts with the system
 
 Exit status:
   0  done, or nothing to do
@@ -39,7 +42,7 @@ Exit status:
 pub struct Arguments {
     /// Apply to this directory and not to the running system: files are written below it, scripts
     /// run with MEZAME_ROOT set to it, host name and devices stay as they are
-    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    #[arg(long, global = true, value_name = "DIR", default_value_os_t = platform::root())]
     root: PathBuf,
     /// Where the metadata service is, such as http://[fd00:ec2::254] [default: as in
     /// /etc/mezame/guest-agent.yaml, or 169.254.169.254 and fe80::a9fe:a9fe through each device]
@@ -52,7 +55,7 @@ pub struct Arguments {
     command: Command,
 }
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 enum Command {
     /// Configure this guest once, and end
     Run(Run),
@@ -66,9 +69,18 @@ enum Command {
     Doctor,
     /// Print the key of an encrypted volume, which the service gives once a boot (for an initramfs)
     Unlock(Unlock),
+    /// Forget this guest, so that an image of its disk can be captured
+    Seal,
+    /// Windows: have the service manager start `watch` with the system
+    Install,
+    /// Windows: stop the service, and have it start no more
+    Uninstall,
+    /// Windows: what the service manager starts
+    #[command(hide = true)]
+    Service,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Unlock {
     /// Which of the instance's keys
     #[arg(long, value_name = "NAME")]
@@ -81,7 +93,7 @@ struct Unlock {
     timeout: u64,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 struct Run {
     /// Print the plan and change nothing
     #[arg(long)]
@@ -114,7 +126,17 @@ pub fn run(arguments: &Arguments) -> ExitCode {
     match &arguments.command {
         Command::Status => return status::show(&settings, arguments.json),
         Command::Doctor => return doctor::show(&settings, arguments.json),
-        Command::Run(_) | Command::Watch | Command::Unlock(_) => {}
+        Command::Install => {
+            return ordered(platform::order_service(
+                ServiceOrder::Install,
+                &service_words(arguments),
+            ));
+        }
+        Command::Uninstall => {
+            return ordered(platform::order_service(ServiceOrder::Uninstall, &[]));
+        }
+        Command::Service => return serve(arguments),
+        Command::Run(_) | Command::Watch | Command::Seal | Command::Unlock(_) => {}
     }
     let platform = match platform::native(&settings) {
         Ok(platform) => platform,
@@ -143,7 +165,8 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             let timeout = Duration::from_secs(*timeout);
             Ok(unlock::show(&settings, &*platform, &unlock::Wanted { volume, device, timeout }))
         }
-        Command::Status | Command::Doctor => Ok(ExitCode::SUCCESS),
+        Command::Seal => seal::seal(&settings, &*platform, &mut say).map(|()| ExitCode::SUCCESS),
+        _ => Ok(ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| failed(arguments, &error))
 }
@@ -168,13 +191,56 @@ fn settings(arguments: &Arguments) -> Result<Settings, crate::settings::Settings
     Ok(settings)
 }
 
+/// What the service manager starts: the same root and endpoint.
+fn service_words(arguments: &Arguments) -> Vec<String> {
+    let mut words = Vec::new();
+    if arguments.root != platform::root() {
+        words.extend(["--root".to_owned(), arguments.root.display().to_string()]);
+    }
+    if let Some(endpoint) = arguments.endpoint {
+        words.extend(["--endpoint".to_owned(), format!("http://{endpoint}")]);
+    }
+    words.push("service".to_owned());
+    words
+}
+
+fn ordered(result: Result<Change, PlatformError>) -> ExitCode {
+    match result {
+        Ok(Change::Changed) => println!("done"),
+        Ok(Change::Same) => println!("it was so already"),
+        Err(error) => {
+            eprintln!("guest-agent: {error}");
+            return ExitCode::from(4);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// Where the service manager has the work done it hands nothing over: it waits here.
+static SERVED: OnceLock<Arguments> = OnceLock::new();
+
+fn serve(arguments: &Arguments) -> ExitCode {
+    let watched = Arguments { command: Command::Watch, ..arguments.clone() };
+    if SERVED.set(watched).is_err() {
+        return ExitCode::from(4);
+    }
+    match platform::serve(|| SERVED.get().map_or(ExitCode::from(4), run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("guest-agent: {error}");
+            ExitCode::from(4)
+        }
+    }
+}
+
 fn say(text: &str) {
-    eprintln!("guest-agent: {text}");
+    platform::say(Weight::Waiting, text);
 }
 
 fn show(arguments: &Arguments, finished: &Finished) -> ExitCode {
     let report = &finished.report;
     let ok = report.outcome != Outcome::Failed;
+    platform::log_run(ok, report);
     if arguments.json {
         let json = RunJson {
             ok,
@@ -205,7 +271,7 @@ fn failed(arguments: &Arguments, error: &RunError) -> ExitCode {
         });
         println!("{json}");
     }
-    eprintln!("guest-agent: {error}");
+    platform::say(Weight::Fatal, &error.to_string());
     match error {
         RunError::Discover(_) => ExitCode::from(3),
         _ => ExitCode::from(4),

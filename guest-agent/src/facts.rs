@@ -3,6 +3,43 @@
 use ipnetwork::IpNetwork;
 use mezame_model::MacAddress;
 
+use crate::licence::Licence;
+
+/// Which kind of system a guest runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum System {
+    /// Scripts name their interpreter by `#!`; passwords are kept as crypt(3) hashes.
+    Unix,
+    /// cmd.exe and PowerShell; a password can only be set as a text.
+    Windows,
+}
+
+impl System {
+    /// The account that may do everything and is always there.
+    pub fn superuser(self) -> &'static str {
+        match self {
+            Self::Unix => "root",
+            Self::Windows => "Administrator",
+        }
+    }
+
+    /// Whether a text is the absolute path of a file there. On Windows: a drive's, without a
+    /// stream (`C:\\a:b`) and without the letters that no name may have.
+    pub fn is_file_path(self, text: &str) -> bool {
+        match self {
+            Self::Unix => text.starts_with('/') && !text.contains('\0') && !text.ends_with('/'),
+            Self::Windows => {
+                let Some((drive, rest)) = text.split_at_checked(2) else { return false };
+                drive.starts_with(|first: char| first.is_ascii_alphabetic())
+                    && drive.ends_with(':')
+                    && rest.starts_with(['\\', '/'])
+                    && !rest.ends_with(['\\', '/'])
+                    && !rest.contains(|char: char| char < ' ' || "<>:\"|?*".contains(char))
+            }
+        }
+    }
+}
+
 /// A network device that can carry Ethernet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
@@ -21,6 +58,8 @@ pub struct Link {
 /// The guest as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
+    /// What it runs.
+    pub system: System,
     /// Another value in each boot.
     pub boot_id: String,
     /// Without the loopback.
@@ -29,4 +68,6 @@ pub struct Facts {
     pub default_user: String,
     /// Whether the document's addresses are applied, now and in the network service's files.
     pub configures_network: bool,
+    /// How the system's licence is to be activated, if it is.
+    pub licence: Option<Licence>,
 }

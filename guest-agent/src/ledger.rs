@@ -27,7 +27,7 @@ use std::{
 use mezame_model::{InstanceId, report::Outcome};
 
 use self::history::Record;
-pub use self::history::{Found, History, Past, Right, Trace};
+pub use self::history::{Again, Found, History, Past, Right, Trace};
 use crate::{
     platform,
     step::{Fingerprint, Frequency, Step},
@@ -135,6 +135,7 @@ impl Ledger {
             outcome: None,
             reason: String::new(),
             found,
+            again: self.history.again(step).cloned(),
         };
         self.note(step, trace)?;
         self.sync()
@@ -147,8 +148,28 @@ impl Ledger {
             outcome: Some(outcome),
             reason: reason.to_owned(),
             found: None,
+            again: None,
         };
         self.note(step, trace)
+    }
+
+    /// Notes that a step ended and is to be run again at the next boot. On the disk after the next
+    /// [`Ledger::sync`].
+    pub fn again(&mut self, step: &Step) -> Result<(), LedgerError> {
+        let times = self.history.again(step).map_or(0, |again| again.times).saturating_add(1);
+        let trace = Trace {
+            fingerprint: step.fingerprint.clone(),
+            outcome: Some(Outcome::Done),
+            reason: String::new(),
+            found: None,
+            again: Some(Again { boot: self.history.boot.clone(), times }),
+        };
+        self.note(step, trace)
+    }
+
+    /// How often in a row a step was noted by [`Ledger::again`].
+    pub fn times_again(&self, step: &Step) -> u32 {
+        self.history.again(step).map_or(0, |again| again.times)
     }
 
     /// Notes a right that was given or taken back.
@@ -192,7 +213,10 @@ impl Ledger {
         file.lock().map_err(io)?;
         file.write_all(&text).map_err(io)?;
         file.sync_data().map_err(io)?;
-        std::fs::rename(&next, &self.path).map_err(io)?;
+        // Where an open file can't be replaced (Windows before 10) the long one goes on.
+        if std::fs::rename(&next, &self.path).is_err() {
+            return Ok(());
+        }
         // Before a note is added: after a power cut the old name must not lead to the old notes.
         platform::sync_directory(self.path.parent().unwrap_or(Path::new("/"))).map_err(io)?;
         self.file = file;

@@ -1,8 +1,9 @@
 //! What was not sent yet: sealed passwords and reports.
 //!
-//! A password is written down, sealed and with its hash, before it is set: from then on a crash
-//! loses nothing, since the next run sets that hash and posts that sealed text. Its file goes when
-//! the service has taken it. Reports wait here, too; of more than [`MAX_REPORTS`] the oldest go.
+//! Where the system keeps hashes, a password is written down, sealed and with its hash, before it is
+//! set: from then on a crash loses nothing, since the next run sets that hash and posts that sealed
+//! text. Where it does not, a password is written down, sealed, after it was set: a crash in between
+//! has the next run make another one. Its file goes when the service has taken it. Reports wait here, too; of more than [`MAX_REPORTS`] the oldest go.
 
 use std::{
     fs, io,
@@ -37,8 +38,10 @@ pub struct Pending {
     pub instance: InstanceId,
     /// What is posted.
     pub password: SealedPassword,
-    /// What is set; /etc/shadow holds the same.
-    pub hash: SecretString,
+    /// What is set; /etc/shadow holds the same. None where no hash can be set: the password was
+    /// set before it came here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<SecretString>,
 }
 
 /// The directory of what waits.
@@ -72,6 +75,7 @@ impl Outbox {
         instance: &InstanceId,
         user: &mezame_model::UserName,
         made: Made,
+        hash: Option<SecretString>,
     ) -> Result<Pending, OutboxError> {
         let pending = Pending {
             instance: instance.clone(),
@@ -80,7 +84,7 @@ impl Outbox {
                 recipient: made.recipient,
                 sealed: made.sealed,
             },
-            hash: made.hash,
+            hash,
         };
         let bytes = serde_json::to_vec(&pending).unwrap_or_default();
         self.write(&password_file(user.as_str()), &bytes)?;

@@ -1,4 +1,8 @@
-//! A password made in the guest: random, hashed for crypt(3), sealed to the user's SSH key.
+//! A password made in the guest: random, sealed to the user's SSH key, hashed for crypt(3) where
+//! the system keeps hashes.
+//!
+//! It has letters of three classes and does not hold the user's name, as Windows asks for
+//! (Microsoft, "Password must meet complexity requirements").
 //!
 //! The sealed form is an age file (age-encryption.org/v1) with an ssh-ed25519 or ssh-rsa
 //! recipient, so that `age -d -i ~/.ssh/id_ed25519` opens it. The plain text lives in this
@@ -12,6 +16,8 @@ use zeroize::Zeroizing;
 const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
 /// 20 of 57 letters: 116 bits.
 const LENGTH: usize = 20;
+/// One draw in twenty lacks a digit: so many in a row are no chance.
+const MAX_DRAWS: usize = 64;
 
 /// Why no password was made.
 #[derive(Debug, thiserror::Error)]
@@ -42,27 +48,46 @@ impl PasswordError {
     }
 }
 
-/// A password that only its owner can read.
+/// A password, and its form that only its owner can read.
 #[derive(Debug, Clone)]
 pub struct Made {
-    /// For /etc/shadow.
-    pub hash: SecretString,
+    /// The password itself: for this process alone.
+    pub text: SecretString,
     /// The key that it is sealed to.
     pub recipient: String,
     /// In ASCII armor.
     pub sealed: String,
 }
 
-/// Makes a password for the first of the keys that can be sealed to.
-pub fn make(keys: &[String]) -> Result<Made, PasswordError> {
+/// Makes a password of a user for the first of the keys that can be sealed to.
+pub fn make(user: &str, keys: &[String]) -> Result<Made, PasswordError> {
     let (recipient, line) = keys
         .iter()
         .find_map(|line| Some((recipient(line)?, line)))
         .ok_or(PasswordError::NoRecipient)?;
-    let text = random_text()?;
-    let sealed =
-        age::encrypt_and_armor(&recipient, text.as_bytes()).map_err(|_| PasswordError::Seal)?;
-    Ok(Made { hash: hash(&text)?, recipient: line.clone(), sealed })
+    let text = random(user)?;
+    let sealed = age::encrypt_and_armor(&recipient, text.expose().as_bytes())
+        .map_err(|_| PasswordError::Seal)?;
+    Ok(Made { text, recipient: line.clone(), sealed })
+}
+
+/// Makes a password of a user, that nobody is told.
+pub fn random(user: &str) -> Result<SecretString, PasswordError> {
+    for _ in 0..MAX_DRAWS {
+        let text = random_text()?;
+        if is_complex(&text, user) {
+            return Ok(SecretString::new(text.to_string()));
+        }
+    }
+    Err(PasswordError::Random)
+}
+
+/// Whether Windows takes a password with the strictest of its usual policies.
+fn is_complex(text: &str, user: &str) -> bool {
+    let has = |class: fn(&u8) -> bool| text.bytes().any(|byte| class(&byte));
+    // Names of one or two letters are not looked for.
+    let named = user.len() > 2 && text.to_ascii_lowercase().contains(&user.to_ascii_lowercase());
+    has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase) && has(u8::is_ascii_digit) && !named
 }
 
 /// Hashes a password for crypt(3) with SHA-512, which every libc since 2008 checks.

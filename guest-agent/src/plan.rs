@@ -1,7 +1,7 @@
 //! From the document, the facts and what was done before to the steps of this run. Pure.
 //!
 //! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
-//! clock, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
 //! comes before user-data in each of these; where both name the same thing, user-data wins.
 //!
 //! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
@@ -17,10 +17,10 @@ use std::fmt;
 use mezame_model::{Document, report::Outcome};
 
 use crate::{
-    facts::Facts,
-    ledger::{History, Past},
+    facts::{Facts, System},
+    ledger::{Again, History, Past},
     step::{Action, Frequency, Step},
-    user_data::Part,
+    user_data::{Part, windows},
 };
 
 /// When a run takes place.
@@ -32,6 +32,9 @@ pub enum Mode {
     /// once waits for the next boot.
     Live,
 }
+
+/// So often in a row a script is run again because it asks for it.
+const MAX_AGAIN: u32 = 16;
 
 /// A step with the decision on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,8 +77,8 @@ pub fn plan(
     history: &History,
     mode: Mode,
 ) -> Plan {
-    let vendor = seed::Seed::read("vendor-data", vendor);
-    let user = seed::Seed::read("user-data", user);
+    let vendor = seed::Seed::read("vendor-data", vendor, facts.system);
+    let user = seed::Seed::read("user-data", user, facts.system);
     let mut plan = Planner { history, mode, steps: Vec::new() };
     plan.network(document, facts);
     plan.hostname(document, &vendor, &user);
@@ -92,11 +95,23 @@ pub fn plan(
     for seed in [&vendor, &user] {
         plan.all(&seed.clock);
     }
+    if let Some(licence) = &facts.licence {
+        let step = Step {
+            key: "licence".into(),
+            frequency: Frequency::PerInstance,
+            fingerprint: None,
+            action: Action::Activate(licence.clone()),
+        };
+        plan.once(step);
+    }
     for name in &document.secrets {
         plan.always(format!("secret {name}"), Action::Secret(name.clone()));
     }
     for seed in [&vendor, &user] {
         plan.all(&seed.packages);
+    }
+    if facts.system == System::Windows {
+        plan.startup_tags(document);
     }
     for seed in [&vendor, &user] {
         plan.all(&seed.last);
@@ -179,6 +194,22 @@ impl Planner<'_> {
         }
     }
 
+    /// Scripts that stand in tags, as Google's agent runs them on Windows.
+    fn startup_tags(&mut self, document: &Document) {
+        for tag in windows::STARTUP_TAGS {
+            let Some(body) = document.tags.get(tag) else { continue };
+            let language = windows::language_of_tag(tag);
+            let key = format!("tag {tag}");
+            self.once(seed::run(key, Frequency::PerBoot, body.as_bytes(), &language, 0));
+        }
+        for tag in windows::UNSUPPORTED_TAGS {
+            if document.tags.get(tag).is_some() {
+                let detail = "this tag is not supported".into();
+                self.settle(format!("tag {tag}"), Outcome::Skipped, "unsupported-key", detail);
+            }
+        }
+    }
+
     fn always(&mut self, key: String, action: Action) {
         let step = Step { key, frequency: Frequency::Always, fingerprint: None, action };
         self.steps.push(Planned::Do { step, resumed: false });
@@ -212,6 +243,7 @@ impl Planner<'_> {
                 note: None,
             },
             Past::New => Planned::Do { step, resumed: false },
+            Past::Again(again) => self.again(step, again),
             Past::Interrupted if step.action.runs_foreign_code() => Planned::Settled {
                 key: step.key.clone(),
                 outcome: Outcome::Failed,
@@ -246,6 +278,26 @@ impl Planner<'_> {
             },
         };
         self.steps.push(settled);
+    }
+
+    /// A script that asked to be run again at the next boot.
+    fn again(&self, step: Step, again: &Again) -> Planned {
+        let settled = |outcome, reason: &str, detail: String| Planned::Settled {
+            key: step.key.clone(),
+            outcome,
+            reason: reason.into(),
+            detail,
+            note: None,
+        };
+        if again.times >= MAX_AGAIN {
+            let detail = format!("it asked {MAX_AGAIN} times in a row to be run again");
+            settled(Outcome::Failed, "runs-for-ever", detail)
+        } else if self.mode == Mode::Live || again.boot == self.history.boot {
+            let detail = "it asked to be run again at the next boot".into();
+            settled(Outcome::Skipped, "at-next-boot", detail)
+        } else {
+            Planned::Do { step, resumed: false }
+        }
     }
 
     fn settle(&mut self, key: String, outcome: Outcome, reason: &str, detail: String) {

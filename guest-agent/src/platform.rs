@@ -7,9 +7,15 @@
 //! Each operation on state is idempotent: it says whether it changed anything, and doing it again
 //! after a crash in its middle completes it.
 
+mod error;
 pub mod fake;
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod machine;
+pub mod rehearsal;
+mod running;
+#[cfg(windows)]
+pub mod windows;
 
 #[cfg(test)]
 mod contract;
@@ -21,11 +27,13 @@ use std::{
     time::Instant,
 };
 
-use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
+pub use self::error::{PlatformError, Result};
+use mezame_model::{Report, SecretBytes, SecretName, SecretString, document::Interface};
 
 use crate::{
     doctor::instruments::Instruments,
-    facts::Facts,
+    facts::{Facts, System},
+    licence::Licence,
     settings::Settings,
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -46,6 +54,15 @@ impl Change {
     }
 }
 
+/// In which form a system takes a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordForm {
+    /// As the hash that it keeps.
+    Hash,
+    /// As a text; what it keeps is its own affair.
+    Text,
+}
+
 /// How a program that was run came to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScriptEnd {
@@ -56,147 +73,6 @@ pub enum ScriptEnd {
     /// By the agent, since it ran too long.
     TimedOut,
 }
-
-/// Why an operation failed.
-#[derive(Debug, thiserror::Error)]
-pub enum PlatformError {
-    /// A file can't be read or written.
-    #[error("{path}: {source}", path = path.display())]
-    File {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A path leads over something that a user could have put there.
-    #[error("{path}: {why}", path = path.display())]
-    Untrusted {
-        /// Which.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// A file is longer than the agent reads.
-    #[error("{path} is too long", path = path.display())]
-    TooLong {
-        /// Which.
-        path: PathBuf,
-    },
-    /// There is no such user.
-    #[error("there is no user {name}")]
-    NoSuchUser {
-        /// Who.
-        name: String,
-    },
-    /// There is no such group.
-    #[error("there is no group {name}")]
-    NoSuchGroup {
-        /// Which.
-        name: String,
-    },
-    /// No number is left for a user or a group.
-    #[error("no free number is left")]
-    NoFreeId,
-    /// Another program holds the lock of the account files.
-    #[error("the account files are locked by another program")]
-    AccountsLocked,
-    /// A value can't be written where it belongs.
-    #[error("{what} is not valid: {why}")]
-    Invalid {
-        /// What.
-        what: &'static str,
-        /// Why.
-        why: String,
-    },
-    /// The kernel refused a network request.
-    #[error("network: {what}: {source}")]
-    Network {
-        /// What was asked.
-        what: &'static str,
-        /// Why it was refused.
-        #[source]
-        source: io::Error,
-    },
-    /// A device, or the whole kernel, does without IPv6.
-    #[error("IPv6 can't be used on {device}: {why}")]
-    NoIpv6 {
-        /// Where.
-        device: String,
-        /// What is set, or missing.
-        why: &'static str,
-    },
-    /// Somebody has set a route that forbids the way to the service.
-    #[error("a route of type {kind} forbids the way to {endpoint}")]
-    RouteRefused {
-        /// To where.
-        endpoint: IpAddr,
-        /// As ip-route(8) calls it.
-        kind: &'static str,
-    },
-    /// Somebody else has each link-local address that could be claimed.
-    #[error("every link-local address that {device} could claim is taken")]
-    NoFreeAddress {
-        /// Where.
-        device: String,
-    },
-    /// Processes could not be dealt with.
-    #[error("{what}: {source}")]
-    Process {
-        /// What was to be done.
-        what: &'static str,
-        /// Why it was not.
-        #[source]
-        source: io::Error,
-    },
-    /// A tool that is needed is not in this image.
-    #[error("{tool} is not in this image")]
-    NoTool {
-        /// Which.
-        tool: &'static str,
-    },
-    /// A tool failed.
-    #[error("{tool}: {detail}")]
-    Tool {
-        /// Which.
-        tool: String,
-        /// The end of what it said.
-        detail: String,
-    },
-    /// This system can't do it, or is not to.
-    #[error("{what}")]
-    Unsupported {
-        /// What.
-        what: &'static str,
-    },
-}
-
-impl PlatformError {
-    /// A word for programs, which stays the same when the text is improved.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::File { .. } => "file",
-            Self::Untrusted { .. } => "untrusted-path",
-            Self::TooLong { .. } => "file-too-long",
-            Self::NoSuchUser { .. } => "no-such-user",
-            Self::NoSuchGroup { .. } => "no-such-group",
-            Self::NoFreeId => "no-free-id",
-            Self::AccountsLocked => "accounts-locked",
-            Self::Invalid { .. } => "bad-value",
-            Self::Network { .. } => "network",
-            Self::NoIpv6 { .. } => "no-ipv6",
-            Self::RouteRefused { .. } => "route-refused",
-            Self::NoFreeAddress { .. } => "no-free-address",
-            Self::Process { .. } => "process",
-            Self::NoTool { .. } => "no-tool",
-            Self::Tool { .. } => "tool-failed",
-            Self::Unsupported { .. } => "unsupported",
-        }
-    }
-}
-
-/// The result of an operation.
-pub type Result<T> = std::result::Result<T, PlatformError>;
 
 /// A way to the endpoint that was opened for the agent, and is to be closed again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,6 +136,32 @@ pub trait Platform {
         Ok(Change::Same)
     }
 
+    /// The host name that is set and not in use before a reboot.
+    fn name_awaiting_reboot(&self) -> Option<String> {
+        None
+    }
+    /// Ends the system and starts it again, soon. What is on the disk stays.
+    fn reboot(&self, _why: &str) -> Result<()> {
+        Err(PlatformError::Unsupported { what: "the agent does not reboot this system" })
+    }
+    /// Activates the system's licence, where it is not.
+    fn activate(&self, _licence: &Licence) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "this system needs no activation" })
+    }
+    /// Takes away routes to link-local services that an image has kept from the network that it was
+    /// made in. Gives those that are gone, for people.
+    fn clear_stale_routes(&self) -> Result<Vec<String>> {
+        Ok(Vec::new())
+    }
+    /// Tells the system's own places what a run has brought, for programs that look there.
+    fn show_run(&self, _report: &Report) -> Result<()> {
+        Ok(())
+    }
+    /// Forgets what it keeps of this guest outside of the agent's state directory.
+    fn forget(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Makes an account, its group and its home, or completes them.
     fn ensure_account(&self, account: &Account) -> Result<Change>;
     /// Makes a group, and takes those of its members in who are there.
@@ -283,6 +185,14 @@ pub trait Platform {
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change>;
     /// Makes the agent's block of authorized_keys hold exactly these lines.
     fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change>;
+    /// How passwords are set here.
+    fn password_form(&self) -> PasswordForm {
+        PasswordForm::Hash
+    }
+    /// Sets a password by its text, where that is the form.
+    fn set_password_text(&self, _user: &str, _text: &SecretString) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "passwords are set by their hashes here" })
+    }
     /// Sets a password by its crypt(3) hash.
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
     /// Has a password open nothing any more.
@@ -313,7 +223,9 @@ pub trait Platform {
     fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change>;
 
     /// Whether a key opens an encrypted volume, which stays as it is; an error where it does not.
-    fn opens_volume(&self, device: &str, key: &SecretBytes) -> Result<()>;
+    fn opens_volume(&self, _device: &str, _key: &SecretBytes) -> Result<()> {
+        Err(PlatformError::Unsupported { what: "this system has no such volumes" })
+    }
 
     /// The SSH server's public keys that are there now.
     fn host_keys(&self) -> Vec<String>;
@@ -344,9 +256,12 @@ pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     match builder.create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
-        other => other,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        other => other?,
     }
+    #[cfg(windows)]
+    windows::make_private(path)?;
+    Ok(())
 }
 
 /// Puts the names in a directory on the disk.
@@ -361,11 +276,34 @@ pub fn sync_directory(_path: &std::path::Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Has a socket's packets leave through one device and no other (SO_BINDTODEVICE).
-pub fn bind_to_device(socket: &socket2::Socket, device: &str) -> io::Result<()> {
+/// The kind of system that this binary is for.
+#[cfg(not(windows))]
+pub const SYSTEM: System = System::Unix;
+/// The kind of system that this binary is for.
+#[cfg(windows)]
+pub const SYSTEM: System = System::Windows;
+
+/// The running system's root directory: another one is a rehearsal's.
+pub fn root() -> PathBuf {
+    match SYSTEM {
+        System::Unix => PathBuf::from("/"),
+        System::Windows => {
+            let drive = std::env::var("SystemDrive").unwrap_or_else(|_| "C:".into());
+            PathBuf::from(format!("{drive}\\"))
+        }
+    }
+}
+
+/// Has a socket's packets leave through one device and no other (SO_BINDTODEVICE; on Windows
+/// IP_UNICAST_IF).
+pub fn bind_to_device(socket: &socket2::Socket, device: &str, is_ipv4: bool) -> io::Result<()> {
+    #[cfg(not(windows))]
+    let _ = is_ipv4;
     #[cfg(target_os = "linux")]
     return socket.bind_device(Some(device.as_bytes()));
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(windows)]
+    return windows::bind_to_device(socket, device, is_ipv4);
+    #[cfg(not(any(target_os = "linux", windows)))]
     return Err(io::Error::new(
         io::ErrorKind::Unsupported,
         format!("can't bind {socket:?} to {device}"),
@@ -379,7 +317,13 @@ pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
 }
 
 /// The platform that this binary runs on.
-#[cfg(not(target_os = "linux"))]
+#[cfg(windows)]
+pub fn native(settings: &Settings) -> Result<Box<dyn Platform>> {
+    Ok(Box::new(windows::Windows::new(settings)?))
+}
+
+/// The platform that this binary runs on.
+#[cfg(not(any(target_os = "linux", windows)))]
 pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
     Err(PlatformError::Unsupported {
         what: "the agent for this system is guest-agent.sh (docs/appliances.md)",
@@ -396,4 +340,75 @@ pub fn instruments(settings: &Settings) -> Box<dyn Instruments> {
 #[cfg(not(target_os = "linux"))]
 pub fn instruments(_settings: &Settings) -> Box<dyn Instruments> {
     Box::new(crate::doctor::instruments::Blind)
+}
+
+/// What the system's service manager is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServiceOrder {
+    /// Know the agent, and start it with the system.
+    Install,
+    /// Stop it, and know it no more.
+    Uninstall,
+}
+
+/// Asks the system's service manager for something. `words` are what the agent is started with.
+#[cfg(windows)]
+pub fn order_service(order: ServiceOrder, words: &[String]) -> Result<Change> {
+    windows::service::order(order, words)
+}
+
+/// Asks the system's service manager for something.
+#[cfg(not(windows))]
+pub fn order_service(_order: ServiceOrder, _words: &[String]) -> Result<Change> {
+    Err(PlatformError::Unsupported {
+        what: "only on Windows the agent installs itself: see docs/agent.md",
+    })
+}
+
+/// Runs as the service manager wants it, until it asks for the end.
+#[cfg(windows)]
+pub fn serve(work: fn() -> std::process::ExitCode) -> Result<()> {
+    windows::service::serve(work)
+}
+
+/// Runs as the service manager wants it.
+#[cfg(not(windows))]
+pub fn serve(_work: fn() -> std::process::ExitCode) -> Result<()> {
+    Err(PlatformError::Unsupported { what: "this system has no such services: use `watch`" })
+}
+
+/// Tells people what happens: on standard error, and in the system's log where a service has no
+/// other place.
+pub fn say(weight: Weight, text: &str) {
+    eprintln!("guest-agent: {text}");
+    #[cfg(windows)]
+    windows::event_log::write(weight, text);
+    #[cfg(not(windows))]
+    let _ = weight;
+}
+
+/// Writes a run's end into the system's log, where it has one for that.
+pub fn log_run(is_good: bool, report: &Report) {
+    #[cfg(windows)]
+    {
+        let weight = if is_good { Weight::Run } else { Weight::FailedRun };
+        windows::event_log::write(weight, &crate::status::text(report));
+    }
+    #[cfg(not(windows))]
+    let _ = (is_good, report);
+}
+
+/// How much a message weighs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// A run came to its end.
+    Run,
+    /// A run in which a step failed.
+    FailedRun,
+    /// What the agent waits for.
+    Waiting,
+    /// The agent can't go on.
+    Fatal,
+    /// The guest is rebooted.
+    Reboot,
 }

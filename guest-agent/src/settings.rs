@@ -1,29 +1,44 @@
 //! The agent's settings: what the image's maker chose, and what the command line says.
 //!
-//! `/etc/mezame/guest-agent.yaml`, all keys optional:
+//! `/etc/mezame/guest-agent.yaml`, on Windows `C:\ProgramData\Mezame\guest-agent.yaml`, all keys
+//! optional:
 //!
 //! ```yaml
 //! endpoint: http://169.254.169.254   # where the metadata service is, and nowhere else
-//! default_user: root                 # whom the instance's own keys are for
+//! default_user: root                 # whom the instance's own keys are for; Administrator
 //! follow_includes: false             # whether '#include' lists in user-data are fetched
 //! script_timeout: 3600               # seconds until a script is ended; 0: never
 //! link_local_probe: fast             # or rfc3927: its waiting times of several seconds
 //! configure_network: true            # whether addresses of the document are applied
+//! activate_licence: false            # Windows: whether the licence is activated (KMS)
+//! activation_host: 169.254.169.250   # Windows: where; HOST or HOST:PORT
+//! product_key: AAAAA-BBBBB-...       # Windows: set before; without it the image's own stays
 //! ```
 //! An unknown key is an error: a typing mistake must not pass for a setting.
 
 use std::{path::PathBuf, time::Duration};
 
+use mezame_model::SecretString;
+
 use crate::{
     account::is_account_name,
     endpoint::{Endpoint, EndpointError},
+    facts::System,
+    licence::{self, Licence},
+    platform,
     user_data::yaml::{self, Node, YamlError},
 };
 
-/// The file's place.
-pub const PATH: &str = "/etc/mezame/guest-agent.yaml";
+/// The file's place, inside the root.
+pub const PATH: &str = match platform::SYSTEM {
+    System::Unix => "etc/mezame/guest-agent.yaml",
+    System::Windows => "ProgramData\\Mezame\\guest-agent.yaml",
+};
 /// Where the agent keeps its state, inside the root.
-pub const STATE: &str = "var/lib/mezame-agent";
+pub const STATE: &str = match platform::SYSTEM {
+    System::Unix => "var/lib/mezame-agent",
+    System::Windows => "ProgramData\\Mezame\\GuestAgent",
+};
 
 /// How link-local addresses are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +86,7 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where the metadata service is; none: at its link-local addresses, through any device.
     pub endpoint: Option<Endpoint>,
-    /// `/` in a guest; another directory in a rehearsal, where the running system is left alone.
+    /// `/` or `C:\` in a guest; another directory in a rehearsal, where the running system is left alone.
     pub root: PathBuf,
     /// Whom the instance's own keys are for.
     pub default_user: String,
@@ -83,18 +98,21 @@ pub struct Settings {
     pub probe_pace: ProbePace,
     /// Whether the document's addresses are applied.
     pub configure_network: bool,
+    /// How Windows is activated, if it is.
+    pub licence: Option<Licence>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Self {
             endpoint: None,
-            root: PathBuf::from("/"),
-            default_user: "root".into(),
+            root: platform::root(),
+            default_user: platform::SYSTEM.superuser().into(),
             follow_includes: false,
             script_timeout: Some(Duration::from_secs(3600)),
             probe_pace: ProbePace::Fast,
             configure_network: true,
+            licence: None,
         }
     }
 }
@@ -102,7 +120,7 @@ impl Default for Settings {
 impl Settings {
     /// Reads the file below a root; without one, the defaults.
     pub fn load(root: PathBuf) -> Result<Self, SettingsError> {
-        let path = root.join(PATH.trim_start_matches('/'));
+        let path = root.join(PATH);
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(source) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -118,6 +136,7 @@ impl Settings {
             Node::Null => Vec::new(),
             _ => return Err(SettingsError::Value { key: "(all)", wanted: "a mapping" }),
         };
+        let mut licence = Licence { key: None, host: None };
         for (key, node) in &entries {
             let truth =
                 |key| node.as_bool().ok_or(SettingsError::Value { key, wanted: "true or false" });
@@ -131,6 +150,23 @@ impl Settings {
                 }
                 "follow_includes" => self.follow_includes = truth("follow_includes")?,
                 "configure_network" => self.configure_network = truth("configure_network")?,
+                "activate_licence" => {
+                    self.licence = truth("activate_licence")?.then(|| licence.clone());
+                }
+                "activation_host" if licence::is_host(text) => {
+                    licence.host = Some(text.to_owned());
+                }
+                "activation_host" => {
+                    let wanted = "HOST or HOST:PORT";
+                    return Err(SettingsError::Value { key: "activation_host", wanted });
+                }
+                "product_key" if licence::is_product_key(text) => {
+                    licence.key = Some(SecretString::new(text.to_owned()));
+                }
+                "product_key" => {
+                    let wanted = "five times five letters, with '-' between";
+                    return Err(SettingsError::Value { key: "product_key", wanted });
+                }
                 "script_timeout" => {
                     let wanted = "a number of seconds";
                     let seconds: u64 = text
@@ -151,12 +187,14 @@ impl Settings {
                 _ => return Err(SettingsError::UnknownKey(key.chars().take(80).collect())),
             }
         }
+        // Its parts may stand before or behind it.
+        self.licence = self.licence.map(|_| licence);
         Ok(self)
     }
 
     /// Whether this is the running system and not a directory to rehearse in.
     pub fn is_live(&self) -> bool {
-        self.root == std::path::Path::new("/")
+        self.root == platform::root()
     }
 
     /// Where the agent keeps its state.
@@ -181,6 +219,22 @@ mod tests {
         assert_eq!(settings.probe_pace, ProbePace::Rfc3927);
         let error = Settings::default().with(b"defualt_user: ops\n").unwrap_err();
         assert!(matches!(error, SettingsError::UnknownKey(key) if key == "defualt_user"));
+    }
+
+    #[test]
+    fn a_licence_is_activated_only_where_it_is_asked_for_and_in_any_order_of_keys() {
+        let parts = "product_key: AAAAA-BBBBB-CCCCC-DDDDD-EEEEE\nactivation_host: kms.example\n";
+        let settings = |text: String| Settings::default().with(text.as_bytes());
+        assert_eq!(settings(parts.into()).unwrap().licence, None);
+        for text in
+            [format!("{parts}activate_licence: true\n"), format!("activate_licence: true\n{parts}")]
+        {
+            let licence = settings(text).unwrap().licence.unwrap();
+            assert_eq!(licence.host.as_deref(), Some("kms.example"));
+            assert!(licence.key.unwrap().expose().starts_with("AAAAA"));
+        }
+        assert!(settings("activation_host: /dlv\n".into()).is_err());
+        assert!(settings("product_key: short\n".into()).is_err());
     }
 
     #[test]

@@ -8,6 +8,11 @@ use ipnetwork::IpNetwork;
 use mezame_model::{SecretName, SecretString, document::Interface};
 use sha2::{Digest as _, Sha256};
 
+use crate::{
+    facts::System,
+    licence::{self, Licence},
+};
+
 /// How often a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Frequency {
@@ -111,6 +116,36 @@ impl fmt::Debug for FileSpec {
     }
 }
 
+/// What a script is written in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Language {
+    /// Its first line names its interpreter.
+    Shebang,
+    /// For cmd.exe.
+    Batch,
+    /// For Windows PowerShell.
+    PowerShell(PowerShell),
+}
+
+impl Language {
+    /// The kind of system that runs it.
+    pub fn system(&self) -> System {
+        match self {
+            Self::Shebang => System::Unix,
+            Self::Batch | Self::PowerShell(_) => System::Windows,
+        }
+    }
+}
+
+/// How Windows PowerShell is to be started.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PowerShell {
+    /// In place of the usual ones.
+    pub arguments: Vec<String>,
+    /// The one of 32 bits.
+    pub narrow: bool,
+}
+
 /// A program that is to be run.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Script {
@@ -118,6 +153,15 @@ pub struct Script {
     pub name: String,
     /// The whole file, `#!` line included.
     pub body: Vec<u8>,
+    /// How it is run.
+    pub language: Language,
+}
+
+impl Script {
+    /// One that names its interpreter.
+    pub fn unix(name: &str, body: &[u8]) -> Self {
+        Self { name: name.to_owned(), body: body.to_vec(), language: Language::Shebang }
+    }
 }
 
 impl fmt::Debug for Script {
@@ -250,6 +294,8 @@ pub enum Action {
     Ntp(Ntp),
     /// Stores a read-once secret and acknowledges it.
     Secret(SecretName),
+    /// Activates the system's licence.
+    Activate(Licence),
 }
 
 impl Action {
@@ -359,6 +405,10 @@ impl fmt::Display for Action {
                 write!(out, "follow the time servers {:?} {:?}", ntp.servers, ntp.pools)
             }
             Self::Secret(name) => write!(out, "store the secret {name} and acknowledge it"),
+            Self::Activate(licence) => {
+                let host = licence.host.as_deref().unwrap_or(licence::HOST);
+                write!(out, "activate the licence at {host}")
+            }
         }
     }
 }

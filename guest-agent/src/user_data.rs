@@ -9,11 +9,12 @@ pub mod gzip;
 pub mod include;
 pub mod merge;
 pub mod mime;
+pub mod windows;
 pub mod yaml;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-use crate::step::Frequency;
+use crate::step::{Frequency, Language};
 
 /// How often packings may be inside each other.
 const MAX_LAYERS: usize = 6;
@@ -30,12 +31,14 @@ pub struct Part {
 /// What a part is.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Content {
-    /// Begins with `#!`.
+    /// Begins with `#!`, or has a mark of a script for Windows.
     Script {
         /// The whole file.
         body: Vec<u8>,
         /// How often it is run.
         frequency: Frequency,
+        /// What runs it.
+        language: Language,
     },
     /// Runs in each boot, before the accounts are made.
     Boothook(Vec<u8>),
@@ -63,7 +66,7 @@ pub enum Content {
 impl std::fmt::Debug for Content {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Script { body, frequency } => {
+            Self::Script { body, frequency, .. } => {
                 write!(out, "Script({} bytes, {frequency})", body.len())
             }
             Self::Boothook(body) => write!(out, "Boothook({} bytes)", body.len()),
@@ -116,6 +119,9 @@ impl Unpacker<'_> {
         if let Some(content) = by_first_line(bytes, merge) {
             return self.put(name, content);
         }
+        if let Some(contents) = windows::parse(bytes) {
+            return contents.into_iter().for_each(|content| self.put(name, content));
+        }
         if let Some(plain) = as_base64(bytes) {
             return self.unpack(&plain, name, merge, layer + 1);
         }
@@ -144,10 +150,16 @@ impl Unpacker<'_> {
         } else {
             part.body
         };
+        let language = Language::Shebang;
         let script = |frequency, body: Vec<u8>| match body.starts_with(b"#!") {
-            true => Content::Script { body, frequency },
+            true => Content::Script { body, frequency, language },
             false => refused("no-interpreter", "a script part does not begin with '#!'"),
         };
+        let is_script = part.content_type.starts_with("text/x-shellscript");
+        if let Some(contents) = windows::parse(&body).filter(|_| is_script) {
+            // How often it runs is the mark's affair, as in a text that is no part.
+            return contents.into_iter().for_each(|content| self.put(name, content));
+        }
         let content = match part.content_type.as_str() {
             "text/x-shellscript" | "text/x-shellscript-per-instance" => {
                 script(Frequency::PerInstance, body)
@@ -186,7 +198,8 @@ fn by_first_line(bytes: &[u8], merge: Option<&str>) -> Option<Content> {
         line.strip_prefix(head).is_some_and(|rest| rest.first().is_none_or(u8::is_ascii_whitespace))
     };
     if text.starts_with(b"#!") {
-        Some(Content::Script { body: text.to_vec(), frequency: Frequency::PerInstance })
+        let frequency = Frequency::PerInstance;
+        Some(Content::Script { body: text.to_vec(), frequency, language: Language::Shebang })
     } else if is(b"#cloud-config") {
         Some(Content::CloudConfig { text: text.to_vec(), merge: merge.map(str::to_owned) })
     } else if is(b"#cloud-boothook") {
@@ -242,8 +255,10 @@ fn as_base64(bytes: &[u8]) -> Option<Vec<u8>> {
     }
     let text: Vec<u8> = bytes.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     let plain = STANDARD.decode(text).ok()?;
-    let known =
-        gzip::is_gzip(&plain) || mime::is_message(&plain) || by_first_line(&plain, None).is_some();
+    let known = gzip::is_gzip(&plain)
+        || mime::is_message(&plain)
+        || by_first_line(&plain, None).is_some()
+        || windows::parse(&plain).is_some();
     known.then_some(plain)
 }
 

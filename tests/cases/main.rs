@@ -25,3 +25,4 @@ mod seeds;
 mod shell_agent;
 mod storm;
 mod upgrade;
+mod windows;

@@ -16,6 +16,8 @@ pub struct Binaries {
     pub operator: PathBuf,
     /// The guest agent, linked statically.
     pub agent: PathBuf,
+    /// The same for Windows.
+    pub agent_windows: PathBuf,
 }
 
 impl Binaries {
@@ -32,6 +34,10 @@ impl Binaries {
             server: binaries.join("metadata-server"),
             operator: binaries.join("mezame"),
             agent,
+            agent_windows: std::env::var_os("MEZAME_AGENT_WINDOWS").map_or_else(
+                || target.join("windows/x86_64-win7-windows-gnu/agent/guest-agent.exe"),
+                PathBuf::from,
+            ),
         };
         for path in [&found.server, &found.operator] {
             ensure!(

@@ -31,5 +31,6 @@ pub mod tap;
 pub mod tenant;
 pub mod upstream;
 pub mod wait;
+pub mod wine;
 
 pub use lab::Lab;

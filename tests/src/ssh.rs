@@ -24,10 +24,15 @@ pub struct Key {
 impl Key {
     /// Makes an Ed25519 key.
     pub fn generate(directory: &Path, name: &str) -> Result<Self> {
+        Self::of("ed25519", directory, name)
+    }
+
+    /// Makes a key of this kind.
+    pub fn of(kind: &str, directory: &Path, name: &str) -> Result<Self> {
         let private = directory.join(name);
         process::succeed(
             process::command("ssh-keygen")
-                .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
+                .args(["-q", "-t", kind, "-N", "", "-C", name, "-f"])
                 .arg(&private),
         )?;
         Ok(Self { private })

@@ -1,9 +1,15 @@
-//! Debian's Rust (`rustc-web`), which comes with the source of the standard library: for targets that
-//! rustup has no library for.
+//! Debian's Rust (`rustc-web`, `cargo-web`, `rust-web-src`), which comes with the source of the
+//! standard library: for targets that rustup has no library for.
 //!
 //! Neither downloads nor installs anything; the set-up does.
 
-use std::process::Command;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result};
 
 /// The compiler.
 pub(crate) const RUSTC: &str = "/usr/bin/rustc";
@@ -22,4 +28,23 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     }
     cargo.arg(subcommand).env("RUSTC", RUSTC).env("RUSTC_BOOTSTRAP", "1");
     cargo
+}
+
+/// Flags that keep this machine's paths out of what is built.
+pub(crate) fn remap(root: &Path) -> Result<Vec<String>> {
+    let home = std::env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor a home directory is known")?;
+    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
+    // Of those that fit, rustc takes the last.
+    let mut flags = vec![remap(&home, "/cargo"), remap(root, "/mezame")];
+    // The registry's directory has a name made from its address.
+    let registry = home.join("registry/src");
+    if let Ok(entries) = fs::read_dir(&registry) {
+        for entry in entries {
+            flags.push(remap(&entry?.path(), "/crates"));
+        }
+    }
+    Ok(flags)
 }

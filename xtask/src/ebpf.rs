@@ -93,26 +93,12 @@ pub(crate) fn verify_digest(root: &Path) -> Result<()> {
 }
 
 fn flags(root: &Path) -> Result<Vec<String>> {
-    let home = std::env::var_os("CARGO_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
-    let home = home.context("neither CARGO_HOME nor a home directory is known")?;
-    let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     let mut flags = vec![
-        "-Cdebuginfo=2".into(),
+        "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".into(),
         "--cfg=bpf_target_arch=\"x86_64\"".into(),
-        // Of those that fit, rustc takes the last.
-        remap(&home, "/cargo"),
-        remap(root, "/mezame"),
     ];
-    // The registry's directory has a name made from its address.
-    let registry = home.join("registry/src");
-    if let Ok(entries) = fs::read_dir(&registry) {
-        for entry in entries {
-            flags.push(remap(&entry?.path(), "/crates"));
-        }
-    }
+    flags.extend(debian_rust::remap(root)?);
     Ok(flags)
 }
 

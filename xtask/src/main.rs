@@ -1,5 +1,6 @@
 //! `cargo xtask`: the project's chores. Each does its own set-up and can be run at any time.
 
+mod agent;
 mod bench;
 mod bsd;
 mod build;
@@ -28,6 +29,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Chore {
+    /// Build the guest agent for a guest's system, as one file
+    Agent {
+        /// For which system
+        #[arg(long, value_enum)]
+        target: agent::Target,
+    },
     /// Measure the programs beside their peers, one row a figure
     Bench(bench::Wanted),
     /// Say whether the agent's crate compiles for NetBSD and FreeBSD
@@ -74,6 +81,11 @@ fn main() -> ExitCode {
 
 fn run(chore: Chore) -> Result<ExitCode> {
     match chore {
+        Chore::Agent { target } => {
+            host::check(host::Need::Packages)?;
+            setup::run(Purpose::Agent)?;
+            agent::run(&workspace(), target)?;
+        }
         Chore::Bench(wanted) => bench::run(&wanted)?,
         Chore::Bsd => {
             host::check(host::Need::Packages)?;

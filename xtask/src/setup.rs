@@ -18,6 +18,7 @@ mod packages;
 mod progress;
 mod small_guest;
 mod uefi_disk;
+mod wine;
 
 use anyhow::Result;
 
@@ -43,9 +44,10 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             encrypted_guest::build(&cache, crate::build::agent)?;
             clients::build(&cache)?;
             firewall::build(&cache, &kernel)?;
+            wine::build(&cache)?;
         }
         Purpose::Bench => clients::build(&cache)?,
-        Purpose::Ebpf | Purpose::Fuzz => {}
+        Purpose::Ebpf | Purpose::Agent | Purpose::Fuzz => {}
     }
     Ok(())
 }

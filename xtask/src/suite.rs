@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    bsd,
+    agent, bsd,
     build::{self, Profile},
     ebpf, fuzz, host,
     setup::{self, Purpose},
@@ -80,7 +80,8 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
     tally.check("programs under test", || {
         let packages = ["metadata-server", "mezame-cli", "mezame-tests"];
         let programs = build::programs(&packages, Profile::Dev)?;
-        built = Some(Built { programs, agent: build::agent()?, object });
+        let (agent, windows) = (build::agent()?, agent::windows(&workspace())?);
+        built = Some(Built { programs, agent, windows, object });
         Ok(())
     });
     if let Some(built) = &built {
@@ -102,6 +103,8 @@ struct Built {
     programs: PathBuf,
     /// The guest agent.
     agent: PathBuf,
+    /// The same for Windows.
+    windows: PathBuf,
     /// The eBPF object that was built from source, if one was.
     object: Option<PathBuf>,
 }
@@ -124,6 +127,7 @@ fn tests(wanted: &Wanted, built: &Built, tally: &mut Tally) -> Result<()> {
         tally.skip("real guests under QEMU", QUICK);
     }
     nextest.env("MEZAME_BINARIES", &built.programs).env("MEZAME_AGENT", &built.agent);
+    nextest.env("MEZAME_AGENT_WINDOWS", &built.windows);
     if let Some(object) = &built.object {
         nextest.env("MEZAME_EBPF_OBJECT", object);
     }

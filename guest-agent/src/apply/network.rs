@@ -1,6 +1,8 @@
 //! The steps of a plan that change the network: together they are good, or are taken back.
 
-use super::StepError;
+use mezame_model::report::Outcome;
+
+use super::{Applied, Applier, Deed, StepError};
 use crate::{
     plan::{Plan, Planned},
     platform::{Change, NetworkGuard, Platform},
@@ -46,11 +48,11 @@ impl<'a> Network<'a> {
         }
     }
 
-    pub(super) fn after(&mut self, step: &Step, result: &Result<Change, StepError>) {
+    pub(super) fn after(&mut self, step: &Step, result: &Result<Deed, StepError>) {
         if matches!(step.action, Action::Interface { .. }) {
             self.keys.push(step.key.clone());
             // One that failed may have changed something before it did.
-            self.changed |= !matches!(result, Ok(Change::Same));
+            self.changed |= !matches!(result, Ok(Deed { change: Change::Same, .. }));
         }
     }
 
@@ -65,5 +67,35 @@ impl<'a> Network<'a> {
             let _ = guard.keep();
         }
         self.changed
+    }
+}
+
+impl Applier<'_> {
+    /// Asks the service after a change of the network, and takes the change back where it is not
+    /// reached any more.
+    pub(super) fn ask_again(&mut self, network: &mut Network<'_>, applied: &mut Applied) {
+        // With the addresses that stay, and not with one that was claimed for the time being.
+        self.upstream.configured(self.platform, true);
+        let Some(guard) = network.guard.take() else { return };
+        if self.upstream.is_reached() {
+            // One that stays is taken back by the next run, which asks again.
+            let _ = guard.keep();
+            return;
+        }
+        let back = guard.roll_back();
+        self.upstream.rolled_back(self.platform);
+        (network.changed, network.is_rolled_back) = (false, true);
+        let mut detail = StepError::RolledBack.to_string();
+        if let Err(error) = back {
+            detail = format!(
+                "the metadata service is no longer reached, and what was before can't \
+                be put back: {error}"
+            );
+        }
+        for step in applied.steps.iter_mut().filter(|it| network.keys.contains(&it.step)) {
+            step.outcome = Outcome::Failed;
+            step.reason = StepError::RolledBack.reason().to_owned();
+            step.detail.clone_from(&detail);
+        }
     }
 }

@@ -71,3 +71,17 @@ proptest! {
         prop_assert_eq!(edit(&once, &wanted), None);
     }
 }
+
+#[test]
+fn users_that_share_a_file_have_a_block_each() {
+    let (ada, bob) = (Block::of_user("ada"), Block::of_user("bob"));
+    let mine = b"ssh-rsa MINE me\n";
+    let one = ada.edit(mine, &["ssh-rsa A a".into()]).unwrap();
+    let two = bob.edit(&one, &["ssh-rsa B b".into()]).unwrap();
+    assert_eq!(ada.edit(&two, &["ssh-rsa A a".into()]), None);
+    let without = ada.edit(&two, &[]).unwrap();
+    assert_eq!(without, bob.edit(mine, &["ssh-rsa B b".into()]).unwrap());
+    assert_eq!(bob.edit(&without, &[]).unwrap(), mine);
+    // "ad" is not "ada".
+    assert_eq!(Block::of_user("ad").edit(&two, &[]), None);
+}

@@ -11,7 +11,7 @@ use crate::{
     ledger::{Ledger, LedgerError},
     outbox::{Outbox, OutboxError, write_synced},
     plan::{self, Mode, Plan},
-    platform::{self, Platform, PlatformError},
+    platform::{self, Platform, PlatformError, Weight},
     settings::Settings,
     source::{Fetched, Source, SourceError, Upstream, http},
     user_data::{self, Part, include},
@@ -100,6 +100,7 @@ impl<'a> Agent<'a> {
             outbox: &self.outbox,
             upstream: path,
             instance: document.instance_id.clone(),
+            mode,
         };
         let applied = applier.apply(&plan)?;
         let since = |from: Option<std::time::Instant>| {
@@ -131,10 +132,14 @@ impl<'a> Agent<'a> {
         let json = serde_json::to_vec(&document.interfaces).unwrap_or_default();
         write_synced(&network, &json)
             .map_err(|source| RunError::State { path: network, source })?;
+        if let Err(error) = self.platform.show_run(&report) {
+            platform::say(Weight::FailedRun, &format!("the run can't be shown: {error}"));
+        }
         let reported = self.send_mail(path).is_ok();
         let reply_to_configured = since(first_reply);
         let lost_service = applied.lost_service;
-        Ok(Finished { report, reply_to_configured, reported, lost_service })
+        let reboot = applied.reboot;
+        Ok(Finished { report, reply_to_configured, reported, lost_service, reboot })
     }
 
     /// Whether something waits to be sent.
@@ -163,7 +168,12 @@ pub fn look(
 ) -> Result<Plan, RunError> {
     source.disconnect();
     let facts = platform.facts()?;
-    let history = Ledger::look(&settings.state()).unwrap_or_default();
+    let history = match Ledger::look(&settings.state()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            return Err(RunError::State { path: settings.state(), source });
+        }
+        known => known.unwrap_or_default(),
+    };
     let history = history.entering(&fetched.document.instance_id, &facts.boot_id);
     let (vendor, user) = seeds(settings, &fetched.document);
     Ok(plan::plan(&fetched.document, &vendor, &user, &facts, &history, Mode::Boot))

@@ -22,6 +22,18 @@ pub struct Trace {
     /// What the step found when it began, where that tells later whether it came to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<Found>,
+    /// Whether it asked to be run again; kept while it runs, so that the times are counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again: Option<Again>,
+}
+
+/// A script's wish to be run again at the next boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Again {
+    /// The boot in which it was uttered.
+    pub boot: String,
+    /// How often in a row.
+    pub times: u32,
 }
 
 /// A file as it was before something was added to its end.
@@ -95,6 +107,8 @@ pub enum Past<'a> {
     New,
     /// Begun, and not ended.
     Interrupted,
+    /// Ended, and to be run again.
+    Again(&'a Again),
     /// Ended.
     Ended(&'a Trace),
     /// Under its key, something else was done.
@@ -122,7 +136,7 @@ impl History {
         if let Some(trace) = here {
             return match (&trace.outcome, trace.fingerprint == step.fingerprint) {
                 (None, _) => Past::Interrupted,
-                (Some(_), true) => Past::Ended(trace),
+                (Some(_), true) => ended(trace),
                 (Some(_), false) => Past::Other(trace),
             };
         }
@@ -135,8 +149,14 @@ impl History {
             .find(|(_, trace)| trace.fingerprint == step.fingerprint)
             .map_or(Past::New, |(_, trace)| match trace.outcome {
                 None => Past::Interrupted,
-                Some(_) => Past::Ended(trace),
+                Some(_) => ended(trace),
             })
+    }
+
+    /// The wish of a step that asked before to be run again.
+    pub(super) fn again(&self, step: &Step) -> Option<&Again> {
+        let key = (self.scope(step.frequency), step.key.clone());
+        self.traces.get(&key)?.again.as_ref()
     }
 
     /// What an interrupted step had found.
@@ -203,4 +223,8 @@ impl History {
         });
         run.into_iter().chain(steps).chain(rights).collect()
     }
+}
+
+fn ended(trace: &Trace) -> Past<'_> {
+    trace.again.as_ref().map_or(Past::Ended(trace), Past::Again)
 }

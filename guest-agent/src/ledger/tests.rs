@@ -8,7 +8,7 @@ fn step(key: &str, frequency: Frequency, body: &str) -> Step {
         key: key.into(),
         frequency,
         fingerprint: Some(Fingerprint::of(&[body.as_bytes()])),
-        action: Action::Run(Script { name: key.into(), body: body.into() }),
+        action: Action::Run(Script::unix(key, body.as_bytes())),
     }
 }
 

@@ -29,11 +29,13 @@ fn opened(sealed: &str, private: &str) -> String {
 fn the_owner_of_either_kind_of_key_opens_the_password_and_it_is_the_one_that_was_hashed() {
     for kind in ["ed25519", "rsa"] {
         let (public, private) = key_pair(kind);
-        let made = make(std::slice::from_ref(&public)).unwrap();
+        let made = make("ops", std::slice::from_ref(&public)).unwrap();
         let text = opened(&made.sealed, &private);
         assert_eq!(text.len(), LENGTH);
-        assert!(made.hash.expose().starts_with("$6$"));
-        let hash = PasswordHash::new(made.hash.expose()).unwrap();
+        assert_eq!(text, made.text.expose());
+        let hash = hash(&text).unwrap();
+        assert!(hash.expose().starts_with("$6$"));
+        let hash = PasswordHash::new(hash.expose()).unwrap();
         ShaCrypt::default().verify_password(text.as_bytes(), &hash).unwrap();
         assert_eq!(made.recipient, public);
         assert!(made.sealed.len() <= 8 << 10);
@@ -48,18 +50,32 @@ fn the_first_key_that_can_be_sealed_to_is_taken_whatever_options_it_has() {
         "sk-ssh-ed25519@openssh.com AAAA x".to_owned(),
         format!("from=\"10.0.0.0/8\",no-pty {public}"),
     ];
-    let made = make(&keys).unwrap();
+    let made = make("ops", &keys).unwrap();
     assert_eq!(opened(&made.sealed, &private).len(), LENGTH);
-    assert!(matches!(make(&keys[..2]), Err(PasswordError::NoRecipient)));
+    assert!(matches!(make("ops", &keys[..2]), Err(PasswordError::NoRecipient)));
 }
 
 #[test]
-fn two_passwords_differ_and_debug_shows_no_hash() {
+fn two_passwords_differ_and_debug_shows_neither() {
     let (public, private) = key_pair("ed25519");
     let keys = [public];
-    let (one, two) = (make(&keys).unwrap(), make(&keys).unwrap());
+    let (one, two) = (make("ops", &keys).unwrap(), make("ops", &keys).unwrap());
     assert_ne!(opened(&one.sealed, &private), opened(&two.sealed, &private));
-    assert!(!format!("{one:?}").contains("$6$"));
+    assert!(!format!("{one:?}").contains(one.text.expose()));
+}
+
+#[test]
+fn a_made_password_meets_the_complexity_that_windows_asks_for() {
+    let (public, _) = key_pair("ed25519");
+    let keys = [public];
+    for _ in 0..200 {
+        let text = make("ops", &keys).unwrap().text;
+        assert!(is_complex(text.expose(), "ops"));
+    }
+    assert!(is_complex("Abc2", "ab"));
+    for bad in ["abc2", "ABC2", "Abcd", "xOpS2", ""] {
+        assert!(!is_complex(bad, "ops"), "{bad}");
+    }
 }
 
 #[test]

@@ -101,6 +101,8 @@ enum Wanted {
 struct DefaultUser<'a> {
     name: &'a str,
     is_made: bool,
+    /// Who may do everything, and is in every image.
+    superuser: &'static str,
 }
 
 impl<'a> DefaultUser<'a> {
@@ -111,7 +113,9 @@ impl<'a> DefaultUser<'a> {
         let list = [user, vendor].into_iter().find(|config| config.names_users);
         let is_listed = list.is_none_or(|config| config.users.iter().any(|it| it.is_default));
         let name = name.unwrap_or(&facts.default_user);
-        Self { name, is_made: name == "root" || is_listed || !renamed.is_empty() }
+        let superuser = facts.system.superuser();
+        let is_made = name == superuser || is_listed || !renamed.is_empty();
+        Self { name, is_made, superuser }
     }
 }
 
@@ -127,7 +131,7 @@ pub(super) fn plan(
     if default.is_made {
         let person = person(&mut people, default.name);
         person.named = true;
-        if default.name != "root" {
+        if default.name != default.superuser {
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
     }
@@ -153,7 +157,7 @@ pub(super) fn plan(
         seeded(planner, &mut people, config, &default);
     }
     for person in &people {
-        steps(planner, person);
+        steps(planner, person, default.superuser);
     }
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
         let action = Action::Group { name: name.clone(), members: members.clone() };
@@ -180,11 +184,11 @@ fn place_keys(
     }
     let [vendor, user] = configs;
     match user.disable_root.or(vendor.disable_root) {
-        Some(false) if default.name != "root" => {
-            person(people, "root").keys.extend(keys.iter().cloned());
+        Some(false) if default.name != default.superuser => {
+            person(people, default.superuser).keys.extend(keys.iter().cloned());
         }
-        Some(true) if default.name == "root" => {
-            let detail = "root is this image's default user: its keys are let in";
+        Some(true) if default.name == default.superuser => {
+            let detail = "the superuser is this image's default user: its keys are let in";
             let key = "disable_root".into();
             planner.settle(key, Outcome::Skipped, "unsupported-key", detail.into());
         }
@@ -245,7 +249,7 @@ fn seeded(
     }
 }
 
-fn steps(planner: &mut Planner<'_>, person: &Person) {
+fn steps(planner: &mut Planner<'_>, person: &Person, superuser: &str) {
     let mut account = person.account.clone();
     let user = account.name.clone();
     if !is_account_name(&user) {
@@ -255,10 +259,10 @@ fn steps(planner: &mut Planner<'_>, person: &Person) {
     let mut seen = std::collections::BTreeSet::new();
     account.groups.retain(|group| is_account_name(group) && seen.insert(group.clone()));
     let bare = account == Account::named(&user);
-    if person.named && !(bare && user == "root") {
+    if person.named && !(bare && user == superuser) {
         planner.always(format!("user {user}"), Action::Account(account));
     }
-    if person.stopped && user != "root" {
+    if person.stopped && user != superuser {
         return stop(planner, &user);
     }
     if planner.history.has(&user, Right::Stopped) {

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 use mezame_model::report::Outcome;
 
 use crate::{
-    step::{Action, Fingerprint, Frequency, Packages, Script, Step},
+    facts::System,
+    step::{Action, Fingerprint, Frequency, Language, Packages, Script, Step},
     user_data::{
         Content, Part,
         cloud_config::{self, CloudConfig},
@@ -16,6 +17,7 @@ use crate::{
 
 /// The steps of a seed, by the phase that they belong to, and what it asks for of accounts.
 pub(super) struct Seed {
+    system: System,
     pub(super) config: CloudConfig,
     pub(super) boot: Vec<Step>,
     pub(super) files: Vec<Step>,
@@ -27,10 +29,11 @@ pub(super) struct Seed {
 }
 
 impl Seed {
-    pub(super) fn read(origin: &str, parts: &[Part]) -> Self {
+    pub(super) fn read(origin: &str, parts: &[Part], system: System) -> Self {
         let mut settled = Vec::new();
         let config = cloud_config::read(&merged(origin, parts, &mut settled));
         let mut seed = Self {
+            system,
             config,
             boot: Vec::new(),
             files: Vec::new(),
@@ -46,26 +49,32 @@ impl Seed {
     }
 
     fn scripts(&mut self, origin: &str, parts: &[Part]) {
-        let mut hooks = 0;
+        let (mut hooks, mut count) = (0, 0);
         let mut scripts: Vec<(Place, Step)> = Vec::new();
         for part in parts {
             match &part.content {
                 Content::Boothook(body) => {
-                    let body = &*with_unix_lines(body);
                     hooks += 1;
                     let key = format!("{origin} boothook {hooks}");
-                    let list = self.boot.iter();
-                    // The same script twice in one user-data is two scripts.
-                    let twin = list.filter(|step| is_run_of(&step.action, body)).count();
-                    self.boot.push(run(key, Frequency::PerBoot, body, twin));
+                    if self.is_for_us(&key, System::Unix) {
+                        let body = &*with_unix_lines(body);
+                        let list = self.boot.iter();
+                        // The same script twice in one user-data is two scripts.
+                        let twin = list.filter(|step| is_run_of(&step.action, body)).count();
+                        let step = run(key, Frequency::PerBoot, body, &Language::Shebang, twin);
+                        self.boot.push(step);
+                    }
                 }
-                Content::Script { body, frequency } => {
-                    let body = &*with_unix_lines(body);
-                    let key = format!("{origin} script {}", scripts.len() + 1);
-                    let list = scripts.iter();
-                    let twin = list.filter(|(_, step)| is_run_of(&step.action, body)).count();
-                    let place = Place::of(*frequency, part);
-                    scripts.push((place, run(key, *frequency, body, twin)));
+                Content::Script { body, frequency, language } => {
+                    count += 1;
+                    let key = format!("{origin} script {count}");
+                    if self.is_for_us(&key, language.system()) {
+                        let body = &*with_unix_lines(body);
+                        let list = scripts.iter();
+                        let twin = list.filter(|(_, step)| is_run_of(&step.action, body)).count();
+                        let place = Place::of(*frequency, part);
+                        scripts.push((place, run(key, *frequency, body, language, twin)));
+                    }
                 }
                 Content::CloudConfig { .. } => {}
                 Content::Include { .. } => {
@@ -81,25 +90,50 @@ impl Seed {
                 }
             }
         }
-        if let Some(body) = &self.config.runcmd {
-            let frequency = Frequency::PerInstance;
-            let place = Place { class: Class::Instance, name: "runcmd".into() };
-            scripts.push((place, run(format!("{origin} runcmd"), frequency, body, 0)));
+        if let Some(body) = self.config.runcmd.clone() {
+            let key = format!("{origin} runcmd");
+            if self.is_for_us(&key, System::Unix) {
+                let place = Place { class: Class::Instance, name: "runcmd".into() };
+                let step = run(key, Frequency::PerInstance, &body, &Language::Shebang, 0);
+                scripts.push((place, step));
+            }
         }
         scripts.sort_by(|one, other| one.0.cmp(&other.0));
         self.last.extend(scripts.into_iter().map(|(_, step)| step));
     }
 
-    fn cloud_config(&mut self, origin: &str) {
-        let config = &self.config;
-        if let Some(body) = &config.bootcmd {
-            // After the hooks, which are to come before everything.
-            self.boot.push(run(format!("{origin} bootcmd"), Frequency::PerBoot, body, 0));
+    /// Whether code is for this system; what is not is settled.
+    fn is_for_us(&mut self, key: &str, system: System) -> bool {
+        if system == self.system {
+            return true;
         }
+        let detail = match system {
+            System::Unix => "it is for Unix's shells, and this is Windows",
+            System::Windows => "it is for Windows, and this is another system",
+        };
+        self.settled.push((key.to_owned(), Outcome::Skipped, "other-system", detail.to_owned()));
+        false
+    }
+
+    fn cloud_config(&mut self, origin: &str) {
+        if let Some(body) = self.config.bootcmd.clone() {
+            let key = format!("{origin} bootcmd");
+            if self.is_for_us(&key, System::Unix) {
+                // After the hooks, which are to come before everything.
+                self.boot.push(run(key, Frequency::PerBoot, &body, &Language::Shebang, 0));
+            }
+        }
+        let config = &self.config;
         for (list, files) in
             [(&mut self.files, &config.files), (&mut self.last, &config.deferred_files)]
         {
             for (at, file) in files.iter().enumerate() {
+                if !self.system.is_file_path(&file.path) {
+                    let detail = "it is no absolute path of a file on this system".to_owned();
+                    let key = format!("{origin} file {}", file.path);
+                    self.settled.push((key, Outcome::Failed, "bad-value", detail));
+                    continue;
+                }
                 let fingerprint = Fingerprint::of(&[
                     b"file",
                     file.path.as_bytes(),
@@ -228,16 +262,30 @@ fn is_run_of(action: &Action, body: &[u8]) -> bool {
     matches!(action, Action::Run(script) if script.body == body)
 }
 
-fn run(key: String, frequency: Frequency, body: &[u8], twin: usize) -> Step {
-    // Whether the vendor or the tenant wrote it, and of which kind it is, is part of what it is.
+/// The step of a script. The key says whether the vendor or the tenant wrote it, and of which kind
+/// it is: that is part of what it is.
+pub(super) fn run(
+    key: String,
+    frequency: Frequency,
+    body: &[u8],
+    language: &Language,
+    twin: usize,
+) -> Step {
     let kind: String = key.chars().filter(|char| !char.is_ascii_digit()).collect();
-    let fingerprint = Fingerprint::of(&[kind.as_bytes(), body, &twin.to_be_bytes()]);
-    Step {
-        frequency,
-        fingerprint: Some(fingerprint),
-        action: Action::Run(Script { name: key.replace([' ', '/'], "-"), body: body.to_vec() }),
-        key,
+    let twin = twin.to_be_bytes();
+    let mut pieces = vec![kind.as_bytes(), body, &twin];
+    match language {
+        Language::Shebang => {}
+        Language::Batch => pieces.push(b"batch"),
+        Language::PowerShell(shell) => {
+            pieces.push(if shell.narrow { b"powershell32" } else { b"powershell" });
+            pieces.extend(shell.arguments.iter().map(String::as_bytes));
+        }
     }
+    let fingerprint = Fingerprint::of(&pieces);
+    let name = key.replace([' ', '/'], "-");
+    let script = Script { name, body: body.to_vec(), language: language.clone() };
+    Step { frequency, fingerprint: Some(fingerprint), action: Action::Run(script), key }
 }
 
 /// All cloud-config parts as one tree; what is no YAML is settled as failed.

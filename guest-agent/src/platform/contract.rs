@@ -110,7 +110,7 @@ pub(super) fn suite(platform: &impl Observe) {
 
     let name = mezame_model::SecretName::parse("token").unwrap();
     twice("secret", || platform.store_secret(&name, &hash));
-    let script = Script { name: "s".into(), body: b"#!/bin/sh\nexit 0\n".to_vec() };
+    let script = Script::unix("s", b"#!/bin/sh\nexit 0\n");
     assert_eq!(platform.run_script(&script).unwrap().0, ScriptEnd::Exited(0));
     platform.flush().unwrap();
     assert!(!platform.facts().unwrap().boot_id.is_empty());

@@ -9,11 +9,14 @@ use std::{
 
 use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
 
-use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
+use super::{
+    Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
+};
 use crate::{
     account::is_account_name,
     authorized_keys,
-    facts::{Facts, Link},
+    facts::{Facts, Link, System},
+    licence::Licence,
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
 
@@ -28,6 +31,14 @@ pub struct State {
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// Whether the SSH server takes passwords; nothing: as the image has it.
     pub ssh_passwords: Option<bool>,
+    /// The name that a system has which takes one at a boot only.
+    pub next_hostname: Option<String>,
+    /// Passwords as texts, by user, where they are set so.
+    pub texts: BTreeMap<String, SecretString>,
+    /// Whether setting one fails.
+    pub refuses_texts: bool,
+    /// The licence, if it was activated.
+    pub licence: Option<Licence>,
     /// By name.
     pub users: BTreeMap<String, Account>,
     /// By user.
@@ -80,19 +91,41 @@ pub struct Fake {
 impl Fake {
     /// A guest with only root, in this boot and with these devices.
     pub fn new(boot_id: &str, links: Vec<Link>) -> Self {
+        Self::of(System::Unix, boot_id, links)
+    }
+
+    /// A guest that runs this kind of system, with only its superuser.
+    pub fn of(system: System, boot_id: &str, links: Vec<Link>) -> Self {
+        let superuser = system.superuser();
         let facts = Facts {
+            system,
             boot_id: boot_id.to_owned(),
             links,
-            default_user: "root".into(),
+            default_user: superuser.into(),
             configures_network: true,
+            licence: None,
         };
-        let users = BTreeMap::from([("root".to_owned(), Account::named("root"))]);
+        let users = BTreeMap::from([(superuser.to_owned(), Account::named(superuser))]);
         Self { facts, state: RefCell::new(State { users, ..State::default() }) }
     }
 
     /// Has an encrypted volume that this key opens, and no other.
     pub fn locks(&self, device: &str, key: SecretBytes) {
         self.state.borrow_mut().volumes.insert(device.to_owned(), key);
+    }
+
+    /// The next boot of the guest.
+    pub fn boot(&mut self, boot_id: &str) {
+        boot_id.clone_into(&mut self.facts.boot_id);
+        let state = self.state.get_mut();
+        if let Some(name) = state.next_hostname.take() {
+            state.hostname = name;
+        }
+    }
+
+    /// Has the guest ask for its licence to be activated.
+    pub fn want_licence(&mut self, licence: Licence) {
+        self.facts.licence = Some(licence);
     }
 
     /// The guest as it is now.
@@ -208,7 +241,38 @@ impl Platform for Fake {
     }
 
     fn set_hostname(&self, name: &str) -> Result<Change> {
-        Ok(self.put(|state| &mut state.hostname, name.to_owned()))
+        if self.facts.system == System::Unix {
+            return Ok(self.put(|state| &mut state.hostname, name.to_owned()));
+        }
+        if self.state().hostname == name {
+            return Ok(Change::Same);
+        }
+        Ok(self.put(|state| &mut state.next_hostname, Some(name.to_owned())))
+    }
+
+    fn name_awaiting_reboot(&self) -> Option<String> {
+        self.state().next_hostname.clone()
+    }
+
+    fn activate(&self, licence: &Licence) -> Result<Change> {
+        Ok(self.put(|state| &mut state.licence, Some(licence.clone())))
+    }
+
+    fn password_form(&self) -> PasswordForm {
+        match self.facts.system {
+            System::Unix => PasswordForm::Hash,
+            System::Windows => PasswordForm::Text,
+        }
+    }
+
+    fn set_password_text(&self, user: &str, text: &SecretString) -> Result<Change> {
+        self.user(user)?;
+        if self.state().refuses_texts {
+            let detail = "the policy refuses it".to_owned();
+            return Err(PlatformError::Tool { tool: "NetUserSetInfo".into(), detail });
+        }
+        self.state.borrow_mut().texts.insert(user.to_owned(), text.clone());
+        Ok(Change::Changed)
     }
 
     fn set_own_name(&self, names: &[String]) -> Result<Change> {

@@ -34,7 +34,7 @@ use self::tree::{Access, Tree};
 use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
 use crate::{
     doctor::instruments::Instruments,
-    facts::Facts,
+    facts::{Facts, System},
     settings::{ProbePace, STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -129,10 +129,12 @@ impl Platform for Linux {
             .map(|text| text.trim().to_owned())
             .unwrap_or_default();
         Ok(Facts {
+            system: System::Unix,
             boot_id,
             links: netlink::Netlink::open()?.links()?,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            licence: None,
         })
     }
 

@@ -199,7 +199,8 @@ impl Client {
         let socket =
             Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).map_err(HttpError::Connect)?;
         if let Some(device) = &self.device {
-            crate::platform::bind_to_device(&socket, device).map_err(HttpError::Connect)?;
+            crate::platform::bind_to_device(&socket, device, self.address.is_ipv4())
+                .map_err(HttpError::Connect)?;
         }
         self.first_packet.get_or_insert_with(Instant::now);
         socket

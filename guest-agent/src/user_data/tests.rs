@@ -28,7 +28,11 @@ fn reason(bytes: &[u8]) -> &'static str {
 #[test]
 fn a_script_is_known_by_its_first_two_bytes_however_it_is_packed() {
     let script = b"#!/bin/sh\necho hello\n";
-    let wanted = Content::Script { body: script.to_vec(), frequency: Frequency::PerInstance };
+    let wanted = Content::Script {
+        body: script.to_vec(),
+        frequency: Frequency::PerInstance,
+        language: Language::Shebang,
+    };
     let base64 = STANDARD.encode(script).into_bytes();
     for bytes in [
         script.to_vec(),

@@ -1,4 +1,5 @@
-//! User-data of any bytes, taken apart by the agent: MIME multi-part, gzip, base64, scripts.
+//! User-data of any bytes, taken apart by the agent: MIME multi-part, gzip, base64, scripts, also
+//! those for Windows by their marks.
 
 #![no_main]
 

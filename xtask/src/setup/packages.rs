@@ -14,6 +14,8 @@ pub(crate) enum Purpose {
     Test,
     /// `cargo xtask ebpf`.
     Ebpf,
+    /// `cargo xtask agent`.
+    Agent,
     /// `cargo xtask bench`.
     Bench,
     /// `cargo xtask fuzz`.
@@ -34,7 +36,7 @@ pub(crate) struct Package {
     pub(crate) siblings: &'static [&'static str],
 }
 
-use Purpose::{Bench, Demo, Ebpf, Fuzz, Test};
+use Purpose::{Agent, Bench, Demo, Ebpf, Fuzz, Test};
 
 const fn package(name: &'static str, purposes: &'static [Purpose], why: &'static str) -> Package {
     Package { name, why, purposes, siblings: &[] }
@@ -42,13 +44,21 @@ const fn package(name: &'static str, purposes: &'static [Purpose], why: &'static
 
 /// All of them.
 pub(crate) const PACKAGES: &[Package] = &[
-    package("gcc", &[Demo, Test, Ebpf, Bench, Fuzz], "to link, and to compile SQLite and ring"),
+    package(
+        "gcc",
+        &[Demo, Test, Ebpf, Agent, Bench, Fuzz],
+        "to link, and to compile SQLite and ring",
+    ),
     package(
         "libc6-dev",
-        &[Demo, Test, Ebpf, Bench, Fuzz],
+        &[Demo, Test, Ebpf, Agent, Bench, Fuzz],
         "to link, also the agent's static binary",
     ),
-    package("ca-certificates", &[Demo, Test, Ebpf, Bench, Fuzz], "to reach registries over TLS"),
+    package(
+        "ca-certificates",
+        &[Demo, Test, Ebpf, Agent, Bench, Fuzz],
+        "to reach registries over TLS",
+    ),
     package("iproute2", &[Demo, Test, Bench], "to make bridges, veth pairs and addresses"),
     package("cpio", &[Demo, Test], "to pack the guest's initramfs"),
     package("kmod", &[Demo, Test], "to find which modules of the guest kernel depend on which"),
@@ -97,9 +107,23 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("libzstd-dev", &[Test, Ebpf], "to build bpf-linker"),
     package("zlib1g-dev", &[Test, Ebpf], "to build bpf-linker"),
     package("libxml2-dev", &[Test, Ebpf], "to build bpf-linker"),
-    package("rustc-web", &[Test, Ebpf], "to compile the eBPF program (it can build its own core)"),
-    package("cargo-web", &[Test, Ebpf], "to compile the eBPF program"),
-    package("rust-web-src", &[Test, Ebpf], "the core library that the eBPF program is built with"),
+    package(
+        "rustc-web",
+        &[Test, Ebpf, Agent],
+        "to compile the eBPF program and the agent for Windows (it builds its own core and std)",
+    ),
+    package("cargo-web", &[Test, Ebpf, Agent], "to compile the eBPF program and that agent"),
+    package(
+        "rust-web-src",
+        &[Test, Ebpf, Agent],
+        "the standard library that the eBPF program and that agent are built with",
+    ),
+    package(
+        "gcc-mingw-w64-x86-64-win32",
+        &[Test, Agent],
+        "to link the agent for Windows (230 MB with what it needs)",
+    ),
+    package("wine64", &[Test], "to run the agent for Windows (800 MB with what it needs)"),
     package("nginx-light", &[Bench], "as a peer: a file over a plain veth"),
     package("rsyslog", &[Bench], "as the system log of the peer that logs each request"),
     package("haproxy", &[Bench], "as a peer: the proxy for each network that others use"),

@@ -144,11 +144,7 @@ pub(super) fn host_keys(tree: &Tree) -> Vec<String> {
                 && (name.starts_with("ssh_host_") || name.starts_with("dropbear"))
         }) {
             let Ok(Some(bytes)) = tree.read(&format!("{directory}/{name}")) else { continue };
-            let text = String::from_utf8_lossy(&bytes).trim().to_owned();
-            let is_key = text.starts_with("ssh-") || text.starts_with("ecdsa-");
-            if is_key && text.len() <= 4096 && !text.contains('\n') && keys.len() < 16 {
-                keys.push(text);
-            }
+            keys.extend(authorized_keys::host_key(&bytes).filter(|_| keys.len() < 16));
         }
     }
     keys

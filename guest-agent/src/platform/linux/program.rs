@@ -1,37 +1,30 @@
 //! Running programs: the tenant's scripts, and the few tools that are needed.
 //!
 //! A script runs in a session and a process group of its own, with no input, a plain environment,
-//! and its output in a file that only root reads and that has an end: more than [`MAX_OUTPUT`] is
-//! counted and thrown away. Where the agent dies, its script dies with it, since a script that
+//! and its output in a file that only root reads and that has an end. Where the agent dies, its script dies with it, since a script that
 //! runs on while it is reported as interrupted would be a lie.
 
 use std::{
     fs::File,
-    io::{Read, Write},
+    io::Write,
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::mpsc,
     time::{Duration, Instant},
 };
 
 use super::tree::{Access, Tree};
 use crate::{
-    platform::{PlatformError, Result, ScriptEnd},
+    platform::{
+        PlatformError, Result, ScriptEnd,
+        running::{self, End},
+    },
     settings::STATE,
     step::Script,
 };
 
-/// How much output of a script is kept, in bytes.
-pub(super) const MAX_OUTPUT: usize = 1 << 20;
-/// How much of its end is given to the report, in bytes.
-const TAIL: usize = 2048;
 /// How long a program may take to end after it was told to.
 const GRACE: Duration = Duration::from_secs(5);
-/// How long the pipes of a program that has ended are read while something holds them open.
-const LINGER: Duration = Duration::from_millis(500);
-/// How long they are read while something goes on writing into them.
-const TALK: Duration = Duration::from_secs(2);
 /// How long a tool may check something: deriving a volume's key takes seconds by intent.
 const CHECK: Duration = Duration::from_secs(60);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -145,74 +138,23 @@ impl PlainEnvironment for Command {
     }
 }
 
-/// Reads both outputs until they are closed or the time is over, then ends what is left of the
-/// process group.
-fn wait(mut child: Child, log: Option<File>, timeout: Option<Duration>) -> (ScriptEnd, String) {
-    let (sender, receiver) = mpsc::sync_channel::<Vec<u8>>(16);
-    let mut pipes: Vec<Box<dyn Read + Send>> = Vec::new();
-    pipes.extend(child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
-    pipes.extend(child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>));
-    for mut pipe in pipes {
-        let sender = sender.clone();
-        std::thread::spawn(move || {
-            let mut buffer = vec![0; 16 * 1024];
-            while let Ok(length @ 1..) = pipe.read(&mut buffer) {
-                // Nobody listens any more: what a daemon still says is read all the same, since a
-                // closed pipe would end it.
-                let _ = sender.send(buffer[..length].to_vec());
-            }
-        });
-    }
-    drop(sender);
-    // One that is beyond what the clock can say never comes.
-    let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-    let mut output = Output { log, kept: 0, dropped: 0, tail: Vec::new() };
-    let mut status = None;
-    let mut ended = None;
-    let mut timed_out = false;
-    loop {
-        match receiver.recv_timeout(Duration::from_millis(10)) {
-            // The same where it never stops talking.
-            Ok(_) if ended.is_some_and(|ended: Instant| ended.elapsed() > TALK) => break,
-            Ok(bytes) => output.take(&bytes),
-            // Both ends are closed: only the status is missing.
-            Err(mpsc::RecvTimeoutError::Disconnected) if status.is_some() => break,
-            Err(mpsc::RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            // A daemon that the script started keeps the pipes open: the script itself is over,
-            // and what it had written is read.
-            Err(mpsc::RecvTimeoutError::Timeout)
-                if ended.is_some_and(|ended: Instant| ended.elapsed() > LINGER) =>
-            {
-                break;
-            }
-            Err(mpsc::RecvTimeoutError::Timeout) => {}
-        }
-        if status.is_none() {
-            status = child.try_wait().ok().flatten();
-            ended = status.map(|_| Instant::now());
-        }
-        if status.is_none() && deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            timed_out = true;
-            status = end_group(&mut child);
-            break;
-        }
-    }
-    let end = match status {
-        _ if timed_out => ScriptEnd::TimedOut,
-        Some(status) => match (status.code(), status.signal()) {
+fn wait(child: Child, log: Option<File>, timeout: Option<Duration>) -> (ScriptEnd, String) {
+    let (end, tail) = running::wait(child, log, timeout, end_group);
+    let end = match end {
+        End::TimedOut => ScriptEnd::TimedOut,
+        End::Ended(status) => match (status.code(), status.signal()) {
             (Some(code), _) => ScriptEnd::Exited(code),
             (None, signal) => ScriptEnd::Killed(signal.unwrap_or(0)),
         },
-        None => ScriptEnd::Killed(0),
+        End::Lost => ScriptEnd::Killed(0),
     };
-    (end, output.finish())
+    (end, tail)
 }
 
 /// Asks the group to end, then makes it.
-fn end_group(child: &mut Child) -> Option<std::process::ExitStatus> {
-    let group = nix::unistd::Pid::from_raw(i32::try_from(child.id()).ok()?);
+fn end_group(child: &mut Child) {
+    let Ok(pid) = i32::try_from(child.id()) else { return };
+    let group = nix::unistd::Pid::from_raw(pid);
     let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGTERM);
     let until = Instant::now() + GRACE;
     let mut status = None;
@@ -221,37 +163,8 @@ fn end_group(child: &mut Child) -> Option<std::process::ExitStatus> {
         std::thread::sleep(Duration::from_millis(5));
     }
     let _ = nix::sys::signal::killpg(group, nix::sys::signal::Signal::SIGKILL);
-    status.or_else(|| child.wait().ok())
-}
-
-struct Output {
-    log: Option<File>,
-    kept: usize,
-    dropped: usize,
-    tail: Vec<u8>,
-}
-
-impl Output {
-    fn take(&mut self, bytes: &[u8]) {
-        let room = MAX_OUTPUT.saturating_sub(self.kept).min(bytes.len());
-        if let Some(log) = &mut self.log {
-            // A full disk must not end the script.
-            let _ = log.write_all(&bytes[..room]);
-        }
-        self.kept += room;
-        self.dropped += bytes.len() - room;
-        self.tail.extend_from_slice(bytes);
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
-    }
-
-    fn finish(mut self) -> String {
-        if self.dropped > 0
-            && let Some(log) = &mut self.log
-        {
-            let _ = writeln!(log, "\n[{} further bytes were not kept]", self.dropped);
-        }
-        String::from_utf8_lossy(&self.tail).into_owned()
+    if status.is_none() {
+        let _ = child.wait();
     }
 }
 

@@ -8,7 +8,10 @@ use std::{
 };
 
 use super::*;
-use crate::platform::contract::{self, Observe};
+use crate::platform::{
+    contract::{self, Observe},
+    running,
+};
 
 struct InDirectory {
     linux: Linux,
@@ -264,8 +267,7 @@ fn a_file_is_not_written_through_a_users_link_but_through_roots_inside_the_root(
 #[test]
 fn the_output_of_a_script_is_kept_for_root_and_has_an_end() {
     let guest = guest();
-    let script =
-        |name: &str, body: &str| Script { name: name.into(), body: body.as_bytes().to_vec() };
+    let script = |name: &str, body: &str| Script::unix(name, body.as_bytes());
     let body = "#!/bin/sh\necho out; echo err >&2; exit 3\n";
     let (end, tail) = guest.linux.run_script(&script("a", body)).unwrap();
     assert_eq!(end, ScriptEnd::Exited(3));
@@ -275,14 +277,14 @@ fn the_output_of_a_script_is_kept_for_root_and_has_an_end() {
     let body = "#!/bin/sh\nhead -c 3000000 /dev/zero\n";
     guest.linux.run_script(&script("b", body)).unwrap();
     let long = fs::metadata(guest.path("var/lib/mezame-agent/output/b.log")).unwrap().len();
-    assert!(long as usize <= program::MAX_OUTPUT + 100, "{long}");
+    assert!(long as usize <= running::MAX_OUTPUT + 100, "{long}");
 }
 
 #[test]
 fn a_script_that_runs_too_long_ends_with_all_that_it_started() {
     let guest = guest();
     let body = "#!/bin/sh\nsleep 1000 & echo $! > \"$MEZAME_ROOT/child\"; wait\n";
-    let script = Script { name: "slow".into(), body: body.as_bytes().to_vec() };
+    let script = Script::unix("slow", body.as_bytes());
     assert_eq!(guest.linux.run_script(&script).unwrap().0, ScriptEnd::TimedOut);
     let child = fs::read_to_string(guest.path("child")).unwrap();
     let stat = format!("/proc/{}/stat", child.trim());
@@ -290,7 +292,7 @@ fn a_script_that_runs_too_long_ends_with_all_that_it_started() {
     while !gone() {
         std::thread::yield_now();
     }
-    let script = Script { name: "signal".into(), body: b"#!/bin/sh\nkill -9 $$\n".to_vec() };
+    let script = Script::unix("signal", b"#!/bin/sh\nkill -9 $$\n");
     assert_eq!(guest.linux.run_script(&script).unwrap().0, ScriptEnd::Killed(9));
 }
 

@@ -4,6 +4,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::CloudConfig;
 use crate::{
+    facts::System,
     step::{FileSpec, Ntp},
     user_data::yaml::Node,
 };
@@ -265,7 +266,7 @@ impl CloudConfig {
             // Its content is not here: an empty file in its place would be a lie.
             return;
         }
-        if !file.path.starts_with('/') || file.path.contains('\0') || file.path.ends_with('/') {
+        if ![System::Unix, System::Windows].iter().any(|system| system.is_file_path(&file.path)) {
             self.skip(path, "path", "bad-value", "an absolute path of a file is wanted".into());
             return;
         }

@@ -1,0 +1,229 @@
+//! A Windows machine in a rehearsal: what the agent would have done to it is written into a file
+//! below the rehearsal's root, and nothing else is touched.
+//!
+//! An ordinary implementation of [`Machine`], used by the agent's `--root` and by its tests. A
+//! password is kept as a hash, so that a test can check the one that the operator reads; never as a
+//! text. A reboot is counted: who rehearses starts the agent again, as a boot would, and the name
+//! that waited is in use then.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+};
+
+use mezame_model::SecretString;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, PlatformError, Result, machine::Machine};
+use crate::{
+    account::{self, is_account_name},
+    facts::System,
+    licence::Licence,
+    outbox::write_synced,
+    password,
+    step::Account,
+};
+
+/// The file, below the root.
+pub const FILE: &str = "rehearsal.json";
+
+/// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
+pub const MAX_NAME: usize = 20;
+
+/// What was done.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Record {
+    /// Groups by user.
+    pub users: BTreeMap<String, BTreeSet<String>>,
+    /// Who are administrators.
+    pub administrators: BTreeSet<String>,
+    /// Hashes for crypt(3) by user.
+    pub passwords: BTreeMap<String, String>,
+    /// Users that must choose a new password.
+    pub expired: BTreeSet<String>,
+    /// The computer's name.
+    pub name: String,
+    /// The name after the next boot.
+    pub next_name: Option<String>,
+    /// Why it was rebooted, each time.
+    pub reboots: Vec<String>,
+    /// The activation host, if it was activated.
+    pub activated: Option<String>,
+}
+
+/// A machine that is only written about.
+#[derive(Debug)]
+pub struct Rehearsal {
+    root: PathBuf,
+}
+
+impl Rehearsal {
+    /// In this directory.
+    pub fn new(root: &Path) -> Self {
+        Self { root: root.to_owned() }
+    }
+
+    /// What was done so far.
+    pub fn record(&self) -> Result<Record> {
+        let path = self.root.join(FILE);
+        let file = |source| PlatformError::File { path: path.clone(), source };
+        match fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| file(error.into())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Record {
+                users: [(System::Windows.superuser().to_owned(), BTreeSet::new())].into(),
+                administrators: [System::Windows.superuser().to_owned()].into(),
+                ..Record::default()
+            }),
+            Err(error) => Err(file(error)),
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Record) -> Result<()>) -> Result<Change> {
+        let before = self.record()?;
+        let mut record = before.clone();
+        change(&mut record)?;
+        if record == before {
+            return Ok(Change::Same);
+        }
+        let path = self.root.join(FILE);
+        let json = serde_json::to_vec_pretty(&record).unwrap_or_default();
+        write_synced(&path, &json).map_err(|source| PlatformError::File { path, source })?;
+        Ok(Change::Changed)
+    }
+}
+
+/// Whether a text can name an account of Windows as well as one of the document's users.
+pub fn check_name(name: &str) -> Result<()> {
+    if is_account_name(name) && name.len() <= MAX_NAME && !name.ends_with('.') {
+        return Ok(());
+    }
+    let why = format!("{}; on Windows {MAX_NAME} at most and no '.' last", account::NAME_RULE);
+    Err(PlatformError::Invalid { what: "user name", why })
+}
+
+fn known(record: &Record, user: &str) -> Result<()> {
+    if record.users.contains_key(user) {
+        return Ok(());
+    }
+    Err(PlatformError::NoSuchUser { name: user.to_owned() })
+}
+
+impl Machine for Rehearsal {
+    fn ensure_account(&self, account: &Account) -> Result<Change> {
+        check_name(&account.name)?;
+        self.change(|record| {
+            let groups = record.users.entry(account.name.clone()).or_default();
+            groups.extend(account.groups.iter().chain(&account.primary_group).cloned());
+            Ok(())
+        })
+    }
+
+    fn set_administrator(&self, user: &str, is_one: bool) -> Result<Change> {
+        self.change(|record| {
+            if is_one {
+                known(record, user)?;
+                record.administrators.insert(user.to_owned());
+            } else {
+                record.administrators.remove(user);
+            }
+            Ok(())
+        })
+    }
+
+    fn is_administrator(&self, user: &str) -> Result<bool> {
+        let record = self.record()?;
+        known(&record, user)?;
+        Ok(record.administrators.contains(user))
+    }
+
+    fn set_password(&self, user: &str, text: &SecretString) -> Result<()> {
+        let hash = password::hash(text.expose())
+            .map_err(|error| PlatformError::Invalid { what: "password", why: error.to_string() })?;
+        self.change(|record| {
+            known(record, user)?;
+            record.passwords.insert(user.to_owned(), hash.expose().to_owned());
+            record.expired.remove(user);
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn expire_password(&self, user: &str) -> Result<Change> {
+        self.change(|record| {
+            known(record, user)?;
+            record.expired.insert(user.to_owned());
+            Ok(())
+        })
+    }
+
+    fn profile(&self, user: &str) -> Result<PathBuf> {
+        known(&self.record()?, user)?;
+        let path = self.root.join("Users").join(user);
+        match fs::create_dir_all(&path) {
+            Ok(()) => Ok(path),
+            Err(source) => Err(PlatformError::File { path, source }),
+        }
+    }
+
+    fn set_name(&self, name: &str) -> Result<Change> {
+        self.change(|record| {
+            let known = record.next_name.as_ref().unwrap_or(&record.name);
+            if known != name {
+                record.next_name = Some(name.to_owned());
+            }
+            Ok(())
+        })
+    }
+
+    fn name_awaiting_reboot(&self) -> Option<String> {
+        self.record().ok()?.next_name
+    }
+
+    fn reboot(&self, why: &str) -> Result<()> {
+        self.change(|record| {
+            record.reboots.push(why.to_owned());
+            if let Some(name) = record.next_name.take() {
+                record.name = name;
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn activate(&self, licence: &Licence) -> Result<Change> {
+        self.change(|record| {
+            record.activated = Some(licence.host.clone().unwrap_or_default());
+            Ok(())
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rehearsal_keeps_the_contract_of_machines() {
+        let directory = tempfile::tempdir().unwrap();
+        super::super::machine::contract(&Rehearsal::new(directory.path()));
+    }
+
+    #[test]
+    fn a_reboot_brings_the_name_that_waited_and_a_password_is_kept_as_its_hash() {
+        let directory = tempfile::tempdir().unwrap();
+        let rehearsal = Rehearsal::new(directory.path());
+        rehearsal.set_name("web").unwrap();
+        rehearsal.reboot("a name").unwrap();
+        rehearsal.set_password("Administrator", &SecretString::new("hunter2".into())).unwrap();
+        let record = rehearsal.record().unwrap();
+        assert_eq!((record.name.as_str(), record.next_name), ("web", None));
+        assert_eq!(record.reboots, ["a name"]);
+        assert!(record.passwords["Administrator"].starts_with("$6$"));
+        let text = fs::read_to_string(directory.path().join(FILE)).unwrap();
+        assert!(!text.contains("hunter2"), "{text}");
+        // The same name once more is no change.
+        assert_eq!(rehearsal.set_name("web").unwrap(), Change::Same);
+    }
+}

@@ -1,0 +1,358 @@
+//! Windows: the system's own calls, and its programs only where there is no call that serves.
+//!
+//! From Windows 7 and Server 2008 R2 on, 64 bits. With a root other than the system's drive (a
+//! rehearsal) files are written below it and keys of the registry below one of their own; accounts,
+//! name, licence and power go into a record ([`super::rehearsal`]); adapters, the disk and the clock
+//! stay. Scripts and HTTP are real in both.
+
+mod access;
+mod accounts;
+mod adapters;
+pub(crate) mod event_log;
+mod files;
+mod job;
+mod live;
+mod open_ssh;
+mod power;
+mod registry;
+mod route;
+mod script;
+pub(crate) mod service;
+mod system_tools;
+mod wide;
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use mezame_model::{Report, SecretName, SecretString, document::Interface};
+use windows_sys::Win32::Networking::WinSock::{
+    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_IF, SOCKET, setsockopt,
+};
+
+use self::{
+    files::{Files, Readers},
+    registry::Registry,
+};
+use super::{
+    Change, EndpointPath, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
+    machine::Machine, rehearsal::Rehearsal,
+};
+use crate::{
+    facts::{Facts, System},
+    licence::Licence,
+    netsh,
+    settings::{STATE, Settings},
+    step::{Account, FileSpec, Ntp, Packages, Script},
+};
+
+/// The agent's own key.
+const KEY: &str = r"SOFTWARE\Mezame\GuestAgent";
+/// A key that goes with the next shutdown.
+const BOOT: &str = r"SOFTWARE\Mezame\GuestAgent\Boot";
+/// Where the system keeps whose profile is where.
+const PROFILES: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
+/// The only rules that Windows has an equal of.
+const EVERYTHING: [&str; 4] =
+    ["ALL=(ALL:ALL) NOPASSWD:ALL", "ALL=(ALL) NOPASSWD:ALL", "ALL=(ALL:ALL) ALL", "ALL=(ALL) ALL"];
+
+/// The Windows platform.
+#[derive(Debug)]
+pub struct Windows {
+    root: PathBuf,
+    live: bool,
+    network: bool,
+    default_user: String,
+    script_timeout: Option<Duration>,
+    licence: Option<Licence>,
+    files: Files,
+    registry: Registry,
+    machine: Box<dyn Machine>,
+}
+
+impl Windows {
+    /// Of the root that the settings name.
+    pub fn new(settings: &Settings) -> Result<Self> {
+        let live = settings.is_live();
+        let machine: Box<dyn Machine> =
+            if live { Box::new(live::Live) } else { Box::new(Rehearsal::new(&settings.root)) };
+        Ok(Self {
+            root: settings.root.clone(),
+            live,
+            network: settings.configure_network,
+            default_user: settings.default_user.clone(),
+            script_timeout: settings.script_timeout,
+            licence: settings.licence.clone(),
+            files: Files::new(&settings.root),
+            registry: Registry::new(live),
+            machine,
+        })
+    }
+
+    fn state(&self) -> PathBuf {
+        self.root.join(STATE)
+    }
+
+    /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
+    fn boot_id(&self) -> Result<String> {
+        let key = self.registry.create(BOOT, true).map_err(registry_error)?;
+        if let Some(id) = key.text("Id").map_err(registry_error)? {
+            return Ok(id);
+        }
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes).map_err(|_| registry_error(io::ErrorKind::Other.into()))?;
+        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        key.set_text("Id", &id).map_err(registry_error)?;
+        Ok(id)
+    }
+}
+
+fn registry_error(source: io::Error) -> PlatformError {
+    PlatformError::File { path: format!(r"HKEY_LOCAL_MACHINE\{KEY}").into(), source }
+}
+
+fn network_error(what: &'static str) -> impl Fn(io::Error) -> PlatformError {
+    move |source| PlatformError::Network { what, source }
+}
+
+/// Where a user's profile is, if one was ever made.
+fn profile_of(user: &str) -> Option<PathBuf> {
+    let key = format!(r"{PROFILES}\{}", accounts::sid(user)?);
+    let path = Registry::new(true).open(&key).ok()??.text("ProfileImagePath").ok()??;
+    Some(PathBuf::from(path))
+}
+
+/// Makes a directory one for the system and administrators alone.
+pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    access::make_private(path)
+}
+
+/// Has a socket's packets leave through one adapter (Microsoft, "IPPROTO_IP socket options":
+/// IP_UNICAST_IF takes its number in network byte order, IPV6_UNICAST_IF in the host's).
+pub(super) fn bind_to_device(
+    socket: &socket2::Socket,
+    device: &str,
+    is_ipv4: bool,
+) -> io::Result<()> {
+    use std::os::windows::io::AsRawSocket;
+    let adapter = adapters::named(device)?;
+    let (level, option, value) = if is_ipv4 {
+        (IPPROTO_IP, IP_UNICAST_IF, adapter.link.index.to_be())
+    } else {
+        (IPPROTO_IPV6, IPV6_UNICAST_IF, adapter.index6)
+    };
+    let bytes = value.to_ne_bytes();
+    // SAFETY: an open socket, and four bytes.
+    let status =
+        unsafe { setsockopt(socket.as_raw_socket() as SOCKET, level, option, bytes.as_ptr(), 4) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl Platform for Windows {
+    fn facts(&self) -> Result<Facts> {
+        let listed = network_error("listing the adapters");
+        let links = adapters::all().map_err(listed)?.into_iter().map(|it| it.link).collect();
+        Ok(Facts {
+            system: System::Windows,
+            boot_id: self.boot_id()?,
+            links,
+            default_user: self.default_user.clone(),
+            configures_network: self.network,
+            licence: self.licence.clone(),
+        })
+    }
+
+    /// Windows gives an adapter a link-local address by itself, of either family: it is awaited by
+    /// asking again.
+    fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath> {
+        let adapter = adapters::named(device).map_err(network_error("looking for the device"))?;
+        let index = if endpoint.is_ipv4() { adapter.link.index } else { adapter.index6 };
+        let has_address =
+            adapter.link.addresses.iter().any(|it| it.is_ipv4() == endpoint.is_ipv4());
+        if !has_address {
+            let source = io::ErrorKind::AddrNotAvailable.into();
+            return Err(PlatformError::Network { what: "waiting for an address", source });
+        }
+        let on_link = match endpoint {
+            IpAddr::V4(endpoint) => adapter.link.addresses.iter().any(|it| covers(it, endpoint)),
+            IpAddr::V6(endpoint) => endpoint.is_unicast_link_local(),
+        };
+        let known = on_link
+            || route::is_there(index, endpoint).map_err(network_error("listing the routes"))?;
+        let added = network_error("adding a route");
+        let routed = !known && route::add(index, endpoint).map_err(added)?;
+        let device = device.to_owned();
+        Ok(EndpointPath { device, index, claimed: None, endpoint, routed, first_packet: None })
+    }
+
+    fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()> {
+        if keep_route || !path.routed {
+            return Ok(());
+        }
+        route::remove(path.index, path.endpoint).map_err(network_error("removing a route"))
+    }
+
+    fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
+        if !self.live {
+            return Ok(Change::Same);
+        }
+        let adapter = adapters::named(device).map_err(network_error("looking for the device"))?;
+        let commands = netsh::commands(device, interface, &adapter.now);
+        for words in &commands {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            script::tool("netsh.exe", &words)?;
+        }
+        Ok(if commands.is_empty() { Change::Same } else { Change::Changed })
+    }
+
+    /// What netsh sets stays.
+    fn persist_network(&self, _interfaces: &[(String, Interface)]) -> Result<Change> {
+        Ok(Change::Same)
+    }
+
+    /// The first label alone: the rest is the domain's, which a computer joins in another way.
+    fn set_hostname(&self, name: &str) -> Result<Change> {
+        let label = name.split('.').next().unwrap_or(name);
+        if label.bytes().all(|byte| byte.is_ascii_digit()) {
+            let why = "Windows takes no name of digits alone".to_owned();
+            return Err(PlatformError::Invalid { what: "host name", why });
+        }
+        self.machine.set_name(label)
+    }
+
+    fn name_awaiting_reboot(&self) -> Option<String> {
+        self.machine.name_awaiting_reboot()
+    }
+
+    fn reboot(&self, why: &str) -> Result<()> {
+        self.machine.reboot(why)
+    }
+
+    fn ensure_account(&self, account: &Account) -> Result<Change> {
+        self.machine.ensure_account(account)
+    }
+
+    /// An administrator, or none: Windows knows nothing between.
+    fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
+        if let Some(rule) = rules.iter().find(|rule| !EVERYTHING.contains(&rule.trim())) {
+            let why = format!("Windows has no equal of {rule:?}: only of {:?}", EVERYTHING[0]);
+            return Err(PlatformError::Invalid { what: "sudo rule", why });
+        }
+        self.machine.set_administrator(user, !rules.is_empty())
+    }
+
+    fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change> {
+        let sid = |user: &str| self.live.then(|| accounts::sid(user)).flatten();
+        open_ssh::authorize(&self.root, &*self.machine, &sid, user, keys)
+    }
+
+    fn password_form(&self) -> PasswordForm {
+        PasswordForm::Text
+    }
+
+    fn set_password_text(&self, user: &str, text: &SecretString) -> Result<Change> {
+        self.machine.set_password(user, text).map(|()| Change::Changed)
+    }
+
+    fn set_password_hash(&self, _user: &str, _hash: &SecretString) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "Windows takes no password by its crypt(3) hash" })
+    }
+
+    fn expire_password(&self, user: &str) -> Result<Change> {
+        self.machine.expire_password(user)
+    }
+
+    fn write_file(&self, file: &FileSpec, added: bool) -> Result<Change> {
+        if file.owner.is_some() {
+            let what = "the owner of a file can't be set on Windows: leave `owner` out";
+            return Err(PlatformError::Unsupported { what });
+        }
+        let path = self.files.outside(&file.path)?;
+        let mut content = Vec::new();
+        if file.append {
+            content = files::read(&path)?.unwrap_or_default();
+        }
+        if !added {
+            content.extend_from_slice(&file.content);
+        }
+        // Of a mode only this is left: whether others than its owner may read it.
+        let readers = if file.mode & 0o077 == 0 { Readers::Nobody } else { Readers::AsAbove };
+        files::write(&path, &content, readers)
+    }
+
+    fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)> {
+        let state = self.state();
+        let rehearsal = (!self.live).then_some(self.root.as_path());
+        let place = script::Place { state: &state, rehearsal };
+        script::run(&place, script, self.script_timeout)
+    }
+
+    fn install_packages(&self, _packages: &Packages) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "packages are not installed on Windows" })
+    }
+
+    fn grow_root(&self, _partition: bool, _filesystem: bool) -> Result<Change> {
+        if self.live { system_tools::grow_system_volume(&self.state()) } else { Ok(Change::Same) }
+    }
+
+    fn set_timezone(&self, zone: &str) -> Result<Change> {
+        if self.live { system_tools::set_timezone(zone) } else { Ok(Change::Same) }
+    }
+
+    fn set_ntp(&self, ntp: &Ntp) -> Result<Change> {
+        if self.live { system_tools::set_ntp(&self.registry, ntp) } else { Ok(Change::Same) }
+    }
+
+    fn store_secret(&self, name: &SecretName, value: &SecretString) -> Result<Change> {
+        let path = self.state().join("secrets").join(name.as_str());
+        files::write(&path, value.expose().as_bytes(), Readers::Nobody)
+    }
+
+    fn activate(&self, licence: &Licence) -> Result<Change> {
+        self.machine.activate(licence)
+    }
+
+    fn clear_stale_routes(&self) -> Result<Vec<String>> {
+        let cleared = route::clear_stale(&self.registry, self.live);
+        cleared.map_err(network_error("taking stale routes away"))
+    }
+
+    fn show_run(&self, report: &Report) -> Result<()> {
+        let show = || -> io::Result<()> {
+            let key = self.registry.create(KEY, false)?;
+            key.set_text("Agent", &report.agent)?;
+            key.set_text("InstanceId", report.instance_id.as_str())?;
+            key.set_text("BootId", &report.boot_id)?;
+            key.set_number("Run", report.run)?;
+            let outcome = format!("{:?}", report.outcome).to_ascii_lowercase();
+            key.set_text("Outcome", &outcome)?;
+            key.flush()
+        };
+        show().map_err(registry_error)
+    }
+
+    fn forget(&self) -> Result<()> {
+        self.registry.delete(KEY).map_err(registry_error)
+    }
+
+    fn host_keys(&self) -> Vec<String> {
+        open_ssh::host_keys(&self.root)
+    }
+
+    fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        self.files.read(path)
+    }
+
+    /// Each file was put on the disk when it was written.
+    fn flush(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+fn covers(network: &ipnetwork::IpNetwork, address: Ipv4Addr) -> bool {
+    // A default route is no link, and an address of a /32 alone none either.
+    matches!(network, ipnetwork::IpNetwork::V4(v4) if v4.prefix() < 32 && v4.contains(address))
+}

@@ -1,0 +1,182 @@
+//! Network adapters and their addresses (iphlpapi.h, `GetAdaptersAddresses`).
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ptr,
+};
+
+use ipnetwork::IpNetwork;
+use mezame_model::MacAddress;
+use windows_sys::Win32::{
+    Foundation::ERROR_BUFFER_OVERFLOW,
+    NetworkManagement::{
+        IpHelper::{GAA_FLAG_INCLUDE_GATEWAYS, GetAdaptersAddresses, IP_ADAPTER_ADDRESSES_LH},
+        Ndis::IfOperStatusUp,
+    },
+    Networking::WinSock::{
+        AF_INET, AF_INET6, AF_UNSPEC, SOCKADDR_IN, SOCKADDR_IN6, SOCKET_ADDRESS,
+    },
+};
+
+use super::wide::{checked, pointed};
+use crate::{facts::Link, netsh};
+
+/// The type of Ethernet and of what looks like it (IANA, `ifType`).
+const ETHERNET: u32 = 6;
+/// Adapters may be added while they are asked for.
+const TRIES: usize = 8;
+
+/// An Ethernet adapter as it is.
+#[derive(Debug, Clone)]
+pub(super) struct Adapter {
+    /// Name, number, address.
+    pub(super) link: Link,
+    /// The number for IPv6.
+    pub(super) index6: u32,
+    /// What may be configured.
+    pub(super) now: netsh::Now,
+}
+
+/// All Ethernet adapters.
+pub(super) fn all() -> io::Result<Vec<Adapter>> {
+    let mut bytes: u32 = 16 * 1024;
+    for _ in 0..TRIES {
+        // Eight bytes each: the list must be aligned.
+        let mut buffer = vec![0_u64; bytes as usize / 8 + 1];
+        bytes = (buffer.len() * 8) as u32;
+        let list: *mut IP_ADAPTER_ADDRESSES_LH = buffer.as_mut_ptr().cast();
+        // SAFETY: the buffer is as long as is said.
+        let status = unsafe {
+            GetAdaptersAddresses(
+                u32::from(AF_UNSPEC),
+                GAA_FLAG_INCLUDE_GATEWAYS,
+                ptr::null(),
+                list,
+                &mut bytes,
+            )
+        };
+        match status {
+            ERROR_BUFFER_OVERFLOW => {}
+            // ERROR_NO_DATA: there is none.
+            232 => return Ok(Vec::new()),
+            status => {
+                checked(status)?;
+                // SAFETY: the call has filled the buffer, which lives until the end of this.
+                return Ok(unsafe { read(list) });
+            }
+        }
+    }
+    Err(io::ErrorKind::Interrupted.into())
+}
+
+/// The adapter of this name.
+pub(super) fn named(name: &str) -> io::Result<Adapter> {
+    let found = all()?.into_iter().find(|adapter| adapter.link.name == name);
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
+}
+
+/// Walks a list.
+///
+/// # Safety
+/// The pointer is null or leads to a list that the system has written.
+unsafe fn read(list: *const IP_ADAPTER_ADDRESSES_LH) -> Vec<Adapter> {
+    let mut adapters = Vec::new();
+    let mut next = list;
+    // SAFETY: each pointer is null or leads to the next entry of the same list.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        next = entry.Next;
+        let physical = entry.PhysicalAddress.get(..entry.PhysicalAddressLength as usize);
+        let Some(Ok(mac)) = physical.map(<[u8; 6]>::try_from) else { continue };
+        if entry.IfType != ETHERNET {
+            continue;
+        }
+        // SAFETY: the union's second form is always there.
+        let index = unsafe { entry.Anonymous1.Anonymous.IfIndex };
+        let link = Link {
+            // SAFETY: the system's own text.
+            name: unsafe { pointed(entry.FriendlyName) },
+            index: if index == 0 { entry.Ipv6IfIndex } else { index },
+            mac: MacAddress(mac),
+            up: entry.OperStatus == IfOperStatusUp,
+            // SAFETY: a list of the system's.
+            addresses: unsafe { unicast(entry) },
+        };
+        let now = netsh::Now {
+            mtu: entry.Mtu,
+            addresses: link.addresses.clone(),
+            // SAFETY: lists of the system's.
+            gateways: unsafe { gateways(entry) },
+            dns: unsafe { resolvers(entry) },
+        };
+        adapters.push(Adapter { link, index6: entry.Ipv6IfIndex, now });
+    }
+    adapters
+}
+
+/// # Safety
+/// The entry is of a list that the system has written.
+unsafe fn unicast(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<IpNetwork> {
+    let mut addresses = Vec::new();
+    let mut next = entry.FirstUnicastAddress.cast_const();
+    // SAFETY: as above.
+    while let Some(address) = unsafe { next.as_ref() } {
+        next = address.Next;
+        // SAFETY: an address of the system's.
+        let ip = unsafe { address_of(&address.Address) };
+        let network = ip.and_then(|ip| IpNetwork::new(ip, address.OnLinkPrefixLength).ok());
+        addresses.extend(network);
+    }
+    addresses
+}
+
+/// # Safety
+/// As [`unicast`].
+unsafe fn gateways(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    let mut next = entry.FirstGatewayAddress.cast_const();
+    // SAFETY: as above.
+    while let Some(address) = unsafe { next.as_ref() } {
+        next = address.Next;
+        // SAFETY: an address of the system's.
+        addresses.extend(unsafe { address_of(&address.Address) });
+    }
+    addresses
+}
+
+/// # Safety
+/// As [`unicast`].
+unsafe fn resolvers(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<IpAddr> {
+    let mut addresses = Vec::new();
+    let mut next = entry.FirstDnsServerAddress.cast_const();
+    // SAFETY: as above.
+    while let Some(address) = unsafe { next.as_ref() } {
+        next = address.Next;
+        // SAFETY: an address of the system's.
+        addresses.extend(unsafe { address_of(&address.Address) });
+    }
+    addresses
+}
+
+/// # Safety
+/// The address is one that the system has written.
+unsafe fn address_of(address: &SOCKET_ADDRESS) -> Option<IpAddr> {
+    // SAFETY: null, or an address with its family first.
+    let family = unsafe { address.lpSockaddr.as_ref() }?.sa_family;
+    match family {
+        AF_INET => {
+            // SAFETY: of that family; the system aligns it.
+            let v4 = unsafe { &*address.lpSockaddr.cast::<SOCKADDR_IN>() };
+            // SAFETY: every form of the union is four bytes.
+            let bits = unsafe { v4.sin_addr.S_un.S_addr };
+            Some(Ipv4Addr::from(bits.to_ne_bytes()).into())
+        }
+        AF_INET6 => {
+            // SAFETY: of that family.
+            let v6 = unsafe { &*address.lpSockaddr.cast::<SOCKADDR_IN6>() };
+            // SAFETY: every form of the union is sixteen bytes.
+            Some(Ipv6Addr::from(unsafe { v6.sin6_addr.u.Byte }).into())
+        }
+        _ => None,
+    }
+}

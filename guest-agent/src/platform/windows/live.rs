@@ -1,0 +1,84 @@
+//! The running Windows as a [`Machine`]: accounts, name, licence and power for real.
+
+use std::path::PathBuf;
+
+use mezame_model::SecretString;
+
+use super::{accounts, power, script};
+use crate::{
+    licence::{self, Licence},
+    platform::{Change, PlatformError, Result, machine::Machine},
+    step::Account,
+};
+
+/// What PowerShell is asked: 1 is "licensed" (Microsoft, "SoftwareLicensingProduct class"). The
+/// number is that of Windows among all products.
+const IS_ACTIVATED: &str = "(Get-CimInstance SoftwareLicensingProduct -Filter \
+    \"ApplicationId='55c92734-d682-4d71-983e-d6ec3f16059f' and PartialProductKey is not null\" | \
+    Where-Object LicenseStatus -eq 1 | Measure-Object).Count";
+
+/// The running system.
+#[derive(Debug)]
+pub(super) struct Live;
+
+impl Machine for Live {
+    fn ensure_account(&self, account: &Account) -> Result<Change> {
+        accounts::ensure(account)
+    }
+
+    fn set_administrator(&self, user: &str, is_one: bool) -> Result<Change> {
+        accounts::set_administrator(user, is_one)
+    }
+
+    fn is_administrator(&self, user: &str) -> Result<bool> {
+        accounts::is_administrator(user)
+    }
+
+    fn set_password(&self, user: &str, text: &SecretString) -> Result<()> {
+        accounts::set_password(user, text)
+    }
+
+    fn expire_password(&self, user: &str) -> Result<Change> {
+        accounts::expire_password(user)
+    }
+
+    fn profile(&self, user: &str) -> Result<PathBuf> {
+        match super::profile_of(user) {
+            Some(path) if path.is_dir() => Ok(path),
+            _ => accounts::make_profile(user),
+        }
+    }
+
+    fn set_name(&self, name: &str) -> Result<Change> {
+        power::set_name(name)
+    }
+
+    fn name_awaiting_reboot(&self) -> Option<String> {
+        power::name_awaiting_reboot()
+    }
+
+    fn reboot(&self, why: &str) -> Result<()> {
+        power::reboot(why)
+    }
+
+    fn activate(&self, licence: &Licence) -> Result<Change> {
+        let shell = r"WindowsPowerShell\v1.0\powershell.exe";
+        let asked =
+            script::tool(shell, &["-NoProfile", "-NonInteractive", "-Command", IS_ACTIVATED]);
+        if asked.is_ok_and(|count| count.trim().parse::<u32>().is_ok_and(|count| count > 0)) {
+            return Ok(Change::Same);
+        }
+        let slmgr = script::system_directory().join("slmgr.vbs").display().to_string();
+        for words in licence::commands(licence) {
+            let mut all = vec!["//nologo", &slmgr];
+            all.extend(words.iter().map(String::as_str));
+            let said = script::tool("cscript.exe", &all)?;
+            if let Some(number) = licence::error_number(&said) {
+                let tool = format!("slmgr {}", words[0]);
+                let detail = format!("{number}; `slui 0x2a {number}` says what it means");
+                return Err(PlatformError::Tool { tool, detail });
+            }
+        }
+        Ok(Change::Changed)
+    }
+}

@@ -1,0 +1,74 @@
+//! `guest-agent seal`: forgets this guest, so that an image of its disk can be captured.
+//!
+//! A clone has another instance id, so what runs once an instance runs again in it without this.
+//! What must not go into an image goes here: secrets, sealed passwords, output of scripts, what
+//! says "once" for ever, and on Windows the routes of the network that the image was made in and
+//! the agent's notes in the registry. Accounts, files and settings stay: they are the image.
+
+use std::{fs, io};
+
+use crate::{
+    boot::run::RunError,
+    ledger::Ledger,
+    platform::{Platform, create_private_directory},
+    settings::Settings,
+};
+
+/// Forgets the guest. Fails where another agent runs, which would note again what is forgotten.
+pub fn seal(
+    settings: &Settings,
+    platform: &dyn Platform,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), RunError> {
+    let state = settings.state();
+    let failed = |source| RunError::State { path: state.clone(), source };
+    create_private_directory(&state).map_err(failed)?;
+    let ledger = Ledger::open(&state)?;
+    for route in platform.clear_stale_routes()? {
+        say(&format!("a stale route was taken away: {route}"));
+    }
+    platform.forget()?;
+    for entry in fs::read_dir(&state).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.ends_with("ledger") {
+            continue;
+        }
+        let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        gone.map_err(failed)?;
+    }
+    // The ledger is last, and only then unlocked: cut off before, this can be run once more.
+    drop(ledger);
+    match fs::remove_file(state.join("ledger")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    platform.flush()?;
+    say("this guest is forgotten; shut it down and capture its disk");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::fake::Fake;
+
+    #[test]
+    fn nothing_of_the_guest_is_left_and_a_running_agent_is_not_disturbed() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings { root: root.path().into(), ..Settings::default() };
+        let state = settings.state();
+        fs::create_dir_all(state.join("secrets")).unwrap();
+        fs::write(state.join("secrets/token"), "hunter2").unwrap();
+        fs::write(state.join("last-report.json"), "{}").unwrap();
+        let fake = Fake::new("boot", Vec::new());
+        let running = Ledger::open(&state).unwrap();
+        let refused = seal(&settings, &fake, &mut |_| {}).unwrap_err();
+        assert_eq!(refused.reason(), "already-running");
+        assert!(state.join("secrets/token").exists());
+        drop(running);
+        seal(&settings, &fake, &mut |_| {}).unwrap();
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
+        // Once more does no harm.
+        seal(&settings, &fake, &mut |_| {}).unwrap();
+    }
+}
