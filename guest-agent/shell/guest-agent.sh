@@ -430,7 +430,7 @@ umask 077
 IFS= read -r home && cd "$home" || exit 10
 [ -d .ssh ] || mkdir .ssh || exit 11
 old=.ssh/authorized_keys
-[ -e "$old" ] || old=/dev/null
+[ -f "$old" ] || old=/dev/null
 begin="# BEGIN mezame: managed by guest-agent, changes here are overwritten"
 end="# END mezame"
 nl="
@@ -483,7 +483,7 @@ key_lines() {
 authorize() {
 	find_account "$1" || { note "keys $1" failed no-such-user && return 0; }
 	printf '%s\n' "$HOME_OF" >"$WORK/wanted"
-	[ "$1" != "$DEFAULT_USER" ] || key_lines ssh-keys
+	[ "$1" != "$DEFAULT_USER" ] || [ -n "$STOPPED" ] || key_lines ssh-keys
 	[ -z "$NAMED" ] || key_lines "users/$1/ssh-keys"
 	if [ "$ID_OF" = 0 ]; then
 		/bin/sh -c "$MERGE" <"$WORK/wanted" 2>"$WORK/said"
@@ -580,7 +580,9 @@ account() {
 		note "sudo $1" skipped unsupported
 	fi
 	# The service tells no keys and no hash of such a one; a password that is there stays.
+	STOPPED=
 	if first_line "users/$1/stopped" && [ "$VALUE" = true ]; then
+		STOPPED=yes
 		note "stop $1" skipped unsupported 'its keys are taken back, its password stays'
 	fi
 	if first_line "users/$1/groups"; then
@@ -602,7 +604,7 @@ accounts() {
 		[ "$count" -le "$ACCOUNTS" ] || { note user skipped too-many && break; }
 		account "${user%/}"
 	done 3<"$WORK/users"
-	NAMED=
+	NAMED='' STOPPED=''
 	grep -qxF "$DEFAULT_USER" "$WORK/named" || authorize "$DEFAULT_USER"
 	[ -f "$STATE/named" ] || : >"$STATE/named"
 	while IFS= read -r user <&3; do

@@ -127,6 +127,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
         Command::Status => return status::show(&settings, arguments.json),
         Command::Doctor => return doctor::show(&settings, arguments.json),
         Command::Install => {
+            // Before anything that it is told is believed at the next start.
+            if let Err(error) = platform::create_private_directory(&settings.state()) {
+                eprintln!("guest-agent: {}: {error}", settings.state().display());
+                return ExitCode::FAILURE;
+            }
             return ordered(platform::order_service(
                 ServiceOrder::Install,
                 &service_words(arguments),

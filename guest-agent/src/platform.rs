@@ -250,6 +250,9 @@ pub fn make_private(_options: &mut std::fs::OpenOptions) {}
 pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent)?;
+        // On Windows the settings lie there, and users may make files below ProgramData.
+        #[cfg(windows)]
+        windows::make_private(parent)?;
     }
     #[allow(unused_mut, reason = "changed on Unix only")]
     let mut builder = std::fs::DirBuilder::new();
@@ -392,7 +395,10 @@ pub fn log_run(is_good: bool, report: &Report) {
     #[cfg(windows)]
     {
         let weight = if is_good { Weight::Run } else { Weight::FailedRun };
-        windows::event_log::write(weight, &crate::status::text(report));
+        // Every user reads that log, and what a script has said may be a secret.
+        let mut report = report.clone();
+        report.steps.iter_mut().for_each(|step| step.detail.clear());
+        windows::event_log::write(weight, &crate::status::text(&report));
     }
     #[cfg(not(windows))]
     let _ = (is_good, report);

@@ -40,6 +40,14 @@ pub const STATE: &str = match platform::SYSTEM {
     System::Windows => "ProgramData\\Mezame\\GuestAgent",
 };
 
+/// A place inside the root as people write it.
+pub fn shown(inside: &str) -> String {
+    match platform::SYSTEM {
+        System::Unix => format!("/{inside}"),
+        System::Windows => format!("C:\\{inside}"),
+    }
+}
+
 /// How link-local addresses are claimed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProbePace {

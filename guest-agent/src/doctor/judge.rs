@@ -15,7 +15,7 @@ use super::{
     finding::{Finding, Who},
     observation::{Observations, Walked},
 };
-use crate::settings::PATH;
+use crate::settings::{self, PATH};
 
 /// All findings.
 pub fn judge(seen: &Observations) -> Vec<Finding> {
@@ -104,8 +104,9 @@ fn wrong_endpoint(seen: &Observations) -> Option<Finding> {
     }
     let wrong = format!("no metadata service is at {named}, which this agent is told to ask");
     let mend = format!(
-        "Take `endpoint` out of {PATH} (or --endpoint off the command line): the service answers at \
+        "Take `endpoint` out of {} (or --endpoint off the command line): the service answers at \
          {}, where the agent looks by itself.",
+        settings::shown(PATH),
         usual.endpoint.address
     );
     let mut finding = Finding::new("wrong-endpoint", Who::GuestOwner, wrong, &mend);

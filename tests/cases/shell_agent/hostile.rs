@@ -210,3 +210,32 @@ fn a_user_who_puts_links_into_the_way_leads_the_agent_nowhere() {
     let keys = fs::read_to_string(home.join(".ssh/authorized_keys")).unwrap();
     assert!(!keys.contains("root:"), "{keys}");
 }
+
+#[test]
+fn a_user_who_puts_a_pipe_in_place_of_the_keys_holds_nothing_up() {
+    let mut appliance = Appliance::new(&json!({}));
+    let machine = appliance.machine(&[Tool::Curl]);
+    succeed(&machine, &["dash"]);
+    let make = "rm -f ~/.ssh/authorized_keys && mkfifo ~/.ssh/authorized_keys";
+    machine.output(60, &["su", "-s", "/bin/sh", "ada", "-c", make]).unwrap();
+    appliance.change(&json!({"users": [{"name": "ada", "ssh_keys": [ADAS_KEY]}]}));
+    run(&machine, &["dash"]);
+    let file = machine.path("/home/ada/.ssh/authorized_keys");
+    assert!(fs::symlink_metadata(&file).unwrap().is_file());
+    assert!(fs::read_to_string(file).unwrap().contains(ADAS_KEY));
+}
+
+#[test]
+fn a_default_user_who_is_stopped_is_left_no_key_of_the_instances() {
+    let user = |stopped: bool| json!({"users": [{"name": "ada", "stopped": stopped}]});
+    let mut appliance = Appliance::new(&user(false));
+    let machine = appliance.machine(&[Tool::Curl]);
+    let as_default = ["env", "MEZAME_DEFAULT_USER=ada", "dash"];
+    succeed(&machine, &as_default);
+    let keys = || machine.read("/home/ada/.ssh/authorized_keys").unwrap();
+    assert!(!keys().is_empty());
+    appliance.change(&user(true));
+    let ended = run(&machine, &as_default);
+    assert!(ended.stderr.contains("stop ada: skipped, unsupported"), "{}", ended.stderr);
+    assert!(!keys().contains("ssh-"));
+}

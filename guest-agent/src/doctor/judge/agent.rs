@@ -7,7 +7,7 @@ use crate::{
         finding::{Finding, Who},
         observation::{Observations, ServiceState, Starter},
     },
-    settings::STATE,
+    settings::{self, STATE},
 };
 
 /// So many failed steps are told one by one.
@@ -31,7 +31,8 @@ pub(super) fn start(seen: &Observations, is_reached: bool) -> Option<Finding> {
         // It waits for the service, or works: where it is not reached, that was told.
         return is_reached.then(|| {
             let wrong = "the agent is at work, and has not come to its end yet".to_owned();
-            let mend = format!("Wait; /{STATE}/output has what its scripts say.");
+            let mend =
+                format!("Wait; {} has what its scripts say.", settings::shown(STATE) + "/output");
             Finding::new("still-running", Who::GuestOwner, wrong, &mend)
                 .seen("its ledger is locked")
         });
@@ -98,7 +99,8 @@ fn step(step: &StepReport) -> Finding {
 
 /// What to do about a failed step, by its reason.
 fn mend(step: &StepReport) -> (Who, String) {
-    let output = format!("/{STATE}/output/{}.log", step.step.replace([' ', '/'], "-"));
+    let output =
+        format!("{}/output/{}.log", settings::shown(STATE), step.step.replace([' ', '/'], "-"));
     let text = match step.reason.as_str() {
         "script-exit" | "script-signal" => {
             format!("Read {output}, and mend the script in the instance's `user_data`.")
@@ -142,6 +144,6 @@ pub(super) fn mail(seen: &Observations, is_reached: bool) -> Option<Finding> {
         let mend = "`guest-agent run` sends it; until then the operator does not see how this guest \
              is.";
         Finding::new("unsent", Who::GuestOwner, wrong, mend)
-            .seen(format!("files in /{STATE}/outbox, and no agent runs"))
+            .seen(format!("files in {}/outbox, and no agent runs", settings::shown(STATE)))
     })
 }

@@ -52,13 +52,16 @@ fn with_line(main: &str, line: &str) -> String {
     let is_ours = |text: &&str| {
         text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case(KEY))
     };
-    match main.split_inclusive('\n').find(is_ours) {
-        None => format!("{line}{main}"),
-        Some(_) => main
-            .split_inclusive('\n')
-            .map(|known| if is_ours(&known) { line } else { known })
-            .collect(),
+    let is_match = |text: &&str| {
+        text.split_whitespace().next().is_some_and(|word| word.eq_ignore_ascii_case("Match"))
+    };
+    // What stands in a Match block is an exception that somebody has made, and stays.
+    let of_all = main.split_inclusive('\n').take_while(|text| !is_match(text)).count();
+    if !main.split_inclusive('\n').take(of_all).any(|text| is_ours(&text)) {
+        return format!("{line}{main}");
     }
+    let replaced = |(at, known)| if at < of_all && is_ours(&known) { line } else { known };
+    main.split_inclusive('\n').enumerate().map(replaced).collect()
 }
 
 #[cfg(test)]
@@ -76,6 +79,8 @@ mod tests {
         let line = "PasswordAuthentication no\n";
         let known = "Port 22\npasswordauthentication yes\nMatch User a\n";
         assert_eq!(with_line(known, line), format!("Port 22\n{line}Match User a\n"));
+        let in_match = "Match User a\n  PasswordAuthentication yes\n";
+        assert_eq!(with_line(in_match, line), format!("{line}{in_match}"));
         let other = "#PasswordAuthentication yes\nMatch User a\n";
         assert_eq!(with_line(other, line), format!("{line}{other}"));
     }

@@ -98,7 +98,9 @@ impl NetworkGuard for Guard<'_> {
             result =
                 result.and(self.tree.write(path, text.as_bytes(), Access::root(0o600)).map(drop));
         }
-        result.and(self.keep())
+        // What can't be put back now is tried again by the next run.
+        result?;
+        self.keep()
     }
 }
 
