@@ -5,7 +5,11 @@ use std::{
     net::{SocketAddr, TcpStream},
 };
 
-use mezame_tests::{namespace_guest::NamespaceGuest, upstream, wait::SOON};
+use mezame_tests::{
+    namespace_guest::NamespaceGuest,
+    upstream,
+    wait::{self, SOON},
+};
 use serde_json::json;
 
 use super::{UPSTREAMS, counted, lab, one_guest};
@@ -36,7 +40,13 @@ fn the_networks_tang_server_is_found_at_its_address_by_both_families() {
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         assert!(answer.contains("\"payload\"") && answer.contains("\"signature"), "{answer}");
     }
-    assert!(counted(&mut lab, "tang", "forwarded") >= 2.0);
+    // A connection is counted when both of its ends are closed.
+    wait::until("both connections to be counted", SOON, || {
+        let forwarded = counted(&mut lab, "tang", "forwarded");
+        anyhow::ensure!(forwarded >= 2.0, "{forwarded}");
+        Ok(())
+    })
+    .unwrap();
 }
 
 #[test]
