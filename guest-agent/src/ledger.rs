@@ -201,6 +201,23 @@ impl Ledger {
         Ok(())
     }
 
+    /// Forgets all but what users hold: what was given on this disk is on it in each of its clones,
+    /// and only who knows of it can take it back. Says whether anything is left.
+    pub fn forget(&mut self) -> Result<bool, LedgerError> {
+        let mut history = History::default();
+        history.rights.append(&mut self.history.rights);
+        self.history = history;
+        let text: Vec<u8> = self.history.records().iter().flat_map(line).collect();
+        let io = |source| LedgerError::Io { path: self.path.clone(), source };
+        // Over the old notes, and then those are cut off: killed in between, what is left of them
+        // is no whole line, and the next to open it cuts there.
+        self.file.seek(SeekFrom::Start(0)).map_err(io)?;
+        self.file.write_all(&text).map_err(io)?;
+        self.file.set_len(text.len() as u64).map_err(io)?;
+        self.file.sync_all().map_err(io)?;
+        Ok(!text.is_empty())
+    }
+
     /// Writes the ledger anew beside the old one and puts it in its place.
     fn compact(&mut self) -> Result<(), LedgerError> {
         let io = |source| LedgerError::Io { path: self.path.clone(), source };

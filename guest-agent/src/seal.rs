@@ -3,9 +3,10 @@
 //! A clone has another instance id, so what runs once an instance runs again in it without this.
 //! What must not go into an image goes here: secrets, sealed passwords, output of scripts, what
 //! says "once" for ever, and on Windows the routes of the network that the image was made in and
-//! the agent's notes in the registry. Accounts, files and settings stay: they are the image.
+//! the agent's notes in the registry. Accounts, files and settings stay: they are the image. So do
+//! the notes of what users were given: a clone's agent takes back what its own record doesn't name.
 
-use std::{fs, io};
+use std::fs;
 
 use crate::{
     boot::run::RunError,
@@ -23,7 +24,7 @@ pub fn seal(
     let state = settings.state();
     let failed = |source| RunError::State { path: state.clone(), source };
     create_private_directory(&state).map_err(failed)?;
-    let ledger = Ledger::open(&state)?;
+    let mut ledger = Ledger::open(&state)?;
     for route in platform.clear_stale_routes()? {
         say(&format!("a stale route was taken away: {route}"));
     }
@@ -37,10 +38,10 @@ pub fn seal(
         gone.map_err(failed)?;
     }
     // The ledger is last, and only then unlocked: cut off before, this can be run once more.
+    let is_left = ledger.forget()?;
     drop(ledger);
-    match fs::remove_file(state.join("ledger")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
-        _ => {}
+    if !is_left {
+        fs::remove_file(state.join("ledger")).map_err(failed)?;
     }
     platform.flush()?;
     say("this guest is forgotten; shut it down and capture its disk");
@@ -49,8 +50,10 @@ pub fn seal(
 
 #[cfg(test)]
 mod tests {
+    use mezame_model::InstanceId;
+
     use super::*;
-    use crate::platform::fake::Fake;
+    use crate::{ledger::Right, platform::fake::Fake};
 
     #[test]
     fn nothing_of_the_guest_is_left_and_a_running_agent_is_not_disturbed() {
@@ -70,5 +73,22 @@ mod tests {
         assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
         // Once more does no harm.
         seal(&settings, &fake, &mut |_| {}).unwrap();
+    }
+
+    #[test]
+    fn what_users_were_given_is_known_to_a_clone_which_takes_it_back() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings { root: root.path().into(), ..Settings::default() };
+        let state = settings.state();
+        fs::create_dir_all(&state).unwrap();
+        let instance = InstanceId::parse("i-0123456789abcdef0").unwrap();
+        let mut ledger = Ledger::open(&state).unwrap();
+        ledger.begin_run(&instance, "boot-1").unwrap();
+        ledger.right("ops", Right::Keys, true).unwrap();
+        drop(ledger);
+        seal(&settings, &Fake::new("boot", Vec::new()), &mut |_| {}).unwrap();
+        let known = Ledger::look(&state).unwrap();
+        assert!(known.has("ops", Right::Keys) && known.instance.is_none());
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
     }
 }
