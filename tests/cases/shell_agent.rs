@@ -11,7 +11,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
-    time::Duration,
+    time::Instant,
 };
 
 use mezame_model::{api::StoredReport, report::Outcome};
@@ -357,6 +357,14 @@ fn another_instance_is_another_first_boot_and_an_interrupted_script_is_not_run_a
 
 #[test]
 fn however_often_it_is_killed_the_guest_comes_to_be_the_same() {
+    // How long a run takes here, so that it is killed in its midst however fast the machine is.
+    let whole = {
+        let appliance = Appliance::new(&json!({}));
+        let machine = appliance.machine(&[Tool::Curl]);
+        let began = Instant::now();
+        succeed(&machine, &["dash"]);
+        began.elapsed()
+    };
     let appliance = Appliance::new(&json!({}));
     let machine = appliance.machine(&[Tool::Curl]);
     let log = appliance.lab.directory().join("killed.log");
@@ -365,7 +373,7 @@ fn however_often_it_is_killed_the_guest_comes_to_be_the_same() {
         // With the number that the last one has, as it would have one of its own on a machine.
         let mut command = machine.command(&["timeout", "60", "dash", AGENT, "run"]);
         let mut agent = Background::start("the agent", &mut command, &log).unwrap();
-        std::thread::sleep(Duration::from_millis(20 * attempt));
+        std::thread::sleep(whole * attempt / 40);
         cut_off += u32::from(agent.ended().unwrap().is_none());
         agent.kill().unwrap();
         // What it had started goes with its process namespace.
