@@ -13,6 +13,7 @@ pub mod fake;
 pub mod linux;
 pub mod machine;
 pub mod rehearsal;
+#[cfg(any(target_os = "linux", windows))]
 mod running;
 #[cfg(windows)]
 pub mod windows;
