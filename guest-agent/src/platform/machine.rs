@@ -9,8 +9,24 @@ use std::path::PathBuf;
 
 use mezame_model::SecretString;
 
-use super::{Change, Result};
-use crate::{licence::Licence, step::Account};
+use super::{Change, PlatformError, Result};
+use crate::{
+    account::{self, is_account_name},
+    licence::Licence,
+    step::Account,
+};
+
+/// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
+pub const MAX_NAME: usize = 20;
+
+/// Whether a text can name an account of Windows as well as one of the document's users.
+pub fn check_name(name: &str) -> Result<()> {
+    if is_account_name(name) && name.len() <= MAX_NAME && !name.ends_with('.') {
+        return Ok(());
+    }
+    let why = format!("{}; on Windows {MAX_NAME} at most and no '.' last", account::NAME_RULE);
+    Err(PlatformError::Invalid { what: "user name", why })
+}
 
 /// The system itself.
 pub trait Machine: std::fmt::Debug {

@@ -15,21 +15,14 @@ use std::{
 use mezame_model::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::{Change, PlatformError, Result, machine::Machine};
-use crate::{
-    account::{self, is_account_name},
-    facts::System,
-    licence::Licence,
-    outbox::write_synced,
-    password,
-    step::Account,
+use super::{
+    Change, PlatformError, Result,
+    machine::{Machine, check_name},
 };
+use crate::{facts::System, licence::Licence, outbox::write_synced, password, step::Account};
 
 /// The file, below the root.
 pub const FILE: &str = "rehearsal.json";
-
-/// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
-pub const MAX_NAME: usize = 20;
 
 /// What was done.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,15 +85,6 @@ impl Rehearsal {
         write_synced(&path, &json).map_err(|source| PlatformError::File { path, source })?;
         Ok(Change::Changed)
     }
-}
-
-/// Whether a text can name an account of Windows as well as one of the document's users.
-pub fn check_name(name: &str) -> Result<()> {
-    if is_account_name(name) && name.len() <= MAX_NAME && !name.ends_with('.') {
-        return Ok(());
-    }
-    let why = format!("{}; on Windows {MAX_NAME} at most and no '.' last", account::NAME_RULE);
-    Err(PlatformError::Invalid { what: "user name", why })
 }
 
 fn known(record: &Record, user: &str) -> Result<()> {

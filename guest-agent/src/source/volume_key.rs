@@ -8,16 +8,14 @@
 //! instance, the port, the key's name, its version and this boot.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use mezame_model::{InstanceId, PortId, SecretBytes, VolumeName};
+use mezame_model::{
+    InstanceId, PortId, SecretBytes, VolumeName,
+    volume_key::{INFO, VolumeKey, associated},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Source, SourceError, TIMEOUT, http::Request, refusal};
 use crate::hpke::{HpkeError, Recipient};
-
-/// What HPKE's context is bound to.
-const INFO: &[u8] = b"mezame volume key v1";
-/// Most versions in one answer. The service sends two.
-const VERSIONS_MAX: usize = 8;
 
 /// Why a key was not had.
 #[derive(Debug, thiserror::Error)]
@@ -133,12 +131,12 @@ fn open(
     let encapsulated = encapsulated.ok_or(KeyError::Answer("its encapsulated key is none"))?;
     let mut opener = recipient.open_from(&encapsulated, INFO)?;
     let Answered { instance_id, port_id, keys, .. } = answered;
-    if keys.is_empty() || keys.len() > VERSIONS_MAX {
+    if keys.is_empty() || keys.len() > VolumeKey::VERSIONS_MAX {
         return Err(KeyError::Answer("it has no version of the key, or too many"));
     }
     let mut opened = Vec::with_capacity(keys.len());
     for SealedVersion { version, sealed } in keys {
-        let bound = format!("{instance_id}\n{port_id}\n{volume}\n{version}\n{boot_nonce}");
+        let bound = associated(&instance_id, &port_id, volume, version, boot_nonce);
         let sealed =
             decode(&sealed).ok_or(KeyError::Answer("a version of the key is no base64"))?;
         let mut key = opener.open(bound.as_bytes(), &sealed)?;

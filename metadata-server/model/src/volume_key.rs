@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SecretBytes, VolumeName};
+use crate::{InstanceId, PortId, SecretBytes, VolumeName};
 
 /// A key of one volume.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +43,20 @@ impl VolumeKey {
     pub const LENGTH_MAX: usize = 512;
     /// Most keys of an instance.
     pub const COUNT_MAX: usize = 16;
+}
+
+/// What HPKE's context is bound to, where a key is sealed to the guest that asks for it.
+pub const INFO: &[u8] = b"mezame volume key v1";
+
+/// What a sealed version is bound to: a line each, none of which can hold a newline.
+pub fn associated(
+    instance: &InstanceId,
+    port: &PortId,
+    volume: &VolumeName,
+    version: u32,
+    boot_nonce: &str,
+) -> String {
+    format!("{instance}\n{port}\n{volume}\n{version}\n{boot_nonce}")
 }
 
 /// One version of a key.

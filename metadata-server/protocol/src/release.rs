@@ -22,7 +22,7 @@ use mezame_model::{
     BootDigest, Generation, InstanceId, KeyOutcome, KeyRequest, PortId, VolumeKey, VolumeName,
     Withheld,
     report::GuestEventKind,
-    volume_key::{KeyVersion, Once},
+    volume_key::{self, INFO, KeyVersion, Once},
 };
 use ring::{
     digest::{Context as Hash, SHA256},
@@ -35,9 +35,6 @@ use crate::{
     render,
     response::{Audit, JSON, Response, Status},
 };
-
-/// What HPKE's context is bound to.
-pub const INFO: &[u8] = b"mezame volume key v1";
 
 /// A start of the machine, as the hypervisor's kernel tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,10 +260,9 @@ impl Claim {
     }
 }
 
-/// What a sealed version is bound to: a line each, none of which can hold a newline.
 fn associated(asker: &Asker, version: u32) -> String {
     let Asker { instance, port, volume, nonce, .. } = asker;
-    format!("{instance}\n{port}\n{volume}\n{version}\n{nonce}")
+    volume_key::associated(instance, port, volume, version, nonce)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::wide::{checked, narrow, pointed, succeeded, wide};
 use crate::{
-    platform::{Change, PlatformError, Result, rehearsal::check_name},
+    platform::{Change, PlatformError, Result, machine::check_name},
     step::Account,
 };
 
