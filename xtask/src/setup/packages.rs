@@ -71,6 +71,17 @@ pub(crate) const PACKAGES: &[Package] = &[
         purposes: &[Demo, Test],
         siblings: &["qemu-utils", "qemu-system-common", "qemu-system-data", "qemu-block-extra"],
     },
+    Package {
+        name: "qemu-utils",
+        why: "to make guests' disks, encrypted ones too",
+        purposes: &[Test],
+        siblings: &[
+            "qemu-system-x86",
+            "qemu-system-common",
+            "qemu-system-data",
+            "qemu-block-extra",
+        ],
+    },
     package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
     package(
         "mmdebstrap",
