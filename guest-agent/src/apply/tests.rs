@@ -347,6 +347,7 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
     world.document.hostname = "renamed".into();
     world.service.lost = true;
     let applied = world.run();
+    assert!(applied.rolled_back, "it is to be tried again");
     for key in ["interface eth0", "network configuration"] {
         let step = step(&applied, key);
         assert_eq!((step.outcome, step.reason.as_str()), (Outcome::Failed, "rolled-back"), "{key}");
