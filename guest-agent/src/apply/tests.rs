@@ -318,6 +318,43 @@ fn an_account_of_the_images_loses_what_the_agent_gave_and_no_more() {
 }
 
 #[test]
+fn an_account_of_the_images_is_opened_again_whatever_form_its_password_has() {
+    let generated = json!([{"name": "debian", "ssh_keys": [ED25519], "password": "generate"}]);
+    let text = "#cloud-config\nchpasswd: {expire: false, users: [{name: debian, password: long, \
+        type: text}]}\n";
+    for (named, seed, key) in [
+        (generated, "", "generated password debian"),
+        (json!([{"name": "debian"}]), text, "password debian"),
+    ] {
+        let mut world = World::new(json!({}), seed);
+        world.fake.ensure_account(&crate::step::Account::named("debian")).unwrap();
+        users(&mut world, named.clone());
+        let is_shut =
+            |world: &World| world.fake.state().passwords["debian"].expose().starts_with('!');
+        assert!(!is_shut(&world));
+        world.user.clear();
+        users(&mut world, json!([]));
+        assert!(is_shut(&world), "{key}");
+        world.user = seed.to_owned();
+        let again = users(&mut world, named.clone());
+        assert_eq!(step(&again, key).outcome, Outcome::Done, "{again:?}");
+        assert!(!is_shut(&world), "{key}");
+        assert_eq!(users(&mut world, named).outcome(), Outcome::Unchanged);
+    }
+}
+
+#[test]
+fn a_text_that_is_to_be_locked_is_not_opened_by_a_second_run() {
+    let seed =
+        "#cloud-config\nusers: [{name: debian, plain_text_passwd: long, lock_passwd: true}]\n";
+    let mut world = World::new(json!({}), seed);
+    for _ in 0..3 {
+        world.run();
+        assert!(world.fake.state().passwords["debian"].expose().starts_with('!'));
+    }
+}
+
+#[test]
 fn another_instance_shuts_the_accounts_that_were_made_for_the_former_one() {
     let mut world = World::new(json!({}), "");
     users(&mut world, json!([{"name": "ops"}]));

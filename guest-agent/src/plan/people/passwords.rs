@@ -37,13 +37,12 @@ pub(super) fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
             Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
         ),
     };
-    let (is_text, is_hash) = (
-        matches!(action, Action::PasswordText { .. }),
-        matches!(action, Action::PasswordHash { .. }),
-    );
+    let is_text = matches!(action, Action::PasswordText { .. });
     let step = Step { key, frequency: Frequency::PerInstance, fingerprint, action };
-    if is_hash && planner.history.has(user, Right::Locked) {
-        // It was set before, and locked when the user was taken out of the record.
+    // It was set before, and locked when the user was taken out of the record. A text that is to be
+    // locked is not set anew: what locks it was done once, and would not follow.
+    let is_to_open = !(is_text && person.lock);
+    if is_to_open && planner.history.has(user, Right::Locked) {
         planner.steps.push(Planned::Do { step, resumed: false });
     } else {
         planner.once_even_live(step);
