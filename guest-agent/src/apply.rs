@@ -56,6 +56,8 @@ pub struct Applied {
     pub scripts_before: Duration,
     /// A step failed because the service was away.
     pub lost_service: bool,
+    /// A change of the network was taken back.
+    pub rolled_back: bool,
     /// Why the guest is to be rebooted now, if it is.
     pub reboot: Option<String>,
 }

@@ -1,15 +1,19 @@
 //! Accounts, keys, sudo and passwords: the document's, vendor-data's and user-data's wishes for
 //! one user become one step each, so that no source undoes what another one asked for.
 
+mod passwords;
+mod retire;
+
 use mezame_model::{Document, Password, SecretString, report::Outcome};
 
-use super::{Planned, Planner};
+use self::{passwords::password, retire::retire};
+use super::Planner;
 use crate::{
     account::is_account_name,
     authorized_keys::is_key_line,
     facts::Facts,
     ledger::Right,
-    step::{Account, Action, Fingerprint, Frequency, Step},
+    step::{Account, Action},
     user_data::cloud_config::{CloudConfig, CloudPassword, CloudUser},
 };
 
@@ -317,94 +321,5 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
     if planner.history.has(user, Right::Sudo) {
         let action = Action::Sudo { user: user.to_owned(), rules: Vec::new() };
         planner.always(format!("sudo {user}"), action);
-    }
-}
-
-fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
-    let owned = user.to_owned();
-    let (key, fingerprint, action) = match &person.password {
-        None => return lock(planner, person, user),
-        Some(Wanted::Hash(hash)) => {
-            // crypt(3) makes no "!": it is set, and opens nothing.
-            let bang = if person.lock { "!" } else { "" };
-            let hash = SecretString::new(format!("{bang}{}", hash.expose()));
-            (
-                format!("password {user}"),
-                Some(Fingerprint::of(&[b"hash", hash.expose().as_bytes()])),
-                Action::PasswordHash { user: owned, hash },
-            )
-        }
-        // No fingerprint of a text that a person may have chosen is kept: it could be guessed.
-        Some(Wanted::Text(text)) => (
-            format!("password {user}"),
-            None,
-            Action::PasswordText { user: owned, text: text.clone() },
-        ),
-        Some(Wanted::Generate) => (
-            format!("generated password {user}"),
-            None,
-            Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
-        ),
-    };
-    let (is_text, is_hash) = (
-        matches!(action, Action::PasswordText { .. }),
-        matches!(action, Action::PasswordHash { .. }),
-    );
-    let step = Step { key, frequency: Frequency::PerInstance, fingerprint, action };
-    if is_hash && planner.history.has(user, Right::Locked) {
-        // It was set before, and locked when the user was taken out of the record.
-        planner.steps.push(Planned::Do { step, resumed: false });
-    } else {
-        planner.once_even_live(step);
-    }
-    if is_text {
-        lock(planner, person, user);
-    }
-    if person.expire {
-        planner.once(Step {
-            key: format!("expire password {user}"),
-            frequency: Frequency::PerInstance,
-            fingerprint: None,
-            action: Action::ExpirePassword { user: user.to_owned() },
-        });
-    }
-}
-
-/// Once an instance: who sets a password later means it to be used.
-fn lock(planner: &mut Planner<'_>, person: &Person, user: &str) {
-    if person.lock {
-        planner.once_even_live(Step {
-            key: format!("lock password {user}"),
-            frequency: Frequency::PerInstance,
-            fingerprint: None,
-            action: Action::LockPassword { user: user.to_owned() },
-        });
-    }
-}
-
-/// Takes back what users had from the agent who are not named any more.
-fn retire(planner: &mut Planner<'_>, people: &[Person]) {
-    let gone = |name: &str| !people.iter().any(|person| person.account.name == name);
-    let holders = |right| -> Vec<String> {
-        planner.history.holders(right).filter(|name| gone(name)).map(str::to_owned).collect()
-    };
-    let (keys, sudo) = (holders(Right::Keys), holders(Right::Sudo));
-    let mut accounts = holders(Right::Account);
-    accounts.retain(|name| !planner.history.has(name, Right::Stopped));
-    let mut passwords = holders(Right::Password);
-    passwords.retain(|name| !planner.history.has(name, Right::Account));
-    for user in keys {
-        planner.always(format!("keys {user}"), Action::Keys { user, keys: Vec::new() });
-    }
-    for user in sudo {
-        planner.always(format!("sudo {user}"), Action::Sudo { user, rules: Vec::new() });
-    }
-    // An account of the agent's making goes with its user, as far as anybody could get in by it. One
-    // of the image's stays, without the password that the agent has set.
-    for user in accounts {
-        planner.always(format!("stop {user}"), Action::Stop { user });
-    }
-    for user in passwords {
-        planner.always(format!("lock password {user}"), Action::LockPassword { user });
     }
 }
