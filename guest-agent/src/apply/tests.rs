@@ -3,6 +3,8 @@
 use mezame_model::{Document, Report, SecretName, SecretString, report::SealedPassword};
 use serde_json::json;
 
+mod reboots;
+
 use super::{reboot::REBOOTS, *};
 use crate::{
     facts::System,
