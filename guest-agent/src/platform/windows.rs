@@ -12,6 +12,7 @@ pub(crate) mod event_log;
 mod files;
 mod job;
 mod live;
+mod network;
 mod open_ssh;
 mod power;
 mod registry;
@@ -29,22 +30,19 @@ use std::{
 };
 
 use mezame_model::{Report, SecretName, SecretString, document::Interface};
-use windows_sys::Win32::Networking::WinSock::{
-    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_IF, SOCKET, setsockopt,
-};
 
+pub(super) use self::adapters::bind_to_device;
 use self::{
     files::{Files, Readers},
     registry::Registry,
 };
 use super::{
-    Change, EndpointPath, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
+    Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
     machine::Machine, rehearsal::Rehearsal,
 };
 use crate::{
     facts::{Facts, System},
     licence::Licence,
-    netsh,
     settings::{STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -130,27 +128,6 @@ pub(super) fn make_private(path: &Path) -> io::Result<()> {
     access::make_private(path)
 }
 
-/// Has a socket's packets leave through one adapter (Microsoft, "IPPROTO_IP socket options":
-/// IP_UNICAST_IF takes its number in network byte order, IPV6_UNICAST_IF in the host's).
-pub(super) fn bind_to_device(
-    socket: &socket2::Socket,
-    device: &str,
-    is_ipv4: bool,
-) -> io::Result<()> {
-    use std::os::windows::io::AsRawSocket;
-    let adapter = adapters::named(device)?;
-    let (level, option, value) = if is_ipv4 {
-        (IPPROTO_IP, IP_UNICAST_IF, adapter.link.index.to_be())
-    } else {
-        (IPPROTO_IPV6, IPV6_UNICAST_IF, adapter.index6)
-    };
-    let bytes = value.to_ne_bytes();
-    // SAFETY: an open socket, and four bytes.
-    let status =
-        unsafe { setsockopt(socket.as_raw_socket() as SOCKET, level, option, bytes.as_ptr(), 4) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
 impl Platform for Windows {
     fn facts(&self) -> Result<Facts> {
         let listed = network_error("listing the adapters");
@@ -195,17 +172,25 @@ impl Platform for Windows {
         route::remove(path.index, path.endpoint).map_err(network_error("removing a route"))
     }
 
+    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        if !self.live {
+            return Ok(None);
+        }
+        let guard = network::Network { state: &self.state() }.guard(devices)?;
+        Ok(Some(Box::new(guard)))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let state = self.state();
+        let left = if self.live { network::Network { state: &state }.left_behind()? } else { None };
+        left.map_or(Ok(false), |guard| guard.roll_back().map(|()| true))
+    }
+
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
         if !self.live {
             return Ok(Change::Same);
         }
-        let adapter = adapters::named(device).map_err(network_error("looking for the device"))?;
-        let commands = netsh::commands(device, interface, &adapter.now);
-        for words in &commands {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            script::tool("netsh.exe", &words)?;
-        }
-        Ok(if commands.is_empty() { Change::Same } else { Change::Changed })
+        network::Network { state: &self.state() }.configure(device, interface)
     }
 
     /// What netsh sets stays.
