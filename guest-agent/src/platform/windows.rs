@@ -19,7 +19,11 @@ mod registry;
 mod route;
 mod script;
 pub(crate) mod service;
+mod sessions;
+mod shutting;
+mod ssh_server;
 mod system_tools;
+mod way;
 mod wide;
 
 use std::{
@@ -43,6 +47,7 @@ use super::{
 use crate::{
     facts::{Facts, System},
     licence::Licence,
+    sddl::Kind,
     settings::{STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -94,6 +99,10 @@ impl Windows {
         self.root.join(STATE)
     }
 
+    fn ssh(&self) -> open_ssh::Place<'_> {
+        open_ssh::Place { root: &self.root, live: self.live, machine: &*self.machine }
+    }
+
     /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
     fn boot_id(&self) -> Result<String> {
         let key = self.registry.create(BOOT, true).map_err(registry_error)?;
@@ -123,9 +132,19 @@ fn profile_of(user: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path))
 }
 
-/// Makes a directory one for the system and administrators alone.
+/// Makes a directory one for the system and administrators alone. One of the running system that a
+/// user has made is refused: its owner could always take that back.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    if path.starts_with(super::root().join("ProgramData")) {
+        access::check_ours_at(path, Kind::Directory)
+            .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    }
     access::make_private(path)
+}
+
+/// Reads the settings of the running system, which are the system's and administrators' alone.
+pub(super) fn read_settings(path: &Path) -> Result<Option<Vec<u8>>> {
+    files::read_ours(path)
 }
 
 impl Platform for Windows {
@@ -220,6 +239,22 @@ impl Platform for Windows {
         self.machine.ensure_account(account)
     }
 
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        self.machine.ensure_group(name, members)
+    }
+
+    fn has_account(&self, name: &str) -> Result<bool> {
+        self.machine.has_account(name)
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        self.machine.stop_account(user)
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        self.machine.start_account(user)
+    }
+
     /// An administrator, or none: Windows knows nothing between.
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
         if let Some(rule) = rules.iter().find(|rule| !EVERYTHING.contains(&rule.trim())) {
@@ -230,8 +265,16 @@ impl Platform for Windows {
     }
 
     fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change> {
-        let sid = |user: &str| self.live.then(|| accounts::sid(user)).flatten();
-        open_ssh::authorize(&self.root, &*self.machine, &sid, user, keys)
+        let sid = if self.live { accounts::sid(user) } else { None };
+        self.ssh().authorize(sid.as_deref(), user, keys)
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        self.machine.lock_password(user).map(|()| Change::Changed)
+    }
+
+    fn set_ssh_passwords(&self, on: bool) -> Result<Change> {
+        self.ssh().set_passwords(on)
     }
 
     fn password_form(&self) -> PasswordForm {
@@ -256,16 +299,15 @@ impl Platform for Windows {
             return Err(PlatformError::Unsupported { what });
         }
         let path = self.files.outside(&file.path)?;
-        let mut content = Vec::new();
-        if file.append {
-            content = files::read(&path)?.unwrap_or_default();
-        }
-        if !added {
-            content.extend_from_slice(&file.content);
-        }
         // Of a mode only this is left: whether others than its owner may read it.
         let readers = if file.mode & 0o077 == 0 { Readers::Nobody } else { Readers::AsAbove };
-        files::write(&path, &content, readers)
+        files::change(&path, readers, |there| {
+            let mut content = there.filter(|_| file.append).unwrap_or_default().to_vec();
+            if !(file.append && added) {
+                content.extend_from_slice(&file.content);
+            }
+            Ok(Some(content))
+        })
     }
 
     fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)> {
