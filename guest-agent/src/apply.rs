@@ -60,6 +60,8 @@ pub struct Applied {
     pub rolled_back: bool,
     /// Why the guest is to be rebooted now, if it is.
     pub reboot: Option<String>,
+    /// A script asked for a reboot, heard or not.
+    pub asked_for_reboot: bool,
 }
 
 impl Applied {
@@ -108,6 +110,9 @@ impl Applier<'_> {
     /// Does every step. Fails only where the ledger can't be written: going on without it could
     /// run something twice.
     pub fn apply(&mut self, plan: &Plan) -> Result<Applied, LedgerError> {
+        if let Some(spelling) = &plan.spelling {
+            self.ledger.respell(&|name| spelling.name(name))?;
+        }
         let mut applied = Applied::default();
         let mut pending: Vec<(Step, Outcome, &'static str)> = Vec::new();
         let last_state = plan.steps.iter().rposition(
@@ -168,6 +173,7 @@ impl Applier<'_> {
         }
         self.settle(&mut pending)?;
         self.reboot_for_a_name(&mut applied)?;
+        self.forget_reboots(applied.asked_for_reboot || applied.reboot.is_some())?;
         Ok(applied)
     }
 
@@ -192,7 +198,15 @@ impl Applier<'_> {
     fn run_foreign(&mut self, step: &Step, applied: &mut Applied) -> Result<(), LedgerError> {
         let began = Instant::now();
         self.ledger.started(step, None)?;
-        let result = self.perform(step);
+        let mut result = self.perform(step);
+        if result.as_ref().is_ok_and(|deed| deed.wish.reboot) {
+            if !self.may_reboot() {
+                result = Err(StepError::RebootInVain { boots: reboot::ASKED });
+            }
+            // Before it is noted that the script has ended: counted twice is better than never.
+            self.count_reboot()?;
+            applied.asked_for_reboot = true;
+        }
         let wish = result.as_ref().map_or(Wish::default(), |deed| deed.wish);
         let (outcome, reason) = self.told(step, &result, began, applied);
         if wish.again {

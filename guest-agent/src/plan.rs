@@ -11,11 +11,13 @@
 
 mod people;
 mod seed;
+mod spelling;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use mezame_model::{Document, report::Outcome};
 
+pub use self::spelling::Spelling;
 use crate::{
     facts::{Facts, System},
     ledger::{Again, History, Past},
@@ -66,6 +68,8 @@ pub enum Planned {
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Planned>,
+    /// How users are called in them, where their names have several spellings.
+    pub spelling: Option<Spelling>,
 }
 
 /// Plans a run. `history` has entered the run's instance and boot already.
@@ -77,8 +81,22 @@ pub fn plan(
     history: &History,
     mode: Mode,
 ) -> Plan {
-    let vendor = seed::Seed::read("vendor-data", vendor, facts.system);
-    let user = seed::Seed::read("user-data", user, facts.system);
+    let mut vendor = seed::Seed::read("vendor-data", vendor, facts.system);
+    let mut user = seed::Seed::read("user-data", user, facts.system);
+    let (mut document, mut facts, mut history) =
+        (Cow::Borrowed(document), Cow::Borrowed(facts), Cow::Borrowed(history));
+    let spelling = (facts.system == System::Windows).then(|| {
+        let configs = [&vendor.config, &user.config];
+        Spelling::of(&document, &facts.default_user, configs, &history)
+    });
+    if let Some(spelling) = &spelling {
+        document = Cow::Owned(spelling.document(&document));
+        facts.to_mut().default_user = spelling.name(&facts.default_user);
+        history = Cow::Owned(history.respelled(&|name| spelling.name(name)));
+        spelling.config(&mut vendor.config);
+        spelling.config(&mut user.config);
+    }
+    let (document, facts, history) = (&*document, &*facts, &*history);
     let mut plan = Planner { history, mode, steps: Vec::new() };
     plan.network(document, facts);
     plan.hostname(document, &vendor, &user);
@@ -121,7 +139,7 @@ pub fn plan(
             plan.settle(key, outcome, reason, detail);
         }
     }
-    Plan { steps: plan.steps }
+    Plan { steps: plan.steps, spelling }
 }
 
 struct Planner<'a> {

@@ -170,9 +170,7 @@ pub trait Platform {
         Err(PlatformError::Unsupported { what: "groups are not made on this system" })
     }
     /// Whether there is such an account already.
-    fn has_account(&self, _name: &str) -> Result<bool> {
-        Ok(true)
-    }
+    fn has_account(&self, name: &str) -> Result<bool>;
     /// Shuts an account, but for root's: its password and the account itself open nothing any more,
     /// and its processes are ended. What it owns stays, so that nobody else is given its number.
     fn stop_account(&self, _user: &str) -> Result<Change> {
@@ -266,6 +264,20 @@ pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
     #[cfg(windows)]
     windows::make_private(path)?;
     Ok(())
+}
+
+/// Reads the agent's settings; none where there are none. Those of a running Windows must be the
+/// system's and administrators' alone: elsewhere only root writes there.
+pub fn read_settings(path: &std::path::Path, _live: bool) -> Result<Option<Vec<u8>>> {
+    #[cfg(windows)]
+    if _live {
+        return windows::read_settings(path);
+    }
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PlatformError::File { path: path.into(), source }),
+        Ok(bytes) => Ok(Some(bytes)),
+    }
 }
 
 /// Puts the names in a directory on the disk.

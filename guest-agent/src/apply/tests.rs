@@ -6,6 +6,8 @@ mod windows;
 use mezame_model::{Document, Report, SecretName, SecretString, report::SealedPassword};
 use serde_json::json;
 
+mod reboots;
+
 use super::{reboot::REBOOTS, *};
 use crate::{
     facts::System,
