@@ -1,6 +1,6 @@
 //! Reboots that scripts ask for come to an end, and users of Windows have one spelling.
 
-use super::*;
+use super::{windows::BATCH, *};
 use crate::apply::reboot::ASKED;
 
 /// A guest whose script of each boot ends with this status, and whose name is set already.

@@ -13,7 +13,7 @@ fn windows(script: &str) -> World {
     world
 }
 
-const BATCH: &str = "<script>echo one</script><powershell>echo two</powershell>";
+pub(super) const BATCH: &str = "<script>echo one</script><powershell>echo two</powershell>";
 
 #[test]
 fn a_new_host_name_has_windows_rebooted_before_any_script_and_not_for_ever() {
