@@ -267,8 +267,8 @@ impl Applier<'_> {
                 }
                 PasswordForm::Text => platform.set_password_text(user, text)?,
             },
-            Action::GeneratePassword { user, recipients } => {
-                self.generate_password(user, recipients)?
+            Action::GeneratePassword { user, recipients, reset } => {
+                self.generate_password(user, recipients, *reset)?
             }
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
@@ -335,20 +335,23 @@ impl Applier<'_> {
         &mut self,
         user: &str,
         recipients: &[String],
+        reset: Option<u64>,
     ) -> Result<Change, StepError> {
         let name = UserName::parse(user)?;
         if self.platform.password_form() == PasswordForm::Text {
             // Nobody has read an earlier one: it is posted only after it was noted.
-            let made = password::make(user, recipients)?;
+            let made = password::make(user, recipients)?.for_reset(reset);
             let change = self.platform.set_password_text(user, &made.text)?;
             self.outbox.keep_password(&self.instance, &name, made, None)?;
             return Ok(change);
         }
-        let waiting = self.outbox.password(&self.instance, user).and_then(|pending| pending.hash);
-        let hash = match waiting {
+        // One that waits and was made for an earlier ask is not what this one asks for.
+        let waiting = self.outbox.password(&self.instance, user);
+        let waiting = waiting.filter(|pending| pending.password.reset == reset);
+        let hash = match waiting.and_then(|pending| pending.hash) {
             Some(hash) => hash,
             None => {
-                let made = password::make(user, recipients)?;
+                let made = password::make(user, recipients)?.for_reset(reset);
                 let hash = password::hash(made.text.expose())?;
                 self.outbox.keep_password(&self.instance, &name, made, Some(hash.clone()))?;
                 hash

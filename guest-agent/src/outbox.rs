@@ -83,6 +83,7 @@ impl Outbox {
                 user: user.clone(),
                 recipient: made.recipient,
                 sealed: made.sealed,
+                reset: made.reset,
             },
             hash,
         };

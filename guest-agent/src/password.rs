@@ -57,6 +57,15 @@ pub struct Made {
     pub recipient: String,
     /// In ASCII armor.
     pub sealed: String,
+    /// The operator's ask that it answers.
+    pub reset: Option<u64>,
+}
+
+impl Made {
+    /// The same as the answer to an ask.
+    pub fn for_reset(self, reset: Option<u64>) -> Self {
+        Self { reset, ..self }
+    }
 }
 
 /// Makes a password of a user for the first of the keys that can be sealed to.
@@ -68,7 +77,7 @@ pub fn make(user: &str, keys: &[String]) -> Result<Made, PasswordError> {
     let text = random(user)?;
     let sealed = age::encrypt_and_armor(&recipient, text.expose().as_bytes())
         .map_err(|_| PasswordError::Seal)?;
-    Ok(Made { text, recipient: line.clone(), sealed })
+    Ok(Made { text, recipient: line.clone(), sealed, reset: None })
 }
 
 /// Makes a password of a user, that nobody is told.

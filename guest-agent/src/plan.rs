@@ -18,7 +18,7 @@ use mezame_model::{Document, report::Outcome};
 
 use crate::{
     facts::{Facts, System},
-    ledger::{Again, History, Past},
+    ledger::{Again, History, Past, Trace},
     step::{Action, Frequency, Step},
     user_data::{Part, windows},
 };
@@ -255,16 +255,19 @@ impl Planner<'_> {
                 note: Some(Box::new(step)),
             },
             Past::Interrupted => Planned::Do { step, resumed: true },
-            Past::Ended(trace) => Planned::Settled {
-                key: step.key,
-                outcome: Outcome::Unchanged,
-                reason: trace.reason.clone(),
-                detail: format!("done before, {}", step.frequency),
-                note: None,
-            },
+            Past::Ended(trace) => done_before(step, trace),
             // A password's hash is a state, not a deed: the new one is set.
             Past::Other(_) if matches!(step.action, Action::PasswordHash { .. }) => {
                 Planned::Do { step, resumed: false }
+            }
+            // The same for each ask for another password, and for none before the last that was
+            // answered.
+            Past::Other(trace) if matches!(step.action, Action::GeneratePassword { .. }) => {
+                if step.fingerprint > trace.fingerprint {
+                    Planned::Do { step, resumed: false }
+                } else {
+                    done_before(step, trace)
+                }
             }
             Past::Other(_) => Planned::Settled {
                 key: step.key,
@@ -303,6 +306,16 @@ impl Planner<'_> {
     fn settle(&mut self, key: String, outcome: Outcome, reason: &str, detail: String) {
         let reason = reason.to_owned();
         self.steps.push(Planned::Settled { key, outcome, reason, detail, note: None });
+    }
+}
+
+fn done_before(step: Step, trace: &Trace) -> Planned {
+    Planned::Settled {
+        key: step.key,
+        outcome: Outcome::Unchanged,
+        reason: trace.reason.clone(),
+        detail: format!("done before, {}", step.frequency),
+        note: None,
     }
 }
 

@@ -52,6 +52,12 @@ impl Fingerprint {
         }
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
     }
+
+    /// Of an operator's ask for another password: of two of one user's, the later one is the
+    /// greater.
+    pub fn of_reset(user: &str, asked_ms: u64) -> Self {
+        Self(format!("reset {user} {asked_ms:020}"))
+    }
 }
 
 /// An account that is to exist.
@@ -252,6 +258,8 @@ pub enum Action {
         user: String,
         /// authorized_keys lines.
         recipients: Vec<String>,
+        /// The operator's ask that it is made for; none of the first one.
+        reset: Option<u64>,
     },
     /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
     Stop {
@@ -365,8 +373,9 @@ impl fmt::Display for Action {
             Self::Keys { user, keys } => write!(out, "let {} key(s) log in as {user}", keys.len()),
             Self::PasswordHash { user, .. } => write!(out, "set {user}'s password by its hash"),
             Self::PasswordText { user, .. } => write!(out, "set {user}'s password"),
-            Self::GeneratePassword { user, .. } => {
-                write!(out, "make a password for {user} and seal it to the user's key")
+            Self::GeneratePassword { user, reset, .. } => {
+                let word = if reset.is_some() { "another" } else { "a" };
+                write!(out, "make {word} password for {user} and seal it to the user's key")
             }
             Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
             Self::Start { user } => write!(out, "open {user}'s account again"),

@@ -1,6 +1,8 @@
 //! What an operator changes while a guest runs, and how the guest notices: each dialect's own way,
 //! from `mezame` through the control plane to the guest's card. See docs/live-changes.md.
 
+mod passwords;
+
 use std::{
     net::TcpStream,
     time::{Duration, Instant},
@@ -407,6 +409,12 @@ fn watching(running: &Running) -> (Background, std::path::PathBuf) {
         std::fs::create_dir_all(root.join("etc")).unwrap();
         std::fs::write(root.join("etc").join(file), text).unwrap();
     }
+    watching_again(running)
+}
+
+/// The same on the disk that there is.
+fn watching_again(running: &Running) -> (Background, std::path::PathBuf) {
+    let root = running.lab.directory().join("guest");
     let mut command = running.guest.namespace().command(&running.lab.binaries.agent);
     command.arg("--root").arg(&root).arg("watch");
     let log = running.lab.directory().join("agent.log");

@@ -1,5 +1,7 @@
 //! Order of writes, and what a failure leaves behind.
 
+mod passwords;
+
 use mezame_model::{Document, Report, SecretName, SecretString, report::SealedPassword};
 use serde_json::json;
 

@@ -27,6 +27,7 @@ struct Person {
     lock: bool,
     expire: bool,
     recipients: Vec<String>,
+    reset: Option<u64>,
     refused_random: bool,
     stopped: bool,
 }
@@ -42,6 +43,7 @@ impl Person {
             lock: false,
             expire: false,
             recipients: Vec::new(),
+            reset: None,
             refused_random: false,
             stopped: false,
         }
@@ -145,6 +147,7 @@ pub(super) fn plan(
         // The service takes a password that is sealed to one of these, and to no other.
         person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
         person.stopped = user.stopped;
+        person.reset = user.password_reset;
         if user.sudo {
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
@@ -342,8 +345,12 @@ fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
         ),
         Some(Wanted::Generate) => (
             format!("generated password {user}"),
-            None,
-            Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
+            person.reset.map(|asked_ms| Fingerprint::of_reset(user, asked_ms)),
+            Action::GeneratePassword {
+                user: owned,
+                recipients: person.recipients.clone(),
+                reset: person.reset,
+            },
         ),
     };
     let (is_text, is_hash) = (

@@ -91,6 +91,11 @@ pub struct User {
     /// The account stays, with all that it has, and nobody gets in by it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stopped: bool,
+    /// When the operator asked last for another password, in milliseconds since
+    /// 1970-01-01T00:00:00Z; each ask has another, later one. Only of a user whose password the
+    /// guest makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_reset: Option<u64>,
 }
 
 /// So that what is told of others stays as it was before there was such a field.

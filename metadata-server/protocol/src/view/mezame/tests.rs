@@ -340,6 +340,7 @@ fn sealed(user: &str, recipient: &str, text: &str) -> Vec<u8> {
         user: user.parse().unwrap(),
         recipient: recipient.into(),
         sealed: text.into(),
+        reset: None,
     })
     .unwrap()
 }

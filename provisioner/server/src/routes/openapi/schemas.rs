@@ -253,7 +253,7 @@ fn answers() -> Value {
             "kind": text("Which kind of resource"),
             "name": text("Which one"),
             "what": text(
-                "created, updated, deleted, reported, password, secret-acknowledged, \
+                "created, updated, deleted, reported, password, password-reset, secret-acknowledged, \
                  volume-key-created, -rotated, -revoked, -restored, -destroyed, -released",
             ),
             "detail": text("For people"),
@@ -294,7 +294,17 @@ fn guests() -> Value {
                 "user": text("Whose"),
                 "recipient": text("The key that it is sealed to"),
                 "sealed": text("An age file in its armor"),
+                "reset": number("The asked_ms of the reset that it was made for; none of the first"),
             })),
+        })),
+        "NewPasswordReset": object("An ask for another password", &[], json!({
+            "again": flag("Ask anew even where the guest has not answered the last ask yet"),
+        })),
+        "PasswordReset": object("What became of it", &["user", "asked_ms", "state"], json!({
+            "user": text("Whose password"),
+            "asked_ms": number("Milliseconds since 1970"),
+            "state": json!({ "type": "string", "enum": ["pending", "done"] }),
+            "done_ms": number("When the guest's password came"),
         })),
     })
 }

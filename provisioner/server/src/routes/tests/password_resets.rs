@@ -1,0 +1,63 @@
+//! An operator asks for another password, and sees whether the guest has made it.
+
+use mezame_model::report::{GuestEventKind, SealedPassword};
+
+use super::*;
+
+const WEB: &str = "/v1/projects/p/instances/web";
+const RESET: &str = "/v1/projects/p/instances/web/passwords/other/reset";
+
+fn password(reset: Option<u64>) -> GuestEventKind {
+    GuestEventKind::Password(SealedPassword {
+        user: "other".parse().unwrap(),
+        recipient: KEY.into(),
+        sealed: "sealed".into(),
+        reset,
+    })
+}
+
+#[tokio::test]
+async fn a_reset_is_pending_until_the_guest_sends_the_password_for_it_and_outlives_an_apply() {
+    let plane = Plane::seeded().await;
+    let asked = plane.post(RESET, json!({})).await;
+    assert_eq!((asked.status, &asked.json()["state"]), (200, &json!("pending")), "{}", asked.text);
+    let at = asked.json()["asked_ms"].as_u64().unwrap();
+    // What the guest sees.
+    let seen = |plane: &Plane| {
+        let state = plane.control.state();
+        let instance = &state.snapshot().instances[0];
+        instance.users.iter().map(|user| user.password_reset).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(&plane), [None, Some(at)]);
+    // The same again changes nothing, and neither does the seed.
+    let generation = plane.generation().await;
+    assert_eq!(plane.post(RESET, json!({})).await.json(), asked.json());
+    plane.apply(seed()).await;
+    assert_eq!((plane.generation().await, seen(&plane)), (generation, vec![None, Some(at)]));
+    let before = plane.get(WEB).await.header("etag").to_owned();
+    plane.deliver(1, 5, password(None)).await;
+    assert_eq!(plane.get(WEB).await.json()["status"]["password_resets"][0]["state"], "pending");
+    plane.deliver(2, 6, password(Some(at))).await;
+    let shown = plane.get(WEB).await;
+    let reset = json!([{ "user": "other", "asked_ms": at, "state": "done", "done_ms": 6 }]);
+    assert_eq!(shown.json()["status"]["password_resets"], reset);
+    assert_eq!(shown.header("etag"), before, "a guest's word is no operator's change");
+    assert_eq!(shown.json()["spec"]["users"][1]["password"], json!({ "generate": true }));
+    let next = plane.post(RESET, json!({ "again": true })).await.json();
+    assert!(next["asked_ms"].as_u64().unwrap() > at && next["state"] == "pending", "{next}");
+}
+
+#[tokio::test]
+async fn a_password_that_is_not_the_guests_to_make_can_not_be_reset() {
+    let plane = Plane::seeded().await;
+    let of = |user: &str| format!("{WEB}/passwords/{user}/reset");
+    let refused = plane.post(&of("admin"), json!({})).await;
+    assert_eq!((refused.status, &refused.problem()["type"]), (422, &json!("faults")));
+    assert!(refused.text.contains("users[0].password"), "{}", refused.text);
+    for missing in [of("nobody"), of("A%20B"), RESET.replace("web", "none")] {
+        assert_eq!(plane.post(&missing, json!({})).await.status, 404, "{missing}");
+    }
+    assert_eq!(plane.post(RESET, json!({ "agian": true })).await.status, 400);
+    let read = plane.call_as(Some(Role::Read), "POST", RESET, &[], "{}".to_owned()).await;
+    assert_eq!(read.status, 403);
+}
