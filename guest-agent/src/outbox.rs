@@ -84,6 +84,7 @@ impl Outbox {
                 recipient: made.recipient,
                 sealed: made.sealed,
                 reset: made.reset,
+                nova: made.nova,
             },
             hash,
         };

@@ -196,6 +196,10 @@ pub trait Platform {
     }
     /// Sets a password by its crypt(3) hash.
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
+    /// Writes lines to a serial port, for programs on the hypervisor's side.
+    fn write_to_serial(&self, _port: &str, _lines: &str) -> Result<()> {
+        Err(PlatformError::Unsupported { what: "nothing is told by a serial port on this system" })
+    }
     /// Has a password open nothing any more.
     fn lock_password(&self, _user: &str) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "passwords are not locked on this system" })

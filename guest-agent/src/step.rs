@@ -5,7 +5,7 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{SecretName, SecretString, document::Interface};
+use mezame_model::{SecretName, SecretString, WindowsKey, document::Interface};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -260,7 +260,11 @@ pub enum Action {
         recipients: Vec<String>,
         /// The operator's ask that it is made for; none of the first one.
         reset: Option<u64>,
+        /// Whether it is encrypted as OpenStack's clients do, too.
+        nova: bool,
     },
+    /// Makes a password, encrypts it to a key, and answers on the serial port.
+    AnswerWindowsKey(WindowsKey),
     /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
     Stop {
         /// Whose.
@@ -376,6 +380,9 @@ impl fmt::Display for Action {
             Self::GeneratePassword { user, reset, .. } => {
                 let word = if reset.is_some() { "another" } else { "a" };
                 write!(out, "make {word} password for {user} and seal it to the user's key")
+            }
+            Self::AnswerWindowsKey(key) => {
+                write!(out, "make a password for {}, and tell it on COM4", key.user_name)
             }
             Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
             Self::Start { user } => write!(out, "open {user}'s account again"),

@@ -37,6 +37,8 @@ pub struct State {
     pub texts: BTreeMap<String, SecretString>,
     /// Whether setting one fails.
     pub refuses_texts: bool,
+    /// What was written to serial ports.
+    pub serial: String,
     /// The licence, if it was activated.
     pub licence: Option<Licence>,
     /// By name.
@@ -81,6 +83,9 @@ pub struct State {
     pub paths: Vec<EndpointPath>,
 }
 
+/// The fake's clock, in seconds since 1970.
+pub const NOW: u64 = 1_700_000_000;
+
 /// A guest in memory.
 #[derive(Debug)]
 pub struct Fake {
@@ -103,6 +108,7 @@ impl Fake {
             links,
             default_user: superuser.into(),
             configures_network: true,
+            now: NOW,
             licence: None,
         };
         let users = BTreeMap::from([(superuser.to_owned(), Account::named(superuser))]);
@@ -288,6 +294,11 @@ impl Platform for Fake {
         let before = group.len();
         group.extend(there);
         Ok(if is_new || group.len() > before { Change::Changed } else { Change::Same })
+    }
+
+    fn write_to_serial(&self, _port: &str, lines: &str) -> Result<()> {
+        self.state.borrow_mut().serial.push_str(lines);
+        Ok(())
     }
 
     fn lock_password(&self, user: &str) -> Result<Change> {

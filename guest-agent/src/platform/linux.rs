@@ -134,6 +134,7 @@ impl Platform for Linux {
             links: netlink::Netlink::open()?.links()?,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            now: crate::facts::now(),
             licence: None,
         })
     }

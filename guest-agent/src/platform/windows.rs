@@ -17,6 +17,7 @@ mod power;
 mod registry;
 mod route;
 mod script;
+mod serial;
 pub(crate) mod service;
 mod system_tools;
 mod wide;
@@ -161,6 +162,7 @@ impl Platform for Windows {
             links,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            now: crate::facts::now(),
             licence: self.licence.clone(),
         })
     }
@@ -259,6 +261,10 @@ impl Platform for Windows {
 
     fn set_password_hash(&self, _user: &str, _hash: &SecretString) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "Windows takes no password by its crypt(3) hash" })
+    }
+
+    fn write_to_serial(&self, port: &str, lines: &str) -> Result<()> {
+        serial::write(port, (!self.live).then_some(self.root.as_path()), lines)
     }
 
     fn expire_password(&self, user: &str) -> Result<Change> {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Generation, InstanceId, InstanceName, MacAddress, Route, SecretName, Tags, User, UserData,
+    WindowsKey,
 };
 
 /// What the guest is to become.
@@ -46,6 +47,12 @@ pub struct Document {
     /// Names of the secrets that wait to be read.
     #[serde(default)]
     pub secrets: Vec<SecretName>,
+    /// Asks for passwords as Google's tools make them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows_keys: Vec<WindowsKey>,
+    /// Whether a made password is to be encrypted as OpenStack's clients do, too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub nova_password: bool,
 }
 
 impl Document {

@@ -12,6 +12,7 @@ use crate::{
     tags::Tags,
     user_data::UserData,
     volume_key::VolumeKey,
+    windows_key::WindowsKey,
 };
 
 /// Whether a guest's requests need a session token.
@@ -104,6 +105,12 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
+/// As [`is_false`].
+#[allow(clippy::borrowed_box, reason = "as serde wants it")]
+fn none<T>(list: &Box<[T]>) -> bool {
+    list.is_empty()
+}
+
 /// A guest, as the control plane wants it to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Instance {
@@ -157,8 +164,11 @@ pub struct Instance {
     /// What the guest has set of its own attributes.
     #[serde(default, skip_serializing_if = "GuestAttributes::is_empty")]
     pub guest_attributes: GuestAttributes,
+    /// Asks for passwords as Google's tools make them.
+    #[serde(default, skip_serializing_if = "none")]
+    pub windows_keys: Box<[WindowsKey]>,
     /// A password that the guest has posted as OpenStack's clients do: encrypted to one of its
-    /// keys, in base64, set once.
+    /// keys, in base64. By them it is set once; our agent sets it whenever it makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nova_password: Option<SecretString>,
     /// Keys of its encrypted volumes.

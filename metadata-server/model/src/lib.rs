@@ -23,6 +23,7 @@ pub mod snapshot;
 pub mod tags;
 pub mod user_data;
 pub mod volume_key;
+pub mod windows_key;
 
 pub use dhcp::{Boot, Dhcp, Forward, Ipv6Mode, Route};
 pub use dialect::Dialect;
@@ -45,3 +46,4 @@ pub use snapshot::Snapshot;
 pub use tags::Tags;
 pub use user_data::UserData;
 pub use volume_key::{BootDigest, KeyOutcome, KeyRequest, VolumeKey, Withheld};
+pub use windows_key::WindowsKey;

@@ -28,6 +28,7 @@ mod service_address;
 mod ssh_key;
 mod subnet;
 mod user;
+mod windows_key;
 
 use std::collections::HashMap;
 

@@ -80,7 +80,10 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             ("reported", word(report.outcome).to_owned())
         }
         GuestEventKind::Password(password) => {
-            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD {
+            let nova = password.nova.as_ref().map_or(0, String::len);
+            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD
+                || nova > NovaPassword::LENGTH_MAX
+            {
                 return refused("too-large");
             }
             heard.password = Some(password.clone());

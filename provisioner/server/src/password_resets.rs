@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use mezame_model::{
-    Instance, Password, UserName,
+    Instance, Password, SecretString, User, UserName,
     api::{Fault, PasswordReset, ResetState},
     report::SealedPassword,
 };
@@ -60,27 +60,38 @@ pub(crate) fn ask(
     Ok(Some(InstanceRecord { instance: Arc::new(instance), revision: None, ..record.clone() }))
 }
 
-/// The record that notes an answer to the newest ask; None of any other password.
+/// The record that a guest's password changes; None where it changes nothing.
+///
+/// An answer to the newest ask is noted. OpenStack's clients know one password of an instance: that
+/// of the first user whose password the guest makes.
 pub(crate) fn answered(
     held: &HeldInstance,
     password: &SealedPassword,
     at_ms: u64,
 ) -> Option<Record> {
     let record = &held.record;
+    let is_made = |user: &&User| matches!(user.password, Some(Password::Generate));
     let user = record.instance.users.iter().find(|user| user.name == password.user)?;
-    let reset = user.password_reset.filter(|asked| password.reset == Some(*asked))?;
-    let mut renewed = record.renewed.clone();
-    let known = renewed.insert(user.name.clone(), Renewal { reset, at_ms });
-    if known.is_some_and(|known| known.reset == reset) {
+    let mut after = InstanceRecord::clone(record);
+    if let Some(reset) = user.password_reset.filter(|asked| password.reset == Some(*asked))
+        && after.renewed.get(&user.name).is_none_or(|known| known.reset != reset)
+    {
+        after.renewed.insert(user.name.clone(), Renewal { reset, at_ms });
+    }
+    let first = record.instance.users.iter().find(is_made);
+    if first.is_some_and(|first| first.name == user.name)
+        && let Some(nova) = &password.nova
+    {
+        let mut instance = Instance::clone(&record.instance);
+        instance.nova_password = Some(SecretString::new(nova.clone()));
+        after.instance = Arc::new(instance);
+    }
+    if after == **record {
         return None;
     }
     // The revision stays what operators know, as with all that guests write.
-    let revision = Some(held.revision);
-    Some(Record::Instance(Arc::new(InstanceRecord {
-        renewed,
-        revision,
-        ..InstanceRecord::clone(record)
-    })))
+    after.revision = Some(held.revision);
+    Some(Record::Instance(Arc::new(after)))
 }
 
 /// What became of the newest ask for each user's password.

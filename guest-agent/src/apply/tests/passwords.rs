@@ -1,6 +1,10 @@
-//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off.
+//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off; and
+//! their forms for other clouds' tools.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::*;
+use crate::rsa_cipher::tests::{key_pair, opened};
 
 /// Of the user `ops`; after an ask, if one was made.
 fn asked(reset: Option<u64>) -> serde_json::Value {
@@ -127,4 +131,100 @@ fn one_who_is_stopped_gets_the_password_that_was_asked_for_when_started_again() 
     assert_eq!(resets(&world), [None]);
     users(&mut world, asked(Some(7)));
     assert_eq!(resets(&world), [None, Some(7)]);
+}
+
+/// A line of ssh-keygen's kind for an RSA key, and the file of its private half.
+fn rsa_line(directory: &std::path::Path) -> (String, std::path::PathBuf) {
+    let (path, modulus, exponent) = key_pair(directory, 2048);
+    let string = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+        [&length[..], bytes].concat()
+    };
+    // A number that would look negative has a zero in front (RFC 4251, section 5).
+    let modulus = [&[0][..], &modulus].concat();
+    let blob = [string(b"ssh-rsa"), string(&exponent), string(&modulus)].concat();
+    (format!("ssh-rsa {} me", STANDARD.encode(blob)), path)
+}
+
+#[test]
+fn a_password_for_openstacks_clients_is_opened_by_openssl_and_is_the_one_that_is_set() {
+    let directory = tempfile::tempdir().unwrap();
+    let (line, key) = rsa_line(directory.path());
+    let mut world = of(System::Windows);
+    world.document.nova_password = true;
+    users(
+        &mut world,
+        json!([
+            {"name": "ops", "ssh_keys": [ED25519, line], "password": "generate"},
+            {"name": "dev", "ssh_keys": [ED25519], "password": "generate"},
+        ]),
+    );
+    let posted = &world.service.passwords;
+    let of = |user: &str| posted.iter().find(|it| it.user.as_str() == user).unwrap();
+    let sealed = of("ops").nova.as_ref().unwrap();
+    assert_eq!(opened(&key, &["rsa_padding_mode:pkcs1"], sealed), now(&world));
+    assert_eq!(of("ops").recipient, ED25519, "age's form is for the first key as ever");
+    assert!(of("dev").nova.is_none(), "an Ed25519 key encrypts nothing");
+    world.document.nova_password = false;
+    users(&mut world, json!([{"name": "eve", "ssh_keys": [line], "password": "generate"}]));
+    assert!(world.service.passwords.last().unwrap().nova.is_none(), "nobody asked for it");
+}
+
+#[test]
+fn a_windows_key_is_answered_once_on_the_serial_port_and_in_the_report() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, modulus, exponent) = key_pair(directory.path(), 2048);
+    let key = |user: &str, expires: &str| {
+        json!({"userName": user, "modulus": STANDARD.encode(&modulus),
+            "exponent": STANDARD.encode(&exponent), "expireOn": expires, "hashFunction": "sha256"})
+    };
+    let ask = |world: &mut World, keys: serde_json::Value| {
+        world.document.windows_keys = serde_json::from_value(keys).unwrap();
+        world.run()
+    };
+    let mut world = of(System::Windows);
+    world.document.users.clear();
+    let asks = json!([key("Ops", "2030-01-01T00:00:00Z"), key("Late", "2020-01-01T00:00:00Z")]);
+    let applied = ask(&mut world, asks.clone());
+    let step = |applied: &Applied, user: &str| {
+        let name = format!("windows key {user} ");
+        applied.steps.iter().find(|it| it.step.starts_with(&name)).unwrap().clone()
+    };
+    let serial = world.fake.state().serial.clone();
+    let lines: Vec<&str> = serial.lines().collect();
+    let [ready, answer] = lines[..] else { panic!("{serial}") };
+    assert!(ready.starts_with(r#"{"ready":true"#), "{ready}");
+    assert_eq!(step(&applied, "Ops").detail, answer);
+    let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+    let sealed = answer["encryptedPassword"].as_str().unwrap();
+    let options = ["rsa_padding_mode:oaep", "rsa_oaep_md:sha256"];
+    assert_eq!(opened(&path, &options, sealed), world.fake.state().texts["Ops"].expose());
+    assert!(world.fake.state().sudo.contains_key("Ops"), "an administrator, as with Google");
+    let late = step(&applied, "Late");
+    assert_eq!((late.outcome, late.reason.as_str()), (Outcome::Skipped, "expired"));
+    assert!(!world.fake.state().texts.contains_key("Late"));
+    // Once; and once more for the same key with another time.
+    assert_eq!(step(&ask(&mut world, asks), "Ops").outcome, Outcome::Unchanged);
+    assert_eq!(world.fake.state().serial, serial);
+    ask(&mut world, json!([key("Ops", "2031-01-01T00:00:00Z")]));
+    assert_eq!(world.fake.state().serial.lines().count(), 4);
+}
+
+#[test]
+fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_password() {
+    let mut world = of(System::Unix);
+    let keys = json!([{"userName": "ops", "modulus": "AQ==", "exponent": "AQAB",
+        "expireOn": "2030-01-01T00:00:00Z"}]);
+    world.document.windows_keys = serde_json::from_value(keys).unwrap();
+    let outcome = |applied: &Applied| {
+        let step = applied.steps.iter().find(|it| it.step.starts_with("windows key")).unwrap();
+        (step.outcome, step.reason.clone())
+    };
+    assert_eq!(outcome(&world.run()), (Outcome::Skipped, "other-system".into()));
+    let keys = std::mem::take(&mut world.document.windows_keys);
+    let mut world = of(System::Windows);
+    world.document.users.clear();
+    world.document.windows_keys = keys;
+    assert_eq!(outcome(&world.run()), (Outcome::Failed, "bad-value".into()));
+    assert!(world.fake.state().texts.is_empty() && world.fake.state().serial.is_empty());
 }

@@ -186,6 +186,7 @@ pub(crate) fn sealed(
             recipient: public.trim().into(),
             sealed: String::from_utf8(sealed).unwrap(),
             reset: None,
+            nova: None,
         },
     }
 }

@@ -248,6 +248,7 @@ fn what_a_guest_reports_is_waited_for_watched_and_described() {
             recipient: key.into(),
             sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
             reset: None,
+            nova: None,
         }),
     );
     assert_eq!(real.run(&["wait", "web", "-p", "tenant-a", "--for", "password"]).code, 0);
@@ -279,6 +280,7 @@ fn another_password_is_asked_for_waited_for_and_told_from_the_one_before() {
             recipient: "ssh-ed25519 AAAA".into(),
             sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
             reset,
+            nova: None,
         })
     };
     let ask = ["reset", "password", "web", "-p", "tenant-a"];

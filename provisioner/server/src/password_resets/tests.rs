@@ -49,6 +49,7 @@ fn after(record: InstanceRecord, reset: Option<u64>) -> Option<InstanceRecord> {
         recipient: "ssh-ed25519 AAAA".into(),
         sealed: "sealed".into(),
         reset,
+        nova: None,
     };
     match answered(&held, &password, 99) {
         Some(Record::Instance(record)) => Some(InstanceRecord::clone(&record)),

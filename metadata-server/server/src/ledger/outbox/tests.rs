@@ -34,6 +34,7 @@ fn event(port: usize, at_ms: u64) -> GuestEvent {
             recipient: String::new(),
             sealed: "sealed".into(),
             reset: None,
+            nova: None,
         }),
     }
 }

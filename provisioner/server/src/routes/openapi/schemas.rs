@@ -3,7 +3,7 @@
 //! A test holds the documents' properties against the fields that admission knows, and the
 //! answers' against the wire types.
 
-use mezame_model::volume_key::Once;
+use mezame_model::{WindowsKey, volume_key::Once};
 use serde_json::{Map, Value, json};
 
 use crate::admission::DHCP_MODES as MODES;
@@ -137,6 +137,7 @@ fn documents() -> Value {
             "zone": text("The zone's letter in the region"),
             "launch_index": number("Its place in a launch of several, from 0"),
             "block_devices": map("Disks: name to device"),
+            "windows_keys": list(named("WindowsKey"), "Asks for passwords of Windows' users, at most 16"),
         })),
     })
 }
@@ -193,6 +194,18 @@ fn nested() -> Value {
             "shell": text("The login shell"),
             "stopped": flag("Whether the account stays and nobody gets in by it"),
         })),
+        "WindowsKey": object(
+            "An ask for a password as Google's tools make it",
+            &["userName", "modulus", "exponent", "expireOn"],
+            json!({
+                "userName": text("Whose password"),
+                "modulus": text("Of an RSA key of 2048 to 4096 bits, in base64"),
+                "exponent": text("The same"),
+                "expireOn": text("From then on it is void: a time by RFC 3339"),
+                "email": text("Who asks; for people"),
+                "hashFunction": json!({ "type": "string", "enum": WindowsKey::HASHES }),
+            }),
+        ),
         "Apply": object("Documents to be applied together", &["documents"], json!({
             "documents": list(
                 json!({ "oneOf": [
@@ -295,6 +308,7 @@ fn guests() -> Value {
                 "recipient": text("The key that it is sealed to"),
                 "sealed": text("An age file in its armor"),
                 "reset": number("The asked_ms of the reset that it was made for; none of the first"),
+                "nova": text("The same password for the user's RSA key by RSAES-PKCS1-v1_5, in base64"),
             })),
         })),
         "NewPasswordReset": object("An ask for another password", &[], json!({

@@ -291,6 +291,7 @@ async fn sealed_passwords_are_listed_newest_first() {
             recipient: KEY.into(),
             sealed: sealed.into(),
             reset: None,
+            nova: None,
         };
         plane.deliver(key, 5, GuestEventKind::Password(password)).await;
     }

@@ -8,11 +8,16 @@ const WEB: &str = "/v1/projects/p/instances/web";
 const RESET: &str = "/v1/projects/p/instances/web/passwords/other/reset";
 
 fn password(reset: Option<u64>) -> GuestEventKind {
+    password_with(reset, None)
+}
+
+fn password_with(reset: Option<u64>, nova: Option<&str>) -> GuestEventKind {
     GuestEventKind::Password(SealedPassword {
         user: "other".parse().unwrap(),
         recipient: KEY.into(),
         sealed: "sealed".into(),
         reset,
+        nova: nova.map(Into::into),
     })
 }
 
@@ -60,4 +65,60 @@ async fn a_password_that_is_not_the_guests_to_make_can_not_be_reset() {
     assert_eq!(plane.post(RESET, json!({ "agian": true })).await.status, 400);
     let read = plane.call_as(Some(Role::Read), "POST", RESET, &[], "{}".to_owned()).await;
     assert_eq!(read.status, 403);
+}
+
+#[tokio::test]
+async fn the_form_for_openstacks_clients_is_the_instances_and_each_new_one_takes_its_place() {
+    let plane = Plane::seeded().await;
+    for (key, nova) in [(1, "Zmlyc3Q="), (2, "c2Vjb25k")] {
+        plane.deliver(key, 5, password_with(None, Some(nova))).await;
+        assert_eq!(plane.get(WEB).await.json()["status"]["nova_password"], nova);
+    }
+    let stored = plane.get(&format!("{WEB}/passwords")).await.json();
+    assert_eq!(stored[0]["password"]["nova"], "c2Vjb25k");
+}
+
+#[tokio::test]
+async fn asks_of_googles_form_come_back_as_they_were_written() {
+    let plane = Plane::seeded().await;
+    let odd = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0xff; 256]);
+    let key = json!({ "userName": "Ops", "modulus": odd, "exponent": "AQAB",
+        "expireOn": "2036-11-26T05:24:30Z", "email": "ops@example.com" });
+    let mut document = seed()[3].clone();
+    document["windows_keys"] = json!([key]);
+    let written = plane.put(WEB, &[], document).await;
+    assert_eq!(written.status, 200, "{}", written.text);
+    let spec = &written.json()["spec"];
+    assert_eq!(spec["windows_keys"], json!([key]));
+    let generation = plane.generation().await;
+    assert_eq!(plane.put(WEB, &[], spec.clone()).await.status, 200);
+    assert_eq!(plane.generation().await, generation, "what is shown changes nothing");
+}
+
+#[tokio::test]
+async fn what_no_guest_could_answer_is_a_fault_with_its_place() {
+    let plane = Plane::seeded().await;
+    let odd = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0xff; 256]);
+    let good = json!({ "userName": "Ops", "modulus": odd, "exponent": "AQAB",
+        "expireOn": "2036-11-26T05:24:30Z" });
+    for (field, value) in [
+        ("userName", "a b"),
+        ("userName", "a-name-that-is-too-long-for-it"),
+        ("modulus", "AQ=="),
+        ("modulus", "%"),
+        ("exponent", "Ag=="),
+        ("expireOn", "soon"),
+        ("hashFunction", "md5"),
+        ("email", "a\nb"),
+        ("user_name", "ops"),
+    ] {
+        let mut document = seed()[3].clone();
+        let mut key = good.clone();
+        key[field] = value.into();
+        document["windows_keys"] = json!([key]);
+        let refused = plane.put(WEB, &[], document).await;
+        assert_eq!(refused.status, 422, "{field}");
+        let path = refused.problem()["faults"][0]["path"].clone();
+        assert_eq!(path, format!("windows_keys[0].{field}"));
+    }
 }
