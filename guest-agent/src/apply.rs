@@ -275,6 +275,7 @@ impl Applier<'_> {
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
+            Action::TrustCertificates(all) => platform.trust_certificates(all)?,
             Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {

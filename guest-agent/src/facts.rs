@@ -74,6 +74,8 @@ pub struct Facts {
     pub default_user: String,
     /// Whether the document's addresses are applied, now and in the network service's files.
     pub configures_network: bool,
+    /// Whether it trusts certificates that the agent has given it.
+    pub has_certificates: bool,
     /// The time by the guest's own clock, in seconds since 1970-01-01T00:00:00Z.
     pub now: u64,
     /// How the system's licence is to be activated, if it is.

@@ -1,7 +1,7 @@
 //! From the document, the facts and what was done before to the steps of this run. Pure.
 //!
 //! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
-//! clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! certificates, clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
 //! comes before user-data in each of these; where both name the same thing, user-data wins.
 //!
 //! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
@@ -92,6 +92,11 @@ pub fn plan(
         plan.all(&seed.disk);
     }
     people::plan(&mut plan, document, &vendor.config, &user.config, facts);
+    // Before anything that fetches something by TLS.
+    if !document.trusted_certificates.is_empty() || facts.has_certificates {
+        let action = Action::TrustCertificates(document.trusted_certificates.clone());
+        plan.always("trusted certificates".into(), action);
+    }
     for seed in [&vendor, &user] {
         plan.all(&seed.clock);
     }

@@ -29,7 +29,9 @@ use std::{
 };
 
 pub use self::error::{PlatformError, Result};
-use mezame_model::{Report, SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{
+    Certificate, Report, SecretBytes, SecretName, SecretString, document::Interface,
+};
 
 use crate::{
     doctor::instruments::Instruments,
@@ -203,6 +205,11 @@ pub trait Platform {
     /// Has a password open nothing any more.
     fn lock_password(&self, _user: &str) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "passwords are not locked on this system" })
+    }
+    /// Has the system's programs trust these certificates besides the system's own, and none that
+    /// they were given here before.
+    fn trust_certificates(&self, _certificates: &[Certificate]) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "certificates can't be trusted on this system" })
     }
     /// Says whether the SSH server takes passwords.
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{SecretName, SecretString, WindowsKey, document::Interface};
+use mezame_model::{Certificate, SecretName, SecretString, WindowsKey, document::Interface};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -280,6 +280,8 @@ pub enum Action {
         /// Whose.
         user: String,
     },
+    /// Has the system trust these certificates besides its own, and none that it was given before.
+    TrustCertificates(Vec<Certificate>),
     /// Whether the SSH server takes passwords.
     SshPasswords(bool),
     /// Makes a user choose a new password at the next login.
@@ -387,6 +389,7 @@ impl fmt::Display for Action {
             Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
             Self::Start { user } => write!(out, "open {user}'s account again"),
             Self::LockPassword { user } => write!(out, "lock {user}'s password"),
+            Self::TrustCertificates(all) => write!(out, "trust {} certificate(s)", all.len()),
             Self::SshPasswords(on) => {
                 write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })
             }

@@ -8,6 +8,7 @@
 mod access;
 mod accounts;
 mod adapters;
+mod certificates;
 pub(crate) mod event_log;
 mod files;
 mod job;
@@ -29,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use mezame_model::{Report, SecretName, SecretString, document::Interface};
+use mezame_model::{Certificate, Report, SecretName, SecretString, document::Interface};
 use windows_sys::Win32::Networking::WinSock::{
     IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_IF, SOCKET, setsockopt,
 };
@@ -97,8 +98,15 @@ impl Windows {
         self.root.join(STATE)
     }
 
+    fn certificates(&self) -> certificates::Certificates<'_> {
+        certificates::Certificates::new(&self.registry, self.live)
+    }
+
     /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
     fn boot_id(&self) -> Result<String> {
+        // First what lasts: a volatile key makes those on the way to it volatile, and nothing that
+        // lasts can be made below them.
+        self.registry.create(KEY, false).map_err(registry_error)?;
         let key = self.registry.create(BOOT, true).map_err(registry_error)?;
         if let Some(id) = key.text("Id").map_err(registry_error)? {
             return Ok(id);
@@ -162,6 +170,7 @@ impl Platform for Windows {
             links,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            has_certificates: self.certificates().any(),
             now: crate::facts::now(),
             licence: self.licence.clone(),
         })
@@ -261,6 +270,10 @@ impl Platform for Windows {
 
     fn set_password_hash(&self, _user: &str, _hash: &SecretString) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "Windows takes no password by its crypt(3) hash" })
+    }
+
+    fn trust_certificates(&self, all: &[Certificate]) -> Result<Change> {
+        self.certificates().trust(all).map_err(certificates::error)
     }
 
     fn write_to_serial(&self, port: &str, lines: &str) -> Result<()> {

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    certificate::Certificate,
     dialect::Dialect,
     guest_attributes::GuestAttributes,
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName, VolumeName},
@@ -164,6 +165,9 @@ pub struct Instance {
     /// What the guest has set of its own attributes.
     #[serde(default, skip_serializing_if = "GuestAttributes::is_empty")]
     pub guest_attributes: GuestAttributes,
+    /// Certificates that it is to trust besides its system's own.
+    #[serde(default, skip_serializing_if = "none")]
+    pub trusted_certificates: Box<[Certificate]>,
     /// Asks for passwords as Google's tools make them.
     #[serde(default, skip_serializing_if = "none")]
     pub windows_keys: Box<[WindowsKey]>,

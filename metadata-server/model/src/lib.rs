@@ -4,6 +4,7 @@
 //! A value that exists is valid: each newtype is made by a parser that refuses what is not.
 
 pub mod api;
+pub mod certificate;
 pub mod dhcp;
 pub mod dialect;
 pub mod document;
@@ -25,6 +26,7 @@ pub mod user_data;
 pub mod volume_key;
 pub mod windows_key;
 
+pub use certificate::{Certificate, CertificateError};
 pub use dhcp::{Boot, Dhcp, Forward, Ipv6Mode, Route};
 pub use dialect::Dialect;
 pub use document::Document;

@@ -15,6 +15,7 @@
 //! No fault repeats a value that may be a secret.
 
 mod boot;
+mod certificate;
 mod crypt;
 mod dhcp;
 mod form;

@@ -1,5 +1,5 @@
-//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off; and
-//! their forms for other clouds' tools.
+//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off; their
+//! forms for other clouds' tools; and the certificates that it trusts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -227,4 +227,18 @@ fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_pa
     world.document.windows_keys = keys;
     assert_eq!(outcome(&world.run()), (Outcome::Failed, "bad-value".into()));
     assert!(world.fake.state().texts.is_empty() && world.fake.state().serial.is_empty());
+}
+
+#[test]
+fn certificates_are_trusted_as_long_as_the_record_names_them() {
+    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
+    let mut world = World::new(json!({"trusted_certificates": [pem]}), "");
+    let applied = world.run();
+    assert_eq!(super::step(&applied, "trusted certificates").outcome, Outcome::Done);
+    assert_eq!(world.run().outcome(), Outcome::Unchanged);
+    world.document.trusted_certificates.clear();
+    let applied = world.run();
+    assert_eq!(super::step(&applied, "trusted certificates").outcome, Outcome::Done);
+    assert!(world.fake.state().certificates.is_empty());
+    assert!(!world.run().steps.iter().any(|step| step.step == "trusted certificates"));
 }

@@ -421,6 +421,13 @@ const INSTANCE: &[Field] = &[
         "Disks that the guest is told of: name (root, ebs1, …) to device (vda, …).",
     ),
     field(
+        "trusted_certificates",
+        "list of texts in PEM",
+        "none",
+        "at most 32, of 8 KiB each",
+        "Certificates that the guest is to trust besides its system's own.",
+    ),
+    field(
         "windows_keys",
         "list of asks for passwords",
         "none",

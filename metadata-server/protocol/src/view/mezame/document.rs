@@ -96,6 +96,7 @@ fn without_data(scope: &Scope<'_>) -> Document {
         user_data: None,
         vendor_data: None,
         secrets: waiting_secrets(scope).map(|(name, _)| name.clone()).collect(),
+        trusted_certificates: instance.trusted_certificates.to_vec(),
         windows_keys: instance.windows_keys.to_vec(),
         nova_password: instance.dialects.contains(&Dialect::Openstack),
     }

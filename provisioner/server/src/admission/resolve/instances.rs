@@ -153,6 +153,7 @@ impl Resolver<'_> {
             volume_keys: stored.map(|stored| stored.volume_keys.clone()).unwrap_or_default(),
             nova_password: stored.and_then(|stored| stored.nova_password.clone()),
             block_devices: form.block_devices,
+            trusted_certificates: form.trusted_certificates.into(),
             windows_keys: form.windows_keys.into(),
         };
         let mut consumed = Consumed::new();

@@ -137,6 +137,7 @@ fn documents() -> Value {
             "zone": text("The zone's letter in the region"),
             "launch_index": number("Its place in a launch of several, from 0"),
             "block_devices": map("Disks: name to device"),
+            "trusted_certificates": texts("Certificates in PEM that the guest is to trust, at most 32"),
             "windows_keys": list(named("WindowsKey"), "Asks for passwords of Windows' users, at most 16"),
         })),
     })

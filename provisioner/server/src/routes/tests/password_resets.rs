@@ -79,24 +79,29 @@ async fn the_form_for_openstacks_clients_is_the_instances_and_each_new_one_takes
 }
 
 #[tokio::test]
-async fn asks_of_googles_form_come_back_as_they_were_written() {
+async fn asks_of_googles_form_and_certificates_come_back_as_they_were_written() {
     let plane = Plane::seeded().await;
     let odd = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0xff; 256]);
     let key = json!({ "userName": "Ops", "modulus": odd, "exponent": "AQAB",
         "expireOn": "2036-11-26T05:24:30Z", "email": "ops@example.com" });
+    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
     let mut document = seed()[3].clone();
     document["windows_keys"] = json!([key]);
+    document["trusted_certificates"] = json!([format!("# Ours\n{pem}text\n{pem}")]);
     let written = plane.put(WEB, &[], document).await;
     assert_eq!(written.status, 200, "{}", written.text);
     let spec = &written.json()["spec"];
-    assert_eq!(spec["windows_keys"], json!([key]));
+    assert_eq!(
+        (&spec["windows_keys"], &spec["trusted_certificates"]),
+        (&json!([key]), &json!([pem]))
+    );
     let generation = plane.generation().await;
     assert_eq!(plane.put(WEB, &[], spec.clone()).await.status, 200);
     assert_eq!(plane.generation().await, generation, "what is shown changes nothing");
 }
 
 #[tokio::test]
-async fn what_no_guest_could_answer_is_a_fault_with_its_place() {
+async fn what_no_guest_could_answer_or_trust_is_a_fault_with_its_place() {
     let plane = Plane::seeded().await;
     let odd = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0xff; 256]);
     let good = json!({ "userName": "Ops", "modulus": odd, "exponent": "AQAB",
@@ -120,5 +125,12 @@ async fn what_no_guest_could_answer_is_a_fault_with_its_place() {
         assert_eq!(refused.status, 422, "{field}");
         let path = refused.problem()["faults"][0]["path"].clone();
         assert_eq!(path, format!("windows_keys[0].{field}"));
+    }
+    for text in ["hunter2", "-----BEGIN PRIVATE KEY-----\nhunter2"] {
+        let mut document = seed()[3].clone();
+        document["trusted_certificates"] = json!([text]);
+        let refused = plane.put(WEB, &[], document).await;
+        assert_eq!(refused.problem()["faults"][0]["path"], "trusted_certificates[0]");
+        assert!(!refused.text.contains("hunter2"));
     }
 }
