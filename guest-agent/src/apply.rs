@@ -15,13 +15,14 @@
 
 mod failure;
 mod network;
+mod passwords;
 mod reboot;
 mod rights;
 
 use std::time::{Duration, Instant};
 
 use mezame_model::{
-    InstanceId, SecretName, UserName,
+    InstanceId, SecretName,
     report::{Outcome, StepReport},
 };
 
@@ -98,11 +99,13 @@ pub struct Applier<'a> {
 struct Deed {
     change: Change,
     wish: Wish,
+    /// For who reads the report.
+    detail: String,
 }
 
 impl From<Change> for Deed {
     fn from(change: Change) -> Self {
-        Self { change, wish: Wish::default() }
+        Self { change, wish: Wish::default(), detail: String::new() }
     }
 }
 
@@ -236,7 +239,7 @@ impl Applier<'_> {
             Ok(Deed { wish: Wish { again: true, .. }, .. }) => {
                 (Outcome::Done, "again-at-next-boot", String::new())
             }
-            Ok(Deed { change: Change::Changed, .. }) => (Outcome::Done, "", String::new()),
+            Ok(Deed { change: Change::Changed, detail, .. }) => (Outcome::Done, "", detail.clone()),
             Ok(Deed { change: Change::Same, .. }) => (Outcome::Unchanged, "", String::new()),
             Err(error) => (Outcome::Failed, error.reason(), said(error)),
         };
@@ -283,12 +286,12 @@ impl Applier<'_> {
                 }
                 PasswordForm::Text => platform.set_password_text(user, text)?,
             },
-            Action::GeneratePassword { user, recipients } => {
-                self.generate_password(user, recipients)?
-            }
+            Action::GeneratePassword { .. } => self.generate_password(&step.action)?,
+            Action::AnswerWindowsKey(key) => return self.answer_windows_key(key),
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
+            Action::TrustCertificates(all) => platform.trust_certificates(all)?,
             Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {
@@ -319,7 +322,7 @@ impl Applier<'_> {
         match end {
             ScriptEnd::Exited(0) => Ok(Change::Changed.into()),
             ScriptEnd::Exited(status) => match asks(status) {
-                Some(wish) => Ok(Deed { change: Change::Changed, wish }),
+                Some(wish) => Ok(Deed { wish, ..Change::Changed.into() }),
                 None => Err(StepError::ScriptExit { status, tail }),
             },
             ScriptEnd::Killed(signal) => Err(StepError::ScriptSignal { signal, tail }),
@@ -345,32 +348,6 @@ impl Applier<'_> {
             }
         }
         Ok(change)
-    }
-
-    fn generate_password(
-        &mut self,
-        user: &str,
-        recipients: &[String],
-    ) -> Result<Change, StepError> {
-        let name = UserName::parse(user)?;
-        if self.platform.password_form() == PasswordForm::Text {
-            // Nobody has read an earlier one: it is posted only after it was noted.
-            let made = password::make(user, recipients)?;
-            let change = self.platform.set_password_text(user, &made.text)?;
-            self.outbox.keep_password(&self.instance, &name, made, None)?;
-            return Ok(change);
-        }
-        let waiting = self.outbox.password(&self.instance, user).and_then(|pending| pending.hash);
-        let hash = match waiting {
-            Some(hash) => hash,
-            None => {
-                let made = password::make(user, recipients)?;
-                let hash = password::hash(made.text.expose())?;
-                self.outbox.keep_password(&self.instance, &name, made, Some(hash.clone()))?;
-                hash
-            }
-        };
-        Ok(self.platform.set_password_hash(user, &hash)?)
     }
 }
 

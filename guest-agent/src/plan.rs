@@ -1,7 +1,7 @@
 //! From the document, the facts and what was done before to the steps of this run. Pure.
 //!
 //! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
-//! clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! certificates, clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
 //! comes before user-data in each of these; where both name the same thing, user-data wins.
 //!
 //! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
@@ -20,7 +20,7 @@ use mezame_model::{Document, report::Outcome};
 pub use self::spelling::Spelling;
 use crate::{
     facts::{Facts, System},
-    ledger::{Again, History, Past},
+    ledger::{Again, History, Past, Trace},
     step::{Action, Frequency, Step},
     user_data::{Part, windows},
 };
@@ -110,6 +110,11 @@ pub fn plan(
         plan.all(&seed.disk);
     }
     people::plan(&mut plan, document, &vendor.config, &user.config, facts);
+    // Before anything that fetches something by TLS.
+    if !document.trusted_certificates.is_empty() || facts.has_certificates {
+        let action = Action::TrustCertificates(document.trusted_certificates.clone());
+        plan.always("trusted certificates".into(), action);
+    }
     for seed in [&vendor, &user] {
         plan.all(&seed.clock);
     }
@@ -273,16 +278,19 @@ impl Planner<'_> {
                 note: Some(Box::new(step)),
             },
             Past::Interrupted => Planned::Do { step, resumed: true },
-            Past::Ended(trace) => Planned::Settled {
-                key: step.key,
-                outcome: Outcome::Unchanged,
-                reason: trace.reason.clone(),
-                detail: format!("done before, {}", step.frequency),
-                note: None,
-            },
+            Past::Ended(trace) => done_before(step, trace),
             // A password's hash is a state, not a deed: the new one is set.
             Past::Other(_) if matches!(step.action, Action::PasswordHash { .. }) => {
                 Planned::Do { step, resumed: false }
+            }
+            // The same for each ask for another password, and for none before the last that was
+            // answered.
+            Past::Other(trace) if matches!(step.action, Action::GeneratePassword { .. }) => {
+                if step.fingerprint > trace.fingerprint {
+                    Planned::Do { step, resumed: false }
+                } else {
+                    done_before(step, trace)
+                }
             }
             Past::Other(_) => Planned::Settled {
                 key: step.key,
@@ -321,6 +329,16 @@ impl Planner<'_> {
     fn settle(&mut self, key: String, outcome: Outcome, reason: &str, detail: String) {
         let reason = reason.to_owned();
         self.steps.push(Planned::Settled { key, outcome, reason, detail, note: None });
+    }
+}
+
+fn done_before(step: Step, trace: &Trace) -> Planned {
+    Planned::Settled {
+        key: step.key,
+        outcome: Outcome::Unchanged,
+        reason: trace.reason.clone(),
+        detail: format!("done before, {}", step.frequency),
+        note: None,
     }
 }
 

@@ -29,7 +29,9 @@ use std::{
 };
 
 pub use self::error::{PlatformError, Result};
-use mezame_model::{Report, SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{
+    Certificate, Report, SecretBytes, SecretName, SecretString, document::Interface,
+};
 
 use crate::{
     doctor::instruments::Instruments,
@@ -194,9 +196,18 @@ pub trait Platform {
     }
     /// Sets a password by its crypt(3) hash.
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
+    /// Writes lines to a serial port, for programs on the hypervisor's side.
+    fn write_to_serial(&self, _port: &str, _lines: &str) -> Result<()> {
+        Err(PlatformError::Unsupported { what: "nothing is told by a serial port on this system" })
+    }
     /// Has a password open nothing any more.
     fn lock_password(&self, _user: &str) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "passwords are not locked on this system" })
+    }
+    /// Has the system's programs trust these certificates besides the system's own, and none that
+    /// they were given here before.
+    fn trust_certificates(&self, _certificates: &[Certificate]) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "certificates can't be trusted on this system" })
     }
     /// Says whether the SSH server takes passwords.
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {

@@ -2,6 +2,7 @@
 //! from `mezame` through the control plane to the guest's card. See docs/live-changes.md.
 
 mod agent;
+mod passwords;
 
 use std::{
     net::TcpStream,

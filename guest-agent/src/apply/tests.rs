@@ -1,5 +1,6 @@
 //! Order of writes, and what a failure leaves behind.
 
+mod passwords;
 mod users;
 mod windows;
 

@@ -4,17 +4,18 @@
 mod passwords;
 mod retire;
 
-use mezame_model::{Document, Password, SecretString, report::Outcome};
+use mezame_model::{Document, Password, SecretString, WindowsKey, report::Outcome};
 
 use self::{passwords::password, retire::retire};
 use super::Planner;
 use crate::{
     account::is_account_name,
     authorized_keys::is_key_line,
-    facts::Facts,
+    facts::{Facts, System},
     ledger::Right,
-    step::{Account, Action},
+    step::{Account, Action, Frequency, Step},
     user_data::cloud_config::{CloudConfig, CloudPassword, CloudUser},
+    windows_key,
 };
 
 /// What sudoers says for a user that may do everything.
@@ -31,6 +32,8 @@ struct Person {
     lock: bool,
     expire: bool,
     recipients: Vec<String>,
+    reset: Option<u64>,
+    nova: bool,
     refused_random: bool,
     stopped: bool,
 }
@@ -46,6 +49,8 @@ impl Person {
             lock: false,
             expire: false,
             recipients: Vec::new(),
+            reset: None,
+            nova: false,
             refused_random: false,
             stopped: false,
         }
@@ -149,6 +154,8 @@ pub(super) fn plan(
         // The service takes a password that is sealed to one of these, and to no other.
         person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
         person.stopped = user.stopped;
+        person.reset = user.password_reset;
+        person.nova = document.nova_password;
         if user.sudo {
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
@@ -157,11 +164,23 @@ pub(super) fn plan(
             Password::Generate => Wanted::Generate,
         });
     }
+    if facts.system == System::Windows {
+        // As Google's agent has it: whoever is asked for is an administrator.
+        for key in &document.windows_keys {
+            let person = person(&mut people, &key.user_name);
+            person.named = true;
+            person.sudo = Some(vec![SUDO_ALL.into()]);
+        }
+    }
     for config in [vendor, user] {
         seeded(planner, &mut people, config, &default);
     }
     for person in &people {
         steps(planner, person, default.superuser);
+    }
+    for key in &document.windows_keys {
+        let stopped = people.iter().any(|it| it.stopped && *it.account.name == *key.user_name);
+        windows_key(planner, key, facts, stopped);
     }
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
         let action = Action::Group { name: name.clone(), members: members.clone() };
@@ -322,4 +341,23 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
         let action = Action::Sudo { user: user.to_owned(), rules: Vec::new() };
         planner.always(format!("sudo {user}"), action);
     }
+}
+/// Each ask is answered once, and none that is void.
+fn windows_key(planner: &mut Planner<'_>, key: &WindowsKey, facts: &Facts, stopped: bool) {
+    let name = windows_key::step_key(key);
+    let (reason, detail) = if facts.system != System::Windows {
+        ("other-system", "it asks for the password of a user of Windows")
+    } else if key.expires_at().is_none_or(|at| at <= facts.now) {
+        ("expired", "by the guest's clock its time is over")
+    } else if stopped {
+        ("stopped", "the user is stopped")
+    } else {
+        return planner.once_even_live(Step {
+            key: name,
+            frequency: Frequency::PerInstance,
+            fingerprint: Some(windows_key::fingerprint(key)),
+            action: Action::AnswerWindowsKey(key.clone()),
+        });
+    };
+    planner.settle(name, Outcome::Skipped, reason, detail.into());
 }

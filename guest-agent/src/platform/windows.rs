@@ -8,6 +8,7 @@
 mod access;
 mod accounts;
 mod adapters;
+mod certificates;
 pub(crate) mod event_log;
 mod files;
 mod job;
@@ -18,6 +19,7 @@ mod power;
 mod registry;
 mod route;
 mod script;
+mod serial;
 pub(crate) mod service;
 mod sessions;
 mod shutting;
@@ -33,7 +35,7 @@ use std::{
     time::Duration,
 };
 
-use mezame_model::{Report, SecretName, SecretString, document::Interface};
+use mezame_model::{Certificate, Report, SecretName, SecretString, document::Interface};
 
 pub(super) use self::adapters::bind_to_device;
 use self::{
@@ -103,8 +105,15 @@ impl Windows {
         open_ssh::Place { root: &self.root, live: self.live, machine: &*self.machine }
     }
 
+    fn certificates(&self) -> certificates::Certificates<'_> {
+        certificates::Certificates::new(&self.registry, self.live)
+    }
+
     /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
     fn boot_id(&self) -> Result<String> {
+        // First what lasts: a volatile key makes those on the way to it volatile, and nothing that
+        // lasts can be made below them.
+        self.registry.create(KEY, false).map_err(registry_error)?;
         let key = self.registry.create(BOOT, true).map_err(registry_error)?;
         if let Some(id) = key.text("Id").map_err(registry_error)? {
             return Ok(id);
@@ -157,6 +166,8 @@ impl Platform for Windows {
             links,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            has_certificates: self.certificates().any(),
+            now: crate::facts::now(),
             licence: self.licence.clone(),
         })
     }
@@ -287,6 +298,14 @@ impl Platform for Windows {
 
     fn set_password_hash(&self, _user: &str, _hash: &SecretString) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "Windows takes no password by its crypt(3) hash" })
+    }
+
+    fn trust_certificates(&self, all: &[Certificate]) -> Result<Change> {
+        self.certificates().trust(all).map_err(certificates::error)
+    }
+
+    fn write_to_serial(&self, port: &str, lines: &str) -> Result<()> {
+        serial::write(port, (!self.live).then_some(self.root.as_path()), lines)
     }
 
     fn expire_password(&self, user: &str) -> Result<Change> {

@@ -26,6 +26,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::{
+    password_resets,
     record::{Failure, InstanceRecord, Observed, Record},
     state::{Changes, HeldInstance, State},
 };
@@ -64,10 +65,14 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
     let (what, detail) = match &event.kind {
         GuestEventKind::Report(report) => hear_report(&mut heard, held, event, report)?,
         GuestEventKind::Password(password) => {
-            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD {
+            let nova = password.nova.as_ref().map_or(0, String::len);
+            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD
+                || nova > NovaPassword::LENGTH_MAX
+            {
                 return refused("too-large");
             }
             heard.password = Some(password.clone());
+            heard.changes.puts.extend(password_resets::answered(held, password, event.at_ms));
             ("password", format!("of {}", password.user))
         }
         GuestEventKind::SecretAcknowledged(read) => match consume(held, read) {
@@ -209,9 +214,8 @@ fn consume(held: &HeldInstance, read: &Acknowledgement) -> Consumption {
     consumed.insert(read.name.clone(), digest);
     let mut instance = Instance::clone(&record.instance);
     instance.secrets.remove(&read.name);
-    let kept_back = record.kept_back.clone();
     let instance = Arc::new(instance);
-    Consumption::Now(InstanceRecord { instance, consumed, kept_back, revision: None })
+    Consumption::Now(InstanceRecord { instance, consumed, revision: None, ..record.clone() })
 }
 
 fn observe(report: &Report, at_ms: u64) -> Observed {

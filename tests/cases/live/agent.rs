@@ -13,7 +13,7 @@ const HASH: &str = "$6$saltsalt$h337WrbB304zm.Vi/mdORfrTq9.pFFDsZIGTWoLR8y4wdW4o
     Vi2PYWLsJ1";
 
 /// An agent that follows its document, and writes below a folder of its own.
-fn watching(running: &Running) -> (Background, std::path::PathBuf) {
+pub(super) fn watching(running: &Running) -> (Background, std::path::PathBuf) {
     let root = running.lab.directory().join("guest");
     for (file, text) in [
         ("passwd", "root:x:0:0:root:/root:/bin/sh\n"),
@@ -23,6 +23,12 @@ fn watching(running: &Running) -> (Background, std::path::PathBuf) {
         std::fs::create_dir_all(root.join("etc")).unwrap();
         std::fs::write(root.join("etc").join(file), text).unwrap();
     }
+    watching_again(running)
+}
+
+/// The same on the disk that there is.
+pub(super) fn watching_again(running: &Running) -> (Background, std::path::PathBuf) {
+    let root = running.lab.directory().join("guest");
     let mut command = running.guest.namespace().command(&running.lab.binaries.agent);
     command.arg("--root").arg(&root).arg("watch");
     let log = running.lab.directory().join("agent.log");

@@ -14,7 +14,7 @@ fn keys_of_a_user_that_is_named_no_more_are_taken_back() {
     assert!(world.fake.state().sudo.is_empty());
 }
 
-fn users(world: &mut World, users: serde_json::Value) -> Applied {
+pub(super) fn users(world: &mut World, users: serde_json::Value) -> Applied {
     world.document.users = serde_json::from_value(users).unwrap();
     world.run()
 }

@@ -33,8 +33,13 @@ pub(super) fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
         ),
         Some(Wanted::Generate) => (
             format!("generated password {user}"),
-            None,
-            Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
+            person.reset.map(|asked_ms| Fingerprint::of_reset(user, asked_ms)),
+            Action::GeneratePassword {
+                user: owned,
+                recipients: person.recipients.clone(),
+                reset: person.reset,
+                nova: person.nova,
+            },
         ),
     };
     let is_text = matches!(action, Action::PasswordText { .. });

@@ -68,6 +68,7 @@ impl Platform for InDirectory {
         stop_account(user: &str) -> Result<Change>;
         start_account(user: &str) -> Result<Change>;
         lock_password(user: &str) -> Result<Change>;
+        trust_certificates(all: &[Certificate]) -> Result<Change>;
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;

@@ -249,6 +249,8 @@ fn what_a_guest_reports_is_waited_for_watched_and_described() {
             user: UserName::parse("alice").unwrap(),
             recipient: key.into(),
             sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
+            reset: None,
+            nova: None,
         }),
     );
     assert_eq!(real.run(&["wait", "web", "-p", "tenant-a", "--for", "password"]).code, 0);
@@ -267,6 +269,53 @@ fn what_a_guest_reports_is_waited_for_watched_and_described() {
     watch.kill().unwrap();
     watch.wait().unwrap();
     assert_eq!(seen, BTreeSet::from(["created", "reported", "password"].map(String::from)));
+}
+
+#[test]
+fn another_password_is_asked_for_waited_for_and_told_from_the_one_before() {
+    let real = Real::start();
+    real.write("seed.yaml", &example_seed());
+    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
+    let sealed = |reset| {
+        GuestEventKind::Password(SealedPassword {
+            user: UserName::parse("alice").unwrap(),
+            recipient: "ssh-ed25519 AAAA".into(),
+            sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
+            reset,
+            nova: None,
+        })
+    };
+    let ask = ["reset", "password", "web", "-p", "tenant-a"];
+    let instance = real.json(&["get", "instance", "web", "-p", "tenant-a"])["spec"].clone();
+    assert_eq!(instance["users"][0]["password"], serde_json::json!({"generate": true}));
+    let mut without = instance.clone();
+    without["users"][0]["password"] = serde_json::Value::Null;
+    for (file, document) in [("without.json", &without), ("with.json", &instance)] {
+        real.write(file, &document.to_string());
+    }
+    assert_eq!(real.run(&["apply", "-f", "without.json"]).code, 0);
+    let ran = real.run(&ask);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.err.contains("makes no password"), "{ran}");
+    assert_eq!(real.run(&["apply", "-f", "with.json"]).code, 0);
+    real.happen(1, sealed(None));
+    let wait = |time: &str| {
+        real.run(&["wait", "web", "-p", "tenant-a", "--for", "password", "--timeout", time]).code
+    };
+    assert_eq!(wait("30s"), 0);
+    let ran = real.run(&ask);
+    assert!(ran.code == 0 && ran.err.contains("makes another password of alice"), "{ran}");
+    let asked = real.json(&["reset", "password", "web", "-p", "tenant-a", "--user", "alice"]);
+    assert_eq!(asked["state"], "pending");
+    assert_eq!(wait("500ms"), 9);
+    let ran = real.run(&["get", "password", "web", "-p", "tenant-a", "-i", "none"]);
+    assert!(ran.err.contains("alice's password is the one before"), "{ran}");
+    real.happen(2, sealed(asked["asked_ms"].as_u64()));
+    assert_eq!(wait("30s"), 0);
+    let ran = real.run(&["describe", "instance", "web", "-p", "tenant-a"]);
+    assert!(ran.out.contains("password_resets") && ran.out.contains("state: done"), "{ran}");
+    let ran = real.run(&["reset", "password", "web", "-p", "tenant-a", "--user", "bob"]);
+    assert_eq!(ran.code, 4, "{ran}");
 }
 
 #[test]

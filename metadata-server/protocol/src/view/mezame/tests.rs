@@ -223,6 +223,8 @@ fn sealed(user: &str, recipient: &str, text: &str) -> Vec<u8> {
         user: user.parse().unwrap(),
         recipient: recipient.into(),
         sealed: text.into(),
+        reset: None,
+        nova: None,
     })
     .unwrap()
 }
@@ -262,6 +264,27 @@ fn a_password_that_nobody_asked_for_or_can_open_is_refused() {
     ] {
         let reply = reply(post(&world, "/mezame/v1/password", &sealed(user, key, text)));
         assert_eq!((reply.status, error_of(&reply).as_str()), (status, error), "{user}");
+    }
+}
+
+#[test]
+fn the_form_for_openstacks_clients_is_taken_only_if_it_looks_like_one() {
+    let world = World::new();
+    let key = &world.web().instance.users[1].ssh_keys[0];
+    let with = |nova: &str| {
+        let mut body: serde_json::Value = serde_json::from_slice(&sealed("ops", key, AGE)).unwrap();
+        body["nova"] = nova.into();
+        post(&world, "/mezame/v1/password", &serde_json::to_vec(&body).unwrap())
+    };
+    assert!(matches!(with(&"A".repeat(344)), Answer::Event { .. }));
+    for (nova, error) in [
+        ("hunter2".to_owned(), "not-sealed"),
+        (format!("{} ", "A".repeat(343)), "not-sealed"),
+        ("A".repeat(1021), "too-long"),
+    ] {
+        let reply = reply(with(&nova));
+        assert_eq!(error_of(&reply), error, "{}", nova.len());
+        assert!(!String::from_utf8_lossy(&reply.body).contains("hunter2"));
     }
 }
 

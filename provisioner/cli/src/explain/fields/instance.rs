@@ -161,4 +161,43 @@ pub(super) const INSTANCE: &[Field] = &[
         "",
         "Disks that the guest is told of: name (root, ebs1, …) to device (vda, …).",
     ),
+    field(
+        "trusted_certificates",
+        "list of texts in PEM",
+        "none",
+        "at most 32, of 8 KiB each",
+        "Certificates that the guest is to trust besides its system's own.",
+    ),
+    field(
+        "windows_keys",
+        "list of asks for passwords",
+        "none",
+        "at most 16",
+        "What Google's tools write as 'windows-keys': each is answered once, on the guest's fourth \
+         serial port and in its report. The user becomes an administrator.",
+    ),
+    field(
+        "windows_keys.userName",
+        "user name",
+        "required",
+        "1 to 20 letters, digits, '_', '-' and '.'",
+        "Whose password; the account is made where it is missing.",
+    ),
+    field(
+        "windows_keys.modulus",
+        "base64",
+        "required",
+        "2048 to 4096 bits",
+        "The RSA key's modulus, the most significant byte first.",
+    ),
+    field("windows_keys.exponent", "base64", "required", "", "The RSA key's exponent."),
+    field(
+        "windows_keys.expireOn",
+        "time, such as 2026-11-26T05:24:30Z",
+        "required",
+        "RFC 3339",
+        "From then on the ask is void.",
+    ),
+    field("windows_keys.email", "text", "none", "", "Who asks; for people."),
+    field("windows_keys.hashFunction", "sha1, sha256 or sha512", "sha1", "", "OAEP's."),
 ];
