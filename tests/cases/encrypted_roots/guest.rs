@@ -1,5 +1,6 @@
 //! A Debian whose root is a LUKS volume, and whose initramfs Debian's own tools have made.
 
+mod by_ipv6;
 mod dracut;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
