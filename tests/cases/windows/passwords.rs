@@ -113,8 +113,8 @@ fn other_clouds_tools_are_answered_a_reset_is_done_once_and_certificates_come_an
     last.as_object_mut().unwrap().remove("trusted_certificates");
     guest.lab.operator.apply(&guest.documents).unwrap();
     wait::until("the certificate to go", SOON * 4, || {
-        guest.run();
-        anyhow::ensure!(!stored(&guest).contains(&print), "it is there");
+        let run = guest.run();
+        anyhow::ensure!(!stored(&guest).contains(&print), "it is there: {run}");
         Ok(())
     })
     .unwrap();

@@ -30,6 +30,9 @@ const ROOT: &str = "Root";
 /// A rehearsal's.
 const REHEARSAL: &str = "MezameRehearsal";
 
+/// How often a certificate is deleted that is still there afterwards.
+const ATTEMPTS: u32 = 5;
+
 /// The store, and the notes on what the agent has put into it.
 pub(super) struct Certificates<'a> {
     registry: &'a Registry,
@@ -57,8 +60,8 @@ impl<'a> Certificates<'a> {
         if certificates.is_empty() && noted.is_empty() {
             return Ok(Change::Same);
         }
-        let store = Store::open(self.store)?;
         let notes = self.registry.create(NOTES, false)?;
+        let store = Store::open(self.store)?;
         let mut change = Change::Same;
         let mut wanted = BTreeSet::new();
         for certificate in certificates {
@@ -73,14 +76,31 @@ impl<'a> Certificates<'a> {
             store.add(&der)?;
             change = Change::Changed;
         }
+        drop(store);
         for text in noted.difference(&wanted) {
             if let Some(print) = Thumbprint::parse(text) {
-                store.remove(&print)?;
+                self.distrust(&print)?;
             }
             notes.delete_value(text)?;
             change = Change::Changed;
         }
         Ok(change)
+    }
+
+    /// Takes one out of the store. That it is out shows only in a store that is opened anew: what is
+    /// deleted is written when the store is closed, and that it was not is told to nobody.
+    fn distrust(&self, print: &Thumbprint) -> io::Result<()> {
+        for _ in 0..ATTEMPTS {
+            let store = Store::open(self.store)?;
+            if !store.has(print) {
+                return Ok(());
+            }
+            store.remove(print)?;
+        }
+        if Store::open(self.store)?.has(print) {
+            return Err(io::Error::other("a certificate that was deleted is still in the store"));
+        }
+        Ok(())
     }
 
     fn noted(&self) -> io::Result<BTreeSet<String>> {
