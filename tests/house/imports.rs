@@ -23,9 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["mezame-model", "mezame-protocol", "mezame-link-local", "mezame-ebpf-loader"],
     ),
     // The protocol is for disks, which hold the trees that guests are answered from.
-    ("mezame-provisioner", &["mezame-model", "mezame-protocol"]),
+    ("mezame-provisioner", &["mezame-model", "mezame-protocol", "mezame-images"]),
     ("mezame-cli", &["mezame-model"]),
     ("guest-agent", &["mezame-model"]),
+    ("mezame-images", &["mezame-model"]),
     ("metadata-server", &["mezame-model", "mezame-server", "mezame-provisioner"]),
     ("xtask", &[]),
 ];
