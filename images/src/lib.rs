@@ -5,8 +5,11 @@
 //! What is here describes volumes to it, talks to it over its sockets, and keeps the files around
 //! it in order. Nothing here mounts a guest's disk.
 
+pub mod clone;
 pub mod nbd;
 pub mod qmp;
+pub mod storage_daemon;
+pub mod volume;
 
 #[cfg(test)]
 mod testing;

@@ -7,6 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::{
+    clone::Master,
+    storage_daemon::StorageDaemon,
+    volume::{Format, Volume, VolumeId},
+};
+
 /// A process of a test's own.
 #[derive(Debug)]
 pub(crate) struct Daemon(Child);
@@ -53,4 +59,56 @@ fn is_listening(socket: &Path) -> bool {
         let mut fields = line.split_whitespace();
         fields.nth(3) == Some("00010000") && fields.last() == socket.to_str()
     })
+}
+
+/// Numbers that look random and are the same each time (xorshift64).
+pub(crate) struct Numbers(pub(crate) u64);
+
+impl Numbers {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// A master of 12 MiB and a bit in `directory/master`, with 4 MiB of data, 4 MiB of which every
+/// other 8 KiB is data, and zeroes; and its bytes.
+pub(crate) fn master(directory: &Path) -> (Master, Vec<u8>) {
+    let mut numbers = Numbers(7);
+    let mut bytes = vec![0; (12 << 20) + (12 << 10)];
+    for (at, block) in bytes.chunks_mut(8 << 10).enumerate().take(1024) {
+        if at < 512 || at % 2 == 0 {
+            block.fill_with(|| u8::try_from(numbers.below(255)).unwrap() + 1);
+        }
+    }
+    let image = directory.join("image.raw");
+    std::fs::write(&image, &bytes).unwrap();
+    (Master::seal(&image, Format::Raw, &directory.join("master")).unwrap(), bytes)
+}
+
+/// Ids of clones.
+pub(crate) fn ids(count: usize) -> Vec<VolumeId> {
+    (0..count).map(|at| VolumeId::parse(&format!("clone-{at}")).unwrap()).collect()
+}
+
+/// All that a volume has, through QEMU.
+pub(crate) fn contents(volume: &Volume, run: &Path) -> Vec<u8> {
+    let daemon = StorageDaemon::start(&volume.blockdev(), run).unwrap();
+    let mut blocks = daemon.open().unwrap();
+    let mut bytes = vec![0; usize::try_from(blocks.size()).unwrap()];
+    for (at, chunk) in bytes.chunks_mut(4 << 20).enumerate() {
+        blocks.read(at as u64 * (4 << 20), chunk).unwrap();
+    }
+    drop(blocks);
+    daemon.end().unwrap();
+    bytes
+}
+
+/// The first byte in which two volumes differ.
+pub(crate) fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
+    assert_eq!(one.len(), other.len());
+    // The first is fast in a build without optimisation.
+    if one == other { None } else { one.iter().zip(other).position(|(one, other)| one != other) }
 }
