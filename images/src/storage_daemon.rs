@@ -24,8 +24,6 @@ use crate::{
 const START: Duration = Duration::from_secs(60);
 /// How long one of its replies may take: a flush waits for the device.
 const REPLY: Duration = Duration::from_secs(120);
-/// The name of the volume's export.
-const EXPORT: &str = "volume";
 
 /// What can go wrong with a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -57,17 +55,19 @@ pub struct StorageDaemon {
     qmp: Qmp,
     blocks: PathBuf,
     monitor: PathBuf,
+    export: String,
 }
 
 impl StorageDaemon {
     /// Starts one that has a volume open for writing, given as `blockdev-add`'s argument. Its
-    /// sockets are made in `run`, a directory that only we may enter, and named after the node.
+    /// sockets are made in `run`, a directory that only we may enter, and named after the node, as
+    /// the export is.
     pub fn start(blockdev: &Value, run: &Path) -> Result<Self, DaemonError> {
-        let node = blockdev["node-name"].as_str().unwrap_or(EXPORT);
+        let node = blockdev["node-name"].as_str().unwrap_or("volume");
         let monitor = run.join(format!("{node}.qmp"));
         let blocks = run.join(format!("{node}.nbd"));
         let export = json!({
-            "type": "nbd", "id": EXPORT, "node-name": node, "name": EXPORT, "writable": true,
+            "type": "nbd", "id": "export", "node-name": node, "name": node, "writable": true,
         });
         let mut command = Command::new("qemu-storage-daemon");
         command
@@ -86,8 +86,8 @@ impl StorageDaemon {
                 .pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
         }
         let mut child = command.spawn().map_err(DaemonError::Start)?;
-        match connect(&mut child, &monitor, &blocks) {
-            Ok(qmp) => Ok(Self { child, qmp, blocks, monitor }),
+        match connect(&mut child, &monitor, &blocks, node) {
+            Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
             Err(error) => {
                 // It has ended, or is to.
                 let _ = child.kill();
@@ -104,7 +104,12 @@ impl StorageDaemon {
 
     /// A connection to the volume.
     pub fn open(&self) -> Result<Nbd, DaemonError> {
-        Ok(Nbd::connect(&self.blocks, EXPORT, REPLY)?)
+        Ok(Nbd::connect(&self.blocks, &self.export, REPLY)?)
+    }
+
+    /// The socket that the volume is served on.
+    pub fn blocks(&self) -> &Path {
+        &self.blocks
     }
 
     /// Its process id.
@@ -133,7 +138,12 @@ impl Drop for StorageDaemon {
 }
 
 /// The monitor, once the daemon has opened the volume and serves it.
-fn connect(child: &mut Child, monitor: &Path, blocks: &Path) -> Result<Qmp, DaemonError> {
+fn connect(
+    child: &mut Child,
+    monitor: &Path,
+    blocks: &Path,
+    export: &str,
+) -> Result<Qmp, DaemonError> {
     let begin = Instant::now();
     while begin.elapsed() < START {
         if child.try_wait().map_err(DaemonError::Start)?.is_some() {
@@ -145,7 +155,7 @@ fn connect(child: &mut Child, monitor: &Path, blocks: &Path) -> Result<Qmp, Daem
             return Err(DaemonError::Ended { said: said.trim().into() });
         }
         // The options are worked off in their order: exports are there when this one is.
-        match Nbd::connect(blocks, EXPORT, REPLY) {
+        match Nbd::connect(blocks, export, REPLY) {
             Ok(_) => return Ok(Qmp::connect(monitor, REPLY)?),
             Err(NbdError::Connect { .. } | NbdError::NoExport { .. }) => {}
             Err(error) => return Err(error.into()),

@@ -148,8 +148,16 @@ impl Hydration {
     }
 
     /// The target's nodes, named apart from the clone's.
+    ///
+    /// They can't make holes. To a target that can, QEMU before its commit 0f51f9c342 ("mirror: Fix
+    /// missed dirty bitmap writes during startup") copies only what it finds allocated in the source
+    /// at the start, and a write that is under way at that moment is never copied: it was
+    /// acknowledged, and is not in the plain volume. To a target that can't, it copies everything.
+    /// So the target takes all of its length.
     fn target(&self) -> Value {
         let mut target = self.plain.blockdev();
+        target["discard"] = "ignore".into();
+        target["file"]["discard"] = "ignore".into();
         target["node-name"] = self.id.node("-plain").into();
         target["file"]["node-name"] = self.id.node("-plain-file").into();
         target
