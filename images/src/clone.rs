@@ -26,6 +26,7 @@ mod template;
 mod tests;
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io,
     os::unix::fs::{MetadataExt, PermissionsExt},
@@ -139,18 +140,23 @@ pub struct Master {
 impl Master {
     /// Makes a master of an image, which is moved into a directory that is made for it, on the
     /// same file system. Repeating it after a crash completes it.
+    ///
+    /// # Errors
+    /// [`CloneError::NotAlone`]; the image is then where it was.
     pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
-        let stage = directory.with_extension("new");
+        let stage = beside(directory, ".new");
         let within = stage.join(IMAGE);
+        // Moved already, if it was stopped after that.
+        let is_moved = !image.exists() && within.exists();
+        let size = template::size_of(if is_moved { &within } else { image }, format)?;
         fs::create_dir_all(stage.join(CLONES)).map_err(failed("making", &stage))?;
-        if !within.exists() {
+        if !is_moved {
             fs::rename(image, &within).map_err(failed("moving", image))?;
         }
         fs::set_permissions(&within, fs::Permissions::from_mode(0o444))
             .map_err(failed("protecting", &within))?;
         let file = File::open(&within).map_err(failed("opening", &within))?;
         file.sync_all().map_err(failed("syncing", &within))?;
-        let size = template::size_of(&within, format)?;
         let manifest = Manifest::of(&file, &within, format, size)?;
         File::create(stage.join(LOCK)).map_err(failed("making", &stage))?;
         let path = stage.join(MANIFEST);
@@ -189,7 +195,8 @@ impl Master {
     ) -> Result<Vec<InstantClone>, CloneError> {
         let _lock = self.lock()?;
         self.check()?;
-        if let Some(id) = ids.iter().find(|id| self.record_path(id).exists()) {
+        let mut seen = HashSet::new();
+        if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
             return Err(CloneError::Exists(id.clone()));
         }
         let template = template::Template::of(self, pool)?;
@@ -223,7 +230,11 @@ impl Master {
         let identity = template.copy_to(&new_path(&path))?;
         let record = Record { path, identity, plain: None };
         let at = self.record_path(id);
-        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
+        if let Err(error) = write_new(&at, &json(&record)) {
+            // Nobody would find it again.
+            let _ = durable::remove(&new_path(&record.path));
+            return Err(failed("writing", &at)(error));
+        }
         Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
     }
 
@@ -295,7 +306,7 @@ impl Master {
                 example: first.id.clone(),
             });
         }
-        let gone = self.directory.with_extension("removed");
+        let gone = beside(&self.directory, ".removed");
         fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
         fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
     }
@@ -375,6 +386,13 @@ impl InstantClone {
             .map_err(|_| RecoveryError::NotRecovered("plain"))?;
         recovery::recover(&volume, &self.record.identity, run)
     }
+}
+
+/// A name beside a directory's.
+fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// What a clone is called until its record is durable.

@@ -13,6 +13,7 @@ mod durability;
 mod file;
 pub mod flusher;
 mod id;
+mod limits;
 pub mod recovery;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 pub use durability::{Durability, FlushInterval, IntervalError, Loss};
 pub use file::{FileIdentity, Place};
 pub use id::{IdError, VolumeId};
+pub use limits::Limits;
 
 /// How the bytes of a file are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

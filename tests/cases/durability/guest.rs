@@ -6,9 +6,10 @@
 
 use std::{
     collections::BTreeMap,
+    num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,7 +17,7 @@ use mezame_images::{
     clone::{InstantClone, Master},
     qmp::Qmp,
     volume::{
-        Durability, Format, HostCache, Loss, Volume, VolumeId,
+        Durability, Format, HostCache, Limits, Loss, Volume, VolumeId,
         flusher::{self, Flusher},
     },
 };
@@ -25,6 +26,8 @@ use mezame_tests::{
     process::{self, Background},
     wait::{self, A_BOOT},
 };
+
+use serde_json::json;
 
 use super::{driver::Numbers, second, seed, stops};
 
@@ -84,21 +87,28 @@ impl Desk {
         Ok(self.clone.volume(self.class, HostCache::Direct)?)
     }
 
-    /// Starts the guest, kills QEMU at some moment after its tenth write, and gives the numbers
-    /// that were acknowledged.
-    fn stop_once(&mut self, numbers: &mut Numbers) -> Result<Vec<u64>> {
-        let root = self.directory.path();
+    fn monitor(&self, host: &str) -> PathBuf {
+        self.directory.path().join(format!("qmp-{host}"))
+    }
+
+    /// Starts the guest on what is there.
+    fn boot(&self) -> Result<Background> {
         if self.class.needs_recovery() {
-            self.clone.recover(HostCache::Direct, root)?;
+            self.clone.recover(HostCache::Direct, self.directory.path())?;
         }
+        self.machine("here", &[])
+    }
+
+    /// A QEMU with the guest's machine; what it has open is not touched before it runs.
+    fn machine(&self, host: &str, further: &[&str]) -> Result<Background> {
+        let root = self.directory.path();
         let volume = self.volume()?;
         let Start::Kernel { kernel, initrd } = &self.image.start else { bail!("no kernel") };
-        let monitor = root.join("qmp");
         let mut qemu = process::command("qemu-system-x86_64");
         qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-serial", "stdio", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
+            .arg(format!("unix:{},server=on,wait=off", self.monitor(host).display()))
             .arg("-kernel")
             .arg(kernel)
             .arg("-initrd")
@@ -110,16 +120,18 @@ impl Desk {
                 self.number
             ))
             .args(["-blockdev", &volume.blockdev().to_string()])
-            .args(["-device", &volume.device().to_string()]);
-        let console = root.join(format!("console-{}", self.number));
-        let mut guest = Background::start("the writing guest", &mut qemu, &console)?;
-        let _flusher = self.flusher(&volume, &monitor)?;
-        wait::until("ten acknowledged writes", A_BOOT, || {
-            guest.ensure_running()?;
-            let log = guest.log();
-            ensure!(acknowledged(&log)?.len() >= 10, "it said last: {}", process::tail(&log, 5));
-            Ok(())
-        })?;
+            .args(["-device", &volume.device().to_string()])
+            .args(further);
+        let console = root.join(format!("console-{host}-{}", self.number));
+        Background::start("the writing guest", &mut qemu, &console)
+    }
+
+    /// Starts the guest, kills QEMU at some moment after its tenth write, and gives the numbers
+    /// that were acknowledged.
+    fn stop_once(&mut self, numbers: &mut Numbers) -> Result<Vec<u64>> {
+        let mut guest = self.boot()?;
+        let _flusher = self.flusher("here")?;
+        until_written(&mut guest, 10)?;
         std::thread::sleep(Duration::from_millis(numbers.below(3000)));
         guest.kill()?;
         let acknowledged = acknowledged(&guest.log())?;
@@ -128,14 +140,18 @@ impl Desk {
         Ok(acknowledged)
     }
 
-    fn flusher(&self, volume: &Volume, monitor: &Path) -> Result<Option<Flusher>> {
+    fn qmp(&self, host: &str) -> Result<Qmp> {
+        wait::until("QEMU's monitor", A_BOOT, || {
+            Ok(Qmp::connect(&self.monitor(host), Duration::from_secs(60))?)
+        })
+    }
+
+    fn flusher(&self, host: &str) -> Result<Option<Flusher>> {
         let Some(interval) = self.class.flush_interval() else { return Ok(None) };
-        let mut qmp = wait::until("QEMU's monitor", A_BOOT, || {
-            Ok(Qmp::connect(monitor, Duration::from_secs(60))?)
-        })?;
-        let socket = self.directory.path().join(format!("flush-{}", self.number));
+        let (mut qmp, volume) = (self.qmp(host)?, self.volume()?);
+        let socket = self.directory.path().join(format!("flush-{host}-{}", self.number));
         flusher::serve(&mut qmp, &socket)?;
-        flusher::export(&mut qmp, volume)?;
+        flusher::export(&mut qmp, &volume)?;
         Ok(Some(Flusher::start(&socket, volume.id(), interval)?))
     }
 
@@ -150,6 +166,16 @@ impl Desk {
         process::succeed(&mut convert)?;
         Ok(raw)
     }
+}
+
+/// Waits until so many writes were acknowledged.
+fn until_written(guest: &mut Background, count: usize) -> Result<()> {
+    wait::until("acknowledged writes", A_BOOT, || {
+        guest.ensure_running()?;
+        let log = guest.log();
+        ensure!(acknowledged(&log)?.len() >= count, "it said last: {}", process::tail(&log, 5));
+        Ok(())
+    })
 }
 
 /// A driver of the guests' kernel.
@@ -261,4 +287,77 @@ fn a_guest_finds_all_of_its_synced_files_in_every_class() {
     for class in [Durability::default(), bounded, Durability::Synchronous] {
         loses_nothing(class, Writes::Files);
     }
+}
+
+#[test]
+fn a_guest_is_held_to_its_limits_and_is_freed_of_them_while_it_runs() {
+    let desk = Desk::lay(Durability::default(), Writes::Blocks).unwrap();
+    let mut guest = desk.boot().unwrap();
+    let (mut qmp, volume) = (desk.qmp("here").unwrap(), desk.volume().unwrap());
+    until_written(&mut guest, 10).unwrap();
+    let limits = Limits { operations: NonZeroU32::new(2), bytes: None };
+    limits.apply(&mut qmp, &volume).unwrap();
+    let count = |guest: &Background| acknowledged(&guest.log()).unwrap().len();
+    // Twelve more at two a second; what was saved up before is a tenth of a second's worth.
+    let (before, begin) = (count(&guest), Instant::now());
+    until_written(&mut guest, before + 12).unwrap();
+    let held = begin.elapsed();
+    assert!(held >= Duration::from_millis(4500), "{held:?}");
+    // Two blocks a second again, by their bytes.
+    let bytes = NonZeroU64::new(2 * BLOCK as u64);
+    Limits { operations: None, bytes }.apply(&mut qmp, &volume).unwrap();
+    let (before, begin) = (count(&guest), Instant::now());
+    until_written(&mut guest, before + 12).unwrap();
+    let held_by_bytes = begin.elapsed();
+    assert!(held_by_bytes >= Duration::from_millis(4500), "{held_by_bytes:?}");
+    Limits::default().apply(&mut qmp, &volume).unwrap();
+    let (before, begin) = (count(&guest), Instant::now());
+    until_written(&mut guest, before + 12).unwrap();
+    let free = begin.elapsed();
+    assert!(free < held && free < held_by_bytes, "{free:?}, {held:?}, {held_by_bytes:?}");
+}
+
+/// Moves a guest from one QEMU to another, as between two hosts that see the same files.
+fn migrate(from: &mut Qmp, socket: &Path) -> Result<()> {
+    from.execute("migrate", json!({ "uri": format!("unix:{}", socket.display()) }))?;
+    wait::until("the migration's end", A_BOOT, || {
+        let state = from.execute("query-migrate", json!({}))?;
+        ensure!(state["status"] == "completed", "{state}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_guest_that_moves_between_two_qemus_keeps_every_block_though_the_second_is_stopped_hard() {
+    let mut desk = Desk::lay(Durability::default(), Writes::Blocks).unwrap();
+    let socket = desk.directory.path().join("migration");
+    let mut here = desk.boot().unwrap();
+    // It flushes on while the guest moves.
+    let flusher = desk.flusher("here").unwrap().unwrap();
+    until_written(&mut here, 10).unwrap();
+    let incoming = format!("unix:{}", socket.display());
+    let mut there = desk.machine("there", &["-incoming", &incoming]).unwrap();
+    desk.qmp("there").unwrap();
+    migrate(&mut desk.qmp("here").unwrap(), &socket).unwrap();
+    let status = flusher.status();
+    assert_eq!(status.failures, 0, "{status:?}");
+    drop(flusher);
+    let flusher = desk.flusher("there").unwrap().unwrap();
+    until_written(&mut there, 10).unwrap();
+    // The first has given the volume up: its end takes nothing and writes nothing.
+    here.kill().unwrap();
+    let moved = acknowledged(&there.log()).unwrap().len();
+    until_written(&mut there, moved + 5).unwrap();
+    assert!(flusher.status().flushes > 0, "{:?}", flusher.status());
+    there.kill().unwrap();
+    let mut expected = BTreeMap::new();
+    for number in [here, there].iter().flat_map(|qemu| acknowledged(&qemu.log()).unwrap()) {
+        expected.insert(number * 7 % 96, number);
+        desk.number = number + 2;
+    }
+    for unsure in [desk.number - 1, desk.number] {
+        expected.remove(&(unsure * 7 % 96));
+    }
+    let missing = missing_blocks(&desk.read().unwrap(), &expected).unwrap();
+    assert_eq!(missing, [0; 0], "of {}", expected.len());
 }

@@ -71,6 +71,23 @@ pub(crate) const PACKAGES: &[Package] = &[
         purposes: &[Demo, Test],
         siblings: &["qemu-utils", "qemu-system-common", "qemu-system-data", "qemu-block-extra"],
     },
+    Package {
+        name: "qemu-system-common",
+        why: "to open volumes without a guest (qemu-storage-daemon)",
+        purposes: &[Test, Bench],
+        siblings: &["qemu-system-x86", "qemu-utils", "qemu-system-data", "qemu-block-extra"],
+    },
+    Package {
+        name: "qemu-utils",
+        why: "to make and to check images (qemu-img)",
+        purposes: &[Test, Bench],
+        siblings: &[
+            "qemu-system-x86",
+            "qemu-system-common",
+            "qemu-system-data",
+            "qemu-block-extra",
+        ],
+    },
     package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
     package(
         "mmdebstrap",
