@@ -401,6 +401,22 @@ make_account() {
 	! have chpasswd || printf '%s:*\n' "$1" | chpasswd -e 2>"$WORK/said"
 }
 
+# is_roots DIRECTORY: it and all above it are directories that only root changes, and no links: nobody
+# else can put another thing in their place while root works there.
+is_roots() {
+	place=$1
+	while [ -n "$place" ]; do
+		read -r mode _ owner _ <<END
+$(ls -ldn "$place")
+END
+		case $mode:$owner in
+		d????[!w]??[!w]*:0) ;;
+		*) return 1 ;;
+		esac
+		place=${place%/*}
+	done
+}
+
 # What a tool that was killed has not come to: the home, in a directory that is root's. True if it was
 # made now.
 make_home() {
@@ -408,15 +424,17 @@ make_home() {
 	/*/*) ;;
 	*) return 1 ;;
 	esac
-	[ ! -e "$HOME_OF" ] && mkdir "$HOME_OF" && chown "$ID_OF:$GROUP_OF" "$HOME_OF"
+	[ ! -e "$HOME_OF" ] && is_roots "${HOME_OF%/*}" && mkdir "$HOME_OF" &&
+		chown -h "$ID_OF:$GROUP_OF" "$HOME_OF"
 } 2>"$WORK/said"
 
 # as_user NAME PROGRAM: a shell program with that user's rights, so that whatever the user has put
-# into its way can lead it nowhere that the user could not go. PROGRAM is a text of this file.
+# into its way can lead it nowhere that the user could not go. PROGRAM is a text of this file. What
+# the user has put there may have no end.
 as_user() {
 	case $SYSTEM in
-	*BSD | DragonFly) SHELL=/bin/sh su -m "$1" -c "$2" ;;
-	*) su -s /bin/sh "$1" -c "$2" ;;
+	*BSD | DragonFly) SHELL=/bin/sh $LIMIT su -m "$1" -c "$2" ;;
+	*) $LIMIT su -s /bin/sh "$1" -c "$2" ;;
 	esac
 }
 
@@ -663,14 +681,39 @@ script() {
 }
 
 # handle KIND WHICH: the handler ends with 0 if it has changed something, with 10 if it was so
-# already, and otherwise it says why last.
+# already, and otherwise it says why last. That it has been asked is written down before.
 handle() {
-	"$HANDLERS/$1" "$WORK/$2" >"$WORK/handled" 2>&1 </dev/null
+	printf '%s\n' "$1" >>"$WORK/kinds"
+	[ -f "$STATE/kinds" ] || : >"$STATE/kinds"
+	grep -qxF "$1" "$STATE/kinds" ||
+		replace "$STATE/kinds" 600 "$(cat "$STATE/kinds" && printf '%s\n' "$1")"
+	ask_handler "$1" "$WORK/$2"
+}
+
+# ask_handler KIND FILE: false if it failed.
+ask_handler() {
+	"$HANDLERS/$1" "$2" >"$WORK/handled" 2>&1 </dev/null
 	case $? in
 	0) note "$1" 'done' ;;
 	10) note "$1" unchanged ;;
-	*) note "$1" failed handler "$(tail -n 1 "$WORK/handled")" ;;
+	*) note "$1" failed handler "$(tail -n 1 "$WORK/handled")" && return 1 ;;
 	esac
+}
+
+# A handler of which nothing more is wanted gets an empty file: what it has made of the last one goes.
+# One that fails is asked again in the next run.
+retire_handlers() {
+	[ -s "$STATE/kinds" ] || return 0
+	: >"$WORK/empty"
+	while IFS= read -r kind <&3; do
+		grep -qxF "$kind" "$WORK/kinds" || [ ! -x "$HANDLERS/$kind" ] ||
+			ask_handler "$kind" "$WORK/empty" || printf '%s\n' "$kind" >>"$WORK/kinds"
+	done 3<"$STATE/kinds"
+	if [ -s "$WORK/kinds" ]; then
+		replace "$STATE/kinds" 600 "$(cat "$WORK/kinds")"
+	else
+		rm -f "$STATE/kinds"
+	fi
 }
 
 # --- The report ---
@@ -799,8 +842,10 @@ configure() {
 	await_service
 	host_name
 	accounts
+	: >"$WORK/kinds"
 	data vendor-data
 	data user-data
+	retire_handlers
 	report
 	[ "$RESULT" != failed ]
 }

@@ -15,13 +15,14 @@
 
 mod failure;
 mod network;
+mod passwords;
 mod reboot;
 mod rights;
 
 use std::time::{Duration, Instant};
 
 use mezame_model::{
-    InstanceId, SecretName, UserName,
+    InstanceId, SecretName,
     report::{Outcome, StepReport},
 };
 
@@ -56,8 +57,12 @@ pub struct Applied {
     pub scripts_before: Duration,
     /// A step failed because the service was away.
     pub lost_service: bool,
+    /// A change of the network was taken back.
+    pub rolled_back: bool,
     /// Why the guest is to be rebooted now, if it is.
     pub reboot: Option<String>,
+    /// A script asked for a reboot, heard or not.
+    pub asked_for_reboot: bool,
 }
 
 impl Applied {
@@ -94,11 +99,13 @@ pub struct Applier<'a> {
 struct Deed {
     change: Change,
     wish: Wish,
+    /// For who reads the report.
+    detail: String,
 }
 
 impl From<Change> for Deed {
     fn from(change: Change) -> Self {
-        Self { change, wish: Wish::default() }
+        Self { change, wish: Wish::default(), detail: String::new() }
     }
 }
 
@@ -106,6 +113,9 @@ impl Applier<'_> {
     /// Does every step. Fails only where the ledger can't be written: going on without it could
     /// run something twice.
     pub fn apply(&mut self, plan: &Plan) -> Result<Applied, LedgerError> {
+        if let Some(spelling) = &plan.spelling {
+            self.ledger.respell(&|name| spelling.name(name))?;
+        }
         let mut applied = Applied::default();
         let mut pending: Vec<(Step, Outcome, &'static str)> = Vec::new();
         let last_state = plan.steps.iter().rposition(
@@ -166,6 +176,7 @@ impl Applier<'_> {
         }
         self.settle(&mut pending)?;
         self.reboot_for_a_name(&mut applied)?;
+        self.forget_reboots(applied.asked_for_reboot || applied.reboot.is_some())?;
         Ok(applied)
     }
 
@@ -190,7 +201,15 @@ impl Applier<'_> {
     fn run_foreign(&mut self, step: &Step, applied: &mut Applied) -> Result<(), LedgerError> {
         let began = Instant::now();
         self.ledger.started(step, None)?;
-        let result = self.perform(step);
+        let mut result = self.perform(step);
+        if result.as_ref().is_ok_and(|deed| deed.wish.reboot) {
+            if !self.may_reboot() {
+                result = Err(StepError::RebootInVain { boots: reboot::ASKED });
+            }
+            // Before it is noted that the script has ended: counted twice is better than never.
+            self.count_reboot()?;
+            applied.asked_for_reboot = true;
+        }
         let wish = result.as_ref().map_or(Wish::default(), |deed| deed.wish);
         let (outcome, reason) = self.told(step, &result, began, applied);
         if wish.again {
@@ -220,7 +239,7 @@ impl Applier<'_> {
             Ok(Deed { wish: Wish { again: true, .. }, .. }) => {
                 (Outcome::Done, "again-at-next-boot", String::new())
             }
-            Ok(Deed { change: Change::Changed, .. }) => (Outcome::Done, "", String::new()),
+            Ok(Deed { change: Change::Changed, detail, .. }) => (Outcome::Done, "", detail.clone()),
             Ok(Deed { change: Change::Same, .. }) => (Outcome::Unchanged, "", String::new()),
             Err(error) => (Outcome::Failed, error.reason(), said(error)),
         };
@@ -267,12 +286,12 @@ impl Applier<'_> {
                 }
                 PasswordForm::Text => platform.set_password_text(user, text)?,
             },
-            Action::GeneratePassword { user, recipients } => {
-                self.generate_password(user, recipients)?
-            }
+            Action::GeneratePassword { .. } => self.generate_password(&step.action)?,
+            Action::AnswerWindowsKey(key) => return self.answer_windows_key(key),
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
+            Action::TrustCertificates(all) => platform.trust_certificates(all)?,
             Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {
@@ -303,7 +322,7 @@ impl Applier<'_> {
         match end {
             ScriptEnd::Exited(0) => Ok(Change::Changed.into()),
             ScriptEnd::Exited(status) => match asks(status) {
-                Some(wish) => Ok(Deed { change: Change::Changed, wish }),
+                Some(wish) => Ok(Deed { wish, ..Change::Changed.into() }),
                 None => Err(StepError::ScriptExit { status, tail }),
             },
             ScriptEnd::Killed(signal) => Err(StepError::ScriptSignal { signal, tail }),
@@ -329,32 +348,6 @@ impl Applier<'_> {
             }
         }
         Ok(change)
-    }
-
-    fn generate_password(
-        &mut self,
-        user: &str,
-        recipients: &[String],
-    ) -> Result<Change, StepError> {
-        let name = UserName::parse(user)?;
-        if self.platform.password_form() == PasswordForm::Text {
-            // Nobody has read an earlier one: it is posted only after it was noted.
-            let made = password::make(user, recipients)?;
-            let change = self.platform.set_password_text(user, &made.text)?;
-            self.outbox.keep_password(&self.instance, &name, made, None)?;
-            return Ok(change);
-        }
-        let waiting = self.outbox.password(&self.instance, user).and_then(|pending| pending.hash);
-        let hash = match waiting {
-            Some(hash) => hash,
-            None => {
-                let made = password::make(user, recipients)?;
-                let hash = password::hash(made.text.expose())?;
-                self.outbox.keep_password(&self.instance, &name, made, Some(hash.clone()))?;
-                hash
-            }
-        };
-        Ok(self.platform.set_password_hash(user, &hash)?)
     }
 }
 

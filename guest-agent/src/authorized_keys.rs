@@ -76,12 +76,15 @@ impl Block {
         let mut at = 0;
         for line in text.split_inclusive(|byte| *byte == b'\n') {
             let next = at + line.len();
+            // A user's name may stand there in another case, where that is the same user.
             let bare = line.trim_ascii();
+            let (is_begin, is_end) =
+                (bare.eq_ignore_ascii_case(begin), bare.eq_ignore_ascii_case(end));
             match start {
-                None if bare == begin => start = Some(at),
-                Some(start) if bare == end => return Some(start..next),
+                None if is_begin => start = Some(at),
+                Some(start) if is_end => return Some(start..next),
                 // A second marker before an end: the first one stands alone.
-                Some(_) if bare == begin => start = Some(at),
+                Some(_) if is_begin => start = Some(at),
                 _ => {}
             }
             at = next;

@@ -6,16 +6,21 @@
 //!      └── backoff ┘          ┌── lost connection ◄─────────────┤
 //!                             └── backoff, way opened anew ─────┘
 //! ```
+//! A change of the network that was taken back is done once more after a while: see [`retry`].
 
 pub mod attempts;
 pub mod discover;
+mod retry;
 pub mod run;
 
 use std::time::{Duration, Instant};
 
 use mezame_model::Report;
 
-use self::run::{Agent, RunError};
+use self::{
+    retry::Retry,
+    run::{Agent, RunError},
+};
 use crate::{
     backoff::Backoff,
     plan::Mode,
@@ -47,6 +52,8 @@ pub struct Finished {
     pub reported: bool,
     /// Whether a step failed for want of the service, so that it may succeed soon.
     pub lost_service: bool,
+    /// Whether a change of the network was taken back.
+    pub rolled_back: bool,
     /// Why the guest is rebooted now, if it is.
     pub reboot: Option<String>,
 }
@@ -83,14 +90,18 @@ pub fn watch(
     clear_stale_routes(platform, say);
     let (mut path, mut fetched) = first_document(settings, platform, None, say)?;
     let mut mode = Mode::Boot;
+    let (mut retry, mut applied) = (Retry::new(), String::new());
     loop {
         let finished = agent.apply(&mut path, &fetched, mode)?;
         done(&finished);
+        let is_new = std::mem::replace(&mut applied, fetched.etag.clone()) != fetched.etag;
+        retry.after_run(finished.rolled_back, is_new, Instant::now(), random());
         if reboot(platform, &finished, say) {
             return Ok(());
         }
         mode = Mode::Live;
-        fetched = next_document(&mut agent, &mut path, platform, fetched, &finished, say);
+        let last = (fetched, &finished);
+        fetched = next_document(&mut agent, &mut path, platform, last, &mut retry, say);
         // A live run begins with what woke it.
         path.source.begin_at(Instant::now());
     }
@@ -133,8 +144,8 @@ fn next_document(
     agent: &mut Agent<'_>,
     path: &mut discover::Path,
     platform: &dyn Platform,
-    fetched: Fetched,
-    finished: &Finished,
+    (fetched, finished): (Fetched, &Finished),
+    retry: &mut Retry,
     say: &mut dyn FnMut(&str),
 ) -> Fetched {
     let mut backoff = Backoff::new(PAUSES.0, PAUSES.1);
@@ -146,6 +157,13 @@ fn next_document(
             pause(&mut backoff, None, None);
         }
         let wait = if sent && !finished.lost_service { WATCH } else { WATCH_SOON };
+        let left = retry.left(Instant::now());
+        if left.is_some_and(|left| left.is_zero()) {
+            say("a change of the network that was taken back is tried again");
+            return fetched;
+        }
+        // Whole seconds are what the service counts in.
+        let wait = left.map_or(wait, |left| wait.min(left + Duration::from_secs(1)));
         let asked = Instant::now();
         match path.source.document(Some((&fetched.etag, wait))) {
             Ok(Some(next)) if next.etag != fetched.etag => return next,
@@ -167,6 +185,7 @@ fn next_document(
                 // The addresses of the guest may have changed under the connection.
                 path.source.disconnect();
                 if matches!(error, SourceError::Http(_)) {
+                    retry.service_lost();
                     path.reopen(platform);
                 }
             }
@@ -223,10 +242,14 @@ fn retry_after(error: &SourceError) -> Option<Duration> {
 }
 
 fn pause(backoff: &mut Backoff, retry_after: Option<Duration>, deadline: Option<Instant>) {
-    let mut random = [0; 8];
-    // Without randomness only the jitter is lost.
-    let _ = getrandom::fill(&mut random);
-    let wait = backoff.next(u64::from_ne_bytes(random), retry_after);
+    let wait = backoff.next(random(), retry_after);
     let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     std::thread::sleep(left.map_or(wait, |left| wait.min(left)));
+}
+
+/// Without randomness only the jitter is lost.
+fn random() -> u64 {
+    let mut random = [0; 8];
+    let _ = getrandom::fill(&mut random);
+    u64::from_ne_bytes(random)
 }

@@ -55,6 +55,12 @@ pub struct Link {
     pub addresses: Vec<IpNetwork>,
 }
 
+/// The clock, in seconds since 1970-01-01T00:00:00Z.
+pub fn now() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
+}
+
 /// The guest as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -68,6 +74,10 @@ pub struct Facts {
     pub default_user: String,
     /// Whether the document's addresses are applied, now and in the network service's files.
     pub configures_network: bool,
+    /// Whether it trusts certificates that the agent has given it.
+    pub has_certificates: bool,
+    /// The time by the guest's own clock, in seconds since 1970-01-01T00:00:00Z.
+    pub now: u64,
     /// How the system's licence is to be activated, if it is.
     pub licence: Option<Licence>,
 }

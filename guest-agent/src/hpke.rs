@@ -9,16 +9,12 @@ use chacha20poly1305::{
     aead::{Aead, Payload},
 };
 use hkdf::Hkdf;
+use mezame_model::volume_key::hpke::{
+    KEM_SUITE, SUITE, VERSION, labeled_info, nonce, schedule_context,
+};
 use sha2::Sha256;
 use x25519_dalek::{PublicKey, StaticSecret};
 use zeroize::Zeroizing;
-
-/// "KEM", and the number of DHKEM(X25519, HKDF-SHA256) (section 4.1).
-const KEM_SUITE: &[u8] = b"KEM\x00\x20";
-/// "HPKE", and the numbers of KEM, KDF and AEAD (section 5.1).
-const SUITE: &[u8] = b"HPKE\x00\x20\x00\x01\x00\x03";
-/// mode_base (section 5, table 1).
-const MODE_BASE: u8 = 0;
 
 /// Why nothing is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +57,7 @@ impl Recipient {
         let shared = expand::<32>(KEM_SUITE, &prk, b"shared_secret", &context)?;
         let psk_id_hash = extract(SUITE, b"", b"psk_id_hash", b"");
         let info_hash = extract(SUITE, b"", b"info_hash", info);
-        let context = [&[MODE_BASE][..], &psk_id_hash[..], &info_hash[..]].concat();
+        let context = schedule_context(&psk_id_hash, &info_hash);
         let secret = extract(SUITE, &shared[..], b"secret", b"");
         let key = expand::<32>(SUITE, &secret, b"key", &context)?;
         let base_nonce = *expand::<12>(SUITE, &secret, b"base_nonce", &context)?;
@@ -80,10 +76,7 @@ pub struct Opener {
 impl Opener {
     /// Opens the next message (section 5.2).
     pub fn open(&mut self, aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, HpkeError> {
-        let mut nonce = self.base_nonce;
-        for (byte, count) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= count;
-        }
+        let nonce = nonce(&self.base_nonce, self.sequence);
         let next = self.sequence.checked_add(1).ok_or(HpkeError::Open)?;
         let payload = Payload { msg: sealed, aad };
         let opened = self.cipher.decrypt(Nonce::from_slice(&nonce), payload);
@@ -96,7 +89,7 @@ impl Opener {
 
 /// LabeledExtract (section 4).
 fn extract(suite: &[u8], salt: &[u8], label: &[u8], secret: &[u8]) -> Zeroizing<[u8; 32]> {
-    let labeled = Zeroizing::new([&b"HPKE-v1"[..], suite, label, secret].concat());
+    let labeled = Zeroizing::new([VERSION, suite, label, secret].concat());
     let (prk, _) = Hkdf::<Sha256>::extract(Some(salt), &labeled);
     Zeroizing::new(prk.into())
 }
@@ -112,7 +105,7 @@ fn expand<const LENGTH: usize>(
     let mut out = Zeroizing::new([0; LENGTH]);
     Hkdf::<Sha256>::from_prk(&prk[..])
         .map_err(|_| HpkeError::Open)?
-        .expand_multi_info(&[&length, b"HPKE-v1", suite, label, info], &mut out[..])
+        .expand_multi_info(&labeled_info(&length, suite, label, info), &mut out[..])
         .map_err(|_| HpkeError::Open)?;
     Ok(out)
 }

@@ -172,6 +172,23 @@ impl Ledger {
         self.history.again(step).map_or(0, |again| again.times)
     }
 
+    /// Whether a step was noted by [`Ledger::again`] in this boot.
+    pub fn asked_in_this_boot(&self, step: &Step) -> bool {
+        self.history.again(step).is_some_and(|again| again.boot == self.history.boot)
+    }
+
+    /// Notes the rights of users under the names that these are called by.
+    pub fn respell(&mut self, spelling: &dyn Fn(&str) -> String) -> Result<(), LedgerError> {
+        for (user, right) in self.history.rights.clone() {
+            let name = spelling(&user);
+            if name != user {
+                self.right(&name, right, true)?;
+                self.right(&user, right, false)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Notes a right that was given or taken back.
     pub fn right(&mut self, user: &str, right: Right, held: bool) -> Result<(), LedgerError> {
         if self.history.rights.contains(&(user.to_owned(), right)) == held {

@@ -1,81 +1,214 @@
-//! What `netsh` is told, so that an adapter becomes what the document says. Pure.
+//! What `netsh` is told, so that an adapter becomes what the document says, and so that it becomes
+//! again what it was. Pure.
 //!
 //! netsh keeps what it sets, so the same words serve for now and for the next boot (Microsoft,
-//! "netsh interface"). Each command is a list of words: nothing goes through a shell.
+//! "netsh interface ipv4", "netsh interface ipv6"). Each command is a list of words: nothing goes
+//! through a shell.
+//!
+//! Addresses of IPv4 are set all at once, and so are what the document says. Of IPv6 addresses, and
+//! of routes and routers of either family, only those are taken away that the agent has set before
+//! ([`Ours`]): what DHCP, router advertisements and people have set is not the agent's.
+
+mod restore;
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::{IpNetwork, Ipv4Network};
 use mezame_model::document::Interface;
+use serde::{Deserialize, Serialize};
+
+pub use self::restore::restore;
+
+/// A destination and the router to it.
+pub type Way = (IpNetwork, IpAddr);
 
 /// An adapter as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Now {
     /// In bytes.
     pub mtu: u32,
     /// With their prefix lengths.
     pub addresses: Vec<IpNetwork>,
+    /// Those of them that somebody has set, and nothing on the network has told.
+    pub manual: Vec<IpNetwork>,
     /// Default routers.
     pub gateways: Vec<IpAddr>,
+    /// Routes through routers, default routes excepted.
+    pub routes: Vec<Way>,
     /// Resolvers.
     pub dns: Vec<IpAddr>,
+    /// Whether the addresses of IPv4 are DHCP's.
+    pub dhcp: bool,
+    /// Whether the resolvers were set by somebody, of each family: IPv4, IPv6.
+    pub fixed_dns: [bool; 2],
+    /// Whether it has IPv6 at all.
+    pub has_v6: bool,
+}
+
+/// What the agent has set on an adapter and may take away again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ours {
+    /// Of both families.
+    pub addresses: Vec<IpNetwork>,
+    /// Default routers.
+    pub gateways: Vec<IpAddr>,
+    /// Routes through routers.
+    pub routes: Vec<Way>,
+}
+
+impl Ours {
+    /// What a document's interface has the agent set.
+    pub fn of(wanted: &Interface) -> Self {
+        Self {
+            addresses: wanted.addresses.clone(),
+            gateways: wanted.gateways.clone(),
+            routes: ways(wanted),
+        }
+    }
+
+    /// This and that: before a change it is not known how far it comes.
+    pub fn and(&self, other: &Self) -> Self {
+        fn both<T: Clone + PartialEq>(one: &[T], two: &[T]) -> Vec<T> {
+            let new = two.iter().filter(|it| !one.contains(it));
+            one.iter().chain(new).cloned().collect()
+        }
+        Self {
+            addresses: both(&self.addresses, &other.addresses),
+            gateways: both(&self.gateways, &other.gateways),
+            routes: both(&self.routes, &other.routes),
+        }
+    }
+}
+
+fn ways(wanted: &Interface) -> Vec<Way> {
+    wanted.routes.iter().map(|route| (route.destination, route.via)).collect()
 }
 
 /// The commands for an adapter; none where it is so already.
-pub fn commands(device: &str, wanted: &Interface, now: &Now) -> Vec<Vec<String>> {
+pub fn commands(device: &str, wanted: &Interface, ours: &Ours, now: &Now) -> Vec<Vec<String>> {
     let mut out = Vec::new();
-    let name = format!("name={device}");
     if now.mtu != u32::from(wanted.mtu) {
-        for family in ["ipv4", "ipv6"] {
-            let mtu = format!("mtu={}", wanted.mtu);
-            let words = ["interface", family, "set", "subinterface", device, &mtu];
-            out.push(command(&[&words[..], &["store=persistent"]].concat()));
-        }
+        mtu(device, u32::from(wanted.mtu), now.has_v6, &mut out);
     }
-    ipv4(device, wanted, now, &mut out);
-    ipv6(device, wanted, now, &mut out);
-    for (family, is_v4) in [("ipv4", true), ("ipv6", false)] {
-        let of_family = |list: &[IpAddr]| -> Vec<IpAddr> {
-            list.iter().copied().filter(|address| address.is_ipv4() == is_v4).collect()
-        };
-        let dns = of_family(&wanted.dns);
-        if dns.is_empty() || dns == of_family(&now.dns) {
-            continue;
-        }
-        for (at, server) in dns.iter().enumerate() {
-            let address = format!("address={server}");
-            let index = format!("index={}", at + 1);
-            let first =
-                ["interface", family, "set", "dnsservers", &name, "source=static", &address];
-            let other = ["interface", family, "add", "dnsservers", &name, &address, &index];
-            let words = if at == 0 { &first } else { &other };
-            out.push(command(&[&words[..], &["validate=no"]].concat()));
+    let wanted_ways = ways(wanted);
+    let old = |way: &&Way| ours.routes.contains(way) && !wanted_ways.contains(way);
+    for way in now.routes.iter().filter(old).filter(|way| usable(way.1, now)) {
+        out.push(route("delete", device, way));
+    }
+    ipv4(device, wanted, ours, now, &mut out);
+    if now.has_v6 {
+        ipv6(device, wanted, ours, now, &mut out);
+    }
+    // Behind the addresses: their routers are reached by them.
+    let missing = |way: &&Way| !now.routes.contains(way);
+    for way in wanted_ways.iter().filter(missing).filter(|way| usable(way.1, now)) {
+        out.push(route("add", device, way));
+    }
+    for is_v4 in [true, false] {
+        let wanted = of_family(&wanted.dns, is_v4);
+        let is_so = wanted == of_family(&now.dns, is_v4);
+        if !wanted.is_empty() && !is_so && (is_v4 || now.has_v6) {
+            dns(device, is_v4, &wanted, &mut out);
         }
     }
     out
 }
 
-fn ipv4(device: &str, wanted: &Interface, now: &Now, out: &mut Vec<Vec<String>>) {
-    let of = |list: &[IpNetwork]| -> Vec<Ipv4Network> {
-        let v4 = |network: &IpNetwork| match network {
-            IpNetwork::V4(v4) => Some(*v4),
-            IpNetwork::V6(_) => None,
-        };
-        list.iter().filter_map(v4).collect()
+/// Whether a document wants IPv6 of an adapter.
+pub fn wants_v6(wanted: &Interface) -> bool {
+    wanted.addresses.iter().any(IpNetwork::is_ipv6)
+}
+
+fn usable(address: IpAddr, now: &Now) -> bool {
+    address.is_ipv4() || now.has_v6
+}
+
+fn of_family(list: &[IpAddr], is_v4: bool) -> Vec<IpAddr> {
+    list.iter().copied().filter(|address| address.is_ipv4() == is_v4).collect()
+}
+
+/// The shortest MTU that IPv6 has (RFC 8200, section 5).
+const MIN_V6: u32 = 1280;
+
+fn mtu(device: &str, bytes: u32, has_v6: bool, out: &mut Vec<Vec<String>>) {
+    let mtu = format!("mtu={bytes}");
+    for family in ["ipv4", "ipv6"] {
+        if family == "ipv4" || (has_v6 && bytes >= MIN_V6) {
+            let words = ["interface", family, "set", "subinterface", device, &mtu];
+            out.push(command(&[&words[..], &["store=persistent"]].concat()));
+        }
+    }
+}
+
+fn dns(device: &str, is_v4: bool, servers: &[IpAddr], out: &mut Vec<Vec<String>>) {
+    let name = format!("name={device}");
+    let family = if is_v4 { "ipv4" } else { "ipv6" };
+    for (at, server) in servers.iter().enumerate() {
+        let address = format!("address={server}");
+        let index = format!("index={}", at + 1);
+        let first = ["interface", family, "set", "dnsservers", &name, "source=static", &address];
+        let other = ["interface", family, "add", "dnsservers", &name, &address, &index];
+        let words = if at == 0 { &first } else { &other };
+        out.push(command(&[&words[..], &["validate=no"]].concat()));
+    }
+}
+
+fn route(verb: &str, device: &str, (to, via): &Way) -> Vec<String> {
+    let family = if via.is_ipv4() { "ipv4" } else { "ipv6" };
+    let to = format!("{}/{}", to.network(), to.prefix());
+    let (interface, hop) = (format!("interface={device}"), format!("nexthop={via}"));
+    command(&["interface", family, verb, "route", &to, &interface, &hop])
+}
+
+fn v4_of(list: &[IpNetwork]) -> Vec<Ipv4Network> {
+    let v4 = |network: &IpNetwork| match network {
+        // One that Windows has given itself (RFC 3927) goes by itself.
+        IpNetwork::V4(v4) if !v4.ip().is_link_local() => Some(*v4),
+        _ => None,
     };
+    list.iter().filter_map(v4).collect()
+}
+
+fn ipv4(device: &str, wanted: &Interface, ours: &Ours, now: &Now, out: &mut Vec<Vec<String>>) {
     let router = |list: &[IpAddr]| list.iter().find(|address| address.is_ipv4()).copied();
-    let addresses = of(&wanted.addresses);
+    let addresses = v4_of(&wanted.addresses);
     let gateway = router(&wanted.gateways);
-    // One that Windows has given itself (RFC 3927) goes by itself.
-    let mut have = of(&now.addresses);
-    have.retain(|network| !network.ip().is_link_local());
+    let there = router(&now.gateways);
+    let mut have = v4_of(&now.addresses);
+    if addresses.is_empty() {
+        // Those that the agent has set go; DHCP's stay.
+        let known = v4_of(&ours.addresses);
+        if !now.dhcp && !have.is_empty() && have.iter().all(|it| known.contains(it)) {
+            out.push(by_dhcp(device));
+        }
+        return;
+    }
     have.sort();
     let mut sorted = addresses.clone();
     sorted.sort();
-    let Some((first, others)) = addresses.split_first() else { return };
-    if sorted == have && (gateway.is_none() || gateway == router(&now.gateways)) {
-        return;
+    let is_routed = match gateway {
+        Some(_) => gateway == there,
+        None => there.is_none_or(|router| !ours.gateways.contains(&router)),
+    };
+    if sorted != have || !is_routed {
+        set_v4(device, &addresses, gateway, out);
     }
+}
+
+fn by_dhcp(device: &str) -> Vec<String> {
+    let name = format!("name={device}");
+    command(&["interface", "ipv4", "set", "address", &name, "source=dhcp"])
+}
+
+/// Sets all addresses of IPv4, and the router or none.
+fn set_v4(
+    device: &str,
+    addresses: &[Ipv4Network],
+    gateway: Option<IpAddr>,
+    out: &mut Vec<Vec<String>>,
+) {
+    let Some((first, others)) = addresses.split_first() else { return };
     let name = format!("name={device}");
     let words = |network: &Ipv4Network| {
         let mask: Ipv4Addr = network.mask();
@@ -85,7 +218,8 @@ fn ipv4(device: &str, wanted: &Interface, now: &Now, out: &mut Vec<Vec<String>>)
     let [address, mask] = words(first);
     let mut set = command(&["interface", "ipv4", "set", "address", &name, "source=static"]);
     set.extend([address, mask]);
-    set.extend(gateway.map(|gateway| format!("gateway={gateway}")));
+    let gateway = gateway.map_or_else(|| "none".to_owned(), |gateway| gateway.to_string());
+    set.push(format!("gateway={gateway}"));
     out.push(set);
     for network in others {
         let [address, mask] = words(network);
@@ -93,18 +227,43 @@ fn ipv4(device: &str, wanted: &Interface, now: &Now, out: &mut Vec<Vec<String>>)
     }
 }
 
-fn ipv6(device: &str, wanted: &Interface, now: &Now, out: &mut Vec<Vec<String>>) {
+fn ipv6(device: &str, wanted: &Interface, ours: &Ours, now: &Now, out: &mut Vec<Vec<String>>) {
+    let v6 = |network: &&IpNetwork| network.is_ipv6();
+    let router = |address: &&IpAddr| address.is_ipv6();
+    for router in now.gateways.iter().filter(router) {
+        if ours.gateways.contains(router) && !wanted.gateways.contains(router) {
+            out.push(default_v6("delete", device, *router));
+        }
+    }
+    for network in now.addresses.iter().filter(v6) {
+        if ours.addresses.contains(network) && !wanted.addresses.contains(network) {
+            out.push(address_v6("delete", device, *network));
+        }
+    }
+    for network in wanted.addresses.iter().filter(v6) {
+        if !now.addresses.contains(network) {
+            out.push(address_v6("add", device, *network));
+        }
+    }
+    for router in wanted.gateways.iter().filter(router) {
+        if !now.gateways.contains(router) {
+            out.push(default_v6("add", device, *router));
+        }
+    }
+}
+
+fn default_v6(verb: &str, device: &str, router: IpAddr) -> Vec<String> {
+    let (interface, hop) = (format!("interface={device}"), format!("nexthop={router}"));
+    command(&["interface", "ipv6", verb, "route", "::/0", &interface, &hop])
+}
+
+fn address_v6(verb: &str, device: &str, network: IpNetwork) -> Vec<String> {
     let interface = format!("interface={device}");
-    let wanted_v6 = wanted.addresses.iter().filter(|network| network.is_ipv6());
-    for network in wanted_v6.filter(|network| !now.addresses.contains(network)) {
-        let address = format!("address={}/{}", network.ip(), network.prefix());
-        out.push(command(&["interface", "ipv6", "add", "address", &interface, &address]));
-    }
-    let routers = wanted.gateways.iter().filter(|address| address.is_ipv6());
-    for router in routers.filter(|router| !now.gateways.contains(router)) {
-        let hop = format!("nexthop={router}");
-        out.push(command(&["interface", "ipv6", "add", "route", "::/0", &interface, &hop]));
-    }
+    let address = match verb {
+        "delete" => format!("address={}", network.ip()),
+        _ => format!("address={}/{}", network.ip(), network.prefix()),
+    };
+    command(&["interface", "ipv6", verb, "address", &interface, &address])
 }
 
 fn command(words: &[&str]) -> Vec<String> {
@@ -112,75 +271,4 @@ fn command(words: &[&str]) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn interface() -> Interface {
-        Interface {
-            mac: "52:54:00:00:00:01".parse().unwrap(),
-            mtu: 1450,
-            addresses: ["192.168.0.10/24", "192.168.0.11/24", "2001:db8::10/64"]
-                .map(|text| text.parse().unwrap())
-                .into(),
-            gateways: ["192.168.0.1", "fe80::1"].map(|text| text.parse().unwrap()).into(),
-            dns: ["192.168.0.2", "192.168.0.3", "2001:db8::2"]
-                .map(|text| text.parse().unwrap())
-                .into(),
-            domain: None,
-            routes: Vec::new(),
-        }
-    }
-
-    fn lines(commands: &[Vec<String>]) -> Vec<String> {
-        commands.iter().map(|words| words.join("|")).collect()
-    }
-
-    #[test]
-    fn a_fresh_adapter_is_told_everything_and_one_that_is_so_nothing() {
-        let now =
-            Now { mtu: 1500, addresses: vec!["169.254.3.4/16".parse().unwrap()], ..Now::default() };
-        assert_eq!(
-            lines(&commands("Ethernet 2", &interface(), &now)),
-            [
-                "interface|ipv4|set|subinterface|Ethernet 2|mtu=1450|store=persistent",
-                "interface|ipv6|set|subinterface|Ethernet 2|mtu=1450|store=persistent",
-                "interface|ipv4|set|address|name=Ethernet 2|source=static|address=192.168.0.10|\
-                 mask=255.255.255.0|gateway=192.168.0.1",
-                "interface|ipv4|add|address|name=Ethernet 2|address=192.168.0.11|\
-                 mask=255.255.255.0",
-                "interface|ipv6|add|address|interface=Ethernet 2|address=2001:db8::10/64",
-                "interface|ipv6|add|route|::/0|interface=Ethernet 2|nexthop=fe80::1",
-                "interface|ipv4|set|dnsservers|name=Ethernet 2|source=static|address=192.168.0.2|\
-                 validate=no",
-                "interface|ipv4|add|dnsservers|name=Ethernet 2|address=192.168.0.3|index=2|\
-                 validate=no",
-                "interface|ipv6|set|dnsservers|name=Ethernet 2|source=static|address=2001:db8::2|\
-                 validate=no",
-            ]
-        );
-        let wanted = interface();
-        let mut done = Now {
-            mtu: 1450,
-            addresses: wanted.addresses.clone(),
-            gateways: wanted.gateways.clone(),
-            dns: wanted.dns.clone(),
-        };
-        assert!(commands("Ethernet 2", &wanted, &done).is_empty());
-        // Windows may list its addresses in another order, and keeps its link-local ones.
-        done.addresses.reverse();
-        done.addresses.push("fe80::5054:ff:fe00:1/64".parse().unwrap());
-        assert!(commands("Ethernet 2", &wanted, &done).is_empty());
-    }
-
-    #[test]
-    fn a_document_without_ipv4_leaves_what_dhcp_has_given() {
-        let wanted = Interface { addresses: Vec::new(), gateways: Vec::new(), ..interface() };
-        let now = Now {
-            mtu: 1450,
-            addresses: vec!["10.0.0.7/24".parse().unwrap()],
-            dns: wanted.dns.clone(),
-            ..Now::default()
-        };
-        assert!(commands("e", &wanted, &now).is_empty());
-    }
-}
+mod tests;

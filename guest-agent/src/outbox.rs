@@ -83,6 +83,8 @@ impl Outbox {
                 user: user.clone(),
                 recipient: made.recipient,
                 sealed: made.sealed,
+                reset: made.reset,
+                nova: made.nova,
             },
             hash,
         };

@@ -12,6 +12,8 @@ use mezame_model::SecretString;
 use sha_crypt::{Algorithm, Params, PasswordHasher, ShaCrypt};
 use zeroize::Zeroizing;
 
+use crate::rsa_cipher::{CipherError, PublicKey};
+
 /// Without 0 O 1 I l, which people mistake for each other.
 const ALPHABET: &[u8] = b"ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz23456789";
 /// 20 of 57 letters: 116 bits.
@@ -31,6 +33,9 @@ pub enum PasswordError {
     /// Sealing failed.
     #[error("the password could not be sealed")]
     Seal,
+    /// Encryption to an RSA key failed.
+    #[error(transparent)]
+    Cipher(#[from] CipherError),
     /// Hashing failed.
     #[error("the password could not be hashed")]
     Hash,
@@ -43,6 +48,8 @@ impl PasswordError {
             Self::Random => "no-randomness",
             Self::NoRecipient => "no-recipient",
             Self::Seal => "seal-failed",
+            Self::Cipher(CipherError::Random) => "no-randomness",
+            Self::Cipher(CipherError::Key | CipherError::Text) => "bad-value",
             Self::Hash => "hash-failed",
         }
     }
@@ -57,6 +64,25 @@ pub struct Made {
     pub recipient: String,
     /// In ASCII armor.
     pub sealed: String,
+    /// The operator's ask that it answers.
+    pub reset: Option<u64>,
+    /// As OpenStack's clients encrypt one, in base64.
+    pub nova: Option<String>,
+}
+
+impl Made {
+    /// The same as the answer to an ask.
+    pub fn for_reset(self, reset: Option<u64>) -> Self {
+        Self { reset, ..self }
+    }
+
+    /// The same with its form for OpenStack's clients: to the first RSA key, if there is one that
+    /// it can be encrypted to.
+    pub fn with_nova(self, keys: &[String]) -> Self {
+        let key = keys.iter().find_map(|line| PublicKey::of_line(line).ok());
+        let nova = key.and_then(|key| key.encrypt_pkcs1(self.text.expose()).ok());
+        Self { nova, ..self }
+    }
 }
 
 /// Makes a password of a user for the first of the keys that can be sealed to.
@@ -68,7 +94,7 @@ pub fn make(user: &str, keys: &[String]) -> Result<Made, PasswordError> {
     let text = random(user)?;
     let sealed = age::encrypt_and_armor(&recipient, text.expose().as_bytes())
         .map_err(|_| PasswordError::Seal)?;
-    Ok(Made { text, recipient: line.clone(), sealed })
+    Ok(Made { text, recipient: line.clone(), sealed, reset: None, nova: None })
 }
 
 /// Makes a password of a user, that nobody is told.

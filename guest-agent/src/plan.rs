@@ -1,7 +1,7 @@
 //! From the document, the facts and what was done before to the steps of this run. Pure.
 //!
 //! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
-//! clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! certificates, clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
 //! comes before user-data in each of these; where both name the same thing, user-data wins.
 //!
 //! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
@@ -11,14 +11,16 @@
 
 mod people;
 mod seed;
+mod spelling;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use mezame_model::{Document, report::Outcome};
 
+pub use self::spelling::Spelling;
 use crate::{
     facts::{Facts, System},
-    ledger::{Again, History, Past},
+    ledger::{Again, History, Past, Trace},
     step::{Action, Frequency, Step},
     user_data::{Part, windows},
 };
@@ -66,6 +68,8 @@ pub enum Planned {
 pub struct Plan {
     /// The steps.
     pub steps: Vec<Planned>,
+    /// How users are called in them, where their names have several spellings.
+    pub spelling: Option<Spelling>,
 }
 
 /// Plans a run. `history` has entered the run's instance and boot already.
@@ -77,8 +81,22 @@ pub fn plan(
     history: &History,
     mode: Mode,
 ) -> Plan {
-    let vendor = seed::Seed::read("vendor-data", vendor, facts.system);
-    let user = seed::Seed::read("user-data", user, facts.system);
+    let mut vendor = seed::Seed::read("vendor-data", vendor, facts.system);
+    let mut user = seed::Seed::read("user-data", user, facts.system);
+    let (mut document, mut facts, mut history) =
+        (Cow::Borrowed(document), Cow::Borrowed(facts), Cow::Borrowed(history));
+    let spelling = (facts.system == System::Windows).then(|| {
+        let configs = [&vendor.config, &user.config];
+        Spelling::of(&document, &facts.default_user, configs, &history)
+    });
+    if let Some(spelling) = &spelling {
+        document = Cow::Owned(spelling.document(&document));
+        facts.to_mut().default_user = spelling.name(&facts.default_user);
+        history = Cow::Owned(history.respelled(&|name| spelling.name(name)));
+        spelling.config(&mut vendor.config);
+        spelling.config(&mut user.config);
+    }
+    let (document, facts, history) = (&*document, &*facts, &*history);
     let mut plan = Planner { history, mode, steps: Vec::new() };
     plan.network(document, facts);
     plan.hostname(document, &vendor, &user);
@@ -92,6 +110,11 @@ pub fn plan(
         plan.all(&seed.disk);
     }
     people::plan(&mut plan, document, &vendor.config, &user.config, facts);
+    // Before anything that fetches something by TLS.
+    if !document.trusted_certificates.is_empty() || facts.has_certificates {
+        let action = Action::TrustCertificates(document.trusted_certificates.clone());
+        plan.always("trusted certificates".into(), action);
+    }
     for seed in [&vendor, &user] {
         plan.all(&seed.clock);
     }
@@ -121,7 +144,7 @@ pub fn plan(
             plan.settle(key, outcome, reason, detail);
         }
     }
-    Plan { steps: plan.steps }
+    Plan { steps: plan.steps, spelling }
 }
 
 struct Planner<'a> {
@@ -255,16 +278,19 @@ impl Planner<'_> {
                 note: Some(Box::new(step)),
             },
             Past::Interrupted => Planned::Do { step, resumed: true },
-            Past::Ended(trace) => Planned::Settled {
-                key: step.key,
-                outcome: Outcome::Unchanged,
-                reason: trace.reason.clone(),
-                detail: format!("done before, {}", step.frequency),
-                note: None,
-            },
+            Past::Ended(trace) => done_before(step, trace),
             // A password's hash is a state, not a deed: the new one is set.
             Past::Other(_) if matches!(step.action, Action::PasswordHash { .. }) => {
                 Planned::Do { step, resumed: false }
+            }
+            // The same for each ask for another password, and for none before the last that was
+            // answered.
+            Past::Other(trace) if matches!(step.action, Action::GeneratePassword { .. }) => {
+                if step.fingerprint > trace.fingerprint {
+                    Planned::Do { step, resumed: false }
+                } else {
+                    done_before(step, trace)
+                }
             }
             Past::Other(_) => Planned::Settled {
                 key: step.key,
@@ -303,6 +329,16 @@ impl Planner<'_> {
     fn settle(&mut self, key: String, outcome: Outcome, reason: &str, detail: String) {
         let reason = reason.to_owned();
         self.steps.push(Planned::Settled { key, outcome, reason, detail, note: None });
+    }
+}
+
+fn done_before(step: Step, trace: &Trace) -> Planned {
+    Planned::Settled {
+        key: step.key,
+        outcome: Outcome::Unchanged,
+        reason: trace.reason.clone(),
+        detail: format!("done before, {}", step.frequency),
+        note: None,
     }
 }
 

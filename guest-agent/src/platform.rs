@@ -29,7 +29,9 @@ use std::{
 };
 
 pub use self::error::{PlatformError, Result};
-use mezame_model::{Report, SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{
+    Certificate, Report, SecretBytes, SecretName, SecretString, document::Interface,
+};
 
 use crate::{
     doctor::instruments::Instruments,
@@ -170,9 +172,7 @@ pub trait Platform {
         Err(PlatformError::Unsupported { what: "groups are not made on this system" })
     }
     /// Whether there is such an account already.
-    fn has_account(&self, _name: &str) -> Result<bool> {
-        Ok(true)
-    }
+    fn has_account(&self, name: &str) -> Result<bool>;
     /// Shuts an account, but for root's: its password and the account itself open nothing any more,
     /// and its processes are ended. What it owns stays, so that nobody else is given its number.
     fn stop_account(&self, _user: &str) -> Result<Change> {
@@ -196,9 +196,18 @@ pub trait Platform {
     }
     /// Sets a password by its crypt(3) hash.
     fn set_password_hash(&self, user: &str, hash: &SecretString) -> Result<Change>;
+    /// Writes lines to a serial port, for programs on the hypervisor's side.
+    fn write_to_serial(&self, _port: &str, _lines: &str) -> Result<()> {
+        Err(PlatformError::Unsupported { what: "nothing is told by a serial port on this system" })
+    }
     /// Has a password open nothing any more.
     fn lock_password(&self, _user: &str) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "passwords are not locked on this system" })
+    }
+    /// Has the system's programs trust these certificates besides the system's own, and none that
+    /// they were given here before.
+    fn trust_certificates(&self, _certificates: &[Certificate]) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "certificates can't be trusted on this system" })
     }
     /// Says whether the SSH server takes passwords.
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {
@@ -266,6 +275,20 @@ pub fn create_private_directory(path: &std::path::Path) -> io::Result<()> {
     #[cfg(windows)]
     windows::make_private(path)?;
     Ok(())
+}
+
+/// Reads the agent's settings; none where there are none. Those of a running Windows must be the
+/// system's and administrators' alone: elsewhere only root writes there.
+pub fn read_settings(path: &std::path::Path, _live: bool) -> Result<Option<Vec<u8>>> {
+    #[cfg(windows)]
+    if _live {
+        return windows::read_settings(path);
+    }
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PlatformError::File { path: path.into(), source }),
+        Ok(bytes) => Ok(Some(bytes)),
+    }
 }
 
 /// Puts the names in a directory on the disk.

@@ -25,7 +25,7 @@ use crate::{
     endpoint::{Endpoint, EndpointError},
     facts::System,
     licence::{self, Licence},
-    platform,
+    platform::{self, PlatformError},
     user_data::yaml::{self, Node, YamlError},
 };
 
@@ -61,15 +61,9 @@ pub enum ProbePace {
 /// Why the settings are not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The file can't be read.
-    #[error("{path}: {source}", path = path.display())]
-    Read {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
+    /// The file can't be read, or is not to be believed.
+    #[error("{0}")]
+    Read(#[source] PlatformError),
     /// The file is no YAML.
     #[error("the settings are not valid YAML: {0}")]
     Yaml(#[from] YamlError),
@@ -129,12 +123,9 @@ impl Settings {
     /// Reads the file below a root; without one, the defaults.
     pub fn load(root: PathBuf) -> Result<Self, SettingsError> {
         let path = root.join(PATH);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(source) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(SettingsError::Read { path, source }),
-        };
-        Self { root, ..Self::default() }.with(&text)
+        let live = root == platform::root();
+        let text = platform::read_settings(&path, live).map_err(SettingsError::Read)?;
+        Self { root, ..Self::default() }.with(&text.unwrap_or_default())
     }
 
     /// The settings with what a text says in place of the defaults.

@@ -5,7 +5,7 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{SecretName, SecretString, document::Interface};
+use mezame_model::{Certificate, SecretName, SecretString, WindowsKey, document::Interface};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -51,6 +51,12 @@ impl Fingerprint {
             hash.update(piece);
         }
         Self(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Of an operator's ask for another password: of two of one user's, the later one is the
+    /// greater.
+    pub fn of_reset(user: &str, asked_ms: u64) -> Self {
+        Self(format!("reset {user} {asked_ms:020}"))
     }
 }
 
@@ -252,7 +258,13 @@ pub enum Action {
         user: String,
         /// authorized_keys lines.
         recipients: Vec<String>,
+        /// The operator's ask that it is made for; none of the first one.
+        reset: Option<u64>,
+        /// Whether it is encrypted as OpenStack's clients do, too.
+        nova: bool,
     },
+    /// Makes a password, encrypts it to a key, and answers on the serial port.
+    AnswerWindowsKey(WindowsKey),
     /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
     Stop {
         /// Whose.
@@ -268,6 +280,8 @@ pub enum Action {
         /// Whose.
         user: String,
     },
+    /// Has the system trust these certificates besides its own, and none that it was given before.
+    TrustCertificates(Vec<Certificate>),
     /// Whether the SSH server takes passwords.
     SshPasswords(bool),
     /// Makes a user choose a new password at the next login.
@@ -365,12 +379,17 @@ impl fmt::Display for Action {
             Self::Keys { user, keys } => write!(out, "let {} key(s) log in as {user}", keys.len()),
             Self::PasswordHash { user, .. } => write!(out, "set {user}'s password by its hash"),
             Self::PasswordText { user, .. } => write!(out, "set {user}'s password"),
-            Self::GeneratePassword { user, .. } => {
-                write!(out, "make a password for {user} and seal it to the user's key")
+            Self::GeneratePassword { user, reset, .. } => {
+                let word = if reset.is_some() { "another" } else { "a" };
+                write!(out, "make {word} password for {user} and seal it to the user's key")
+            }
+            Self::AnswerWindowsKey(key) => {
+                write!(out, "make a password for {}, and tell it on COM4", key.user_name)
             }
             Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
             Self::Start { user } => write!(out, "open {user}'s account again"),
             Self::LockPassword { user } => write!(out, "lock {user}'s password"),
+            Self::TrustCertificates(all) => write!(out, "trust {} certificate(s)", all.len()),
             Self::SshPasswords(on) => {
                 write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })
             }

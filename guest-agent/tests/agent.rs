@@ -8,5 +8,6 @@ mod agent {
     mod ipv6;
     mod kill;
     mod namespace;
+    mod rollback;
     mod run;
 }

@@ -6,6 +6,8 @@
 //! Wine's PowerShell ends well and does nothing. See docs/windows.md for what only a Windows can show.
 
 mod kill;
+mod passwords;
+mod people;
 
 use std::{fs, path::PathBuf};
 

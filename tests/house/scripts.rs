@@ -10,8 +10,9 @@ use crate::workspace;
 /// All files that begin as scripts of sh, wherever guests get them from.
 fn scripts() -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut waiting =
-        ["guest-agent/shell", "images/recipes"].map(|it| workspace().join(it)).to_vec();
+    let mut waiting = ["guest-agent/shell", "guest-agent/initramfs", "images/recipes"]
+        .map(|it| workspace().join(it))
+        .to_vec();
     while let Some(next) = waiting.pop() {
         for entry in std::fs::read_dir(&next).unwrap() {
             let path = entry.unwrap().path();
@@ -33,18 +34,31 @@ fn scripts() -> Vec<PathBuf> {
 #[test]
 fn scripts_for_guests_are_of_every_shell() {
     let scripts = scripts();
-    assert!(scripts.iter().any(|it| it.ends_with("guest-agent.sh")), "{scripts:?}");
+    for expected in ["guest-agent.sh", "keyscript", "mezame-unlock.sh"] {
+        assert!(scripts.iter().any(|it| it.ends_with(expected)), "{expected}: {scripts:?}");
+    }
     for (program, words) in [
-        // SC2015 is of `a && b || c`, which they use for what it does.
-        ("shellcheck", &["--norc", "--shell=sh", "--exclude=SC2015", "--"][..]),
+        // SC2015 is of `a && b || c`, which they use for what it does; SC1091 of files that they read
+        // and that are only there where they run.
+        ("shellcheck", &["--norc", "--shell=sh", "--exclude=SC2015,SC1091", "--"][..]),
         ("checkbashisms", &["--force", "--posix"][..]),
     ] {
-        let output =
-            Command::new(program).args(words).args(&scripts).output().unwrap_or_else(|error| {
-                panic!("{program}: {error}; `cargo xtask setup --for test` installs it")
-            });
-        let said = [&output.stdout[..], &output.stderr].concat();
-        let said = String::from_utf8_lossy(&said);
-        assert!(output.status.success() && said.trim().is_empty(), "{program}:\n{said}");
+        assert_clean(program, words, &scripts);
     }
+}
+
+/// dracut reads its modules' set-up by bash, and nobody else does.
+#[test]
+fn what_dracut_reads_is_sound_bash() {
+    let module = workspace().join("guest-agent/initramfs/dracut/module-setup.sh");
+    assert_clean("shellcheck", &["--norc", "--shell=bash", "--"], &[module]);
+}
+
+fn assert_clean(program: &str, words: &[&str], scripts: &[PathBuf]) {
+    let output = Command::new(program).args(words).args(scripts).output().unwrap_or_else(|error| {
+        panic!("{program}: {error}; `cargo xtask setup --for test` installs it")
+    });
+    let said = [&output.stdout[..], &output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success() && said.trim().is_empty(), "{program}:\n{said}");
 }

@@ -35,6 +35,9 @@ pub struct GuestImage {
     pub disk: Option<PathBuf>,
 }
 
+/// Where an initramfs that opens a volume has the agent.
+pub const AGENT: &str = "usr/bin/guest-agent";
+
 impl GuestImage {
     /// The small guest with this agent in it, its initramfs made in `directory`.
     pub fn small(agent: &Path, directory: &Path) -> Result<Self> {
@@ -75,15 +78,25 @@ impl GuestImage {
     /// The Debian whose root is a LUKS volume, with this agent laid over the one in its initramfs,
     /// which is made in `directory`.
     pub fn encrypted(agent: &Path, directory: &Path) -> Result<Self> {
-        let cached = cached("encrypted-guest", "test")?;
-        let initrd = directory.join("initramfs");
-        lay_over(
-            &cached.join("initrd.img"),
-            &[("usr/bin/guest-agent", agent)],
-            directory,
-            &initrd,
-        )?;
-        let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd };
+        Self::encrypted_with(&[(AGENT, agent)], directory)
+    }
+
+    /// The same with these files laid over, each by its path there and where it is here.
+    pub fn encrypted_with(files: &[(&str, &Path)], directory: &Path) -> Result<Self> {
+        Self::locked("encrypted-guest", "initrd.img", files, directory)
+    }
+
+    /// The Debian whose root is a LUKS2 volume, and whose initramfs dracut has made: this one of
+    /// those that the set-up keeps.
+    pub fn encrypted_by_dracut(initrd: &str, agent: &Path, directory: &Path) -> Result<Self> {
+        Self::locked("encrypted-dracut", initrd, &[(AGENT, agent)], directory)
+    }
+
+    fn locked(name: &str, initrd: &str, files: &[(&str, &Path)], directory: &Path) -> Result<Self> {
+        let cached = cached(name, "test")?;
+        let whole = directory.join("initramfs");
+        lay_over(&cached.join(initrd), files, directory, &whole)?;
+        let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd: whole };
         Ok(Self { start, disk: Some(cached.join("disk.luks")) })
     }
 

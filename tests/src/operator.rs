@@ -7,10 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use mezame_model::api::StoredReport;
+use mezame_model::api::{StoredPassword, StoredReport};
 use serde_json::{Value, json};
 
-use crate::process;
+use crate::{http::Connection, process};
 
 /// Calls `mezame`.
 #[derive(Debug, Clone)]
@@ -96,6 +96,14 @@ impl Operator {
     pub fn reports(&self, project: &str, instance: &str) -> Result<Vec<StoredReport>> {
         let text = self.run(&["reports", instance, "-p", project, "-o", "json"])?;
         serde_json::from_str(&text).with_context(|| format!("no reports: {text}"))
+    }
+
+    /// The sealed passwords that an instance's guest has sent, newest first.
+    pub fn passwords(&self, project: &str, instance: &str) -> Result<Vec<StoredPassword>> {
+        let path = format!("/v1/projects/{project}/instances/{instance}/passwords");
+        let response = Connection::local(&self.socket)?.get(&path, &[])?;
+        ensure!(response.status == 200, "status {}: {}", response.status, response.text());
+        Ok(serde_json::from_value(response.json()?)?)
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::ValueEnum;
 
-use crate::{build, debian_rust};
+use crate::{build, debian_rust, kept::Kept};
 
 /// A guest's system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -36,8 +36,7 @@ pub(crate) fn run(root: &Path, target: Target) -> Result<()> {
 
 /// Builds the agent for Windows, and gives its path.
 pub(crate) fn windows(root: &Path) -> Result<PathBuf> {
-    // Another compiler than the workspace's: a directory of its own, or each would build all anew.
-    let directory = build::target().join("windows");
+    let kept = Kept::open("windows")?;
     let mut cargo = debian_rust::cargo("build");
     cargo
         .current_dir(root)
@@ -45,8 +44,8 @@ pub(crate) fn windows(root: &Path) -> Result<PathBuf> {
         .args(["--target", WINDOWS, "-Z", "build-std=std,panic_abort"])
         .arg("--config")
         .arg(format!("target.{WINDOWS}.linker={WINDOWS_LINKER:?}"))
-        .env("CARGO_TARGET_DIR", &directory)
-        .env("CARGO_ENCODED_RUSTFLAGS", debian_rust::remap(root)?.join("\x1f"));
+        .env("CARGO_TARGET_DIR", kept.directory())
+        .env("CARGO_ENCODED_RUSTFLAGS", debian_rust::remap()?.join("\x1f"));
     build::run(&mut cargo)?;
-    Ok(directory.join(WINDOWS).join("agent/guest-agent.exe"))
+    kept.take(&Path::new(WINDOWS).join("agent/guest-agent.exe"), Path::new("windows"))
 }

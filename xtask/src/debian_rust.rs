@@ -30,15 +30,17 @@ pub(crate) fn cargo(subcommand: &str) -> Command {
     cargo
 }
 
-/// Flags that keep this machine's paths out of what is built.
-pub(crate) fn remap(root: &Path) -> Result<Vec<String>> {
+/// Flags that keep this machine's paths out of what is built. The workspace's own crates need none:
+/// cargo names their files relative to the workspace, and a flag with its path would make everything
+/// be compiled anew in each clone.
+pub(crate) fn remap() -> Result<Vec<String>> {
     let home = std::env::var_os("CARGO_HOME")
         .map(PathBuf::from)
         .or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
     let home = home.context("neither CARGO_HOME nor a home directory is known")?;
     let remap = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     // Of those that fit, rustc takes the last.
-    let mut flags = vec![remap(&home, "/cargo"), remap(root, "/mezame")];
+    let mut flags = vec![remap(&home, "/cargo")];
     // The registry's directory has a name made from its address.
     let registry = home.join("registry/src");
     if let Ok(entries) = fs::read_dir(&registry) {

@@ -97,8 +97,9 @@ fn flags(root: &Path) -> Result<Vec<String>> {
         "-Cdebuginfo=2".to_owned(),
         "-Clink-arg=--btf".into(),
         "--cfg=bpf_target_arch=\"x86_64\"".into(),
+        format!("--remap-path-prefix={}=/mezame", root.display()),
     ];
-    flags.extend(debian_rust::remap(root)?);
+    flags.extend(debian_rust::remap()?);
     Ok(flags)
 }
 

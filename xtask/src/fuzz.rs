@@ -6,12 +6,16 @@
 //! targets check). Frames are run by the program in the kernel, against a model; there is no
 //! coverage to be had of that.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::{build, workspace};
+use crate::{build, kept::Kept, workspace};
 
 /// Something that reads what a stranger wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -73,28 +77,30 @@ impl Target {
         }
     }
 
-    fn build(self) -> Result<()> {
-        if self == Self::Frames {
-            let package = ["--release", "--package", "mezame-ebpf-loader"];
-            return build::run(
-                build::cargo("build").args(package).args(["--example", "fuzz_frames"]),
-            );
-        }
-        build::run(
-            build::cargo("build")
-                .args(["--release", "--target", PLATFORM, "--bin", &self.name()])
-                .arg("--target-dir")
-                .arg(folder())
+    /// Builds its program, and gives the program's path.
+    fn build(self) -> Result<PathBuf> {
+        let kept = Kept::open("fuzz")?;
+        let mut cargo = build::cargo("build");
+        cargo.arg("--release").arg("--target-dir").arg(kept.directory());
+        let program = if self == Self::Frames {
+            cargo.args(["--package", "mezame-ebpf-loader", "--example", "fuzz_frames"]);
+            PathBuf::from("release/examples/fuzz_frames")
+        } else {
+            let name = self.name();
+            cargo
+                .args(["--target", PLATFORM, "--bin", &name])
                 .current_dir(workspace().join("tests/fuzz"))
-                .env("RUSTFLAGS", INSTRUMENTED),
-        )
+                .env("RUSTFLAGS", INSTRUMENTED);
+            Path::new(PLATFORM).join("release").join(name)
+        };
+        build::run(&mut cargo)?;
+        kept.take(&program, Path::new("fuzz/programs"))
     }
 
-    /// Runs the target on so many inputs; an error says that one of them was too much for it, and
+    /// Runs its program on so many inputs; an error says that one of them was too much for it, and
     /// the output where that one is kept.
-    fn run(self, executions: u64) -> Result<()> {
+    fn run(self, program: &Path, executions: u64) -> Result<()> {
         if self == Self::Frames {
-            let program = build::target().join("release/examples/fuzz_frames");
             return build::run(Command::new(program).arg(executions.to_string()));
         }
         let name = self.name();
@@ -103,7 +109,7 @@ impl Target {
         for made in [&found, &crashes] {
             fs::create_dir_all(made).with_context(|| format!("making {}", made.display()))?;
         }
-        let mut fuzz = Command::new(folder().join(PLATFORM).join("release").join(&name));
+        let mut fuzz = Command::new(program);
         fuzz.arg(format!("-runs={executions}"))
             .arg(format!("-max_len={}", self.longest()))
             .arg(format!("-dict={}/dictionaries/{name}.dict", sources.display()))
@@ -128,8 +134,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     let targets = if wanted.targets.is_empty() { all } else { &wanted.targets };
     for target in targets {
         eprintln!("{}: {} executions", target.name(), wanted.executions);
-        target.build()?;
-        target.run(wanted.executions)?;
+        target.run(&target.build()?, wanted.executions)?;
     }
     Ok(())
 }
@@ -137,15 +142,12 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
 /// A short run of each target, as one check each: its name and what it does.
 pub(crate) fn short() -> impl Iterator<Item = (String, impl FnOnce() -> Result<()>)> {
     Target::value_variants().iter().map(|target| {
-        let check = move || {
-            target.build()?;
-            target.run(SHORT)
-        };
+        let check = move || target.run(&target.build()?, SHORT);
         (format!("{SHORT} executions of the fuzz target {}", target.name()), check)
     })
 }
 
-/// Where the instrumented programs, what they find and what they fail on lie.
+/// Where what they find and what they fail on lie.
 fn folder() -> PathBuf {
     build::target().join("fuzz")
 }

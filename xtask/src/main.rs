@@ -9,6 +9,7 @@ mod demo;
 mod ebpf;
 mod fuzz;
 mod host;
+mod kept;
 mod setup;
 mod suite;
 

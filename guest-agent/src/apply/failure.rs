@@ -41,6 +41,15 @@ pub enum StepError {
     /// The service was not reached any more.
     #[error("with it the metadata service was no longer reached: what was before is back")]
     RolledBack,
+    /// A script asked for a reboot once more than is heard.
+    #[error(
+        "in {boots} boots in a row scripts asked for a reboot: this one is not done, and the \
+         script is not run again"
+    )]
+    RebootInVain {
+        /// So many.
+        boots: u32,
+    },
     /// A script ran too long.
     #[error("ended after its time was over; its output ends: {tail}")]
     ScriptTimeout {
@@ -61,6 +70,7 @@ impl StepError {
             Self::ScriptExit { .. } => "script-exit",
             Self::ScriptSignal { .. } => "script-signal",
             Self::ScriptTimeout { .. } => "script-timeout",
+            Self::RebootInVain { .. } => "reboot-in-vain",
             Self::RolledBack => "rolled-back",
         }
     }

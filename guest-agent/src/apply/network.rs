@@ -85,6 +85,7 @@ impl Applier<'_> {
         let back = guard.roll_back();
         self.upstream.rolled_back(self.platform);
         (network.changed, network.is_rolled_back) = (false, true);
+        applied.rolled_back = true;
         let mut detail = StepError::RolledBack.to_string();
         if let Err(error) = back {
             detail = format!(

@@ -28,10 +28,8 @@ impl Applier<'_> {
             }
             Action::PasswordHash { user, .. }
             | Action::PasswordText { user, .. }
-            | Action::GeneratePassword { user, .. } => {
-                self.ledger.right(user, Right::Password, true)?;
-                self.ledger.right(user, Right::Locked, false)
-            }
+            | Action::GeneratePassword { user, .. } => self.note_password(user),
+            Action::AnswerWindowsKey(key) => self.note_password(&key.user_name),
             // Shut in part is not shut: it is tried again.
             Action::Stop { user } if is_done => self.ledger.right(user, Right::Stopped, true),
             Action::Start { user } if is_done => self.ledger.right(user, Right::Stopped, false),
@@ -43,5 +41,10 @@ impl Applier<'_> {
             Action::Sudo { user, .. } if is_done => self.ledger.right(user, Right::Sudo, false),
             _ => Ok(()),
         }
+    }
+
+    fn note_password(&mut self, user: &str) -> Result<(), LedgerError> {
+        self.ledger.right(user, Right::Password, true)?;
+        self.ledger.right(user, Right::Locked, false)
     }
 }

@@ -1,7 +1,13 @@
 //! Order of writes, and what a failure leaves behind.
 
+mod passwords;
+mod users;
+mod windows;
+
 use mezame_model::{Document, Report, SecretName, SecretString, report::SealedPassword};
 use serde_json::json;
+
+mod reboots;
 
 use super::{reboot::REBOOTS, *};
 use crate::{
@@ -220,18 +226,6 @@ fn a_secret_that_changes_all_the_time_is_left_for_the_next_run() {
 }
 
 #[test]
-fn keys_of_a_user_that_is_named_no_more_are_taken_back() {
-    let keys = json!({"users": [{"name": "ops", "ssh_keys": [ED25519], "sudo": true}]});
-    let mut world = World::new(keys, "");
-    world.run();
-    assert!(!world.fake.state().keys["ops"].is_empty());
-    world.document.users.clear();
-    world.run();
-    assert!(world.fake.state().keys["ops"].is_empty());
-    assert!(world.fake.state().sudo.is_empty());
-}
-
-#[test]
 fn a_script_is_noted_as_begun_before_it_runs() {
     let mut world = World::new(json!({}), "#!/bin/sh\n");
     world.run();
@@ -258,74 +252,6 @@ fn a_script_is_noted_as_begun_before_it_runs() {
     assert!(matches!(entered.past(&step.unwrap()), Past::Ended(_)));
 }
 
-fn users(world: &mut World, users: serde_json::Value) -> Applied {
-    world.document.users = serde_json::from_value(users).unwrap();
-    world.run()
-}
-
-#[test]
-fn a_user_who_is_stopped_gets_in_by_nothing_and_gets_all_back_when_started() {
-    let hash = "$6$salt$hash";
-    let of = |stopped: bool| {
-        json!([{"name": "ops", "sudo": true, "ssh_keys": [ED25519], "password": {"hash": hash},
-            "stopped": stopped}])
-    };
-    let mut world = World::new(json!({}), "");
-    users(&mut world, of(false));
-    let keys = |world: &World| world.fake.state().keys["ops"].len();
-    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
-    users(&mut world, of(true));
-    assert!(world.fake.state().stopped.contains("ops"));
-    assert_eq!((keys(&world), world.fake.state().sudo.len()), (0, 0));
-    assert_eq!(users(&mut world, of(true)).outcome(), Outcome::Unchanged);
-    users(&mut world, of(false));
-    assert!(world.fake.state().stopped.is_empty());
-    assert!(keys(&world) > 0 && world.fake.state().sudo.contains_key("ops"));
-    assert_eq!(users(&mut world, of(false)).outcome(), Outcome::Unchanged);
-}
-
-#[test]
-fn the_account_of_a_removed_user_is_shut_if_the_agent_made_it_and_opened_when_named_again() {
-    let named = || json!([{"name": "ops", "ssh_keys": [ED25519]}]);
-    let mut world = World::new(json!({}), "");
-    users(&mut world, named());
-    let removed = users(&mut world, json!([]));
-    assert_eq!(step(&removed, "stop ops").outcome, Outcome::Done);
-    assert!(
-        world.fake.state().stopped.contains("ops") && world.fake.state().keys["ops"].is_empty()
-    );
-    assert!(world.fake.state().users.contains_key("ops"), "what it owns keeps its owner");
-    let again = users(&mut world, json!([]));
-    assert!(!again.steps.iter().any(|step| step.step == "stop ops"), "once is enough");
-    users(&mut world, named());
-    assert!(world.fake.state().stopped.is_empty() && !world.fake.state().keys["ops"].is_empty());
-}
-
-#[test]
-fn an_account_of_the_images_loses_what_the_agent_gave_and_no_more() {
-    let named = || json!([{"name": "debian", "sudo": true, "password": {"hash": "$6$a$b"}}]);
-    let mut world = World::new(json!({}), "");
-    world.fake.ensure_account(&crate::step::Account::named("debian")).unwrap();
-    users(&mut world, named());
-    users(&mut world, json!([]));
-    assert!(world.fake.state().stopped.is_empty() && world.fake.state().sudo.is_empty());
-    let hash = |world: &World| world.fake.state().passwords["debian"].expose().to_owned();
-    assert_eq!(hash(&world), "!$6$a$b");
-    // Named again, it has the password of its record again.
-    users(&mut world, named());
-    assert_eq!(hash(&world), "$6$a$b");
-    assert_eq!(users(&mut world, named()).outcome(), Outcome::Unchanged);
-}
-
-#[test]
-fn another_instance_shuts_the_accounts_that_were_made_for_the_former_one() {
-    let mut world = World::new(json!({}), "");
-    users(&mut world, json!([{"name": "ops"}]));
-    world.document.instance_id = InstanceId::parse("i-0123456789abcdef1").unwrap();
-    users(&mut world, json!([{"name": "eve"}]));
-    assert_eq!(world.fake.state().stopped.iter().collect::<Vec<_>>(), ["ops"]);
-}
-
 #[test]
 fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down() {
     let interfaces =
@@ -347,6 +273,7 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
     world.document.hostname = "renamed".into();
     world.service.lost = true;
     let applied = world.run();
+    assert!(applied.rolled_back, "it is to be tried again");
     for key in ["interface eth0", "network configuration"] {
         let step = step(&applied, key);
         assert_eq!((step.outcome, step.reason.as_str()), (Outcome::Failed, "rolled-back"), "{key}");
@@ -359,131 +286,4 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
     world.fake.change(|state| state.interfaces.clear());
     assert!(world.fake.recover_network().unwrap());
     assert_eq!(world.fake.state().interfaces, good);
-}
-
-/// A world of Windows, with a batch script and one that follows it.
-fn windows(script: &str) -> World {
-    let user = json!({
-        "hostname": "web", "tags": {"windows-startup-script-cmd": "echo tag"},
-        "users": [{"name": "ops", "ssh_keys": [ED25519], "password": "generate"}],
-    });
-    let mut world = World::new(user, script);
-    world.fake = Fake::of(System::Windows, "boot-1", Vec::new());
-    world
-}
-
-const BATCH: &str = "<script>echo one</script><powershell>echo two</powershell>";
-
-#[test]
-fn a_new_host_name_has_windows_rebooted_before_any_script_and_not_for_ever() {
-    let mut world = windows(BATCH);
-    let applied = world.run();
-    assert_eq!(applied.reboot.as_deref(), Some("the host name becomes web"));
-    assert_eq!(step(&applied, "user-data script 1").reason, "after-reboot");
-    assert!(world.fake.state().ran.is_empty());
-    // The password was noted and posted before.
-    assert_eq!(world.service.passwords.len(), 1);
-    world.fake.boot("boot-2");
-    let applied = world.run();
-    assert_eq!(applied.reboot, None);
-    let ran = ["tag-windows-startup-script-cmd", "user-data-script-1", "user-data-script-2"];
-    assert_eq!(world.fake.state().ran, ran);
-
-    // A system that never takes the name.
-    let mut world = windows(BATCH);
-    for boot in 0..REBOOTS {
-        assert!(world.run().reboot.is_some());
-        world.fake.boot(&format!("boot-{boot}"));
-        world.fake.change(|state| state.hostname = "other".into());
-    }
-    let applied = world.run();
-    assert_eq!(applied.reboot, None);
-    assert_eq!(step(&applied, "reboot for the host name web").reason, "reboot-in-vain");
-    assert_eq!(world.fake.state().ran.len(), 3);
-}
-
-#[test]
-fn a_scripts_exit_code_asks_for_a_reboot_and_for_another_run() {
-    for (status, again, reboot) in [(1001, false, true), (1002, true, false), (1003, true, true)] {
-        let mut world = windows(BATCH);
-        world.fake.change(|state| {
-            state.hostname = "web".into();
-            state.ends.insert("user-data-script-1".into(), ScriptEnd::Exited(status));
-        });
-        let applied = world.run();
-        assert_eq!(applied.reboot.is_some(), reboot, "{status}");
-        assert_eq!(applied.outcome(), Outcome::Done, "{status}");
-        let left = step(&applied, "user-data script 2");
-        assert_eq!(left.outcome == Outcome::Skipped, reboot, "{status}: {left:?}");
-        let runs = |world: &World, name: &str| {
-            world.fake.state().ran.iter().filter(|known| *known == name).count()
-        };
-        // In the same boot it is not run again.
-        world.run();
-        assert_eq!(runs(&world, "user-data-script-1"), 1, "{status}");
-        world.fake.boot("boot-2");
-        world.fake.change(|state| state.ends.clear());
-        world.run();
-        assert_eq!(runs(&world, "user-data-script-1"), 1 + usize::from(again), "{status}");
-        assert_eq!(runs(&world, "user-data-script-2"), 1, "{status}");
-        world.fake.boot("boot-3");
-        world.run();
-        assert_eq!(runs(&world, "user-data-script-1"), 1 + usize::from(again), "{status}");
-        assert_eq!(runs(&world, "tag-windows-startup-script-cmd"), 3, "{status}: each boot");
-    }
-}
-
-#[test]
-fn a_script_that_always_asks_to_be_run_again_comes_to_an_end() {
-    let mut world = windows(BATCH);
-    world.fake.change(|state| {
-        state.hostname = "web".into();
-        state.ends.insert("user-data-script-1".into(), ScriptEnd::Exited(1003));
-    });
-    let mut reboots = 0;
-    for boot in 0..40 {
-        world.fake.boot(&format!("boot-{boot}"));
-        reboots += usize::from(world.run().reboot.is_some());
-    }
-    assert_eq!(reboots, 16);
-    let last = world.run();
-    assert_eq!(step(&last, "user-data script 1").reason, "runs-for-ever");
-}
-
-#[test]
-fn a_password_that_windows_refuses_is_never_posted_and_another_one_is_made() {
-    let mut world = windows("");
-    world.fake.change(|state| state.refuses_texts = true);
-    let applied = world.run();
-    assert_eq!(step(&applied, "generated password ops").reason, "tool-failed");
-    assert!(world.service.passwords.is_empty());
-    let outbox = Outbox::open(world.state.path()).unwrap();
-    assert!(outbox.is_empty());
-    world.fake.change(|state| state.refuses_texts = false);
-    world.run();
-    assert_eq!(world.service.passwords.len(), 1);
-    assert_eq!(world.fake.state().texts.len(), 1);
-    assert!(world.fake.state().passwords.is_empty(), "no hash was made for Windows");
-}
-
-#[test]
-fn a_script_for_another_system_is_told_and_not_run() {
-    let mut world = windows("#!/bin/sh\n");
-    world.fake.change(|state| state.hostname = "web".into());
-    assert_eq!(step(&world.run(), "user-data script 1").reason, "other-system");
-    let mut world = World::new(json!({}), BATCH);
-    let applied = world.run();
-    for key in ["user-data script 1", "user-data script 2"] {
-        assert_eq!(step(&applied, key).reason, "other-system");
-    }
-    assert!(world.fake.state().ran.is_empty());
-}
-
-#[test]
-fn a_licence_is_activated_once_an_instance_and_again_where_it_failed() {
-    let mut world = windows("");
-    world.fake.want_licence(crate::licence::Licence { key: None, host: None });
-    world.fake.change(|state| state.hostname = "web".into());
-    assert_eq!(step(&world.run(), "licence").outcome, Outcome::Done);
-    assert_eq!(step(&world.run(), "licence").outcome, Outcome::Unchanged);
 }

@@ -11,6 +11,7 @@ use mezame_model::{Report, SecretName, report::SealedPassword};
 
 use super::attempts::{Attempt, attempts};
 use crate::{
+    facts::System,
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
     source::{Fetched, FetchedSecret, Source, SourceError, Upstream, http::Client},
@@ -132,6 +133,10 @@ impl Upstream for Path {
             // That an address is gone already is as wanted.
             let _ = platform.close_path(opened, true);
             opened.claimed = None;
+        }
+        // With Windows' own link-local address its way on the link goes, where another one is set.
+        if network_changed && platform.facts().is_ok_and(|it| it.system == System::Windows) {
+            self.reopen(platform);
         }
         self.source.configured(platform, changed);
     }

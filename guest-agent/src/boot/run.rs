@@ -138,8 +138,9 @@ impl<'a> Agent<'a> {
         let reported = self.send_mail(path).is_ok();
         let reply_to_configured = since(first_reply);
         let lost_service = applied.lost_service;
+        let rolled_back = applied.rolled_back;
         let reboot = applied.reboot;
-        Ok(Finished { report, reply_to_configured, reported, lost_service, reboot })
+        Ok(Finished { report, reply_to_configured, reported, lost_service, rolled_back, reboot })
     }
 
     /// Whether something waits to be sent.

@@ -175,6 +175,17 @@ impl History {
         self.rights.iter().filter(move |(_, held)| *held == right).map(|(user, _)| user.as_str())
     }
 
+    /// All rights that the agent gave.
+    pub fn rights(&self) -> impl Iterator<Item = (&str, Right)> {
+        self.rights.iter().map(|(user, right)| (user.as_str(), *right))
+    }
+
+    /// The same with users called otherwise.
+    pub fn respelled(&self, spelling: &dyn Fn(&str) -> String) -> Self {
+        let rights = self.rights().map(|(user, right)| (spelling(user), right)).collect();
+        Self { rights, ..self.clone() }
+    }
+
     /// As it will be once a run of this instance in this boot has begun.
     pub fn entering(&self, instance: &InstanceId, boot: &str) -> Self {
         let run = if self.boot == boot { self.run.saturating_add(1) } else { 1 };

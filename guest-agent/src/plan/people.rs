@@ -1,16 +1,21 @@
 //! Accounts, keys, sudo and passwords: the document's, vendor-data's and user-data's wishes for
 //! one user become one step each, so that no source undoes what another one asked for.
 
-use mezame_model::{Document, Password, SecretString, report::Outcome};
+mod passwords;
+mod retire;
 
-use super::{Planned, Planner};
+use mezame_model::{Document, Password, SecretString, WindowsKey, report::Outcome};
+
+use self::{passwords::password, retire::retire};
+use super::Planner;
 use crate::{
     account::is_account_name,
     authorized_keys::is_key_line,
-    facts::Facts,
+    facts::{Facts, System},
     ledger::Right,
-    step::{Account, Action, Fingerprint, Frequency, Step},
+    step::{Account, Action, Frequency, Step},
     user_data::cloud_config::{CloudConfig, CloudPassword, CloudUser},
+    windows_key,
 };
 
 /// What sudoers says for a user that may do everything.
@@ -27,6 +32,8 @@ struct Person {
     lock: bool,
     expire: bool,
     recipients: Vec<String>,
+    reset: Option<u64>,
+    nova: bool,
     refused_random: bool,
     stopped: bool,
 }
@@ -42,6 +49,8 @@ impl Person {
             lock: false,
             expire: false,
             recipients: Vec::new(),
+            reset: None,
+            nova: false,
             refused_random: false,
             stopped: false,
         }
@@ -145,6 +154,8 @@ pub(super) fn plan(
         // The service takes a password that is sealed to one of these, and to no other.
         person.recipients = texts(&user.ssh_keys).chain(texts(&document.ssh_keys)).collect();
         person.stopped = user.stopped;
+        person.reset = user.password_reset;
+        person.nova = document.nova_password;
         if user.sudo {
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
@@ -153,11 +164,23 @@ pub(super) fn plan(
             Password::Generate => Wanted::Generate,
         });
     }
+    if facts.system == System::Windows {
+        // As Google's agent has it: whoever is asked for is an administrator.
+        for key in &document.windows_keys {
+            let person = person(&mut people, &key.user_name);
+            person.named = true;
+            person.sudo = Some(vec![SUDO_ALL.into()]);
+        }
+    }
     for config in [vendor, user] {
         seeded(planner, &mut people, config, &default);
     }
     for person in &people {
         steps(planner, person, default.superuser);
+    }
+    for key in &document.windows_keys {
+        let stopped = people.iter().any(|it| it.stopped && *it.account.name == *key.user_name);
+        windows_key(planner, key, facts, stopped);
     }
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
         let action = Action::Group { name: name.clone(), members: members.clone() };
@@ -319,92 +342,22 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
         planner.always(format!("sudo {user}"), action);
     }
 }
-
-fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
-    let owned = user.to_owned();
-    let (key, fingerprint, action) = match &person.password {
-        None => return lock(planner, person, user),
-        Some(Wanted::Hash(hash)) => {
-            // crypt(3) makes no "!": it is set, and opens nothing.
-            let bang = if person.lock { "!" } else { "" };
-            let hash = SecretString::new(format!("{bang}{}", hash.expose()));
-            (
-                format!("password {user}"),
-                Some(Fingerprint::of(&[b"hash", hash.expose().as_bytes()])),
-                Action::PasswordHash { user: owned, hash },
-            )
-        }
-        // No fingerprint of a text that a person may have chosen is kept: it could be guessed.
-        Some(Wanted::Text(text)) => (
-            format!("password {user}"),
-            None,
-            Action::PasswordText { user: owned, text: text.clone() },
-        ),
-        Some(Wanted::Generate) => (
-            format!("generated password {user}"),
-            None,
-            Action::GeneratePassword { user: owned, recipients: person.recipients.clone() },
-        ),
-    };
-    let (is_text, is_hash) = (
-        matches!(action, Action::PasswordText { .. }),
-        matches!(action, Action::PasswordHash { .. }),
-    );
-    let step = Step { key, frequency: Frequency::PerInstance, fingerprint, action };
-    if is_hash && planner.history.has(user, Right::Locked) {
-        // It was set before, and locked when the user was taken out of the record.
-        planner.steps.push(Planned::Do { step, resumed: false });
+/// Each ask is answered once, and none that is void.
+fn windows_key(planner: &mut Planner<'_>, key: &WindowsKey, facts: &Facts, stopped: bool) {
+    let name = windows_key::step_key(key);
+    let (reason, detail) = if facts.system != System::Windows {
+        ("other-system", "it asks for the password of a user of Windows")
+    } else if key.expires_at().is_none_or(|at| at <= facts.now) {
+        ("expired", "by the guest's clock its time is over")
+    } else if stopped {
+        ("stopped", "the user is stopped")
     } else {
-        planner.once_even_live(step);
-    }
-    if is_text {
-        lock(planner, person, user);
-    }
-    if person.expire {
-        planner.once(Step {
-            key: format!("expire password {user}"),
+        return planner.once_even_live(Step {
+            key: name,
             frequency: Frequency::PerInstance,
-            fingerprint: None,
-            action: Action::ExpirePassword { user: user.to_owned() },
+            fingerprint: Some(windows_key::fingerprint(key)),
+            action: Action::AnswerWindowsKey(key.clone()),
         });
-    }
-}
-
-/// Once an instance: who sets a password later means it to be used.
-fn lock(planner: &mut Planner<'_>, person: &Person, user: &str) {
-    if person.lock {
-        planner.once_even_live(Step {
-            key: format!("lock password {user}"),
-            frequency: Frequency::PerInstance,
-            fingerprint: None,
-            action: Action::LockPassword { user: user.to_owned() },
-        });
-    }
-}
-
-/// Takes back what users had from the agent who are not named any more.
-fn retire(planner: &mut Planner<'_>, people: &[Person]) {
-    let gone = |name: &str| !people.iter().any(|person| person.account.name == name);
-    let holders = |right| -> Vec<String> {
-        planner.history.holders(right).filter(|name| gone(name)).map(str::to_owned).collect()
     };
-    let (keys, sudo) = (holders(Right::Keys), holders(Right::Sudo));
-    let mut accounts = holders(Right::Account);
-    accounts.retain(|name| !planner.history.has(name, Right::Stopped));
-    let mut passwords = holders(Right::Password);
-    passwords.retain(|name| !planner.history.has(name, Right::Account));
-    for user in keys {
-        planner.always(format!("keys {user}"), Action::Keys { user, keys: Vec::new() });
-    }
-    for user in sudo {
-        planner.always(format!("sudo {user}"), Action::Sudo { user, rules: Vec::new() });
-    }
-    // An account of the agent's making goes with its user, as far as anybody could get in by it. One
-    // of the image's stays, without the password that the agent has set.
-    for user in accounts {
-        planner.always(format!("stop {user}"), Action::Stop { user });
-    }
-    for user in passwords {
-        planner.always(format!("lock password {user}"), Action::LockPassword { user });
-    }
+    planner.settle(name, Outcome::Skipped, reason, detail.into());
 }

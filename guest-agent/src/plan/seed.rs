@@ -6,7 +6,7 @@ use mezame_model::report::Outcome;
 
 use crate::{
     facts::System,
-    step::{Action, Fingerprint, Frequency, Language, Packages, Script, Step},
+    step::{Action, FileSpec, Fingerprint, Frequency, Language, Packages, Script, Step},
     user_data::{
         Content, Part,
         cloud_config::{self, CloudConfig},
@@ -124,34 +124,17 @@ impl Seed {
             }
         }
         let config = &self.config;
+        let settled = &mut self.settled;
         for (list, files) in
             [(&mut self.files, &config.files), (&mut self.last, &config.deferred_files)]
         {
-            for (at, file) in files.iter().enumerate() {
-                if !self.system.is_file_path(&file.path) {
-                    let detail = "it is no absolute path of a file on this system".to_owned();
-                    let key = format!("{origin} file {}", file.path);
-                    self.settled.push((key, Outcome::Failed, "bad-value", detail));
-                    continue;
+            for at in 0..files.len() {
+                match file_step(origin, files, at, self.system) {
+                    Ok(step) => list.push(step),
+                    Err((key, detail)) => {
+                        settled.push((key, Outcome::Failed, "bad-value", detail));
+                    }
                 }
-                let fingerprint = Fingerprint::of(&[
-                    b"file",
-                    file.path.as_bytes(),
-                    &file.content,
-                    &file.mode.to_be_bytes(),
-                    file.owner.as_deref().unwrap_or_default().as_bytes(),
-                    &[u8::from(file.append)],
-                    // An entry that is there twice is done twice, which matters to an append.
-                    &files[..at].iter().filter(|other| *other == file).count().to_be_bytes(),
-                ]);
-                let same = files[..at].iter().filter(|other| other.path == file.path).count();
-                let nth = if same == 0 { String::new() } else { format!(" ({})", same + 1) };
-                list.push(Step {
-                    key: format!("{origin} file {}{nth}", file.path),
-                    frequency: Frequency::PerInstance,
-                    fingerprint: Some(fingerprint),
-                    action: Action::File(file.clone()),
-                });
             }
         }
         // Deferred files come before the scripts that may need them.
@@ -194,6 +177,38 @@ impl Seed {
             self.settled.push((name, outcome, key.reason, key.detail.clone()));
         }
     }
+}
+
+/// The step that writes the file at this place of a list; or its key, and why there is none.
+fn file_step(
+    origin: &str,
+    files: &[FileSpec],
+    at: usize,
+    system: System,
+) -> Result<Step, (String, String)> {
+    let (before, file) = (&files[..at], &files[at]);
+    if !system.is_file_path(&file.path) {
+        let detail = "it is no absolute path of a file on this system".to_owned();
+        return Err((format!("{origin} file {}", file.path), detail));
+    }
+    let fingerprint = Fingerprint::of(&[
+        b"file",
+        file.path.as_bytes(),
+        &file.content,
+        &file.mode.to_be_bytes(),
+        file.owner.as_deref().unwrap_or_default().as_bytes(),
+        &[u8::from(file.append)],
+        // An entry that is there twice is done twice, which matters to an append.
+        &before.iter().filter(|other| *other == file).count().to_be_bytes(),
+    ]);
+    let same = before.iter().filter(|other| other.path == file.path).count();
+    let nth = if same == 0 { String::new() } else { format!(" ({})", same + 1) };
+    Ok(Step {
+        key: format!("{origin} file {}{nth}", file.path),
+        frequency: Frequency::PerInstance,
+        fingerprint: Some(fingerprint),
+        action: Action::File(file.clone()),
+    })
 }
 
 /// Where a script of the first boot's end comes among the others. cloud-init keeps those of each

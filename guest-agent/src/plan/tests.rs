@@ -34,6 +34,8 @@ fn facts() -> Facts {
         }],
         default_user: "root".into(),
         configures_network: true,
+        has_certificates: false,
+        now: 1_700_000_000,
         licence: None,
     }
 }

@@ -95,6 +95,14 @@ pub(super) fn suite(platform: &impl Observe) {
     assert_eq!(platform.stop_account("nobody-here").unwrap(), Change::Same);
     assert!(platform.stop_account("root").is_err());
 
+    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n".to_owned();
+    let certificate = mezame_model::Certificate::try_from(pem).unwrap();
+    assert!(!platform.facts().unwrap().has_certificates);
+    twice("certificates", || platform.trust_certificates(std::slice::from_ref(&certificate)));
+    assert!(platform.facts().unwrap().has_certificates);
+    twice("no certificates", || platform.trust_certificates(&[]));
+    assert!(!platform.facts().unwrap().has_certificates);
+
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
     twice("sudo", || platform.set_sudo("ops", &rules));
     assert!(platform.set_sudo("ops", &["ALL=ALL\nroot ALL=ALL".to_owned()]).is_err());

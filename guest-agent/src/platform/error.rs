@@ -22,6 +22,14 @@ pub enum PlatformError {
         /// What is wrong with it.
         why: &'static str,
     },
+    /// A file of somebody else's is read first and says otherwise.
+    #[error("{path} is read first and sets {what} otherwise", path = path.display())]
+    Overruled {
+        /// Which.
+        path: PathBuf,
+        /// What it sets.
+        what: &'static str,
+    },
     /// A file is longer than the agent reads.
     #[error("{path} is too long", path = path.display())]
     TooLong {
@@ -122,6 +130,7 @@ impl PlatformError {
         match self {
             Self::File { .. } => "file",
             Self::Untrusted { .. } => "untrusted-path",
+            Self::Overruled { .. } => "overruled",
             Self::TooLong { .. } => "file-too-long",
             Self::NoSuchUser { .. } => "no-such-user",
             Self::NoSuchGroup { .. } => "no-such-group",

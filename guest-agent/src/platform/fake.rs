@@ -7,7 +7,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{Certificate, SecretBytes, SecretName, SecretString, document::Interface};
 
 use super::{
     Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
@@ -37,6 +37,10 @@ pub struct State {
     pub texts: BTreeMap<String, SecretString>,
     /// Whether setting one fails.
     pub refuses_texts: bool,
+    /// What it trusts besides its own.
+    pub certificates: Vec<Certificate>,
+    /// What was written to serial ports.
+    pub serial: String,
     /// The licence, if it was activated.
     pub licence: Option<Licence>,
     /// By name.
@@ -81,6 +85,9 @@ pub struct State {
     pub paths: Vec<EndpointPath>,
 }
 
+/// The fake's clock, in seconds since 1970.
+pub const NOW: u64 = 1_700_000_000;
+
 /// A guest in memory.
 #[derive(Debug)]
 pub struct Fake {
@@ -103,6 +110,8 @@ impl Fake {
             links,
             default_user: superuser.into(),
             configures_network: true,
+            has_certificates: false,
+            now: NOW,
             licence: None,
         };
         let users = BTreeMap::from([(superuser.to_owned(), Account::named(superuser))]);
@@ -176,7 +185,8 @@ impl NetworkGuard for FakeGuard<'_> {
 
 impl Platform for Fake {
     fn facts(&self) -> Result<Facts> {
-        Ok(self.facts.clone())
+        let has_certificates = !self.state().certificates.is_empty();
+        Ok(Facts { has_certificates, ..self.facts.clone() })
     }
 
     fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath> {
@@ -288,6 +298,15 @@ impl Platform for Fake {
         let before = group.len();
         group.extend(there);
         Ok(if is_new || group.len() > before { Change::Changed } else { Change::Same })
+    }
+
+    fn trust_certificates(&self, certificates: &[Certificate]) -> Result<Change> {
+        Ok(self.put(|state| &mut state.certificates, certificates.to_vec()))
+    }
+
+    fn write_to_serial(&self, _port: &str, lines: &str) -> Result<()> {
+        self.state.borrow_mut().serial.push_str(lines);
+        Ok(())
     }
 
     fn lock_password(&self, user: &str) -> Result<Change> {

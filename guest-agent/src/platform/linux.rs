@@ -6,6 +6,7 @@
 
 mod accounts;
 mod arp;
+mod certificates;
 mod clock;
 mod disk;
 mod ear;
@@ -28,7 +29,7 @@ mod unit;
 
 use std::{net::IpAddr, os::fd::AsRawFd, time::Duration};
 
-use mezame_model::{SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{Certificate, SecretBytes, SecretName, SecretString, document::Interface};
 
 use self::tree::{Access, Tree};
 use super::{Change, EndpointPath, NetworkGuard, Platform, PlatformError, Result, ScriptEnd};
@@ -134,6 +135,8 @@ impl Platform for Linux {
             links: netlink::Netlink::open()?.links()?,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            has_certificates: certificates::any(&self.tree),
+            now: crate::facts::now(),
             licence: None,
         })
     }
@@ -237,6 +240,10 @@ impl Platform for Linux {
 
     fn lock_password(&self, user: &str) -> Result<Change> {
         shutting::lock_password(self, user)
+    }
+
+    fn trust_certificates(&self, all: &[Certificate]) -> Result<Change> {
+        certificates::trust(self, all)
     }
 
     fn set_ssh_passwords(&self, on: bool) -> Result<Change> {

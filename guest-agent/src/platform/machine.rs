@@ -19,6 +19,9 @@ use crate::{
 /// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
 pub const MAX_NAME: usize = 20;
 
+/// The longest name of a group.
+pub const MAX_GROUP: usize = 256;
+
 /// Whether a text can name an account of Windows as well as one of the document's users.
 pub fn check_name(name: &str) -> Result<()> {
     if is_account_name(name) && name.len() <= MAX_NAME && !name.ends_with('.') {
@@ -28,15 +31,40 @@ pub fn check_name(name: &str) -> Result<()> {
     Err(PlatformError::Invalid { what: "user name", why })
 }
 
-/// The system itself.
+/// Whether a text can name a group (Microsoft, "NetLocalGroupAdd": 256 characters, none of these).
+pub fn check_group(name: &str) -> Result<()> {
+    let is_bad = |char: char| char < ' ' || "\"/\\[]:|<>+=;,?*".contains(char);
+    let only = name.chars().all(|char| char == '.' || char == ' ');
+    if !only && name.chars().count() <= MAX_GROUP && !name.contains(is_bad) {
+        return Ok(());
+    }
+    let why = format!("1 to {MAX_GROUP} characters, none of \"/\\[]:|<>+=;,?*");
+    Err(PlatformError::Invalid { what: "group name", why })
+}
+
+/// The system itself. Names of accounts and groups are the same in any case of their letters.
 pub trait Machine: std::fmt::Debug {
     /// Makes an account and its groups, or completes them.
     fn ensure_account(&self, account: &Account) -> Result<Change>;
     /// Makes a user an administrator, or one no longer. That somebody who is gone is none any more
-    /// is as wanted.
+    /// is as wanted, and the built-in one stays what it is.
     fn set_administrator(&self, user: &str, is_one: bool) -> Result<Change>;
     /// Whether a user is an administrator.
     fn is_administrator(&self, user: &str) -> Result<bool>;
+    /// Whether there is such an account.
+    fn has_account(&self, user: &str) -> Result<bool>;
+    /// Shuts an account, but for the built-in administrator's, and ends what runs as its user. That
+    /// somebody is gone is as wanted.
+    fn stop_account(&self, user: &str) -> Result<Change>;
+    /// Opens an account that was shut.
+    fn start_account(&self, user: &str) -> Result<Change>;
+    /// Makes a group, and takes those of its members in who are there.
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change>;
+    /// Has a password open nothing any more: it becomes one that nobody knows, and the old one can't
+    /// be had back. Whether it was so before can't be told.
+    fn lock_password(&self, user: &str) -> Result<()>;
+    /// Has the SSH server read its settings anew, where it runs.
+    fn restart_ssh_server(&self) -> Result<()>;
     /// Sets a password. Whether it was the same before can't be told.
     fn set_password(&self, user: &str, text: &SecretString) -> Result<()>;
     /// Asks for a new password at the next login.
@@ -84,10 +112,55 @@ pub(super) fn contract(machine: &dyn Machine) {
     assert!(matches!(missing, Err(PlatformError::NoSuchUser { .. })), "{missing:?}");
     twice("expiry", &|| machine.expire_password("ops"));
     assert!(machine.profile("ops").unwrap().is_dir());
+    shutting_contract(machine);
+    names_contract(machine);
 
     assert_eq!(machine.name_awaiting_reboot(), None);
     twice("name", &|| machine.set_name("web"));
     assert_eq!(machine.name_awaiting_reboot().as_deref(), Some("web"));
     let licence = Licence { key: None, host: Some("169.254.169.250".into()) };
     twice("licence", &|| machine.activate(&licence));
+}
+
+/// Shutting accounts and locking passwords.
+#[cfg(test)]
+fn shutting_contract(machine: &dyn Machine) {
+    assert!(machine.has_account("ops").unwrap() && !machine.has_account("nobody-here").unwrap());
+    assert_eq!(machine.stop_account("ops").unwrap(), Change::Changed);
+    assert_eq!(machine.stop_account("ops").unwrap(), Change::Same);
+    assert!(machine.has_account("ops").unwrap(), "what it owns stays");
+    assert_eq!(machine.start_account("ops").unwrap(), Change::Changed);
+    assert_eq!(machine.start_account("ops").unwrap(), Change::Same);
+    assert_eq!(machine.stop_account("nobody-here").unwrap(), Change::Same);
+    assert_eq!(machine.start_account("nobody-here").unwrap(), Change::Same);
+    for administrator in ["Administrator", "administrator"] {
+        let refused = machine.stop_account(administrator);
+        assert!(matches!(refused, Err(PlatformError::Invalid { .. })), "{refused:?}");
+    }
+    machine.lock_password("ops").unwrap();
+    machine.lock_password("nobody-here").unwrap();
+    machine.restart_ssh_server().unwrap();
+}
+
+/// Groups, and names in other cases of their letters.
+#[cfg(test)]
+fn names_contract(machine: &dyn Machine) {
+    let members = ["OPS".to_owned(), "nobody-here".to_owned()];
+    assert_eq!(machine.ensure_group("crew", &members[1..]).unwrap(), Change::Changed);
+    assert_eq!(machine.ensure_group("crew", &members[1..]).unwrap(), Change::Same);
+    assert_eq!(machine.ensure_group("Crew", &members).unwrap(), Change::Changed);
+    assert_eq!(machine.ensure_group("crew", &members).unwrap(), Change::Same);
+    for name in ["", "a:b", "..", "a\nb"] {
+        let refused = machine.ensure_group(name, &[]);
+        assert!(matches!(refused, Err(PlatformError::Invalid { .. })), "{name:?}: {refused:?}");
+    }
+    assert_eq!(machine.ensure_account(&Account::named("Ops")).unwrap(), Change::Same);
+    assert!(machine.has_account("OPS").unwrap());
+    assert!(machine.is_administrator("administrator").unwrap());
+    assert_eq!(machine.set_administrator("oPs", true).unwrap(), Change::Changed);
+    assert!(machine.is_administrator("ops").unwrap());
+    assert_eq!(machine.set_administrator("OPS", false).unwrap(), Change::Changed);
+    assert_eq!(machine.set_administrator("administrator", false).unwrap(), Change::Same);
+    assert!(machine.is_administrator("Administrator").unwrap());
+    assert_eq!(machine.profile("Ops").unwrap(), machine.profile("ops").unwrap());
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Change, PlatformError, Result,
-    machine::{Machine, check_name},
+    machine::{Machine, check_group, check_name},
 };
 use crate::{facts::System, licence::Licence, outbox::write_synced, password, step::Account};
 
@@ -36,6 +36,14 @@ pub struct Record {
     pub passwords: BTreeMap<String, String>,
     /// Users that must choose a new password.
     pub expired: BTreeSet<String>,
+    /// Users whose accounts are shut.
+    pub stopped: BTreeSet<String>,
+    /// Users whose passwords nobody knows any more.
+    pub locked: BTreeSet<String>,
+    /// Groups that were asked for by name, with their members.
+    pub groups: BTreeMap<String, BTreeSet<String>>,
+    /// How often the SSH server was to read its settings anew.
+    pub ssh_restarts: u32,
     /// The computer's name.
     pub name: String,
     /// The name after the next boot.
@@ -87,18 +95,27 @@ impl Rehearsal {
     }
 }
 
-fn known(record: &Record, user: &str) -> Result<()> {
-    if record.users.contains_key(user) {
-        return Ok(());
-    }
-    Err(PlatformError::NoSuchUser { name: user.to_owned() })
+/// The name of a user as the record has it.
+fn known(record: &Record, user: &str) -> Result<String> {
+    spelled(&record.users, user).ok_or_else(|| PlatformError::NoSuchUser { name: user.to_owned() })
+}
+
+/// Whether a name is the built-in administrator's.
+fn is_built_in(name: &str) -> bool {
+    name.eq_ignore_ascii_case(System::Windows.superuser())
+}
+
+/// A name as it stands there, in whatever case.
+fn spelled<T>(names: &BTreeMap<String, T>, name: &str) -> Option<String> {
+    names.keys().find(|known| known.eq_ignore_ascii_case(name)).cloned()
 }
 
 impl Machine for Rehearsal {
     fn ensure_account(&self, account: &Account) -> Result<Change> {
         check_name(&account.name)?;
         self.change(|record| {
-            let groups = record.users.entry(account.name.clone()).or_default();
+            let name = known(record, &account.name).unwrap_or_else(|_| account.name.clone());
+            let groups = record.users.entry(name).or_default();
             groups.extend(account.groups.iter().chain(&account.primary_group).cloned());
             Ok(())
         })
@@ -106,11 +123,16 @@ impl Machine for Rehearsal {
 
     fn set_administrator(&self, user: &str, is_one: bool) -> Result<Change> {
         self.change(|record| {
-            if is_one {
-                known(record, user)?;
-                record.administrators.insert(user.to_owned());
-            } else {
-                record.administrators.remove(user);
+            match known(record, user) {
+                Ok(name) if is_one => {
+                    record.administrators.insert(name);
+                }
+                Ok(name) if is_built_in(&name) => {}
+                Ok(name) => {
+                    record.administrators.remove(&name);
+                }
+                Err(error) if is_one => return Err(error),
+                Err(_) => {}
             }
             Ok(())
         })
@@ -118,17 +140,69 @@ impl Machine for Rehearsal {
 
     fn is_administrator(&self, user: &str) -> Result<bool> {
         let record = self.record()?;
-        known(&record, user)?;
-        Ok(record.administrators.contains(user))
+        Ok(record.administrators.contains(&known(&record, user)?))
+    }
+
+    fn has_account(&self, user: &str) -> Result<bool> {
+        Ok(known(&self.record()?, user).is_ok())
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        if is_built_in(user) {
+            let why = format!("{user} is the built-in administrator, who is never shut out");
+            return Err(PlatformError::Invalid { what: "user", why });
+        }
+        self.change(|record| {
+            record.stopped.extend(known(record, user));
+            Ok(())
+        })
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        self.change(|record| {
+            record.stopped.retain(|known| !known.eq_ignore_ascii_case(user));
+            Ok(())
+        })
+    }
+
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        check_group(name)?;
+        self.change(|record| {
+            let there: Vec<String> =
+                members.iter().filter_map(|member| known(record, member).ok()).collect();
+            let name = spelled(&record.groups, name).unwrap_or_else(|| name.to_owned());
+            record.groups.entry(name).or_default().extend(there);
+            Ok(())
+        })
+    }
+
+    fn lock_password(&self, user: &str) -> Result<()> {
+        self.change(|record| {
+            if let Ok(name) = known(record, user) {
+                record.passwords.remove(&name);
+                record.locked.insert(name);
+            }
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn restart_ssh_server(&self) -> Result<()> {
+        self.change(|record| {
+            record.ssh_restarts += 1;
+            Ok(())
+        })
+        .map(drop)
     }
 
     fn set_password(&self, user: &str, text: &SecretString) -> Result<()> {
         let hash = password::hash(text.expose())
             .map_err(|error| PlatformError::Invalid { what: "password", why: error.to_string() })?;
         self.change(|record| {
-            known(record, user)?;
-            record.passwords.insert(user.to_owned(), hash.expose().to_owned());
-            record.expired.remove(user);
+            let name = known(record, user)?;
+            record.expired.remove(&name);
+            record.locked.remove(&name);
+            record.passwords.insert(name, hash.expose().to_owned());
             Ok(())
         })
         .map(drop)
@@ -136,15 +210,14 @@ impl Machine for Rehearsal {
 
     fn expire_password(&self, user: &str) -> Result<Change> {
         self.change(|record| {
-            known(record, user)?;
-            record.expired.insert(user.to_owned());
+            record.expired.insert(known(record, user)?);
             Ok(())
         })
     }
 
     fn profile(&self, user: &str) -> Result<PathBuf> {
-        known(&self.record()?, user)?;
-        let path = self.root.join("Users").join(user);
+        let name = known(&self.record()?, user)?;
+        let path = self.root.join("Users").join(name);
         match fs::create_dir_all(&path) {
             Ok(()) => Ok(path),
             Err(source) => Err(PlatformError::File { path, source }),

@@ -8,17 +8,24 @@
 mod access;
 mod accounts;
 mod adapters;
+mod certificates;
 pub(crate) mod event_log;
 mod files;
 mod job;
 mod live;
+mod network;
 mod open_ssh;
 mod power;
 mod registry;
 mod route;
 mod script;
+mod serial;
 pub(crate) mod service;
+mod sessions;
+mod shutting;
+mod ssh_server;
 mod system_tools;
+mod way;
 mod wide;
 
 use std::{
@@ -28,23 +35,21 @@ use std::{
     time::Duration,
 };
 
-use mezame_model::{Report, SecretName, SecretString, document::Interface};
-use windows_sys::Win32::Networking::WinSock::{
-    IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_IF, SOCKET, setsockopt,
-};
+use mezame_model::{Certificate, Report, SecretName, SecretString, document::Interface};
 
+pub(super) use self::adapters::bind_to_device;
 use self::{
     files::{Files, Readers},
     registry::Registry,
 };
 use super::{
-    Change, EndpointPath, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
+    Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
     machine::Machine, rehearsal::Rehearsal,
 };
 use crate::{
     facts::{Facts, System},
     licence::Licence,
-    netsh,
+    sddl::Kind,
     settings::{STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
 };
@@ -96,8 +101,19 @@ impl Windows {
         self.root.join(STATE)
     }
 
+    fn ssh(&self) -> open_ssh::Place<'_> {
+        open_ssh::Place { root: &self.root, live: self.live, machine: &*self.machine }
+    }
+
+    fn certificates(&self) -> certificates::Certificates<'_> {
+        certificates::Certificates::new(&self.registry, self.live)
+    }
+
     /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
     fn boot_id(&self) -> Result<String> {
+        // First what lasts: a volatile key makes those on the way to it volatile, and nothing that
+        // lasts can be made below them.
+        self.registry.create(KEY, false).map_err(registry_error)?;
         let key = self.registry.create(BOOT, true).map_err(registry_error)?;
         if let Some(id) = key.text("Id").map_err(registry_error)? {
             return Ok(id);
@@ -125,30 +141,19 @@ fn profile_of(user: &str) -> Option<PathBuf> {
     Some(PathBuf::from(path))
 }
 
-/// Makes a directory one for the system and administrators alone.
+/// Makes a directory one for the system and administrators alone. One of the running system that a
+/// user has made is refused: its owner could always take that back.
 pub(super) fn make_private(path: &Path) -> io::Result<()> {
+    if path.starts_with(super::root().join("ProgramData")) {
+        access::check_ours_at(path, Kind::Directory)
+            .map_err(|error| io::Error::new(io::ErrorKind::PermissionDenied, error))?;
+    }
     access::make_private(path)
 }
 
-/// Has a socket's packets leave through one adapter (Microsoft, "IPPROTO_IP socket options":
-/// IP_UNICAST_IF takes its number in network byte order, IPV6_UNICAST_IF in the host's).
-pub(super) fn bind_to_device(
-    socket: &socket2::Socket,
-    device: &str,
-    is_ipv4: bool,
-) -> io::Result<()> {
-    use std::os::windows::io::AsRawSocket;
-    let adapter = adapters::named(device)?;
-    let (level, option, value) = if is_ipv4 {
-        (IPPROTO_IP, IP_UNICAST_IF, adapter.link.index.to_be())
-    } else {
-        (IPPROTO_IPV6, IPV6_UNICAST_IF, adapter.index6)
-    };
-    let bytes = value.to_ne_bytes();
-    // SAFETY: an open socket, and four bytes.
-    let status =
-        unsafe { setsockopt(socket.as_raw_socket() as SOCKET, level, option, bytes.as_ptr(), 4) };
-    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+/// Reads the settings of the running system, which are the system's and administrators' alone.
+pub(super) fn read_settings(path: &Path) -> Result<Option<Vec<u8>>> {
+    files::read_ours(path)
 }
 
 impl Platform for Windows {
@@ -161,6 +166,8 @@ impl Platform for Windows {
             links,
             default_user: self.default_user.clone(),
             configures_network: self.network,
+            has_certificates: self.certificates().any(),
+            now: crate::facts::now(),
             licence: self.licence.clone(),
         })
     }
@@ -195,17 +202,25 @@ impl Platform for Windows {
         route::remove(path.index, path.endpoint).map_err(network_error("removing a route"))
     }
 
+    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+        if !self.live {
+            return Ok(None);
+        }
+        let guard = network::Network { state: &self.state() }.guard(devices)?;
+        Ok(Some(Box::new(guard)))
+    }
+
+    fn recover_network(&self) -> Result<bool> {
+        let state = self.state();
+        let left = if self.live { network::Network { state: &state }.left_behind()? } else { None };
+        left.map_or(Ok(false), |guard| guard.roll_back().map(|()| true))
+    }
+
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
         if !self.live {
             return Ok(Change::Same);
         }
-        let adapter = adapters::named(device).map_err(network_error("looking for the device"))?;
-        let commands = netsh::commands(device, interface, &adapter.now);
-        for words in &commands {
-            let words: Vec<&str> = words.iter().map(String::as_str).collect();
-            script::tool("netsh.exe", &words)?;
-        }
-        Ok(if commands.is_empty() { Change::Same } else { Change::Changed })
+        network::Network { state: &self.state() }.configure(device, interface)
     }
 
     /// What netsh sets stays.
@@ -235,6 +250,22 @@ impl Platform for Windows {
         self.machine.ensure_account(account)
     }
 
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        self.machine.ensure_group(name, members)
+    }
+
+    fn has_account(&self, name: &str) -> Result<bool> {
+        self.machine.has_account(name)
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        self.machine.stop_account(user)
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        self.machine.start_account(user)
+    }
+
     /// An administrator, or none: Windows knows nothing between.
     fn set_sudo(&self, user: &str, rules: &[String]) -> Result<Change> {
         if let Some(rule) = rules.iter().find(|rule| !EVERYTHING.contains(&rule.trim())) {
@@ -245,8 +276,16 @@ impl Platform for Windows {
     }
 
     fn authorize_keys(&self, user: &str, keys: &[String]) -> Result<Change> {
-        let sid = |user: &str| self.live.then(|| accounts::sid(user)).flatten();
-        open_ssh::authorize(&self.root, &*self.machine, &sid, user, keys)
+        let sid = if self.live { accounts::sid(user) } else { None };
+        self.ssh().authorize(sid.as_deref(), user, keys)
+    }
+
+    fn lock_password(&self, user: &str) -> Result<Change> {
+        self.machine.lock_password(user).map(|()| Change::Changed)
+    }
+
+    fn set_ssh_passwords(&self, on: bool) -> Result<Change> {
+        self.ssh().set_passwords(on)
     }
 
     fn password_form(&self) -> PasswordForm {
@@ -261,6 +300,14 @@ impl Platform for Windows {
         Err(PlatformError::Unsupported { what: "Windows takes no password by its crypt(3) hash" })
     }
 
+    fn trust_certificates(&self, all: &[Certificate]) -> Result<Change> {
+        self.certificates().trust(all).map_err(certificates::error)
+    }
+
+    fn write_to_serial(&self, port: &str, lines: &str) -> Result<()> {
+        serial::write(port, (!self.live).then_some(self.root.as_path()), lines)
+    }
+
     fn expire_password(&self, user: &str) -> Result<Change> {
         self.machine.expire_password(user)
     }
@@ -271,16 +318,15 @@ impl Platform for Windows {
             return Err(PlatformError::Unsupported { what });
         }
         let path = self.files.outside(&file.path)?;
-        let mut content = Vec::new();
-        if file.append {
-            content = files::read(&path)?.unwrap_or_default();
-        }
-        if !added {
-            content.extend_from_slice(&file.content);
-        }
         // Of a mode only this is left: whether others than its owner may read it.
         let readers = if file.mode & 0o077 == 0 { Readers::Nobody } else { Readers::AsAbove };
-        files::write(&path, &content, readers)
+        files::change(&path, readers, |there| {
+            let mut content = there.filter(|_| file.append).unwrap_or_default().to_vec();
+            if !(file.append && added) {
+                content.extend_from_slice(&file.content);
+            }
+            Ok(Some(content))
+        })
     }
 
     fn run_script(&self, script: &Script) -> Result<(ScriptEnd, String)> {

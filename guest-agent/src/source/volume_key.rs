@@ -1,18 +1,18 @@
 //! Asking the service for the key of an encrypted volume, and opening what it answers.
 //!
 //! ```text
-//!   POST /mezame/v1/volume-keys/NAME {"public_key", "boot_nonce"}
-//!     ─► {"instance_id", "port_id", "encapsulated_key", "keys": [{"version", "sealed"}]}
+//!   POST /mezame/v1/volume-keys/NAME [`KeyQuestion`]
+//!     ─► [`KeyAnswer`]
 //! ```
 //! The key pair is made for the one request and forgotten with it. What is sealed is bound to the
 //! instance, the port, the key's name, its version and this boot.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::{
-    InstanceId, PortId, SecretBytes, VolumeName,
-    volume_key::{INFO, VolumeKey, associated},
+    SecretBytes, VolumeName,
+    volume_key::{INFO, KeyAnswer, KeyQuestion, SealedVersion, VolumeKey, associated},
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Source, SourceError, TIMEOUT, http::Request, refusal};
 use crate::hpke::{HpkeError, Recipient};
@@ -48,26 +48,6 @@ pub struct VersionedKey {
     pub key: SecretBytes,
 }
 
-#[derive(Serialize)]
-struct Asked<'a> {
-    public_key: String,
-    boot_nonce: &'a str,
-}
-
-#[derive(Deserialize)]
-struct Answered {
-    instance_id: InstanceId,
-    port_id: PortId,
-    encapsulated_key: String,
-    keys: Vec<SealedVersion>,
-}
-
-#[derive(Deserialize)]
-struct SealedVersion {
-    version: u32,
-    sealed: String,
-}
-
 impl Source {
     /// Asks for a volume's key, with a secret that is random and used for nothing else. Gives its
     /// versions, the newest first, and never none.
@@ -78,7 +58,8 @@ impl Source {
         recipient: &Recipient,
     ) -> Result<Vec<VersionedKey>, KeyError> {
         let token = self.fetch_token()?.ok_or(SourceError::Unauthorized)?;
-        let asked = Asked { public_key: STANDARD.encode(recipient.public()), boot_nonce };
+        let public_key = STANDARD.encode(recipient.public());
+        let asked = KeyQuestion { public_key, boot_nonce: boot_nonce.to_owned() };
         let body = serde_json::to_vec(&asked).unwrap_or_default();
         let response = self.client.exchange(&Request {
             method: "POST",
@@ -121,7 +102,7 @@ fn withheld(body: &[u8]) -> Option<KeyError> {
 }
 
 fn open(
-    answered: Answered,
+    answered: KeyAnswer,
     volume: &VolumeName,
     boot_nonce: &str,
     recipient: &Recipient,
@@ -130,7 +111,7 @@ fn open(
     let encapsulated = decode(&answered.encapsulated_key).and_then(|it| it.try_into().ok());
     let encapsulated = encapsulated.ok_or(KeyError::Answer("its encapsulated key is none"))?;
     let mut opener = recipient.open_from(&encapsulated, INFO)?;
-    let Answered { instance_id, port_id, keys, .. } = answered;
+    let KeyAnswer { instance_id, port_id, keys, .. } = answered;
     if keys.is_empty() || keys.len() > VolumeKey::VERSIONS_MAX {
         return Err(KeyError::Answer("it has no version of the key, or too many"));
     }
@@ -147,6 +128,8 @@ fn open(
 
 #[cfg(test)]
 mod tests {
+    use mezame_model::{InstanceId, PortId};
+
     use super::*;
 
     #[test]
@@ -161,9 +144,10 @@ mod tests {
     fn an_answer_without_a_key_is_none() {
         let recipient = Recipient::new([7; 32]);
         let volume = VolumeName::parse("root").unwrap();
-        let answered = |encapsulated: &[u8], keys: usize| Answered {
+        let answered = |encapsulated: &[u8], keys: usize| KeyAnswer {
             instance_id: InstanceId::parse("i-0123456789abcdef0").unwrap(),
             port_id: PortId::parse("eni-0123456789abcdef0").unwrap(),
+            volume: volume.clone(),
             encapsulated_key: STANDARD.encode(encapsulated),
             keys: (0..keys).map(|_| SealedVersion { version: 1, sealed: "AAAA".into() }).collect(),
         };

@@ -127,50 +127,7 @@ pub fn read(tree: &Node) -> CloudConfig {
     };
     let mut resize = None;
     for (key, node) in entries {
-        match key.as_str() {
-            "hostname" => config.hostname = config.host("hostname", node),
-            "fqdn" => config.fqdn = config.host("fqdn", node),
-            "preserve_hostname" => config.preserve_hostname = config.truth("", key, node),
-            "prefer_fqdn_over_hostname" => {
-                config.prefer_fqdn = Some(config.truth("", key, node));
-            }
-            "manage_etc_hosts" => config.hosts(node),
-            "users" => config.users(node),
-            "user" => config.default_user(node),
-            "groups" => config.groups(node),
-            "disable_root" => config.disable_root = Some(config.truth("", key, node)),
-            "ssh_pwauth" => config.ssh_pwauth(node),
-            "ssh_authorized_keys" => config.ssh_authorized_keys = config.texts("", key, node),
-            "chpasswd" => config.chpasswd(node),
-            "password" => config.password(node),
-            "write_files" => config.write_files(node),
-            "bootcmd" => config.bootcmd = config.commands(key, node),
-            "runcmd" => config.runcmd = config.commands(key, node),
-            "packages" => {
-                let install = config.package_names(node);
-                config.packages.get_or_insert_default().install = install;
-            }
-            "package_update" | "apt_update" => {
-                let on = config.truth("", key, node);
-                config.packages.get_or_insert_default().update = on;
-            }
-            "package_upgrade" | "apt_upgrade" => {
-                let on = config.truth("", key, node);
-                config.packages.get_or_insert_default().upgrade = on;
-            }
-            "growpart" => config.growpart(node),
-            // In the background or not: it is done either way.
-            "resize_rootfs" if node.as_text() == Some("noblock") => resize = Some(true),
-            "resize_rootfs" => resize = Some(config.truth("", key, node)),
-            "timezone" => config.timezone = config.zone(node),
-            "ntp" => config.ntp(node),
-            "merge_how" | "merge_type" => {
-                if node.as_list().is_none() {
-                    config.bad("", key, node, "a text such as list(append)+dict()+str()");
-                }
-            }
-            _ => config.unsupported("", key),
-        }
+        config.read_key(key, node, &mut resize);
     }
     // A grown partition is of use only with its file system: that is done unless it says no.
     config.resize_rootfs = resize.unwrap_or(config.growpart);
@@ -190,6 +147,62 @@ pub fn read(tree: &Node) -> CloudConfig {
 }
 
 impl CloudConfig {
+    /// One key of the text. `resize` is what was said of the root file system.
+    fn read_key(&mut self, key: &str, node: &Node, resize: &mut Option<bool>) {
+        match key {
+            "hostname" => self.hostname = self.host("hostname", node),
+            "fqdn" => self.fqdn = self.host("fqdn", node),
+            "preserve_hostname" => self.preserve_hostname = self.truth("", key, node),
+            "prefer_fqdn_over_hostname" => {
+                self.prefer_fqdn = Some(self.truth("", key, node));
+            }
+            "manage_etc_hosts" => self.hosts(node),
+            "users" => self.users(node),
+            "user" => self.default_user(node),
+            "groups" => self.groups(node),
+            "disable_root" => self.disable_root = Some(self.truth("", key, node)),
+            "ssh_pwauth" => self.ssh_pwauth(node),
+            "ssh_authorized_keys" => self.ssh_authorized_keys = self.texts("", key, node),
+            "chpasswd" => self.chpasswd(node),
+            "password" => self.password(node),
+            "write_files" => self.write_files(node),
+            "bootcmd" => self.bootcmd = self.commands(key, node),
+            "runcmd" => self.runcmd = self.commands(key, node),
+            "packages" | "package_update" | "apt_update" | "package_upgrade" | "apt_upgrade" => {
+                self.package_key(key, node);
+            }
+            "growpart" => self.growpart(node),
+            // In the background or not: it is done either way.
+            "resize_rootfs" if node.as_text() == Some("noblock") => *resize = Some(true),
+            "resize_rootfs" => *resize = Some(self.truth("", key, node)),
+            "timezone" => self.timezone = self.zone(node),
+            "ntp" => self.ntp(node),
+            "merge_how" | "merge_type" => {
+                if node.as_list().is_none() {
+                    self.bad("", key, node, "a text such as list(append)+dict()+str()");
+                }
+            }
+            _ => self.unsupported("", key),
+        }
+    }
+
+    fn package_key(&mut self, key: &str, node: &Node) {
+        match key {
+            "packages" => {
+                let install = self.package_names(node);
+                self.packages.get_or_insert_default().install = install;
+            }
+            "package_update" | "apt_update" => {
+                let on = self.truth("", key, node);
+                self.packages.get_or_insert_default().update = on;
+            }
+            _ => {
+                let on = self.truth("", key, node);
+                self.packages.get_or_insert_default().upgrade = on;
+            }
+        }
+    }
+
     fn unsupported(&mut self, path: &str, key: &str) {
         self.skip(path, key, "unsupported-key", "this key is not supported".into());
     }

@@ -13,6 +13,7 @@
 //! | `PUT`, `DELETE /v1/projects/P/ports/NAME/device` ([`Device`]) | [`Resource`] |
 //! | `GET /v1/projects/P/instances/NAME/reports` | `[`[`StoredReport`]`]`, newest first |
 //! | `GET /v1/projects/P/instances/NAME/passwords` | `[`[`StoredPassword`]`]` |
+//! | `POST /v1/projects/P/instances/NAME/passwords/USER/reset` ([`NewPasswordReset`]) | [`PasswordReset`] |
 //! | `GET /v1/projects/P/instances/NAME/volume-keys` | `[`[`VolumeKeyView`]`]` |
 //! | `POST /v1/projects/P/instances/NAME/volume-keys` ([`NewVolumeKey`]) | [`VolumeKeyView`], 201 |
 //! | `POST …/volume-keys/KEY/rotate` ([`NewVersion`]), `…/revoke` ([`Revocation`]), `…/restore` | [`VolumeKeyView`] |
@@ -31,7 +32,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Generation, KeyRequest, PortId, SecretBytes, VolumeName,
+    Generation, KeyRequest, PortId, SecretBytes, UserName, VolumeName,
     report::{Report, SealedPassword},
     volume_key::{KeyState, Once},
 };
@@ -216,6 +217,40 @@ pub struct StoredPassword {
     pub password: SealedPassword,
 }
 
+/// How another password is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPasswordReset {
+    /// Ask anew even where the guest has not answered the last ask yet. Without it nothing
+    /// changes then, so that the call can be repeated.
+    #[serde(default)]
+    pub again: bool,
+}
+
+/// What became of an operator's ask for another password.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PasswordReset {
+    /// Whose password.
+    pub user: UserName,
+    /// When it was asked for, in milliseconds since 1970-01-01T00:00:00Z.
+    pub asked_ms: u64,
+    /// Whether the guest has answered.
+    pub state: ResetState,
+    /// When its password came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_ms: Option<u64>,
+}
+
+/// Whether a guest has made the password that it was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ResetState {
+    /// Not yet.
+    Pending,
+    /// It has, and has sent it sealed.
+    Done,
+}
+
 /// A key that a volume is to have.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -295,7 +330,7 @@ pub struct Event {
     pub kind: Kind,
     /// Which one.
     pub name: String,
-    /// `created`, `updated`, `deleted`, `reported`, `password`, `secret-acknowledged`,
+    /// `created`, `updated`, `deleted`, `reported`, `password`, `password-reset`, `secret-acknowledged`,
     /// `volume-key-created`, `-rotated`, `-revoked`, `-restored`, `-destroyed`, `-released`.
     pub what: String,
     /// For people.

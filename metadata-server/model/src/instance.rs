@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    certificate::Certificate,
     dialect::Dialect,
     guest_attributes::GuestAttributes,
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName, VolumeName},
@@ -12,6 +13,7 @@ use crate::{
     tags::Tags,
     user_data::UserData,
     volume_key::VolumeKey,
+    windows_key::WindowsKey,
 };
 
 /// Whether a guest's requests need a session token.
@@ -91,12 +93,23 @@ pub struct User {
     /// The account stays, with all that it has, and nobody gets in by it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub stopped: bool,
+    /// When the operator asked last for another password, in milliseconds since
+    /// 1970-01-01T00:00:00Z; each ask has another, later one. Only of a user whose password the
+    /// guest makes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_reset: Option<u64>,
 }
 
 /// So that what is told of others stays as it was before there was such a field.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
 fn is_false(value: &bool) -> bool {
     !value
+}
+
+/// As [`is_false`].
+#[allow(clippy::borrowed_box, reason = "as serde wants it")]
+fn none<T>(list: &Box<[T]>) -> bool {
+    list.is_empty()
 }
 
 /// A guest, as the control plane wants it to be.
@@ -152,8 +165,14 @@ pub struct Instance {
     /// What the guest has set of its own attributes.
     #[serde(default, skip_serializing_if = "GuestAttributes::is_empty")]
     pub guest_attributes: GuestAttributes,
+    /// Certificates that it is to trust besides its system's own.
+    #[serde(default, skip_serializing_if = "none")]
+    pub trusted_certificates: Box<[Certificate]>,
+    /// Asks for passwords as Google's tools make them.
+    #[serde(default, skip_serializing_if = "none")]
+    pub windows_keys: Box<[WindowsKey]>,
     /// A password that the guest has posted as OpenStack's clients do: encrypted to one of its
-    /// keys, in base64, set once.
+    /// keys, in base64. By them it is set once; our agent sets it whenever it makes one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nova_password: Option<SecretString>,
     /// Keys of its encrypted volumes.

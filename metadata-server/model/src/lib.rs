@@ -4,6 +4,7 @@
 //! A value that exists is valid: each newtype is made by a parser that refuses what is not.
 
 pub mod api;
+pub mod certificate;
 pub mod dhcp;
 pub mod dialect;
 pub mod document;
@@ -23,7 +24,9 @@ pub mod snapshot;
 pub mod tags;
 pub mod user_data;
 pub mod volume_key;
+pub mod windows_key;
 
+pub use certificate::{Certificate, CertificateError};
 pub use dhcp::{Boot, Dhcp, Forward, Ipv6Mode, Route};
 pub use dialect::Dialect;
 pub use document::Document;
@@ -45,3 +48,4 @@ pub use snapshot::Snapshot;
 pub use tags::Tags;
 pub use user_data::UserData;
 pub use volume_key::{BootDigest, KeyOutcome, KeyRequest, VolumeKey, Withheld};
+pub use windows_key::WindowsKey;

@@ -85,6 +85,14 @@ pub struct SealedPassword {
     /// An age file in its ASCII armor (age-encryption.org/v1), readable by `age -d -i KEY` and by
     /// `mezame get password`. At most 8 KiB.
     pub sealed: String,
+    /// The ask ([`crate::User::password_reset`]) that it was made for; none of the first password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reset: Option<u64>,
+    /// The same password as OpenStack's clients encrypt one: to the first RSA key of the user's, by
+    /// RSAES-PKCS1-v1_5 (RFC 8017, section 7.2), in base64. At most [`NovaPassword::LENGTH_MAX`]
+    /// characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nova: Option<String>,
 }
 
 /// A password as OpenStack's clients post it: by custom encrypted by the guest to its first RSA key

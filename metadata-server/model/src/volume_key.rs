@@ -5,10 +5,14 @@
 //! bytes in a hypervisor's snapshot, only its name and that it is revoked, so that the guest can be
 //! told why its volume stays locked.
 
+mod exchange;
+pub mod hpke;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::exchange::{KeyAnswer, KeyQuestion, SealedVersion};
 use crate::{InstanceId, PortId, SecretBytes, VolumeName};
 
 /// A key of one volume.

@@ -5,6 +5,9 @@
 //! RFC 9180 numbers 0x0020, 0x0001 and 0x0003. Any library of HPKE opens it. Only the sender's side
 //! is here; the sender's own key is made anew for each context and forgotten with it.
 
+use mezame_model::volume_key::hpke::{
+    KEM_SUITE, SUITE, VERSION, labeled_info, nonce, schedule_context,
+};
 use ring::{
     aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey},
     agreement::{EphemeralPrivateKey, UnparsedPublicKey, X25519, agree_ephemeral},
@@ -12,13 +15,6 @@ use ring::{
     rand::SecureRandom,
 };
 use zeroize::Zeroizing;
-
-/// "KEM", and the number of DHKEM(X25519, HKDF-SHA256) (section 4.1).
-const KEM_SUITE: &[u8] = b"KEM\x00\x20";
-/// "HPKE", and the numbers of KEM, KDF and AEAD (section 5.1).
-const SUITE: &[u8] = b"HPKE\x00\x20\x00\x01\x00\x03";
-/// mode_base (section 5, table 1).
-const MODE_BASE: u8 = 0;
 
 /// Why nothing can be sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,10 +63,7 @@ impl Sender {
 
     /// Seals the next message (section 5.2): ciphertext and tag.
     pub(crate) fn seal(&mut self, aad: &[u8], plain: &[u8]) -> Result<Vec<u8>, HpkeError> {
-        let mut nonce = self.base_nonce;
-        for (byte, count) in nonce[4..].iter_mut().zip(self.sequence.to_be_bytes()) {
-            *byte ^= count;
-        }
+        let nonce = nonce(&self.base_nonce, self.sequence);
         // Refused before a number could come twice, which takes longer than the universe has been.
         self.sequence = self.sequence.checked_add(1).ok_or(HpkeError::Seal)?;
         let mut sealed = plain.to_vec();
@@ -98,14 +91,14 @@ fn extract_and_expand(
     recipient: &[u8; 32],
 ) -> Zeroizing<[u8; 32]> {
     let prk = extract(KEM_SUITE, b"", b"eae_prk", shared);
-    expand(KEM_SUITE, &prk[..], b"shared_secret", &[&encapsulated[..], recipient])
+    expand(KEM_SUITE, &prk[..], b"shared_secret", &[&encapsulated[..], recipient].concat())
 }
 
 /// KeySchedule in base mode (section 5.1): no pre-shared key.
 fn key_schedule(shared_secret: &[u8; 32], info: &[u8]) -> Schedule {
     let psk_id_hash = extract(SUITE, b"", b"psk_id_hash", b"");
     let info_hash = extract(SUITE, b"", b"info_hash", info);
-    let context: [&[u8]; 3] = [&[MODE_BASE], &psk_id_hash[..], &info_hash[..]];
+    let context = schedule_context(&psk_id_hash, &info_hash);
     let secret = extract(SUITE, shared_secret, b"secret", b"");
     let base_nonce = *expand::<12>(SUITE, &secret[..], b"base_nonce", &context);
     Schedule { key: expand(SUITE, &secret[..], b"key", &context), base_nonce }
@@ -114,7 +107,7 @@ fn key_schedule(shared_secret: &[u8; 32], info: &[u8]) -> Schedule {
 /// LabeledExtract (section 4): HKDF-Extract is one HMAC (RFC 5869, section 2.2).
 fn extract(suite: &[u8], salt: &[u8], label: &[u8], secret: &[u8]) -> Zeroizing<[u8; 32]> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
-    mac(&key, &[b"HPKE-v1", suite, label, secret])
+    mac(&key, &[VERSION, suite, label, secret])
 }
 
 /// LabeledExpand (section 4) of at most one block of HKDF-Expand (RFC 5869, section 2.3).
@@ -122,15 +115,13 @@ fn expand<const LENGTH: usize>(
     suite: &[u8],
     prk: &[u8],
     label: &[u8],
-    info: &[&[u8]],
+    info: &[u8],
 ) -> Zeroizing<[u8; LENGTH]> {
     const { assert!(LENGTH <= 32) };
     let key = hmac::Key::new(hmac::HMAC_SHA256, prk);
     let length = (LENGTH as u16).to_be_bytes();
-    let mut parts: Vec<&[u8]> = vec![&length, b"HPKE-v1", suite, label];
-    parts.extend(info);
-    parts.push(&[1]);
-    let block = mac(&key, &parts);
+    let [length, version, suite, label, info] = labeled_info(&length, suite, label, info);
+    let block = mac(&key, &[length, version, suite, label, info, &[1]]);
     let mut out = Zeroizing::new([0; LENGTH]);
     out.copy_from_slice(&block[..LENGTH]);
     out

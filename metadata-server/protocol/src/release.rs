@@ -22,7 +22,7 @@ use mezame_model::{
     BootDigest, Generation, InstanceId, KeyOutcome, KeyRequest, PortId, VolumeKey, VolumeName,
     Withheld,
     report::GuestEventKind,
-    volume_key::{self, INFO, KeyVersion, Once},
+    volume_key::{self, INFO, KeyAnswer, KeyQuestion, KeyVersion, Once, SealedVersion},
 };
 use ring::{
     digest::{Context as Hash, SHA256},
@@ -90,15 +90,6 @@ impl Released {
     pub const BOOTS_MAX: usize = 256;
 }
 
-/// What a guest sends.
-#[derive(Deserialize)]
-pub(crate) struct Asked {
-    /// Its ephemeral X25519 key, 32 bytes in base64.
-    public_key: String,
-    /// Differs for each of its boots: Linux's boot_id, say.
-    boot_nonce: String,
-}
-
 /// What is wrong with what a guest sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AskError {
@@ -132,7 +123,7 @@ pub(crate) struct Asker {
 impl Asker {
     /// Checks the form of what a guest sent.
     pub(crate) fn new(
-        asked: Asked,
+        asked: KeyQuestion,
         (instance, port): (&InstanceId, &PortId),
         volume: VolumeName,
         start: Start,
@@ -241,19 +232,18 @@ impl Claim {
         for version in &self.versions {
             let bound = associated(asker, version.number);
             let sealed = sender.seal(bound.as_bytes(), version.key.expose())?;
-            keys.push(serde_json::json!({
-                "version": version.number,
-                "sealed": STANDARD.encode(sealed),
-            }));
+            keys.push(SealedVersion { sealed: STANDARD.encode(sealed), version: version.number });
         }
-        let body = serde_json::json!({
-            "instance_id": asker.instance,
-            "port_id": asker.port,
-            "volume": asker.volume,
-            "encapsulated_key": STANDARD.encode(sender.encapsulated),
-            "keys": keys,
-        });
-        let mut reply = Response::new(Status::Ok, JSON, (body.to_string() + "\n").into());
+        let answer = KeyAnswer {
+            encapsulated_key: STANDARD.encode(sender.encapsulated),
+            instance_id: asker.instance.clone(),
+            keys,
+            port_id: asker.port.clone(),
+            volume: asker.volume.clone(),
+        };
+        // Names and texts alone: it always becomes JSON.
+        let body = serde_json::to_string(&answer).unwrap_or_default();
+        let mut reply = Response::new(Status::Ok, JSON, (body + "\n").into());
         reply.no_store = true;
         reply.audit = Some(Audit::VolumeKey(asker.volume.clone()));
         Ok(reply)

@@ -16,10 +16,11 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{Method, Request, Response, StatusCode, body::Incoming, header};
 use mezame_model::{
-    Generation, ProjectName, SecretString, VolumeName,
+    Generation, ProjectName, SecretString, UserName, VolumeName,
     api::{
-        Applied, Apply, Device, Kind, List, NewVersion, NewVolumeKey, Problem, Resource,
-        Revocation, StoredKeyRequest, StoredPassword, StoredReport, VolumeKeyView,
+        Applied, Apply, Device, Kind, List, NewPasswordReset, NewVersion, NewVolumeKey,
+        PasswordReset, Problem, Resource, Revocation, StoredKeyRequest, StoredPassword,
+        StoredReport, VolumeKeyView,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -162,6 +163,16 @@ impl Client {
     /// An instance's sealed passwords.
     pub async fn passwords(&self, instance: &Name) -> Result<Vec<StoredPassword>, ClientError> {
         self.get(&format!("{}/passwords", instance.path())).await
+    }
+
+    /// Has a guest make another password of a user's.
+    pub async fn reset_password(
+        &self,
+        instance: &Name,
+        user: &UserName,
+        what: &NewPasswordReset,
+    ) -> Result<PasswordReset, ClientError> {
+        self.post(&format!("{}/passwords/{user}/reset", instance.path()), what).await
     }
 
     /// The keys of an instance's volumes, without what is secret.

@@ -10,7 +10,8 @@ use std::{path::PathBuf, time::Duration};
 pub use arguments::{
     ApplyArguments, Condition, DeleteArguments, DiskArguments, DiskFormat, ExplainArguments,
     GetArguments, GetKind, InstanceArguments, KeysCommand, NamedArguments, PortCommand,
-    ReportsArguments, RotatedKey, SeedFiles, WaitArguments, WatchArguments,
+    ReportsArguments, ResetArguments, ResetCommand, RotatedKey, SeedFiles, WaitArguments,
+    WatchArguments,
 };
 use clap::{Args, Parser, Subcommand};
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
@@ -175,6 +176,9 @@ openstack). The image holds user-data and vendor-data in the clear.")]
 
 Exits with 9 when the time runs out, and with 1 when the guest reports a failure.")]
     Wait(WaitArguments),
+    /// Have a guest make something anew
+    #[command(subcommand)]
+    Reset(ResetCommand),
     /// Say which tap on the hypervisor is a port's
     #[command(subcommand)]
     Port(PortCommand),

@@ -64,6 +64,17 @@ pub enum Failure {
         /// What was asked for.
         path: String,
     },
+    /// `reset password` without a user, where not just one is meant.
+    #[error("the guest of {name} makes {}", match users.as_slice() {
+        [] => "no password".to_owned(),
+        users => format!("passwords of {}", users.join(", ")),
+    })]
+    WhosePassword {
+        /// The instance.
+        name: Box<Name>,
+        /// Whose passwords its guest makes.
+        users: Vec<String>,
+    },
     /// No password was posted.
     #[error("{name} has no password{}", user.as_ref().map(|u| format!(" of {u}")).unwrap_or_default())]
     NoPassword {
@@ -154,6 +165,7 @@ impl Failure {
             | Self::NoSeed
             | Self::NotOneDocument { .. }
             | Self::NoInstance
+            | Self::WhosePassword { .. }
             | Self::NoField { .. }
             | Self::NoIdentity
             | Self::OutputThere { .. }
@@ -180,6 +192,10 @@ impl Failure {
             Self::NotOneDocument { .. } => "apply the documents one by one, or leave it out",
             Self::NoInstance => "write 'mezame get password INSTANCE'",
             Self::NoField { .. } => "'mezame explain KIND' lists the fields",
+            Self::WhosePassword { users, .. } if users.is_empty() => {
+                "it makes those of users with 'password: {generate: true}' in the document"
+            }
+            Self::WhosePassword { .. } => "name one with --user",
             Self::NoPassword { .. } => {
                 "a password is made where a user has 'password: {generate: true}', once its guest \
                  has run the agent: 'mezame reports INSTANCE'"

@@ -12,6 +12,7 @@ mod get;
 mod key;
 pub mod password;
 mod reports;
+mod reset;
 mod rows;
 mod small;
 mod wait;
@@ -113,6 +114,7 @@ impl Session<'_> {
             Command::Disk(arguments) => disk::run(self, arguments).await,
             Command::Watch(arguments) => watch::run(self, arguments).await,
             Command::Wait(arguments) => wait::run(self, arguments).await,
+            Command::Reset(command) => reset::run(self, command).await,
             Command::Port(command) => small::port(self, command).await,
             Command::Key(command) => key::run(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,

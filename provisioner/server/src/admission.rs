@@ -15,6 +15,7 @@
 //! No fault repeats a value that may be a secret.
 
 mod boot;
+mod certificate;
 mod crypt;
 mod dhcp;
 mod form;
@@ -28,6 +29,7 @@ mod service_address;
 mod ssh_key;
 mod subnet;
 mod user;
+mod windows_key;
 
 use std::collections::HashMap;
 

@@ -5,6 +5,7 @@
 
 mod commit;
 mod keys;
+mod password_resets;
 mod volume_keys;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};

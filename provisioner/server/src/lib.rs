@@ -18,6 +18,7 @@ mod environment;
 mod feed;
 mod lifecycle;
 mod listen;
+mod password_resets;
 mod provisioner;
 mod record;
 mod rehearsal;

@@ -15,8 +15,8 @@ use base64::{
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
 use mezame_model::{
-    Acknowledgement, FeedError, Generation, GuestAttributeError, GuestEvent, Instance, Report,
-    SecretDigest,
+    Acknowledgement, FeedError, Generation, GuestAttribute, GuestAttributeError, GuestEvent,
+    Instance, Report, SecretDigest,
     api::{Event, Kind, StoredKeyRequest},
     report::{GuestEventKind, HostKey, NovaPassword, Outcome, SealedPassword},
     volume_key::KeyOutcome,
@@ -26,6 +26,7 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use crate::{
+    password_resets,
     record::{Failure, InstanceRecord, Observed, Record},
     state::{Changes, HeldInstance, State},
 };
@@ -62,27 +63,16 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
     let instance = &held.record.instance;
     let mut heard = Heard::default();
     let (what, detail) = match &event.kind {
-        GuestEventKind::Report(report) => {
-            if report.instance_id != event.instance {
-                return refused("other-instance");
-            }
-            let length = serde_json::to_vec(report).map_or(usize::MAX, |bytes| bytes.len());
-            if length > LONGEST_REPORT || report.host_keys.len() > MOST_HOST_KEYS {
-                return refused("too-large");
-            }
-            // A report that was held up on its way must not hide a newer one.
-            if held.observed.as_ref().is_none_or(|last| last.at_ms <= event.at_ms) {
-                let observed = Arc::new(observe(report, event.at_ms));
-                heard.changes.observed.push((instance.id.clone(), observed));
-            }
-            heard.report = Some(report.clone());
-            ("reported", word(report.outcome).to_owned())
-        }
+        GuestEventKind::Report(report) => hear_report(&mut heard, held, event, report)?,
         GuestEventKind::Password(password) => {
-            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD {
+            let nova = password.nova.as_ref().map_or(0, String::len);
+            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD
+                || nova > NovaPassword::LENGTH_MAX
+            {
                 return refused("too-large");
             }
             heard.password = Some(password.clone());
+            heard.changes.puts.extend(password_resets::answered(held, password, event.at_ms));
             ("password", format!("of {}", password.user))
         }
         GuestEventKind::SecretAcknowledged(read) => match consume(held, read) {
@@ -109,22 +99,9 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             heard.changes.puts.push(rewritten(held, changed));
             ("password", "posted as OpenStack's clients do".to_owned())
         }
-        GuestEventKind::GuestAttribute(change) => {
-            let attributes = match instance.guest_attributes.with(change) {
-                Ok(attributes) => attributes,
-                Err(GuestAttributeError::Full) => return refused("too-large"),
-                Err(GuestAttributeError::Malformed) => return refused("malformed"),
-            };
-            if attributes == instance.guest_attributes {
-                return Ok(None);
-            }
-            let mut changed = Instance::clone(instance);
-            changed.guest_attributes = attributes;
-            heard.changes.puts.push(rewritten(held, changed));
-            // No event for operators: a guest may write as often as it likes, and their history
-            // is not for it to fill.
-            return Ok(Some(heard));
-        }
+        // No event for operators: a guest may write as often as it likes, and their history is not
+        // for it to fill.
+        GuestEventKind::GuestAttribute(change) => return with_attribute(held, change),
         GuestEventKind::VolumeKey(request) => {
             heard.key_request = Some(StoredKeyRequest {
                 at_ms: event.at_ms,
@@ -147,6 +124,51 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
         what: what.into(),
         detail,
     });
+    Ok(Some(heard))
+}
+
+/// Takes a report in: what the event says of it.
+fn hear_report(
+    heard: &mut Heard,
+    held: &HeldInstance,
+    event: &GuestEvent,
+    report: &Report,
+) -> Result<(&'static str, String), FeedError> {
+    if report.instance_id != event.instance {
+        return Err(FeedError::Refused { reason: "other-instance" });
+    }
+    let length = serde_json::to_vec(report).map_or(usize::MAX, |bytes| bytes.len());
+    if length > LONGEST_REPORT || report.host_keys.len() > MOST_HOST_KEYS {
+        return Err(FeedError::Refused { reason: "too-large" });
+    }
+    // A report that was held up on its way must not hide a newer one.
+    if held.observed.as_ref().is_none_or(|last| last.at_ms <= event.at_ms) {
+        let observed = Arc::new(observe(report, event.at_ms));
+        heard.changes.observed.push((held.record.instance.id.clone(), observed));
+    }
+    heard.report = Some(report.clone());
+    Ok(("reported", word(report.outcome).to_owned()))
+}
+
+/// What a guest's write to its attributes changes; none where all was so already.
+fn with_attribute(
+    held: &HeldInstance,
+    change: &GuestAttribute,
+) -> Result<Option<Heard>, FeedError> {
+    let refused = |reason| Err(FeedError::Refused { reason });
+    let instance = &held.record.instance;
+    let attributes = match instance.guest_attributes.with(change) {
+        Ok(attributes) => attributes,
+        Err(GuestAttributeError::Full) => return refused("too-large"),
+        Err(GuestAttributeError::Malformed) => return refused("malformed"),
+    };
+    if attributes == instance.guest_attributes {
+        return Ok(None);
+    }
+    let mut changed = Instance::clone(instance);
+    changed.guest_attributes = attributes;
+    let mut heard = Heard::default();
+    heard.changes.puts.push(rewritten(held, changed));
     Ok(Some(heard))
 }
 
@@ -192,9 +214,8 @@ fn consume(held: &HeldInstance, read: &Acknowledgement) -> Consumption {
     consumed.insert(read.name.clone(), digest);
     let mut instance = Instance::clone(&record.instance);
     instance.secrets.remove(&read.name);
-    let kept_back = record.kept_back.clone();
     let instance = Arc::new(instance);
-    Consumption::Now(InstanceRecord { instance, consumed, kept_back, revision: None })
+    Consumption::Now(InstanceRecord { instance, consumed, revision: None, ..record.clone() })
 }
 
 fn observe(report: &Report, at_ms: u64) -> Observed {

@@ -5,7 +5,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_model::{
-    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName, VolumeName,
+    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName, UserName,
+    VolumeName,
     api::Kind,
     report::{HostKey, Outcome},
     volume_key::KeyVersion,
@@ -31,6 +32,16 @@ pub(crate) type Consumed = BTreeMap<SecretName, SecretDigest>;
 /// them.
 pub(crate) type KeptBack = BTreeMap<VolumeName, Vec<KeyVersion>>;
 
+/// The passwords that guests made because their operators asked for others, by user.
+pub(crate) type Renewed = BTreeMap<UserName, Renewal>;
+
+/// Which ask a guest has answered last, and when; both in milliseconds since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Renewal {
+    pub(crate) reset: u64,
+    pub(crate) at_ms: u64,
+}
+
 /// An instance and what became of its secrets.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct InstanceRecord {
@@ -39,6 +50,8 @@ pub(crate) struct InstanceRecord {
     pub(crate) consumed: Consumed,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) kept_back: KeptBack,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) renewed: Renewed,
     /// The revision that operators know, where the guest itself has written since.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<Generation>,

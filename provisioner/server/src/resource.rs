@@ -11,7 +11,7 @@ use mezame_model::{
 use serde_json::{Value, json};
 
 use crate::{
-    lifecycle,
+    lifecycle, password_resets,
     record::Project,
     spec,
     spec::Secrets,
@@ -210,6 +210,8 @@ fn of_instance(snapshot: &Snapshot, held: &HeldInstance) -> Resource {
     add("guest_attributes", (!attributes.is_empty()).then(|| json!(attributes)));
     add("nova_password", instance.nova_password.as_ref().map(|it| it.expose().into()));
     let keys = volume_keys::views(&held.record);
+    let resets = password_resets::views(&held.record);
+    add("password_resets", (!resets.is_empty()).then(|| json!(resets)));
     add("volume_keys", (!keys.is_empty()).then(|| json!(keys)));
     add("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets)));
     let spec = spec::of_instance(&held.record, &names, Secrets::Hidden);

@@ -10,6 +10,7 @@ mod disk;
 mod events;
 mod names;
 mod openapi;
+mod password_resets;
 mod precondition;
 mod problem;
 mod reading;
@@ -127,7 +128,7 @@ static KIND_ROUTES: [[Route; 4]; 3] = [
 ];
 
 /// All other calls.
-static OTHER_ROUTES: [Route; 25] = [
+static OTHER_ROUTES: [Route; 26] = [
     route!(GET "/v1/projects" "list-projects" "All projects, sorted by name"
         => reading::projects),
     route!(GET "/v1/projects/{project}" "read-project" "One project" => reading::project),
@@ -144,6 +145,8 @@ static OTHER_ROUTES: [Route; 25] = [
         "What the instance's agent reported, newest first" => reading::reports),
     route!(GET "/v1/projects/{project}/instances/{name}/passwords" "list-passwords"
         "Passwords that the guest made, sealed to their owners' keys" => reading::passwords),
+    route!(POST "/v1/projects/{project}/instances/{name}/passwords/{user}/reset" "reset-password"
+        "Have the guest make another password of a user's" => password_resets::reset),
     route!(GET "/v1/projects/{project}/instances/{name}/disk" "read-disk"
         "What the guest is told, as the image of a disk; holds secrets, so it needs the role 'write'"
         => disk::read),

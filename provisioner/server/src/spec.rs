@@ -138,6 +138,12 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
     if let Some(data) = &instance.vendor_data {
         document["vendor_data"] = secrets.mark(data.bytes());
     }
+    if !instance.trusted_certificates.is_empty() {
+        document["trusted_certificates"] = json!(instance.trusted_certificates);
+    }
+    if !instance.windows_keys.is_empty() {
+        document["windows_keys"] = json!(instance.windows_keys);
+    }
     let waiting = instance.secrets.iter().map(|(name, value)| {
         let mark = match secrets {
             Secrets::Hidden => SEALED.into(),

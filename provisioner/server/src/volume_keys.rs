@@ -80,37 +80,9 @@ pub(crate) fn change(
             }
             keys.insert(name.clone(), of_new(new)?);
         }
-        Action::Rotate(bytes) => {
-            let key = keys.get_mut(name).ok_or(Refused::NotFound)?;
-            if key.state == KeyState::Revoked {
-                return Err(fault("", "the key is revoked".into(), "restore it first"));
-            }
-            if key.versions.len() >= VolumeKey::VERSIONS_MAX {
-                let mend = "revoke the version that the volume's header no longer has";
-                return Err(fault("", "both of its versions are in use".into(), mend));
-            }
-            if key.versions.iter().any(|version| version.key == bytes) {
-                return Err(fault("key", "it is the key that there is".into(), "give another"));
-            }
-            let Some(number) = key.last.checked_add(1) else {
-                let mend = "make another key";
-                return Err(fault("", "it has no number for a further version".into(), mend));
-            };
-            key.versions.insert(0, KeyVersion { number, key: checked(bytes)? });
-            key.last = number;
-        }
+        Action::Rotate(bytes) => rotate(keys.get_mut(name).ok_or(Refused::NotFound)?, bytes)?,
         Action::Revoke(Some(number)) => {
-            let key = keys.get_mut(name).ok_or(Refused::NotFound)?;
-            let at = key.versions.iter().position(|version| version.number == number);
-            let Some(at) = at else {
-                let message = format!("the key has no version {number} in use");
-                return Err(fault("version", message, "list the keys to see their versions"));
-            };
-            if key.versions.len() == 1 {
-                let mend = "revoke the key without naming a version, or destroy it";
-                return Err(fault("version", "it is the key's only version".into(), mend));
-            }
-            key.versions.remove(at);
+            forget(keys.get_mut(name).ok_or(Refused::NotFound)?, number)?;
         }
         Action::Revoke(None) => {
             let key = keys.get_mut(name).ok_or(Refused::NotFound)?;
@@ -135,6 +107,42 @@ pub(crate) fn change(
     }
     after.instance = Arc::new(instance);
     Ok(Some(after))
+}
+
+/// Adds a version to a key.
+fn rotate(key: &mut VolumeKey, bytes: SecretBytes) -> Result<(), Refused> {
+    if key.state == KeyState::Revoked {
+        return Err(fault("", "the key is revoked".into(), "restore it first"));
+    }
+    if key.versions.len() >= VolumeKey::VERSIONS_MAX {
+        let mend = "revoke the version that the volume's header no longer has";
+        return Err(fault("", "both of its versions are in use".into(), mend));
+    }
+    if key.versions.iter().any(|version| version.key == bytes) {
+        return Err(fault("key", "it is the key that there is".into(), "give another"));
+    }
+    let Some(number) = key.last.checked_add(1) else {
+        let mend = "make another key";
+        return Err(fault("", "it has no number for a further version".into(), mend));
+    };
+    key.versions.insert(0, KeyVersion { number, key: checked(bytes)? });
+    key.last = number;
+    Ok(())
+}
+
+/// Takes one of several versions away for good.
+fn forget(key: &mut VolumeKey, number: u32) -> Result<(), Refused> {
+    let at = key.versions.iter().position(|version| version.number == number);
+    let Some(at) = at else {
+        let message = format!("the key has no version {number} in use");
+        return Err(fault("version", message, "list the keys to see their versions"));
+    };
+    if key.versions.len() == 1 {
+        let mend = "revoke the key without naming a version, or destroy it";
+        return Err(fault("version", "it is the key's only version".into(), mend));
+    }
+    key.versions.remove(at);
+    Ok(())
 }
 
 /// All of an instance's keys, without what is secret.

@@ -1,5 +1,8 @@
 //! A Debian whose root is a LUKS volume, and whose initramfs Debian's own tools have made.
 
+mod by_ipv6;
+mod dracut;
+
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use mezame_tests::{
@@ -44,11 +47,20 @@ fn boot(lab: &Lab, machine: &Machine) -> QemuGuest {
 /// The same, where the tap leads into the tenant's network.
 fn boot_in(lab: &Lab, machine: &Machine, tenant: Option<&Tenant>) -> QemuGuest {
     let image = GuestImage::encrypted(&lab.binaries.agent, lab.directory()).unwrap();
+    boot_image(lab, &image, machine, tenant)
+}
+
+fn boot_image(
+    lab: &Lab,
+    image: &GuestImage,
+    machine: &Machine,
+    tenant: Option<&Tenant>,
+) -> QemuGuest {
     let card = lab.tap("tapa").unwrap();
     if let Some(tenant) = tenant {
         tenant.plug("tapa").unwrap();
     }
-    QemuGuest::boot(&lab.hypervisor, &image, machine, card, lab.directory()).unwrap()
+    QemuGuest::boot(&lab.hypervisor, image, machine, card, lab.directory()).unwrap()
 }
 
 fn until_says(guest: &mut QemuGuest, text: &str, bound: Duration) {

@@ -1,7 +1,10 @@
 //! A service that lies, and users who put things into the way: nothing is run, and nothing is
 //! written outside of where it belongs.
 
-use std::{fs, os::unix::fs::symlink};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, symlink},
+};
 
 use mezame_tests::{client_machine::ClientMachine, process};
 use serde_json::json;
@@ -132,8 +135,7 @@ fn user_data_is_run_or_handed_over_as_it_is_and_whatever_else_it_may_be_does_not
     let appliance = Appliance::new(&json!({}));
     let machine = appliance.machine(&[Tool::Curl]);
     fs::create_dir_all(machine.path("/etc/mezame/handlers")).unwrap();
-    let handler =
-        "#!/bin/sh\ncp \"$1\" /root/handed\necho 'it said \"no\" \\ $(touch /pwned)'\nexit 9\n";
+    let handler = "#!/bin/sh\n[ -s \"$1\" ] || exit 10\ncp \"$1\" /root/handed\necho 'it said \"no\" \\ $(touch /pwned)'\nexit 9\n";
     machine.write("/etc/mezame/handlers/kind", handler).unwrap();
     let document = b"#kind of\x00 a $(touch /pwned)\n%s\\n\xff\n";
     let ended = told(&appliance, &machine, &[("instance-id", b"i-3\n"), ("user-data", document)]);
@@ -238,4 +240,44 @@ fn a_default_user_who_is_stopped_is_left_no_key_of_the_instances() {
     let ended = run(&machine, &as_default);
     assert!(ended.stderr.contains("stop ada: skipped, unsupported"), "{}", ended.stderr);
     assert!(!keys().contains("ssh-"));
+}
+
+#[test]
+fn a_home_below_what_a_user_owns_is_not_made_by_root() {
+    let appliance = Appliance::new(&json!({}));
+    let machine = appliance.machine(&[Tool::Curl]);
+    succeed(&machine, &["dash"]);
+    // She leads the way to eve's home, and it leads elsewhere.
+    machine
+        .output(60, &["su", "-s", "/bin/sh", "ada", "-c", "ln -s /etc ~/way && mkdir ~/own"])
+        .unwrap();
+    for (name, home) in [("eve", "/home/ada/way/eve"), ("bob", "/home/ada/own/bob")] {
+        machine.output(60, &["useradd", "-M", "-d", home, name]).unwrap();
+        let listed = format!("{name}/\n");
+        let texts = [("instance-id", &b"i-6\n"[..]), ("users/", listed.as_bytes())];
+        let ended = told(&appliance, &machine, &texts);
+        assert!(ended.stderr.contains(&format!("keys {name}: failed")), "{}", ended.stderr);
+        assert!(!machine.path(home).exists(), "{home}");
+    }
+    // Where nobody but root can put anything it is made.
+    machine.output(60, &["useradd", "-M", "-d", "/home/joe", "joe"]).unwrap();
+    told(&appliance, &machine, &[("instance-id", b"i-6\n"), ("users/", b"joe/\n")]);
+    let made = fs::metadata(machine.path("/home/joe")).unwrap();
+    assert!(made.is_dir() && made.uid() >= 1000);
+}
+
+#[test]
+fn a_users_file_that_has_no_end_is_given_up() {
+    let mut appliance = Appliance::new(&json!({}));
+    let machine = appliance.machine(&[Tool::Curl]);
+    succeed(&machine, &["dash"]);
+    // The script's bound is half a minute; a test has not that much.
+    let short = "#!/bin/sh\n[ \"$1\" != 30 ] || { shift && set -- 3 \"$@\"; }\nexec /usr/bin/timeout \"$@\"\n";
+    machine.write("/usr/sbin/timeout", short).unwrap();
+    let endless = "truncate -s 900G ~/.ssh/authorized_keys";
+    machine.output(60, &["su", "-s", "/bin/sh", "ada", "-c", endless]).unwrap();
+    appliance.change(&json!({"users": [{"name": "ada", "ssh_keys": [KEY]}], "hostname": "after"}));
+    let ended = run(&machine, &["dash"]);
+    assert!(ended.stderr.contains("keys ada: failed, file"), "{}", ended.stderr);
+    assert_eq!(machine.read("/etc/hostname").unwrap(), "after\n");
 }

@@ -79,7 +79,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     },
     Package {
         name: "qemu-utils",
-        why: "to make and to check images (qemu-img)",
+        why: "to make guests' disks, encrypted ones too, and clones",
         purposes: &[Test, Bench],
         siblings: &[
             "qemu-system-x86",
@@ -102,6 +102,7 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("devscripts", &[Test], "for checkbashisms, which does the same by other rules"),
     package("python3-venv", &[Test], "to fetch the clients that come from PyPI"),
     package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
+    package("cryptsetup-bin", &[Test], "to make a LUKS2 volume, without a device mapper"),
     package(
         "dnsmasq-base",
         &[Test, Bench],

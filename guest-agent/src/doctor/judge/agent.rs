@@ -126,14 +126,56 @@ fn mend(step: &StepReport) -> (Who, String) {
         "not-ready" | "no-connection" | "connection-broke" => {
             "The service was away: `guest-agent run` does it again.".to_owned()
         }
+        "unsupported" => "This system can't do that: take it out of the seed or the record, or do it \
+             by a script; the detail above says what it wants instead."
+            .to_owned(),
+        "reboot-in-vain" => vain(step, &output),
+        "runs-for-ever" => format!(
+            "It has ended with 1002 or 1003 at each of its runs: read {output}, and have it end with \
+             0 once its work is done. For it to run again, it must be another script."
+        ),
+        "process" => "What runs as the user could not be ended: look for it (`ps -u USER`, on Windows \
+             `tasklist /v`), end it by hand, then `guest-agent run`."
+            .to_owned(),
+        "no-recipient" => "Give the user of the record, or the instance, an ssh-ed25519 or ssh-rsa key: \
+             the password is sealed to it, and nobody could open one that is sealed to none."
+            .to_owned(),
+        "accounts-locked" => "Another program holds /etc/.pwd.lock (passwd, useradd, a package's \
+             installation?): `fuser -v /etc/.pwd.lock` names it. When it has ended, `guest-agent run`."
+            .to_owned(),
         _ => "docs/agent.md says what the reason means; `guest-agent run` tries again.".to_owned(),
     };
-    let who = match step.reason.as_str() {
-        "bad-value" | "bad-yaml" | "damaged" | "rolled-back" => Who::Operator,
-        "script-exit" | "script-signal" | "script-timeout" => Who::Either,
+    (who(step), text)
+}
+
+/// Who can do it.
+fn who(step: &StepReport) -> Who {
+    match step.reason.as_str() {
+        "bad-value" | "bad-yaml" | "damaged" | "rolled-back" | "no-recipient" => Who::Operator,
+        "script-exit" | "script-signal" | "script-timeout" | "runs-for-ever" | "unsupported" => {
+            Who::Either
+        }
+        "reboot-in-vain" if !is_of_name(step) => Who::Either,
         _ => Who::GuestOwner,
-    };
-    (who, text)
+    }
+}
+
+/// Whether a step is the reboot that a host name waits for, and not one that a script asked for.
+fn is_of_name(step: &StepReport) -> bool {
+    step.step.starts_with("reboot for the host name ")
+}
+
+/// What to do about reboots that changed nothing.
+fn vain(step: &StepReport, output: &str) -> String {
+    if is_of_name(step) {
+        return "The system has not taken the name: look for what sets another one at each boot (a \
+             domain's policy, sysprep's answer file, a start script), or set it by hand."
+            .to_owned();
+    }
+    format!(
+        "It asks for a reboot (1001, 1003) in each boot: read {output}, and have the script ask only \
+         where something is left to be done."
+    )
 }
 
 /// What waits to be sent though the service is reached.

@@ -75,10 +75,10 @@ fn good() -> Asked {
     asked(Ok(ok(200, "")), Some(Ok(Answer { document, ..ok(200, "") })))
 }
 
-/// A guest in which all is well, but for what `change` does to it.
-fn of(change: impl FnOnce(&mut Observations)) -> Vec<(&'static str, Who)> {
+/// A guest in which all is well.
+fn healthy() -> Observations {
     let sight = Sight { carrier: Some(true), mtu: Some(1450), permanent_mac: Some(MAC) };
-    let mut seen = Observations {
+    Observations {
         privileged: true,
         configures_network: true,
         devices: vec![Device { link: link(true), sight }],
@@ -91,7 +91,12 @@ fn of(change: impl FnOnce(&mut Observations)) -> Vec<(&'static str, Who)> {
             ..Agent::default()
         },
         ..Observations::default()
-    };
+    }
+}
+
+/// The same, but for what `change` does to it.
+fn of(change: impl FnOnce(&mut Observations)) -> Vec<(&'static str, Who)> {
+    let mut seen = healthy();
     change(&mut seen);
     let findings = judge(&seen);
     for finding in &findings {
@@ -309,6 +314,39 @@ fn each_failed_step_is_told_with_what_it_said() {
     ]);
     let found = of(|seen| seen.agent.report = Some(report(steps)));
     assert_eq!(found, [("step-failed", Who::Either), ("step-failed", Who::Operator)]);
+}
+
+#[test]
+fn reasons_that_say_little_by_themselves_come_with_what_to_do() {
+    let failed = |step: &str, reason: &str| {
+        let steps =
+            json!([{"step": step, "outcome": "failed", "reason": reason, "milliseconds": 1}]);
+        let mut seen = healthy();
+        seen.agent.report = Some(report(steps));
+        let finding = judge(&seen).remove(0);
+        assert_eq!(finding.reason, "step-failed");
+        (finding.who, finding.mend)
+    };
+    let mut told = Vec::new();
+    for (step, reason, who, word) in [
+        ("packages", "unsupported", Who::Either, "take it out"),
+        ("tag windows-startup-script-cmd", "reboot-in-vain", Who::Either, "1003"),
+        ("reboot for the host name web", "reboot-in-vain", Who::GuestOwner, "name"),
+        ("user-data script 1", "runs-for-ever", Who::Either, "output/user-data-script-1.log"),
+        ("stop eve", "process", Who::GuestOwner, "end it by hand"),
+        ("generated password eve", "no-recipient", Who::Operator, "ssh-ed25519"),
+        ("user eve", "accounts-locked", Who::GuestOwner, ".pwd.lock"),
+    ] {
+        let (found, mend) = failed(step, reason);
+        assert_eq!(found, who, "{reason}");
+        assert!(mend.contains(word), "{reason}: {mend}");
+        assert!(!mend.starts_with("docs/"), "{reason} has no advice of its own");
+        told.push(mend);
+    }
+    let all = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), all, "each says something else");
 }
 
 #[test]

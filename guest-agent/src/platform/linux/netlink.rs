@@ -1,10 +1,10 @@
-//! Devices, addresses and routes by rtnetlink(7), one request at a time.
+//! Devices and addresses by rtnetlink(7), one request at a time; routes have a file of their own.
 
 mod route;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr},
 };
 
 use ipnetwork::IpNetwork;
@@ -17,14 +17,10 @@ use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
     address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope},
     link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage},
-    route::{
-        RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-        RouteType,
-    },
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub(super) use self::route::RawRoute;
+pub(super) use self::route::{RawRoute, Route};
 use crate::{
     doctor::observation::Sight,
     facts::Link,
@@ -38,17 +34,6 @@ const MAX_DATAGRAMS: usize = 4096;
 pub(super) struct Netlink {
     socket: Socket,
     sequence: u32,
-}
-
-/// A route, as far as the agent makes any.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Route {
-    pub(super) destination: IpNetwork,
-    pub(super) gateway: Option<IpAddr>,
-    pub(super) device: u32,
-    /// Higher is less wanted.
-    pub(super) metric: Option<u32>,
-    pub(super) source: Option<Ipv4Addr>,
 }
 
 /// An IPv6 address of a device, and how far duplicate address detection has come with it
@@ -198,48 +183,6 @@ impl Netlink {
         is_fine(self.change(message, 0, "removing an address"), libc::EADDRNOTAVAIL)
     }
 
-    pub(super) fn add_route(&mut self, route: &Route) -> Result<()> {
-        let flags = NLM_F_CREATE | NLM_F_REPLACE;
-        self.change(RouteNetlinkMessage::NewRoute(route_message(route)), flags, "adding a route")
-    }
-
-    /// Adds an IPv6 route beside those to the same place through other devices: with NLM_F_REPLACE
-    /// the kernel would take one of them away. That it is there already is no failure.
-    pub(super) fn add_route_beside(&mut self, route: &Route) -> Result<()> {
-        let message = RouteNetlinkMessage::NewRoute(route_message(route));
-        is_fine(self.change(message, NLM_F_CREATE, "adding a route"), libc::EEXIST)
-    }
-
-    /// Takes a route away; that it is not there is no failure.
-    pub(super) fn remove_route(&mut self, route: &Route) -> Result<()> {
-        let message = RouteNetlinkMessage::DelRoute(route_message(route));
-        is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
-    }
-
-    /// The main table's routes of both families that leave through a device: destination and
-    /// gateway. Without those that a router advertised (RFC 4861): they end when it falls silent.
-    pub(super) fn routes(&mut self, index: u32) -> Result<Vec<(IpNetwork, Option<IpAddr>)>> {
-        let what = "listing routes";
-        let mut found = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let answers = self
-                .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
-                .map_err(|source| PlatformError::Network { what, source })?;
-            for answer in answers {
-                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
-                if route.header.table == RouteHeader::RT_TABLE_MAIN
-                    && route.header.protocol != RouteProtocol::Ra
-                    && route.attributes.contains(&RouteAttribute::Oif(index))
-                {
-                    found.extend(read_route(&route, family));
-                }
-            }
-        }
-        Ok(found)
-    }
-
     fn change(
         &mut self,
         message: RouteNetlinkMessage,
@@ -364,57 +307,6 @@ fn address_message(index: u32, address: IpNetwork, link: bool) -> AddressMessage
     message
 }
 
-fn route_message(route: &Route) -> RouteMessage {
-    let mut message = RouteMessage::default();
-    message.header.address_family = family(route.destination.ip());
-    message.header.destination_prefix_length = route.destination.prefix();
-    message.header.table = RouteHeader::RT_TABLE_MAIN;
-    message.header.protocol = RouteProtocol::Static;
-    message.header.kind = RouteType::Unicast;
-    message.header.scope =
-        if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
-    if route.destination.prefix() > 0 {
-        message.attributes.push(RouteAttribute::Destination(wrapped(route.destination.network())));
-    }
-    message.attributes.extend(route.gateway.map(|it| RouteAttribute::Gateway(wrapped(it))));
-    message.attributes.push(RouteAttribute::Oif(route.device));
-    message.attributes.extend(route.metric.map(RouteAttribute::Priority));
-    message
-        .attributes
-        .extend(route.source.map(|it| RouteAttribute::PrefSource(RouteAddress::Inet(it))));
-    message
-}
-
-fn read_route(route: &RouteMessage, of: AddressFamily) -> Option<(IpNetwork, Option<IpAddr>)> {
-    let unwrapped = |address: &RouteAddress| match address {
-        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
-        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
-        _ => None,
-    };
-    let mut destination = match of {
-        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-    };
-    let mut gateway = None;
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Destination(address) => destination = unwrapped(address)?,
-            RouteAttribute::Gateway(address) => gateway = unwrapped(address),
-            _ => {}
-        }
-    }
-    IpNetwork::new(destination, route.header.destination_prefix_length)
-        .ok()
-        .map(|destination| (destination, gateway))
-}
-
 fn family(address: IpAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
-}
-
-fn wrapped(address: IpAddr) -> RouteAddress {
-    match address {
-        IpAddr::V4(address) => RouteAddress::Inet(address),
-        IpAddr::V6(address) => RouteAddress::Inet6(address),
-    }
 }

@@ -1,8 +1,9 @@
 //! Linux in a directory of its own: the contract, and what users could do against it.
 
+mod network;
+
 use std::{
     fs,
-    net::Ipv4Addr,
     os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink},
     path::{Path, PathBuf},
 };
@@ -67,6 +68,7 @@ impl Platform for InDirectory {
         stop_account(user: &str) -> Result<Change>;
         start_account(user: &str) -> Result<Change>;
         lock_password(user: &str) -> Result<Change>;
+        trust_certificates(all: &[Certificate]) -> Result<Change>;
         set_sudo(user: &str, rules: &[String]) -> Result<Change>;
         authorize_keys(user: &str, keys: &[String]) -> Result<Change>;
         set_password_hash(user: &str, hash: &SecretString) -> Result<Change>;
@@ -309,82 +311,6 @@ fn the_hosts_file_gets_one_line_of_its_own_name() {
 }
 
 #[test]
-fn a_link_local_router_is_written_down_once_for_each_service() {
-    let interface = Interface {
-        mac: "52:54:00:00:00:01".parse().unwrap(),
-        mtu: 1450,
-        addresses: vec!["fd00::10/64".parse().unwrap(), "fd00::11/64".parse().unwrap()],
-        gateways: vec!["fe80::1".parse().unwrap()],
-        dns: Vec::new(),
-        domain: None,
-        routes: Vec::new(),
-    };
-    let list = [("eth0".to_owned(), interface.clone())];
-    let once = |text: String, line: &str| assert_eq!(text.matches(line).count(), 1, "{text}");
-    once(persist::ifupdown(&list), "gateway fe80::1\n");
-    once(persist::netplan(&list), "via: \"fe80::1\"\n");
-    once(persist::networkd(&interface), "Gateway=fe80::1\n");
-    once(persist::network_manager("x", "eth0", &interface), ",fe80::1\n");
-}
-
-#[test]
-fn the_network_is_written_down_for_the_service_that_is_there() {
-    let interface = Interface {
-        mac: "52:54:00:00:00:01".parse().unwrap(),
-        mtu: 1450,
-        addresses: vec!["192.168.0.10/24".parse().unwrap(), "fd00::10/64".parse().unwrap()],
-        gateways: vec!["192.168.0.1".parse().unwrap()],
-        dns: vec!["192.168.0.2".parse().unwrap()],
-        domain: Some("example".into()),
-        routes: Vec::new(),
-    };
-    let list = [("eth0".to_owned(), interface)];
-    for (tools, file, wanted) in [
-        (
-            vec!["usr/sbin/netplan", "etc/netplan/"],
-            "etc/netplan/60-mezame.yaml",
-            "macaddress: \"52:54:00:00:00:01\"",
-        ),
-        (
-            vec!["etc/systemd/system/multi-user.target.wants/systemd-networkd.service"],
-            "etc/systemd/network/10-mezame-525400000001.network",
-            "MACAddress=52:54:00:00:00:01",
-        ),
-        (
-            vec!["etc/systemd/system/multi-user.target.wants/NetworkManager.service"],
-            "etc/NetworkManager/system-connections/mezame-525400000001.nmconnection",
-            "address1=192.168.0.10/24,192.168.0.1",
-        ),
-        (
-            vec!["sbin/ifup", "etc/network/interfaces"],
-            "etc/network/interfaces.d/60-mezame",
-            "gateway 192.168.0.1",
-        ),
-    ] {
-        let guest = guest();
-        for tool in tools {
-            let path = guest.path(tool);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            if tool.ends_with('/') {
-                fs::create_dir_all(path).unwrap();
-            } else {
-                fs::write(path, "").unwrap();
-            }
-        }
-        assert_eq!(guest.linux.persist_network(&list).unwrap(), Change::Changed);
-        assert_eq!(guest.linux.persist_network(&list).unwrap(), Change::Same);
-        let text = fs::read_to_string(guest.path(file)).unwrap();
-        assert!(text.contains(wanted), "{file}: {text}");
-    }
-    // Without any service there are still the resolvers.
-    let bare = guest();
-    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Changed);
-    assert_eq!(bare.linux.persist_network(&list).unwrap(), Change::Same);
-    let text = fs::read_to_string(bare.path("etc/resolv.conf")).unwrap();
-    assert!(text.ends_with("search example\nnameserver 192.168.0.2\n"), "{text}");
-}
-
-#[test]
 fn host_keys_of_both_servers_are_found_and_private_ones_are_not_read() {
     let guest = guest();
     fs::create_dir_all(guest.path("etc/ssh")).unwrap();
@@ -393,32 +319,6 @@ fn host_keys_of_both_servers_are_found_and_private_ones_are_not_read() {
     fs::write(guest.path("etc/ssh/ssh_host_ed25519_key"), "PRIVATE\n").unwrap();
     fs::write(guest.path("etc/dropbear/dropbear_rsa_host_key.pub"), "ssh-rsa B\n").unwrap();
     assert_eq!(guest.linux.host_keys(), ["ssh-ed25519 A root@a", "ssh-rsa B"]);
-}
-
-#[test]
-fn candidates_are_the_same_for_a_mac_and_never_reserved() {
-    let mac: mezame_model::MacAddress = "52:54:00:00:00:01".parse().unwrap();
-    let list: Vec<Ipv4Addr> = link_local::candidates(mac).take(200).collect();
-    assert_eq!(list, link_local::candidates(mac).take(200).collect::<Vec<_>>());
-    for address in list {
-        let [a, b, c, _] = address.octets();
-        assert!(a == 169 && b == 254 && (1..=254).contains(&c) && c != 169, "{address}");
-    }
-}
-
-#[test]
-fn a_conflict_is_somebody_elses_claim_or_probe_and_nothing_else() {
-    let (mine, other) = ([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
-    let address = Ipv4Addr::new(169, 254, 7, 7);
-    let probe = arp::request(other, Ipv4Addr::UNSPECIFIED, address);
-    assert!(arp::conflicts(&probe, mine, address));
-    assert!(!arp::conflicts(&probe, other, address), "our own, looped back");
-    assert!(!arp::conflicts(&probe, mine, Ipv4Addr::new(169, 254, 7, 8)));
-    assert!(!arp::conflicts(&probe[..20], mine, address));
-    let mut reply = probe;
-    reply[7] = 2;
-    reply[14..18].copy_from_slice(&address.octets());
-    assert!(arp::conflicts(&reply, mine, address));
 }
 
 #[test]

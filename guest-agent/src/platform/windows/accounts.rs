@@ -13,9 +13,9 @@ use windows_sys::Win32::{
         LG_INCLUDE_INDIRECT, LOCALGROUP_INFO_0, LOCALGROUP_MEMBERS_INFO_3, LOCALGROUP_USERS_INFO_0,
         MAX_PREFERRED_LENGTH, NERR_GroupExists, NERR_UserExists, NERR_UserNotFound,
         NetApiBufferFree, NetLocalGroupAdd, NetLocalGroupAddMembers, NetLocalGroupDelMembers,
-        NetUserAdd, NetUserGetInfo, NetUserGetLocalGroups, NetUserSetInfo, UF_ACCOUNTDISABLE,
-        UF_DONT_EXPIRE_PASSWD, UF_NORMAL_ACCOUNT, UF_SCRIPT, USER_INFO_1, USER_INFO_3,
-        USER_INFO_1003, USER_INFO_1008, USER_INFO_1011, USER_PRIV_USER,
+        NetUserAdd, NetUserGetInfo, NetUserGetLocalGroups, NetUserSetInfo, UF_DONT_EXPIRE_PASSWD,
+        UF_NORMAL_ACCOUNT, UF_SCRIPT, USER_INFO_1, USER_INFO_3, USER_INFO_1003, USER_INFO_1008,
+        USER_INFO_1011, USER_PRIV_USER,
     },
     Security::{
         Authorization::ConvertSidToStringSidW, CreateWellKnownSid, LookupAccountNameW,
@@ -36,6 +36,9 @@ const NO_SUCH_USER: u32 = NERR_UserNotFound;
 const USER_EXISTS: u32 = NERR_UserExists;
 const GROUP_EXISTS: u32 = NERR_GroupExists;
 
+/// The end of the SID of the built-in administrator, whatever its name (Microsoft, "Well-known
+/// SIDs").
+pub(super) const BUILT_IN: &str = "-500";
 /// The longest SID, in bytes (SECURITY_MAX_SID_SIZE).
 const MAX_SID: usize = 68;
 
@@ -43,7 +46,7 @@ fn failed(tool: &'static str) -> impl Fn(io::Error) -> PlatformError {
     move |error| PlatformError::Tool { tool: tool.to_owned(), detail: error.to_string() }
 }
 
-fn missing(user: &str) -> PlatformError {
+pub(super) fn missing(user: &str) -> PlatformError {
     PlatformError::NoSuchUser { name: user.to_owned() }
 }
 
@@ -81,7 +84,7 @@ pub(super) fn exists(user: &str) -> Result<bool> {
 }
 
 /// A buffer that the network API has made.
-struct Buffer(*mut u8);
+pub(super) struct Buffer(pub(super) *mut u8);
 
 impl Drop for Buffer {
     fn drop(&mut self) {
@@ -92,7 +95,8 @@ impl Drop for Buffer {
     }
 }
 
-fn info(user: &str, level: u32) -> Result<Buffer> {
+/// What is known of an account, in the form that the level stands for.
+pub(super) fn info(user: &str, level: u32) -> Result<Buffer> {
     let name = wide(user);
     let mut buffer = Buffer(ptr::null_mut());
     // SAFETY: a text that ends with a zero, and a place for a pointer.
@@ -102,7 +106,8 @@ fn info(user: &str, level: u32) -> Result<Buffer> {
     }
 }
 
-fn set(user: &str, level: u32, value: *const u8) -> Result<()> {
+/// Sets what the level stands for.
+pub(super) fn set(user: &str, level: u32, value: *const u8) -> Result<()> {
     let name = wide(user);
     // SAFETY: the caller hands over a value of the form that the level stands for.
     match unsafe { NetUserSetInfo(ptr::null(), name.as_ptr(), level, value, ptr::null_mut()) } {
@@ -130,20 +135,11 @@ fn add(user: &str) -> Result<()> {
     }
 }
 
-/// Sets a password, and lets the account be used where it was disabled, as the built-in
-/// administrator's often is.
-pub(super) fn set_password(user: &str, text: &SecretString) -> Result<()> {
+/// Sets a password, and nothing else.
+pub(super) fn set_password_alone(user: &str, text: &SecretString) -> Result<()> {
     let mut password = Zeroizing::new(wide(text.expose()));
     let info = USER_INFO_1003 { usri1003_password: password.as_mut_ptr() };
-    set(user, 1003, (&raw const info).cast())?;
-    let buffer = self::info(user, 1)?;
-    // SAFETY: level 1 was asked for.
-    let flags = unsafe { (*buffer.0.cast::<USER_INFO_1>()).usri1_flags };
-    if flags & UF_ACCOUNTDISABLE != 0 {
-        let info = USER_INFO_1008 { usri1008_flags: flags & !UF_ACCOUNTDISABLE };
-        set(user, 1008, (&raw const info).cast())?;
-    }
-    Ok(())
+    set(user, 1003, (&raw const info).cast())
 }
 
 /// Asks for a new password at the next login.
@@ -198,13 +194,24 @@ fn groups_of(user: &str) -> Result<Vec<String>> {
     Ok(entries.iter().map(|entry| unsafe { pointed(entry.lgrui0_name) }).collect())
 }
 
-fn make_group(group: &str) -> Result<()> {
+/// Makes a group, and takes those of its members in who are there.
+pub(super) fn ensure_group(group: &str, members: &[String]) -> Result<Change> {
+    let mut change = make_group(group)?;
+    for member in members {
+        if exists(member)? {
+            change = change.and(add_member(group, member)?);
+        }
+    }
+    Ok(change)
+}
+
+fn make_group(group: &str) -> Result<Change> {
     let mut name = wide(group);
     let info = LOCALGROUP_INFO_0 { lgrpi0_name: name.as_mut_ptr() };
     // SAFETY: a value of level 0, whose text lives until the call returns.
     match unsafe { NetLocalGroupAdd(ptr::null(), 0, (&raw const info).cast(), ptr::null_mut()) } {
-        GROUP_EXISTS | ERROR_ALIAS_EXISTS => Ok(()),
-        status => checked(status).map_err(failed("NetLocalGroupAdd")),
+        GROUP_EXISTS | ERROR_ALIAS_EXISTS => Ok(Change::Same),
+        status => checked(status).map(|()| Change::Changed).map_err(failed("NetLocalGroupAdd")),
     }
 }
 
@@ -231,6 +238,9 @@ pub(super) fn set_administrator(user: &str, is_one: bool) -> Result<Change> {
     let administrators = administrators()?;
     if is_one {
         return add_member(&administrators, user);
+    }
+    if sid(user).is_some_and(|sid| sid.ends_with(BUILT_IN)) {
+        return Ok(Change::Same);
     }
     let (group, mut name) = (wide(administrators), wide(user));
     let member = LOCALGROUP_MEMBERS_INFO_3 { lgrmi3_domainandname: name.as_mut_ptr() };
@@ -291,8 +301,7 @@ pub(super) fn sid(user: &str) -> Option<String> {
     let mut domain = [0_u16; 256];
     let mut kind: SID_NAME_USE = 0;
     let place: PSID = sid.as_mut_ptr().cast();
-    let mut text = ptr::null_mut();
-    // SAFETY: buffers of the lengths that are said; the text is freed after it was copied.
+    // SAFETY: buffers of the lengths that are said.
     unsafe {
         succeeded(LookupAccountNameW(
             ptr::null(),
@@ -303,8 +312,20 @@ pub(super) fn sid(user: &str) -> Option<String> {
             &mut domain_length,
             &mut kind,
         ))
-        .and_then(|()| succeeded(ConvertSidToStringSidW(place, &mut text)))
         .ok()?;
+        sid_text(place)
+    }
+}
+
+/// A SID as a text.
+///
+/// # Safety
+/// The pointer leads to a whole SID.
+pub(super) unsafe fn sid_text(sid: PSID) -> Option<String> {
+    let mut text = ptr::null_mut();
+    // SAFETY: the caller promises a SID; the text is freed after it was copied.
+    unsafe {
+        succeeded(ConvertSidToStringSidW(sid, &mut text)).ok()?;
         let copy = pointed(text);
         LocalFree(text.cast());
         Some(copy)

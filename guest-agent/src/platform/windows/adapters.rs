@@ -3,6 +3,7 @@
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    os::windows::io::AsRawSocket,
     ptr,
 };
 
@@ -11,19 +12,33 @@ use mezame_model::MacAddress;
 use windows_sys::Win32::{
     Foundation::ERROR_BUFFER_OVERFLOW,
     NetworkManagement::{
-        IpHelper::{GAA_FLAG_INCLUDE_GATEWAYS, GetAdaptersAddresses, IP_ADAPTER_ADDRESSES_LH},
+        IpHelper::{
+            GAA_FLAG_INCLUDE_GATEWAYS, GetAdaptersAddresses, IP_ADAPTER_ADDRESSES_LH,
+            IP_ADAPTER_DHCP_ENABLED,
+        },
         Ndis::IfOperStatusUp,
     },
     Networking::WinSock::{
-        AF_INET, AF_INET6, AF_UNSPEC, SOCKADDR_IN, SOCKADDR_IN6, SOCKET_ADDRESS,
+        AF_INET, AF_INET6, AF_UNSPEC, IP_UNICAST_IF, IPPROTO_IP, IPPROTO_IPV6, IPV6_UNICAST_IF,
+        IpPrefixOriginManual, SOCKADDR_IN, SOCKADDR_IN6, SOCKET, SOCKET_ADDRESS, setsockopt,
     },
 };
 
-use super::wide::{checked, pointed};
+use super::{
+    registry::Registry,
+    route,
+    wide::{checked, pointed},
+};
 use crate::{facts::Link, netsh};
 
 /// The type of Ethernet and of what looks like it (IANA, `ifType`).
 const ETHERNET: u32 = 6;
+/// Where each family keeps an adapter's resolvers, below its name (Microsoft, "TCP/IP
+/// configuration parameters": `NameServer` is set by somebody, `DhcpNameServer` by DHCP).
+const RESOLVERS: [&str; 2] = [
+    r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\Interfaces",
+    r"SYSTEM\CurrentControlSet\Services\Tcpip6\Parameters\Interfaces",
+];
 /// Adapters may be added while they are asked for.
 const TRIES: usize = 8;
 
@@ -76,6 +91,26 @@ pub(super) fn named(name: &str) -> io::Result<Adapter> {
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// Has a socket's packets leave through one adapter (Microsoft, "IPPROTO_IP socket options":
+/// IP_UNICAST_IF takes its number in network byte order, IPV6_UNICAST_IF in the host's).
+pub(in crate::platform) fn bind_to_device(
+    socket: &socket2::Socket,
+    device: &str,
+    is_ipv4: bool,
+) -> io::Result<()> {
+    let adapter = named(device)?;
+    let (level, option, value) = if is_ipv4 {
+        (IPPROTO_IP, IP_UNICAST_IF, adapter.link.index.to_be())
+    } else {
+        (IPPROTO_IPV6, IPV6_UNICAST_IF, adapter.index6)
+    };
+    let bytes = value.to_ne_bytes();
+    // SAFETY: an open socket, and four bytes.
+    let status =
+        unsafe { setsockopt(socket.as_raw_socket() as SOCKET, level, option, bytes.as_ptr(), 4) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Walks a list.
 ///
 /// # Safety
@@ -93,31 +128,42 @@ unsafe fn read(list: *const IP_ADAPTER_ADDRESSES_LH) -> Vec<Adapter> {
         }
         // SAFETY: the union's second form is always there.
         let index = unsafe { entry.Anonymous1.Anonymous.IfIndex };
+        // SAFETY: a list of the system's.
+        let (addresses, manual) = unsafe { unicast(entry) };
         let link = Link {
             // SAFETY: the system's own text.
             name: unsafe { pointed(entry.FriendlyName) },
             index: if index == 0 { entry.Ipv6IfIndex } else { index },
             mac: MacAddress(mac),
             up: entry.OperStatus == IfOperStatusUp,
-            // SAFETY: a list of the system's.
-            addresses: unsafe { unicast(entry) },
+            addresses,
         };
         let now = netsh::Now {
             mtu: entry.Mtu,
             addresses: link.addresses.clone(),
+            manual,
             // SAFETY: lists of the system's.
             gateways: unsafe { gateways(entry) },
+            routes: route::through_routers(index, entry.Ipv6IfIndex).unwrap_or_default(),
+            // SAFETY: as above.
             dns: unsafe { resolvers(entry) },
+            // SAFETY: the union's number is always there.
+            dhcp: unsafe { entry.Anonymous2.Flags } & IP_ADAPTER_DHCP_ENABLED != 0,
+            // SAFETY: the system's own text.
+            fixed_dns: unsafe { fixed_resolvers(entry) },
+            has_v6: entry.Ipv6IfIndex != 0,
         };
         adapters.push(Adapter { link, index6: entry.Ipv6IfIndex, now });
     }
     adapters
 }
 
+/// All addresses, and those that somebody has set.
+///
 /// # Safety
 /// The entry is of a list that the system has written.
-unsafe fn unicast(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<IpNetwork> {
-    let mut addresses = Vec::new();
+unsafe fn unicast(entry: &IP_ADAPTER_ADDRESSES_LH) -> (Vec<IpNetwork>, Vec<IpNetwork>) {
+    let (mut addresses, mut manual) = (Vec::new(), Vec::new());
     let mut next = entry.FirstUnicastAddress.cast_const();
     // SAFETY: as above.
     while let Some(address) = unsafe { next.as_ref() } {
@@ -126,8 +172,26 @@ unsafe fn unicast(entry: &IP_ADAPTER_ADDRESSES_LH) -> Vec<IpNetwork> {
         let ip = unsafe { address_of(&address.Address) };
         let network = ip.and_then(|ip| IpNetwork::new(ip, address.OnLinkPrefixLength).ok());
         addresses.extend(network);
+        manual.extend(network.filter(|_| address.PrefixOrigin == IpPrefixOriginManual));
     }
-    addresses
+    (addresses, manual)
+}
+
+/// Whether the resolvers of each family were set by somebody.
+///
+/// # Safety
+/// As [`unicast`].
+unsafe fn fixed_resolvers(entry: &IP_ADAPTER_ADDRESSES_LH) -> [bool; 2] {
+    if entry.AdapterName.is_null() {
+        return [false; 2];
+    }
+    // SAFETY: the system's own text, which ends with a zero.
+    let name = unsafe { std::ffi::CStr::from_ptr(entry.AdapterName.cast_const().cast()) };
+    RESOLVERS.map(|place| {
+        let key = Registry::new(true).open(&format!(r"{place}\{}", name.to_string_lossy()));
+        let text = key.ok().flatten().and_then(|key| key.text("NameServer").ok().flatten());
+        text.is_some_and(|text| !text.trim().is_empty())
+    })
 }
 
 /// # Safety

@@ -1,21 +1,18 @@
 //! Files that the agent writes, at their place or below a rehearsal's root.
 //!
-//! The agent runs as LocalSystem, so it must not be led astray: a path that leads over a symbolic
-//! link or a junction is refused. (It is looked at before it is used, and not held: who can make a
-//! junction in between can lead one write astray. Only administrators can, outside of a user's own
-//! profile.) Files are written beside their place, put on the disk, and then renamed.
+//! The agent runs as LocalSystem, so it must not be led astray: how, [`way`](super::way) says.
 
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fs::File,
+    io,
     path::{Component, Path, PathBuf, Prefix},
 };
 
-use super::access;
-use crate::platform::{Change, PlatformError, Result};
-
-/// Longer files are not read.
-const MAX_FILE: u64 = 64 << 20;
+use super::{access, way::Way};
+use crate::{
+    platform::{Change, PlatformError, Result},
+    sddl::Kind,
+};
 
 /// A root that paths of the guest are below.
 #[derive(Debug, Clone)]
@@ -63,17 +60,19 @@ impl Files {
 
 /// Reads a file; none where there is none.
 pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let failed = |source| PlatformError::File { path: path.into(), source };
-    let file = match fs::File::open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(failed)?,
-    };
-    let mut bytes = Vec::new();
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_FILE {
-        return Err(PlatformError::TooLong { path: path.into() });
+    let Some(way) = Way::find(path)? else { return Ok(None) };
+    way.file(false)?.map(|file| way.read(&file)).transpose()
+}
+
+/// Reads a file that the agent believes: neither it nor its directory is anybody's but the system's.
+pub(super) fn read_ours(path: &Path) -> Result<Option<Vec<u8>>> {
+    let Some(way) = Way::find(path)? else { return Ok(None) };
+    let Some(file) = way.file(false)? else { return Ok(None) };
+    if let (Some(directory), Some(parent)) = (way.directory(), path.parent()) {
+        access::check_ours(directory, parent, Kind::Directory)?;
     }
-    Ok(Some(bytes))
+    access::check_ours(&file, path, Kind::File)?;
+    way.read(&file).map(Some)
 }
 
 /// Who may open a file besides the system and administrators.
@@ -89,46 +88,38 @@ pub(super) enum Readers<'a> {
 
 /// Makes a file hold these bytes, with the directories that lead to it.
 pub(super) fn write(path: &Path, bytes: &[u8], readers: Readers<'_>) -> Result<Change> {
-    let failed = |source| PlatformError::File { path: path.into(), source };
-    check_way(path)?;
-    let there = read(path)?;
-    if there.as_deref() == Some(bytes) {
-        restrict(path, readers).map_err(failed)?;
-        return Ok(Change::Same);
-    }
-    let directory = path.parent().unwrap_or(path);
-    fs::create_dir_all(directory).map_err(failed)?;
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.mezame-new"));
-    let written = (|| {
-        let mut file = fs::File::create(&temporary)?;
-        // Before anything is in it.
-        restrict(&temporary, readers)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        drop(file);
-        fs::rename(&temporary, path)
-    })();
-    written.map_err(failed)?;
-    Ok(Change::Changed)
+    change(path, readers, |_| Ok(Some(bytes.to_vec())))
 }
 
-fn restrict(path: &Path, readers: Readers<'_>) -> io::Result<()> {
+/// Makes a file hold what is made of what it holds; nothing leaves it as it is.
+pub(super) fn change(
+    path: &Path,
+    readers: Readers<'_>,
+    edit: impl FnOnce(Option<&[u8]>) -> Result<Option<Vec<u8>>>,
+) -> Result<Change> {
+    let put = |way: &Way, bytes: &[u8]| {
+        way.replace(bytes, |file| restrict(file, readers)).map(|()| Change::Changed)
+    };
+    let Some(way) = Way::find(path)? else {
+        return match edit(None)? {
+            Some(bytes) => put(&Way::make(path)?, &bytes),
+            None => Ok(Change::Same),
+        };
+    };
+    let file = way.file(readers != Readers::AsAbove)?;
+    let there = file.as_ref().map(|file| way.read(file)).transpose()?;
+    let Some(bytes) = edit(there.as_deref())? else { return Ok(Change::Same) };
+    if let Some(file) = file.filter(|_| there.as_ref() == Some(&bytes)) {
+        let failed = |source| PlatformError::File { path: path.into(), source };
+        return restrict(&file, readers).map(|()| Change::Same).map_err(failed);
+    }
+    put(&way, &bytes)
+}
+
+fn restrict(file: &File, readers: Readers<'_>) -> io::Result<()> {
     match readers {
         Readers::AsAbove => Ok(()),
-        Readers::Nobody => access::make_private(path),
-        Readers::User(sid) => access::make_private_for(path, sid),
+        Readers::Nobody => access::restrict(file, None),
+        Readers::User(sid) => access::restrict(file, Some(sid)),
     }
-}
-
-/// Refuses a path with a symbolic link or a junction in it.
-fn check_way(path: &Path) -> Result<()> {
-    for part in path.ancestors() {
-        let is_link = fs::symlink_metadata(part).is_ok_and(|meta| meta.file_type().is_symlink());
-        if is_link {
-            let why = "it is a symbolic link or a junction";
-            return Err(PlatformError::Untrusted { path: part.into(), why });
-        }
-    }
-    Ok(())
 }

@@ -4,10 +4,13 @@ use std::path::PathBuf;
 
 use mezame_model::SecretString;
 
-use super::{accounts, power, script};
+use super::{accounts, power, script, shutting, ssh_server};
 use crate::{
     licence::{self, Licence},
-    platform::{Change, PlatformError, Result, machine::Machine},
+    platform::{
+        Change, PlatformError, Result,
+        machine::{Machine, check_group},
+    },
     step::Account,
 };
 
@@ -34,8 +37,33 @@ impl Machine for Live {
         accounts::is_administrator(user)
     }
 
+    fn has_account(&self, user: &str) -> Result<bool> {
+        accounts::exists(user)
+    }
+
+    fn stop_account(&self, user: &str) -> Result<Change> {
+        shutting::stop(user)
+    }
+
+    fn start_account(&self, user: &str) -> Result<Change> {
+        shutting::start(user)
+    }
+
+    fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change> {
+        check_group(name)?;
+        accounts::ensure_group(name, members)
+    }
+
+    fn lock_password(&self, user: &str) -> Result<()> {
+        shutting::lock_password(user)
+    }
+
+    fn restart_ssh_server(&self) -> Result<()> {
+        ssh_server::restart()
+    }
+
     fn set_password(&self, user: &str, text: &SecretString) -> Result<()> {
-        accounts::set_password(user, text)
+        shutting::set_password(user, text)
     }
 
     fn expire_password(&self, user: &str) -> Result<Change> {

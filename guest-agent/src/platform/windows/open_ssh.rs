@@ -7,14 +7,19 @@
 //! owner log in as any administrator: that is sshd's rule, and not ours.
 
 use std::{
-    fs,
+    fs, io,
     path::{Path, PathBuf},
 };
 
-use super::files::{self, Readers};
+use super::{
+    access,
+    files::{self, Readers},
+};
 use crate::{
     authorized_keys::{self, Block},
     platform::{Change, PlatformError, Result, machine::Machine},
+    sddl::Kind,
+    sshd_config,
 };
 
 const MAX_KEYS_FILE: usize = 1 << 20;
@@ -24,45 +29,103 @@ pub(super) fn directory(root: &Path) -> PathBuf {
     root.join(r"ProgramData\ssh")
 }
 
-/// Makes a user's block hold exactly these keys, in the file that sshd reads for that user, and no
-/// keys in the other one.
-pub(super) fn authorize(
-    root: &Path,
-    machine: &dyn Machine,
-    sid: &dyn Fn(&str) -> Option<String>,
-    user: &str,
-    keys: &[String],
-) -> Result<Change> {
-    let shared = directory(root).join("administrators_authorized_keys");
-    let block = Block::of_user(user);
-    let is_administrator = match machine.is_administrator(user) {
-        Err(PlatformError::NoSuchUser { .. }) if keys.is_empty() => {
-            // An administrator that is gone had the keys in the file for all.
-            return edit(&shared, &block, keys, Readers::Nobody);
+/// Where sshd's files are, and how far they are true.
+pub(super) struct Place<'a> {
+    /// Below this.
+    pub(super) root: &'a Path,
+    /// The running system, whose files have owners.
+    pub(super) live: bool,
+    /// Knows who is an administrator.
+    pub(super) machine: &'a dyn Machine,
+}
+
+impl Place<'_> {
+    /// Makes sshd's directory, for the system and administrators alone, or refuses one that a user
+    /// has made: each may make one below ProgramData, where OpenSSH is not installed yet.
+    fn prepare(&self) -> Result<()> {
+        let path = directory(self.root);
+        let failed = |source| PlatformError::File { path: path.clone(), source };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
         }
-        other => other?,
-    };
-    if is_administrator {
-        return edit(&shared, &block, keys, Readers::Nobody);
+        match fs::create_dir(&path) {
+            Ok(()) => access::make_private(&path).map_err(failed),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if self.live {
+                    access::check_ours_at(&path, Kind::Directory)
+                } else {
+                    Ok(())
+                }
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
-    let change = edit(&shared, &block, &[], Readers::Nobody)?;
-    let own = machine.profile(user)?.join(r".ssh\authorized_keys");
-    let sid = sid(user);
-    let readers = sid.as_deref().map_or(Readers::AsAbove, Readers::User);
-    Ok(change.and(edit(&own, &Block::own(), keys, readers)?))
+
+    /// Makes a user's block hold exactly these keys, in the file that sshd reads for that user, and
+    /// no keys in the other one.
+    pub(super) fn authorize(
+        &self,
+        sid: Option<&str>,
+        user: &str,
+        keys: &[String],
+    ) -> Result<Change> {
+        let is_administrator = match self.machine.is_administrator(user) {
+            // An administrator that is gone had the keys in the file for all.
+            Err(PlatformError::NoSuchUser { .. }) if keys.is_empty() => true,
+            other => other?,
+        };
+        if is_administrator {
+            return self.share(user, keys);
+        }
+        let change = self.share(user, &[])?;
+        let own = self.machine.profile(user)?.join(r".ssh\authorized_keys");
+        let readers = sid.map_or(Readers::AsAbove, Readers::User);
+        Ok(change.and(edit(&own, &Block::own(), keys, readers)?))
+    }
+
+    /// Edits the file for all administrators. What a user has put there would be believed once the
+    /// file has the access list that sshd wants: so it is none that a user has made.
+    fn share(&self, user: &str, keys: &[String]) -> Result<Change> {
+        let shared = directory(self.root).join("administrators_authorized_keys");
+        if !keys.is_empty() {
+            self.prepare()?;
+        }
+        if self.live {
+            access::check_ours_at(&shared, Kind::File)?;
+        }
+        edit(&shared, &Block::of_user(user), keys, Readers::Nobody)
+    }
+
+    /// Says whether sshd takes passwords, and has it read that.
+    pub(super) fn set_passwords(&self, on: bool) -> Result<Change> {
+        let path = directory(self.root).join("sshd_config");
+        if self.live {
+            access::check_ours_at(&path, Kind::File)?;
+        }
+        let change = files::change(&path, Readers::AsAbove, |text| match text {
+            Some(text) => Ok(Some(sshd_config::with_passwords(text, on))),
+            None => Err(PlatformError::Unsupported {
+                what: "there is no OpenSSH server in this image, or it was never started",
+            }),
+        })?;
+        if change == Change::Changed {
+            self.machine.restart_ssh_server()?;
+        }
+        Ok(change)
+    }
 }
 
 fn edit(path: &Path, block: &Block, keys: &[String], readers: Readers<'_>) -> Result<Change> {
-    let text = files::read(path)?;
-    if text.is_none() && keys.is_empty() {
-        return Ok(Change::Same);
-    }
-    let text = text.unwrap_or_default();
-    if text.len() > MAX_KEYS_FILE {
-        return Err(PlatformError::TooLong { path: path.into() });
-    }
-    let edited = block.edit(&text, keys).unwrap_or(text);
-    files::write(path, &edited, readers)
+    files::change(path, readers, |text| {
+        if text.is_none() && keys.is_empty() {
+            return Ok(None);
+        }
+        let text = text.unwrap_or_default();
+        if text.len() > MAX_KEYS_FILE {
+            return Err(PlatformError::TooLong { path: path.into() });
+        }
+        Ok(Some(block.edit(text, keys).unwrap_or_else(|| text.to_vec())))
+    })
 }
 
 /// The host's public keys.

@@ -9,6 +9,7 @@ use std::{
     ptr,
 };
 
+use ipnetwork::IpNetwork;
 use windows_sys::Win32::{
     Foundation::{ERROR_NOT_FOUND, ERROR_OBJECT_ALREADY_EXISTS},
     NetworkManagement::IpHelper::{
@@ -22,7 +23,7 @@ use windows_sys::Win32::{
 };
 
 use super::{registry::Registry, wide::checked};
-use crate::stale_routes;
+use crate::{netsh, stale_routes};
 
 /// Where Windows keeps the routes that last: each is the name of a value.
 const PERSISTENT: &str = r"SYSTEM\CurrentControlSet\Services\Tcpip\Parameters\PersistentRoutes";
@@ -37,6 +38,25 @@ pub(super) fn is_there(index: u32, to: IpAddr) -> io::Result<bool> {
             && address(&row.NextHop).is_some_and(|hop| hop.is_unspecified())
     };
     Ok(table(family(to))?.iter().any(same))
+}
+
+/// The routes through routers that an adapter has, default routes excepted.
+pub(super) fn through_routers(index: u32, index6: u32) -> io::Result<Vec<netsh::Way>> {
+    let mut ways = Vec::new();
+    for (family, index) in [(AF_INET, index), (AF_INET6, index6)] {
+        if index == 0 {
+            continue;
+        }
+        for row in table(family)?.iter().filter(|row| row.InterfaceIndex == index) {
+            let prefix = &row.DestinationPrefix;
+            let to = address(&prefix.Prefix)
+                .and_then(|to| IpNetwork::new(to, prefix.PrefixLength).ok())
+                .filter(|to| to.prefix() > 0);
+            let hop = address(&row.NextHop).filter(|hop| !hop.is_unspecified());
+            ways.extend(to.zip(hop));
+        }
+    }
+    Ok(ways)
 }
 
 /// Adds a route on the link; false where there is one.

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 
 fn asker(start: u8, nonce: &str) -> Asker {
-    let asked = Asked { public_key: STANDARD.encode([9; 32]), boot_nonce: nonce.into() };
+    let asked = KeyQuestion { public_key: STANDARD.encode([9; 32]), boot_nonce: nonce.into() };
     let instance = InstanceId::parse("i-0123456789abcdef0").unwrap();
     let port = PortId::parse("eni-0123456789abcdef0").unwrap();
     let volume = VolumeName::parse("root").unwrap();
@@ -155,7 +155,7 @@ proptest! {
 }
 
 fn ask(public_key: &str, boot_nonce: &str) -> Result<Asker, AskError> {
-    let asked = Asked { public_key: public_key.into(), boot_nonce: boot_nonce.into() };
+    let asked = KeyQuestion { public_key: public_key.into(), boot_nonce: boot_nonce.into() };
     let instance = InstanceId::parse("i-0123456789abcdef0").unwrap();
     let port = PortId::parse("eni-0123456789abcdef0").unwrap();
     Asker::new(asked, (&instance, &port), VolumeName::parse("root").unwrap(), Start::NONE)

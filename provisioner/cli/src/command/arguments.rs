@@ -6,7 +6,7 @@ use clap::{
     Args, Subcommand, ValueEnum,
     builder::{PossibleValue, PossibleValuesParser, TypedValueParser},
 };
-use mezame_model::{DeviceName, Generation, api::Kind};
+use mezame_model::{DeviceName, Generation, UserName, api::Kind};
 
 use crate::{kind_name, text};
 
@@ -168,7 +168,7 @@ pub struct WatchArguments {
 pub enum Condition {
     /// The guest reported that it is configured.
     Configured,
-    /// The guest posted a password.
+    /// The guest posted a password, and another one for each reset that was asked for.
     Password,
     /// The instance is gone.
     Deleted,
@@ -186,6 +186,34 @@ pub struct WaitArguments {
     /// How long
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = text::duration)]
     pub timeout: Duration,
+}
+
+/// Of `reset`.
+#[derive(Debug, Subcommand)]
+pub enum ResetCommand {
+    /// Have a guest make another password
+    #[command(after_help = "Examples:
+  mezame reset password web -p tenant-a
+  mezame reset password web -p tenant-a --user ops
+  mezame wait web -p tenant-a --for password && mezame get password web -p tenant-a
+
+The agent makes it as soon as it watches, else at the guest's next boot. Asked again before that,
+nothing changes. The old password goes when the new one is set.")]
+    Password(ResetArguments),
+}
+
+/// Of `reset password`.
+#[derive(Debug, Args)]
+pub struct ResetArguments {
+    /// Which instance
+    #[arg(value_name = "INSTANCE")]
+    pub name: String,
+    /// Whose password, where the guest makes several
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<UserName>,
+    /// Ask anew even where the guest has not answered the last ask yet
+    #[arg(long)]
+    pub again: bool,
 }
 
 /// Of `port`.

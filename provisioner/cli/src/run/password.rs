@@ -21,8 +21,10 @@ use age::{
 use mezame_model::api::{Kind, StoredPassword};
 use serde_json::json;
 
-use super::Session;
-use crate::{command::GetArguments, exit::Exit, failure::Failure, table::Table, text};
+use super::{Session, reset};
+use crate::{
+    command::GetArguments, exit::Exit, failure::Failure, kind_name::Name, table::Table, text,
+};
 
 /// The longest password that is read, in bytes.
 const MAX_PASSWORD: u64 = 8 << 10;
@@ -57,6 +59,7 @@ pub(super) async fn run(session: &Session<'_>, arguments: &GetArguments) -> Resu
         let user = arguments.user.clone();
         return Err(Failure::NoPassword { name: Box::new(name), user });
     }
+    tell_of_resets(session, &name, &stored).await;
     let identities = identities(session, &arguments.identity)?;
     let mut opened = Vec::new();
     let mut failure = None;
@@ -80,6 +83,21 @@ pub(super) async fn run(session: &Session<'_>, arguments: &GetArguments) -> Resu
     }
     show(session, &opened)?;
     Ok(Exit::Success)
+}
+
+/// A password that another one was asked for in place of may be the guest's no more in a moment.
+/// Where that can't be looked up, it is not said: the password itself was what was asked for.
+async fn tell_of_resets(session: &Session<'_>, name: &Name, stored: &[StoredPassword]) {
+    let Ok(tagged) = session.client.fetch(name).await else { return };
+    for reset in reset::pending(&tagged.resource.status) {
+        if stored.iter().any(|stored| stored.password.user == reset.user) {
+            session.screen.say(&format!(
+                "{}'s password is the one before: the guest has not answered the reset of {} yet",
+                reset.user,
+                text::timestamp(reset.asked_ms)
+            ));
+        }
+    }
 }
 
 fn show(session: &Session<'_>, opened: &[(&StoredPassword, String)]) -> Result<(), Failure> {

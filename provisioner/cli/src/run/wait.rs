@@ -8,7 +8,7 @@ use mezame_model::{
     report::Outcome,
 };
 
-use super::{Session, reports, watch::Following};
+use super::{Session, reports, reset, watch::Following};
 use crate::{
     client::error::ClientError,
     command::{Condition, WaitArguments},
@@ -81,7 +81,8 @@ async fn look(
         Condition::Deleted => Ok(None),
         Condition::Password => {
             let passwords = session.client.passwords(name).await?;
-            Ok((!passwords.is_empty()).then(|| {
+            let is_answered = reset::pending(&resource.status).is_empty();
+            Ok((is_answered && !passwords.is_empty()).then(|| {
                 session.screen.say(&format!("{name} has a password"));
                 Exit::Success
             }))

@@ -185,6 +185,8 @@ pub(crate) fn sealed(
             user: UserName::parse(user).unwrap(),
             recipient: public.trim().into(),
             sealed: String::from_utf8(sealed).unwrap(),
+            reset: None,
+            nova: None,
         },
     }
 }

@@ -1,5 +1,7 @@
 //! The real binary against the real control plane: what both must agree on.
 
+mod files;
+
 use std::{
     collections::BTreeSet,
     io::{Read, Write},
@@ -247,6 +249,8 @@ fn what_a_guest_reports_is_waited_for_watched_and_described() {
             user: UserName::parse("alice").unwrap(),
             recipient: key.into(),
             sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
+            reset: None,
+            nova: None,
         }),
     );
     assert_eq!(real.run(&["wait", "web", "-p", "tenant-a", "--for", "password"]).code, 0);
@@ -265,6 +269,53 @@ fn what_a_guest_reports_is_waited_for_watched_and_described() {
     watch.kill().unwrap();
     watch.wait().unwrap();
     assert_eq!(seen, BTreeSet::from(["created", "reported", "password"].map(String::from)));
+}
+
+#[test]
+fn another_password_is_asked_for_waited_for_and_told_from_the_one_before() {
+    let real = Real::start();
+    real.write("seed.yaml", &example_seed());
+    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
+    let sealed = |reset| {
+        GuestEventKind::Password(SealedPassword {
+            user: UserName::parse("alice").unwrap(),
+            recipient: "ssh-ed25519 AAAA".into(),
+            sealed: "-----BEGIN AGE ENCRYPTED FILE-----\n-----END AGE ENCRYPTED FILE-----\n".into(),
+            reset,
+            nova: None,
+        })
+    };
+    let ask = ["reset", "password", "web", "-p", "tenant-a"];
+    let instance = real.json(&["get", "instance", "web", "-p", "tenant-a"])["spec"].clone();
+    assert_eq!(instance["users"][0]["password"], serde_json::json!({"generate": true}));
+    let mut without = instance.clone();
+    without["users"][0]["password"] = serde_json::Value::Null;
+    for (file, document) in [("without.json", &without), ("with.json", &instance)] {
+        real.write(file, &document.to_string());
+    }
+    assert_eq!(real.run(&["apply", "-f", "without.json"]).code, 0);
+    let ran = real.run(&ask);
+    assert_eq!(ran.code, 2, "{ran}");
+    assert!(ran.err.contains("makes no password"), "{ran}");
+    assert_eq!(real.run(&["apply", "-f", "with.json"]).code, 0);
+    real.happen(1, sealed(None));
+    let wait = |time: &str| {
+        real.run(&["wait", "web", "-p", "tenant-a", "--for", "password", "--timeout", time]).code
+    };
+    assert_eq!(wait("30s"), 0);
+    let ran = real.run(&ask);
+    assert!(ran.code == 0 && ran.err.contains("makes another password of alice"), "{ran}");
+    let asked = real.json(&["reset", "password", "web", "-p", "tenant-a", "--user", "alice"]);
+    assert_eq!(asked["state"], "pending");
+    assert_eq!(wait("500ms"), 9);
+    let ran = real.run(&["get", "password", "web", "-p", "tenant-a", "-i", "none"]);
+    assert!(ran.err.contains("alice's password is the one before"), "{ran}");
+    real.happen(2, sealed(asked["asked_ms"].as_u64()));
+    assert_eq!(wait("30s"), 0);
+    let ran = real.run(&["describe", "instance", "web", "-p", "tenant-a"]);
+    assert!(ran.out.contains("password_resets") && ran.out.contains("state: done"), "{ran}");
+    let ran = real.run(&["reset", "password", "web", "-p", "tenant-a", "--user", "bob"]);
+    assert_eq!(ran.code, 4, "{ran}");
 }
 
 #[test]
@@ -292,94 +343,6 @@ fn ports_keys_certificate_and_concurrent_changes_work_as_the_table_says() {
     let ran = real.run(&["version"]);
     assert!(ran.code == 0 && ran.out.contains("provisioner 0."), "{ran}");
     assert!(real.json(&["get", "projects"])["generation"].as_u64() > Some(Generation::ZERO.0));
-}
-
-#[test]
-fn a_disk_is_written_into_a_file_of_the_operators_own() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let real = Real::start();
-    real.write("seed.yaml", &example_seed());
-    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
-    let disk = ["disk", "web", "-p", "tenant-a", "--format", "cidata", "--to", "seed.img"];
-    let ran = real.run(&disk);
-    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran}");
-    assert!(ran.err.contains("seed.img is the cidata disk of instance tenant-a/web"), "{ran}");
-    let path = real.folder.path().join("seed.img");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
-    let image = std::fs::read(&path).unwrap();
-    assert_eq!((&image[43..54], &image[510..512]), (&b"CIDATA     "[..], &b"\x55\xaa"[..]));
-    let id = real.example_ids().1;
-    let id = format!("instance-id: \"{}\"", id.as_str());
-    assert!(image.windows(id.len()).any(|it| it == id.as_bytes()), "the guest's own id is in it");
-    // Nothing is replaced unasked; asked, it is, by the same bytes.
-    let ran = real.run(&disk);
-    assert_eq!(ran.code, 2, "{ran}");
-    assert!(ran.err.contains("--force"), "{ran}");
-    assert_eq!(real.run(&[&disk[..], &["--force"]].concat()).code, 0);
-    assert!(std::fs::read(&path).unwrap() == image);
-    let mut to_output = command(real.folder.path());
-    to_output.env("MEZAME_SERVER", real.socket()).args(&disk[..6]).args(["--to", "-"]);
-    let output = to_output.output().unwrap();
-    assert!(output.status.success() && output.stdout == image && output.stderr.is_empty());
-}
-
-#[test]
-fn a_disk_that_is_not_to_be_had_is_refused_with_its_mend_and_leaves_no_file() {
-    let real = Real::start();
-    real.write("seed.yaml", &example_seed());
-    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
-    for (instance, format, code, said) in [
-        ("none", "cidata", 4, "no such resource"),
-        ("web", "config-2", 5, "mend: add 'openstack' to the instance's dialects"),
-        ("web", "iso9660", 2, "possible values: config-2, cidata"),
-    ] {
-        let ran =
-            real.run(&["disk", instance, "-p", "tenant-a", "--format", format, "--to", "seed.img"]);
-        assert_eq!(ran.code, code, "{ran}");
-        assert!(ran.err.contains(said), "{said}\n{ran}");
-        assert!(!real.folder.path().join("seed.img").exists(), "{ran}");
-    }
-}
-
-#[test]
-fn a_volumes_key_is_told_once_into_a_file_of_the_operators_own() {
-    use std::os::unix::fs::PermissionsExt;
-    let real = Real::start();
-    real.write("seed.yaml", &example_seed());
-    assert_eq!(real.run(&["apply", "-f", "seed.yaml"]).code, 0);
-    let key = |words: &[&str]| real.run(&[&["key"], words, &["-p", "tenant-a"]].concat());
-    let file = real.folder.path().join("root.key");
-    let ran = key(&["create", "web", "root", "--to", "root.key", "--window", "10m"]);
-    assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{ran}");
-    let text = std::fs::read_to_string(&file).unwrap();
-    assert!(text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()), "{text}");
-    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    // One that is refused leaves no file, and one that is there stays.
-    let ran = key(&["create", "web", "root", "--to", "other.key"]);
-    assert!(ran.code != 0 && ran.err.contains("there is a key 'root' already"), "{ran}");
-    assert!(!real.folder.path().join("other.key").exists());
-    assert_ne!(key(&["create", "web", "data", "--to", "root.key"]).code, 0);
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
-    let ran = key(&["rotate", "web", "root", "--to", "-"]);
-    assert_eq!((ran.code, ran.out.len(), ran.err.as_str()), (0, 64, ""), "{ran}");
-    let ran = key(&["list", "web"]);
-    let row: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(row, ["root", "active", "2,1", "per-start", "600s", "-"], "{ran}");
-    assert!(!ran.out.contains(&text));
-    assert_eq!(key(&["revoke", "web", "root", "--version", "1"]).code, 0);
-    assert_eq!(key(&["revoke", "web", "root"]).code, 0);
-    let ran = key(&["list", "web", "-o", "json"]);
-    let shown: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!((&shown[0]["state"], &shown[0]["versions"][0]), (&"revoked".into(), &2.into()));
-    assert_eq!(key(&["restore", "web", "root"]).code, 0);
-    assert_eq!(key(&["destroy", "web", "root"]).code, 2, "it must be meant");
-    assert_eq!(key(&["destroy", "web", "root", "--yes"]).code, 0);
-    real.write("short.key", "too short");
-    let ran = key(&["create", "web", "root", "--key-file", "short.key"]);
-    assert!(ran.code != 0 && ran.err.contains("the key has 9 bytes"), "{ran}");
-    assert!(real.folder.path().join("short.key").exists(), "it is the operator's own");
-    assert_eq!(key(&["create", "web", "root"]).code, 2, "from somewhere it must come");
 }
 
 #[test]

@@ -6,14 +6,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::{
-    Dialect, HopLimit, InstanceName, PortName, ProjectName, SecretName, SecretString, TokenPolicy,
-    UserData, id,
+    Certificate, Dialect, HopLimit, InstanceName, PortName, ProjectName, SecretName, SecretString,
+    TokenPolicy, UserData, WindowsKey, id,
 };
 
 use super::{
+    certificate,
     form::{Node, Object, Path, nearest},
     ssh_key,
     user::{self, UserForm},
+    windows_key,
 };
 
 /// How the API shows a value that it never shows.
@@ -42,6 +44,8 @@ pub(crate) const FIELDS: &[&str] = &[
     "zone",
     "launch_index",
     "block_devices",
+    "trusted_certificates",
+    "windows_keys",
 ];
 
 /// The longest secret, in bytes.
@@ -77,6 +81,8 @@ pub(crate) struct InstanceForm {
     pub(crate) zone: char,
     pub(crate) launch_index: u32,
     pub(crate) block_devices: BTreeMap<Box<str>, Box<str>>,
+    pub(crate) trusted_certificates: Vec<Certificate>,
+    pub(crate) windows_keys: Vec<WindowsKey>,
 }
 
 /// Reads the fields, noting every fault.
@@ -113,6 +119,11 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
     let zone = object.field("zone", read_zone).or(|| 'a');
     let launch_index = object.field("launch_index", |n| n.integer(0, 1 << 20)).or(|| 0);
     let block_devices = object.field("block_devices", |n| n.map(64, read_device)).or(Vec::new);
+    let trusted_certificates =
+        object.field("trusted_certificates", certificate::read_all).or(Vec::new);
+    let windows_keys =
+        object.field("windows_keys", |n| n.list(WindowsKey::COUNT_MAX, windows_key::read));
+    let windows_keys = windows_keys.or(Vec::new);
     let name = name?;
     Some(InstanceForm {
         project: project?,
@@ -133,6 +144,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
         zone: zone?,
         launch_index: u32::try_from(launch_index?).ok()?,
         block_devices: block_devices?.into_iter().collect(),
+        trusted_certificates: trusted_certificates?,
+        windows_keys: windows_keys?,
     })
 }
 

@@ -319,6 +319,8 @@ async fn an_event_of_another_instance_or_of_no_port_is_refused() {
         user: "admin".parse().unwrap(),
         recipient: String::new(),
         sealed: "x".repeat(100_000),
+        reset: None,
+        nova: None,
     });
     assert_eq!(feed.deliver(event(&snapshot, "web", 5, password)).await, refused("too-large"));
     assert_eq!(control.state().generation, snapshot.generation);

@@ -9,7 +9,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use mezame_model::{InstanceName, ProjectName, VolumeName, api::Kind};
+use mezame_model::{InstanceName, ProjectName, UserName, VolumeName, api::Kind};
 
 use super::problem::Failure;
 use crate::control::{ControlError, Target};
@@ -50,6 +50,11 @@ impl Names {
     pub(super) fn instance(&self) -> Result<(ProjectName, InstanceName), Failure> {
         let name = InstanceName::parse(self.text("name")).map_err(|_| ControlError::NotFound)?;
         Ok((self.project()?, name))
+    }
+
+    /// A user of an instance's.
+    pub(super) fn user(&self) -> Result<UserName, Failure> {
+        UserName::parse(self.text("user")).map_err(|_| ControlError::NotFound.into())
     }
 
     /// A volume's key.

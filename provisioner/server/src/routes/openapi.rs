@@ -182,6 +182,7 @@ fn body(operation: &str) -> Option<&'static str> {
         "write-instance" => "Instance",
         "apply" => "Apply",
         "attach-device" => "Device",
+        "reset-password" => "NewPasswordReset",
         "create-volume-key" => "NewVolumeKey",
         "rotate-volume-key" => "NewVersion",
         "revoke-volume-key" => "Revocation",
@@ -196,6 +197,7 @@ fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
     let content = match operation {
         "list-reports" => (JSON, list_of("StoredReport")),
         "list-passwords" => (JSON, list_of("StoredPassword")),
+        "reset-password" => (JSON, schemas::named("PasswordReset")),
         "list-volume-keys" => (JSON, list_of("VolumeKey")),
         "list-key-requests" => (JSON, list_of("StoredKeyRequest")),
         "create-volume-key" => return ("201", Some((JSON, schemas::named("VolumeKey")))),

@@ -12,6 +12,7 @@ use crate::{control::SealingKeys, environment::fixed::FixedEnvironment, feed::In
 mod described;
 mod disk;
 mod documents;
+mod password_resets;
 mod stream;
 mod volume_keys;
 

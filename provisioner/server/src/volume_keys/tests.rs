@@ -34,6 +34,7 @@ fn bare() -> InstanceRecord {
         instance: Arc::new(instance),
         consumed: Default::default(),
         kept_back: Default::default(),
+        renewed: Default::default(),
         revision: None,
     }
 }

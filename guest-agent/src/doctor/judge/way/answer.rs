@@ -1,5 +1,7 @@
 //! What the service answered, or did not any more once there was a connection. Pure.
 
+use std::borrow::Cow;
+
 use super::Weighed;
 use crate::doctor::{
     finding::{Finding, Who},
@@ -90,74 +92,89 @@ fn lost(
     (84, finding)
 }
 
+/// What is wrong, whose it is to mend, and how.
+type Said = (&'static str, Who, Cow<'static, str>, &'static str);
+
 /// The service answered with something else than what was asked for.
 fn refusal(answer: &Answer, has_token: bool, place: &str) -> Finding {
     let Answer { status, said, .. } = answer;
-    let finding = |reason, who, wrong: &str, mend: &str| {
-        let wrong = format!("{place}: {wrong}");
-        Finding::new(reason, who, wrong, mend).seen(format!("status {status}: {said:?}"))
+    let (reason, who, wrong, mend) = match status {
+        401 | 403 => forbidden(answer, has_token),
+        _ => unserved(answer),
     };
-    let says = |word: &str| said.contains(word);
-    match status {
+    Finding::new(reason, who, format!("{place}: {wrong}"), mend)
+        .seen(format!("status {status}: {said:?}"))
+}
+
+/// 401 and 403: this guest, or this way of asking, gets nothing.
+fn forbidden(answer: &Answer, has_token: bool) -> Said {
+    let says = |word: &str| answer.said.contains(word);
+    match answer.status {
+        401 if has_token && says("required") => (
+            "unauthorized",
+            Who::GuestOwner,
+            "a token was sent, and none arrived: something in between takes the header away".into(),
+            "Take the proxy or filter out of the way that rewrites requests to the service.",
+        ),
+        401 => (
+            "unauthorized",
+            Who::Operator,
+            "the service does not take the token that it gave a moment ago".into(),
+            "Do the services of this guest's hypervisors have the same keys? See `mezame keys`.",
+        ),
+        _ if says("unknown port") => (
+            "unknown-port",
+            Who::Operator,
+            "the service does not know the port that this came through".into(),
+            "See that the port's `device` is this guest's tap.",
+        ),
+        _ if says("relayed") => (
+            "relayed",
+            Who::GuestOwner,
+            "the request came by a proxy, and relayed ones are refused".into(),
+            "Ask the service directly: take the proxy out of the way.",
+        ),
+        _ => (
+            "endpoint-off",
+            Who::Operator,
+            "the service is switched off for this instance".into(),
+            "Set `tokens` in the instance's record to `optional` or `required`.",
+        ),
+    }
+}
+
+/// All others: there is no document in the answer.
+fn unserved(answer: &Answer) -> Said {
+    match answer.status {
         200 => {
             let why = answer.no_document.as_deref().unwrap_or("it is no document");
             let mend = "Another service in its place, or another version of it: compare \
                  `guest-agent --version` with the service's.";
-            finding("bad-document", Who::Either, &format!("what came is no document: {why}"), mend)
+            ("bad-document", Who::Either, format!("what came is no document: {why}").into(), mend)
         }
-        401 if has_token && says("required") => finding(
-            "unauthorized",
-            Who::GuestOwner,
-            "a token was sent, and none arrived: something in between takes the header away",
-            "Take the proxy or filter out of the way that rewrites requests to the service.",
-        ),
-        401 => finding(
-            "unauthorized",
-            Who::Operator,
-            "the service does not take the token that it gave a moment ago",
-            "Do the services of this guest's hypervisors have the same keys? See `mezame keys`.",
-        ),
-        403 if says("unknown port") => finding(
-            "unknown-port",
-            Who::Operator,
-            "the service does not know the port that this came through",
-            "See that the port's `device` is this guest's tap.",
-        ),
-        403 if says("relayed") => finding(
-            "relayed",
-            Who::GuestOwner,
-            "the request came by a proxy, and relayed ones are refused",
-            "Ask the service directly: take the proxy out of the way.",
-        ),
-        403 => finding(
-            "endpoint-off",
-            Who::Operator,
-            "the service is switched off for this instance",
-            "Set `tokens` in the instance's record to `optional` or `required`.",
-        ),
-        404 | 405 => finding(
+        404 | 405 => (
             "no-document",
             Who::Operator,
-            "there is a metadata service, and no Mezame document in it",
+            "there is a metadata service, and no Mezame document in it".into(),
             "Add `mezame` to the `dialects` of the instance's record. (Or it is another cloud's.)",
         ),
-        429 => finding(
+        429 => (
             "rate-limited",
             Who::GuestOwner,
-            "the service has no patience left for this port's requests",
+            "the service has no patience left for this port's requests".into(),
             "Look for a program in the guest that asks again and again.",
         ),
-        503 => finding(
+        503 => (
             "not-ready",
             Who::Operator,
-            "the service knows this port, and has no whole record of it yet",
+            "the service knows this port, and has no whole record of it yet".into(),
             "Apply an instance that names the port, and its network: `mezame describe port`. Right \
              after a start: wait.",
         ),
-        _ => finding(
+        _ => (
             "unexpected-status",
             Who::Operator,
-            "the answer makes no sense",
+            "the answer makes no sense".into(),
             "Is it our service at all? Look at its log.",
         ),
     }

@@ -1,16 +1,33 @@
-//! Routes whole, as the kernel tells them; and what its tables say against a way.
+//! Routes by rtnetlink(7): those that the agent makes, those of the kernel whole, as it tells them,
+//! and what its tables say against a way.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnetwork::IpNetwork;
-use netlink_packet_core::{Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, Parseable};
+use netlink_packet_core::{
+    Emitable, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, Parseable,
+};
 use netlink_packet_route::{
     AddressFamily, RouteNetlinkMessage,
-    route::{RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol, RouteType},
+    route::{
+        RouteAddress, RouteAttribute, RouteFlags, RouteHeader, RouteMessage, RouteProtocol,
+        RouteScope, RouteType,
+    },
 };
 
-use super::{Netlink, family, is_fine, read_route, wrapped};
+use super::{Netlink, family, is_fine};
 use crate::platform::{PlatformError, Result};
+
+/// A route, as far as the agent makes any.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::platform::linux) struct Route {
+    pub(in crate::platform::linux) destination: IpNetwork,
+    pub(in crate::platform::linux) gateway: Option<IpAddr>,
+    pub(in crate::platform::linux) device: u32,
+    /// Higher is less wanted.
+    pub(in crate::platform::linux) metric: Option<u32>,
+    pub(in crate::platform::linux) source: Option<Ipv4Addr>,
+}
 
 /// A route as the kernel tells it, with all of its attributes.
 #[derive(Debug, Clone)]
@@ -69,6 +86,62 @@ fn tells(attribute: &RouteAttribute) -> bool {
 }
 
 impl Netlink {
+    pub(in crate::platform::linux) fn add_route(&mut self, route: &Route) -> Result<()> {
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        self.change(RouteNetlinkMessage::NewRoute(route_message(route)), flags, "adding a route")
+    }
+
+    /// Adds an IPv6 route beside those to the same place through other devices: with NLM_F_REPLACE
+    /// the kernel would take one of them away. That it is there already is no failure.
+    pub(in crate::platform::linux) fn add_route_beside(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::NewRoute(route_message(route));
+        is_fine(self.change(message, NLM_F_CREATE, "adding a route"), libc::EEXIST)
+    }
+
+    /// Takes a route away; that it is not there is no failure.
+    pub(in crate::platform::linux) fn remove_route(&mut self, route: &Route) -> Result<()> {
+        let message = RouteNetlinkMessage::DelRoute(route_message(route));
+        is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
+    }
+
+    /// The main table's routes of both families that leave through a device: destination and
+    /// gateway. Without those that a router advertised (RFC 4861): they end when it falls silent.
+    pub(in crate::platform::linux) fn routes(
+        &mut self,
+        index: u32,
+    ) -> Result<Vec<(IpNetwork, Option<IpAddr>)>> {
+        let routes = self.main_routes(index)?.into_iter();
+        Ok(routes.filter_map(|route| read_route(&route, route.header.address_family)).collect())
+    }
+
+    /// All of them, as the kernel tells them.
+    fn main_routes(&mut self, index: u32) -> Result<Vec<RouteMessage>> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            found.extend(self.listed(family)?.into_iter().filter(|route| {
+                route.header.table == RouteHeader::RT_TABLE_MAIN
+                    && route.header.protocol != RouteProtocol::Ra
+                    && route.attributes.contains(&RouteAttribute::Oif(index))
+            }));
+        }
+        Ok(found)
+    }
+
+    /// The routes of one family, of all tables.
+    fn listed(&mut self, family: AddressFamily) -> Result<Vec<RouteMessage>> {
+        let what = "listing routes";
+        let mut message = RouteMessage::default();
+        message.header.address_family = family;
+        let answers = self
+            .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
+            .map_err(|source| PlatformError::Network { what, source })?;
+        let routes = answers.into_iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewRoute(route) => Some(route),
+            _ => None,
+        });
+        Ok(routes.collect())
+    }
+
     /// What the routing tables and rules say against a packet to an address through a device: the
     /// kernel is asked as for any packet, so that no rule of any kind is overlooked (ip-rule(8)).
     pub(in crate::platform::linux) fn refusal(
@@ -98,15 +171,8 @@ impl Netlink {
         &mut self,
         destination: IpAddr,
     ) -> Result<Option<&'static str>> {
-        let what = "listing routes";
         let of = family(destination);
-        let mut message = RouteMessage::default();
-        message.header.address_family = of;
-        let answers = self
-            .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
-            .map_err(|source| PlatformError::Network { what, source })?;
-        Ok(answers.into_iter().find_map(|answer| {
-            let RouteNetlinkMessage::NewRoute(route) = answer else { return None };
+        Ok(self.listed(of)?.into_iter().find_map(|route| {
             let kind = match route.header.kind {
                 RouteType::BlackHole => "blackhole",
                 RouteType::Unreachable => "unreachable",
@@ -122,27 +188,9 @@ impl Netlink {
     /// A device's routes in the main table, whole, but for those that the kernel or a router's
     /// advertisement brings by itself.
     pub(in crate::platform::linux) fn raw_routes(&mut self, index: u32) -> Result<Vec<RawRoute>> {
-        let what = "listing routes";
-        let mut found = Vec::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut message = RouteMessage::default();
-            message.header.address_family = family;
-            let answers = self
-                .request(RouteNetlinkMessage::GetRoute(message), NLM_F_DUMP, what)
-                .map_err(|source| PlatformError::Network { what, source })?;
-            for answer in answers {
-                let RouteNetlinkMessage::NewRoute(route) = answer else { continue };
-                let header = &route.header;
-                let is_own = matches!(header.protocol, RouteProtocol::Kernel | RouteProtocol::Ra);
-                if header.table == RouteHeader::RT_TABLE_MAIN
-                    && !is_own
-                    && route.attributes.contains(&RouteAttribute::Oif(index))
-                {
-                    found.push(RawRoute(route));
-                }
-            }
-        }
-        Ok(found)
+        let routes = self.main_routes(index)?.into_iter();
+        let told = routes.filter(|route| route.header.protocol != RouteProtocol::Kernel);
+        Ok(told.map(RawRoute).collect())
     }
 
     /// Adds a route as it was told; that it is there already is no failure.
@@ -155,5 +203,56 @@ impl Netlink {
     pub(in crate::platform::linux) fn remove_raw_route(&mut self, route: &RawRoute) -> Result<()> {
         let message = RouteNetlinkMessage::DelRoute(route.asked());
         is_fine(self.change(message, 0, "removing a route"), libc::ESRCH)
+    }
+}
+
+fn route_message(route: &Route) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(route.destination.ip());
+    message.header.destination_prefix_length = route.destination.prefix();
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    message.header.scope =
+        if route.gateway.is_some() { RouteScope::Universe } else { RouteScope::Link };
+    if route.destination.prefix() > 0 {
+        message.attributes.push(RouteAttribute::Destination(wrapped(route.destination.network())));
+    }
+    message.attributes.extend(route.gateway.map(|it| RouteAttribute::Gateway(wrapped(it))));
+    message.attributes.push(RouteAttribute::Oif(route.device));
+    message.attributes.extend(route.metric.map(RouteAttribute::Priority));
+    message
+        .attributes
+        .extend(route.source.map(|it| RouteAttribute::PrefSource(RouteAddress::Inet(it))));
+    message
+}
+
+fn read_route(route: &RouteMessage, of: AddressFamily) -> Option<(IpNetwork, Option<IpAddr>)> {
+    let unwrapped = |address: &RouteAddress| match address {
+        RouteAddress::Inet(address) => Some(IpAddr::V4(*address)),
+        RouteAddress::Inet6(address) => Some(IpAddr::V6(*address)),
+        _ => None,
+    };
+    let mut destination = match of {
+        AddressFamily::Inet6 => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
+        _ => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+    };
+    let mut gateway = None;
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => destination = unwrapped(address)?,
+            RouteAttribute::Gateway(address) => gateway = unwrapped(address),
+            _ => {}
+        }
+    }
+    IpNetwork::new(destination, route.header.destination_prefix_length)
+        .ok()
+        .map(|destination| (destination, gateway))
+}
+
+fn wrapped(address: IpAddr) -> RouteAddress {
+    match address {
+        IpAddr::V4(address) => RouteAddress::Inet(address),
+        IpAddr::V6(address) => RouteAddress::Inet6(address),
     }
 }

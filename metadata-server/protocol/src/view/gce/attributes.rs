@@ -1,8 +1,8 @@
 //! `instance/attributes/`: the tenant's tags, keys and user-data.
 //!
-//! A tag is an attribute by its key; one whose key can't be a path segment is left out. Three names
-//! are ours, and a tag by such a name is left out too: `ssh-keys`, `user-data` and
-//! `user-data-encoding`. All else that Google's clients look for (`startup-script-url`,
+//! A tag is an attribute by its key; one whose key can't be a path segment is left out. Four names
+//! are ours, and a tag by such a name is left out too: `ssh-keys`, `user-data`,
+//! `user-data-encoding` and `windows-keys`. All else that Google's clients look for (`startup-script-url`,
 //! `block-project-ssh-keys`, …) comes as a tag, as far as a tag's value has room for it.
 //!
 //! Follows "Predefined metadata keys" and, for the keys' form, "Add SSH keys to VMs".
@@ -17,8 +17,10 @@ use crate::tree::{
 const SSH_KEYS: &str = "ssh-keys";
 const USER_DATA: &str = "user-data";
 const USER_DATA_ENCODING: &str = "user-data-encoding";
+/// Asks for passwords, one as JSON in each line.
+const WINDOWS_KEYS: &str = "windows-keys";
 /// The names that no tag can take.
-const RESERVED: [&str; 3] = [SSH_KEYS, USER_DATA, USER_DATA_ENCODING];
+const RESERVED: [&str; 4] = [SSH_KEYS, USER_DATA, USER_DATA_ENCODING, WINDOWS_KEYS];
 
 /// Whom the instance's own keys are for. cloud-init takes it for the image's default user,
 /// whatever that is called.
@@ -62,6 +64,7 @@ fn has(guest: &Guest, key: &str) -> bool {
     match key {
         SSH_KEYS => keys(guest).next().is_some(),
         USER_DATA => data.is_some(),
+        WINDOWS_KEYS => !guest.instance.windows_keys.is_empty(),
         // JSON and attributes are text, so other bytes go out in base64; clients decode it.
         _ => data.is_some_and(|data| std::str::from_utf8(data.bytes()).is_err()),
     }
@@ -75,6 +78,10 @@ fn read(scope: &Scope<'_>) -> Body {
             Ok(_) => Body::of(super::TEXT, data.bytes().clone()),
             Err(_) => Body::text(STANDARD.encode(data.bytes())),
         },
+        (WINDOWS_KEYS, _) => {
+            let keys = guest.instance.windows_keys.iter();
+            Body::lines(keys.map(|key| serde_json::to_string(key).unwrap_or_default()))
+        }
         (USER_DATA_ENCODING, _) => Body::fixed("base64"),
         (key, _) => Body::text(guest.instance.tags.get(key).unwrap_or_default()),
     }

@@ -288,6 +288,27 @@ fn user_data_that_is_text_is_sent_as_it_is() {
 }
 
 #[test]
+fn asks_for_passwords_are_lines_of_json_and_no_tag_is_taken_for_one() {
+    let world = World::new();
+    let path = "/instance/attributes/windows-keys";
+    let tagged = guest_with(&world, |it| it.tags = it.tags.with("windows-keys", Some("{}")));
+    assert_eq!(get(&world, &tagged, path).status, Status::NotFound);
+    let lines: Vec<String> = ["ops", "Administrator"]
+        .map(|user| {
+            format!(
+                r#"{{"userName":"{user}","modulus":"AQ==","exponent":"AQAB","expireOn":"2026-11-26T05:24:30Z","email":"a@b"}}"#
+            )
+        })
+        .into();
+    let guest = guest_with(&world, |it| {
+        it.windows_keys = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    });
+    assert_eq!(text(&world, &guest, path).lines().collect::<Vec<_>>(), lines);
+    let all = json(&world, &guest, "/instance/attributes/?recursive=true");
+    assert_eq!(all["windows-keys"].as_str().unwrap().lines().count(), 2);
+}
+
+#[test]
 fn a_tag_is_an_attribute_but_never_by_a_name_of_ours() {
     let world = World::new();
     let guest = guest_with(&world, |it| {

@@ -5,7 +5,9 @@
 //! asking whether something changed costs no rendering.
 
 use bytes::Bytes;
-use mezame_model::{Document, Generation, GuestPort, Password, Route, document::Interface};
+use mezame_model::{
+    Dialect, Document, Generation, GuestPort, Password, Route, document::Interface,
+};
 
 use crate::{
     etag, network_config, render,
@@ -94,6 +96,9 @@ fn without_data(scope: &Scope<'_>) -> Document {
         user_data: None,
         vendor_data: None,
         secrets: waiting_secrets(scope).map(|(name, _)| name.clone()).collect(),
+        trusted_certificates: instance.trusted_certificates.to_vec(),
+        windows_keys: instance.windows_keys.to_vec(),
+        nova_password: instance.dialects.contains(&Dialect::Openstack),
     }
 }
 

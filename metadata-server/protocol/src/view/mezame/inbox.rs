@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use mezame_model::{
     Password, Report, SecretName, SecretString,
-    report::{GuestEventKind, SealedPassword},
+    report::{GuestEventKind, NovaPassword, SealedPassword},
 };
 use serde::de::DeserializeOwned;
 
@@ -28,6 +28,8 @@ pub(super) const PASSWORD_MAX: usize = 32 << 10;
 pub(super) const ACKNOWLEDGEMENT_MAX: usize = 1 << 10;
 /// The longest sealed text, in bytes.
 const SEALED_MAX: usize = 8 << 10;
+/// What a key of 1,024 bits encrypts, in characters of base64.
+const NOVA_MIN: usize = 172;
 
 /// Why what a guest sent is not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,7 +120,19 @@ fn password(
     if !armoured {
         return Err(Rejection::NotSealed);
     }
-    Ok(GuestEventKind::Password(sealed))
+    match &sealed.nova {
+        Some(nova) if nova.len() > NovaPassword::LENGTH_MAX => {
+            Err(Rejection::TooLong(NovaPassword::LENGTH_MAX))
+        }
+        Some(nova) if !is_ciphertext(nova) => Err(Rejection::NotSealed),
+        _ => Ok(GuestEventKind::Password(sealed)),
+    }
+}
+
+/// Whether a text has the form of what an RSA key encrypts: a password itself is shorter.
+fn is_ciphertext(nova: &str) -> bool {
+    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    nova.len() >= NOVA_MIN && nova.bytes().all(is_base64)
 }
 
 /// Said again, it changes nothing and is answered the same: the first answer may have been lost.

@@ -1,4 +1,8 @@
-//! Tests of Mezame's own dialect: document, watch, reports, passwords, secrets.
+//! Tests of Mezame's own dialect: document, watch, reports, passwords, and in files of their own secrets
+//! and what a shell reads.
+
+mod plain;
+mod secrets;
 
 use mezame_model::{
     Acknowledgement, Document, Generation, Guest, SecretBytes, SecretName, SecretString,
@@ -168,127 +172,6 @@ fn a_watch_without_time_answers_at_once_and_one_of_too_much_is_400() {
 }
 
 #[test]
-fn a_secret_is_handed_out_until_it_is_acknowledged_and_never_after() {
-    let mut world = World::new();
-    let guest = world.web();
-    let path = "/mezame/v1/secrets/db-password";
-    for _ in 0..2 {
-        let answer = world.answer(&guest, "GET", path, &[], b"");
-        let Answer::Secret { name, reply, .. } = answer else { panic!("{answer:?}") };
-        assert_eq!(name.as_str(), "db-password");
-        assert_eq!(&reply.body[..], b"correct horse");
-        assert_eq!(reply.audit, Some(Audit::Secret(name)));
-        assert!(reply.no_store);
-    }
-    let answer = post(&world, &format!("{path}/ack"), b"");
-    let Answer::Event { kind: GuestEventKind::SecretAcknowledged(read), reply } = answer else {
-        panic!("{answer:?}")
-    };
-    assert_eq!(reply.status, Status::NoContent);
-    world.acknowledged.note(read);
-    assert_eq!(world.get(&guest, path).status, Status::NotFound);
-    assert_eq!(world.text(&guest, "/mezame/v1/secrets/"), "api-token\n");
-    // The first acknowledgement's answer may be lost: said again, it is answered the same, even
-    // when the record has no such secret any more.
-    for guest in [guest, world.web_with(|it| it.secrets.clear())] {
-        let answer = world.answer(&guest, "POST", &format!("{path}/ack"), &[], b"");
-        assert_eq!(super::tests::reply(answer).status, Status::NoContent);
-    }
-}
-
-#[test]
-fn a_new_value_right_after_an_acknowledgement_is_served() {
-    let mut world = World::new();
-    let path = "/mezame/v1/secrets/db-password";
-    let answer = post(&world, &format!("{path}/ack"), b"");
-    let Answer::Event { kind: GuestEventKind::SecretAcknowledged(read), .. } = answer else {
-        panic!("{answer:?}")
-    };
-    world.acknowledged.note(read.clone());
-    assert_eq!(world.get(&world.web(), path).status, Status::NotFound);
-    let guest = with_password(&world, "battery staple");
-    assert_eq!(world.text(&guest, path), "battery staple");
-    assert_eq!(world.text(&guest, "/mezame/v1/secrets/"), "api-token\ndb-password\n");
-    let shown = document(&world.get(&guest, DOCUMENT));
-    assert!(shown.secrets.contains(&read.name));
-    // That value is acknowledged for itself.
-    let answer = world.answer(&guest, "POST", &format!("{path}/ack"), &[], b"");
-    let Answer::Event { kind: GuestEventKind::SecretAcknowledged(other), .. } = answer else {
-        panic!("{answer:?}")
-    };
-    assert_ne!(other, read);
-    world.acknowledged.note(other);
-    assert_eq!(world.get(&guest, path).status, Status::NotFound);
-}
-
-#[test]
-fn an_acknowledgement_of_a_value_that_waits_no_longer_is_412_and_spends_nothing() {
-    let world = World::new();
-    let path = "/mezame/v1/secrets/db-password";
-    let acknowledge = |guest: &Guest, tag: &str| {
-        world.answer(guest, "POST", &format!("{path}/ack"), &[("If-Match", tag)], b"")
-    };
-    let tag = |guest: &Guest| format!("\"{:016x}\"", world.get(guest, path).etag.unwrap());
-    let (before, after) = (world.web(), with_password(&world, "battery staple"));
-    let refused = reply(acknowledge(&after, &tag(&before)));
-    assert_eq!(
-        (refused.status, error_of(&refused)),
-        (Status::PreconditionFailed, "other-value".into())
-    );
-    for (guest, tag) in [(&before, tag(&before)), (&after, tag(&after)), (&after, "*".into())] {
-        let answer = acknowledge(guest, &tag);
-        assert!(matches!(answer, Answer::Event { .. }), "{tag}: {answer:?}");
-    }
-    // Once it is spent, what is said of it again is taken.
-    let mut world = world;
-    let name = SecretName::parse("db-password").unwrap();
-    world.acknowledged.note(Acknowledgement { name, digest: None });
-    let answer =
-        world.answer(&before, "POST", &format!("{path}/ack"), &[("If-Match", "\"x\"")], b"");
-    assert_eq!(reply(answer).status, Status::NoContent);
-}
-
-#[test]
-fn a_secrets_tag_never_makes_a_304_and_is_another_at_another_site() {
-    let mut world = World::new();
-    let (guest, path) = (world.web(), "/mezame/v1/secrets/db-password");
-    let tag = world.get(&guest, path).etag.unwrap();
-    let headers = [("If-None-Match", &*format!("\"{tag:016x}\""))];
-    let again = world.ask(&guest, "GET", path, &headers);
-    assert_eq!((again.status, again.etag), (Status::Ok, Some(tag)));
-    let mut keys = world.snapshot.site.token_keys.clone();
-    keys[0].key = SecretBytes::new(vec![1; 32]);
-    world.keys = crate::TokenKeys::new(&keys).unwrap();
-    assert_ne!(world.get(&guest, path).etag, Some(tag));
-    // Nor is it what anybody could make of the value.
-    assert_ne!(tag, crate::etag::of(b"correct horse"));
-}
-
-/// `web-0` with another value of one secret.
-fn with_password(world: &World, value: &str) -> Guest {
-    world.web_with(|it| {
-        let name = SecretName::parse("db-password").unwrap();
-        it.secrets.insert(name, SecretString::new(value.into()));
-    })
-}
-
-#[test]
-fn a_look_at_a_secrets_length_hands_nothing_out() {
-    let world = World::new();
-    let answer = world.answer(&world.web(), "HEAD", "/mezame/v1/secrets/db-password", &[], b"");
-    let reply = reply(answer);
-    assert!(reply.body.is_empty() && reply.audit.is_none());
-}
-
-#[test]
-fn a_secret_that_is_not_there_is_404_and_so_is_its_acknowledgement() {
-    let world = World::new();
-    assert_eq!(world.get(&world.web(), "/mezame/v1/secrets/none").status, Status::NotFound);
-    let answer = post(&world, "/mezame/v1/secrets/none/ack", b"");
-    assert_eq!(reply(answer).status, Status::NotFound);
-}
-
-#[test]
 fn a_report_becomes_an_event() {
     let world = World::new();
     let report = report(&world);
@@ -340,6 +223,8 @@ fn sealed(user: &str, recipient: &str, text: &str) -> Vec<u8> {
         user: user.parse().unwrap(),
         recipient: recipient.into(),
         sealed: text.into(),
+        reset: None,
+        nova: None,
     })
     .unwrap()
 }
@@ -383,6 +268,27 @@ fn a_password_that_nobody_asked_for_or_can_open_is_refused() {
 }
 
 #[test]
+fn the_form_for_openstacks_clients_is_taken_only_if_it_looks_like_one() {
+    let world = World::new();
+    let key = &world.web().instance.users[1].ssh_keys[0];
+    let with = |nova: &str| {
+        let mut body: serde_json::Value = serde_json::from_slice(&sealed("ops", key, AGE)).unwrap();
+        body["nova"] = nova.into();
+        post(&world, "/mezame/v1/password", &serde_json::to_vec(&body).unwrap())
+    };
+    assert!(matches!(with(&"A".repeat(344)), Answer::Event { .. }));
+    for (nova, error) in [
+        ("hunter2".to_owned(), "not-sealed"),
+        (format!("{} ", "A".repeat(343)), "not-sealed"),
+        ("A".repeat(1021), "too-long"),
+    ] {
+        let reply = reply(with(&nova));
+        assert_eq!(error_of(&reply), error, "{}", nova.len());
+        assert!(!String::from_utf8_lossy(&reply.body).contains("hunter2"));
+    }
+}
+
+#[test]
 fn inboxes_take_post_and_nothing_else() {
     let world = World::new();
     for path in ["report", "password", "secrets/db-password/ack"] {
@@ -411,86 +317,4 @@ fn errors_of_the_dialect_are_json() {
     let world = World::new();
     assert_eq!(error_of(&world.get(&world.web(), "/mezame/v2/document")), "not-found");
     assert_eq!(error_of(&world.get(&world.db(), DOCUMENT)), "token-required");
-}
-
-#[test]
-fn a_shell_can_read_a_line_at_a_time() {
-    let world = World::new();
-    let guest = world.web();
-    assert_eq!(world.text(&guest, "/mezame/v1/hostname"), "web-0.acme.example\n");
-    assert_eq!(
-        world.text(&guest, "/mezame/v1/interfaces/52:54:00:ab:cd:02/addresses"),
-        "10.1.0.10/20\n10.1.0.11/20\n"
-    );
-    let keys = world.text(&guest, "/mezame/v1/ssh-keys");
-    assert!(keys.ends_with('\n') && keys.lines().count() == 3);
-}
-
-#[test]
-fn further_routes_are_told_in_the_document_and_to_a_shell_with_their_routers() {
-    let world = World::new();
-    let mut guest = world.routed_in(mezame_model::Dialect::Mezame);
-    let shown = document(&world.get(&guest, DOCUMENT));
-    let routes: Vec<String> = shown.interfaces[0]
-        .routes
-        .iter()
-        .map(|route| format!("{} {}", route.destination, route.via))
-        .collect();
-    assert_eq!(routes, ["10.20.0.0/16 192.168.0.2", "2001:db8:9::/48 fe80::2"]);
-    assert!(shown.interfaces[1].routes.is_empty());
-    let path = format!("/mezame/v1/interfaces/{}/routes", guest.ports[0].port.mac);
-    assert_eq!(world.text(&guest, &path), "10.20.0.0/16 192.168.0.2\n2001:db8:9::/48 fe80::2\n");
-    // Where there are none, the document reads as it did before there was such a field.
-    guest.ports = guest.ports[1..].into();
-    let json = String::from_utf8(world.get(&guest, DOCUMENT).body.to_vec()).unwrap();
-    assert!(!json.contains("\"routes\""), "{json}");
-}
-
-#[test]
-fn a_shell_reads_the_accounts_without_json_and_each_hash_is_audited() {
-    let world = World::new();
-    let guest = world.web();
-    assert_eq!(world.text(&guest, "/mezame/v1/users/"), "admin/\nops/\nguest/\n");
-    let reply = world.get(&guest, "/mezame/v1/users/admin/password-hash");
-    assert_eq!(&reply.body[..], b"$6$saltsalt$THISHASHISASECRET\n");
-    assert!(reply.no_store);
-    let Some(Audit::PasswordHashes(users)) = reply.audit else { panic!("no audit") };
-    assert_eq!(users.iter().map(|user| user.as_str()).collect::<Vec<_>>(), ["admin"]);
-    // One that the guest is to make is none that it is told.
-    for user in ["ops", "guest", "nobody"] {
-        let reply = world.get(&guest, &format!("/mezame/v1/users/{user}/password-hash"));
-        assert_eq!((reply.status, reply.audit), (Status::NotFound, None), "{user}");
-    }
-    assert_eq!(world.text(&guest, "/mezame/v1/users/admin/groups"), "adm\n");
-    assert_eq!(world.text(&guest, "/mezame/v1/users/admin/sudo"), "true\n");
-    assert_eq!(world.text(&guest, "/mezame/v1/users/guest/ssh-keys"), "");
-    let with_shell = world.web_with(|it| it.users[2].shell = Some("/bin/ksh".into()));
-    assert_eq!(world.text(&with_shell, "/mezame/v1/users/guest/shell"), "/bin/ksh\n");
-    let nobody = world.web_with(|it| it.users.clear());
-    assert_eq!(world.text(&nobody, "/mezame/v1/users/"), "");
-}
-
-#[test]
-fn a_shell_is_told_nothing_that_opens_the_account_of_a_stopped_user() {
-    let world = World::new();
-    let admin = |guest: &Guest, leaf| world.get(guest, &format!("/mezame/v1/users/admin/{leaf}"));
-    let text = |guest: &Guest, leaf| String::from_utf8(admin(guest, leaf).body.to_vec()).unwrap();
-    let open = world.web();
-    assert_eq!((text(&open, "stopped"), text(&open, "sudo")), ("false\n".into(), "true\n".into()));
-    assert_ne!(text(&open, "ssh-keys"), "");
-    let stopped = world.web_with(|it| it.users.iter_mut().for_each(|user| user.stopped = true));
-    assert_eq!(text(&stopped, "stopped"), "true\n");
-    assert_eq!((text(&stopped, "ssh-keys"), text(&stopped, "sudo")), ("".into(), "false\n".into()));
-    assert_eq!(admin(&stopped, "password-hash").status, Status::NotFound);
-}
-
-#[test]
-fn a_shell_learns_which_of_its_cards_is_in_which_network() {
-    let world = World::new();
-    let guest = world.web();
-    let of = |mac: &str| world.text(&guest, &format!("/mezame/v1/interfaces/{mac}/network"));
-    let names: Vec<String> =
-        guest.ports.iter().map(|it| format!("{}\n", it.network.name)).collect();
-    assert_eq!([of("52:54:00:ab:cd:01"), of("52:54:00:ab:cd:02")], names[..]);
-    assert_ne!(names[0], names[1]);
 }

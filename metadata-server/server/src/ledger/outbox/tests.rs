@@ -33,6 +33,8 @@ fn event(port: usize, at_ms: u64) -> GuestEvent {
             user: UserName::parse("admin").unwrap(),
             recipient: String::new(),
             sealed: "sealed".into(),
+            reset: None,
+            nova: None,
         }),
     }
 }

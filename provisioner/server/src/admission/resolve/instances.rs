@@ -153,6 +153,8 @@ impl Resolver<'_> {
             volume_keys: stored.map(|stored| stored.volume_keys.clone()).unwrap_or_default(),
             nova_password: stored.and_then(|stored| stored.nova_password.clone()),
             block_devices: form.block_devices,
+            trusted_certificates: form.trusted_certificates.into(),
+            windows_keys: form.windows_keys.into(),
         };
         let mut consumed = Consumed::new();
         for (name, given) in form.secrets {
@@ -180,7 +182,10 @@ impl Resolver<'_> {
         }
         // No document has them: they are changed by calls of their own.
         let kept_back = before.map(|before| before.kept_back.clone()).unwrap_or_default();
-        InstanceRecord { instance: Arc::new(instance), consumed, kept_back, revision: None }
+        let mut renewed = before.map(|before| before.renewed.clone()).unwrap_or_default();
+        renewed.retain(|name, _| instance.users.iter().any(|user| user.name == *name));
+        let instance = Arc::new(instance);
+        InstanceRecord { instance, consumed, kept_back, renewed, revision: None }
     }
 
     fn data(
@@ -205,13 +210,15 @@ impl Resolver<'_> {
     }
 
     fn user(&self, document: usize, at: usize, form: UserForm, stored: Option<&Instance>) -> User {
+        let before = stored.and_then(|s| s.users.iter().find(|user| user.name == form.name));
+        let is_made = matches!(form.password, Some(PasswordForm::Generate));
+        let password_reset = before.and_then(|user| user.password_reset).filter(|_| is_made);
         let password = match form.password {
             None => None,
             Some(PasswordForm::Generate) => Some(Password::Generate),
             Some(PasswordForm::Hash(Given::Value(hash))) => Some(Password::Hash(hash)),
             Some(PasswordForm::Hash(Given::Kept)) => {
-                let user = stored.and_then(|s| s.users.iter().find(|user| user.name == form.name));
-                let kept = user.and_then(|user| user.password.clone());
+                let kept = before.and_then(|user| user.password.clone());
                 let kept = kept.filter(|password| matches!(password, Password::Hash(_)));
                 if kept.is_none() {
                     self.note_nothing_sealed(document, format!("users[{at}].password.hash"));
@@ -227,6 +234,7 @@ impl Resolver<'_> {
             groups: form.groups,
             shell: form.shell,
             stopped: form.stopped,
+            password_reset,
         }
     }
 

@@ -3,7 +3,7 @@
 //! A test holds the documents' properties against the fields that admission knows, and the
 //! answers' against the wire types.
 
-use mezame_model::volume_key::Once;
+use mezame_model::{WindowsKey, volume_key::Once};
 use serde_json::{Map, Value, json};
 
 use crate::admission::DHCP_MODES as MODES;
@@ -137,6 +137,8 @@ fn documents() -> Value {
             "zone": text("The zone's letter in the region"),
             "launch_index": number("Its place in a launch of several, from 0"),
             "block_devices": map("Disks: name to device"),
+            "trusted_certificates": texts("Certificates in PEM that the guest is to trust, at most 32"),
+            "windows_keys": list(named("WindowsKey"), "Asks for passwords of Windows' users, at most 16"),
         })),
     })
 }
@@ -193,6 +195,18 @@ fn nested() -> Value {
             "shell": text("The login shell"),
             "stopped": flag("Whether the account stays and nobody gets in by it"),
         })),
+        "WindowsKey": object(
+            "An ask for a password as Google's tools make it",
+            &["userName", "modulus", "exponent", "expireOn"],
+            json!({
+                "userName": text("Whose password"),
+                "modulus": text("Of an RSA key of 2048 to 4096 bits, in base64"),
+                "exponent": text("The same"),
+                "expireOn": text("From then on it is void: a time by RFC 3339"),
+                "email": text("Who asks; for people"),
+                "hashFunction": json!({ "type": "string", "enum": WindowsKey::HASHES }),
+            }),
+        ),
         "Apply": object("Documents to be applied together", &["documents"], json!({
             "documents": list(
                 json!({ "oneOf": [
@@ -253,7 +267,7 @@ fn answers() -> Value {
             "kind": text("Which kind of resource"),
             "name": text("Which one"),
             "what": text(
-                "created, updated, deleted, reported, password, secret-acknowledged, \
+                "created, updated, deleted, reported, password, password-reset, secret-acknowledged, \
                  volume-key-created, -rotated, -revoked, -restored, -destroyed, -released",
             ),
             "detail": text("For people"),
@@ -294,7 +308,18 @@ fn guests() -> Value {
                 "user": text("Whose"),
                 "recipient": text("The key that it is sealed to"),
                 "sealed": text("An age file in its armor"),
+                "reset": number("The asked_ms of the reset that it was made for; none of the first"),
+                "nova": text("The same password for the user's RSA key by RSAES-PKCS1-v1_5, in base64"),
             })),
+        })),
+        "NewPasswordReset": object("An ask for another password", &[], json!({
+            "again": flag("Ask anew even where the guest has not answered the last ask yet"),
+        })),
+        "PasswordReset": object("What became of it", &["user", "asked_ms", "state"], json!({
+            "user": text("Whose password"),
+            "asked_ms": number("Milliseconds since 1970"),
+            "state": json!({ "type": "string", "enum": ["pending", "done"] }),
+            "done_ms": number("When the guest's password came"),
         })),
     })
 }

@@ -8,7 +8,7 @@ async fn every_described_route_answers() {
     let plane = Plane::seeded().await;
     for route in routes() {
         let path = route.path.replace("{project}", "p").replace("{name}", "web");
-        let path = path.replace("{key}", "root");
+        let path = path.replace("{key}", "root").replace("{user}", "other");
         let path = match route.path {
             "/v1/projects/{project}/networks/{name}" => "/v1/projects/p/networks/lan".to_owned(),
             other if other.contains("/ports/{name}") => path.replace("web", "web-0"),
@@ -20,7 +20,7 @@ async fn every_described_route_answers() {
             "attach-device" => json!({ "device": "vnet1" }).to_string(),
             "create-volume-key" => json!({ "name": "root", "key": "QUFB".repeat(8) }).to_string(),
             "rotate-volume-key" => json!({ "key": "QkJC".repeat(8) }).to_string(),
-            "revoke-volume-key" => json!({}).to_string(),
+            "revoke-volume-key" | "reset-password" => json!({}).to_string(),
             operation if operation.starts_with("write-") => {
                 plane.get(&path).await.json()["spec"].to_string()
             }

@@ -290,6 +290,8 @@ async fn sealed_passwords_are_listed_newest_first() {
             user: "other".parse().unwrap(),
             recipient: KEY.into(),
             sealed: sealed.into(),
+            reset: None,
+            nova: None,
         };
         plane.deliver(key, 5, GuestEventKind::Password(password)).await;
     }

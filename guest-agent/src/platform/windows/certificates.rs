@@ -1,0 +1,191 @@
+//! Certificates that the system trusts: those of the local machine's store `Root` (wincrypt.h;
+//! Microsoft, "System Store Locations").
+//!
+//! Which of them are the agent's is noted in the registry, by the thumbprints that Windows shows
+//! (SHA-1 of the certificate), before they are put in: what was there without a note is the image's
+//! and stays. The notes outlive `seal`, as the certificates do, so that a clone takes back what its
+//! own record does not name. A rehearsal has a store of its own.
+
+use std::{collections::BTreeSet, ffi::c_void, io, ptr};
+
+use mezame_model::Certificate;
+use sha1::{Digest as _, Sha1};
+use windows_sys::Win32::Security::Cryptography::{
+    CERT_CONTEXT, CERT_FIND_SHA1_HASH, CERT_STORE_ADD_USE_EXISTING, CERT_STORE_PROV_SYSTEM_W,
+    CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB, CertAddEncodedCertificateToStore,
+    CertCloseStore, CertDeleteCertificateFromStore, CertFindCertificateInStore,
+    CertFreeCertificateContext, CertOpenStore, HCERTSTORE, X509_ASN_ENCODING,
+};
+
+use super::{
+    registry::Registry,
+    wide::{succeeded, wide},
+};
+use crate::platform::{Change, PlatformError};
+
+/// Where the notes are.
+const NOTES: &str = r"SOFTWARE\Mezame\Certificates";
+/// The store of those that everybody trusts.
+const ROOT: &str = "Root";
+/// A rehearsal's.
+const REHEARSAL: &str = "MezameRehearsal";
+
+/// The store, and the notes on what the agent has put into it.
+pub(super) struct Certificates<'a> {
+    registry: &'a Registry,
+    store: &'static str,
+}
+
+pub(super) fn error(source: io::Error) -> PlatformError {
+    PlatformError::File { path: r"LocalMachine\Root".into(), source }
+}
+
+impl<'a> Certificates<'a> {
+    /// Of the system, or of a rehearsal.
+    pub(super) fn new(registry: &'a Registry, live: bool) -> Self {
+        Self { registry, store: if live { ROOT } else { REHEARSAL } }
+    }
+
+    /// Whether the agent has given it any.
+    pub(super) fn any(&self) -> bool {
+        self.noted().is_ok_and(|noted| !noted.is_empty())
+    }
+
+    /// Has the system trust these, and none that it was given before.
+    pub(super) fn trust(&self, certificates: &[Certificate]) -> io::Result<Change> {
+        let noted = self.noted()?;
+        if certificates.is_empty() && noted.is_empty() {
+            return Ok(Change::Same);
+        }
+        let store = Store::open(self.store)?;
+        let notes = self.registry.create(NOTES, false)?;
+        let mut change = Change::Same;
+        let mut wanted = BTreeSet::new();
+        for certificate in certificates {
+            let der = certificate.der();
+            let print = Thumbprint(Sha1::digest(&der).into());
+            wanted.insert(print.text());
+            if store.has(&print) {
+                continue;
+            }
+            notes.set_text(&print.text(), self.store)?;
+            notes.flush()?;
+            store.add(&der)?;
+            change = Change::Changed;
+        }
+        for text in noted.difference(&wanted) {
+            if let Some(print) = Thumbprint::parse(text) {
+                store.remove(&print)?;
+            }
+            notes.delete_value(text)?;
+            change = Change::Changed;
+        }
+        Ok(change)
+    }
+
+    fn noted(&self) -> io::Result<BTreeSet<String>> {
+        match self.registry.open(NOTES)? {
+            Some(notes) => Ok(notes.names()?.into_iter().collect()),
+            None => Ok(BTreeSet::new()),
+        }
+    }
+}
+
+/// What names a certificate.
+struct Thumbprint([u8; 20]);
+
+impl Thumbprint {
+    fn text(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02X}")).collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let mut bytes = [0; 20];
+        if text.len() != 40 || !text.is_ascii() {
+            return None;
+        }
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+/// An open store.
+struct Store(HCERTSTORE);
+
+impl Store {
+    fn open(name: &str) -> io::Result<Self> {
+        let name = wide(name);
+        // SAFETY: this provider takes a text that ends with a zero.
+        let store = unsafe {
+            CertOpenStore(
+                CERT_STORE_PROV_SYSTEM_W,
+                0,
+                0,
+                CERT_SYSTEM_STORE_LOCAL_MACHINE,
+                name.as_ptr().cast::<c_void>(),
+            )
+        };
+        if store.is_null() { Err(io::Error::last_os_error()) } else { Ok(Self(store)) }
+    }
+
+    /// A certificate of the store's; null where it has none of that thumbprint.
+    fn find(&self, print: &Thumbprint) -> *mut CERT_CONTEXT {
+        let mut bytes = print.0;
+        let blob = CRYPT_INTEGER_BLOB { cbData: 20, pbData: bytes.as_mut_ptr() };
+        // SAFETY: the blob has as many bytes as it says, and outlives the call.
+        unsafe {
+            CertFindCertificateInStore(
+                self.0,
+                X509_ASN_ENCODING,
+                0,
+                CERT_FIND_SHA1_HASH,
+                ptr::from_ref(&blob).cast(),
+                ptr::null(),
+            )
+        }
+    }
+
+    fn has(&self, print: &Thumbprint) -> bool {
+        let found = self.find(print);
+        if found.is_null() {
+            return false;
+        }
+        // SAFETY: it was just found, and is let go of once.
+        unsafe { CertFreeCertificateContext(found) };
+        true
+    }
+
+    fn add(&self, der: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(der.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: the bytes are as many as is said; no context is asked for.
+        succeeded(unsafe {
+            CertAddEncodedCertificateToStore(
+                self.0,
+                X509_ASN_ENCODING,
+                der.as_ptr(),
+                length,
+                CERT_STORE_ADD_USE_EXISTING,
+                ptr::null_mut(),
+            )
+        })
+    }
+
+    /// That there is none is as wanted.
+    fn remove(&self, print: &Thumbprint) -> io::Result<()> {
+        let found = self.find(print);
+        if found.is_null() {
+            return Ok(());
+        }
+        // SAFETY: it was just found; this call lets go of it, however it ends.
+        succeeded(unsafe { CertDeleteCertificateFromStore(found) })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        // SAFETY: it was opened, and is closed once.
+        unsafe { CertCloseStore(self.0, 0) };
+    }
+}
