@@ -10,6 +10,7 @@ mod crawls;
 mod dhcp;
 mod doctor;
 mod drops;
+mod durability;
 mod encrypted_roots;
 mod guests;
 mod harness;

@@ -23,9 +23,10 @@ const LAYERS: &[(&str, &[&str])] = &[
         &["mezame-model", "mezame-protocol", "mezame-link-local", "mezame-ebpf-loader"],
     ),
     // The protocol is for disks, which hold the trees that guests are answered from.
-    ("mezame-provisioner", &["mezame-model", "mezame-protocol"]),
+    ("mezame-provisioner", &["mezame-model", "mezame-protocol", "mezame-images"]),
     ("mezame-cli", &["mezame-model"]),
     ("guest-agent", &["mezame-model"]),
+    ("mezame-images", &["mezame-model"]),
     ("metadata-server", &["mezame-model", "mezame-server", "mezame-provisioner"]),
     ("xtask", &[]),
 ];
@@ -132,6 +133,9 @@ fn pure_sources_know_no_clock_no_file_system_and_no_network() {
             .iter()
             .flat_map(|directory| rust_files(&root.join(directory)))
             .collect();
+    for part in ["qmp/message", "volume/allocation", "volume/durability"] {
+        pure.push(root.join(format!("images/src/{part}.rs")));
+    }
     for part in ["plan", "doctor/judge"] {
         pure.push(root.join(format!("guest-agent/src/{part}.rs")));
         pure.extend(rust_files(&root.join(format!("guest-agent/src/{part}"))));

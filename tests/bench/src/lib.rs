@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod attach;
+pub mod clone;
 pub mod cloud_init;
 pub mod crawl;
 pub mod dhcp;
@@ -23,4 +24,5 @@ pub mod sample;
 pub mod seed;
 pub mod size;
 pub mod storm;
+pub mod volume;
 pub mod wake;

@@ -1,8 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
 use crate::{
-    agent, attach, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row, size,
-    storm, wake,
+    agent, attach, clone, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row,
+    size, storm, volume, wake,
 };
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
@@ -69,6 +69,22 @@ const ALL: &[Measurement] = &[
         measure: crawl::measure,
     },
     Measurement { rows: &[("storm.slowest", "s")], measure: storm::measure },
+    Measurement { rows: &[("clone.100", "ms"), ("clone.space", "KiB")], measure: clone::measure },
+    Measurement {
+        rows: &[
+            ("volume.write", "MiB/s"),
+            ("volume.write.new-file", "MiB/s"),
+            ("volume.write.flush-honouring", "MiB/s"),
+            ("volume.write.bounded", "MiB/s"),
+            ("volume.write.synchronous", "MiB/s"),
+            ("volume.scatter", "MiB/s"),
+            ("volume.scatter.new-file", "MiB/s"),
+            ("volume.scatter.flush-honouring", "MiB/s"),
+            ("volume.scatter.bounded", "MiB/s"),
+            ("volume.scatter.synchronous", "MiB/s"),
+        ],
+        measure: volume::measure,
+    },
 ];
 
 /// The measurements that have a row whose name begins with `prefix`.

@@ -122,7 +122,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 14] = [
+const WANTED: [Wanted; 17] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -137,6 +137,9 @@ const WANTED: [Wanted; 14] = [
     wanted("agent.cloud-init", Of::Ratio, Bound::AtLeast(20.0)),
     wanted("agent.memory", Of::Value, Bound::AtMost(6.0)),
     wanted("storm.slowest", Of::Ratio, Bound::AtMost(2.0)),
+    wanted("clone.100", Of::Ratio, Bound::AtMost(1.5)),
+    wanted("clone.space", Of::Ratio, Bound::AtMost(1.5)),
+    wanted("volume.write", Of::Ratio, Bound::AtLeast(0.8)),
 ];
 
 /// Four significant digits; more would pretend to a precision that no round has.

@@ -72,9 +72,15 @@ pub(crate) const PACKAGES: &[Package] = &[
         siblings: &["qemu-utils", "qemu-system-common", "qemu-system-data", "qemu-block-extra"],
     },
     Package {
+        name: "qemu-system-common",
+        why: "to open volumes without a guest (qemu-storage-daemon)",
+        purposes: &[Test, Bench],
+        siblings: &["qemu-system-x86", "qemu-utils", "qemu-system-data", "qemu-block-extra"],
+    },
+    Package {
         name: "qemu-utils",
-        why: "to make guests' disks, encrypted ones too",
-        purposes: &[Test],
+        why: "to make guests' disks, encrypted ones too, and clones",
+        purposes: &[Test, Bench],
         siblings: &[
             "qemu-system-x86",
             "qemu-system-common",

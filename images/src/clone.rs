@@ -1,0 +1,406 @@
+//! Instant clones: many volumes that share one master and hold what differs from it.
+//!
+//! A master is a directory with an image that nobody writes any more; a clone is an overlay in any
+//! directory, on another file system where wanted. What a master keeps of its clones is a record
+//! each, written before the clone can be used and removed after it is gone, so that a master with
+//! clones can't be removed, whenever the host stops.
+//!
+//! ```text
+//!   MASTER/image            the bytes, mode 0444
+//!         /master.json      what they were when they were sealed
+//!         /lock             held while records change
+//!         /clones/ID.json   where the clone is, and which file
+//!   POOL/ID.qcow2           the clone
+//!       /templates/…        an empty clone of each master, which clones are copies of
+//! ```
+//! It starts no guest and never opens an image but through QEMU's tools.
+//!
+//! A clone is not made by `qemu-img create` each: its table is made in advance (which recovery
+//! stands on, see [`crate::volume::recovery`]), and that of an empty clone is the same for all.
+
+mod durable;
+mod hydration;
+mod record;
+mod template;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashSet,
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+pub use hydration::{Hydration, HydrationError, Progress};
+
+use crate::volume::{
+    Backing, Data, Durability, FileIdentity, Format, HostCache, Place, Volume, VolumeError,
+    VolumeId,
+    recovery::{self, Recovered, RecoveryError},
+};
+use durable::{sync_directory, write_new};
+use record::Record;
+
+const IMAGE: &str = "image";
+const MANIFEST: &str = "master.json";
+const LOCK: &str = "lock";
+const CLONES: &str = "clones";
+
+/// Why a master or a clone can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CloneError {
+    /// A file can't be read, written, made or removed.
+    #[error("{} {}", doing, path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// One of QEMU's tools refused.
+    #[error("qemu-img: {said}")]
+    Tool {
+        /// What it said.
+        said: String,
+    },
+    /// The image stands on another file.
+    #[error("{} names a backing file or a data file; a master stands alone", path.display())]
+    NotAlone {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The image has been changed since it was sealed: no clone of it can be trusted.
+    #[error("the master {} is not as it was when it was sealed", path.display())]
+    Changed {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Clones stand on it.
+    #[error("the master {} has {clones} clones, such as {example}", path.display())]
+    HasClones {
+        /// Its directory.
+        path: PathBuf,
+        /// How many.
+        clones: usize,
+        /// One of them.
+        example: VolumeId,
+    },
+    /// There is a clone of this id.
+    #[error("{0} is there already")]
+    Exists(VolumeId),
+    /// There is no clone of this id.
+    #[error("the master has no clone {0}")]
+    NoClone(VolumeId),
+    /// A record or a manifest is not what we write.
+    #[error("{} is not a record of ours", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The pool's file system doesn't tell holes, or the template is not as it should be.
+    #[error("making an empty clone")]
+    Template(#[source] RecoveryError),
+    /// The class doesn't go with an overlay.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CloneError {
+    move |source| CloneError::Io { doing, path: path.into(), source }
+}
+
+/// What a master was when it was sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Manifest {
+    format: Format,
+    /// As a guest sees it, in bytes.
+    size: u64,
+    /// Of the file, in bytes.
+    length: u64,
+    /// When the file was last written, in seconds and nanoseconds since 1970.
+    modified: (i64, i64),
+    identity: FileIdentity,
+}
+
+/// An image that nobody writes any more.
+#[derive(Debug)]
+pub struct Master {
+    directory: PathBuf,
+    manifest: Manifest,
+}
+
+impl Master {
+    /// Makes a master of an image, which is moved into a directory that is made for it, on the
+    /// same file system. Repeating it after a crash completes it.
+    ///
+    /// # Errors
+    /// [`CloneError::NotAlone`]; the image is then where it was.
+    pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+        let stage = beside(directory, ".new");
+        let within = stage.join(IMAGE);
+        // Moved already, if it was stopped after that.
+        let is_moved = !image.exists() && within.exists();
+        let size = template::size_of(if is_moved { &within } else { image }, format)?;
+        fs::create_dir_all(stage.join(CLONES)).map_err(failed("making", &stage))?;
+        if !is_moved {
+            fs::rename(image, &within).map_err(failed("moving", image))?;
+        }
+        fs::set_permissions(&within, fs::Permissions::from_mode(0o444))
+            .map_err(failed("protecting", &within))?;
+        let file = File::open(&within).map_err(failed("opening", &within))?;
+        file.sync_all().map_err(failed("syncing", &within))?;
+        let manifest = Manifest::of(&file, &within, format, size)?;
+        File::create(stage.join(LOCK)).map_err(failed("making", &stage))?;
+        let path = stage.join(MANIFEST);
+        write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
+        sync_directory(&stage).map_err(failed("syncing", &stage))?;
+        fs::rename(&stage, directory).map_err(failed("making", directory))?;
+        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
+        Ok(Self { directory: directory.into(), manifest })
+    }
+
+    /// One that was sealed before.
+    pub fn open(directory: &Path) -> Result<Self, CloneError> {
+        let path = directory.join(MANIFEST);
+        let text = fs::read(&path).map_err(failed("reading", &path))?;
+        let manifest =
+            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
+        Ok(Self { directory: directory.into(), manifest })
+    }
+
+    /// Its length in bytes, as a guest sees it.
+    pub fn size(&self) -> u64 {
+        self.manifest.size
+    }
+
+    /// What its clones name as theirs.
+    pub fn backing(&self) -> Backing {
+        Backing { path: self.directory.join(IMAGE), format: self.manifest.format }
+    }
+
+    /// Makes clones in a pool, each the length of the master. All of them are there and durable
+    /// when this returns; with an error, those before it are.
+    pub fn clone_into(
+        &self,
+        pool: &Path,
+        ids: &[VolumeId],
+    ) -> Result<Vec<InstantClone>, CloneError> {
+        let _lock = self.lock()?;
+        self.check()?;
+        let mut seen = HashSet::new();
+        if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
+            return Err(CloneError::Exists(id.clone()));
+        }
+        let template = template::Template::of(self, pool)?;
+        let mut made = Vec::with_capacity(ids.len());
+        let result = ids.iter().try_for_each(|id| {
+            made.push(self.stage(&template, pool, id)?);
+            Ok(())
+        });
+        // Every record is durable before any clone has its name.
+        let clones = self.directory.join(CLONES);
+        sync_directory(&clones).map_err(failed("syncing", &clones))?;
+        for clone in &made {
+            let (new, path) = (new_path(&clone.record.path), &clone.record.path);
+            fs::rename(&new, path).map_err(failed("naming", path))?;
+        }
+        sync_directory(pool).map_err(failed("syncing", pool))?;
+        result.map(|()| made)
+    }
+
+    /// A clone without its name, and its record.
+    fn stage(
+        &self,
+        template: &template::Template,
+        pool: &Path,
+        id: &VolumeId,
+    ) -> Result<InstantClone, CloneError> {
+        let path = pool.join(format!("{id}.qcow2"));
+        if path.exists() {
+            return Err(CloneError::Exists(id.clone()));
+        }
+        let identity = template.copy_to(&new_path(&path))?;
+        let record = Record { path, identity, plain: None };
+        let at = self.record_path(id);
+        if let Err(error) = write_new(&at, &json(&record)) {
+            // Nobody would find it again.
+            let _ = durable::remove(&new_path(&record.path));
+            return Err(failed("writing", &at)(error));
+        }
+        Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
+    }
+
+    /// Its clones, by their ids.
+    pub fn clones(&self) -> Result<Vec<InstantClone>, CloneError> {
+        record::read_all(&self.directory.join(CLONES))?
+            .into_iter()
+            .map(|(id, record)| Ok(InstantClone { id, record, backing: self.backing() }))
+            .collect()
+    }
+
+    /// One of its clones.
+    pub fn find(&self, id: &VolumeId) -> Result<InstantClone, CloneError> {
+        let found = self.clones()?.into_iter().find(|clone| clone.id == *id);
+        found.ok_or_else(|| CloneError::NoClone(id.clone()))
+    }
+
+    /// Removes a clone that no guest runs on, and all that was written to it.
+    pub fn remove_clone(&self, clone: &InstantClone) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        self.forget(&clone.id, &clone.record)
+    }
+
+    fn forget(&self, id: &VolumeId, record: &Record) -> Result<(), CloneError> {
+        for path in [&record.path, &new_path(&record.path)] {
+            durable::remove(path).map_err(failed("removing", path))?;
+        }
+        // The record goes only when the clone is gone for good.
+        match durable::sync_parent(&record.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("syncing", &record.path)(error));
+            }
+            _ => {}
+        }
+        let at = self.record_path(id);
+        durable::remove(&at).map_err(failed("removing", &at))
+    }
+
+    /// Notes that a clone's volume is a plain one from now on, or is not.
+    fn mark(&self, id: &VolumeId, plain: Option<&Path>) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        let record = Record { plain: plain.map(Path::to_path_buf), ..self.find(id)?.record };
+        let at = self.record_path(id);
+        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
+        durable::sync_parent(&at).map_err(failed("syncing", &at))
+    }
+
+    /// Forgets clones that a crash left half made or half removed; which those were.
+    pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
+        let _lock = self.lock()?;
+        let mut swept = Vec::new();
+        for clone in self.clones()? {
+            if !clone.record.path.exists() {
+                self.forget(&clone.id, &clone.record)?;
+                swept.push(clone.id);
+            }
+        }
+        Ok(swept)
+    }
+
+    /// Removes the master, if it has no clone.
+    pub fn remove(self) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        let clones = self.clones()?;
+        if let Some(first) = clones.first() {
+            return Err(CloneError::HasClones {
+                path: self.directory.clone(),
+                clones: clones.len(),
+                example: first.id.clone(),
+            });
+        }
+        let gone = beside(&self.directory, ".removed");
+        fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
+        fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
+    }
+
+    /// That the image is what was sealed.
+    ///
+    /// # Errors
+    /// [`CloneError::Changed`]: its clones now read a mixture.
+    pub fn check(&self) -> Result<(), CloneError> {
+        let path = self.directory.join(IMAGE);
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        let now = Manifest::of(&file, &path, self.manifest.format, self.manifest.size)?;
+        if now == self.manifest {
+            return Ok(());
+        }
+        Err(CloneError::Changed { path: self.directory.clone() })
+    }
+
+    fn record_path(&self, id: &VolumeId) -> PathBuf {
+        self.directory.join(CLONES).join(format!("{id}.json"))
+    }
+
+    /// Held while records change; given back when dropped.
+    fn lock(&self) -> Result<File, CloneError> {
+        let path = self.directory.join(LOCK);
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        file.lock().map_err(failed("locking", &path))?;
+        Ok(file)
+    }
+}
+
+impl Manifest {
+    fn of(file: &File, path: &Path, format: Format, size: u64) -> Result<Self, CloneError> {
+        let metadata = file.metadata().map_err(failed("reading", path))?;
+        let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Self { format, size, length: metadata.len(), modified, identity })
+    }
+}
+
+/// A volume that holds what differs from its master.
+#[derive(Debug, Clone)]
+pub struct InstantClone {
+    id: VolumeId,
+    record: Record,
+    backing: Backing,
+}
+
+impl InstantClone {
+    /// Its id.
+    pub fn id(&self) -> &VolumeId {
+        &self.id
+    }
+
+    /// Its overlay.
+    pub fn path(&self) -> &Path {
+        &self.record.path
+    }
+
+    /// The plain volume that it has become, which is to be used in its place.
+    pub fn hydrated(&self) -> Option<&Path> {
+        self.record.plain.as_deref()
+    }
+
+    /// As QEMU is told of it.
+    pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
+        let place = Place::File(self.record.path.clone());
+        let data = Data::Overlay { place, backing: self.backing.clone() };
+        Volume::new(self.id.clone(), data, durability, cache)
+    }
+
+    /// Puts back what a hard stop took, which is to be done before each start of a guest on it.
+    pub fn recover(&self, cache: HostCache, run: &Path) -> Result<Recovered, RecoveryError> {
+        let place = Place::File(self.record.path.clone());
+        let data = Data::Overlay { place, backing: self.backing.clone() };
+        let volume = Volume::new(self.id.clone(), data, Durability::default(), cache)
+            .map_err(|_| RecoveryError::NotRecovered("plain"))?;
+        recovery::recover(&volume, &self.record.identity, run)
+    }
+}
+
+/// A name beside a directory's.
+fn beside(directory: &Path, suffix: &str) -> PathBuf {
+    let mut name = directory.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// What a clone is called until its record is durable.
+fn new_path(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+fn json(value: &impl Serialize) -> Vec<u8> {
+    // Our own types have no map with keys that are not text, nor a writer that fails.
+    serde_json::to_vec(value).unwrap_or_default()
+}

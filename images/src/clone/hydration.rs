@@ -1,0 +1,259 @@
+//! Hydration: copying all of a running clone into a plain volume, in the background, and going on
+//! with that one, so that the clone needs its master no more.
+//!
+//! It is QEMU's mirror job in its write-blocking mode: from the beginning, what the guest writes
+//! goes to both, and when all the rest has been copied the two are equal, write for write.
+//!
+//! ```text
+//!            pause / resume
+//!              ┌──────┐
+//!  start ─► copying ──┴─► equal ─► complete: the record says "plain" ─► QEMU goes over ─► plain
+//!              │            │
+//!              └── cancel ──┴──► the clone as before; the target is of no use
+//! ```
+//! The record is changed while both are equal: whichever is taken after a hard stop has every
+//! write that was acknowledged. It removes nothing: the overlay and its record go with
+//! [`Master::remove_clone`], once whoever starts guests knows of the plain volume.
+
+use std::{
+    fs::File,
+    io,
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use super::{CloneError, InstantClone, Master};
+use crate::{
+    qmp::{Qmp, QmpError},
+    volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
+};
+
+/// How long going over may take: the writes that are under way.
+const COMPLETION: Duration = Duration::from_secs(60);
+
+/// Why a clone is not hydrated. It goes on as it was unless its record says otherwise.
+#[derive(Debug, thiserror::Error)]
+pub enum HydrationError {
+    /// The target can't be made.
+    #[error("making the plain volume {}", path.display())]
+    Target {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The class has none.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// QEMU refused, or is gone.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// There is no such job in this QEMU.
+    #[error("QEMU has no hydration of {0}")]
+    NoJob(VolumeId),
+    /// The two are not equal yet.
+    #[error("{0} has not been copied whole yet")]
+    NotEqual(VolumeId),
+    /// The job failed.
+    #[error("copying {id}: {said}")]
+    Failed {
+        /// The volume.
+        id: VolumeId,
+        /// QEMU's words.
+        said: String,
+    },
+    /// QEMU did not go over in time.
+    #[error("QEMU did not go over to the plain volume of {0} within {COMPLETION:?}")]
+    Late(VolumeId),
+    /// The record can't be changed.
+    #[error(transparent)]
+    Record(#[from] CloneError),
+}
+
+/// How far a hydration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that have been copied.
+    pub done: u64,
+    /// Bytes that are to be, as far as is known; it grows with what the guest writes.
+    pub total: u64,
+    /// Whether it is paused.
+    pub is_paused: bool,
+    /// Whether both volumes are equal, and stay so.
+    pub is_equal: bool,
+}
+
+/// A hydration that QEMU is doing. It goes on when this is dropped; [`Hydration::of`] finds it.
+#[derive(Debug)]
+pub struct Hydration {
+    id: VolumeId,
+    plain: Volume,
+}
+
+impl Hydration {
+    /// Starts copying a clone's volume, which QEMU has open, into a file that is made, or into a
+    /// block device as long as the volume. `speed` is in bytes a second.
+    pub fn start(
+        qmp: &mut Qmp,
+        clone: &InstantClone,
+        size: u64,
+        target: Place,
+        cache: HostCache,
+        speed: Option<u64>,
+    ) -> Result<Self, HydrationError> {
+        if let Place::File(path) = &target {
+            File::create_new(path)
+                .and_then(|file| file.set_len(size).and_then(|()| file.sync_all()))
+                .map_err(|source| HydrationError::Target { path: path.clone(), source })?;
+        }
+        let hydration = Self::of(clone, target, cache)?;
+        qmp.execute("blockdev-add", hydration.target())?;
+        let id = &hydration.id;
+        let job = json!({
+            "job-id": id.node("-hydrate"),
+            "device": id.node(""),
+            "target": id.node("-plain"),
+            "sync": "full",
+            "copy-mode": "write-blocking",
+            "on-source-error": "report",
+            "on-target-error": "report",
+            "speed": speed.unwrap_or(0),
+            "auto-dismiss": false,
+        });
+        if let Err(error) = qmp.execute("blockdev-mirror", job) {
+            // The node is of no use without the job; the job's refusal is what counts.
+            let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("-plain") }));
+            return Err(error.into());
+        }
+        Ok(hydration)
+    }
+
+    /// A hydration that was started before, by the clone and the target.
+    pub fn of(
+        clone: &InstantClone,
+        target: Place,
+        cache: HostCache,
+    ) -> Result<Self, HydrationError> {
+        let id = clone.id().clone();
+        let plain = Volume::new(id.clone(), Data::Plain(target), Durability::Plain, cache)?;
+        Ok(Self { id, plain })
+    }
+
+    /// What the volume is afterwards.
+    pub fn plain(&self) -> &Volume {
+        &self.plain
+    }
+
+    /// The target's nodes, named apart from the clone's.
+    ///
+    /// They can't make holes. To a target that can, QEMU before its commit 0f51f9c342 ("mirror: Fix
+    /// missed dirty bitmap writes during startup") copies only what it finds allocated in the source
+    /// at the start, and a write that is under way at that moment is never copied: it was
+    /// acknowledged, and is not in the plain volume. To a target that can't, it copies everything.
+    /// So the target takes all of its length.
+    fn target(&self) -> Value {
+        let mut target = self.plain.blockdev();
+        target["discard"] = "ignore".into();
+        target["file"]["discard"] = "ignore".into();
+        target["node-name"] = self.id.node("-plain").into();
+        target["file"]["node-name"] = self.id.node("-plain-file").into();
+        target
+    }
+
+    /// How far it is.
+    pub fn progress(&self, qmp: &mut Qmp) -> Result<Progress, HydrationError> {
+        let job = self.job(qmp)?.ok_or_else(|| HydrationError::NoJob(self.id.clone()))?;
+        if let Some(said) = job["error"].as_str() {
+            return Err(self.failed(said));
+        }
+        let status = job["status"].as_str().unwrap_or_default();
+        Ok(Progress {
+            done: job["current-progress"].as_u64().unwrap_or_default(),
+            total: job["total-progress"].as_u64().unwrap_or_default(),
+            is_paused: matches!(status, "paused" | "standby"),
+            is_equal: status == "ready",
+        })
+    }
+
+    /// Stops copying until it is resumed. What the guest writes still goes to both.
+    pub fn pause(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+        self.tell(qmp, "job-pause")
+    }
+
+    /// Goes on copying.
+    pub fn resume(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+        self.tell(qmp, "job-resume")
+    }
+
+    /// Ends it before its end. The target holds a part of the volume; it is the caller's to remove.
+    pub fn cancel(self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+        self.tell(qmp, "job-cancel")?;
+        let ended = self.concluded(qmp);
+        self.dismiss(qmp, "-plain")?;
+        match ended {
+            // A cancelled job has an error of its own to tell.
+            Ok(()) | Err(HydrationError::Failed { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Goes over to the plain volume, once both are equal.
+    pub fn complete(self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
+        if !self.progress(qmp)?.is_equal {
+            return Err(HydrationError::NotEqual(self.id));
+        }
+        let Data::Plain(place) = self.plain.data() else {
+            return Err(HydrationError::NoJob(self.id));
+        };
+        master.mark(&self.id, Some(place.path()))?;
+        let completed = self.tell(qmp, "job-complete").and_then(|()| self.concluded(qmp));
+        if let Err(error) = completed {
+            // Where QEMU says that it failed, the clone goes on. Otherwise nobody knows what QEMU
+            // does, and either volume is right until it is asked again.
+            if matches!(error, HydrationError::Failed { .. }) {
+                master.mark(&self.id, None)?;
+            }
+            return Err(error);
+        }
+        self.dismiss(qmp, "")?;
+        Ok(self.plain)
+    }
+
+    /// The job, and the node that is not used any more.
+    fn dismiss(&self, qmp: &mut Qmp, node: &str) -> Result<(), HydrationError> {
+        self.tell(qmp, "job-dismiss")?;
+        qmp.execute("blockdev-del", json!({ "node-name": self.id.node(node) }))?;
+        Ok(())
+    }
+
+    fn tell(&self, qmp: &mut Qmp, command: &str) -> Result<(), HydrationError> {
+        qmp.execute(command, json!({ "id": self.id.node("-hydrate") }))?;
+        Ok(())
+    }
+
+    fn job(&self, qmp: &mut Qmp) -> Result<Option<Value>, HydrationError> {
+        let Value::Array(jobs) = qmp.execute("query-jobs", json!({}))? else { return Ok(None) };
+        let name = self.id.node("-hydrate");
+        Ok(jobs.into_iter().find(|job| job["id"] == *name))
+    }
+
+    /// Waits for the job's end; its error, if it has one.
+    fn concluded(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+        let begin = Instant::now();
+        while begin.elapsed() < COMPLETION {
+            let job = self.job(qmp)?.ok_or_else(|| HydrationError::NoJob(self.id.clone()))?;
+            if job["status"] == "concluded" {
+                return job["error"].as_str().map_or(Ok(()), |said| Err(self.failed(said)));
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        Err(HydrationError::Late(self.id.clone()))
+    }
+
+    fn failed(&self, said: &str) -> HydrationError {
+        HydrationError::Failed { id: self.id.clone(), said: said.into() }
+    }
+}

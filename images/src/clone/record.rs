@@ -1,0 +1,49 @@
+//! What a master keeps of a clone.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CloneError, failed};
+use crate::volume::{FileIdentity, VolumeId};
+
+/// Where a clone is, and which file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) path: PathBuf,
+    pub(super) identity: FileIdentity,
+    /// The plain volume that has all that the clone has, once it was hydrated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plain: Option<PathBuf>,
+}
+
+/// All records in a directory, in the order of their ids.
+pub(super) fn read_all(directory: &Path) -> Result<Vec<(VolumeId, Record)>, CloneError> {
+    let entries = fs::read_dir(directory)
+        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
+        .map_err(failed("reading", directory))?;
+    let mut records = Vec::new();
+    for path in entries.iter().map(fs::DirEntry::path) {
+        // One that was being written when the host stopped has another extension.
+        if path.extension().is_none_or(|extension| extension != "json") {
+            continue;
+        }
+        let Some(id) = path.file_stem().and_then(|stem| VolumeId::parse(stem.to_str()?).ok())
+        else {
+            continue;
+        };
+        let text = match fs::read(&path) {
+            // Removed while we were looking.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text.map_err(failed("reading", &path))?,
+        };
+        let record =
+            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
+        records.push((id, record));
+    }
+    records.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(records)
+}

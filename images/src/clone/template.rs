@@ -1,0 +1,153 @@
+//! An empty clone of a master, made once in each pool, which every clone there is a copy of.
+//!
+//! Its table gives each cluster of the volume its place in the file and no subcluster to it. QEMU
+//! writes the table with its zeroes; those are made holes again, or each clone would take
+//! megabytes.
+
+use std::{
+    fs::{self, File},
+    os::{fd::AsFd, unix::fs::FileExt},
+    path::Path,
+    process::Command,
+};
+
+use nix::fcntl::{FallocateFlags, fallocate};
+use serde::Deserialize;
+
+use super::{CloneError, Master, failed, sync_directory};
+use crate::volume::{FileIdentity, Format, recovery};
+
+/// Clusters of 1 MiB, so subclusters of 32 KiB: what a first write completes from the master, and
+/// what the table counts. It makes the table of a clone as large as that of a plain overlay with
+/// clusters of 64 KiB; smaller ones would copy less and count more.
+const OPTIONS: &str = "extended_l2=on,preallocation=metadata,cluster_size=1M";
+
+/// Blocks of zeroes of this size are made holes.
+const BLOCK: usize = 4096;
+
+/// An empty clone.
+#[derive(Debug)]
+pub(super) struct Template {
+    file: File,
+    data: Vec<std::ops::Range<u64>>,
+}
+
+impl Template {
+    /// The template of a master in a pool, made unless it is there.
+    pub(super) fn of(master: &Master, pool: &Path) -> Result<Self, CloneError> {
+        let directory = pool.join("templates");
+        fs::create_dir_all(&directory).map_err(failed("making", &directory))?;
+        let path = directory.join(master.template_name());
+        if !path.exists() {
+            recovery::check_holes(pool).map_err(CloneError::Template)?;
+            let new = path.with_extension("new");
+            make(master, &new)?;
+            fs::rename(&new, &path).map_err(failed("naming", &path))?;
+            sync_directory(&directory).map_err(failed("syncing", &directory))?;
+        }
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        let data = recovery::check_empty(&file, &path).map_err(CloneError::Template)?;
+        Ok(Self { file, data })
+    }
+
+    /// Makes a clone without a record: the template's data, and its holes.
+    pub(super) fn copy_to(&self, path: &Path) -> Result<FileIdentity, CloneError> {
+        let copy = || {
+            let length = self.file.metadata()?.len();
+            let copy = File::options().create(true).truncate(true).write(true).open(path)?;
+            copy.set_len(length)?;
+            for range in &self.data {
+                let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
+                let mut bytes = vec![0; length];
+                self.file.read_exact_at(&mut bytes, range.start)?;
+                copy.write_all_at(&bytes, range.start)?;
+            }
+            copy.sync_all()?;
+            FileIdentity::of(&copy)
+        };
+        copy().map_err(failed("copying the template to", path))
+    }
+}
+
+impl Master {
+    /// Another master of the same name has another template.
+    fn template_name(&self) -> String {
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        let (seconds, nanoseconds) = self.manifest.modified;
+        format!("{name}-{seconds:x}-{nanoseconds:x}.qcow2")
+    }
+}
+
+fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
+    let backing = master.backing();
+    let image = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    let mut create = Command::new("qemu-img");
+    create
+        .args(["create", "-q", "-f", "qcow2", "-o", OPTIONS])
+        .args(["-F", backing.format.name(), "-b"])
+        .arg(image)
+        .arg(path)
+        .arg(master.size().to_string());
+    run(&mut create)?;
+    let file =
+        File::options().read(true).write(true).open(path).map_err(failed("opening", path))?;
+    dig(&file).map_err(failed("making holes in", path))?;
+    file.sync_all().map_err(failed("syncing", path))
+}
+
+/// Makes holes of what is zero.
+fn dig(file: &File) -> std::io::Result<()> {
+    let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    for range in recovery::data_of(file)? {
+        let mut at = range.start;
+        let mut block = [0; BLOCK];
+        while at < range.end {
+            let length = BLOCK.min(usize::try_from(range.end - at).unwrap_or(BLOCK));
+            file.read_exact_at(&mut block[..length], at)?;
+            if block[..length].iter().all(|byte| *byte == 0) {
+                let offset = i64::try_from(at).unwrap_or(i64::MAX);
+                fallocate(file.as_fd(), hole, offset, length as i64)?;
+            }
+            at += length as u64;
+        }
+    }
+    Ok(())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Info {
+    virtual_size: u64,
+    backing_filename: Option<String>,
+    #[serde(default)]
+    format_specific: Specific,
+}
+
+#[derive(Deserialize, Default)]
+struct Specific {
+    #[serde(default)]
+    data: serde_json::Value,
+}
+
+/// An image's length as a guest sees it, if the image stands alone.
+pub(super) fn size_of(path: &Path, format: Format) -> Result<u64, CloneError> {
+    let mut info = Command::new("qemu-img");
+    // Told the format, qemu-img believes nothing that a raw image's first bytes say.
+    info.args(["info", "--output=json", "-f", format.name()]).arg(path);
+    let said = run(&mut info)?;
+    let info: Info = serde_json::from_slice(&said)
+        .map_err(|source| CloneError::Record { path: path.into(), source })?;
+    if info.backing_filename.is_some() || !info.format_specific.data["data-file"].is_null() {
+        return Err(CloneError::NotAlone { path: path.into() });
+    }
+    Ok(info.virtual_size)
+}
+
+fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {
+    let output = command.output().map_err(failed("starting", Path::new(command.get_program())))?;
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let said = String::from_utf8_lossy(&output.stderr).trim().chars().take(2048).collect();
+    Err(CloneError::Tool { said })
+}

@@ -1,0 +1,227 @@
+//! Masters and clones on real files, with QEMU's tools and daemon.
+
+use std::{
+    os::unix::fs::MetadataExt,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    storage_daemon::StorageDaemon,
+    testing::{Numbers, contents, first_difference, ids, master},
+};
+
+fn volume(clone: &InstantClone) -> Volume {
+    clone.volume(Durability::default(), HostCache::Direct).unwrap()
+}
+
+#[test]
+fn clones_read_as_their_master_and_write_apart() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clones = master.clone_into(pool.path(), &ids(3)).unwrap();
+    let daemon = StorageDaemon::start(&volume(&clones[0]).blockdev(), pool.path()).unwrap();
+    daemon.open().unwrap().write(4096, &[9; 4096]).unwrap();
+    daemon.end().unwrap();
+    let mut written = bytes.clone();
+    written[4096..8192].fill(9);
+    assert_eq!(first_difference(&contents(&volume(&clones[0]), pool.path()), &written), None);
+    assert_eq!(first_difference(&contents(&volume(&clones[1]), pool.path()), &bytes), None);
+    master.check().unwrap();
+    // QEMU's own tool finds no fault in a copy of a template.
+    let mut check = Command::new("qemu-img");
+    check.args(["check", "-q"]).arg(clones[2].path());
+    assert!(check.status().unwrap().success());
+    let found = Master::open(&directory.path().join("master")).unwrap().clones().unwrap();
+    assert_eq!(found.len(), 3);
+    assert_eq!(found[1].path(), clones[1].path());
+}
+
+#[test]
+fn a_clone_takes_no_more_than_a_plain_overlay_does() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("ten-gibibytes");
+    File::create(&image).unwrap().set_len(10 << 30).unwrap();
+    let master = Master::seal(&image, Format::Raw, &directory.path().join("m")).unwrap();
+    assert_eq!(master.size(), 10 << 30);
+    let clones = master.clone_into(directory.path(), &ids(20)).unwrap();
+    let bare = directory.path().join("bare");
+    let mut create = Command::new("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(master.backing().path);
+    assert!(create.arg(&bare).status().unwrap().success());
+    let bare = fs::metadata(&bare).unwrap().blocks();
+    for clone in &clones {
+        let blocks = fs::metadata(clone.path()).unwrap().blocks();
+        assert!(blocks * 2 <= bare * 3, "{blocks} blocks where {bare} would do");
+    }
+}
+
+#[test]
+fn a_master_with_clones_can_not_be_removed_and_one_without_can() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let path = directory.path().join("master");
+    let clones = master.clone_into(directory.path(), &ids(2)).unwrap();
+    let error = Master::open(&path).unwrap().remove().unwrap_err();
+    assert!(matches!(error, CloneError::HasClones { clones: 2, .. }), "{error}");
+    master.remove_clone(&clones[0]).unwrap();
+    assert!(!clones[0].path().exists());
+    assert!(matches!(master.find(clones[0].id()), Err(CloneError::NoClone(_))));
+    assert!(Master::open(&path).unwrap().remove().is_err());
+    master.remove_clone(&clones[1]).unwrap();
+    master.remove().unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
+fn an_id_is_given_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clones = master.clone_into(directory.path(), &ids(1)).unwrap();
+    let before = fs::metadata(clones[0].path()).unwrap().ino();
+    let error = master.clone_into(directory.path(), &ids(2)).unwrap_err();
+    assert!(matches!(error, CloneError::Exists(_)), "{error}");
+    // In another pool as well: the record is the master's.
+    let other = tempfile::tempdir().unwrap();
+    assert!(master.clone_into(other.path(), &ids(1)).is_err());
+    assert_eq!(fs::metadata(clones[0].path()).unwrap().ino(), before);
+    let twice = [ids(3).remove(2), ids(3).remove(2)];
+    let error = master.clone_into(directory.path(), &twice).unwrap_err();
+    assert!(matches!(error, CloneError::Exists(_)), "{error}");
+    assert_eq!(master.clones().unwrap().len(), 1);
+}
+
+#[test]
+fn a_master_is_protected_and_a_change_of_it_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let image = master.backing().path;
+    assert_eq!(fs::metadata(&image).unwrap().mode() & 0o777, 0o444);
+    master.check().unwrap();
+    // Root is stopped by no mode.
+    let file = File::options().write(true).open(&image).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"x", 0).unwrap();
+    drop(file);
+    assert!(matches!(master.check(), Err(CloneError::Changed { .. })));
+    let error = master.clone_into(directory.path(), &[VolumeId::parse("late").unwrap()]);
+    assert!(matches!(error, Err(CloneError::Changed { .. })));
+}
+
+#[test]
+fn an_image_that_stands_on_another_is_no_master() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let image = directory.path().join("image");
+    fs::copy(clone.path(), &image).unwrap();
+    let error = Master::seal(&image, Format::Qcow2, &directory.path().join("n")).unwrap_err();
+    assert!(matches!(error, CloneError::NotAlone { .. }), "{error}");
+    assert!(image.exists());
+}
+
+#[test]
+fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half_made() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    fs::write(&image, [5; 1 << 20]).unwrap();
+    // Stopped after the image was moved.
+    let path = directory.path().join("debian-12.5");
+    let stage = directory.path().join("debian-12.5.new");
+    fs::create_dir(&stage).unwrap();
+    fs::rename(&image, stage.join(IMAGE)).unwrap();
+    let master = Master::seal(&image, Format::Raw, &path).unwrap();
+    assert_eq!(master.size(), 1 << 20);
+    let made = master.clone_into(directory.path(), &ids(2)).unwrap();
+    // Stopped after the record and before the name; and before a record's end.
+    fs::rename(made[0].path(), made[0].path().with_extension("new")).unwrap();
+    fs::write(path.join(CLONES).join("torn.new"), "{").unwrap();
+    assert!(matches!(Master::open(&path).unwrap().remove(), Err(CloneError::HasClones { .. })));
+    assert_eq!(master.sweep().unwrap(), [made[0].id().clone()]);
+    assert!(!made[0].path().with_extension("new").exists());
+    assert_eq!(master.clones().unwrap().len(), 1);
+}
+
+#[test]
+fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, mut model) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let interval = crate::volume::FlushInterval::default();
+    let volume = clone.volume(Durability::Hydrated(interval), HostCache::Direct).unwrap();
+    let mut daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    let mut guest = daemon.open().unwrap();
+    let mut numbers = Numbers(5);
+    let mut write = |model: &mut Vec<u8>, guest: &mut crate::nbd::Nbd, with| {
+        let at = usize::try_from(numbers.below(model.len() as u64 / 512 - 64)).unwrap() * 512;
+        model[at..at + 32_768].fill(with);
+        guest.write(at as u64, &[with; 32_768]).unwrap();
+    };
+    (1..20).for_each(|with| write(&mut model, &mut guest, with));
+    let target = directory.path().join("plain");
+    let qmp = daemon.qmp();
+    let place = Place::File(target.clone());
+    let size = master.size();
+    let direct = HostCache::Direct;
+    let hydration =
+        Hydration::start(qmp, &clone, size, place.clone(), direct, Some(1 << 20)).unwrap();
+    hydration.pause(qmp).unwrap();
+    let begin = Instant::now();
+    while !hydration.progress(qmp).unwrap().is_paused {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+    }
+    let paused = hydration.progress(qmp).unwrap();
+    assert!(paused.done < paused.total && !paused.is_equal, "{paused:?}");
+    (20..40).for_each(|with| write(&mut model, &mut guest, with));
+    // Another process of ours would find it.
+    let hydration = Hydration::of(&clone, place, direct).unwrap();
+    hydration.resume(qmp).unwrap();
+    qmp.execute("block-job-set-speed", json!({ "device": "clone-0-hydrate", "speed": 0 })).unwrap();
+    while !hydration.progress(qmp).unwrap().is_equal {
+        assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
+        write(&mut model, &mut guest, 40);
+    }
+    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
+    let plain = hydration.complete(qmp, &master).unwrap();
+    (41..60).for_each(|with| write(&mut model, &mut guest, with));
+    // Killed: what was written last is in the plain volume.
+    drop((guest, daemon));
+    assert_eq!(first_difference(&fs::read(&target).unwrap(), &model), None);
+    assert_eq!(master.find(clone.id()).unwrap().hydrated(), Some(target.as_path()));
+    assert_eq!(first_difference(&contents(&plain, directory.path()), &model), None);
+    master.remove_clone(&clone).unwrap();
+    master.remove().unwrap();
+}
+
+#[test]
+fn a_hydration_that_is_cancelled_leaves_the_clone_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, mut model) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let mut guest = daemon.open().unwrap();
+    let qmp = daemon.qmp();
+    let size = master.size();
+    let place = Place::File(directory.path().join("plain"));
+    let start = |qmp: &mut _| {
+        Hydration::start(qmp, &clone, size, place.clone(), HostCache::Direct, Some(1 << 20))
+    };
+    let hydration = start(qmp).unwrap();
+    // The target is there: it may be somebody's.
+    assert!(matches!(start(qmp), Err(HydrationError::Target { .. })));
+    let early = Hydration::of(&clone, place.clone(), HostCache::Direct).unwrap();
+    let early = early.complete(qmp, &master).unwrap_err();
+    assert!(matches!(early, HydrationError::NotEqual(_)), "{early}");
+    model[..512].fill(3);
+    guest.write(0, &[3; 512]).unwrap();
+    hydration.cancel(qmp).unwrap();
+    model[512..1024].fill(4);
+    guest.write(512, &[4; 512]).unwrap();
+    drop(guest);
+    daemon.end().unwrap();
+    assert_eq!(first_difference(&contents(&volume(&clone), directory.path()), &model), None);
+    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
+}

@@ -1,0 +1,171 @@
+//! QEMU's storage daemon for one volume that no guest has open: its drivers without a machine.
+//!
+//! It holds QEMU's own lock on the volume's file, so nothing is done to a volume that runs. It
+//! ends with the thread that started it, and always before [`StorageDaemon::end`] returns.
+
+use std::{
+    io::Read,
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use nix::sys::{prctl, signal::Signal};
+use serde_json::{Value, json};
+
+use crate::{
+    nbd::{Nbd, NbdError},
+    qmp::{Qmp, QmpError},
+};
+
+/// How long the daemon may take to open a volume.
+const START: Duration = Duration::from_secs(60);
+/// How long one of its replies may take: a flush waits for the device.
+const REPLY: Duration = Duration::from_secs(120);
+
+/// What can go wrong with a daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// It can't be started.
+    #[error("starting qemu-storage-daemon")]
+    Start(#[source] std::io::Error),
+    /// It ended by itself; most often somebody else has the volume open.
+    #[error("qemu-storage-daemon ended: {said}")]
+    Ended {
+        /// What it said, a few lines at most.
+        said: String,
+    },
+    /// It runs and doesn't answer.
+    #[error("qemu-storage-daemon did not open the volume within {START:?}")]
+    Late,
+    /// Its block server.
+    #[error(transparent)]
+    Nbd(#[from] NbdError),
+    /// Its monitor.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+}
+
+/// A running daemon; killed when dropped.
+#[derive(Debug)]
+pub struct StorageDaemon {
+    child: Child,
+    qmp: Qmp,
+    blocks: PathBuf,
+    monitor: PathBuf,
+    export: String,
+}
+
+impl StorageDaemon {
+    /// Starts one that has a volume open for writing, given as `blockdev-add`'s argument. Its
+    /// sockets are made in `run`, a directory that only we may enter, and named after the node, as
+    /// the export is.
+    pub fn start(blockdev: &Value, run: &Path) -> Result<Self, DaemonError> {
+        let node = blockdev["node-name"].as_str().unwrap_or("volume");
+        let monitor = run.join(format!("{node}.qmp"));
+        let blocks = run.join(format!("{node}.nbd"));
+        let export = json!({
+            "type": "nbd", "id": "export", "node-name": node, "name": node, "writable": true,
+        });
+        let mut command = Command::new("qemu-storage-daemon");
+        command
+            .arg("--chardev")
+            .arg(format!("socket,id=qmp,path={},server=on,wait=off", escaped(&monitor)))
+            .args(["--monitor", "chardev=qmp", "--blockdev", &blockdev.to_string()])
+            .arg("--nbd-server")
+            .arg(format!("addr.type=unix,addr.path={}", escaped(&blocks)))
+            .args(["--export", &export.to_string()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        // SAFETY: prctl(2) is async-signal-safe, and nothing is allocated or locked.
+        unsafe {
+            command
+                .pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
+        }
+        let mut child = command.spawn().map_err(DaemonError::Start)?;
+        match connect(&mut child, &monitor, &blocks, node) {
+            Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
+            Err(error) => {
+                // It has ended, or is to.
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Its monitor.
+    pub fn qmp(&mut self) -> &mut Qmp {
+        &mut self.qmp
+    }
+
+    /// A connection to the volume.
+    pub fn open(&self) -> Result<Nbd, DaemonError> {
+        Ok(Nbd::connect(&self.blocks, &self.export, REPLY)?)
+    }
+
+    /// The socket that the volume is served on.
+    pub fn blocks(&self) -> &Path {
+        &self.blocks
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Closes the volume, as when a machine is shut down, and waits for that.
+    pub fn end(mut self) -> Result<(), DaemonError> {
+        self.qmp.execute("quit", json!({}))?;
+        let status = self.child.wait().map_err(DaemonError::Start)?;
+        if status.success() { Ok(()) } else { Err(DaemonError::Ended { said: status.to_string() }) }
+    }
+}
+
+impl Drop for StorageDaemon {
+    fn drop(&mut self) {
+        // Ended already, or about to.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        for socket in [&self.monitor, &self.blocks] {
+            // A daemon that was killed leaves its names; one that has ended has not.
+            let _ = std::fs::remove_file(socket);
+        }
+    }
+}
+
+/// The monitor, once the daemon has opened the volume and serves it.
+fn connect(
+    child: &mut Child,
+    monitor: &Path,
+    blocks: &Path,
+    export: &str,
+) -> Result<Qmp, DaemonError> {
+    let begin = Instant::now();
+    while begin.elapsed() < START {
+        if child.try_wait().map_err(DaemonError::Start)?.is_some() {
+            let mut said = String::new();
+            if let Some(errors) = child.stderr.take() {
+                // What is not text is not worth an error of its own.
+                let _ = errors.take(2048).read_to_string(&mut said);
+            }
+            return Err(DaemonError::Ended { said: said.trim().into() });
+        }
+        // The options are worked off in their order: exports are there when this one is.
+        match Nbd::connect(blocks, export, REPLY) {
+            Ok(_) => return Ok(Qmp::connect(monitor, REPLY)?),
+            Err(NbdError::Connect { .. } | NbdError::NoExport { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Err(DaemonError::Late)
+}
+
+/// A path within one of QEMU's options, where a comma begins the next one unless it is doubled.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,")
+}

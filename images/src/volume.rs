@@ -1,0 +1,227 @@
+//! A guest's volume: where its bytes are, how durable its writes are, and what QEMU is told so
+//! that it is so. Pure: a description in, QEMU's `blockdev-add` and `device_add` arguments out.
+//!
+//! Every host cache but the guest's own is passed by unless that is asked for
+//! ([`HostCache::Direct`]), so that a volume can move to another host while its guest runs.
+//! Nothing here opens a file; [`flusher`] and [`recovery`] are what some classes need besides.
+//!
+//! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptions`); what
+//! is asked for here is in QEMU 7.2 and later.
+
+pub mod allocation;
+mod durability;
+mod file;
+pub mod flusher;
+mod id;
+mod limits;
+pub mod recovery;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+pub use durability::{Durability, FlushInterval, IntervalError, Loss};
+pub use file::{FileIdentity, Place};
+pub use id::{IdError, VolumeId};
+pub use limits::Limits;
+
+/// How the bytes of a file are arranged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// As they are.
+    Raw,
+    /// QEMU's copy-on-write format, version 3.
+    Qcow2,
+}
+
+impl Format {
+    /// QEMU's name for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+        }
+    }
+}
+
+/// What a clone shares: an image that nobody writes any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backing {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How it is arranged.
+    pub format: Format,
+}
+
+/// Where a volume's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Data {
+    /// All of them in one raw file or block device.
+    Plain(Place),
+    /// What differs from a master, in a qcow2 overlay.
+    Overlay {
+        /// The overlay.
+        place: Place,
+        /// The master.
+        backing: Backing,
+    },
+}
+
+/// Whether the host's page cache is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostCache {
+    /// It is passed by (`O_DIRECT`): a write is on the device when the guest is told so.
+    #[default]
+    Direct,
+    /// It is used, for file systems without `O_DIRECT`. Such a volume must not be moved to another
+    /// host while its guest runs, unless the two share the cache.
+    Buffered,
+}
+
+/// A class and a place that don't go together.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum VolumeError {
+    /// Only a plain volume is of this class, and it is of no other.
+    #[error("{0} is a class of plain volumes, and plain volumes are of no other")]
+    PlainAlone(&'static str),
+    /// Putting writes back needs a file with holes.
+    #[error("{0} needs a file for the overlay: a block device has no holes to tell writes by")]
+    NeedsFile(&'static str),
+}
+
+/// A volume of a guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Volume {
+    id: VolumeId,
+    data: Data,
+    durability: Durability,
+    cache: HostCache,
+}
+
+impl Volume {
+    /// A volume, if its class goes with its place.
+    pub fn new(
+        id: VolumeId,
+        data: Data,
+        durability: Durability,
+        cache: HostCache,
+    ) -> Result<Self, VolumeError> {
+        let is_plain = matches!(data, Data::Plain(_));
+        if is_plain != (durability == Durability::Plain) {
+            return Err(VolumeError::PlainAlone(durability.name()));
+        }
+        if durability.needs_recovery()
+            && matches!(data, Data::Overlay { place: Place::Device(_), .. })
+        {
+            return Err(VolumeError::NeedsFile(durability.name()));
+        }
+        Ok(Self { id, data, durability, cache })
+    }
+
+    /// Its id, which is the name of its node in QEMU too.
+    pub fn id(&self) -> &VolumeId {
+        &self.id
+    }
+
+    /// Where its bytes are.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// Its class.
+    pub fn durability(&self) -> Durability {
+        self.durability
+    }
+
+    /// The argument of `blockdev-add`, of `-blockdev` and of the storage daemon's `--blockdev`: a
+    /// tree of nodes whose root is named after the volume.
+    pub fn blockdev(&self) -> Value {
+        match &self.data {
+            Data::Plain(place) => json!({
+                "driver": "raw",
+                "node-name": self.id.node(""),
+                "discard": "unmap",
+                "cache": self.cache(),
+                "file": self.protocol("-file", place, "unmap"),
+            }),
+            Data::Overlay { place, backing } => {
+                let discard = self.discard();
+                let mut overlay = json!({
+                    "driver": "qcow2",
+                    "node-name": self.id.node(""),
+                    "discard": discard,
+                    "cache": self.cache(),
+                    "file": self.protocol("-file", place, discard),
+                    "backing": self.master(backing),
+                });
+                if self.durability == Durability::Synchronous {
+                    // A piece of an L2 table is written with each write that allocates: the
+                    // smallest piece that there is.
+                    overlay["l2-cache-entry-size"] = json!(4096);
+                }
+                overlay
+            }
+        }
+    }
+
+    /// The argument of `device_add` and of `-device`: a virtio disk on PCI.
+    pub fn device(&self) -> Value {
+        let is_synchronous = self.durability == Durability::Synchronous;
+        // What a guest zeroes or discards would be marked in the table alone, and there is no
+        // telling from the file that it was.
+        let forgets = !self.durability.needs_recovery();
+        json!({
+            "driver": "virtio-blk-pci",
+            "id": self.id.node("-disk"),
+            "drive": self.id.node(""),
+            "serial": self.id.serial(),
+            "write-cache": if is_synchronous { "off" } else { "on" },
+            "discard": forgets,
+            "write-zeroes": forgets,
+            // The flusher's export is another writer, which never writes.
+            "share-rw": self.durability.flush_interval().is_some(),
+        })
+    }
+
+    fn discard(&self) -> &'static str {
+        if self.durability.needs_recovery() { "ignore" } else { "unmap" }
+    }
+
+    fn cache(&self) -> Value {
+        json!({ "direct": self.cache == HostCache::Direct, "no-flush": false })
+    }
+
+    fn protocol(&self, suffix: &str, place: &Place, discard: &str) -> Value {
+        json!({
+            "driver": place.driver(),
+            "node-name": self.id.node(suffix),
+            "filename": place.path(),
+            "discard": discard,
+            "cache": self.cache(),
+        })
+    }
+
+    fn master(&self, backing: &Backing) -> Value {
+        let mut master = json!({
+            "driver": backing.format.name(),
+            "node-name": self.id.node("-master"),
+            "read-only": true,
+            "cache": self.cache(),
+            "file": {
+                "driver": "file",
+                "node-name": self.id.node("-master-file"),
+                "filename": backing.path,
+                "read-only": true,
+                "cache": self.cache(),
+            },
+        });
+        if backing.format == Format::Qcow2 {
+            // A master stands alone: what its header may name is not opened.
+            master["backing"] = Value::Null;
+        }
+        master
+    }
+}

@@ -1,0 +1,60 @@
+//! Where a volume's bytes are, and whether a file is still the one that was made.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
+
+use serde::{Deserialize, Serialize};
+
+/// A file or a block device, such as an iSCSI LUN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A regular file.
+    File(PathBuf),
+    /// A block device of the host.
+    Device(PathBuf),
+}
+
+impl Place {
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::Device(path) => path,
+        }
+    }
+
+    pub(super) fn driver(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Device(_) => "host_device",
+        }
+    }
+}
+
+/// Tells a file from a copy of it, by its inode and when that was made.
+///
+/// A copy has the same bytes and may have other holes; what is told by holes is told of the file
+/// alone in which QEMU made them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileIdentity {
+    inode: u64,
+    /// Nanoseconds since 1970, where the file system keeps it.
+    born: Option<u64>,
+}
+
+impl FileIdentity {
+    /// That of an open file.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self { inode: metadata.ino(), born: born(&metadata) })
+    }
+}
+
+fn born(metadata: &Metadata) -> Option<u64> {
+    let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_nanos()).ok()
+}

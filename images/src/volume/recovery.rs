@@ -1,0 +1,179 @@
+//! Putting back what a hard stop took of an overlay: writes whose data is in the file and whose
+//! place in the table was not written.
+//!
+//! It works on overlays whose table was made in advance ([`super::allocation`]): there, every
+//! cluster of the volume has its place in the file from the beginning, a hole until something is
+//! written. QEMU writes data first, and the table's bit for it at the next flush. So a subcluster
+//! that the table gives to the master and that is no hole in the file is a write that was
+//! acknowledged, or was about to be. Its blocks are written once more, through QEMU, at the same
+//! place; this time the table is flushed too. Doing so twice changes nothing.
+//!
+//! ```text
+//!   table   file                        means
+//!   open    hole                        never written: the master's
+//!   open    data                        written, and the table's bit lost    → written again
+//!   open    data and holes              the holes were not written, or are the master's zeroes
+//!   set     anything                    the file's
+//! ```
+//!
+//! What this stands on: QEMU completes a subcluster from the master in the same write as the
+//! guest's data; the file is the one that QEMU wrote to, not a copy, which has other holes
+//! ([`FileIdentity`]); the file system says exactly where holes are ([`check_holes`]); and the
+//! guest can't zero or discard, which would be in the table alone (the volume's device refuses
+//! both). It never writes to the overlay's file itself.
+
+mod holes;
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::File,
+    ops::Range,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+pub use holes::check_holes;
+
+use super::{Data, Durability, FileIdentity, Volume, allocation::AllocationError};
+use crate::{
+    nbd::NbdError,
+    storage_daemon::{DaemonError, StorageDaemon},
+};
+use scan::Lost;
+
+/// Why an overlay can't be recovered. It is as QEMU left it, or a part has been put back.
+#[derive(Debug, thiserror::Error)]
+pub enum RecoveryError {
+    /// The volume's class has no recovery.
+    #[error("a {0} volume is not recovered")]
+    NotRecovered(&'static str),
+    /// It is a copy of the overlay that was made, so its holes say nothing.
+    #[error("{} is not the file that was made: what it lost can't be told", path.display())]
+    Copied {
+        /// The overlay.
+        path: PathBuf,
+    },
+    /// The file system does not say where holes are.
+    #[error("the file system of {} does not tell holes to the block", path.display())]
+    NoHoles {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The overlay's tables are not as we make them.
+    #[error("the tables of {}", path.display())]
+    Tables {
+        /// The overlay.
+        path: PathBuf,
+        /// What is wrong.
+        source: AllocationError,
+    },
+    /// A file can't be read or written.
+    #[error("reading {}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// QEMU's drivers can't open it; most often a guest runs on it.
+    #[error("opening the overlay in QEMU's storage daemon")]
+    Daemon(#[from] DaemonError),
+    /// QEMU's drivers can't write it.
+    #[error("putting writes back")]
+    Nbd(#[from] NbdError),
+}
+
+/// What was put back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// In how many subclusters.
+    pub subclusters: u64,
+    /// How many bytes of data were found in them.
+    pub bytes: u64,
+}
+
+/// Puts back what was lost, before the volume is used again. It takes no longer than a look at the
+/// table if nothing was; sockets are made in `run`.
+///
+/// The volume must not be in use. If it is, there is either nothing to put back or the daemon is
+/// refused QEMU's lock, and nothing has been done.
+pub fn recover(
+    volume: &Volume,
+    identity: &FileIdentity,
+    run: &Path,
+) -> Result<Recovered, RecoveryError> {
+    let Data::Overlay { place, .. } = volume.data() else {
+        return Err(RecoveryError::NotRecovered(volume.durability().name()));
+    };
+    if !matches!(volume.durability(), Durability::Recovered(_) | Durability::Hydrated(_)) {
+        return Err(RecoveryError::NotRecovered(volume.durability().name()));
+    }
+    let path = place.path();
+    let io = |source| RecoveryError::Io { path: path.into(), source };
+    let file = File::open(path).map_err(io)?;
+    if FileIdentity::of(&file).map_err(io)? != *identity {
+        return Err(RecoveryError::Copied { path: path.into() });
+    }
+    if scan::lost(&file, path)?.is_empty() {
+        return Ok(Recovered::default());
+    }
+    let daemon = StorageDaemon::start(&volume.blockdev(), run)?;
+    // Now that nobody else can write.
+    let lost = scan::lost(&file, path)?;
+    let mut blocks = daemon.open()?;
+    let mut done = Recovered::default();
+    for subcluster in &lost {
+        let length = usize::try_from(subcluster.length).map_err(|_| tables(path))?;
+        let mut bytes = vec![0; length];
+        blocks.read(subcluster.volume, &mut bytes)?;
+        done.bytes += lay_over(&file, subcluster, &mut bytes).map_err(io)?;
+        // Whole, so that QEMU completes nothing of it from the master over what is there.
+        blocks.write(subcluster.volume, &bytes)?;
+        done.subclusters += 1;
+    }
+    blocks.flush()?;
+    drop(blocks);
+    daemon.end()?;
+    Ok(done)
+}
+
+/// Lays what the file has over what the volume reads; how many bytes that is.
+fn lay_over(file: &File, lost: &Lost, bytes: &mut [u8]) -> std::io::Result<u64> {
+    let mut laid = 0;
+    for range in &lost.data {
+        // Both are within a subcluster, of 64 KiB at most.
+        let [begin, end] = [range.start - lost.file, range.end - lost.file]
+            .map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        if let Some(into) = bytes.get_mut(begin..end) {
+            file.read_exact_at(into, range.start)?;
+            laid += range.end - range.start;
+        }
+    }
+    Ok(laid)
+}
+
+/// Where an overlay that was never written has data, all of which is its tables.
+///
+/// # Errors
+/// Also where the file shows data in places that were never written.
+pub(crate) fn check_empty(file: &File, path: &Path) -> Result<Vec<Range<u64>>, RecoveryError> {
+    if !scan::lost(file, path)?.is_empty() {
+        return Err(RecoveryError::NoHoles { path: path.into() });
+    }
+    data_of(file).map_err(|source| RecoveryError::Io { path: path.into(), source })
+}
+
+/// Where a file has data.
+pub(crate) fn data_of(file: &File) -> std::io::Result<Vec<Range<u64>>> {
+    let mut all: Vec<Range<u64>> = Vec::new();
+    while let Some(range) = holes::next_data(file, all.last().map_or(0, |last| last.end))? {
+        all.push(range);
+    }
+    Ok(all)
+}
+
+fn tables(path: &Path) -> RecoveryError {
+    RecoveryError::Tables { path: path.into(), source: AllocationError::OutOfRange }
+}

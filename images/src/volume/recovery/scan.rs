@@ -1,0 +1,97 @@
+//! Finding what an overlay has lost: its table beside its holes.
+
+use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
+
+use super::{RecoveryError, holes::next_data, tables};
+use crate::volume::allocation::{Cluster, HEADER, Header};
+
+/// A subcluster that the table gives to the master, with data in the file.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// Its first byte in the volume.
+    pub(super) volume: u64,
+    /// Its first byte in the file.
+    pub(super) file: u64,
+    /// In bytes; shorter than a subcluster only at the volume's end.
+    pub(super) length: u64,
+    /// Where in the file its data is, in order.
+    pub(super) data: Vec<Range<u64>>,
+}
+
+/// All that an overlay has lost.
+pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError> {
+    let io = |source| RecoveryError::Io { path: path.into(), source };
+    let refused = |source| RecoveryError::Tables { path: path.into(), source };
+    let mut head = [0; HEADER];
+    file.read_exact_at(&mut head, 0).map_err(io)?;
+    let header = Header::parse(&head).map_err(refused)?;
+    let end = file.metadata().map_err(io)?.len();
+    let (at, length) = header.l1();
+    let l1 = table(file, at, length, end, path)?;
+    let length = usize::try_from(header.cluster()).map_err(|_| tables(path))?;
+    let mut clusters = Vec::new();
+    for (at, begin) in header.l2_tables(&l1).map_err(refused)? {
+        let l2 = table(file, at, length, end, path)?;
+        clusters.extend(header.clusters(&l2, begin).map_err(refused)?);
+    }
+    clusters.retain(|cluster| cluster.open != 0);
+    clusters.sort_unstable_by_key(|cluster| cluster.file);
+    let mut all = Vec::new();
+    let mut data = next_data(file, 0).map_err(io)?;
+    for cluster in clusters {
+        while let Some(range) = data.as_ref().filter(|range| range.end <= cluster.file) {
+            // Straight to this cluster, and not through all the data before it.
+            data = next_data(file, range.end.max(cluster.file)).map_err(io)?;
+        }
+        let mut found = Vec::new();
+        while let Some(range) = &data
+            && range.start < cluster.file + header.cluster()
+        {
+            found.push(range.clone());
+            if range.end >= cluster.file + header.cluster() {
+                break;
+            }
+            data = next_data(file, range.end).map_err(io)?;
+        }
+        all.extend(of_cluster(&header, cluster, &found));
+    }
+    all.sort_unstable_by_key(|lost| lost.volume);
+    Ok(all)
+}
+
+/// What a cluster has lost, where the file has data in these places.
+fn of_cluster<'a>(
+    header: &'a Header,
+    cluster: Cluster,
+    found: &'a [Range<u64>],
+) -> impl Iterator<Item = Lost> + 'a {
+    cluster.open_subclusters().filter_map(move |at| {
+        let within = u64::from(at) * header.subcluster();
+        let (volume, file) = (cluster.volume + within, cluster.file + within);
+        let length = header.subcluster().min(header.size().checked_sub(volume)?);
+        let data: Vec<_> = found
+            .iter()
+            .map(|range| range.start.max(file)..range.end.min(file + length))
+            .filter(|range| range.start < range.end)
+            .collect();
+        (!data.is_empty()).then_some(Lost { volume, file, length, data })
+    })
+}
+
+/// A table, which must be within the file.
+fn table(
+    file: &File,
+    at: u64,
+    length: usize,
+    end: u64,
+    path: &Path,
+) -> Result<Vec<u8>, RecoveryError> {
+    let last = u64::try_from(length).ok().and_then(|length| at.checked_add(length));
+    if last.is_none_or(|last| last > end) {
+        return Err(tables(path));
+    }
+    let mut bytes = vec![0; length];
+    file.read_exact_at(&mut bytes, at)
+        .map_err(|source| RecoveryError::Io { path: path.into(), source })?;
+    Ok(bytes)
+}

@@ -1,0 +1,140 @@
+//! QEMU's driver killed between a guest's writes, and what is read afterwards.
+
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    clone::InstantClone,
+    testing::{Numbers, contents, first_difference, ids, master},
+    volume::{FlushInterval, HostCache},
+};
+
+/// Writes of all sizes and places; a multiple of a sector, as a guest's are.
+fn write_some(clone: &InstantClone, model: &mut [u8], seed: u64, run: &Path) -> u64 {
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let daemon = StorageDaemon::start(&volume.blockdev(), run).unwrap();
+    let mut blocks = daemon.open().unwrap();
+    let mut numbers = Numbers(seed);
+    let mut written = 0;
+    for round in 1..200 {
+        let longest = [1, 8, 64, 400][usize::try_from(numbers.below(4)).unwrap()];
+        let length = usize::try_from((1 + numbers.below(longest)) * 512).unwrap();
+        let sectors = (model.len() - length) as u64 / 512;
+        let at = usize::try_from(numbers.below(sectors + 1)).unwrap() * 512;
+        // Zeroes over the master's data are writes like others.
+        let with = u8::try_from(round % 250).unwrap() * u8::from(numbers.below(8) != 0);
+        model[at..at + length].fill(with);
+        blocks.write(at as u64, &model[at..at + length]).unwrap();
+        written += length as u64;
+        if round == 100 && seed.is_multiple_of(2) {
+            blocks.flush().unwrap();
+        }
+    }
+    // Dropped, so killed: no table is written.
+    written
+}
+
+#[test]
+fn every_write_that_was_acknowledged_is_back_and_nothing_else_has_changed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clones = master.clone_into(directory.path(), &ids(4)).unwrap();
+    for (clone, seed) in clones.iter().zip(1..) {
+        let mut model = bytes.clone();
+        // A stop after a stop finds both stops' writes.
+        for again in 0..3 {
+            write_some(clone, &mut model, seed + again * 100, directory.path());
+            let volume = clone.volume(Durability::FlushHonouring, HostCache::Direct).unwrap();
+            let before = contents(&volume, directory.path());
+            assert_ne!(first_difference(&before, &model), None, "nothing was lost to begin with");
+            let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+            assert!(recovered.subclusters > 0, "{recovered:?}");
+            let after = contents(&volume, directory.path());
+            assert_eq!(first_difference(&after, &model), None, "seed {seed}, stop {again}");
+            let nothing = clone.recover(HostCache::Direct, directory.path()).unwrap();
+            assert_eq!(nothing, Recovered::default());
+        }
+    }
+}
+
+#[test]
+fn a_recovery_that_is_stopped_itself_is_completed_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, mut model) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    write_some(&clone, &mut model, 11, directory.path());
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let file = File::open(clone.path()).unwrap();
+    let lost = scan::lost(&file, clone.path()).unwrap();
+    // Half of a recovery, and no flush.
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    let mut blocks = daemon.open().unwrap();
+    for subcluster in lost.iter().step_by(2) {
+        let mut bytes = vec![0; usize::try_from(subcluster.length).unwrap()];
+        blocks.read(subcluster.volume, &mut bytes).unwrap();
+        lay_over(&file, subcluster, &mut bytes).unwrap();
+        blocks.write(subcluster.volume, &bytes).unwrap();
+    }
+    drop((blocks, daemon));
+    let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    assert_eq!(recovered.subclusters, lost.len() as u64);
+    assert_eq!(first_difference(&contents(&volume, directory.path()), &model), None);
+}
+
+#[test]
+fn a_volume_that_was_closed_and_one_that_was_never_written_have_nothing_to_put_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let nothing = Recovered::default();
+    assert_eq!(clone.recover(HostCache::Direct, directory.path()).unwrap(), nothing);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    assert_eq!(first_difference(&contents(&volume, directory.path()), &bytes), None);
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    daemon.open().unwrap().write(1 << 20, &[1; 70_000]).unwrap();
+    daemon.end().unwrap();
+    assert_eq!(clone.recover(HostCache::Direct, directory.path()).unwrap(), nothing);
+}
+
+#[test]
+fn a_volume_in_use_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    daemon.open().unwrap().write(0, &[1; 512]).unwrap();
+    let run = tempfile::tempdir().unwrap();
+    let error = clone.recover(HostCache::Direct, run.path()).unwrap_err();
+    let RecoveryError::Daemon(DaemonError::Ended { said }) = error else { panic!("{error}") };
+    assert!(said.contains("lock"), "{said}");
+    daemon.open().unwrap().write(0, &[2; 512]).unwrap();
+}
+
+#[test]
+fn a_copy_of_an_overlay_is_refused_since_its_holes_say_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, mut model) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    write_some(&clone, &mut model, 3, directory.path());
+    let copy = directory.path().join("copy");
+    // Without holes.
+    std::fs::write(&copy, std::fs::read(clone.path()).unwrap()).unwrap();
+    std::fs::rename(&copy, clone.path()).unwrap();
+    let error = clone.recover(HostCache::Direct, directory.path()).unwrap_err();
+    assert!(matches!(error, RecoveryError::Copied { .. }), "{error}");
+}
+
+#[test]
+fn classes_without_recovery_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let identity = FileIdentity::of(&File::open(clone.path()).unwrap()).unwrap();
+    let bounded = Durability::Bounded(FlushInterval::new(Duration::from_secs(2)).unwrap());
+    for class in [Durability::FlushHonouring, Durability::Synchronous, bounded] {
+        let volume = clone.volume(class, HostCache::Direct).unwrap();
+        let error = recover(&volume, &identity, directory.path()).unwrap_err();
+        assert!(matches!(error, RecoveryError::NotRecovered(_)), "{error}");
+    }
+}
