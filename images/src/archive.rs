@@ -17,6 +17,7 @@ pub mod chunk;
 pub(crate) mod domain;
 pub mod error;
 pub mod export;
+pub mod foreign;
 pub(crate) mod id;
 pub mod import;
 pub(crate) mod index;
@@ -27,6 +28,7 @@ pub(crate) mod read;
 pub mod record;
 pub mod retention;
 pub(crate) mod session;
+pub mod signature;
 pub mod source;
 pub mod store;
 pub mod sweep;
@@ -44,6 +46,7 @@ pub use self::{
     domain::ProjectKey,
     error::{ArchiveError, ChunkFault},
     export::Exported,
+    foreign::{FileImport, ForeignError, Format},
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
     progress::{Progress, Unwatched, Watch},

@@ -5,3 +5,5 @@
 
 pub mod archive;
 pub mod environment;
+pub mod qcow2;
+pub mod vmdk;
