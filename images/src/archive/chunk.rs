@@ -17,8 +17,8 @@ use crate::environment::{Environment, NoRandomness};
 /// Bytes of a disk in a chunk; the last of a disk may be shorter.
 pub const CHUNK: usize = 256 * 1024;
 
-/// zstd's default. Level 1 takes two thirds of the time and an eighth more space.
-const LEVEL: i32 = 3;
+/// With chunks this short, zstd's default (3) takes half the time and 3 % more space.
+const LEVEL: i32 = 4;
 
 /// How a chunk's bytes are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,8 +34,11 @@ pub struct Directory {
 impl Directory {
     /// The store in this directory, which is made where it is missing; its parent must be there.
     pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
-        let root = root.into();
-        make_folder(&root).map_err(|source| StoreError::io(&root.display(), source))?;
+        let given = root.into();
+        let at = |source| StoreError::io(&given.display(), source);
+        // So that a later change of the working directory does not move it.
+        let root = std::path::absolute(&given).map_err(at)?;
+        make_folder(&root).map_err(at)?;
         Ok(Self { root })
     }
 
@@ -207,6 +210,15 @@ mod tests {
             let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             Box::new(Directory::open(place.path().join(number.to_string())).unwrap())
         });
+    }
+
+    #[test]
+    fn a_relative_path_is_one_from_the_working_directory() {
+        let name = format!("target-of-a-test-{}", std::process::id());
+        let store = Directory::open(&name).unwrap();
+        let is_there = std::env::current_dir().unwrap().join(&name).is_dir();
+        fs::remove_dir(&name).unwrap();
+        assert!(is_there && store.root.is_absolute());
     }
 
     #[test]
