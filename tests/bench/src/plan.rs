@@ -1,8 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
 use crate::{
-    agent, attach, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row, size,
-    storm, wake,
+    agent, archive, attach, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row,
+    size, storm, wake,
 };
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
@@ -69,6 +69,17 @@ const ALL: &[Measurement] = &[
         measure: crawl::measure,
     },
     Measurement { rows: &[("storm.slowest", "s")], measure: storm::measure },
+    Measurement {
+        rows: &[
+            ("archive.import.restic", "MB/s"),
+            ("archive.restore.restic", "MB/s"),
+            ("archive.size.restic", "MB"),
+            ("archive.import.borg", "MB/s"),
+            ("archive.restore.borg", "MB/s"),
+            ("archive.size.borg", "MB"),
+        ],
+        measure: archive::measure,
+    },
 ];
 
 /// The measurements that have a row whose name begins with `prefix`.
