@@ -80,6 +80,12 @@ pub enum ArchiveError {
         /// Its size.
         size: u64,
     },
+    /// Its name, labels and origin are longer than a record holds.
+    #[error("{length} bytes of name, labels and origin are more than 65536")]
+    Detail {
+        /// Their length as JSON.
+        length: usize,
+    },
     /// What is to be archived can't be read.
     #[error("the source can't be read at {offset}")]
     Source {

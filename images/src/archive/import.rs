@@ -18,7 +18,7 @@ use super::{
     chunk::{CHUNK, Press, is_zeros},
     domain::Domain,
     id::ChunkId,
-    pack::{Builder, TARGET},
+    pack::Builder,
     page::{self, PAGE},
     read::{Reader, Scratch},
     record::{self, LARGEST},
@@ -65,6 +65,7 @@ impl Archive {
         if size > LARGEST {
             return Err(ArchiveError::TooLarge { size });
         }
+        record::check_detail(&new.detail)?;
         let domain = Domain::of(new.key);
         let session = Session::begin(self)?;
         let base = self.base(new, &domain)?;
@@ -261,7 +262,7 @@ fn write_pages(
 ) -> Result<Vec<ChunkId>, ArchiveError> {
     let mut pack = Builder::new();
     for rest in rests {
-        if pack.length() + rest.length() > TARGET {
+        if !pack.fits(&rest) {
             session.write(std::mem::replace(&mut pack, Builder::new()))?;
         }
         pack.append(&rest);

@@ -22,8 +22,11 @@ const MAGIC: &[u8; 8] = b"mezpack1";
 const ENTRY: usize = 32 + 1 + 4 + 4;
 /// Bytes behind the entries.
 pub(crate) const TRAILER: usize = 4 + 32 + 32 + 8;
-/// So that the entries of the smallest chunks can't make a pack too long.
+/// A pack that has this many chunks takes no more: the smallest have more bytes of entries than of
+/// their own.
 const MOST: usize = 200_000;
+/// None has more: a last piece of work may be beyond the limit.
+const MOST_EVER: usize = 2 * MOST;
 
 /// Why bytes are no pack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -79,6 +82,12 @@ impl Builder {
         }
     }
 
+    /// Whether it may take another's chunks over.
+    pub(crate) fn fits(&self, other: &Self) -> bool {
+        self.bytes.len() + other.bytes.len() <= TARGET
+            && self.entries.len() + other.entries.len() <= MOST
+    }
+
     /// Takes another's chunks over.
     pub(crate) fn append(&mut self, other: &Self) {
         self.bytes.extend_from_slice(&other.bytes[MAGIC.len()..]);
@@ -96,11 +105,6 @@ impl Builder {
 
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
-    }
-
-    /// Bytes of chunks so far.
-    pub(crate) fn length(&self) -> usize {
-        self.bytes.len()
     }
 
     /// The finished pack.
@@ -129,7 +133,7 @@ pub(crate) fn tail_length(length: u64, trailer: &[u8]) -> Result<usize, PackFaul
     let count = trailer.get(..4).and_then(|count| count.try_into().ok());
     let count = u32::from_le_bytes(count.ok_or(PackFault::Form)?) as usize;
     let is_pack = trailer.len() == TRAILER && trailer.ends_with(MAGIC) && length <= LONGEST;
-    let tail = (count <= MOST).then_some(count * ENTRY + TRAILER).ok_or(PackFault::Form)?;
+    let tail = (count <= MOST_EVER).then_some(count * ENTRY + TRAILER).ok_or(PackFault::Form)?;
     if is_pack && (tail + MAGIC.len()) as u64 <= length { Ok(tail) } else { Err(PackFault::Form) }
 }
 
@@ -255,6 +259,33 @@ mod tests {
             let (bytes, _) = pack(&lengths);
             prop_assert!(check(&bytes[..cut % bytes.len()]).is_err());
         }
+    }
+
+    fn of_smallest(count: usize) -> Builder {
+        let mut builder = Builder::new();
+        let form = Form { is_compressed: false, is_sealed: false };
+        for number in 0..count {
+            let id = ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes());
+            let added: Result<_, ()> = builder.add(|out| {
+                out.push(7);
+                Ok(Entry { id, form, stored: 1, plain: 1 })
+            });
+            added.unwrap();
+        }
+        builder
+    }
+
+    #[test]
+    fn a_pack_of_the_smallest_chunks_is_full_before_it_can_t_be_read() {
+        let almost = of_smallest(MOST - 1);
+        assert!(!almost.is_full());
+        assert!(!almost.fits(&almost) && Builder::new().fits(&almost));
+        // What one more piece of work may add.
+        let full = of_smallest(MOST + 63);
+        assert!(full.is_full());
+        let bytes = full.finish();
+        assert!(bytes.len() as u64 <= LONGEST);
+        assert_eq!(check(&bytes).unwrap().len(), MOST + 63);
     }
 
     #[test]

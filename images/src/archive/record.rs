@@ -17,6 +17,7 @@ use mezame_model::ProjectName;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    ArchiveError,
     chunk::CHUNK,
     domain::Domain,
     id::{ChunkId, ContentId, ImageId},
@@ -28,6 +29,9 @@ use crate::environment::{Environment, NoRandomness};
 pub const LARGEST: u64 = 1 << 44;
 /// No record is longer; the pages of the largest image take 8 MiB of it.
 pub(crate) const LONGEST: u64 = 16 * 1024 * 1024;
+
+/// Bytes of JSON that an image's name, labels and origin may have together.
+pub const LONGEST_DETAIL: usize = 64 * 1024;
 
 const IMAGE: &[u8; 8] = b"mezimag1";
 const TOMBSTONE: &[u8; 8] = b"mezdead1";
@@ -150,6 +154,12 @@ pub(crate) struct Record {
     sealed: Vec<u8>,
     signed: Vec<u8>,
     authenticity: [u8; 32],
+}
+
+/// Refuses what would make a record too long to be read.
+pub(crate) fn check_detail(detail: &Detail) -> Result<(), ArchiveError> {
+    let length = serde_json::to_vec(detail).map_or(usize::MAX, |json| json.len());
+    if length > LONGEST_DETAIL { Err(ArchiveError::Detail { length }) } else { Ok(()) }
 }
 
 /// How many chunks and pages a disk of this size has.

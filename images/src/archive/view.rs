@@ -79,7 +79,8 @@ impl Archive {
 
     /// All images that the viewer may see, oldest first. Where a key is missing, the detail is.
     ///
-    /// Images that go while it looks are left out; a damaged record is an error.
+    /// Images that go while it looks are left out. A damaged record is an error for the operator,
+    /// who can [`Self::forget`] it; nobody knows whose it was, so projects' lists go without it.
     pub fn list(&self, viewer: Viewer<'_>, keys: Keys<'_>) -> Result<Vec<Image>, ArchiveError> {
         let mut images = Vec::new();
         let shares = self.store.list(prefix::SHARES)?;
@@ -88,6 +89,7 @@ impl Archive {
             let Some(id) = object.name.as_id(prefix::IMAGES) else { continue };
             let record = match self.record(id) {
                 Err(ArchiveError::NoImage { .. }) => continue,
+                Err(ArchiveError::Record { .. }) if viewer != Viewer::Operator => continue,
                 other => other?,
             };
             let is_visible = match viewer {

@@ -248,6 +248,10 @@ fn nothing_is_deleted_while_an_image_can_t_be_read_and_all_goes_on_when_it_is_de
     memory.replace(&name, &record).unwrap();
     let refused = archive.gc(&Unwatched).unwrap_err();
     assert!(matches!(refused, ArchiveError::Unreadable { id, .. } if id == damaged), "{refused}");
+    // The operator is told of it, and other projects are not kept from theirs.
+    assert!(archive.list(Viewer::Operator, &no_keys).is_err());
+    let web = project("web");
+    assert_eq!(archive.list(Viewer::Project(&web), &no_keys).unwrap().len(), 0);
     assert_eq!(names(&memory, prefix::PACKS).len(), 2);
     archive.forget(damaged).unwrap();
     assert_eq!(archive.gc(&Unwatched).unwrap().deleted, 2);
@@ -281,6 +285,63 @@ fn a_session_that_was_taken_for_dead_can_t_publish() {
     // The tombstone stays, whoever wants it deleted.
     let tombstone = memory.list(prefix::IMAGES).unwrap()[0].name.as_id(prefix::IMAGES).unwrap();
     assert!(matches!(archive.forget(tombstone), Err(ArchiveError::NoImage { .. })));
+}
+
+#[test]
+fn a_session_that_takes_long_gives_signs_of_life() {
+    struct Long(Disk, Arc<Memory>);
+    impl Source for Long {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+        fn extents(&self) -> std::io::Result<Vec<Extent>> {
+            Ok(Vec::new())
+        }
+        fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+            let beat = || {
+                let name = self.1.list(prefix::WRITERS).unwrap()[0].name.clone();
+                session::parse_beat(&self.1.read(&name, 64).unwrap()).unwrap()
+            };
+            let (first, begin) = (beat(), std::time::Instant::now());
+            while beat() < first + 20 {
+                assert!(begin.elapsed() < Duration::from_secs(30), "no sign of life");
+                std::thread::yield_now();
+            }
+            self.0.read_at(buffer, offset)
+        }
+    }
+    let memory = Arc::new(Memory::new());
+    let beat = Some(Duration::from_millis(5));
+    let settings = Settings { threads: 1, beat, dead_after: Duration::from_secs(900) };
+    let environment = Arc::new(crate::environment::SystemEnvironment::new());
+    let archive = Archive::open(memory.clone(), environment, settings).unwrap();
+    let web = project("web");
+    let disk = Long(Disk::of(&[1]), memory.clone());
+    archive.import(&new(&web, None), &disk, &Unwatched).unwrap();
+    assert!(names(&memory, prefix::WRITERS).is_empty());
+}
+
+#[test]
+fn an_image_is_not_continued_under_another_key() {
+    let (_, archive) = fresh();
+    let base = import(&archive, &Disk::of(&[1, 2])).image.id;
+    let viewed = archive.view(base, Viewer::Operator, &no_keys).unwrap();
+    let (key, web) = (ProjectKey::new([5; 32]), project("web"));
+    let mut about = new(&web, Some(&viewed));
+    about.key = Some(&key);
+    let refused = archive.import(&about, &Disk::of(&[1, 2]), &Unwatched);
+    assert!(matches!(refused, Err(ArchiveError::OtherKey { .. })), "{refused:?}");
+}
+
+#[test]
+fn a_name_that_no_record_holds_is_refused_before_anything_is_written() {
+    let (memory, archive) = fresh();
+    let web = project("web");
+    let mut about = new(&web, None);
+    about.detail.name = "x".repeat(70_000);
+    let refused = archive.import(&about, &Disk::of(&[1]), &Unwatched);
+    assert!(matches!(refused, Err(ArchiveError::Detail { .. })), "{refused:?}");
+    assert_eq!(memory.list("").unwrap().len(), 1, "more than the format is there");
 }
 
 #[test]
