@@ -1,14 +1,18 @@
-//! Guests' storage: volumes that are clones of a shared master, and what of their writes a hard
-//! stop may take.
+//! Guests' storage: the archive of disk images, volumes that are clones of a shared master, and what
+//! of their writes a hard stop may take.
 //!
 //! QEMU owns the data path: every byte that a guest reads or writes goes through its own drivers.
-//! What is here describes volumes to it, talks to it over its sockets, and keeps the files around
-//! it in order. Nothing here mounts a guest's disk.
+//! What is here keeps images, describes volumes to QEMU, talks to it over its sockets, and keeps the
+//! files around it in order. Nothing here mounts a guest's disk, and nothing here speaks to a guest.
 
+pub mod archive;
 pub mod clone;
+pub mod environment;
 pub mod nbd;
+pub mod qcow2;
 pub mod qmp;
 pub mod storage_daemon;
+pub mod vmdk;
 pub mod volume;
 
 #[cfg(test)]

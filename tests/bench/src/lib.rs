@@ -4,6 +4,7 @@
 //! Nothing here is estimated: a row that can't be measured is reported with its reason.
 
 pub mod agent;
+pub mod archive;
 pub mod attach;
 pub mod clone;
 pub mod cloud_init;

@@ -1,8 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
 use crate::{
-    agent, attach, clone, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol, row::Row,
-    size, storm, volume, wake,
+    agent, archive, attach, clone, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol,
+    row::Row, size, storm, volume, wake,
 };
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
@@ -84,6 +84,17 @@ const ALL: &[Measurement] = &[
             ("volume.scatter.synchronous", "MiB/s"),
         ],
         measure: volume::measure,
+    },
+    Measurement {
+        rows: &[
+            ("archive.import.restic", "MB/s"),
+            ("archive.restore.restic", "MB/s"),
+            ("archive.size.restic", "MB"),
+            ("archive.import.borg", "MB/s"),
+            ("archive.restore.borg", "MB/s"),
+            ("archive.size.borg", "MB"),
+        ],
+        measure: archive::measure,
     },
 ];
 

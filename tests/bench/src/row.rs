@@ -14,8 +14,8 @@ pub struct Row {
     pub value: Option<f64>,
     /// The value's unit.
     pub unit: &'static str,
-    /// Ours divided by the peer's, the median over the rounds; of `agent.cloud-init` the peer's
-    /// divided by ours. Null without a peer.
+    /// Ours divided by the peer's, the median over the rounds; of `agent.cloud-init`,
+    /// `archive.import.*` and `archive.restore.*` the peer's time divided by ours. Null without a peer.
     pub ratio: Option<f64>,
     /// The peer and what was measured of it.
     pub against: Option<String>,
@@ -122,7 +122,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 17] = [
+const WANTED: [Wanted; 23] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -140,6 +140,12 @@ const WANTED: [Wanted; 17] = [
     wanted("clone.100", Of::Ratio, Bound::AtMost(1.5)),
     wanted("clone.space", Of::Ratio, Bound::AtMost(1.5)),
     wanted("volume.write", Of::Ratio, Bound::AtLeast(0.8)),
+    wanted("archive.import.restic", Of::Ratio, Bound::AtLeast(1.5)),
+    wanted("archive.restore.restic", Of::Ratio, Bound::AtLeast(1.5)),
+    wanted("archive.size.restic", Of::Ratio, Bound::AtMost(1.0)),
+    wanted("archive.import.borg", Of::Ratio, Bound::AtLeast(1.5)),
+    wanted("archive.restore.borg", Of::Ratio, Bound::AtLeast(1.5)),
+    wanted("archive.size.borg", Of::Ratio, Bound::AtMost(1.0)),
 ];
 
 /// Four significant digits; more would pretend to a precision that no round has.

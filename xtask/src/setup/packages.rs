@@ -101,8 +101,12 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("shellcheck", &[Test], "to look through the scripts for what is not of every shell"),
     package("devscripts", &[Test], "for checkbashisms, which does the same by other rules"),
     package("python3-venv", &[Test], "to fetch the clients that come from PyPI"),
-    package("e2fsprogs", &[Test], "to make the full Debian guest's disk without a loop device"),
     package("cryptsetup-bin", &[Test], "to make a LUKS2 volume, without a device mapper"),
+    package(
+        "e2fsprogs",
+        &[Test, Bench],
+        "to make Debian guests' disks, and to change them, without a loop device",
+    ),
     package(
         "dnsmasq-base",
         &[Test, Bench],
@@ -144,6 +148,8 @@ pub(crate) const PACKAGES: &[Package] = &[
     package("wine64", &[Test], "to run the agent for Windows (800 MB with what it needs)"),
     package("nginx-light", &[Bench], "as a peer: a file over a plain veth"),
     package("rsyslog", &[Bench], "as the system log of the peer that logs each request"),
+    package("restic", &[Bench], "as a peer of the image archive"),
+    package("borgbackup", &[Bench], "as a peer of the image archive"),
     package("haproxy", &[Bench], "as a peer: the proxy for each network that others use"),
 ];
 

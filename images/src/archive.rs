@@ -1,0 +1,231 @@
+//! The image archive: imported images, captured system storages and backups, in one form.
+//!
+//! An image is a list of chunks, and a chunk is stored once whoever has it. So every image can be
+//! restored by itself, a backup is an image, and there is no chain that a lost part would break.
+//! It works with blocking threads: what takes the time is compression and digests, on all
+//! processors, and reads of files. A caller on an async runtime gives it a thread.
+//!
+//! ```text
+//!  images/ID ── record ──► pages ──► chunks          [`record`] [`page`] [`chunk`]
+//!                            └────────┴─ in packs/   [`pack`] [`index`]
+//!  writers/ID, condemned/ID, waits/ID ── who may delete what, and when   [`session`] [`sweep`]
+//!  shares/ID/PROJECT ── who sees it besides its own project
+//! ```
+//! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
+
+pub mod chunk;
+pub(crate) mod domain;
+pub mod error;
+pub mod export;
+pub mod foreign;
+pub(crate) mod id;
+pub mod import;
+pub(crate) mod index;
+pub mod pack;
+pub(crate) mod page;
+pub mod progress;
+pub(crate) mod read;
+pub mod record;
+pub mod retention;
+pub(crate) mod session;
+pub mod signature;
+pub mod source;
+pub mod store;
+pub mod sweep;
+pub mod target;
+pub mod verify;
+pub mod view;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+pub use self::{
+    domain::ProjectKey,
+    error::{ArchiveError, ChunkFault},
+    export::Exported,
+    foreign::{FileImport, ForeignError, Format},
+    id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
+    import::{Imported, NewImage},
+    progress::{Progress, Unwatched, Watch},
+    record::{Detail, Image, Kind, Provenance},
+    retention::Retention,
+    sweep::Swept,
+    verify::Verified,
+    view::{Viewer, Visible},
+};
+use self::{
+    id::{PackId, prefix},
+    index::Pack,
+    pack::Placed,
+    store::{Store, StoreError},
+};
+use crate::environment::Environment;
+
+/// What lies in every archive under the name `format`.
+const FORMAT: &[u8] = b"{\"mezame archive\": 1, \"chunk\": 262144}\n";
+/// Of lists of packs: 16 TiB of chunks would take 40 MiB.
+const LONGEST_LIST: u64 = 256 * 1024 * 1024;
+
+/// How an archive works; the default is for production.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Threads that read, compress and write. More than processors, since some wait for disks.
+    pub threads: usize,
+    /// How often a session gives a sign of life; never where it is None.
+    pub beat: Option<Duration>,
+    /// After how long without one a session is ended by whoever collects garbage. Clocks of
+    /// machines that share a store must not differ by more. Too short a time costs a session that
+    /// has to be repeated, and never an image.
+    pub dead_after: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            threads: (2 * processors).min(16),
+            beat: Some(Duration::from_secs(60)),
+            dead_after: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// An archive in a store. Any number of processes may have the same one open.
+pub struct Archive {
+    store: Arc<dyn Store>,
+    environment: Arc<dyn Environment>,
+    settings: Settings,
+    /// Ends of packs that were read already: these never change.
+    known: Mutex<BTreeMap<PackId, Arc<[Placed]>>>,
+}
+
+impl Archive {
+    /// Opens the archive in this store, and makes it where the store is empty.
+    pub fn open(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        settings: Settings,
+    ) -> Result<Self, ArchiveError> {
+        let name = ObjectName::format();
+        match store.put_new(&name, FORMAT) {
+            Err(StoreError::Exists { .. }) => {
+                if store.read(&name, 4096)? != FORMAT {
+                    return Err(ArchiveError::Format);
+                }
+            }
+            other => other?,
+        }
+        Ok(Self { store, environment, settings, known: Mutex::default() })
+    }
+
+    /// All packs but those in `without`, as they are now; and which of them can't be used.
+    ///
+    /// Packs that go while it looks are left out.
+    fn packs(&self, without: &BTreeSet<PackId>) -> Result<(Vec<Pack>, Vec<PackId>), ArchiveError> {
+        let listed = self.store.list(prefix::PACKS)?;
+        let (mut packs, mut damaged) = (Vec::with_capacity(listed.len()), Vec::new());
+        let mut lengths = BTreeMap::new();
+        for object in &listed {
+            if let Some(id) = object.name.as_pack() {
+                lengths.insert(id, object.length);
+            }
+        }
+        self.forget_all_but(&lengths);
+        for (id, length) in lengths {
+            if without.contains(&id) {
+                continue;
+            }
+            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+            let placed = match known {
+                Some(placed) => placed,
+                None => match self.read_end(id, length)? {
+                    End::Read(placed) => placed,
+                    End::Gone => continue,
+                    End::Damaged => {
+                        damaged.push(id);
+                        continue;
+                    }
+                },
+            };
+            packs.push(Pack { id, length, placed });
+        }
+        Ok((packs, damaged))
+    }
+
+    fn forget_all_but(&self, listed: &BTreeMap<PackId, u64>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|id, _| listed.contains_key(id));
+    }
+
+    fn read_end(&self, id: PackId, length: u64) -> Result<End, ArchiveError> {
+        /// Enough for most packs at once.
+        const GUESS: u64 = 4096;
+        let name = ObjectName::pack(id);
+        let read = |count: u64| -> Result<Option<Vec<u8>>, ArchiveError> {
+            let mut tail = vec![0; usize::try_from(count).unwrap_or(0)];
+            match self.store.read_at(&name, length - count, &mut tail) {
+                Err(StoreError::Missing { .. }) => Ok(None),
+                other => Ok(Some(other.map(|()| tail)?)),
+            }
+        };
+        let Some(mut tail) = read(GUESS.min(length))? else { return Ok(End::Gone) };
+        let Some(start) = tail.len().checked_sub(pack::TRAILER) else { return Ok(End::Damaged) };
+        let Ok(wanted) = pack::tail_length(length, &tail[start..]) else { return Ok(End::Damaged) };
+        if wanted > tail.len() {
+            match read(wanted as u64)? {
+                Some(longer) => tail = longer,
+                None => return Ok(End::Gone),
+            }
+        }
+        let Ok(placed) = pack::parse(length, &tail[tail.len() - wanted..]) else {
+            return Ok(End::Damaged);
+        };
+        let placed: Arc<[Placed]> = placed.into();
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.insert(id, placed.clone());
+        Ok(End::Read(placed))
+    }
+
+    /// The packs that are to be deleted: no session that begins now may count on them.
+    fn condemned(&self) -> Result<BTreeSet<PackId>, ArchiveError> {
+        let mut packs = BTreeSet::new();
+        for object in self.store.list(prefix::CONDEMNED)? {
+            let Some(id) = object.name.as_id(prefix::CONDEMNED) else { continue };
+            packs.extend(self.condemned_by(id)?.unwrap_or_default());
+        }
+        Ok(packs)
+    }
+
+    /// The packs of one list; None where the list is gone, and with it its packs.
+    fn condemned_by(&self, id: ImageId) -> Result<Option<Vec<PackId>>, ArchiveError> {
+        match self.store.read(&ObjectName::condemned(id), LONGEST_LIST) {
+            Err(StoreError::Missing { .. }) => Ok(None),
+            other => sweep::list::parse_packs(&other?).map(Some).ok_or(ArchiveError::Format),
+        }
+    }
+
+    fn exists(&self, name: &ObjectName) -> Result<bool, ArchiveError> {
+        match self.store.read_at(name, 0, &mut []) {
+            Err(StoreError::Missing { .. }) => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
+    }
+}
+
+impl std::fmt::Debug for Archive {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Archive").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+enum End {
+    Read(Arc<[Placed]>),
+    Gone,
+    Damaged,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+//! Reading chunks by their ids, many at once.
+//!
+//! A pack that is there when a reader looks may be gone when it reads: the collection of garbage
+//! has copied what is needed of it. Then the reader looks again. Chunks that follow each other in
+//! a pack are read at once.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::{
+    Archive, ArchiveError, ChunkFault,
+    chunk::{CHUNK, Press},
+    domain::Domain,
+    id::{ChunkId, ImageId, ObjectName, PackId},
+    index::Index,
+    pack::Placed,
+    page::{self, PAGE},
+    record::{self, Record},
+    store::StoreError,
+};
+
+/// How often a reader looks again before it believes that a chunk is missing.
+const LOOKS: usize = 5;
+/// Bytes that are read at once.
+const AT_ONCE: u64 = 4 * 1024 * 1024;
+
+/// Reads chunks of all packs that there are.
+pub(crate) struct Reader<'a> {
+    archive: &'a Archive,
+    index: RwLock<Arc<Index>>,
+}
+
+/// What a reader uses again and again, one for each thread.
+pub(crate) struct Scratch {
+    press: Press,
+    stored: Vec<u8>,
+    plain: Vec<u8>,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Result<Self, ArchiveError> {
+        let press = Press::new().map_err(ArchiveError::Resources)?;
+        Ok(Self { press, stored: Vec::new(), plain: vec![0; CHUNK] })
+    }
+}
+
+/// What the bytes of a chunk are, and so how its id is made.
+#[derive(Clone, Copy)]
+pub(crate) enum Of<'a> {
+    Disk(&'a Domain),
+    Pages,
+}
+
+/// Takes a chunk, by its place among those that were asked for.
+pub(crate) type Each<'a> =
+    dyn FnMut(usize, Result<&[u8], ChunkFault>) -> Result<(), ArchiveError> + 'a;
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(archive: &'a Archive) -> Result<Self, ArchiveError> {
+        let reader = Self { archive, index: RwLock::default() };
+        reader.look()?;
+        Ok(reader)
+    }
+
+    fn look(&self) -> Result<(), ArchiveError> {
+        let packs = self.archive.packs(&std::collections::BTreeSet::new())?.0;
+        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Index::of(packs));
+        Ok(())
+    }
+
+    fn index(&self) -> Arc<Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads these chunks, none of zeros, and gives each to `each` in order, by its place in `ids`.
+    pub(crate) fn read(
+        &self,
+        of: Of<'_>,
+        ids: &[ChunkId],
+        scratch: &mut Scratch,
+        each: &mut Each<'_>,
+    ) -> Result<(), ArchiveError> {
+        let (mut at, mut looks) = (0, 0);
+        while at < ids.len() {
+            let index = self.index();
+            let run = self.run(&index, &ids[at..]);
+            let read = match run.first() {
+                Some(first) => self.fetch(first, &run, &mut scratch.stored),
+                None => Ok(false),
+            };
+            if !read? {
+                looks += 1;
+                if looks < LOOKS {
+                    self.look()?;
+                } else {
+                    each(at, Err(ChunkFault::Missing))?;
+                    (at, looks) = (at + 1, 0);
+                }
+                continue;
+            }
+            let start = run.first().map_or(0, |(_, placed)| placed.offset);
+            for (_, placed) in &run {
+                let from = (placed.offset - start) as usize;
+                let stored = &mut scratch.stored[from..from + placed.entry.stored as usize];
+                let plain = unpack(of, placed, stored, &mut scratch.press, &mut scratch.plain);
+                each(at, plain)?;
+                at += 1;
+            }
+            looks = 0;
+        }
+        Ok(())
+    }
+
+    /// The first chunks of `ids` that follow each other in one pack; empty where the first is in
+    /// none.
+    fn run(&self, index: &Index, ids: &[ChunkId]) -> Vec<(PackId, Placed)> {
+        let mut run: Vec<(PackId, Placed)> = Vec::new();
+        let mut length = 0;
+        for id in ids {
+            let Some((pack, placed)) = index.find(*id) else { break };
+            length += u64::from(placed.entry.stored);
+            let follows = run.last().is_none_or(|(last_pack, last)| {
+                *last_pack == pack && last.offset + last.entry.stored == placed.offset
+            });
+            if !follows || (length > AT_ONCE && !run.is_empty()) {
+                break;
+            }
+            run.push((pack, placed));
+        }
+        run
+    }
+
+    /// Reads a run's bytes; false where its pack is gone.
+    fn fetch(
+        &self,
+        first: &(PackId, Placed),
+        run: &[(PackId, Placed)],
+        stored: &mut Vec<u8>,
+    ) -> Result<bool, ArchiveError> {
+        let length: usize = run.iter().map(|(_, placed)| placed.entry.stored as usize).sum();
+        stored.resize(length, 0);
+        let name = ObjectName::pack(first.0);
+        match self.archive.store.read_at(&name, u64::from(first.1.offset), stored) {
+            Err(StoreError::Missing { .. }) => Ok(false),
+            other => Ok(other.map(|()| true)?),
+        }
+    }
+
+    /// All chunks of an image, in order.
+    pub(crate) fn chunks(
+        &self,
+        record: &Record,
+        scratch: &mut Scratch,
+    ) -> Result<Vec<ChunkId>, ArchiveError> {
+        let count = record::counts(record.image.size).0;
+        let mut chunks = vec![ChunkId::ZEROS; usize::try_from(count).unwrap_or(usize::MAX)];
+        let mut pages = chunks.chunks_mut(PAGE).zip(&record.pages);
+        let (mut places, mut ids) = (Vec::new(), Vec::new());
+        for (place, id) in pages.by_ref().filter(|(_, id)| **id != ChunkId::ZEROS) {
+            places.push(place);
+            ids.push(*id);
+        }
+        self.read(Of::Pages, &ids, scratch, &mut |at, page| {
+            let read =
+                page.and_then(|page| page::parse(page, places[at].len()).ok_or(ChunkFault::Length));
+            let page = read.map_err(|source| broken(ids[at], source))?;
+            places[at].copy_from_slice(&page);
+            Ok(())
+        })?;
+        Ok(chunks)
+    }
+}
+
+/// That a chunk can't be read, as an error.
+pub(crate) fn broken(id: ChunkId, source: ChunkFault) -> ArchiveError {
+    ArchiveError::Chunk { chunk: format!("{id:?}"), source }
+}
+
+fn unpack<'a>(
+    of: Of<'_>,
+    placed: &Placed,
+    stored: &mut [u8],
+    press: &mut Press,
+    plain: &'a mut [u8],
+) -> Result<&'a [u8], ChunkFault> {
+    let read = match of {
+        Of::Disk(domain) => {
+            press.load(domain, &placed.entry, stored, plain, |plain| domain.address(plain))
+        }
+        Of::Pages => press.load(&Domain::of(None), &placed.entry, stored, plain, page::address),
+    };
+    read.map(|plain| &*plain).map_err(ChunkFault::from)
+}
+
+impl Archive {
+    /// An image's record, whoever asks.
+    pub(crate) fn record(&self, id: ImageId) -> Result<Record, ArchiveError> {
+        let bytes = match self.store.read(&ObjectName::image(id), record::LONGEST) {
+            Err(StoreError::Missing { .. }) => return Err(ArchiveError::NoImage { id }),
+            other => other?,
+        };
+        match record::parse(id, &bytes).map_err(|source| ArchiveError::Record { id, source })? {
+            record::Slot::Image(record) => Ok(*record),
+            record::Slot::Ended => Err(ArchiveError::NoImage { id }),
+        }
+    }
+}

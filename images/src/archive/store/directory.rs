@@ -1,0 +1,246 @@
+//! A store in a directory of one machine: an object is a file, its prefix a folder.
+//!
+//! A new object is written into a file without a name (`O_TMPFILE`), synced, and then given its
+//! name by `linkat(2)`, which fails where the name is taken: so a name is never on a part of an
+//! object, the first of several writers wins, and whoever dies leaves nothing behind. After that
+//! the folder is synced. The file system must know `O_TMPFILE` (ext4, XFS, Btrfs, tmpfs do, NFS
+//! does not): several machines share an object store, not a directory.
+//!
+//! Files are of mode 0600 and folders of mode 0700: what lies here is tenants' disks.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, OFlag},
+    unistd::linkat,
+};
+
+use super::{Listed, ObjectName, Store, StoreError};
+
+/// A directory as a store.
+#[derive(Debug)]
+pub struct Directory {
+    root: PathBuf,
+}
+
+impl Directory {
+    /// The store in this directory, which is made where it is missing; its parent must be there.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+        let given = root.into();
+        let at = |source| StoreError::io(&given.display(), source);
+        // So that a later change of the working directory does not move it.
+        let root = std::path::absolute(&given).map_err(at)?;
+        make_folder(&root).map_err(at)?;
+        Ok(Self { root })
+    }
+
+    fn path(&self, name: &ObjectName) -> PathBuf {
+        self.root.join(name.as_str())
+    }
+
+    /// A synced file without a name, in this folder, which is made where it is missing.
+    fn write_nameless(folder: &Path, bytes: &[u8]) -> io::Result<File> {
+        let open = || {
+            let mut options = OpenOptions::new();
+            options.write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits());
+            options.open(folder)
+        };
+        let mut file = match open() {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                make_folder(folder)?;
+                open()?
+            }
+            other => other?,
+        };
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        Ok(file)
+    }
+
+    fn link(file: &File, path: &Path) -> io::Result<()> {
+        // Without CAP_DAC_READ_SEARCH this is the way to name it; see open(2).
+        let nameless = format!("/proc/self/fd/{}", file.as_raw_fd());
+        linkat(AT_FDCWD, nameless.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)?;
+        Ok(())
+    }
+
+    fn walk(&self, folder: &Path, found: &mut Vec<Listed>) -> io::Result<()> {
+        let entries = match fs::read_dir(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        };
+        for entry in entries {
+            let path = entry?.path();
+            let about = match fs::symlink_metadata(&path) {
+                // Deleted since.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                other => other?,
+            };
+            let relative = path.strip_prefix(&self.root).ok().and_then(Path::to_str);
+            let Some(name) = relative.and_then(ObjectName::parse) else { continue };
+            if about.is_dir() {
+                self.walk(&path, found)?;
+            } else if about.is_file() {
+                found.push(Listed { name, length: about.len() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The name that an object has for the moment before it takes another's place. No object's own.
+fn successor(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}"))
+}
+
+fn make_folder(path: &Path) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|folder| !folder.exists()).collect();
+    // The store's own and at most two below it; never a whole path that somebody mistyped.
+    for folder in missing.iter().take(3).rev() {
+        match fs::DirBuilder::new().mode(0o700).create(folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            other => other?,
+        }
+        sync_parent(folder)?;
+    }
+    Ok(())
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent)?.sync_all()
+}
+
+fn failed(name: &ObjectName, source: io::Error) -> StoreError {
+    match source.kind() {
+        ErrorKind::NotFound => StoreError::Missing { name: name.clone() },
+        ErrorKind::AlreadyExists => StoreError::Exists { name: name.clone() },
+        _ => StoreError::io(name, source),
+    }
+}
+
+impl Store for Directory {
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let put = || {
+            let file = Self::write_nameless(path.parent().unwrap_or(&self.root), bytes)?;
+            Self::link(&file, &path)?;
+            sync_parent(&path)
+        };
+        match put() {
+            // Not the object: its folder. Others delete objects, never folders.
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::io(name, error)),
+            other => other.map_err(|source| failed(name, source)),
+        }
+    }
+
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = self.path(name);
+        let fresh = successor(&path);
+        let put = || {
+            let file = Self::write_nameless(path.parent().unwrap_or(&self.root), bytes)?;
+            // Left by one that died here.
+            match fs::remove_file(&fresh) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            Self::link(&file, &fresh)?;
+            fs::rename(&fresh, &path)
+        };
+        put().map_err(|source| StoreError::io(name, source))
+    }
+
+    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        let file = File::open(self.path(name)).map_err(|source| failed(name, source))?;
+        let mut bytes = Vec::new();
+        let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
+        read.map_err(|source| failed(name, source))?;
+        if bytes.len() as u64 > limit {
+            return Err(StoreError::io(name, ErrorKind::FileTooLarge.into()));
+        }
+        Ok(bytes)
+    }
+
+    fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        let file = File::open(self.path(name)).map_err(|source| failed(name, source))?;
+        file.read_exact_at(buffer, offset).map_err(|source| failed(name, source))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        let mut found = Vec::new();
+        let walked = self.walk(&self.root.join(prefix), &mut found);
+        walked.map_err(|source| StoreError::io(prefix, source))?;
+        Ok(found)
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let path = self.path(name);
+        for file in [successor(&path), path] {
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(StoreError::io(name, error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_keeps_the_contract() {
+        let place = tempfile::tempdir().unwrap();
+        let number = std::sync::atomic::AtomicU32::new(0);
+        crate::archive::store::contract::check(&|| {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            Box::new(Directory::open(place.path().join(number.to_string())).unwrap())
+        });
+    }
+
+    #[test]
+    fn a_relative_path_is_one_from_the_working_directory() {
+        let name = format!("target-of-a-test-{}", std::process::id());
+        let store = Directory::open(&name).unwrap();
+        let is_there = std::env::current_dir().unwrap().join(&name).is_dir();
+        fs::remove_dir(&name).unwrap();
+        assert!(is_there && store.root.is_absolute());
+    }
+
+    #[test]
+    fn nobody_else_may_read_what_lies_there() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Directory::open(place.path().join("archive")).unwrap();
+        let name = ObjectName::parse("packs/a").unwrap();
+        store.put_new(&name, b"x").unwrap();
+        let mode = |path: &str| {
+            fs::metadata(place.path().join(path)).unwrap().permissions().mode() & 0o777
+        };
+        assert_eq!(mode("archive"), 0o700);
+        assert_eq!(mode("archive/packs"), 0o700);
+        assert_eq!(mode("archive/packs/a"), 0o600);
+    }
+
+    #[test]
+    fn a_link_in_the_directory_is_no_object() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Directory::open(place.path()).unwrap();
+        store.put_new(&ObjectName::parse("packs/a").unwrap(), b"x").unwrap();
+        std::os::unix::fs::symlink("/etc/passwd", place.path().join("packs/b")).unwrap();
+        assert_eq!(store.list("packs/").unwrap().len(), 1);
+    }
+}

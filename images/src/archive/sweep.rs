@@ -1,0 +1,336 @@
+//! The collection of garbage: packs that no image needs are deleted, at any time, beside writers
+//! and other collections, and whenever it is killed.
+//!
+//! ```text
+//!   mark ─► plan ─► copy what is needed of wasteful packs ─► put condemned/ID
+//!                                                                  │ list writers: waits/ID
+//!        these have ended (published, given up, or been ended) ◄───┘
+//!     ┌► mark ─► list condemned ─► list packs ─► anything needed that lies in these alone?
+//!     │                                             yes │             │ no
+//!     └──────────────── copy it ◄───────────────────────┘             ▼
+//!                                     delete the packs, then condemned/ID, then waits/ID
+//! ```
+//! What holds at any moment, and makes it safe (each store operation is one step):
+//!
+//! 1. *A condemned pack is never acquitted.* What is still needed of it is copied, then it goes. A
+//!    name that is gone never comes back, so a deletion that is late deletes nothing else.
+//! 2. *A session that began after the list was written does not count on its packs* (`session`);
+//!    one that began before it is in `waits/ID`, and no pack of the list is deleted before it has
+//!    ended. So after that, no image that comes to be needs what lies in these packs alone.
+//! 3. *A pack is deleted only when everything needed of it lies in one that was there and not
+//!    condemned* when it was looked for, after its own condemnation. If that other one is
+//!    condemned later, whoever does it finds this one condemned or gone, and copies.
+//!
+//! A killed collection leaves at most copies that are there twice, and lists that the next one
+//! finishes. Where an image can't be read, nothing is deleted at all.
+
+pub(crate) mod list;
+pub(crate) mod plan;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use super::{
+    Archive, ArchiveError, ImageId, Progress, Watch,
+    chunk::Entry,
+    id::{ChunkId, ObjectName, PackId, prefix},
+    index::{ChunkSet, Pack},
+    pack::{self, Builder, Placed},
+    read::{Reader, Scratch, broken},
+    record, session,
+    store::StoreError,
+};
+use crate::environment::random;
+
+/// How often a list is looked through before it is left to the next collection: each time
+/// something was needed after all.
+const ROUNDS: usize = 8;
+
+/// What a collection did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Packs that were deleted.
+    pub deleted: u64,
+    /// Bytes that these had.
+    pub freed: u64,
+    /// Bytes that were copied out of them before.
+    pub copied: u64,
+    /// Lists of packs that wait for sessions which began before them; the next collection goes on.
+    pub waiting: u64,
+    /// Sessions that were ended for dead.
+    pub ended: u64,
+}
+
+/// Copies what is needed into packs of a collection's own.
+struct Copier<'a> {
+    archive: &'a Archive,
+    id: ImageId,
+    packs: u32,
+    copied: u64,
+}
+
+impl Archive {
+    /// Collects garbage. Safe at any time; what sessions still hold is left to the next one.
+    pub fn gc(&self, watch: &dyn Watch) -> Result<Swept, ArchiveError> {
+        let mut swept = Swept::default();
+        let id = ImageId::new(random(&*self.environment)?);
+        let mut copier = Copier { archive: self, id, packs: 0, copied: 0 };
+        self.settle_all(&mut copier, &mut swept, watch)?;
+        let living = self.living(&mut swept)?;
+        let plan = {
+            let condemned = self.condemned()?;
+            let (packs, _damaged) = self.packs(&condemned)?;
+            // After the packs: what an image needs that is published meanwhile lies in packs that
+            // are of a living session, or that were needed before, or the second look finds it.
+            let needed = self.mark(watch)?;
+            plan::plan(&packs, &needed, &living)
+        };
+        if !plan.condemned.is_empty() {
+            copier.copy(&plan.copied)?;
+            let list = list::packs(&plan.condemned);
+            self.store.put_new(&ObjectName::condemned(id), &list)?;
+            swept.waiting = 0;
+            self.settle_all(&mut copier, &mut swept, watch)?;
+        }
+        self.tidy()?;
+        swept.copied = copier.copied;
+        Ok(swept)
+    }
+
+    /// Sessions that may still publish; those that gave no sign of life for long are ended here.
+    fn living(&self, swept: &mut Swept) -> Result<BTreeSet<ImageId>, ArchiveError> {
+        let mut living = BTreeSet::new();
+        for object in self.store.list(prefix::WRITERS)? {
+            if let Some(id) = object.name.as_id(prefix::WRITERS)
+                && !self.has_ended(id, swept)?
+            {
+                living.insert(id);
+            }
+        }
+        Ok(living)
+    }
+
+    /// Whether this session can't publish any more. One that seems dead is made unable to.
+    fn has_ended(&self, id: ImageId, swept: &mut Swept) -> Result<bool, ArchiveError> {
+        let writer = ObjectName::writer(id);
+        let bytes = match self.store.read(&writer, 64) {
+            // It has published, or given up.
+            Err(StoreError::Missing { .. }) => return Ok(true),
+            other => other?,
+        };
+        let image = ObjectName::image(id);
+        if !self.exists(&image)? {
+            let now = self.environment.now_ms();
+            let silent = session::parse_beat(&bytes).map_or(0, |beat| now.saturating_sub(beat));
+            if Duration::from_millis(silent) < self.settings.dead_after {
+                return Ok(false);
+            }
+            match self.store.put_new(&image, &record::tombstone(now)) {
+                // It was not dead, and has published just now.
+                Err(StoreError::Exists { .. }) => {}
+                other => {
+                    other?;
+                    swept.ended += 1;
+                }
+            }
+        }
+        self.store.delete(&writer)?;
+        Ok(true)
+    }
+
+    /// All chunks, pages included, that any image needs.
+    fn mark(&self, watch: &dyn Watch) -> Result<ChunkSet, ArchiveError> {
+        let mut needed = ChunkSet::default();
+        let listed = self.store.list(prefix::IMAGES)?;
+        let reader = Reader::new(self)?;
+        let mut scratch = Scratch::new()?;
+        for (done, object) in (1..).zip(&listed) {
+            if watch.is_cancelled() {
+                return Err(ArchiveError::Cancelled);
+            }
+            let Some(id) = object.name.as_id(prefix::IMAGES) else { continue };
+            if let Err(error) = self.mark_one(id, &reader, &mut scratch, &mut needed) {
+                match error {
+                    // Deleted meanwhile, or a tombstone.
+                    ArchiveError::NoImage { .. } => {}
+                    // Its pages went because it did.
+                    _ if !self.exists(&object.name)? => {}
+                    error => return Err(ArchiveError::Unreadable { id, source: error.into() }),
+                }
+            }
+            watch.tell(Progress { done, total: listed.len() as u64, written: 0 });
+        }
+        needed.remove(&ChunkId::ZEROS);
+        Ok(needed)
+    }
+
+    fn mark_one(
+        &self,
+        id: ImageId,
+        reader: &Reader<'_>,
+        scratch: &mut Scratch,
+        needed: &mut ChunkSet,
+    ) -> Result<(), ArchiveError> {
+        let mut record = self.record(id)?;
+        // Pages that other images have too were read already; where the last is shorter it differs.
+        let known: Vec<bool> = record.pages.iter().map(|page| needed.contains(page)).collect();
+        let pages = std::mem::take(&mut record.pages);
+        record.pages = pages
+            .iter()
+            .zip(&known)
+            .map(|(page, known)| if *known { ChunkId::ZEROS } else { *page })
+            .collect();
+        needed.extend(reader.chunks(&record, scratch)?);
+        needed.extend(pages);
+        Ok(())
+    }
+
+    /// Goes on with all lists of condemned packs, those of collections that were killed too.
+    fn settle_all(
+        &self,
+        copier: &mut Copier<'_>,
+        swept: &mut Swept,
+        watch: &dyn Watch,
+    ) -> Result<(), ArchiveError> {
+        for object in self.store.list(prefix::CONDEMNED)? {
+            if let Some(id) = object.name.as_id(prefix::CONDEMNED)
+                && !self.settle(id, copier, swept, watch)?
+            {
+                swept.waiting += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Deletes the packs of one list if it can be done; false where it has to wait.
+    fn settle(
+        &self,
+        list: ImageId,
+        copier: &mut Copier<'_>,
+        swept: &mut Swept,
+        watch: &dyn Watch,
+    ) -> Result<bool, ArchiveError> {
+        for writer in self.waited_for(list)? {
+            if !self.has_ended(writer, swept)? {
+                return Ok(false);
+            }
+        }
+        for _ in 0..ROUNDS {
+            let Some(ids) = self.condemned_by(list)? else { return Ok(true) };
+            // Images, condemned packs, packs: in this order.
+            let needed = self.mark(watch)?;
+            let all_condemned = self.condemned()?;
+            let (packs, damaged) = self.packs(&BTreeSet::new())?;
+            // What it held is not known any more, so whether it is needed is not either.
+            if ids.iter().any(|id| damaged.contains(id)) {
+                return Ok(false);
+            }
+            let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
+                packs.into_iter().partition(|pack| !all_condemned.contains(&pack.id));
+            condemned.retain(|pack| ids.contains(&pack.id));
+            let last = plan::last_copies(&condemned, &staying, &needed);
+            if last.is_empty() {
+                self.delete_packs(&condemned, &ids, swept)?;
+                // Not before the packs: until then nobody may count on them.
+                self.store.delete(&ObjectName::condemned(list))?;
+                self.store.delete(&ObjectName::wait(list))?;
+                return Ok(true);
+            }
+            copier.copy(&last)?;
+        }
+        Ok(false)
+    }
+
+    fn delete_packs(
+        &self,
+        packs: &[Pack],
+        ids: &[PackId],
+        swept: &mut Swept,
+    ) -> Result<(), ArchiveError> {
+        for id in ids {
+            self.store.delete(&ObjectName::pack(*id))?;
+        }
+        swept.deleted += packs.len() as u64;
+        swept.freed += packs.iter().map(|pack| pack.length).sum::<u64>();
+        Ok(())
+    }
+
+    /// The sessions that may not have seen this list: all that were there after it was written.
+    fn waited_for(&self, list: ImageId) -> Result<Vec<ImageId>, ArchiveError> {
+        let name = ObjectName::wait(list);
+        let read = || match self.store.read(&name, super::LONGEST_LIST) {
+            Err(StoreError::Missing { .. }) => Ok(None),
+            other => list::parse_writers(&other?).map(Some).ok_or(ArchiveError::Format),
+        };
+        if let Some(writers) = read()? {
+            return Ok(writers);
+        }
+        let listed = self.store.list(prefix::WRITERS)?;
+        let writers: Vec<_> =
+            listed.iter().filter_map(|object| object.name.as_id(prefix::WRITERS)).collect();
+        match self.store.put_new(&name, &list::writers(&writers)) {
+            // Another collection was faster. Its list serves as well: it is of later than the
+            // condemnation too.
+            Err(StoreError::Exists { .. }) => Ok(read()?.unwrap_or(writers)),
+            other => Ok(other.map(|()| writers)?),
+        }
+    }
+
+    /// Removes what is left over of lists and images that are gone.
+    fn tidy(&self) -> Result<(), ArchiveError> {
+        for object in self.store.list(prefix::WAITS)? {
+            if let Some(id) = object.name.as_id(prefix::WAITS)
+                && !self.exists(&ObjectName::condemned(id))?
+            {
+                self.store.delete(&object.name)?;
+            }
+        }
+        for object in self.store.list(prefix::SHARES)? {
+            if let Some((id, _)) = object.name.as_share()
+                && !self.exists(&ObjectName::image(id))?
+            {
+                self.store.delete(&object.name)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Copier<'_> {
+    /// Copies these chunks as they are stored: a collection has no project's key.
+    fn copy(&mut self, chunks: &[(PackId, Placed)]) -> Result<(), ArchiveError> {
+        let mut pack = Builder::new();
+        for run in chunks.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((from, first)) = run.first() else { continue };
+            // All of it, since only its digest tells whether it is sound.
+            let bytes = match self.archive.store.read(&ObjectName::pack(*from), pack::LONGEST) {
+                // Another collection was faster, so it has copied these too.
+                Err(StoreError::Missing { .. }) => continue,
+                other => other?,
+            };
+            pack::check(&bytes).map_err(|fault| broken(first.entry.id, fault.into()))?;
+            for (_, placed) in run {
+                let start = placed.offset as usize;
+                let stored = &bytes[start..start + placed.entry.stored as usize];
+                let added: Result<Entry, ArchiveError> = pack.add(|out| {
+                    out.extend_from_slice(stored);
+                    Ok(placed.entry)
+                });
+                added?;
+                if pack.is_full() {
+                    self.write(std::mem::replace(&mut pack, Builder::new()))?;
+                }
+            }
+        }
+        self.write(pack)
+    }
+
+    fn write(&mut self, pack: Builder) -> Result<(), ArchiveError> {
+        if pack.is_empty() {
+            return Ok(());
+        }
+        let name = ObjectName::pack(PackId { writer: self.id, number: self.packs });
+        self.packs += 1;
+        self.copied += pack.entries().iter().map(|entry| u64::from(entry.stored)).sum::<u64>();
+        Ok(self.archive.store.put_new(&name, &pack.finish())?)
+    }
+}
