@@ -240,7 +240,9 @@ impl Applier<'_> {
                 (Outcome::Done, "again-at-next-boot", String::new())
             }
             Ok(Deed { change: Change::Changed, detail, .. }) => (Outcome::Done, "", detail.clone()),
-            Ok(Deed { change: Change::Same, .. }) => (Outcome::Unchanged, "", String::new()),
+            Ok(Deed { change: Change::Same, detail, .. }) => {
+                (Outcome::Unchanged, "", detail.clone())
+            }
             Err(error) => (Outcome::Failed, error.reason(), said(error)),
         };
         applied.lost_service |= matches!(result, Err(StepError::Source(error)) if error.may_pass());
@@ -292,6 +294,12 @@ impl Applier<'_> {
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
             Action::TrustCertificates(all) => platform.trust_certificates(all)?,
+            Action::RemoteDesktop(wanted) => platform.set_remote_desktop(wanted)?,
+            Action::Winrm { wanted, hostname } => {
+                let (change, thumbprint) = platform.set_winrm(wanted, hostname)?;
+                let detail = thumbprint.map(|it| format!("certificate {}", it.as_str()));
+                return Ok(Deed { detail: detail.unwrap_or_default(), ..change.into() });
+            }
             Action::SshPasswords(on) => platform.set_ssh_passwords(*on)?,
             Action::ExpirePassword { user } => platform.expire_password(user)?,
             Action::File(file) => {

@@ -1,7 +1,7 @@
 //! From the document, the facts and what was done before to the steps of this run. Pure.
 //!
 //! Order: network, host name, boot commands, files, disk, accounts with their keys and passwords,
-//! certificates, clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
+//! certificates, ways in from outside, clock, licence, secrets, packages, deferred files, the first boot's commands and scripts. Vendor-data
 //! comes before user-data in each of these; where both name the same thing, user-data wins.
 //!
 //! What says "once" is looked up in the [`History`]: done before → settled; begun and not ended →
@@ -115,6 +115,7 @@ pub fn plan(
         let action = Action::TrustCertificates(document.trusted_certificates.clone());
         plan.always("trusted certificates".into(), action);
     }
+    plan.remote_access(document, facts);
     for seed in [&vendor, &user] {
         plan.all(&seed.clock);
     }
@@ -214,6 +215,26 @@ impl Planner<'_> {
         if configs.iter().find_map(|config| config.own_name_in_hosts) != Some(false) {
             let names = if *host == *fqdn { vec![host] } else { vec![fqdn.to_owned(), host] };
             self.always("own name".into(), Action::OwnName(names));
+        }
+    }
+
+    /// Ways into a Windows; its certificate is for the name that it gets.
+    fn remote_access(&mut self, document: &Document, facts: &Facts) {
+        let name = self.steps.iter().find_map(|planned| match planned {
+            Planned::Do { step: Step { action: Action::Hostname(name), .. }, .. } => Some(name),
+            _ => None,
+        });
+        let hostname = name.unwrap_or(&document.hostname).clone();
+        let desktop = document.remote_desktop.map(Action::RemoteDesktop);
+        let winrm = document.winrm.map(|wanted| Action::Winrm { wanted, hostname });
+        for (key, action) in [("remote desktop", desktop), ("winrm", winrm)] {
+            let Some(action) = action else { continue };
+            if facts.system == System::Windows {
+                self.always(key.into(), action);
+            } else {
+                let detail = "it is for Windows, and this is another system".into();
+                self.settle(key.into(), Outcome::Skipped, "other-system", detail);
+            }
         }
     }
 

@@ -30,7 +30,8 @@ use std::{
 
 pub use self::error::{PlatformError, Result};
 use mezame_model::{
-    Certificate, Report, SecretBytes, SecretName, SecretString, document::Interface,
+    Certificate, RemoteDesktop, Report, SecretBytes, SecretName, SecretString, Winrm,
+    document::Interface,
 };
 
 use crate::{
@@ -39,6 +40,7 @@ use crate::{
     licence::Licence,
     settings::Settings,
     step::{Account, FileSpec, Ntp, Packages, Script},
+    winrm::Thumbprint,
 };
 
 /// Whether an operation changed something.
@@ -208,6 +210,15 @@ pub trait Platform {
     /// they were given here before.
     fn trust_certificates(&self, _certificates: &[Certificate]) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "certificates can't be trusted on this system" })
+    }
+    /// Lets people in by Remote Desktop, or nobody.
+    fn set_remote_desktop(&self, _wanted: &RemoteDesktop) -> Result<Change> {
+        Err(PlatformError::Unsupported { what: "this system has no Remote Desktop" })
+    }
+    /// Has WinRM listen with a certificate for this name, or no longer. Gives what the certificate
+    /// is known by, where there is one.
+    fn set_winrm(&self, _wanted: &Winrm, _hostname: &str) -> Result<(Change, Option<Thumbprint>)> {
+        Err(PlatformError::Unsupported { what: "this system has no WinRM" })
     }
     /// Says whether the SSH server takes passwords.
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {

@@ -2,9 +2,10 @@
 //!
 //! A clone has another instance id, so what runs once an instance runs again in it without this.
 //! What must not go into an image goes here: secrets, sealed passwords, output of scripts, what
-//! says "once" for ever, and on Windows the routes of the network that the image was made in and
-//! the agent's notes in the registry. Accounts, files and settings stay: they are the image. So do
-//! the notes of what users were given: a clone's agent takes back what its own record doesn't name.
+//! says "once" for ever, and on Windows the routes of the network that the image was made in, the
+//! agent's notes in the registry and the certificate that it made for WinRM. Accounts, files and
+//! settings stay: they are the image. So do the notes of what users were given: a clone's agent
+//! takes back what its own record doesn't name.
 
 use std::fs;
 

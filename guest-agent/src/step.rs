@@ -5,7 +5,9 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Certificate, SecretName, SecretString, WindowsKey, document::Interface};
+use mezame_model::{
+    Certificate, RemoteDesktop, SecretName, SecretString, WindowsKey, Winrm, document::Interface,
+};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
@@ -282,6 +284,15 @@ pub enum Action {
     },
     /// Has the system trust these certificates besides its own, and none that it was given before.
     TrustCertificates(Vec<Certificate>),
+    /// Who gets in by Remote Desktop.
+    RemoteDesktop(RemoteDesktop),
+    /// Who gets in by WinRM.
+    Winrm {
+        /// What is wanted.
+        wanted: Winrm,
+        /// What its certificate is for.
+        hostname: String,
+    },
     /// Whether the SSH server takes passwords.
     SshPasswords(bool),
     /// Makes a user choose a new password at the next login.
@@ -390,6 +401,18 @@ impl fmt::Display for Action {
             Self::Start { user } => write!(out, "open {user}'s account again"),
             Self::LockPassword { user } => write!(out, "lock {user}'s password"),
             Self::TrustCertificates(all) => write!(out, "trust {} certificate(s)", all.len()),
+            Self::RemoteDesktop(wanted) if wanted.enabled => {
+                let nla = if wanted.nla { "with" } else { "without" };
+                write!(out, "let people in by Remote Desktop on port {}, {nla} NLA", wanted.port)
+            }
+            Self::RemoteDesktop(_) => out.write_str("let nobody in by Remote Desktop"),
+            Self::Winrm { wanted, hostname } if wanted.https => {
+                write!(out, "have WinRM listen by HTTPS on port {} as {hostname}", wanted.port)?;
+                out.write_str(if wanted.basic { ", with Basic" } else { "" })
+            }
+            Self::Winrm { .. } => {
+                out.write_str("take away the listener of WinRM that was made here")
+            }
             Self::SshPasswords(on) => {
                 write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })
             }

@@ -8,6 +8,7 @@
 mod kill;
 mod passwords;
 mod people;
+mod remote_access;
 
 use std::{fs, path::PathBuf};
 

@@ -2,6 +2,8 @@
 
 use std::{io, net::IpAddr, path::PathBuf};
 
+use crate::winrm::WinrmError;
+
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum PlatformError {
@@ -145,6 +147,16 @@ impl PlatformError {
             Self::NoTool { .. } => "no-tool",
             Self::Tool { .. } => "tool-failed",
             Self::Unsupported { .. } => "unsupported",
+        }
+    }
+}
+
+/// WinRM's faults: a name of the record, or what is on the system.
+pub(super) fn of_winrm(error: WinrmError) -> PlatformError {
+    match error {
+        WinrmError::Name(_) => PlatformError::Invalid { what: "host name", why: error.to_string() },
+        WinrmError::Answer(_) | WinrmError::Taken { .. } => {
+            PlatformError::Tool { tool: "WinRM".to_owned(), detail: error.to_string() }
         }
     }
 }

@@ -7,7 +7,9 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use mezame_model::{Certificate, SecretBytes, SecretName, SecretString, document::Interface};
+use mezame_model::{
+    Certificate, RemoteDesktop, SecretBytes, SecretName, SecretString, Winrm, document::Interface,
+};
 
 use super::{
     Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
@@ -18,6 +20,7 @@ use crate::{
     facts::{Facts, Link, System},
     licence::Licence,
     step::{Account, FileSpec, Ntp, Packages, Script},
+    winrm::{self, Thumbprint},
 };
 
 /// What the guest consists of.
@@ -39,6 +42,10 @@ pub struct State {
     pub refuses_texts: bool,
     /// What it trusts besides its own.
     pub certificates: Vec<Certificate>,
+    /// Who gets in by Remote Desktop; nothing: as the image has it.
+    pub remote_desktop: Option<RemoteDesktop>,
+    /// Who gets in by WinRM, and the name of the certificate.
+    pub winrm: Option<(Winrm, String)>,
     /// What was written to serial ports.
     pub serial: String,
     /// The licence, if it was activated.
@@ -302,6 +309,18 @@ impl Platform for Fake {
 
     fn trust_certificates(&self, certificates: &[Certificate]) -> Result<Change> {
         Ok(self.put(|state| &mut state.certificates, certificates.to_vec()))
+    }
+
+    fn set_remote_desktop(&self, wanted: &RemoteDesktop) -> Result<Change> {
+        Ok(self.put(|state| &mut state.remote_desktop, Some(*wanted)))
+    }
+
+    /// Its certificate is known by what it is for.
+    fn set_winrm(&self, wanted: &Winrm, hostname: &str) -> Result<(Change, Option<Thumbprint>)> {
+        let names = winrm::Names::of(hostname).map_err(super::error::of_winrm)?;
+        let new = wanted.https.then(|| (*wanted, hostname.to_owned()));
+        let change = self.put(|state| &mut state.winrm, new);
+        Ok((change, wanted.https.then(|| Thumbprint::of(format!("{names:?}").as_bytes()))))
     }
 
     fn write_to_serial(&self, _port: &str, lines: &str) -> Result<()> {

@@ -7,13 +7,15 @@
 
 use std::path::PathBuf;
 
-use mezame_model::SecretString;
+use mezame_model::{SecretString, Winrm};
 
 use super::{Change, PlatformError, Result};
 use crate::{
     account::{self, is_account_name},
+    firewall::Opening,
     licence::Licence,
     step::Account,
+    winrm::{Names, Thumbprint},
 };
 
 /// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
@@ -77,6 +79,13 @@ pub trait Machine: std::fmt::Debug {
     fn name_awaiting_reboot(&self) -> Option<String>;
     /// Ends the system and starts it again.
     fn reboot(&self, why: &str) -> Result<()>;
+    /// Has the firewall let a service be reached, there alone or no longer.
+    fn set_opening(&self, opening: &Opening) -> Result<Change>;
+    /// Has Remote Desktop begin anew, so that it takes another port. Its sessions end.
+    fn restart_remote_desktop(&self) -> Result<()>;
+    /// Has WinRM listen with a certificate for these names, or no longer with one that was made
+    /// here. Gives what the certificate is known by, where there is one.
+    fn set_winrm(&self, wanted: &Winrm, names: &Names) -> Result<(Change, Option<Thumbprint>)>;
     /// Activates the system's licence, where it is not.
     fn activate(&self, licence: &Licence) -> Result<Change>;
 }
@@ -114,6 +123,7 @@ pub(super) fn contract(machine: &dyn Machine) {
     assert!(machine.profile("ops").unwrap().is_dir());
     shutting_contract(machine);
     names_contract(machine);
+    remote_contract(machine);
 
     assert_eq!(machine.name_awaiting_reboot(), None);
     twice("name", &|| machine.set_name("web"));
@@ -140,6 +150,31 @@ fn shutting_contract(machine: &dyn Machine) {
     machine.lock_password("ops").unwrap();
     machine.lock_password("nobody-here").unwrap();
     machine.restart_ssh_server().unwrap();
+}
+
+/// Ways in from outside.
+#[cfg(test)]
+fn remote_contract(machine: &dyn Machine) {
+    use crate::firewall::Service;
+    let change = |what: &str, wanted: Change, done: Change| assert_eq!(done, wanted, "{what}");
+    let [first, second] = [Winrm::PORT, std::num::NonZeroU16::MAX].map(Some);
+    for service in [Service::RemoteDesktop, Service::Winrm] {
+        for port in [first, second, None] {
+            let set = || machine.set_opening(&Opening { service, port }).unwrap();
+            change("an opening, first", Change::Changed, set());
+            change("an opening, second", Change::Same, set());
+        }
+    }
+    machine.restart_remote_desktop().unwrap();
+    let names = Names::of("web.example").unwrap();
+    let set = |https: bool, basic: bool| {
+        machine.set_winrm(&Winrm { https, port: Winrm::PORT, basic }, &names).unwrap().0
+    };
+    change("no listener", Change::Same, set(false, false));
+    for (https, basic) in [(true, false), (true, true), (false, false)] {
+        change("a listener, first", Change::Changed, set(https, basic));
+        change("a listener, second", Change::Same, set(https, basic));
+    }
 }
 
 /// Groups, and names in other cases of their letters.

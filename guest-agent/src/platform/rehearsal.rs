@@ -12,14 +12,22 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use mezame_model::SecretString;
+use mezame_model::{SecretString, Winrm};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Change, PlatformError, Result,
     machine::{Machine, check_group, check_name},
 };
-use crate::{facts::System, licence::Licence, outbox::write_synced, password, step::Account};
+use crate::{
+    facts::System,
+    firewall::Opening,
+    licence::Licence,
+    outbox::write_synced,
+    password,
+    step::Account,
+    winrm::{Names, Thumbprint},
+};
 
 /// The file, below the root.
 pub const FILE: &str = "rehearsal.json";
@@ -44,6 +52,12 @@ pub struct Record {
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// How often the SSH server was to read its settings anew.
     pub ssh_restarts: u32,
+    /// Where services are reached through the firewall, by port.
+    pub openings: BTreeMap<String, u16>,
+    /// How often Remote Desktop was to begin anew.
+    pub desktop_restarts: u32,
+    /// What WinRM is, and what its certificate is for, where it listens. None is made.
+    pub winrm: Option<(Winrm, Names)>,
     /// The computer's name.
     pub name: String,
     /// The name after the next boot.
@@ -247,6 +261,33 @@ impl Machine for Rehearsal {
             Ok(())
         })
         .map(drop)
+    }
+
+    fn set_opening(&self, opening: &Opening) -> Result<Change> {
+        self.change(|record| {
+            let service = format!("{:?}", opening.service);
+            match opening.port {
+                Some(port) => record.openings.insert(service, port.get()),
+                None => record.openings.remove(&service),
+            };
+            Ok(())
+        })
+    }
+
+    fn restart_remote_desktop(&self) -> Result<()> {
+        self.change(|record| {
+            record.desktop_restarts += 1;
+            Ok(())
+        })
+        .map(drop)
+    }
+
+    fn set_winrm(&self, wanted: &Winrm, names: &Names) -> Result<(Change, Option<Thumbprint>)> {
+        let change = self.change(|record| {
+            record.winrm = wanted.https.then(|| (*wanted, names.clone()));
+            Ok(())
+        });
+        Ok((change?, None))
     }
 
     fn activate(&self, licence: &Licence) -> Result<Change> {

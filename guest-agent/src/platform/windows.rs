@@ -17,6 +17,7 @@ mod network;
 mod open_ssh;
 mod power;
 mod registry;
+mod remote_access;
 mod route;
 mod script;
 mod serial;
@@ -27,6 +28,7 @@ mod ssh_server;
 mod system_tools;
 mod way;
 mod wide;
+mod winrm;
 
 use std::{
     io,
@@ -35,7 +37,9 @@ use std::{
     time::Duration,
 };
 
-use mezame_model::{Certificate, Report, SecretName, SecretString, document::Interface};
+use mezame_model::{
+    Certificate, RemoteDesktop, Report, SecretName, SecretString, Winrm, document::Interface,
+};
 
 pub(super) use self::adapters::bind_to_device;
 use self::{
@@ -52,6 +56,7 @@ use crate::{
     sddl::Kind,
     settings::{STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
+    winrm::Thumbprint,
 };
 
 /// The agent's own key.
@@ -107,6 +112,10 @@ impl Windows {
 
     fn certificates(&self) -> certificates::Certificates<'_> {
         certificates::Certificates::new(&self.registry, self.live)
+    }
+
+    fn remote_access(&self) -> remote_access::RemoteAccess<'_> {
+        remote_access::RemoteAccess { registry: &self.registry, machine: &*self.machine }
     }
 
     /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
@@ -304,6 +313,14 @@ impl Platform for Windows {
         self.certificates().trust(all).map_err(certificates::error)
     }
 
+    fn set_remote_desktop(&self, wanted: &RemoteDesktop) -> Result<Change> {
+        self.remote_access().set_desktop(wanted)
+    }
+
+    fn set_winrm(&self, wanted: &Winrm, hostname: &str) -> Result<(Change, Option<Thumbprint>)> {
+        self.remote_access().set_winrm(wanted, hostname)
+    }
+
     fn write_to_serial(&self, port: &str, lines: &str) -> Result<()> {
         serial::write(port, (!self.live).then_some(self.root.as_path()), lines)
     }
@@ -381,6 +398,7 @@ impl Platform for Windows {
     }
 
     fn forget(&self) -> Result<()> {
+        self.remote_access().forget()?;
         self.registry.delete(KEY).map_err(registry_error)
     }
 

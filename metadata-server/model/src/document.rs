@@ -9,8 +9,8 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Certificate, Generation, InstanceId, InstanceName, MacAddress, Route, SecretName, Tags, User,
-    UserData, WindowsKey,
+    Certificate, Generation, InstanceId, InstanceName, MacAddress, RemoteDesktop, Route,
+    SecretName, Tags, User, UserData, WindowsKey, Winrm,
 };
 
 /// What the guest is to become.
@@ -50,6 +50,12 @@ pub struct Document {
     /// Certificates to trust besides the system's own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trusted_certificates: Vec<Certificate>,
+    /// Who gets in by Remote Desktop; None: as the image has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_desktop: Option<RemoteDesktop>,
+    /// Who gets in by WinRM; None: as the image has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winrm: Option<Winrm>,
     /// Asks for passwords as Google's tools make them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub windows_keys: Vec<WindowsKey>,

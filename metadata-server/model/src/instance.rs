@@ -9,6 +9,7 @@ use crate::{
     dialect::Dialect,
     guest_attributes::GuestAttributes,
     id::{InstanceId, InstanceName, PortId, ProjectName, SecretName, UserName, VolumeName},
+    remote_access::{RemoteDesktop, Winrm},
     secret::SecretString,
     tags::Tags,
     user_data::UserData,
@@ -168,6 +169,12 @@ pub struct Instance {
     /// Certificates that it is to trust besides its system's own.
     #[serde(default, skip_serializing_if = "none")]
     pub trusted_certificates: Box<[Certificate]>,
+    /// Who gets into a Windows by Remote Desktop; None: as its image has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote_desktop: Option<RemoteDesktop>,
+    /// Who gets into a Windows by WinRM; None: as its image has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub winrm: Option<Winrm>,
     /// Asks for passwords as Google's tools make them.
     #[serde(default, skip_serializing_if = "none")]
     pub windows_keys: Box<[WindowsKey]>,

@@ -16,6 +16,7 @@ pub mod id;
 pub mod instance;
 pub mod link_local;
 pub mod network;
+pub mod remote_access;
 pub mod report;
 pub mod secret;
 pub mod service_address;
@@ -41,6 +42,7 @@ pub use id::{
 pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
 pub use link_local::LinkLocal;
 pub use network::{MacAddress, Network, Port, RateLimit, Subnet, Vni};
+pub use remote_access::{RemoteDesktop, Winrm};
 pub use report::{Acknowledgement, GuestEvent, Report};
 pub use secret::{SecretBytes, SecretDigest, SecretString};
 pub use smbios::Smbios;

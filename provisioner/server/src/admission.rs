@@ -24,6 +24,7 @@ mod network;
 mod port;
 mod project;
 mod release;
+mod remote_access;
 mod resolve;
 mod service_address;
 mod ssh_key;
@@ -95,7 +96,7 @@ pub(crate) fn fields_of(kind: Kind) -> &'static [&'static str] {
 
 /// The nested fields, by the name of their schema.
 #[cfg(test)]
-pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 7] = [
+pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 9] = [
     ("Subnet", subnet::FIELDS),
     ("Route", subnet::ROUTE_FIELDS),
     ("Dhcp", dhcp::FIELDS),
@@ -103,6 +104,8 @@ pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 7] = [
     ("Boot", boot::FIELDS),
     ("RateLimit", port::RATE_LIMIT_FIELDS),
     ("User", user::FIELDS),
+    ("RemoteDesktop", remote_access::DESKTOP_FIELDS),
+    ("Winrm", remote_access::WINRM_FIELDS),
 ];
 
 const NAME_MEND: &str = "choose a name of a-z, 0-9 and '-'";

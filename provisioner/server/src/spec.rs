@@ -141,6 +141,12 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
     if !instance.trusted_certificates.is_empty() {
         document["trusted_certificates"] = json!(instance.trusted_certificates);
     }
+    if let Some(desktop) = &instance.remote_desktop {
+        document["remote_desktop"] = json!(desktop);
+    }
+    if let Some(winrm) = &instance.winrm {
+        document["winrm"] = json!(winrm);
+    }
     if !instance.windows_keys.is_empty() {
         document["windows_keys"] = json!(instance.windows_keys);
     }

@@ -128,3 +128,34 @@ fn a_licence_is_activated_once_an_instance_and_again_where_it_failed() {
     assert_eq!(step(&world.run(), "licence").outcome, Outcome::Done);
     assert_eq!(step(&world.run(), "licence").outcome, Outcome::Unchanged);
 }
+
+#[test]
+fn ways_in_are_set_in_a_windows_alone_and_the_thumbprint_is_told_each_time() {
+    let desktop = json!({"enabled": true, "port": 3390});
+    let document = json!({
+        "hostname": "web.example", "remote_desktop": desktop, "winrm": {"https": true},
+    });
+    let mut world = World::new(document.clone(), "");
+    let applied = world.run();
+    for key in ["remote desktop", "winrm"] {
+        let step = step(&applied, key);
+        assert_eq!((step.outcome, step.reason.as_str()), (Outcome::Skipped, "other-system"));
+    }
+    let mut world = World::new(document, "");
+    world.fake = Fake::of(System::Windows, "boot-1", Vec::new());
+    for outcome in [Outcome::Done, Outcome::Unchanged] {
+        let applied = world.run();
+        assert_eq!(step(&applied, "remote desktop").outcome, outcome);
+        let winrm = step(&applied, "winrm");
+        assert_eq!(winrm.outcome, outcome);
+        let print = winrm.detail.strip_prefix("certificate ").unwrap();
+        assert_eq!(print.len(), 40, "{winrm:?}");
+        assert_eq!(world.fake.state().winrm.as_ref().unwrap().1, "web");
+    }
+    assert!(world.fake.state().remote_desktop.unwrap().nla);
+    // Gone from the record: as it is.
+    (world.document.remote_desktop, world.document.winrm) = (None, None);
+    let applied = world.run();
+    assert!(!applied.steps.iter().any(|step| step.step == "winrm"));
+    assert!(world.fake.state().winrm.is_some());
+}

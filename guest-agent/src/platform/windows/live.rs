@@ -2,16 +2,18 @@
 
 use std::path::PathBuf;
 
-use mezame_model::SecretString;
+use mezame_model::{SecretString, Winrm};
 
-use super::{accounts, power, script, shutting, ssh_server};
+use super::{accounts, power, registry::Registry, script, shutting, ssh_server, winrm};
 use crate::{
+    firewall::{self, Opening},
     licence::{self, Licence},
     platform::{
         Change, PlatformError, Result,
         machine::{Machine, check_group},
     },
     step::Account,
+    winrm::{Names, Thumbprint},
 };
 
 /// What PowerShell is asked: 1 is "licensed" (Microsoft, "SoftwareLicensingProduct class"). The
@@ -89,10 +91,31 @@ impl Machine for Live {
         power::reboot(why)
     }
 
+    fn set_opening(&self, opening: &Opening) -> Result<Change> {
+        let failed = |source| PlatformError::File { path: firewall::RULES.into(), source };
+        let rules = match Registry::new(true).open(firewall::RULES).map_err(failed)? {
+            Some(key) => key.texts().map_err(failed)?,
+            None => Vec::new(),
+        };
+        let commands = firewall::commands(opening, &rules);
+        for words in &commands {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            script::tool("netsh.exe", &words)?;
+        }
+        Ok(if commands.is_empty() { Change::Same } else { Change::Changed })
+    }
+
+    /// With what depends on it: the redirector of its ports.
+    fn restart_remote_desktop(&self) -> Result<()> {
+        script::powershell("Restart-Service -Name TermService -Force -ErrorAction Stop").map(drop)
+    }
+
+    fn set_winrm(&self, wanted: &Winrm, names: &Names) -> Result<(Change, Option<Thumbprint>)> {
+        winrm::set(wanted, names)
+    }
+
     fn activate(&self, licence: &Licence) -> Result<Change> {
-        let shell = r"WindowsPowerShell\v1.0\powershell.exe";
-        let asked =
-            script::tool(shell, &["-NoProfile", "-NonInteractive", "-Command", IS_ACTIVATED]);
+        let asked = script::powershell(IS_ACTIVATED);
         if asked.is_ok_and(|count| count.trim().parse::<u32>().is_ok_and(|count| count > 0)) {
             return Ok(Change::Same);
         }

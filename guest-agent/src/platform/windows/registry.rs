@@ -8,9 +8,9 @@ use windows_sys::Win32::{
     Foundation::{ERROR_FILE_NOT_FOUND, ERROR_MORE_DATA, ERROR_NO_MORE_ITEMS},
     System::Registry::{
         HKEY, HKEY_LOCAL_MACHINE, KEY_READ, KEY_WOW64_64KEY, KEY_WRITE, REG_DWORD,
-        REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ, RRF_RT_REG_SZ, RegCloseKey,
-        RegCreateKeyExW, RegDeleteTreeW, RegDeleteValueW, RegEnumValueW, RegFlushKey, RegGetValueW,
-        RegOpenKeyExW, RegSetValueExW,
+        REG_OPTION_NON_VOLATILE, REG_OPTION_VOLATILE, REG_SZ, RRF_RT_REG_DWORD, RRF_RT_REG_SZ,
+        RegCloseKey, RegCreateKeyExW, RegDeleteTreeW, RegDeleteValueW, RegEnumValueW, RegFlushKey,
+        RegGetValueW, RegOpenKeyExW, RegSetValueExW,
     },
 };
 
@@ -106,6 +106,38 @@ impl Key {
         match status {
             ERROR_FILE_NOT_FOUND => Ok(None),
             status => checked(status).map(|()| Some(narrow(&buffer))),
+        }
+    }
+
+    /// All texts, under whatever names.
+    pub(super) fn texts(&self) -> io::Result<Vec<String>> {
+        let mut texts = Vec::new();
+        for name in self.names()? {
+            // One that has gone meanwhile, or is no text.
+            texts.extend(self.text(&name).ok().flatten());
+        }
+        Ok(texts)
+    }
+
+    /// A number.
+    pub(super) fn number(&self, name: &str) -> io::Result<Option<u32>> {
+        let (mut number, mut bytes) = (0_u32, 4_u32);
+        let name = wide(name);
+        // SAFETY: the place is as long as is said.
+        let status = unsafe {
+            RegGetValueW(
+                self.0,
+                ptr::null(),
+                name.as_ptr(),
+                RRF_RT_REG_DWORD,
+                ptr::null_mut(),
+                ptr::from_mut(&mut number).cast(),
+                &mut bytes,
+            )
+        };
+        match status {
+            ERROR_FILE_NOT_FOUND => Ok(None),
+            status => checked(status).map(|()| Some(number)),
         }
     }
 

@@ -101,6 +101,13 @@ pub(super) fn tool(name: &str, words: &[&str]) -> Result<String> {
     }
 }
 
+/// Runs one word of Windows PowerShell's language that must end well, and gives the end of what it
+/// said.
+pub(super) fn powershell(text: &str) -> Result<String> {
+    let shell = r"WindowsPowerShell\v1.0\powershell.exe";
+    tool(shell, &["-NoProfile", "-NonInteractive", "-Command", text])
+}
+
 fn finish(
     mut command: Command,
     path: &Path,

@@ -6,14 +6,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::{
-    Certificate, Dialect, HopLimit, InstanceName, PortName, ProjectName, SecretName, SecretString,
-    TokenPolicy, UserData, WindowsKey, id,
+    Certificate, Dialect, HopLimit, InstanceName, PortName, ProjectName, RemoteDesktop, SecretName,
+    SecretString, TokenPolicy, UserData, WindowsKey, Winrm, id,
 };
 
 use super::{
     certificate,
     form::{Node, Object, Path, nearest},
-    ssh_key,
+    remote_access, ssh_key,
     user::{self, UserForm},
     windows_key,
 };
@@ -45,6 +45,8 @@ pub(crate) const FIELDS: &[&str] = &[
     "launch_index",
     "block_devices",
     "trusted_certificates",
+    "remote_desktop",
+    "winrm",
     "windows_keys",
 ];
 
@@ -82,6 +84,8 @@ pub(crate) struct InstanceForm {
     pub(crate) launch_index: u32,
     pub(crate) block_devices: BTreeMap<Box<str>, Box<str>>,
     pub(crate) trusted_certificates: Vec<Certificate>,
+    pub(crate) remote_desktop: Option<RemoteDesktop>,
+    pub(crate) winrm: Option<Winrm>,
     pub(crate) windows_keys: Vec<WindowsKey>,
 }
 
@@ -121,10 +125,12 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
     let block_devices = object.field("block_devices", |n| n.map(64, read_device)).or(Vec::new);
     let trusted_certificates =
         object.field("trusted_certificates", certificate::read_all).or(Vec::new);
+    let remote_access = remote_access::read(&object);
     let windows_keys =
         object.field("windows_keys", |n| n.list(WindowsKey::COUNT_MAX, windows_key::read));
     let windows_keys = windows_keys.or(Vec::new);
     let name = name?;
+    let (remote_desktop, winrm) = remote_access?;
     Some(InstanceForm {
         project: project?,
         hostname: hostname?.unwrap_or_else(|| name.as_str().into()),
@@ -145,6 +151,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
         launch_index: u32::try_from(launch_index?).ok()?,
         block_devices: block_devices?.into_iter().collect(),
         trusted_certificates: trusted_certificates?,
+        remote_desktop,
+        winrm,
         windows_keys: windows_keys?,
     })
 }

@@ -13,6 +13,7 @@ mod described;
 mod disk;
 mod documents;
 mod password_resets;
+mod remote_access;
 mod stream;
 mod volume_keys;
 

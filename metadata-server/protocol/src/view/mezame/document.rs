@@ -97,6 +97,8 @@ fn without_data(scope: &Scope<'_>) -> Document {
         vendor_data: None,
         secrets: waiting_secrets(scope).map(|(name, _)| name.clone()).collect(),
         trusted_certificates: instance.trusted_certificates.to_vec(),
+        remote_desktop: instance.remote_desktop,
+        winrm: instance.winrm,
         windows_keys: instance.windows_keys.to_vec(),
         nova_password: instance.dialects.contains(&Dialect::Openstack),
     }

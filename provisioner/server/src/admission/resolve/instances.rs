@@ -154,6 +154,8 @@ impl Resolver<'_> {
             nova_password: stored.and_then(|stored| stored.nova_password.clone()),
             block_devices: form.block_devices,
             trusted_certificates: form.trusted_certificates.into(),
+            remote_desktop: form.remote_desktop,
+            winrm: form.winrm,
             windows_keys: form.windows_keys.into(),
         };
         let mut consumed = Consumed::new();

@@ -138,6 +138,8 @@ fn documents() -> Value {
             "launch_index": number("Its place in a launch of several, from 0"),
             "block_devices": map("Disks: name to device"),
             "trusted_certificates": texts("Certificates in PEM that the guest is to trust, at most 32"),
+            "remote_desktop": named("RemoteDesktop"),
+            "winrm": named("Winrm"),
             "windows_keys": list(named("WindowsKey"), "Asks for passwords of Windows' users, at most 16"),
         })),
     })
@@ -194,6 +196,16 @@ fn nested() -> Value {
             "groups": texts("Groups besides its own"),
             "shell": text("The login shell"),
             "stopped": flag("Whether the account stays and nobody gets in by it"),
+        })),
+        "RemoteDesktop": object("Remote Desktop of a Windows", &["enabled"], json!({
+            "enabled": flag("Whether anybody gets in by it"),
+            "port": number("Of TCP and UDP; 3389 without"),
+            "nla": flag("Whether clients prove who they are first; true without"),
+        })),
+        "Winrm": object("WinRM of a Windows", &["https"], json!({
+            "https": flag("Whether it listens, with a certificate that the guest makes"),
+            "port": number("Of TCP; 5986 without"),
+            "basic": flag("Whether Basic authentication is taken; false without"),
         })),
         "WindowsKey": object(
             "An ask for a password as Google's tools make it",
