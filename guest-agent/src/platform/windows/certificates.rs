@@ -11,10 +11,11 @@ use std::{collections::BTreeSet, ffi::c_void, io, ptr};
 use mezame_model::Certificate;
 use sha1::{Digest as _, Sha1};
 use windows_sys::Win32::Security::Cryptography::{
-    CERT_CONTEXT, CERT_FIND_SHA1_HASH, CERT_STORE_ADD_USE_EXISTING, CERT_STORE_PROV_SYSTEM_W,
-    CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB, CertAddEncodedCertificateToStore,
-    CertCloseStore, CertDeleteCertificateFromStore, CertFindCertificateInStore,
-    CertFreeCertificateContext, CertOpenStore, HCERTSTORE, X509_ASN_ENCODING,
+    CERT_CONTEXT, CERT_FIND_SHA1_HASH, CERT_STORE_ADD_USE_EXISTING, CERT_STORE_CTRL_COMMIT,
+    CERT_STORE_PROV_SYSTEM_W, CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB,
+    CertAddEncodedCertificateToStore, CertCloseStore, CertControlStore,
+    CertDeleteCertificateFromStore, CertFindCertificateInStore, CertFreeCertificateContext,
+    CertOpenStore, HCERTSTORE, X509_ASN_ENCODING,
 };
 
 use super::{
@@ -199,7 +200,11 @@ impl Store {
             return Ok(());
         }
         // SAFETY: it was just found; this call lets go of it, however it ends.
-        succeeded(unsafe { CertDeleteCertificateFromStore(found) })
+        succeeded(unsafe { CertDeleteCertificateFromStore(found) })?;
+        // Not every kind of store knows of this, and closing it does the same.
+        // SAFETY: the store is open, and this wants nothing besides.
+        unsafe { CertControlStore(self.0, 0, CERT_STORE_CTRL_COMMIT, ptr::null()) };
+        Ok(())
     }
 }
 
