@@ -128,6 +128,8 @@ mod tests {
                 .into(),
             domain: None,
             routes: Vec::new(),
+            vlans: Vec::new(),
+            bond: None,
         }
     }
 

@@ -28,6 +28,7 @@ mod service_address;
 mod ssh_key;
 mod subnet;
 mod user;
+mod vlan;
 
 use std::collections::HashMap;
 
@@ -93,13 +94,14 @@ pub(crate) fn fields_of(kind: Kind) -> &'static [&'static str] {
 
 /// The nested fields, by the name of their schema.
 #[cfg(test)]
-pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 7] = [
+pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 8] = [
     ("Subnet", subnet::FIELDS),
     ("Route", subnet::ROUTE_FIELDS),
     ("Dhcp", dhcp::FIELDS),
     ("Forward", dhcp::FORWARD_FIELDS),
     ("Boot", boot::FIELDS),
     ("RateLimit", port::RATE_LIMIT_FIELDS),
+    ("Vlan", vlan::FIELDS),
     ("User", user::FIELDS),
 ];
 

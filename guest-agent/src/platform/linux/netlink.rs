@@ -1,5 +1,6 @@
 //! Devices, addresses and routes by rtnetlink(7), one request at a time.
 
+mod device;
 mod route;
 
 use std::{
@@ -24,7 +25,7 @@ use netlink_packet_route::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub(super) use self::route::RawRoute;
+pub(super) use self::{device::MIIMON_MS, route::RawRoute};
 use crate::{
     doctor::observation::Sight,
     facts::Link,
@@ -330,6 +331,7 @@ fn ethernet(message: LinkMessage) -> Option<Link> {
     }
     let mut name = None;
     let mut mac = None;
+    let (kind, bond) = device::made_of(&message.attributes);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text),
@@ -343,6 +345,8 @@ fn ethernet(message: LinkMessage) -> Option<Link> {
         mac: MacAddress(mac?),
         up: flags.contains(LinkFlags::Up),
         addresses: Vec::new(),
+        kind,
+        bond,
     })
 }
 

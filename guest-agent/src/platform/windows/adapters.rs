@@ -20,7 +20,10 @@ use windows_sys::Win32::{
 };
 
 use super::wide::{checked, pointed};
-use crate::{facts::Link, netsh};
+use crate::{
+    facts::{Link, LinkKind},
+    netsh,
+};
 
 /// The type of Ethernet and of what looks like it (IANA, `ifType`).
 const ETHERNET: u32 = 6;
@@ -101,6 +104,8 @@ unsafe fn read(list: *const IP_ADAPTER_ADDRESSES_LH) -> Vec<Adapter> {
             up: entry.OperStatus == IfOperStatusUp,
             // SAFETY: a list of the system's.
             addresses: unsafe { unicast(entry) },
+            kind: LinkKind::Card,
+            bond: None,
         };
         let now = netsh::Now {
             mtu: entry.Mtu,
