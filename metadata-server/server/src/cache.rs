@@ -102,9 +102,9 @@ impl Cache {
                     for port in [before, after].into_iter().flatten() {
                         changes.devices.insert(port.device.clone());
                         changes.ports.insert(port.id.clone());
-                        // The other cards of its bond may use its addresses, too.
+                        // The instance's other ports there may use its addresses, too.
                         for snapshot in old.as_ref().into_iter().chain([&new]) {
-                            let others = bonded(snapshot, port).map(|other| other.device.clone());
+                            let others = siblings(snapshot, port).map(|other| other.device.clone());
                             changes.devices.extend(others);
                         }
                         if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id))
@@ -160,11 +160,11 @@ impl Cache {
         Some(&networks[at])
     }
 
-    /// The addresses of the other cards of a port's bond.
-    pub fn bonded_addresses(&self, port: &Port) -> Vec<IpAddr> {
+    /// The addresses of the instance's other ports in a port's network.
+    pub fn sibling_addresses(&self, port: &Port) -> Vec<IpAddr> {
         let snapshot = self.snapshot.as_ref().into_iter();
         snapshot
-            .flat_map(|it| bonded(it, port))
+            .flat_map(|it| siblings(it, port))
             .flat_map(|other| &other.addresses)
             .copied()
             .collect()
@@ -227,19 +227,15 @@ fn find<'a>(snapshot: &'a Snapshot, id: &InstanceId) -> Option<&'a Arc<Instance>
     Some(&snapshot.instances[at])
 }
 
-/// The other ports of an instance that are cards of the same bond.
-fn bonded<'a>(snapshot: &'a Snapshot, port: &'a Port) -> impl Iterator<Item = &'a Arc<Port>> {
-    let owner = port.bond.as_ref().and(port.instance.as_ref());
-    let instance = owner.and_then(|id| find(snapshot, id));
+/// The other ports of an instance in the same network.
+fn siblings<'a>(snapshot: &'a Snapshot, port: &'a Port) -> impl Iterator<Item = &'a Arc<Port>> {
+    let instance = port.instance.as_ref().and_then(|id| find(snapshot, id));
     let others = instance.into_iter().flat_map(|instance| &instance.ports);
     others
         .filter(|id| **id != port.id)
         .filter_map(|id| snapshot.ports.binary_search_by(|one| one.id.cmp(id)).ok())
         .map(|at| &snapshot.ports[at])
-        .filter(|other| {
-            (&other.bond, &other.network, &other.instance)
-                == (&port.bond, &port.network, &port.instance)
-        })
+        .filter(|other| (&other.network, &other.instance) == (&port.network, &port.instance))
 }
 
 fn same<T: PartialEq>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {

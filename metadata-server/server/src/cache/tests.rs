@@ -48,12 +48,10 @@ fn a_port_that_changes_its_device_names_both() {
 }
 
 #[test]
-fn a_card_of_a_bond_is_named_when_another_ones_addresses_change() {
+fn a_port_is_named_when_the_addresses_of_its_instances_other_one_change() {
     let mut old = fixture::snapshot(1, 0..3);
-    let bond = mezame_model::BondName::parse("bond0").unwrap();
     for number in [0, 1] {
         let port = Arc::make_mut(&mut old.ports[number]);
-        port.bond = Some(bond.clone());
         port.instance = Some(fixture::instance_id(0));
     }
     Arc::make_mut(&mut old.instances[0]).ports = vec![fixture::port_id(0), fixture::port_id(1)];
@@ -65,15 +63,15 @@ fn a_card_of_a_bond_is_named_when_another_ones_addresses_change() {
     let changes = cache.swap(new.clone()).unwrap();
     assert_eq!(names(&changes), ["vnet0", "vnet1"]);
     let wanted: Vec<std::net::IpAddr> = vec!["192.168.0.99".parse().unwrap()];
-    assert_eq!(cache.bonded_addresses(&new.ports[0]), wanted);
-    assert!(cache.bonded_addresses(&new.ports[2]).is_empty());
+    assert_eq!(cache.sibling_addresses(&new.ports[0]), wanted);
+    assert!(cache.sibling_addresses(&new.ports[2]).is_empty());
     // Given up, it is another guest's or nobody's: the one that stays may no longer use its own.
     let left = fixture::changed(&new, |new| {
         Arc::make_mut(&mut new.ports[1]).instance = None;
         Arc::make_mut(&mut new.instances[0]).ports.pop();
     });
     assert_eq!(names(&cache.swap(left.clone()).unwrap()), ["vnet0", "vnet1"]);
-    assert!(cache.bonded_addresses(&left.ports[0]).is_empty());
+    assert!(cache.sibling_addresses(&left.ports[0]).is_empty());
 }
 
 #[test]
