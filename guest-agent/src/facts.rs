@@ -53,6 +53,37 @@ pub struct Link {
     pub up: bool,
     /// With their prefix lengths.
     pub addresses: Vec<IpNetwork>,
+    /// What it is made of.
+    pub kind: LinkKind,
+    /// The number of the bond that it is a card of.
+    pub bond: Option<u32>,
+}
+
+/// What a network device is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkKind {
+    /// A card, or anything else that stands for itself.
+    Card,
+    /// A network behind a tag (IEEE 802.1Q).
+    Vlan {
+        /// The number of the device that its frames go through.
+        card: u32,
+        /// The tag's.
+        id: u16,
+    },
+    /// Several cards.
+    Bond {
+        /// Whether one is used at a time, by its own MAC.
+        backup: bool,
+    },
+}
+
+impl Link {
+    /// Whether the service can be asked through it. It answers no frame with a tag; and what comes in
+    /// by a card of a bond is the bond's.
+    pub fn leads_out(&self) -> bool {
+        self.bond.is_none() && !matches!(self.kind, LinkKind::Vlan { .. })
+    }
 }
 
 /// The clock, in seconds since 1970-01-01T00:00:00Z.
@@ -80,4 +111,11 @@ pub struct Facts {
     pub now: u64,
     /// How the system's licence is to be activated, if it is.
     pub licence: Option<Licence>,
+}
+
+impl Facts {
+    /// The card with this MAC. A device on top of it has the same one.
+    pub fn card(&self, mac: MacAddress) -> Option<&Link> {
+        self.links.iter().find(|link| link.mac == mac && link.kind == LinkKind::Card)
+    }
 }

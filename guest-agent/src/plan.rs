@@ -15,11 +15,11 @@ mod spelling;
 
 use std::{borrow::Cow, fmt};
 
-use mezame_model::{Document, report::Outcome};
+use mezame_model::{Document, document::Interface, report::Outcome};
 
 pub use self::spelling::Spelling;
 use crate::{
-    facts::{Facts, System},
+    facts::{Facts, Link, System},
     ledger::{Again, History, Past, Trace},
     step::{Action, Frequency, Step},
     user_data::{Part, windows},
@@ -165,20 +165,27 @@ impl Planner<'_> {
         }
         let mut known = Vec::new();
         for interface in &document.interfaces {
-            match facts.links.iter().find(|link| link.mac == interface.mac) {
-                Some(link) => {
-                    known.push((link.name.clone(), interface.clone()));
-                    let device = link.name.clone();
-                    let action = Action::Interface { device, interface: interface.clone() };
-                    self.always(format!("interface {}", link.name), action);
+            let mut cards = Vec::new();
+            for mac in interface.cards() {
+                match facts.card(*mac) {
+                    Some(card) => cards.push(card),
+                    None => self.settle(
+                        format!("interface {mac}"),
+                        Outcome::Skipped,
+                        "no-such-interface",
+                        "this guest has no device with that MAC".into(),
+                    ),
                 }
-                None => self.settle(
-                    format!("interface {}", interface.mac),
-                    Outcome::Skipped,
-                    "no-such-interface",
-                    "this guest has no device with that MAC".into(),
-                ),
             }
+            let Some(first) = cards.first() else { continue };
+            let interface = self.supported(interface, first, facts.system);
+            let device = match &interface.bond {
+                Some(bond) => bond.name.to_string(),
+                None => first.name.clone(),
+            };
+            known.push((device.clone(), interface.clone()));
+            let key = format!("interface {device}");
+            self.always(key, Action::Interface { device, interface });
         }
         if !known.is_empty() {
             self.always(
@@ -186,6 +193,26 @@ impl Planner<'_> {
                 Action::PersistNetwork { interfaces: known },
             );
         }
+    }
+
+    /// The interface without what is done on Linux alone: of a bond, its first card.
+    fn supported(&mut self, interface: &Interface, first: &Link, system: System) -> Interface {
+        let mut interface = interface.clone();
+        if system == System::Unix {
+            return interface;
+        }
+        let mut unsupported = |key: String, what: &str| {
+            let detail = format!("{what} are made on Linux alone");
+            self.settle(key, Outcome::Failed, "unsupported", detail);
+        };
+        for vlan in std::mem::take(&mut interface.vlans) {
+            unsupported(format!("interface {}.{}", first.name, vlan.id), "VLANs");
+        }
+        if let Some(bond) = interface.bond.take() {
+            unsupported(format!("interface {}", bond.name), "bonds");
+            interface.mac = first.mac;
+        }
+        interface
     }
 
     /// As cloud-init chooses: the short name is the host's, the full one stands in /etc/hosts, and

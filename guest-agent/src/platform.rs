@@ -120,7 +120,10 @@ pub trait Platform {
 
     /// Remembers how the network of these devices is set, so that a change of it can be taken back,
     /// also by the next run, should this one be killed. None where nothing is changed anyway.
-    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+    fn guard_network(
+        &self,
+        _interfaces: &[(&str, &Interface)],
+    ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         Ok(None)
     }
     /// Takes back a change of a run that was killed before it knew whether the change was good. Says

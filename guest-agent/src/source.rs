@@ -176,6 +176,11 @@ impl Source {
         self.client.disconnect();
     }
 
+    /// Asks through another device from now on.
+    pub fn move_to(&mut self, device: &str, index: u32) {
+        self.client.move_to(device, index);
+    }
+
     /// Fetches the document. With an ETag and a time to wait, answers when there is another one,
     /// or with none when the time is over.
     pub fn document(

@@ -349,20 +349,33 @@ impl fmt::Display for Action {
         let join =
             |list: &[IpNetwork]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         match self {
-            Self::Interface { device, interface } => write!(
-                out,
-                "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
-                interface.mac,
-                interface.mtu,
-                join(&interface.addresses),
-                interface.gateways,
-                interface.dns,
-                interface
-                    .routes
-                    .iter()
-                    .map(|route| format!(", route {} via {}", route.destination, route.via))
-                    .collect::<String>()
-            ),
+            Self::Interface { device, interface } => {
+                write!(
+                    out,
+                    "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
+                    interface.mac,
+                    interface.mtu,
+                    join(&interface.addresses),
+                    interface.gateways,
+                    interface.dns,
+                    interface
+                        .routes
+                        .iter()
+                        .map(|route| format!(", route {} via {}", route.destination, route.via))
+                        .chain(interface.bond.iter().map(|bond| {
+                            format!(", a bond ({}) of {:?}", bond.mode, bond.members)
+                        }))
+                        .chain(interface.vlans.iter().map(|vlan| {
+                            format!(
+                                ", VLAN {}: mtu {}, addresses {}",
+                                vlan.id,
+                                vlan.mtu,
+                                join(&vlan.addresses)
+                            )
+                        }))
+                        .collect::<String>()
+                )
+            }
             Self::PersistNetwork { interfaces } => {
                 let names: Vec<_> = interfaces.iter().map(|(name, _)| name.as_str()).collect();
                 write!(out, "write the network configuration of {}", names.join(", "))

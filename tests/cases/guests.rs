@@ -1,5 +1,6 @@
 //! Real guests under QEMU: a small one alone, the demo's with our agent, an unmodified Debian with
-//! its own cloud-init, both in networks of IPv6 alone, and two firewalls of one image.
+//! its own cloud-init, both in networks of IPv6 alone, two firewalls of one image, and guests with
+//! VLANs and a bond.
 //!
 //! Every case that boots a machine is here or below: by this name they take turns, and `--quick`
 //! leaves them out.
@@ -7,6 +8,7 @@
 mod appliance;
 mod debian;
 mod ipv6;
+mod trunks;
 
 use std::path::Path;
 

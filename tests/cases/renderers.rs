@@ -9,6 +9,7 @@ use mezame_tests::{
     Lab,
     client_machine::ClientMachine,
     namespace_guest::NamespaceGuest,
+    operator::{network, port},
     process::{self, Background},
     wait::{self, SOON},
 };
@@ -16,6 +17,8 @@ use serde_json::{Value, json};
 
 use crate::seeds::{self, MAC};
 
+/// The MAC of a second card.
+const OTHER_MAC: &str = "52:54:00:00:00:0b";
 /// Where units are enabled.
 const WANTS: &str = "/etc/systemd/system/multi-user.target.wants";
 
@@ -30,15 +33,24 @@ impl Seat {
     /// The machine has the services that are not `missing`, and `enabled` starts at boot. Then the
     /// agent has run in it.
     fn make(missing: &[&str], enabled: Option<&str>) -> Self {
+        Self::make_of(missing, enabled, |_| {})
+    }
+
+    /// The same of documents with a change.
+    fn make_of(
+        missing: &[&str],
+        enabled: Option<&str>,
+        change: impl FnOnce(&mut Vec<Value>),
+    ) -> Self {
         let lab = Lab::start().unwrap();
         let more = json!({"dialects": ["mezame", "ec2"]});
         let mut documents = seeds::tenant("tenant-a", 1000, "tapa", &more);
         let fields = |document: &mut Value, fields: Value| {
             document.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         };
-        let network = documents.iter_mut().find(|it| it["kind"] == "Network").unwrap();
+        let lan = documents.iter_mut().find(|it| it["kind"] == "Network").unwrap();
         fields(
-            network,
+            lan,
             json!({
                 "mtu": 1400, "domain": "tenant.example", "dns": ["192.168.0.2", "169.254.169.253"],
                 "subnets": [
@@ -53,6 +65,7 @@ impl Seat {
             seeds::port_of(&mut documents),
             json!({"addresses": ["192.168.0.10", "2001:db8:1::10"]}),
         );
+        change(&mut documents);
         lab.operator.apply(&documents).unwrap();
         let guest = lab.guest("tapa", MAC, &["192.168.0.10/24"]).unwrap();
         seeds::until_known(&guest);
@@ -115,7 +128,7 @@ fn systemd_networkd_brings_the_card_to_what_the_agent_wrote() {
     // As in a boot: what systemd's unit makes for it.
     let boot = "mount -t tmpfs run /run; \
         install -d -o systemd-network -g systemd-network /run/systemd/netif; \
-        exec env SYSTEMD_LOG_LEVEL=debug /usr/lib/systemd/systemd-networkd";
+        exec env SYSTEMD_LOG_LEVEL=debug SYSTEMD_LOG_TARGET=console /usr/lib/systemd/systemd-networkd";
     let log = seat.lab.directory().join("networkd.log");
     let mut command = seat.machine.command(&["sh", "-c", boot]);
     let mut networkd = Background::start("systemd-networkd", &mut command, &log).unwrap();
@@ -180,5 +193,123 @@ fn network_manager_takes_the_profile_that_the_agent_wrote() {
         "dns-search=tenant.example;",
     ] {
         assert!(read.contains(wanted), "{wanted:?} is not in {read}");
+    }
+}
+
+/// The card has a network behind a tag.
+fn trunk(documents: &mut Vec<Value>) {
+    documents.insert(1, network("tenant-a", "dmz", 2000, "10.1.0.0/24"));
+    seeds::port_of(documents)["vlans"] =
+        json!([{"id": 100, "network": "dmz", "addresses": ["10.1.0.10"]}]);
+}
+
+/// The card is one of two of a bond; the other one is not plugged in yet.
+fn bond(documents: &mut Vec<Value>) {
+    seeds::port_of(documents)["bond"] = "bond0".into();
+    let mut other = port("tenant-a", "other", "lan", OTHER_MAC, &["192.168.0.11"], "tapb");
+    other["bond"] = "bond0".into();
+    documents.insert(3, other);
+    let guest = documents.iter_mut().find(|it| it["kind"] == "Instance").unwrap();
+    guest["ports"] = json!(["port", "other"]);
+}
+
+fn assert_has(text: &str, all: &[&str]) {
+    for wanted in all {
+        assert!(text.contains(wanted), "{wanted:?} is not in {text}");
+    }
+}
+
+#[test]
+fn netplan_generates_a_vlan_and_a_bond_from_what_the_agent_wrote() {
+    let seat = Seat::make_of(&[], None, trunk);
+    let ended = seat.machine.run(60, &["netplan", "generate"]).unwrap();
+    assert!(ended.status.success() && !ended.stderr.contains("rror"), "{ended:?}");
+    let made = |name: &str| seat.machine.read(&format!("/run/systemd/network/10-netplan-{name}"));
+    assert_has(&made("eth0.network").unwrap(), &["VLAN=eth0.100", "Address=192.168.0.10/24"]);
+    assert_has(&made("eth0.100.netdev").unwrap(), &["Kind=vlan", "Id=100"]);
+    assert_has(&made("eth0.100.network").unwrap(), &["Address=10.1.0.10/24"]);
+    drop(seat);
+    let seat = Seat::make_of(&[], None, bond);
+    let ended = seat.machine.run(60, &["netplan", "generate"]).unwrap();
+    assert!(ended.status.success() && !ended.stderr.contains("rror"), "{ended:?}");
+    let made = |name: &str| seat.machine.read(&format!("/run/systemd/network/10-netplan-{name}"));
+    let netdev = made("bond0.netdev").unwrap();
+    assert_has(&netdev, &["Kind=bond", "Mode=active-backup", "FailOverMACPolicy=active"]);
+    assert_has(
+        &made("bond0.network").unwrap(),
+        &["Address=192.168.0.10/24", "Address=192.168.0.11/24"],
+    );
+    for mac in [MAC, OTHER_MAC] {
+        let card = made(&format!("card-{}.network", mac.replace(':', ""))).unwrap();
+        assert_has(&card, &[mac, "Bond=bond0"]);
+    }
+}
+
+#[test]
+fn network_manager_takes_the_profiles_of_a_vlan_and_a_bond_that_the_agent_wrote() {
+    let read = |seat: &Seat, name: &str| {
+        let path = format!("/etc/NetworkManager/system-connections/mezame-{name}.nmconnection");
+        let modify = "nmcli --offline connection modify connection.autoconnect yes";
+        seat.machine.output(60, &["sh", "-c", &format!("{modify} < {path}")]).unwrap()
+    };
+    let unit = Some("NetworkManager.service");
+    let seat = Seat::make_of(&["/etc/netplan"], unit, trunk);
+    assert_has(
+        &read(&seat, "eth0.100"),
+        &["type=vlan", "id=100", "parent=eth0", "address1=10.1.0.10/24"],
+    );
+    drop(seat);
+    let seat = Seat::make_of(&["/etc/netplan"], unit, bond);
+    assert_has(
+        &read(&seat, "bond0"),
+        &["type=bond", "mode=active-backup", "fail_over_mac=active", "address1=192.168.0.10/24"],
+    );
+    assert_has(&read(&seat, &OTHER_MAC.replace(':', "")), &["master=bond0", "slave-type=bond"]);
+}
+
+#[test]
+fn ifupdown_would_make_a_vlan_and_a_bond_by_what_the_agent_wrote() {
+    let planned = |seat: &Seat, device: &str| {
+        let ended = seat.machine.run(60, &["ifup", "--no-act", "--verbose", device]).unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        format!("{}{}", ended.stdout, ended.stderr)
+    };
+    let seat = Seat::make_of(&["/etc/netplan"], None, trunk);
+    let wanted = ["ip link add link eth0 name eth0.100 type vlan id 100", "10.1.0.10"];
+    assert_has(&planned(&seat, "eth0.100"), &wanted);
+    drop(seat);
+    let seat = Seat::make_of(&["/etc/netplan"], None, bond);
+    let wanted = ["type bond mode active-backup miimon 100 fail_over_mac active", "192.168.0.11"];
+    assert_has(&planned(&seat, "bond0"), &wanted);
+}
+
+/// Without running: this machine's kernel may know neither VLANs nor bonds.
+#[test]
+fn systemd_networkd_reads_each_line_of_a_vlan_and_a_bond_that_the_agent_wrote() {
+    for (shape, devices) in [
+        (trunk as fn(&mut Vec<Value>), ["eth0.100.netdev", "eth0.100.network"]),
+        (bond, ["bond0.netdev", "bond0.network"]),
+    ] {
+        let seat = Seat::make_of(&["/etc/netplan"], Some("systemd-networkd.service"), shape);
+        for device in devices {
+            let path = format!("/etc/systemd/network/10-mezame-{device}");
+            assert!(seat.machine.read(&path).is_ok(), "{path} is not there");
+        }
+        let boot = "mount -t tmpfs run /run; \
+            install -d -o systemd-network -g systemd-network /run/systemd/netif; \
+            exec env SYSTEMD_LOG_LEVEL=debug SYSTEMD_LOG_TARGET=console /usr/lib/systemd/systemd-networkd";
+        let log = seat.lab.directory().join("networkd.log");
+        let mut command = seat.machine.command(&["sh", "-c", boot]);
+        let networkd = Background::start("systemd-networkd", &mut command, &log).unwrap();
+        // It reads all files before it looks at any device.
+        wait::until("what networkd says of eth0", SOON, || {
+            anyhow::ensure!(networkd.log().contains("eth0: "), "nothing yet");
+            Ok(())
+        })
+        .unwrap();
+        let log = networkd.log();
+        let ours: Vec<&str> = log.lines().filter(|it| it.contains("10-mezame-")).collect();
+        let faults = |it: &&str| ["gnoring", "nvalid", "nknown"].iter().any(|bad| it.contains(bad));
+        assert!(!ours.iter().any(faults), "{ours:#?}");
     }
 }

@@ -1,6 +1,6 @@
 //! The steps of a plan that change the network: together they are good, or are taken back.
 
-use mezame_model::report::Outcome;
+use mezame_model::{document::Interface, report::Outcome};
 
 use super::{Applied, Applier, Deed, StepError};
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
 pub(super) struct Network<'a> {
     /// Where the last of them is in the plan.
     last: Option<usize>,
-    devices: Vec<&'a str>,
+    interfaces: Vec<(&'a str, &'a Interface)>,
     /// Of those that were done.
     pub(super) keys: Vec<String>,
     pub(super) guard: Option<Box<dyn NetworkGuard + 'a>>,
@@ -23,16 +23,16 @@ pub(super) struct Network<'a> {
 
 impl<'a> Network<'a> {
     pub(super) fn of(plan: &'a Plan) -> Self {
-        let device = |planned: &'a Planned| match planned {
+        let interface = |planned: &'a Planned| match planned {
             Planned::Do { step, .. } => match &step.action {
-                Action::Interface { device, .. } => Some(device.as_str()),
+                Action::Interface { device, interface } => Some((device.as_str(), interface)),
                 _ => None,
             },
             Planned::Settled { .. } => None,
         };
         Self {
-            last: plan.steps.iter().rposition(|planned| device(planned).is_some()),
-            devices: plan.steps.iter().filter_map(device).collect(),
+            last: plan.steps.iter().rposition(|planned| interface(planned).is_some()),
+            interfaces: plan.steps.iter().filter_map(interface).collect(),
             keys: Vec::new(),
             guard: None,
             changed: false,
@@ -44,7 +44,7 @@ impl<'a> Network<'a> {
     /// without a way back: a guest without a network is worse.
     pub(super) fn before(&mut self, step: &Step, platform: &'a dyn Platform) {
         if self.keys.is_empty() && matches!(step.action, Action::Interface { .. }) {
-            self.guard = platform.guard_network(&self.devices).unwrap_or_default();
+            self.guard = platform.guard_network(&self.interfaces).unwrap_or_default();
         }
     }
 

@@ -263,6 +263,8 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
         mac: "52:54:00:00:00:01".parse().unwrap(),
         up: true,
         addresses: Vec::new(),
+        kind: crate::facts::LinkKind::Card,
+        bond: None,
     };
     world.fake = Fake::new("boot-1", vec![link]);
     assert_eq!(world.run().outcome(), Outcome::Done);
@@ -282,7 +284,7 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
     assert_eq!(world.fake.state().persisted[0].1.addresses[0].to_string(), "10.0.0.1/24");
     assert_eq!((world.service.reopened, world.fake.state().hostname.as_str()), (1, "renamed"));
     // A run that is killed before it knows leaves the next one to take it back.
-    world.fake.guard_network(&["eth0"]).unwrap();
+    world.fake.guard_network(&[]).unwrap();
     world.fake.change(|state| state.interfaces.clear());
     assert!(world.fake.recover_network().unwrap());
     assert_eq!(world.fake.state().interfaces, good);

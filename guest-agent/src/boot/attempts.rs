@@ -4,7 +4,7 @@
 //!   first round:  each device by the family that is likelier there
 //!   second round: each device by the other family
 //! ```
-//! Two rounds, and not both families of one device in a row: a guest with several cards and IPv4
+//! Without devices that lead nowhere by themselves: VLANs, and the cards of a bond. Two rounds, and not both families of one device in a row: a guest with several cards and IPv4
 //! finds its service in the first round, without having waited for IPv6 on the cards before it.
 
 use std::net::IpAddr;
@@ -25,7 +25,7 @@ pub struct Attempt {
 
 /// All that is to be tried, in this order. An endpoint that was named is tried alone.
 pub fn attempts(links: &[Link], named: Option<Endpoint>) -> Vec<Attempt> {
-    let mut links: Vec<&Link> = links.iter().collect();
+    let mut links: Vec<&Link> = links.iter().filter(|link| link.leads_out()).collect();
     links.sort_by_key(|link| (rank(link), link.index));
     let attempt = |link: &&Link, endpoint| Attempt { device: link.name.clone(), endpoint };
     if let Some(endpoint) = named {
@@ -77,6 +77,8 @@ mod tests {
             mac: mezame_model::MacAddress([2, 0, 0, 0, 0, 1]),
             up: true,
             addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+            kind: crate::facts::LinkKind::Card,
+            bond: None,
         }
     }
 
@@ -119,5 +121,20 @@ mod tests {
         assert_eq!(devices, ["eth2", "eth1"]);
         assert!(list.iter().all(|it| it.endpoint == named));
         assert!(attempts(&[], None).is_empty());
+    }
+
+    #[test]
+    fn neither_vlans_nor_cards_of_a_bond_are_tried() {
+        use crate::facts::LinkKind;
+        let named = |index, kind, bond| Link { kind, bond, ..link(index, &["10.0.0.1/24"]) };
+        let links = [
+            named(1, LinkKind::Card, Some(3)),
+            named(2, LinkKind::Card, None),
+            named(3, LinkKind::Bond { backup: true }, None),
+            named(4, LinkKind::Vlan { card: 2, id: 7 }, None),
+        ];
+        let tried = attempts(&links, Some(Endpoint::from(IpAddr::from(LINK_V4))));
+        let tried: Vec<&str> = tried.iter().map(|attempt| &*attempt.device).collect();
+        assert_eq!(tried, [&*links[1].name, &*links[2].name]);
     }
 }

@@ -11,7 +11,8 @@ use mezame_model::{Report, SecretName, report::SealedPassword};
 
 use super::attempts::{Attempt, attempts};
 use crate::{
-    facts::System,
+    endpoint::Endpoint,
+    facts::{Link, System},
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
     source::{Fetched, FetchedSecret, Source, SourceError, Upstream, http::Client},
@@ -93,6 +94,8 @@ pub struct Path {
     /// The service.
     pub source: Source,
     opened: Option<EndpointPath>,
+    /// The device before a bond took it.
+    card: Option<String>,
 }
 
 /// What a run needs of the service goes through the way that was found.
@@ -119,13 +122,18 @@ impl Upstream for Path {
 
     fn rolled_back(&mut self, platform: &dyn Platform) {
         self.source.disconnect();
-        self.reopen(platform);
+        if !self.follow(platform) {
+            self.reopen(platform);
+        }
     }
 
     /// Where the device has an address of its own now, the claimed one goes, and the route stays
     /// for the agent. Where it has none (the document gives it none, or only IPv6), the claimed
     /// one is still the only way to the service.
     fn configured(&mut self, platform: &dyn Platform, network_changed: bool) {
+        if network_changed {
+            self.follow(platform);
+        }
         let replaced = self.opened.as_ref().is_some_and(|opened| has_own_address(platform, opened));
         let changed = network_changed
             || (replaced && self.opened.as_ref().is_some_and(|opened| opened.claimed.is_some()));
@@ -148,6 +156,34 @@ impl Path {
         if let Some(opened) = self.opened.take() {
             let _ = platform.close_path(&opened, false);
         }
+    }
+
+    /// Goes on through the bond that has taken the device since, or through a card where the bond is
+    /// gone. False where the device still leads out by itself.
+    fn follow(&mut self, platform: &dyn Platform) -> bool {
+        let Some(opened) = &self.opened else { return false };
+        let Ok(facts) = platform.facts() else { return false };
+        let by_index = |index| facts.links.iter().find(|link| link.index == index);
+        let to = match by_index(opened.index).map(|link| link.bond) {
+            Some(None) => return false,
+            Some(Some(bond)) => {
+                self.card = Some(opened.device.clone());
+                by_index(bond).map(|link| link.name.clone())
+            }
+            None => {
+                let known =
+                    |link: &&Link| self.card.as_ref() == Some(&link.name) && link.leads_out();
+                let card = facts.links.iter().find(known).map(|link| link.name.clone());
+                let endpoint = Some(Endpoint::from(opened.endpoint));
+                let other = || attempts(&facts.links, endpoint).first().map(|it| it.device.clone());
+                card.or_else(other)
+            }
+        };
+        let Some(to) = to else { return false };
+        let Ok(again) = platform.open_path(&to, opened.endpoint) else { return false };
+        self.source.move_to(&to, again.index);
+        self.opened = Some(again);
+        true
     }
 
     /// Opens the way once more through the same device: a network service that was restarted may
@@ -257,7 +293,7 @@ type Failed = (Option<EndpointPath>, SourceError);
 
 fn fetch(mut source: Source, opened: Option<EndpointPath>) -> Result<(Path, Fetched), Failed> {
     match source.document(None) {
-        Ok(Some(fetched)) => Ok((Path { source, opened }, fetched)),
+        Ok(Some(fetched)) => Ok((Path { source, opened, card: None }, fetched)),
         Ok(None) => Err((opened, SourceError::Document("304 without having asked for it".into()))),
         Err(error) => Err((opened, error)),
     }

@@ -180,6 +180,6 @@ fn agent(settings: &Settings, instruments: &dyn Instruments, boot_id: String) ->
         report,
         has_mail: state.join("outbox").is_dir()
             && Outbox::open(&state).is_ok_and(|outbox| !outbox.is_empty()),
-        known_macs: network.iter().map(|interface| interface.mac).collect(),
+        known_macs: network.iter().flat_map(|interface| interface.cards()).copied().collect(),
     }
 }

@@ -13,6 +13,8 @@ fn interface() -> Interface {
         dns: ips(&["192.168.0.2", "192.168.0.3", "2001:db8::2"]),
         domain: None,
         routes: Vec::new(),
+        vlans: Vec::new(),
+        bond: None,
     }
 }
 

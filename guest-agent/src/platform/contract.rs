@@ -164,6 +164,8 @@ fn the_fake_keeps_the_contract_of_ways() {
         mac: mezame_model::MacAddress([2, 0, 0, 0, 0, 1]),
         up: true,
         addresses: Vec::new(),
+        kind: crate::facts::LinkKind::Card,
+        bond: None,
     };
     let fake = Fake::new("boot", vec![link]);
     ways(&fake, "eth0", || fake.change(|state| state.no_ipv6 = ["eth0".to_owned()].into()));

@@ -98,7 +98,8 @@ pub const NOW: u64 = 1_700_000_000;
 /// A guest in memory.
 #[derive(Debug)]
 pub struct Fake {
-    facts: Facts,
+    /// What it says of itself; a test may change it on the way.
+    pub facts: Facts,
     state: RefCell<State>,
 }
 
@@ -236,7 +237,10 @@ impl Platform for Fake {
         Ok(())
     }
 
-    fn guard_network(&self, _devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+    fn guard_network(
+        &self,
+        _interfaces: &[(&str, &Interface)],
+    ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         let before = self.state().interfaces.clone();
         self.state.borrow_mut().before = Some(before);
         Ok(Some(Box::new(FakeGuard(self))))

@@ -155,11 +155,14 @@ impl Platform for Linux {
         }
     }
 
-    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+    fn guard_network(
+        &self,
+        interfaces: &[(&str, &Interface)],
+    ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         if !self.live {
             return Ok(None);
         }
-        Ok(Some(Box::new(network::guard::Guard::new(&self.tree, devices)?)))
+        Ok(Some(Box::new(network::guard::Guard::new(&self.tree, interfaces)?)))
     }
 
     fn recover_network(&self) -> Result<bool> {

@@ -145,6 +145,17 @@ impl Client {
         self.stream = None;
     }
 
+    /// Goes to the same address through another device from now on.
+    pub fn move_to(&mut self, device: &str, index: u32) {
+        self.disconnect();
+        self.device = Some(device.to_owned());
+        if let SocketAddr::V6(address) = &mut self.address
+            && address.scope_id() != 0
+        {
+            address.set_scope_id(index);
+        }
+    }
+
     /// Makes one exchange. A kept connection that the server has closed meanwhile is made anew,
     /// once; that is safe since the server had not answered on it.
     pub fn exchange(&mut self, request: &Request<'_>) -> Result<Response, HttpError> {

@@ -9,8 +9,8 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Certificate, Generation, InstanceId, InstanceName, MacAddress, RemoteDesktop, Route,
-    SecretName, Tags, User, UserData, WindowsKey, Winrm,
+    BondMode, BondName, Certificate, Generation, InstanceId, InstanceName, MacAddress,
+    RemoteDesktop, Route, SecretName, Tags, User, UserData, VlanId, WindowsKey, Winrm,
 };
 
 /// What the guest is to become.
@@ -90,4 +90,53 @@ pub struct Interface {
     /// Further routes; a router is on the link or behind one of the addresses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
+    /// Further networks on the same card, each behind a tag. None where the interface is a bond.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vlans: Vec<VlanInterface>,
+    /// The cards that the interface is made of, where it is no single one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<Bond>,
+}
+
+impl Interface {
+    /// The cards that it is made of; more than one only of a bond.
+    pub fn cards(&self) -> &[MacAddress] {
+        match &self.bond {
+            Some(bond) => &bond.members,
+            None => std::slice::from_ref(&self.mac),
+        }
+    }
+}
+
+/// A network behind a tag (IEEE 802.1Q) on an interface's card. It has the card's MAC and no
+/// default router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanInterface {
+    /// The tag's number.
+    pub id: VlanId,
+    /// In bytes, without the tag's four; not above the card's own.
+    pub mtu: u16,
+    /// As an interface's.
+    pub addresses: Vec<IpNetwork>,
+    /// Resolvers.
+    #[serde(default)]
+    pub dns: Vec<IpAddr>,
+    /// The search domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<Box<str>>,
+    /// Further routes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+}
+
+/// Several cards of one network, which a guest makes one device of. An agent that knows no bonds
+/// configures the first of them, by the interface's MAC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bond {
+    /// The device's name in the guest.
+    pub name: BondName,
+    /// How the cards share the work.
+    pub mode: BondMode,
+    /// The cards' MACs; the first is the interface's.
+    pub members: Vec<MacAddress>,
 }

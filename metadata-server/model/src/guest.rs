@@ -7,7 +7,7 @@ use std::{net::IpAddr, sync::Arc};
 use ipnetwork::IpNetwork;
 
 use crate::{
-    Instance, MacAddress, Network, Port, service_address,
+    BondName, Instance, MacAddress, Network, NetworkId, Port, Vlan, VlanId, service_address,
     snapshot::{Site, Snapshot},
 };
 
@@ -18,6 +18,35 @@ pub struct GuestPort {
     pub port: Arc<Port>,
     /// The network that it is in.
     pub network: Arc<Network>,
+    /// Further networks on the same card.
+    pub vlans: Box<[GuestVlan]>,
+}
+
+/// A network behind a tag on a port's card.
+#[derive(Debug, Clone)]
+pub struct GuestVlan {
+    /// The tag's number.
+    pub id: VlanId,
+    /// The port as if it were in that network alone.
+    pub entry: GuestPort,
+}
+
+/// What a guest configures as one device: a port's card, or the cards of a bond.
+#[derive(Debug, Clone)]
+pub struct GuestInterface {
+    /// The port. Of a bond the first one, with the addresses of all.
+    pub entry: GuestPort,
+    /// The ports' places among the instance's, with their cards; a bond has several.
+    pub cards: Vec<(usize, MacAddress)>,
+    /// The bond's name, where it is one.
+    pub bond: Option<BondName>,
+}
+
+impl GuestInterface {
+    /// Whether it is the guest's first, which alone has default routers.
+    pub fn is_primary(&self) -> bool {
+        self.cards.first().is_some_and(|(place, _)| *place == 0)
+    }
 }
 
 impl GuestPort {
@@ -74,10 +103,7 @@ impl Guest {
             .iter()
             .map(|id| {
                 let at = snapshot.ports.binary_search_by(|port| port.id.cmp(id)).ok()?;
-                let port = Arc::clone(&snapshot.ports[at]);
-                let at =
-                    snapshot.networks.binary_search_by(|net| net.id.cmp(&port.network)).ok()?;
-                Some(GuestPort { port, network: Arc::clone(&snapshot.networks[at]) })
+                joined(snapshot, &snapshot.ports[at])
             })
             .collect();
         let ports = ports.filter(|ports| !ports.is_empty())?;
@@ -87,6 +113,30 @@ impl Guest {
     /// The first port.
     pub fn primary(&self) -> &GuestPort {
         &self.ports[0]
+    }
+
+    /// What the guest configures: the ports in their order, those of a bond as one, where the
+    /// first of them stands.
+    pub fn interfaces(&self) -> Vec<GuestInterface> {
+        let mut interfaces: Vec<GuestInterface> = Vec::with_capacity(self.ports.len());
+        for (place, entry) in self.ports.iter().enumerate() {
+            let card = (place, entry.port.mac);
+            let bond = entry.port.bond.as_ref();
+            let known = interfaces.iter_mut().find(|it| bond.is_some() && it.bond.as_ref() == bond);
+            match known {
+                Some(known) => {
+                    known.cards.push(card);
+                    let port = Arc::make_mut(&mut known.entry.port);
+                    port.addresses.extend(&entry.port.addresses);
+                }
+                None => interfaces.push(GuestInterface {
+                    entry: entry.clone(),
+                    cards: vec![card],
+                    bond: bond.cloned(),
+                }),
+            }
+        }
+        interfaces
     }
 
     /// The port with this MAC. Two ports of one guest never share a MAC.
@@ -113,4 +163,29 @@ impl Guest {
             _ => hostname.to_string(),
         }
     }
+}
+
+fn network(snapshot: &Snapshot, id: &NetworkId) -> Option<Arc<Network>> {
+    let at = snapshot.networks.binary_search_by(|network| network.id.cmp(id)).ok()?;
+    Some(Arc::clone(&snapshot.networks[at]))
+}
+
+/// A port with its networks.
+fn joined(snapshot: &Snapshot, port: &Arc<Port>) -> Option<GuestPort> {
+    let vlan = |vlan: &Vlan| {
+        let alone = Port {
+            network: vlan.network.clone(),
+            addresses: vlan.addresses.clone(),
+            vlans: Box::default(),
+            ..(**port).clone()
+        };
+        let network = network(snapshot, &vlan.network)?;
+        let entry = GuestPort { port: Arc::new(alone), network, vlans: Box::default() };
+        Some(GuestVlan { id: vlan.id, entry })
+    };
+    Some(GuestPort {
+        port: Arc::clone(port),
+        network: network(snapshot, &port.network)?,
+        vlans: port.vlans.iter().map(vlan).collect::<Option<_>>()?,
+    })
 }

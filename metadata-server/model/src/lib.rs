@@ -24,6 +24,7 @@ pub mod smbios;
 pub mod snapshot;
 pub mod tags;
 pub mod user_data;
+pub mod vlan;
 pub mod volume_key;
 pub mod windows_key;
 
@@ -36,8 +37,8 @@ pub use generation::Generation;
 pub use guest::{Guest, GuestPort};
 pub use guest_attributes::{GuestAttribute, GuestAttributeError, GuestAttributes};
 pub use id::{
-    DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId, PortName,
-    ProjectName, SecretName, UserName, VolumeName,
+    BondName, DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId,
+    PortName, ProjectName, SecretName, UserName, VolumeName,
 };
 pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
 pub use link_local::LinkLocal;
@@ -49,5 +50,6 @@ pub use smbios::Smbios;
 pub use snapshot::Snapshot;
 pub use tags::Tags;
 pub use user_data::UserData;
+pub use vlan::{BondMode, Vlan, VlanId};
 pub use volume_key::{BootDigest, KeyOutcome, KeyRequest, VolumeKey, Withheld};
 pub use windows_key::WindowsKey;

@@ -10,8 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     dhcp::{Boot, Dhcp, Forward, Route},
-    id::{DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
+    id::{BondName, DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
     service_address,
+    vlan::Vlan,
 };
 
 /// A VXLAN network identifier, 1 to 16,777,215 (RFC 7348, section 5: 24 bits).
@@ -195,6 +196,12 @@ pub struct Port {
     /// Further source addresses that it may use: floating ones, routed ranges.
     #[serde(default)]
     pub allowed: Vec<IpNetwork>,
+    /// Further networks on the same card, each behind a tag.
+    #[serde(default, skip_serializing_if = "<[_]>::is_empty")]
+    pub vlans: Box<[Vlan]>,
+    /// The bond that it is a card of: with its instance's other ports that name the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<BondName>,
     /// The tap on the hypervisor.
     pub device: DeviceName,
     /// Whether the guest may answer DHCP requests of others (a router appliance).
@@ -212,6 +219,12 @@ pub struct Port {
 }
 
 impl Port {
+    /// The networks that it is in, its own first, each with the port's addresses there.
+    pub fn attachments(&self) -> impl Iterator<Item = (&NetworkId, &[IpAddr])> {
+        let vlans = self.vlans.iter().map(|vlan| (&vlan.network, &*vlan.addresses));
+        std::iter::once((&self.network, &*self.addresses)).chain(vlans)
+    }
+
     /// Where its guest reaches the metadata service: by IPv6 if its addresses are IPv6 alone, for
     /// then nothing gives it an IPv4 one.
     pub fn metadata_address(&self) -> IpAddr {

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Dialect, Guest, Instance, Route, Snapshot};
+use mezame_model::{
+    BondName, Dialect, Guest, GuestPort, Instance, Route, Snapshot, VlanId, guest::GuestVlan,
+};
 
 use crate::{
     Answer, Context, Gate, NoRandomness, Randomness, Request, Response, Signer, Spent, Start,
@@ -98,6 +100,28 @@ impl World {
             let (destination, via) = (destination.parse().unwrap(), via.parse().unwrap());
             subnet.routes = vec![Route { destination, via }];
         }
+        guest
+    }
+
+    /// `web-0` in one dialect, whose second network is VLAN 100 on its first port.
+    pub(crate) fn trunked_in(&self, dialect: Dialect) -> Guest {
+        let mut guest = self.web_in(dialect);
+        let further = GuestPort { ..guest.ports[1].clone() };
+        let vlan = GuestVlan { id: VlanId::try_from(100).unwrap(), entry: further };
+        guest.ports = guest.ports[..1].into();
+        guest.ports[0].vlans = [vlan].into();
+        guest
+    }
+
+    /// `web-0` in one dialect, whose two ports are one bond in the first one's network.
+    pub(crate) fn bonded_in(&self, dialect: Dialect) -> Guest {
+        let mut guest = self.web_in(dialect);
+        guest.ports[1].network = Arc::clone(&guest.ports[0].network);
+        for entry in &mut guest.ports {
+            Arc::make_mut(&mut entry.port).bond = Some(BondName::parse("bond0").unwrap());
+        }
+        let second = Arc::make_mut(&mut guest.ports[1].port);
+        second.addresses = vec!["192.168.0.11".parse().unwrap()];
         guest
     }
 

@@ -9,7 +9,7 @@
 use std::{fmt::Write, net::IpAddr};
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Guest, GuestPort, LinkLocal, Route, Subnet};
+use mezame_model::{BondMode, BondName, Guest, GuestPort, LinkLocal, MacAddress, Route, Subnet};
 
 use crate::render::{yaml_lines, yaml_scalar};
 
@@ -22,52 +22,90 @@ pub(crate) enum FamilyMark {
     Present,
 }
 
-/// Every port, matched by its MAC address, in version 1 of the format.
+/// How often a bond looks whether its cards have a carrier, in milliseconds.
+pub(crate) const MIIMON_MS: u32 = 100;
+
+/// Every port, matched by its MAC address, in version 1 of the format; then the bond that ports are
+/// the cards of, and the networks behind tags.
 ///
 /// Not version 2: where netplan is absent, cloud-init makes of that one's route to `::/0` one to
 /// `::/64`, and fails on a route without a gateway; its `gateway4` brings a warning into the log.
 /// In version 1 a subnet has a gateway, with every renderer and in every release.
 pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
     let mut out = String::from("version: 1\nconfig:\n");
-    for (at, entry) in guest.ports.iter().enumerate() {
-        let mac = yaml_scalar(&entry.port.mac.to_string());
-        // Writing to a String does not fail, here and below.
-        let _ = write!(
-            out,
-            "  - type: physical\n    name: eth{at}\n    mac_address: {mac}\n    mtu: {}\n",
-            entry.network.mtu,
-        );
-        let (subnets, resolvers) = (subnets(entry, at == 0), entry.resolvers(at == 0));
-        if !subnets.is_empty() {
-            out.push_str("    subnets:\n");
+    for wanted in guest.interfaces() {
+        let entry = &wanted.entry;
+        let mut name = String::new();
+        for (place, mac) in &wanted.cards {
+            name = format!("eth{place}");
+            let mac = yaml_scalar(&mac.to_string());
+            // Writing to a String does not fail, here and below.
+            let _ = write!(
+                out,
+                "  - type: physical\n    name: {name}\n    mac_address: {mac}\n    mtu: {}\n",
+                entry.network.mtu,
+            );
         }
-        for (at, Own { address, gateway, routes }) in subnets.iter().enumerate() {
-            let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
-            let address = yaml_scalar(&address.to_string());
-            let _ = write!(out, "      - type: static\n        address: {address}\n");
-            if mark == FamilyMark::Present {
-                let _ = writeln!(out, "        {family}: true");
-            }
-            if let Some(gateway) = gateway {
-                let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
-            }
-            if !routes.is_empty() {
-                out.push_str("        routes:\n");
-            }
-            for route in *routes {
-                let network = yaml_scalar(&route.destination.to_string());
-                let gateway = yaml_scalar(&route.via.to_string());
-                let _ =
-                    write!(out, "          - network: {network}\n            gateway: {gateway}\n");
-            }
-            // Resolvers belong to the interface, but are written with one of its subnets.
-            if at == 0 {
-                list(&mut out, "dns_nameservers", resolvers.iter());
-                list(&mut out, "dns_search", entry.network.domain.iter());
-            }
+        if let Some(bond) = &wanted.bond {
+            bond_of(&mut out, bond, &wanted.cards, entry.network.mtu);
+            name = bond.to_string();
+        }
+        subnets_of(&mut out, entry, wanted.is_primary(), mark);
+        for vlan in &entry.vlans {
+            let (id, mtu) = (vlan.id, vlan.entry.network.mtu.min(entry.network.mtu));
+            let _ = write!(
+                out,
+                "  - type: vlan\n    name: {name}.{id}\n    vlan_link: {name}\n    vlan_id: {id}\n    \
+                 mtu: {mtu}\n"
+            );
+            subnets_of(&mut out, &vlan.entry, false, mark);
         }
     }
     out
+}
+
+/// Cards that are one device. The one in use shows its own MAC, since no other may leave by its tap.
+fn bond_of(out: &mut String, bond: &BondName, cards: &[(usize, MacAddress)], mtu: u16) {
+    let _ = write!(out, "  - type: bond\n    name: {bond}\n    bond_interfaces:\n");
+    yaml_lines(out, "      - ", cards.iter().map(|(place, _)| format!("eth{place}")));
+    let _ = write!(
+        out,
+        "    params:\n      bond-mode: {}\n      bond-miimon: {MIIMON_MS}\n      \
+         bond-fail-over-mac: active\n    mtu: {mtu}\n",
+        BondMode::ActiveBackup
+    );
+}
+
+/// The addresses of an interface, with what belongs to their subnets.
+fn subnets_of(out: &mut String, entry: &GuestPort, primary: bool, mark: FamilyMark) {
+    let (subnets, resolvers) = (subnets(entry, primary), entry.resolvers(primary));
+    if !subnets.is_empty() {
+        out.push_str("    subnets:\n");
+    }
+    for (at, Own { address, gateway, routes }) in subnets.iter().enumerate() {
+        let family = if address.is_ipv4() { "ipv4" } else { "ipv6" };
+        let address = yaml_scalar(&address.to_string());
+        let _ = write!(out, "      - type: static\n        address: {address}\n");
+        if mark == FamilyMark::Present {
+            let _ = writeln!(out, "        {family}: true");
+        }
+        if let Some(gateway) = gateway {
+            let _ = writeln!(out, "        gateway: {}", yaml_scalar(&gateway.to_string()));
+        }
+        if !routes.is_empty() {
+            out.push_str("        routes:\n");
+        }
+        for route in *routes {
+            let network = yaml_scalar(&route.destination.to_string());
+            let gateway = yaml_scalar(&route.via.to_string());
+            let _ = write!(out, "          - network: {network}\n            gateway: {gateway}\n");
+        }
+        // Resolvers belong to the interface, but are written with one of its subnets.
+        if at == 0 {
+            list(out, "dns_nameservers", resolvers.iter());
+            list(out, "dns_search", entry.network.domain.iter());
+        }
+    }
 }
 
 /// One of a port's addresses, and what belongs to the subnet that it is in: told once, with the
@@ -163,5 +201,38 @@ mod tests {
         }
         let text = network_config(&guest, FamilyMark::Absent);
         assert_eq!(text.matches("dns_nameservers").count(), 1, "{text}");
+    }
+
+    #[test]
+    fn a_network_behind_a_tag_is_a_device_on_the_card_without_a_router() {
+        let world = World::new();
+        let text = network_config(&world.trunked_in(Dialect::Nocloud), FamilyMark::Absent);
+        let (card, vlan) = text.split_once("  - type: vlan\n").unwrap();
+        assert!(card.contains("name: eth0") && card.contains("gateway: "), "{text}");
+        let head = "    name: eth0.100\n    vlan_link: eth0\n    vlan_id: 100\n    mtu: 1450\n";
+        assert!(vlan.starts_with(head), "the card's MTU is the greatest:\n{text}");
+        assert!(vlan.contains("address: \"10.1.0.10/20\""), "{text}");
+        assert!(!vlan.contains("gateway") && !text.contains("eth1"), "{text}");
+    }
+
+    #[test]
+    fn a_bond_stands_after_its_cards_and_has_the_addresses_of_all() {
+        let world = World::new();
+        let text = network_config(&world.bonded_in(Dialect::Nocloud), FamilyMark::Absent);
+        let (cards, bond) = text.split_once("  - type: bond\n").unwrap();
+        assert_eq!(cards.matches("type: physical").count(), 2, "{text}");
+        assert!(!cards.contains("subnets"), "{text}");
+        for line in [
+            "name: bond0",
+            "- \"eth0\"",
+            "- \"eth1\"",
+            "bond-mode: active-backup",
+            "bond-fail-over-mac: active",
+            "address: \"192.168.0.10/24\"",
+            "address: \"192.168.0.11/24\"",
+            "gateway: \"192.168.0.1\"",
+        ] {
+            assert!(bond.contains(line), "{line}: {text}");
+        }
     }
 }

@@ -8,6 +8,7 @@
 use std::{
     cmp::Ordering,
     collections::{BTreeSet, HashMap},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -101,6 +102,11 @@ impl Cache {
                     for port in [before, after].into_iter().flatten() {
                         changes.devices.insert(port.device.clone());
                         changes.ports.insert(port.id.clone());
+                        // The instance's other ports there may use its addresses, too.
+                        for snapshot in old.as_ref().into_iter().chain([&new]) {
+                            let others = siblings(snapshot, port).map(|other| other.device.clone());
+                            changes.devices.extend(others);
+                        }
                         if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id))
                         {
                             // Its other ports tell of this one too.
@@ -152,6 +158,16 @@ impl Cache {
         let networks = &self.snapshot.as_ref()?.networks;
         let at = networks.binary_search_by(|network| network.id.cmp(id)).ok()?;
         Some(&networks[at])
+    }
+
+    /// The addresses of the instance's other ports in a port's network.
+    pub fn sibling_addresses(&self, port: &Port) -> Vec<IpAddr> {
+        let snapshot = self.snapshot.as_ref().into_iter();
+        snapshot
+            .flat_map(|it| siblings(it, port))
+            .flat_map(|other| &other.addresses)
+            .copied()
+            .collect()
     }
 
     fn claim(&mut self, port: &Arc<Port>) {
@@ -209,6 +225,17 @@ enum Owner {
 fn find<'a>(snapshot: &'a Snapshot, id: &InstanceId) -> Option<&'a Arc<Instance>> {
     let at = snapshot.instances.binary_search_by(|one| one.id.cmp(id)).ok()?;
     Some(&snapshot.instances[at])
+}
+
+/// The other ports of an instance in the same network.
+fn siblings<'a>(snapshot: &'a Snapshot, port: &'a Port) -> impl Iterator<Item = &'a Arc<Port>> {
+    let instance = port.instance.as_ref().and_then(|id| find(snapshot, id));
+    let others = instance.into_iter().flat_map(|instance| &instance.ports);
+    others
+        .filter(|id| **id != port.id)
+        .filter_map(|id| snapshot.ports.binary_search_by(|one| one.id.cmp(id)).ok())
+        .map(|at| &snapshot.ports[at])
+        .filter(|other| (&other.network, &other.instance) == (&port.network, &port.instance))
 }
 
 fn same<T: PartialEq>(old: &[Arc<T>], new: &[Arc<T>]) -> bool {

@@ -30,6 +30,7 @@ mod service_address;
 mod ssh_key;
 mod subnet;
 mod user;
+mod vlan;
 mod windows_key;
 
 use std::collections::HashMap;
@@ -96,13 +97,14 @@ pub(crate) fn fields_of(kind: Kind) -> &'static [&'static str] {
 
 /// The nested fields, by the name of their schema.
 #[cfg(test)]
-pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 9] = [
+pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 10] = [
     ("Subnet", subnet::FIELDS),
     ("Route", subnet::ROUTE_FIELDS),
     ("Dhcp", dhcp::FIELDS),
     ("Forward", dhcp::FORWARD_FIELDS),
     ("Boot", boot::FIELDS),
     ("RateLimit", port::RATE_LIMIT_FIELDS),
+    ("Vlan", vlan::FIELDS),
     ("User", user::FIELDS),
     ("RemoteDesktop", remote_access::DESKTOP_FIELDS),
     ("Winrm", remote_access::WINRM_FIELDS),

@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, ops::Bound, str::FromStr, sync::Arc};
 
 use mezame_model::{
-    Generation, Instance, InstanceName, Network, NetworkName, Port, PortName, ProjectName, Smbios,
-    Snapshot,
+    Generation, Instance, InstanceName, Network, NetworkId, NetworkName, Port, PortName,
+    ProjectName, Smbios, Snapshot,
     api::{Kind, Resource},
     service_address::METADATA,
 };
@@ -155,7 +155,9 @@ fn of_network(held: &Held<Network>) -> Resource {
 fn of_port(snapshot: &Snapshot, held: &Held<Port>) -> Resource {
     let port = &*held.record;
     let network = find(&snapshot.networks, &port.network);
-    let name = network.map_or("", |network| network.name.as_str());
+    let name = |id: &NetworkId| {
+        find(&snapshot.networks, id).map(|network| network.name.to_string()).unwrap_or_default()
+    };
     let instance = port.instance.as_ref().and_then(|id| find(&snapshot.instances, id));
     let status = json!({
         "id": port.id,

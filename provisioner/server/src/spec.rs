@@ -3,7 +3,7 @@
 //! A secret is never in either. Shown, it is `"(sealed)"`; compared, it is a digest that no
 //! answer contains, so that a change is noticed and reported as `"(changed)"`.
 
-use mezame_model::{Instance, Network, Password, Port, api::FieldChange};
+use mezame_model::{Instance, Network, NetworkId, Password, Port, Vlan, api::FieldChange};
 use mezame_protocol::spent::digest_of;
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value, json};
@@ -69,13 +69,13 @@ pub(crate) fn of_network(network: &Network) -> Value {
     document
 }
 
-/// A port's document.
-pub(crate) fn of_port(port: &Port, network: &str) -> Value {
+/// A port's document, with its networks' names.
+pub(crate) fn of_port(port: &Port, name: impl Fn(&NetworkId) -> String) -> Value {
     let mut document = json!({
         "kind": "Port",
         "project": port.project,
         "name": port.name,
-        "network": network,
+        "network": name(&port.network),
         "mac": port.mac,
         "addresses": port.addresses,
         "allowed": port.allowed,
@@ -83,6 +83,16 @@ pub(crate) fn of_port(port: &Port, network: &str) -> Value {
         "dhcp_server": port.dhcp_server,
         "rate_limit": port.rate_limit,
     });
+    if !port.vlans.is_empty() {
+        let vlan = |vlan: &Vlan| {
+            let network = name(&vlan.network);
+            json!({ "id": vlan.id, "network": network, "addresses": vlan.addresses })
+        };
+        document["vlans"] = port.vlans.iter().map(vlan).collect();
+    }
+    if let Some(bond) = &port.bond {
+        document["bond"] = json!(bond);
+    }
     if let Some(boot) = &port.boot {
         document["boot"] = json!(boot);
     }

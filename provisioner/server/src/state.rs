@@ -272,10 +272,12 @@ impl State {
             Record::Port(record) => {
                 let tenant = self.tenants.get_mut(&record.project).ok_or(ORPHAN)?;
                 self.devices.insert(record.device.clone(), Arc::clone(&record));
-                let segment = self.segments.entry(record.network.clone()).or_default();
-                segment.macs.insert(record.mac, Arc::clone(&record));
-                for address in &record.addresses {
-                    segment.addresses.insert(*address, Arc::clone(&record));
+                for (network, addresses) in record.attachments() {
+                    let segment = self.segments.entry(network.clone()).or_default();
+                    segment.macs.insert(record.mac, Arc::clone(&record));
+                    for address in addresses {
+                        segment.addresses.insert(*address, Arc::clone(&record));
+                    }
                 }
                 edits.ports.insert(record.id.clone(), Some(Arc::clone(&record)));
                 tenant.ports.insert(record.name.clone(), Held { record, revision });
@@ -333,9 +335,10 @@ impl State {
 
     fn unindex(&mut self, port: &Port) {
         self.devices.remove(&port.device);
-        if let Some(segment) = self.segments.get_mut(&port.network) {
+        for (network, addresses) in port.attachments() {
+            let Some(segment) = self.segments.get_mut(network) else { continue };
             segment.macs.remove(&port.mac);
-            for address in &port.addresses {
+            for address in addresses {
                 segment.addresses.remove(address);
             }
         }

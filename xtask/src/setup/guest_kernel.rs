@@ -50,9 +50,14 @@ impl GuestKernel {
         self.root.join("boot").join(format!("vmlinuz-{}", self.release))
     }
 
+    /// Where its modules are, and what depmod wants to know of them.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.root.join("lib/modules").join(&self.release)
+    }
+
     /// The files of these modules and of all that they depend on, each after its dependencies.
     pub(crate) fn modules(&self, wanted: &[&str]) -> Result<Vec<PathBuf>> {
-        let directory = self.root.join("lib/modules").join(&self.release);
+        let directory = self.directory();
         let text = fs::read_to_string(directory.join("modules.dep"))
             .context("reading the guest kernel's modules.dep")?;
         let mut dependencies: BTreeMap<&str, (&str, Vec<&str>)> = BTreeMap::new();

@@ -65,6 +65,20 @@ pub(crate) fn copy_modules(kernel: &GuestKernel, wanted: &[&str], root: &Path) -
     fs::write(root.join("lib/modules/order"), order).context("writing the modules' order")
 }
 
+/// Copies these modules and what they need to where the kernel's own loader finds them: it asks for
+/// one by an alias when a device of its kind is to be made.
+pub(crate) fn copy_loadable(kernel: &GuestKernel, wanted: &[&str], root: &Path) -> Result<()> {
+    let directory = root.join("lib/modules").join(kernel.release());
+    for module in kernel.modules(wanted)? {
+        let name = module.file_name().context("a module without a name")?;
+        copy(&module, &directory.join("kernel").join(name))?;
+    }
+    for list in ["modules.order", "modules.builtin", "modules.builtin.modinfo"] {
+        copy(&kernel.directory().join(list), &directory.join(list))?;
+    }
+    output(Command::new("depmod").arg("-b").arg(root).arg(kernel.release())).map(drop)
+}
+
 /// Packs a root.
 pub(crate) fn pack(root: &Path, into: &Path, step: &Step) -> Result<()> {
     step.note("packing");

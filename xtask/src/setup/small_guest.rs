@@ -20,6 +20,9 @@ const NAME: &str = "small-guest";
 /// What the guest's drivers are: its network card and its source of randomness.
 const MODULES: &[&str] = &["virtio_pci", "virtio_net", "virtio-rng"];
 
+/// What is loaded when an agent makes such a device.
+const LOADABLE: &[&str] = &["8021q", "bonding"];
+
 /// Programs that are linked with libraries; those travel along.
 const PROGRAMS: &[&str] = &["/usr/sbin/dropbear", "/usr/bin/dropbearkey"];
 
@@ -57,6 +60,7 @@ fn fingerprint(recipe: &Path, kernel: &GuestKernel) -> Result<String> {
     let mut hasher = DefaultHasher::new();
     kernel.release().hash(&mut hasher);
     MODULES.hash(&mut hasher);
+    LOADABLE.hash(&mut hasher);
     for file in initramfs::files_under(recipe)? {
         file.strip_prefix(recipe).unwrap_or(&file).hash(&mut hasher);
         fs::read(&file).with_context(|| format!("reading {}", file.display()))?.hash(&mut hasher);
@@ -74,5 +78,6 @@ fn lay_out(root: &Path, recipe: &Path, kernel: &GuestKernel) -> Result<()> {
     for program in PROGRAMS {
         initramfs::copy_program(Path::new("/"), program, root)?;
     }
-    initramfs::copy_modules(kernel, MODULES, root)
+    initramfs::copy_modules(kernel, MODULES, root)?;
+    initramfs::copy_loadable(kernel, LOADABLE, root)
 }

@@ -1,7 +1,10 @@
 //! Attempts over the devices of a guest in memory, and what their failures add up to.
 
 use super::*;
-use crate::{facts::Link, platform::fake::Fake};
+use crate::{
+    facts::{Link, LinkKind},
+    platform::fake::Fake,
+};
 
 fn link(name: &str, index: u32, addresses: &[&str]) -> Link {
     Link {
@@ -10,6 +13,8 @@ fn link(name: &str, index: u32, addresses: &[&str]) -> Link {
         mac: mezame_model::MacAddress([2, 0, 0, 0, 0, 1]),
         up: true,
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        kind: LinkKind::Card,
+        bond: None,
     }
 }
 
@@ -92,4 +97,25 @@ fn an_own_address_is_one_of_the_family_that_was_asked_and_not_the_claimed_one() 
     assert_eq!((path.claimed, path.routed), (None, false));
     assert!(has_own_address(&by_v6, &path));
     assert!(!has_own_address(&fake(&["10.0.0.1/24"]), &path));
+}
+
+/// A way through `eth0`, which is then made a card of `bond0`.
+#[test]
+fn a_way_goes_on_through_the_bond_that_takes_its_card_and_back_when_the_bond_goes() {
+    let endpoint: std::net::IpAddr = "169.254.169.254".parse().unwrap();
+    let mut fake = Fake::new("boot", vec![link("eth0", 2, &[])]);
+    let opened = fake.open_path("eth0", endpoint).unwrap();
+    let client = Client::new(Endpoint::from(endpoint).socket_address(2), Some("eth0".into()));
+    let mut path = Path { source: Source::new(client), opened: Some(opened), card: None };
+    assert!(!path.follow(&fake), "it still leads out by itself");
+    let card = Link { bond: Some(9), ..link("eth0", 2, &[]) };
+    let kind = LinkKind::Bond { backup: true };
+    let bond = Link { kind, ..link("bond0", 9, &["192.168.0.10/24"]) };
+    fake.facts.links = vec![card, bond];
+    path.configured(&fake, true);
+    assert_eq!(path.opened.as_ref().unwrap().device, "bond0");
+    // Taken back: the card is one again, beside another one that comes first.
+    fake.facts.links = vec![link("eth1", 1, &["10.0.0.1/24"]), link("eth0", 2, &[])];
+    path.rolled_back(&fake);
+    assert_eq!(path.opened.as_ref().unwrap().device, "eth0");
 }

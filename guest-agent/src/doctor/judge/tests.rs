@@ -12,7 +12,7 @@ use crate::{
         ServiceState, Sight, Starter, Way,
     },
     endpoint::{Endpoint, LINK_V4, LINK_V6},
-    facts::Link,
+    facts::{Link, LinkKind},
 };
 
 const MAC: MacAddress = MacAddress([0x52, 0x54, 0, 0, 0, 1]);
@@ -24,6 +24,8 @@ fn link(up: bool) -> Link {
         mac: MAC,
         up,
         addresses: vec!["192.168.0.10/24".parse().unwrap()],
+        kind: LinkKind::Card,
+        bond: None,
     }
 }
 

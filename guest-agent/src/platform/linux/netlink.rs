@@ -1,5 +1,6 @@
 //! Devices and addresses by rtnetlink(7), one request at a time; routes have a file of their own.
 
+mod device;
 mod route;
 
 use std::{
@@ -20,7 +21,10 @@ use netlink_packet_route::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-pub(super) use self::route::{RawRoute, Route};
+pub(super) use self::{
+    device::MIIMON_MS,
+    route::{RawRoute, Route},
+};
 use crate::{
     doctor::observation::Sight,
     facts::Link,
@@ -273,6 +277,7 @@ fn ethernet(message: LinkMessage) -> Option<Link> {
     }
     let mut name = None;
     let mut mac = None;
+    let (kind, bond) = device::made_of(&message.attributes);
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::IfName(text) => name = Some(text),
@@ -286,6 +291,8 @@ fn ethernet(message: LinkMessage) -> Option<Link> {
         mac: MacAddress(mac?),
         up: flags.contains(LinkFlags::Up),
         addresses: Vec::new(),
+        kind,
+        bond,
     })
 }
 

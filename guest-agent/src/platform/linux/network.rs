@@ -4,6 +4,7 @@
 //! is kept in /run, which is empty after the next one. Addresses by DHCP or by hand stay.
 
 pub(super) mod guard;
+pub(super) mod links;
 pub(super) mod resolver;
 
 use std::net::IpAddr;
@@ -22,8 +23,27 @@ const ADDED: &str = "/run/mezame-agent";
 /// The kinds.
 const KINDS: [&str; 3] = ["addresses", "gateways", "routes"];
 
+/// Brings a card or a bond to the document's state, and then each VLAN on it.
 pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     let mut netlink = Netlink::open()?;
+    let mut change = match &interface.bond {
+        Some(bond) => links::make_bond(&mut netlink, tree, bond)?,
+        None => links::release(&mut netlink, tree, device)?,
+    };
+    change = change.and(configure_device(&mut netlink, tree, device, interface)?);
+    change = change.and(links::make_vlans(&mut netlink, tree, device, interface)?);
+    for (name, vlan) in links::vlans_of(device, interface) {
+        change = change.and(configure_device(&mut netlink, tree, &name, &vlan)?);
+    }
+    Ok(change)
+}
+
+fn configure_device(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    device: &str,
+    interface: &Interface,
+) -> Result<Change> {
     let link = netlink.link(device)?;
     let path = format!("/sys/class/net/{device}/mtu");
     let mtu: Option<u16> = std::fs::read_to_string(path).ok().and_then(|t| t.trim().parse().ok());
@@ -59,8 +79,8 @@ pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Res
         }
     }
     tree.write(&file, list.as_bytes(), Access::root(0o600))?;
-    change = change.and(default_routes(&mut netlink, tree, device, link.index, interface)?);
-    Ok(change.and(further_routes(&mut netlink, tree, device, link.index, interface)?))
+    change = change.and(default_routes(netlink, tree, device, link.index, interface)?);
+    Ok(change.and(further_routes(netlink, tree, device, link.index, interface)?))
 }
 
 /// The routes of an interface besides the default ones: the document's, and on-link ones to the

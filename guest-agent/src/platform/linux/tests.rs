@@ -55,7 +55,7 @@ impl Platform for InDirectory {
         facts() -> Result<Facts>;
         open_path(device: &str, endpoint: IpAddr) -> Result<EndpointPath>;
         close_path(path: &EndpointPath, keep_route: bool) -> Result<()>;
-        guard_network(devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>>;
+        guard_network(interfaces: &[(&str, &Interface)]) -> Result<Option<Box<dyn NetworkGuard + '_>>>;
         recover_network() -> Result<bool>;
         configure_interface(device: &str, interface: &Interface) -> Result<Change>;
         persist_network(interfaces: &[(String, Interface)]) -> Result<Change>;

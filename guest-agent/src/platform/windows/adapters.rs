@@ -29,7 +29,10 @@ use super::{
     route,
     wide::{checked, pointed},
 };
-use crate::{facts::Link, netsh};
+use crate::{
+    facts::{Link, LinkKind},
+    netsh,
+};
 
 /// The type of Ethernet and of what looks like it (IANA, `ifType`).
 const ETHERNET: u32 = 6;
@@ -137,6 +140,8 @@ unsafe fn read(list: *const IP_ADAPTER_ADDRESSES_LH) -> Vec<Adapter> {
             mac: MacAddress(mac),
             up: entry.OperStatus == IfOperStatusUp,
             addresses,
+            kind: LinkKind::Card,
+            bond: None,
         };
         let now = netsh::Now {
             mtu: entry.Mtu,

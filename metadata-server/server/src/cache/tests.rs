@@ -48,6 +48,33 @@ fn a_port_that_changes_its_device_names_both() {
 }
 
 #[test]
+fn a_port_is_named_when_the_addresses_of_its_instances_other_one_change() {
+    let mut old = fixture::snapshot(1, 0..3);
+    for number in [0, 1] {
+        let port = Arc::make_mut(&mut old.ports[number]);
+        port.instance = Some(fixture::instance_id(0));
+    }
+    Arc::make_mut(&mut old.instances[0]).ports = vec![fixture::port_id(0), fixture::port_id(1)];
+    let mut cache = Cache::empty();
+    cache.swap(Arc::new(old.clone()));
+    let new = fixture::changed(&old, |new| {
+        Arc::make_mut(&mut new.ports[1]).addresses = vec!["192.168.0.99".parse().unwrap()];
+    });
+    let changes = cache.swap(new.clone()).unwrap();
+    assert_eq!(names(&changes), ["vnet0", "vnet1"]);
+    let wanted: Vec<std::net::IpAddr> = vec!["192.168.0.99".parse().unwrap()];
+    assert_eq!(cache.sibling_addresses(&new.ports[0]), wanted);
+    assert!(cache.sibling_addresses(&new.ports[2]).is_empty());
+    // Given up, it is another guest's or nobody's: the one that stays may no longer use its own.
+    let left = fixture::changed(&new, |new| {
+        Arc::make_mut(&mut new.ports[1]).instance = None;
+        Arc::make_mut(&mut new.instances[0]).ports.pop();
+    });
+    assert_eq!(names(&cache.swap(left.clone()).unwrap()), ["vnet0", "vnet1"]);
+    assert!(cache.sibling_addresses(&left.ports[0]).is_empty());
+}
+
+#[test]
 fn a_device_that_two_ports_claim_is_nobodys_until_one_lets_go() {
     let old = fixture::snapshot(1, 0..2);
     let both = fixture::changed(&old, |new| {

@@ -6,16 +6,20 @@ use ipnetwork::{IpNetwork, Ipv6Network};
 use mezame_ebpf_loader::{Answers, PortRules, PortSlot, Rate};
 use mezame_model::{Ipv6Mode, Network, Port};
 
-/// The rules of a port that holds a slot. Without its network's record, nothing is known of what
+/// The rules of a port that holds a slot, and that may use the addresses of its instance's other
+/// ports in its network as well: of a bond the guest has all of them on whichever card is in use,
+/// also while it has yet to learn that it is to have none. Without its network's record, nothing is known of what
 /// is answered to it, so its requests to its link pass.
 pub(super) fn rules_of(
     port: &Port,
     network: Option<&Network>,
+    siblings: &[IpAddr],
     slot: PortSlot,
     generation: u32,
 ) -> PortRules {
     let own = port.addresses.iter().copied();
-    let ranges = port.allowed.iter().copied();
+    let siblings = siblings.iter().copied().map(IpNetwork::from);
+    let ranges = port.allowed.iter().copied().chain(siblings);
     PortRules {
         slot,
         generation,
@@ -99,7 +103,7 @@ mod tests {
     }
 
     fn rules(port: &Port, network: &Network) -> PortRules {
-        rules_of(port, Some(network), PortSlot::new(1).unwrap(), 1)
+        rules_of(port, Some(network), &[], PortSlot::new(1).unwrap(), 1)
     }
 
     #[test]
@@ -134,5 +138,16 @@ mod tests {
         assert_eq!(allowed(Ipv6Mode::Managed), ["2001:db8::5/128", "2001:db8:7::/48"]);
         let made = ["2001:db8::5/128", "2001:db8:7::/48", "2001:db8::/64"];
         assert_eq!(allowed(Ipv6Mode::Stateless), made);
+    }
+
+    #[test]
+    fn a_port_may_use_the_addresses_of_its_instances_others_in_its_network() {
+        let (port, network) = dual(Ipv6Mode::Managed);
+        let siblings = ["192.168.0.11", "2001:db8::6"].map(|it| it.parse().unwrap());
+        let slot = PortSlot::new(1).unwrap();
+        let rules = rules_of(&port, Some(&network), &siblings, slot, 1);
+        assert_eq!(rules.allowed.last().unwrap().to_string(), "192.168.0.11/32");
+        let allowed6: Vec<_> = rules.allowed6.iter().map(ToString::to_string).collect();
+        assert_eq!(allowed6, ["2001:db8::5/128", "2001:db8::6/128"]);
     }
 }

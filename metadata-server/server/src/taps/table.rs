@@ -299,11 +299,12 @@ impl Table {
             }
         };
         let network = cache.network(&port.network).map(AsRef::as_ref);
+        let siblings = cache.sibling_addresses(port);
         if let Some(Held::Port { tenancy, rules }) = self.held.get_mut(&ifindex)
             && tenancy.port == port.id
             && tenancy.instance == port.instance
         {
-            let now = rules_of(port, network, rules.slot, rules.generation);
+            let now = rules_of(port, network, &siblings, rules.slot, rules.generation);
             if *rules != now {
                 *rules = now.clone();
                 steps.push(Step::Amend { ifindex, rules: now });
@@ -337,7 +338,7 @@ impl Table {
                 (slot, self.generation)
             }
         };
-        let rules = rules_of(port, network, slot, generation);
+        let rules = rules_of(port, network, &siblings, slot, generation);
         self.held.insert(ifindex, Held::Port { tenancy: tenancy.clone(), rules: rules.clone() });
         steps.push(Step::Attach { ifindex, tenancy, rules });
         steps

@@ -45,6 +45,7 @@ network: lan
 mac: 52:54:00:12:34:56
 addresses: [192.168.0.10]
 allowed: [192.168.0.100/32]     # a floating address
+# vlans: [{id: 100, network: dmz, addresses: [10.1.0.10]}]   # another network of the project
 rate_limit: {frames_per_second: 10000, burst: 20000}
 boot: {server: 192.0.2.9, file: pxelinux.0}
 ";

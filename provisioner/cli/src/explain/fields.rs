@@ -75,6 +75,36 @@ const PORT: &[Field] = &[
          169.254.0.0/16 is always allowed.",
     ),
     field(
+        "vlans",
+        "list of VLANs",
+        "none",
+        "16 at most; not on a port of a bond",
+        "Further networks on the same card, each behind a tag (802.1Q), by the port's MAC.",
+    ),
+    field("vlans.id", "number", "required", "1 to 4094, once in a port", "The tag's number."),
+    field(
+        "vlans.network",
+        "name",
+        "required",
+        "another network of the same project, once in a port",
+        "The network that it is.",
+    ),
+    field(
+        "vlans.addresses",
+        ADDRESS_LIST,
+        "one that is free is chosen",
+        "in that network's subnets",
+        "The guest's own addresses there; the first is the primary one.",
+    ),
+    field(
+        "bond",
+        "name",
+        "none",
+        "'bond' and up to 11 of a-z, 0-9 and '-'",
+        "The device that this port is a card of: with all ports of the instance that name the \
+         same, in one network. One card is used at a time (active-backup).",
+    ),
+    field(
         "device",
         "device name",
         "tap and the first 11 digits of the port's id",

@@ -6,13 +6,16 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
-use mezame_model::{Boot, DeviceName, MacAddress, NetworkName, PortName, ProjectName, RateLimit};
+use mezame_model::{
+    BondName, Boot, DeviceName, MacAddress, NetworkName, PortName, ProjectName, RateLimit,
+};
 
 use super::{
     boot,
     form::{Node, Object, Path},
     network::{ADDRESS_MEND, read_range},
     service_address::{service_address_in, unusable},
+    vlan::{self, VlanForm},
 };
 
 /// The fields of the document.
@@ -24,6 +27,8 @@ pub(crate) const FIELDS: &[&str] = &[
     "mac",
     "addresses",
     "allowed",
+    "vlans",
+    "bond",
     "device",
     "dhcp_server",
     "rate_limit",
@@ -45,6 +50,8 @@ pub(crate) struct PortForm {
     pub(crate) mac: Option<MacAddress>,
     pub(crate) addresses: Option<Vec<IpAddr>>,
     pub(crate) allowed: Vec<IpNetwork>,
+    pub(crate) vlans: Vec<VlanForm>,
+    pub(crate) bond: Option<BondName>,
     pub(crate) device: Option<DeviceName>,
     pub(crate) dhcp_server: bool,
     pub(crate) rate_limit: RateLimit,
@@ -64,6 +71,17 @@ pub(super) fn read(node: &Node<'_>) -> Option<PortForm> {
         .optional();
     let addresses = object.field("addresses", read_addresses).optional();
     let allowed = object.field("allowed", |n| n.list(MOST_ADDRESSES, read_allowed)).or(Vec::new);
+    let vlans = object.field("vlans", vlan::read_all).or(Vec::new);
+    let bond = object
+        .field("bond", |n| n.parsed("name the device in the guest, such as bond0"))
+        .optional();
+    if matches!((&vlans, &bond), (Some(vlans), Some(Some(_))) if !vlans.is_empty()) {
+        object.fault_at(
+            "vlans",
+            "a card of a bond has no VLANs",
+            "put them on a port without a bond, or leave the bond out",
+        );
+    }
     let device = object
         .field("device", |n| n.parsed("give a tap's name, or leave the field out"))
         .optional();
@@ -79,6 +97,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<PortForm> {
         mac: mac?,
         addresses: addresses?,
         allowed: allowed?,
+        vlans: vlans?,
+        bond: bond?,
         device: device?,
         dhcp_server: dhcp_server?,
         rate_limit: rate_limit?,
@@ -86,7 +106,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<PortForm> {
     })
 }
 
-fn read_addresses(node: &Node<'_>) -> Option<Vec<IpAddr>> {
+/// The addresses that a port has in one network.
+pub(super) fn read_addresses(node: &Node<'_>) -> Option<Vec<IpAddr>> {
     let addresses = node.list(MOST_ADDRESSES, |n| {
         let address: IpAddr = n.parsed(ADDRESS_MEND)?;
         match unusable(address) {

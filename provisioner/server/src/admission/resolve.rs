@@ -4,8 +4,10 @@
 //! checked, so that the documents' order does not matter.
 
 mod allocate;
+mod bonds;
 mod instances;
 mod networks;
+mod places;
 mod ports;
 
 use std::{
@@ -59,6 +61,7 @@ pub(super) fn resolve(
     resolver.resolve_networks(networks)?;
     resolver.resolve_ports(ports)?;
     resolver.resolve_instances(instances)?;
+    resolver.check_bonds();
     Ok(resolver.plan(values.len()))
 }
 
@@ -192,9 +195,7 @@ impl Resolver<'_> {
                     },
                 );
             }
-            told.settle(port, Record::Port, |record| {
-                spec::of_port(record, &network_name(&record.network))
-            });
+            told.settle(port, Record::Port, |record| spec::of_port(record, network_name));
         }
         let last = self.last_allocated.into_iter().map(|((network, _), last)| (network, last));
         let changes =

@@ -4,6 +4,7 @@ mod guidance;
 mod instances;
 mod properties;
 mod references;
+mod trunks;
 
 use std::sync::Arc;
 

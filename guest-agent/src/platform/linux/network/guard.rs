@@ -5,20 +5,30 @@
 //!                      ▲                              │ not
 //!                      └── the next run, after a kill ─┴──► put back, forget
 //! ```
-//! Devices' addresses, MTU and routes, and the agent's own lists of what it has added. The files of
-//! the network service are not here: they are written only after the service was reached. Nor is
-//! anything after a reboot, which finds those files as they were: /run is empty then.
+//! Devices' addresses, MTU and routes, the devices that the agent has made, and its own lists of what
+//! it has added. The files of the network service are not here: they are written only after the
+//! service was reached. Nor is anything after a reboot, which finds those files as they were: /run is
+//! empty then.
+
+use std::collections::BTreeSet;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ipnetwork::IpNetwork;
+use mezame_model::document::Interface;
 use serde::{Deserialize, Serialize};
 
-use super::{ADDED, KINDS};
-use crate::platform::{
-    NetworkGuard, Result,
-    linux::{
-        netlink::{Netlink, RawRoute},
-        tree::{Access, Tree},
+use super::{
+    ADDED, KINDS,
+    links::{self, Made},
+};
+use crate::{
+    facts::Link,
+    platform::{
+        NetworkGuard, Result,
+        linux::{
+            netlink::{Netlink, RawRoute},
+            tree::{Access, Tree},
+        },
     },
 };
 
@@ -30,6 +40,9 @@ struct Before {
     devices: Vec<Device>,
     /// Path and content of the agent's lists.
     lists: Vec<(String, String)>,
+    /// What the agent had made.
+    #[serde(default)]
+    made: Vec<Made>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,13 +63,20 @@ pub(in crate::platform::linux) struct Guard<'a> {
 
 impl<'a> Guard<'a> {
     /// Remembers the network of these devices, and writes it down for the case of a kill.
-    pub(in crate::platform::linux) fn new(tree: &'a Tree, devices: &[&str]) -> Result<Self> {
+    pub(in crate::platform::linux) fn new(
+        tree: &'a Tree,
+        interfaces: &[(&str, &Interface)],
+    ) -> Result<Self> {
         let mut netlink = Netlink::open()?;
-        let mut before = Before { devices: Vec::new(), lists: Vec::new() };
-        for name in devices {
-            let link = netlink.link(name)?;
+        let there = netlink.links()?;
+        let made = links::made(tree)?;
+        let mut before = Before { devices: Vec::new(), lists: Vec::new(), made };
+        for name in concerned(&there, interfaces, &before.made) {
+            // One that is yet to be made is taken away again.
+            let Some(link) = there.iter().find(|link| link.name == *name) else { continue };
+            let link = link.clone();
             before.devices.push(Device {
-                name: (*name).to_owned(),
+                name: name.to_owned(),
                 mtu: netlink.sight(name)?.mtu,
                 addresses: link.addresses,
                 routes: netlink.raw_routes(link.index)?.iter().map(encoded).collect(),
@@ -89,7 +109,7 @@ impl NetworkGuard for Guard<'_> {
 
     fn roll_back(&self) -> Result<()> {
         let mut netlink = Netlink::open()?;
-        let mut result = Ok(());
+        let mut result = links::restore(&mut netlink, self.tree, &self.before.made);
         for device in &self.before.devices {
             // One device that is gone must not keep the others from coming back.
             result = result.and(put_back(&mut netlink, device));
@@ -102,6 +122,19 @@ impl NetworkGuard for Guard<'_> {
         result?;
         self.keep()
     }
+}
+
+/// The devices that a change of these interfaces may touch, each once: theirs, the cards of bonds, and
+/// all that the agent has made.
+fn concerned<'a>(
+    there: &'a [Link],
+    interfaces: &'a [(&str, &Interface)],
+    made: &'a [Made],
+) -> BTreeSet<&'a str> {
+    let bonds = interfaces.iter().filter_map(|(_, interface)| interface.bond.as_ref());
+    let cards = bonds.flat_map(|bond| links::cards_of(there, bond)).map(|link| &*link.name);
+    let named = interfaces.iter().map(|(device, _)| *device);
+    named.chain(cards).chain(made.iter().map(|it| &*it.name)).collect()
 }
 
 fn put_back(netlink: &mut Netlink, device: &Device) -> Result<()> {

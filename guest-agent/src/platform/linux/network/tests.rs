@@ -14,6 +14,8 @@ fn only_v6() -> Interface {
         dns: vec!["2001:db8::53".parse().unwrap(), "fe80::53".parse().unwrap()],
         domain: None,
         routes: Vec::new(),
+        vlans: Vec::new(),
+        bond: None,
     }
 }
 
@@ -94,16 +96,16 @@ fn each_network_service_is_told_of_a_network_of_ipv6_alone() {
     assert!(netplan.contains("addresses: [\"2001:db8::10/64\"]"), "{netplan}");
     assert!(netplan.contains("- to: default\n          via: \"fe80::1\"\n"), "{netplan}");
     assert!(netplan.contains("addresses: [\"2001:db8::53\", \"fe80::53\"]"), "{netplan}");
-    let networkd = persist::networkd(&interface);
+    let networkd = persist::networkd("eth0", &interface).remove(0).1;
     assert!(networkd.contains("Address=2001:db8::10/64\nDNS=2001:db8::53\n"), "{networkd}");
     assert!(networkd.ends_with("[Route]\nGateway=fe80::1\n"), "{networkd}");
     assert!(!netplan.contains("on-link") && !networkd.contains("OnLink"));
-    let manager = persist::network_manager("mezame", "eth0", &interface);
+    let manager = persist::network_manager("eth0", &interface).remove(0).1;
     assert!(manager.contains("[ipv4]\nmethod=disabled\n"), "{manager}");
     let wanted = "[ipv6]\nmethod=manual\naddress1=2001:db8::10/64,fe80::1\n\
         dns=2001:db8::53;fe80::53;\n";
     assert!(manager.contains(wanted), "{manager}");
-    let ifupdown = persist::ifupdown(&list);
+    let ifupdown = persist::ifupdown(&list, &[]);
     let wanted = "iface eth0 inet6 static\n    address 2001:db8::10/64\n    mtu 1450\n    \
         gateway fe80::1\n    dns-nameservers 2001:db8::53 fe80::53%eth0\n";
     assert!(ifupdown.contains(wanted) && !ifupdown.contains("inet static"), "{ifupdown}");
@@ -120,15 +122,15 @@ fn further_routes_are_written_down_for_each_service() {
     assert!(netplan.contains("- to: \"10.20.0.0/16\"\n          via: \"10.0.0.2\"\n"), "{netplan}");
     let on_link = "- to: \"169.254.169.253/32\"\n          scope: link\n";
     assert!(netplan.contains(on_link), "{netplan}");
-    let networkd = persist::networkd(&interface);
+    let networkd = persist::networkd("eth0", &interface).remove(0).1;
     let wanted = "[Route]\nDestination=10.20.0.0/16\nGateway=10.0.0.2\n";
     assert!(networkd.contains(wanted), "{networkd}");
     assert!(networkd.ends_with("[Route]\nDestination=169.254.169.253/32\nScope=link\n"));
-    let manager = persist::network_manager("mezame", "eth0", &interface);
+    let manager = persist::network_manager("eth0", &interface).remove(0).1;
     let wanted = "route1=10.20.0.0/16,10.0.0.2\nroute2=169.254.169.253/32\n";
     assert!(manager.contains(wanted), "{manager}");
     assert!(manager.contains("route1=2001:db8:9::/48,fe80::2\n"), "{manager}");
-    let ifupdown = persist::ifupdown(&list);
+    let ifupdown = persist::ifupdown(&list, &[]);
     for line in [
         "up ip -4 route replace 10.20.0.0/16 via 10.0.0.2 dev eth0 onlink\n",
         "up ip -4 route replace 169.254.169.253/32 dev eth0\n",
@@ -137,7 +139,7 @@ fn further_routes_are_written_down_for_each_service() {
         assert_eq!(ifupdown.matches(line).count(), 1, "{ifupdown}");
     }
     let bare = Interface { addresses: Vec::new(), routes: Vec::new(), ..interface };
-    let text = persist::ifupdown(&[("eth0".to_owned(), bare)]);
+    let text = persist::ifupdown(&[("eth0".to_owned(), bare)], &[]);
     assert!(text.contains("iface eth0 inet manual\n"), "{text}");
 }
 
@@ -147,7 +149,7 @@ fn ifupdown_names_each_gateway_once_with_an_address_of_its_family() {
     interface.addresses.insert(0, "10.0.0.9/32".parse().unwrap());
     interface.addresses.push("2001:db8::11/64".parse().unwrap());
     interface.gateways.push("10.0.0.1".parse().unwrap());
-    let text = persist::ifupdown(&[("eth0".to_owned(), interface)]);
+    let text = persist::ifupdown(&[("eth0".to_owned(), interface)], &[]);
     assert_eq!(text.matches("gateway ").count(), 2, "{text}");
     assert!(text.contains("address 10.0.0.9/32\n    mtu 1450\n    gateway 10.0.0.1"), "{text}");
     assert!(text.contains("address 2001:db8::10/64\n    mtu 1450\n    gateway fe80::1"), "{text}");
@@ -252,7 +254,7 @@ fn what_was_before_a_change_comes_back_with_all_that_others_had_set() {
         ip(&format!("route add 10.60.0.0/16 via 10.0.0.3 dev {device} mtu 1300"));
         let look = || format!("{}{}", ip("-4 route"), ip(&format!("-4 -o address show {device}")));
         let before = look();
-        let guard = guard::Guard::new(&tree, &[device]).unwrap();
+        let guard = guard::Guard::new(&tree, &[(device, &only_v6())]).unwrap();
         let mut second = only_v6();
         (second.mtu, second.addresses[0]) = (1400, "10.1.0.9/24".parse().unwrap());
         second.gateways = vec!["10.1.0.1".parse().unwrap()];

@@ -14,13 +14,15 @@ fn a_link_local_router_is_written_down_once_for_each_service() {
         dns: Vec::new(),
         domain: None,
         routes: Vec::new(),
+        vlans: Vec::new(),
+        bond: None,
     };
     let list = [("eth0".to_owned(), interface.clone())];
     let once = |text: String, line: &str| assert_eq!(text.matches(line).count(), 1, "{text}");
-    once(persist::ifupdown(&list), "gateway fe80::1\n");
+    once(persist::ifupdown(&list, &[]), "gateway fe80::1\n");
     once(persist::netplan(&list), "via: \"fe80::1\"\n");
-    once(persist::networkd(&interface), "Gateway=fe80::1\n");
-    once(persist::network_manager("x", "eth0", &interface), ",fe80::1\n");
+    once(persist::networkd("eth0", &interface).remove(0).1, "Gateway=fe80::1\n");
+    once(persist::network_manager("eth0", &interface).remove(0).1, ",fe80::1\n");
 }
 
 #[test]
@@ -33,6 +35,8 @@ fn the_network_is_written_down_for_the_service_that_is_there() {
         dns: vec!["192.168.0.2".parse().unwrap()],
         domain: Some("example".into()),
         routes: Vec::new(),
+        vlans: Vec::new(),
+        bond: None,
     };
     let list = [("eth0".to_owned(), interface)];
     for (tools, file, wanted) in [

@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 use mezame_model::{
-    Dialect, Document, Generation, GuestPort, Password, Route, document::Interface,
+    BondMode, Dialect, Document, Generation, GuestPort, Password, Route,
+    document::{Bond, Interface, VlanInterface},
+    guest::{GuestInterface, GuestVlan},
 };
 
 use crate::{
@@ -85,13 +87,7 @@ fn without_data(scope: &Scope<'_>) -> Document {
         hostname: scope.guest.fqdn(),
         ssh_keys: instance.ssh_keys.clone(),
         users: instance.users.clone(),
-        interfaces: scope
-            .guest
-            .ports
-            .iter()
-            .enumerate()
-            .map(|(at, entry)| interface(entry, at == 0))
-            .collect(),
+        interfaces: scope.guest.interfaces().iter().map(device).collect(),
         tags: instance.tags.clone(),
         user_data: None,
         vendor_data: None,
@@ -136,5 +132,30 @@ pub(super) fn interface(entry: &GuestPort, primary: bool) -> Interface {
         dns: entry.resolvers(primary),
         domain: entry.network.domain.clone(),
         routes: routes(entry, primary),
+        vlans: entry.vlans.iter().map(|vlan| vlan_interface(vlan, entry)).collect(),
+        bond: None,
+    }
+}
+
+/// A port, or the ports of a bond, as the guest is to configure them.
+fn device(wanted: &GuestInterface) -> Interface {
+    let bond = wanted.bond.as_ref().map(|name| Bond {
+        name: name.clone(),
+        mode: BondMode::ActiveBackup,
+        members: wanted.cards.iter().map(|(_, mac)| *mac).collect(),
+    });
+    Interface { bond, ..interface(&wanted.entry, wanted.is_primary()) }
+}
+
+/// A network behind a tag on this port's card, whose frames can't be longer than the card's own.
+fn vlan_interface(vlan: &GuestVlan, card: &GuestPort) -> VlanInterface {
+    let entry = &vlan.entry;
+    VlanInterface {
+        id: vlan.id,
+        mtu: entry.network.mtu.min(card.network.mtu),
+        addresses: entry.addresses().collect(),
+        dns: entry.resolvers(false),
+        domain: entry.network.domain.clone(),
+        routes: routes(entry, false),
     }
 }

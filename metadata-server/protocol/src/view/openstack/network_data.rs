@@ -1,4 +1,5 @@
-//! `network_data.json`: each port as a link, each of its addresses as a network on that link.
+//! `network_data.json`: each port as a link, each of its addresses as a network on that link. A bond
+//! and a network behind a tag are links of their own, by the schema's forms for them.
 //!
 //! Everything is static, since the record knows the addresses; a port without any is to ask by
 //! DHCP. Only the first port has default routes. The names of the links are nova's own for a port
@@ -9,11 +10,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use mezame_model::{GuestPort, MacAddress};
+use mezame_model::{
+    BondMode, GuestPort, MacAddress, VlanId,
+    guest::{GuestInterface, GuestVlan},
+};
 use serde::Serialize;
 
 use crate::{
-    network_config::{self, Own},
+    network_config::{self, MIIMON_MS, Own},
     response::JSON,
     tree::{Body, Scope},
 };
@@ -27,16 +31,43 @@ struct NetworkData<'a> {
     services: Vec<Service>,
 }
 
-/// A port.
+/// A device, or what is to be one.
 #[derive(Serialize)]
-struct Link<'a> {
-    id: String,
-    vif_id: &'a str,
-    /// Physical, as far as a guest can see.
-    #[serde(rename = "type")]
-    kind: &'static str,
-    mtu: u16,
-    ethernet_mac_address: MacAddress,
+#[serde(untagged)]
+enum Link<'a> {
+    /// A port.
+    Card {
+        id: String,
+        vif_id: &'a str,
+        /// Physical, as far as a guest can see.
+        #[serde(rename = "type")]
+        kind: &'static str,
+        mtu: u16,
+        ethernet_mac_address: MacAddress,
+    },
+    /// Ports that are one device. What nova's schema has no member for, Linux's own names say:
+    /// cloud-init hands on each that begins with `bond_`.
+    Bond {
+        id: String,
+        #[serde(rename = "type")]
+        kind: &'static str,
+        mtu: u16,
+        ethernet_mac_address: MacAddress,
+        bond_mode: BondMode,
+        bond_links: Vec<String>,
+        bond_miimon: u32,
+        bond_fail_over_mac: &'static str,
+    },
+    /// A network behind a tag.
+    Vlan {
+        id: String,
+        #[serde(rename = "type")]
+        kind: &'static str,
+        mtu: u16,
+        vlan_link: String,
+        vlan_id: VlanId,
+        vlan_mac_address: MacAddress,
+    },
 }
 
 /// An address of a port.
@@ -105,23 +136,68 @@ impl Service {
 /// The leaf.
 pub(super) fn read(scope: &Scope<'_>) -> Body {
     let mut data = NetworkData { links: Vec::new(), networks: Vec::new(), services: Vec::new() };
-    for (at, entry) in scope.guest.ports.iter().enumerate() {
-        data.add(entry, at);
+    let interfaces = scope.guest.interfaces();
+    for wanted in &interfaces {
+        data.add(wanted, &scope.guest.ports);
     }
     // Serializing plain values fails only where a map's key is no text; there is none.
     Body::of(JSON, serde_json::to_vec(&data).unwrap_or_default().into())
 }
 
 impl<'a> NetworkData<'a> {
-    /// Adds the port with this place.
-    fn add(&mut self, entry: &'a GuestPort, at: usize) {
-        let link = format!("interface{at}");
+    /// Adds a port, or the ports of a bond, and the networks behind tags.
+    fn add(&mut self, wanted: &'a GuestInterface, ports: &'a [GuestPort]) {
+        let entry = &wanted.entry;
+        let names: Vec<String> =
+            wanted.cards.iter().map(|(place, _)| format!("interface{place}")).collect();
+        let link = match &wanted.bond {
+            Some(bond) => bond.to_string(),
+            None => names.concat(),
+        };
+        self.add_networks(entry, &link, wanted.is_primary());
+        for (name, (place, mac)) in names.iter().zip(&wanted.cards) {
+            self.links.push(Link::Card {
+                id: name.clone(),
+                vif_id: ports[*place].port.id.as_str(),
+                kind: "phy",
+                mtu: entry.network.mtu,
+                ethernet_mac_address: *mac,
+            });
+        }
+        if wanted.bond.is_some() {
+            self.links.push(Link::Bond {
+                id: link.clone(),
+                kind: "bond",
+                mtu: entry.network.mtu,
+                ethernet_mac_address: entry.port.mac,
+                bond_mode: BondMode::ActiveBackup,
+                bond_links: names,
+                bond_miimon: MIIMON_MS,
+                bond_fail_over_mac: "active",
+            });
+        }
+        for GuestVlan { id, entry: inner } in &entry.vlans {
+            let name = format!("{link}.{id}");
+            self.add_networks(inner, &name, false);
+            self.links.push(Link::Vlan {
+                id: name,
+                kind: "vlan",
+                mtu: inner.network.mtu.min(entry.network.mtu),
+                vlan_link: link.clone(),
+                vlan_id: *id,
+                vlan_mac_address: entry.port.mac,
+            });
+        }
+    }
+
+    /// Adds what is configured on a device.
+    fn add_networks(&mut self, entry: &'a GuestPort, link: &str, primary: bool) {
         let network_id = entry.network.id.as_str();
-        let subnets = subnets(entry, at == 0);
+        let subnets = subnets(entry, primary);
         if subnets.is_empty() {
             self.networks.push(Network {
                 id: format!("network{}", self.networks.len()),
-                link: link.clone(),
+                link: link.to_owned(),
                 network_id,
                 kind: "ipv4_dhcp",
                 fixed: None,
@@ -130,13 +206,13 @@ impl<'a> NetworkData<'a> {
         // Resolvers belong to the port, but are written with one of its addresses: each with the
         // first one of its own family. No search domain: nova has none, and where cloud-init finds
         // one at an address, netplan is told no resolver there.
-        let resolvers = entry.resolvers(at == 0);
+        let resolvers = entry.resolvers(primary);
         let mut untold = resolvers.clone();
         for Own { address, gateway, routes } in subnets {
             let own = untold.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());
             self.networks.push(Network {
                 id: format!("network{}", self.networks.len()),
-                link: link.clone(),
+                link: link.to_owned(),
                 network_id,
                 kind: if address.is_ipv4() { "ipv4" } else { "ipv6" },
                 fixed: Some(Fixed {
@@ -156,13 +232,6 @@ impl<'a> NetworkData<'a> {
                 self.services.push(Service::dns(address));
             }
         }
-        self.links.push(Link {
-            id: link,
-            vif_id: entry.port.id.as_str(),
-            kind: "phy",
-            mtu: entry.network.mtu,
-            ethernet_mac_address: entry.port.mac,
-        });
     }
 }
 

@@ -7,12 +7,13 @@
 use std::{net::IpAddr, sync::Arc};
 
 use mezame_model::{
-    DeviceName, MacAddress, Network, NetworkId, Port, PortId, PortName, ProjectName, api::Kind,
+    DeviceName, MacAddress, Network, NetworkId, Port, PortId, PortName, ProjectName, Vlan,
+    api::Kind,
 };
 
-use super::{Document, Found, Pending, Resolver, allocate};
+use super::{Document, Found, Pending, Resolver, allocate, places::Place};
 use crate::{
-    admission::{port::PortForm, service_address::reserved_in},
+    admission::port::PortForm,
     environment::{NoRandomness, random},
 };
 
@@ -25,10 +26,10 @@ struct Draft {
     form: PortForm,
     id: PortId,
     before: Option<Arc<Port>>,
-    network: Network,
+    /// Its networks, its own first.
+    places: Vec<Place>,
     /// Kept from the stored record.
     kept_mac: Option<MacAddress>,
-    kept_addresses: Option<Vec<IpAddr>>,
     kept_device: Option<DeviceName>,
 }
 
@@ -44,12 +45,14 @@ impl Resolver<'_> {
         // What is kept is claimed before what is given, so that a clash of the two is noted where
         // the operator wrote something.
         for draft in &drafts {
-            self.claim(draft, draft.kept_mac, draft.kept_addresses.as_deref(), &draft.kept_device);
+            self.claim(draft, draft.kept_mac, |place| &place.kept, &draft.kept_device);
         }
         for draft in &drafts {
-            self.check_given(draft);
+            for place in &draft.places {
+                self.check_given(draft.document, place);
+            }
             let form = &draft.form;
-            self.claim(draft, form.mac, form.addresses.as_deref(), &form.device);
+            self.claim(draft, form.mac, |place| &place.given, &form.device);
         }
         for draft in drafts {
             self.finish(draft)?;
@@ -73,48 +76,21 @@ impl Resolver<'_> {
     fn draft(&self, document: Document<PortForm>) -> Result<Option<Draft>, NoRandomness> {
         let Document { index, form } = document;
         self.check_project(index, &form.project);
-        let network = match self.find_network(&form.project, &form.network) {
-            Found::Here(network) => network,
-            Found::Faulty => return Ok(None),
-            Found::Missing => {
-                let known = self.state.tenant(&form.project);
-                let names: Vec<&str> = known
-                    .map(|tenant| tenant.networks.keys().map(|n| n.as_str()).take(1000).collect())
-                    .unwrap_or_default();
-                let mend = match crate::admission::nearest(form.network.as_str(), &names) {
-                    Some(near) => format!("did you mean '{near}'?"),
-                    None => "add a document of kind Network with this name".into(),
-                };
-                let message =
-                    format!("project '{}' has no network '{}'", form.project, form.network);
-                self.note(index, "network", message, mend);
-                return Ok(None);
-            }
-        };
         let before =
             self.state.port(&form.project, &form.name).map(|held| Arc::clone(&held.record));
+        let Some(places) = self.places(index, &form, before.as_deref()) else { return Ok(None) };
         let id = match &before {
             Some(before) => before.id.clone(),
             None => self.make_port_id()?,
         };
         let kept = before.as_deref();
-        let stays = |address: &IpAddr| {
-            network.subnet_of(*address).is_some_and(|subnet| {
-                subnet.gateway != Some(*address) && reserved_in(&subnet.cidr, *address).is_none()
-            })
-        };
-        let kept_addresses = kept
-            .filter(|before| form.addresses.is_none() && before.network == network.id)
-            .filter(|before| before.addresses.iter().all(stays))
-            .map(|before| before.addresses.clone());
         Ok(Some(Draft {
             document: index,
             kept_mac: kept.filter(|_| form.mac.is_none()).map(|before| before.mac),
             kept_device: kept.filter(|_| form.device.is_none()).map(|before| before.device.clone()),
-            kept_addresses,
             id,
             before,
-            network,
+            places,
             form,
         }))
     }
@@ -131,60 +107,39 @@ impl Resolver<'_> {
         }
     }
 
-    /// Addresses that the operator wrote must be the network's to give.
-    fn check_given(&self, draft: &Draft) {
-        for (at, address) in draft.form.addresses.iter().flatten().enumerate() {
-            let network = &draft.network;
-            let path = format!("addresses[{at}]");
-            let Some(subnet) = network.subnet_of(*address) else {
-                let subnets: Vec<_> = network.subnets.iter().map(|s| s.cidr.to_string()).collect();
-                self.note(
-                    draft.document,
-                    path,
-                    format!("{address} is in no subnet of the network '{}'", network.name),
-                    format!("give an address in {}", subnets.join(" or ")),
-                );
-                continue;
-            };
-            let message = if subnet.gateway == Some(*address) {
-                format!("{address} is the gateway of {}", subnet.cidr)
-            } else if let Some(why) = reserved_in(&subnet.cidr, *address) {
-                why.to_owned()
-            } else {
-                continue;
-            };
-            self.note(draft.document, path, message, format!("give another in {}", subnet.cidr));
-        }
-    }
-
     /// Takes values for a port, noting those that another has.
     fn claim(
         &mut self,
         draft: &Draft,
         mac: Option<MacAddress>,
-        addresses: Option<&[IpAddr]>,
+        addresses: impl Fn(&Place) -> &Option<Vec<IpAddr>>,
         device: &Option<DeviceName>,
     ) {
-        let (network, id) = (&draft.network.id, &draft.id);
-        if let Some(mac) = mac {
-            let stored = self.state.segment(network).and_then(|s| s.macs.get(&mac));
-            let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
-            let earlier = self.macs.insert((network.clone(), mac), id.clone());
-            self.note_clash(draft, "mac", "mac".into(), mac.to_string(), earlier, stored);
-        }
-        for (at, address) in addresses.into_iter().flatten().enumerate() {
-            let stored = self.state.segment(network).and_then(|s| s.addresses.get(address));
-            let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
-            let taken = self.addresses.entry(network.clone()).or_default();
-            let earlier = taken.insert(*address, id.clone());
-            let path = format!("addresses[{at}]");
-            self.note_clash(draft, "addresses", path, address.to_string(), earlier, stored);
+        let (id, document) = (&draft.id, draft.document);
+        for place in &draft.places {
+            let network = &place.network.id;
+            if let Some(mac) = mac {
+                let stored = self.state.segment(network).and_then(|s| s.macs.get(&mac));
+                let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
+                let earlier = self.macs.insert((network.clone(), mac), id.clone());
+                let spot = self.spot(document, place, "mac", "mac");
+                self.note_clash(draft, "mac", spot, mac.to_string(), earlier, stored);
+            }
+            for (at, address) in addresses(place).iter().flatten().enumerate() {
+                let stored = self.state.segment(network).and_then(|s| s.addresses.get(address));
+                let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
+                let taken = self.addresses.entry(network.clone()).or_default();
+                let earlier = taken.insert(*address, id.clone());
+                let spot = self.spot(document, place, "addresses", &format!("addresses[{at}]"));
+                self.note_clash(draft, "addresses", spot, address.to_string(), earlier, stored);
+            }
         }
         if let Some(device) = device {
             let stored = self.state.devices.get(device);
             let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
             let earlier = self.devices.insert(device.clone(), id.clone());
-            self.note_clash(draft, "device", "device".into(), device.to_string(), earlier, stored);
+            let spot = self.path_of(document, "device", "device");
+            self.note_clash(draft, "device", spot, device.to_string(), earlier, stored);
         }
     }
 
@@ -216,46 +171,50 @@ impl Resolver<'_> {
             "device" => "a device is one port's: name another, or leave the field out",
             _ => "in one network each port has its own: give another, or leave the field out",
         };
-        let path = self.path_of(draft.document, field, path);
         self.note(draft.document, path, format!("{value} belongs to {holder} already"), mend);
     }
 
     /// Makes what is missing, and the record.
     fn finish(&mut self, draft: Draft) -> Result<(), NoRandomness> {
-        let Draft { document, form, id, before, network, .. } = draft;
+        let Draft { document, form, id, before, places, .. } = draft;
+        let networks: Vec<&NetworkId> = places.iter().map(|place| &place.network.id).collect();
         let mac = match form.mac.or(draft.kept_mac) {
             Some(mac) => mac,
-            None => match self.make_mac(&network.id)? {
+            None => match self.make_mac(&networks)? {
                 Some(mac) => mac,
                 None => {
-                    let message = format!("no MAC is free in the network '{}'", network.name);
+                    let message = format!("no MAC is free in the network '{}'", form.network);
                     self.note(document, "network", message, "use another network");
                     return Ok(());
                 }
             },
         };
-        self.macs.insert((network.id.clone(), mac), id.clone());
-        let addresses = match form.addresses.or(draft.kept_addresses) {
-            Some(addresses) => addresses,
-            None => {
-                let made = self.allocate(&network, &id);
-                if made.is_empty() {
-                    let message = format!("no address is free in the network '{}'", network.name);
-                    self.note(document, "network", message, "add a subnet, or use another network");
-                }
-                made
+        for network in networks {
+            self.macs.insert((network.clone(), mac), id.clone());
+        }
+        let mut own = None;
+        let mut vlans = Vec::with_capacity(places.len().saturating_sub(1));
+        for place in places {
+            let addresses = self.addresses_of(document, &place, &id);
+            let network = place.network.id;
+            match place.vlan {
+                None => own = Some((network, addresses)),
+                Some(tag) => vlans.push(Vlan { id: tag, network, addresses }),
             }
-        };
+        }
+        let Some((network, addresses)) = own else { return Ok(()) };
         let device = form.device.or(draft.kept_device).unwrap_or_else(|| DeviceName::of_port(&id));
         self.devices.insert(device.clone(), id.clone());
         let record = Port {
             id: id.clone(),
             project: form.project,
             name: form.name,
-            network: network.id,
+            network,
             mac,
             addresses,
             allowed: form.allowed,
+            vlans: vlans.into(),
+            bond: form.bond,
             device,
             dhcp_server: form.dhcp_server,
             rate_limit: form.rate_limit,
@@ -267,13 +226,30 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// A locally administered MAC of the range that QEMU guests have, free in the network.
-    fn make_mac(&self, network: &NetworkId) -> Result<Option<MacAddress>, NoRandomness> {
+    /// The addresses that a port has in one of its networks: as given, kept, or made.
+    fn addresses_of(&mut self, document: usize, place: &Place, id: &PortId) -> Vec<IpAddr> {
+        if let Some(known) = place.given.as_ref().or(place.kept.as_ref()) {
+            return known.clone();
+        }
+        let made = self.allocate(&place.network, id);
+        if made.is_empty() {
+            let message = format!("no address is free in the network '{}'", place.network.name);
+            let mend = "add a subnet, or use another network";
+            self.note(document, place.field("network"), message, mend);
+        }
+        made
+    }
+
+    /// A locally administered MAC of the range that QEMU guests have, free in these networks.
+    fn make_mac(&self, networks: &[&NetworkId]) -> Result<Option<MacAddress>, NoRandomness> {
         for _ in 0..MAC_DRAWS {
             let [a, b, c]: [u8; 3] = random(self.environment)?;
             let mac = MacAddress([0x52, 0x54, 0x00, a, b, c]);
-            let stored = self.state.segment(network).is_some_and(|s| s.macs.contains_key(&mac));
-            if !stored && !self.macs.contains_key(&(network.clone(), mac)) {
+            let is_taken = |network: &&NetworkId| {
+                self.state.segment(network).is_some_and(|s| s.macs.contains_key(&mac))
+                    || self.macs.contains_key(&((*network).clone(), mac))
+            };
+            if !networks.iter().any(is_taken) {
                 return Ok(Some(mac));
             }
         }

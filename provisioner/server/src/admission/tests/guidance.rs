@@ -52,7 +52,7 @@ fn a_network_is_told_as_it_was_written_and_stays_the_same() {
     let shown = crate::spec::of_network(&record);
     assert!(world.admit(&json!([shown])).unwrap().changes.is_empty());
     let held = world.state.port(&"p".parse().unwrap(), &"booted".parse().unwrap()).unwrap();
-    assert_eq!(crate::spec::of_port(&held.record, "n")["boot"], boot);
+    assert_eq!(crate::spec::of_port(&held.record, |_| "n".into())["boot"], boot);
     // A boot that names nothing is none.
     let bare = with(documents[1].clone(), json!({ "boot": {} }));
     world.apply(&json!([bare]));

@@ -107,6 +107,8 @@ fn documents() -> Value {
             "mac": text("A unicast MAC; made without, and kept then"),
             "addresses": texts("The guest's own, the primary one first; allocated without, and kept then"),
             "allowed": texts("Further ranges that it may send from"),
+            "vlans": list(named("Vlan"), "Further networks on the same card, 16 at most"),
+            "bond": text("The device that the instance's ports of this bond are: 'bond' and up to 11 characters"),
             "device": text("The tap's name; made of the port's id without, and kept then"),
             "dhcp_server": flag("Whether the guest may answer DHCP requests of others"),
             "rate_limit": named("RateLimit"),
@@ -180,6 +182,11 @@ fn nested() -> Value {
         "RateLimit": object("What the port may send to the link-local services", &[], json!({
             "frames_per_second": number("Sustained"),
             "burst": number("At once"),
+        })),
+        "Vlan": object("A network behind a tag on a port's card", &["id", "network"], json!({
+            "id": number("The tag's number, 1 to 4094; once in a port"),
+            "network": named("Name"),
+            "addresses": texts("The guest's own there, the primary one first; allocated without, and kept then"),
         })),
         "User": object("An account in the guest", &["name"], json!({
             "name": text("The login name"),

@@ -94,3 +94,51 @@ fn routes_stand_beside_the_default_one_and_a_link_local_router_is_told() {
         ])
     );
 }
+
+#[test]
+fn a_network_behind_a_tag_is_a_link_on_the_card_as_novas_trunks_have_it() {
+    let world = World::new();
+    let value = json(
+        &world,
+        &world.trunked_in(mezame_model::Dialect::Openstack),
+        "latest/network_data.json",
+    );
+    schema::check(&value);
+    let [card, vlan] = &value["links"].as_array().unwrap()[..] else { panic!("{value:#}") };
+    assert_eq!(card["id"], "interface0");
+    let wanted = json!({
+        "id": "interface0.100", "type": "vlan", "mtu": 1450, "vlan_link": "interface0",
+        "vlan_id": 100, "vlan_mac_address": "52:54:00:ab:cd:01",
+    });
+    assert_eq!(*vlan, wanted);
+    let networks = value["networks"].as_array().unwrap();
+    let own: Vec<_> = networks.iter().filter(|it| it["link"] == "interface0.100").collect();
+    assert_eq!(own[0]["ip_address"], "10.1.0.10");
+    assert!(own.iter().all(|it| it["network_id"] == "net-000000000000000a2"), "{own:#?}");
+    assert!(own.iter().all(|it| it["routes"] == json!([])), "no default route: {own:#?}");
+}
+
+#[test]
+fn a_bond_is_a_link_over_its_cards_and_has_their_addresses() {
+    let world = World::new();
+    let value = json(
+        &world,
+        &world.bonded_in(mezame_model::Dialect::Openstack),
+        "latest/network_data.json",
+    );
+    schema::check(&value);
+    let [first, second, bond] = &value["links"].as_array().unwrap()[..] else {
+        panic!("{value:#}")
+    };
+    assert_eq!((&first["type"], &second["type"]), (&json!("phy"), &json!("phy")));
+    let wanted = json!({
+        "id": "bond0", "type": "bond", "mtu": 1450, "ethernet_mac_address": "52:54:00:ab:cd:01",
+        "bond_mode": "active-backup", "bond_links": ["interface0", "interface1"],
+        "bond_miimon": 100, "bond_fail_over_mac": "active",
+    });
+    assert_eq!(*bond, wanted);
+    let networks = value["networks"].as_array().unwrap();
+    assert!(networks.iter().all(|it| it["link"] == "bond0"), "{networks:#?}");
+    let own: Vec<_> = networks.iter().map(|it| it["ip_address"].as_str().unwrap()).collect();
+    assert!(own.contains(&"192.168.0.10") && own.contains(&"192.168.0.11"), "{own:?}");
+}

@@ -1,0 +1,257 @@
+//! The small guest with further networks behind tags on its card, and with two cards that are one
+//! device: what our agent makes of the record, and the frames that come of it on the wire.
+//!
+//! The hypervisor's bridge does not look at tags, and its kernel need not know any: the peers beyond it
+//! are a tap's descriptor, at which frames are read and written byte by byte. The guest's kernel has
+//! the modules 8021q and bonding.
+
+use std::{net::Ipv4Addr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use mezame_model::report::{Outcome, Report};
+use mezame_tests::{
+    Lab, frame,
+    guest_image::GuestImage,
+    operator::{instance, network, port, project},
+    qemu::{Machine, QemuGuest},
+    ssh::{Key, Login, SshTarget},
+    tap::{Offload, Tap},
+    tenant::Tenant,
+    wait::{self, A_BOOT, SOON},
+};
+use serde_json::{Value, json};
+
+const MACS: [&str; 2] = ["52:54:00:00:00:0a", "52:54:00:00:00:0b"];
+const TAPS: [&str; 2] = ["tapa", "tapb"];
+/// Somebody else on the wire.
+const PEER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x77];
+
+/// A guest with this many cards on one bridge, and somebody else there.
+struct Site {
+    server: SshTarget,
+    key: Key,
+    peer: Tap,
+    machine: QemuGuest,
+    _tenant: Tenant,
+    lab: Lab,
+}
+
+impl Site {
+    /// Applies what `documents` makes of the guest's own key, and boots.
+    fn boot(cards: usize, documents: impl FnOnce(&Value) -> Vec<Value>) -> Self {
+        let lab = Lab::start().unwrap();
+        let key = Key::generate(lab.directory(), "small-key").unwrap();
+        lab.operator.apply(&documents(&json!([key.public().unwrap()]))).unwrap();
+        let tenant = Tenant::create(&lab.hypervisor, 1000, "192.168.0.1/24").unwrap();
+        let mut taps: Vec<(String, Tap)> = Vec::new();
+        for (mac, name) in MACS.iter().zip(TAPS).take(cards) {
+            taps.push(((*mac).to_owned(), lab.tap(name).unwrap()));
+            tenant.plug(name).unwrap();
+        }
+        let peer = Tap::create(&lab.hypervisor, "peer", Offload::None).unwrap();
+        tenant.plug("peer").unwrap();
+        let (mac, first) = taps.remove(0);
+        let image = GuestImage::small(&lab.binaries.agent, lab.directory()).unwrap();
+        let machine = Machine::new("small", &mac);
+        let machine =
+            QemuGuest::boot_with(&lab.hypervisor, &image, &machine, first, taps, lab.directory())
+                .unwrap();
+        let server = SshTarget::new(tenant.machine(), "192.168.0.10", lab.directory());
+        let mut site = Self { server, key, peer, machine, _tenant: tenant, lab };
+        let report = site.until_reported(A_BOOT, |_| true);
+        let faults: Vec<_> =
+            report.steps.iter().filter(|step| step.outcome == Outcome::Failed).collect();
+        assert!(faults.is_empty(), "{faults:#?}\n{}", site.machine.console());
+        let keys: Vec<String> = report.host_keys.iter().map(|it| it.public_key.clone()).collect();
+        site.server.believe(&keys, "small").unwrap();
+        site
+    }
+
+    /// Waits for a report of this kind.
+    fn until_reported(&mut self, bound: Duration, wanted: impl Fn(&Report) -> bool) -> Report {
+        wait::until("the agent's report", bound, || {
+            self.machine.ensure_running()?;
+            let all = self.lab.operator.reports("tenant-a", "guest")?;
+            let found = all.into_iter().map(|stored| stored.report).find(&wanted);
+            found.with_context(|| format!("none yet:\n{}", self.machine.console()))
+        })
+        .unwrap()
+    }
+
+    fn try_run(&self, command: &str) -> Result<String> {
+        match self.server.with_key("root", &self.key, command)? {
+            Login::In(output) => Ok(output.trim().to_owned()),
+            Login::Refused => anyhow::bail!("its own key was refused"),
+        }
+    }
+
+    fn run(&self, command: &str) -> String {
+        wait::until("a login", A_BOOT, || self.try_run(command)).unwrap()
+    }
+
+    /// Waits until a command's output is of this kind.
+    fn until_says(&self, command: &str, wanted: impl Fn(&str) -> bool) {
+        wait::until(command, A_BOOT, || {
+            let said = self.try_run(command)?;
+            ensure!(wanted(&said), "it says {said}");
+            Ok(())
+        })
+        .unwrap();
+    }
+
+    /// Asks in a VLAN who has an address, and says by which MAC it was answered there.
+    fn asks(&self, vlan: u16, sender: [u8; 4], target: [u8; 4]) -> Option<[u8; 6]> {
+        let (sender, target) = (Ipv4Addr::from(sender), Ipv4Addr::from(target));
+        let question = frame::tagged(&frame::arp(1, PEER, sender, target), vlan);
+        self.peer.send(&question).unwrap();
+        self.peer
+            .receive_first(Duration::from_secs(3), |bytes| {
+                let arp = behind_tag(bytes, vlan, 0x0806)?;
+                let answers = arp.get(6..8)? == [0, 2] && arp.get(14..18)? == target.octets();
+                answers.then(|| arp[8..14].try_into().ok()).flatten()
+            })
+            .unwrap()
+    }
+}
+
+/// What a frame of this VLAN and type carries.
+fn behind_tag(bytes: &[u8], vlan: u16, kind: u16) -> Option<&[u8]> {
+    let tag = [[0x81, 0x00], vlan.to_be_bytes(), kind.to_be_bytes()].concat();
+    (bytes.get(12..18)? == tag).then(|| &bytes[18..])
+}
+
+fn trunk(vlans: &Value) -> Value {
+    let mut trunk = port("tenant-a", "port", "lan", MACS[0], &["192.168.0.10"], TAPS[0]);
+    trunk["vlans"] = vlans.clone();
+    trunk
+}
+
+#[test]
+fn a_guest_is_in_further_networks_by_tags_on_its_card_until_its_record_no_longer_says_so() {
+    let both = json!([
+        {"id": 100, "network": "dmz", "addresses": ["10.1.0.10"]},
+        {"id": 200, "network": "far", "addresses": ["10.2.0.10"]},
+    ]);
+    let site = Site::boot(1, |keys| {
+        let mut dmz = network("tenant-a", "dmz", 2000, "10.1.0.0/24");
+        dmz["mtu"] = 1400.into();
+        let mut guest = instance("tenant-a", "guest", "port", &json!({ "ssh_keys": keys }));
+        guest["hostname"] = "trunk".into();
+        vec![
+            project("tenant-a"),
+            network("tenant-a", "lan", 1000, "192.168.0.0/24"),
+            dmz,
+            network("tenant-a", "far", 3000, "10.2.0.0/24"),
+            trunk(&both),
+            guest,
+        ]
+    });
+    let known = site.run("cat /proc/net/vlan/config");
+    assert!(known.contains("eth0.100") && known.contains("eth0.200"), "{known}");
+    let shown = site.run("ip address show dev eth0.100");
+    assert!(shown.contains("mtu 1400") && shown.contains("10.1.0.10/24"), "{shown}");
+    // In each VLAN by its own tag, and by the card's MAC.
+    let mac = frame::mac(MACS[0]);
+    assert_eq!(site.asks(100, [10, 1, 0, 77], [10, 1, 0, 10]), Some(mac));
+    assert_eq!(site.asks(200, [10, 2, 0, 77], [10, 2, 0, 10]), Some(mac));
+    assert_eq!(site.asks(300, [10, 2, 0, 77], [10, 2, 0, 10]), None, "a VLAN of nobody's");
+    // And out again: the peer is known by its questions, so the guest's echo request comes at once.
+    site.run("ping -c 2 -W 1 10.1.0.77 >/dev/null 2>&1 & exit 0");
+    let echo = site.peer.receive_first(SOON, |bytes| {
+        let ip = behind_tag(bytes, 100, 0x0800)?;
+        let from_it = ip.get(12..20)? == [10, 1, 0, 10, 10, 1, 0, 77];
+        (from_it && ip[9] == 1).then_some(bytes[6..12].to_vec())
+    });
+    assert_eq!(echo.unwrap().as_deref(), Some(&mac[..]), "an echo request with the tag");
+    // One goes, the other and the card stay as they are.
+    site.lab.operator.apply(&[trunk(&json!([both[0]]))]).unwrap();
+    site.until_says("cat /proc/net/vlan/config", |said| !said.contains("eth0.200"));
+    assert!(site.run("cat /proc/net/vlan/config").contains("eth0.100"));
+    assert_eq!(site.asks(200, [10, 2, 0, 77], [10, 2, 0, 10]), None);
+    assert_eq!(site.asks(100, [10, 1, 0, 77], [10, 1, 0, 10]), Some(mac));
+    // One that somebody made by hand is not the agent's to take away.
+    site.run("ip link add link eth0 name mine type vlan id 7");
+    site.lab.operator.apply(&[trunk(&json!([]))]).unwrap();
+    site.until_says("cat /proc/net/vlan/config", |said| !said.contains("eth0.100"));
+    assert!(site.run("cat /proc/net/vlan/config").contains("mine"));
+}
+
+fn cards(bond: Option<&str>) -> Vec<Value> {
+    let card = |at: usize, name: &str, address: &str| {
+        let mut card = port("tenant-a", name, "lan", MACS[at], &[address], TAPS[at]);
+        if let Some(bond) = bond {
+            card["bond"] = bond.into();
+        }
+        card
+    };
+    vec![card(0, "one", "192.168.0.10"), card(1, "two", "192.168.0.11")]
+}
+
+/// What the service says through whichever card is in use. By nc: a static busybox has no wget that
+/// looks nothing up.
+const ASK: &str = "printf 'GET /latest/meta-data/local-hostname HTTP/1.0\\r\\nHost: 169.254.169.254\\r\\n\\r\\n' | \
+    nc -w 5 169.254.169.254 80 | tail -n 1";
+
+#[test]
+fn two_cards_become_one_device_and_two_again_and_a_bond_that_loses_the_service_is_taken_back() {
+    let mut site = Site::boot(2, |keys| {
+        let mut guest = instance("tenant-a", "guest", "one", &json!({ "ssh_keys": keys }));
+        guest["hostname"] = "pair".into();
+        guest["ports"] = json!(["one", "two"]);
+        let mut documents =
+            vec![project("tenant-a"), network("tenant-a", "lan", 1000, "192.168.0.0/24")];
+        documents.extend(cards(None));
+        documents.push(guest);
+        documents
+    });
+    let addresses = "ip -o -4 address show | grep -v ' lo '";
+    let before = site.run(addresses);
+    assert!(before.contains("eth0") && before.contains("eth1"), "{before}");
+    // Somebody sets the cards down as soon as both are the bond's, so the service is lost with it.
+    site.run(
+        "echo 'until [ -e /sys/class/net/bond0/lower_eth1 ]; do usleep 10000; done; \
+         ip link set eth0 down; ip link set eth1 down' >/run/spoil; \
+         sh /run/spoil >/dev/null 2>&1 & exit 0",
+    );
+    site.lab.operator.apply(&cards(Some("bond0"))).unwrap();
+    let report = site.until_reported(A_BOOT, |report| {
+        report.steps.iter().any(|step| step.step == "interface bond0")
+    });
+    let step = report.steps.iter().find(|step| step.step == "interface bond0").unwrap();
+    assert_eq!((step.outcome, &*step.reason), (Outcome::Failed, "rolled-back"), "{step:?}");
+    assert_eq!(site.run(addresses), before);
+    assert_eq!(site.run("ls /sys/class/net | grep -c bond0 || true"), "0");
+    // Left in peace, the next change brings it.
+    let mut tagged = instance("tenant-a", "guest", "one", &json!({}));
+    tagged["ssh_keys"] = json!([site.key.public().unwrap()]);
+    tagged["hostname"] = "pair".into();
+    tagged["ports"] = json!(["one", "two"]);
+    tagged["tags"] = json!({ "try": "again" });
+    site.lab.operator.apply(&[tagged]).unwrap();
+    site.until_says("cat /proc/net/bonding/bond0", |said| said.contains("Slave Interface: eth1"));
+    let bond = site.run("cat /proc/net/bonding/bond0");
+    for line in [
+        "Bonding Mode: fault-tolerance (active-backup) (fail_over_mac active)",
+        "Slave Interface: eth0",
+        "MII Polling Interval (ms): 100",
+    ] {
+        assert!(bond.contains(line), "{line}: {bond}");
+    }
+    let now = site.run(addresses);
+    assert!(now.contains("192.168.0.10/24") && now.contains("192.168.0.11/24"), "{now}");
+    assert!(now.lines().all(|line| line.contains("bond0")), "{now}");
+    assert_eq!(site.run(ASK), "pair");
+    // The other card, by its own MAC: the service knows the first one's address there, too.
+    let active = "cat /sys/class/net/bond0/bonding/active_slave";
+    let (first, other) = if site.run(active) == "eth0" { ("eth0", 1) } else { ("eth1", 0) };
+    site.run(&format!("ip link set {first} down"));
+    site.until_says(active, |said| said == format!("eth{other}"));
+    assert_eq!(site.run("cat /sys/class/net/bond0/address"), MACS[other]);
+    assert_eq!(site.run(ASK), "pair");
+    // Two cards again.
+    site.run(&format!("ip link set {first} up"));
+    site.lab.operator.apply(&cards(None)).unwrap();
+    site.until_says(addresses, |said| said == before);
+    assert_eq!(site.run("ls /sys/class/net | grep -c bond0 || true"), "0");
+    assert_eq!(site.run(ASK), "pair");
+}
