@@ -211,11 +211,15 @@ impl Platform for Windows {
         route::remove(path.index, path.endpoint).map_err(network_error("removing a route"))
     }
 
-    fn guard_network(&self, devices: &[&str]) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
+    fn guard_network(
+        &self,
+        interfaces: &[(&str, &Interface)],
+    ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         if !self.live {
             return Ok(None);
         }
-        let guard = network::Network { state: &self.state() }.guard(devices)?;
+        let devices: Vec<&str> = interfaces.iter().map(|(device, _)| *device).collect();
+        let guard = network::Network { state: &self.state() }.guard(&devices)?;
         Ok(Some(Box::new(guard)))
     }
 

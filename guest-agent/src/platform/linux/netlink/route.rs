@@ -58,6 +58,16 @@ impl RawRoute {
         key(&self.0) == key(&other.0)
     }
 
+    /// The same through a device that has been made anew, and so has another number.
+    pub(in crate::platform::linux) fn through(mut self, device: u32) -> Self {
+        for attribute in &mut self.0.attributes {
+            if let RouteAttribute::Oif(index) = attribute {
+                *index = device;
+            }
+        }
+        self
+    }
+
     pub(in crate::platform::linux) fn has_gateway(&self) -> bool {
         self.0.attributes.iter().any(|it| matches!(it, RouteAttribute::Gateway(_)))
     }

@@ -139,7 +139,8 @@ fn concerned<'a>(
 
 fn put_back(netlink: &mut Netlink, device: &Device) -> Result<()> {
     let link = netlink.link(&device.name)?;
-    let wanted: Vec<RawRoute> = device.routes.iter().filter_map(|text| decoded(text)).collect();
+    let wanted: Vec<RawRoute> =
+        device.routes.iter().filter_map(|text| Some(decoded(text)?.through(link.index))).collect();
     for route in netlink.raw_routes(link.index)? {
         if !wanted.iter().any(|known| known.is_same(&route)) {
             netlink.remove_raw_route(&route)?;

@@ -178,6 +178,8 @@ impl Made {
 fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
     let mut list = made(tree)?;
     let ours = list.iter().any(|it| it.name == new.name);
+    // What stands in the way is somebody else's, and must not be remembered as ours.
+    check_way(netlink, new, ours)?;
     list.retain(|it| it.name != new.name);
     list.push(new.clone());
     remember(tree, &list)?;
@@ -185,6 +187,30 @@ fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
         Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
         Form::Bond { cards } => bond(netlink, tree, &new.name, cards, ours),
     }
+}
+
+/// Whether a device of the name is there that is another's, and not of the form that is wanted. One
+/// that is of it was made by the network service, out of what the agent has written down.
+fn check_way(netlink: &mut Netlink, new: &Made, ours: bool) -> Result<()> {
+    let links = netlink.links()?;
+    let Some(there) = links.iter().find(|link| link.name == new.name) else { return Ok(()) };
+    match &new.form {
+        Form::Vlan { card, id } => {
+            let card = netlink.link(card)?.index;
+            let is_it = there.kind == (LinkKind::Vlan { card, id: *id });
+            if is_it { Ok(()) } else { Err(in_the_way("making a VLAN")) }
+        }
+        Form::Bond { .. } => match there.kind {
+            LinkKind::Bond { backup: true } => Ok(()),
+            LinkKind::Bond { .. } if ours || !has_cards(there.index, &links) => Ok(()),
+            _ => Err(in_the_way("making a bond")),
+        },
+    }
+}
+
+/// Whether a bond has a card.
+fn has_cards(bond: u32, links: &[Link]) -> bool {
+    links.iter().any(|link| link.bond == Some(bond))
 }
 
 /// Takes away what the agent made, and forgets what it added there.
@@ -241,7 +267,6 @@ fn bond(
         }
         change = Change::Changed;
     }
-    let has_cards = |bond: u32, links: &[Link]| links.iter().any(|it| it.bond == Some(bond));
     let index = match there {
         Some(Link { kind: LinkKind::Bond { backup: true }, index, .. }) => index,
         Some(Link { kind: LinkKind::Bond { .. }, index, .. })
