@@ -103,19 +103,20 @@ impl Appliance {
     fn change(&mut self, more: &Value) {
         let instance = self.documents.last_mut().unwrap().as_object_mut().unwrap();
         instance.extend(more.as_object().unwrap().clone());
-        let before = self.tag();
+        let before = wait::until("an answer", SOON, || self.tag()).unwrap();
         self.lab.operator.apply(&self.documents).unwrap();
         wait::until("the change", SOON, || {
-            anyhow::ensure!(self.tag() != before, "it is as it was");
+            anyhow::ensure!(self.tag()? != before, "it is as it was");
             Ok(())
         })
         .unwrap();
     }
 
-    /// Changes whenever the guest can see a change: of its document, or of whether it may see it.
-    fn tag(&self) -> String {
-        let answer = self.guest.get("/mezame/v1/document").unwrap();
-        format!("{} {:?}", answer.status, answer.header("etag"))
+    /// Changes whenever the guest can see a change: of its document, or of whether it may see it. A
+    /// connection that is open when an instance ends, ends with it.
+    fn tag(&self) -> anyhow::Result<String> {
+        let answer = self.guest.get("/mezame/v1/document")?;
+        Ok(format!("{} {:?}", answer.status, answer.header("etag")))
     }
 
     /// A machine that has been started for the first time, with these tools.

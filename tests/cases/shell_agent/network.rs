@@ -49,11 +49,11 @@ fn shown(appliance: &Appliance) -> String {
 
 /// Changes one of the documents that are not the instance.
 fn change(appliance: &mut Appliance, kind: &str, change: impl Fn(&mut Value)) {
-    let before = appliance.tag();
+    let before = appliance.tag().unwrap();
     appliance.documents.iter_mut().filter(|it| it["kind"] == kind).for_each(change);
     appliance.lab.operator.apply(&appliance.documents).unwrap();
     wait::until("the change", SOON, || {
-        anyhow::ensure!(appliance.tag() != before, "it is as it was");
+        anyhow::ensure!(appliance.tag()? != before, "it is as it was");
         Ok(())
     })
     .unwrap();
