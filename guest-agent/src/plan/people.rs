@@ -167,7 +167,11 @@ pub(super) fn plan(
     if facts.system == System::Windows {
         // As Google's agent has it: whoever is asked for is an administrator.
         for key in &document.windows_keys {
-            let person = person(&mut people, &key.user_name);
+            // To Windows, names are the same in any case of their letters.
+            let known =
+                people.iter().find(|it| it.account.name.eq_ignore_ascii_case(&key.user_name));
+            let name = known.map_or(&*key.user_name, |it| &it.account.name).to_owned();
+            let person = person(&mut people, &name);
             person.named = true;
             person.sudo = Some(vec![SUDO_ALL.into()]);
         }
@@ -179,7 +183,9 @@ pub(super) fn plan(
         steps(planner, person, default.superuser);
     }
     for key in &document.windows_keys {
-        let stopped = people.iter().any(|it| it.stopped && *it.account.name == *key.user_name);
+        let stopped = people
+            .iter()
+            .any(|it| it.stopped && it.account.name.eq_ignore_ascii_case(&key.user_name));
         windows_key(planner, key, facts, stopped);
     }
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
@@ -342,6 +348,7 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
         planner.always(format!("sudo {user}"), action);
     }
 }
+
 /// Each ask is answered once, and none that is void.
 fn windows_key(planner: &mut Planner<'_>, key: &WindowsKey, facts: &Facts, stopped: bool) {
     let name = windows_key::step_key(key);

@@ -211,6 +211,29 @@ fn a_windows_key_is_answered_once_on_the_serial_port_and_in_the_report() {
 }
 
 #[test]
+fn a_windows_key_of_a_user_who_is_stopped_lets_nobody_in_whatever_the_case_of_its_letters() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_, modulus, exponent) = key_pair(directory.path(), 2048);
+    let mut world = of(System::Windows);
+    world.document.windows_keys = serde_json::from_value(json!([{
+        "userName": "Ops", "modulus": STANDARD.encode(&modulus),
+        "exponent": STANDARD.encode(&exponent), "expireOn": "2030-01-01T00:00:00Z"}]))
+    .unwrap();
+    let applied =
+        users(&mut world, json!([{"name": "ops", "ssh_keys": [ED25519], "stopped": true}]));
+    let ask = applied.steps.iter().find(|it| it.step.starts_with("windows key Ops ")).unwrap();
+    assert_eq!((ask.outcome, ask.reason.as_str()), (Outcome::Skipped, "stopped"));
+    let state = world.fake.state();
+    assert!(state.texts.is_empty() && state.sudo.is_empty(), "{:?}", state.sudo);
+    drop(state);
+    // And one who is not stopped is one user, and no two.
+    users(&mut world, json!([{"name": "ops", "ssh_keys": [ED25519]}]));
+    let state = world.fake.state();
+    assert_eq!(state.sudo.keys().collect::<Vec<_>>(), ["ops"]);
+    assert_eq!(state.users.keys().filter(|it| it.eq_ignore_ascii_case("ops")).count(), 1);
+}
+
+#[test]
 fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_password() {
     let mut world = of(System::Unix);
     let keys = json!([{"userName": "ops", "modulus": "AQ==", "exponent": "AQAB",

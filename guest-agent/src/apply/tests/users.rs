@@ -100,6 +100,23 @@ fn an_account_of_the_images_is_opened_again_whatever_form_its_password_has() {
 }
 
 #[test]
+fn an_account_that_was_locked_is_opened_by_a_later_run_where_one_could_not_set_its_password() {
+    let named = || json!([{"name": "debian", "ssh_keys": [ED25519], "password": "generate"}]);
+    let mut world = World::new(json!({}), "");
+    world.fake = Fake::of(System::Windows, "boot-0", Vec::new());
+    world.fake.change(|state| state.hostname = "web".into());
+    world.fake.ensure_account(&crate::step::Account::named("debian")).unwrap();
+    users(&mut world, named());
+    users(&mut world, json!([]));
+    world.fake.change(|state| state.refuses_texts = true);
+    let failed = users(&mut world, named());
+    assert_eq!(step(&failed, "generated password debian").outcome, Outcome::Failed);
+    world.fake.change(|state| state.refuses_texts = false);
+    let later = users(&mut world, named());
+    assert_eq!(step(&later, "generated password debian").outcome, Outcome::Done, "{later:?}");
+}
+
+#[test]
 fn a_text_that_is_to_be_locked_is_not_opened_by_a_second_run() {
     let seed =
         "#cloud-config\nusers: [{name: debian, plain_text_passwd: long, lock_passwd: true}]\n";

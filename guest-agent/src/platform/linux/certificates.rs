@@ -54,9 +54,16 @@ static DEBIAN: Place = Place {
     arguments: &[],
 };
 
-/// Whether the agent has given it any.
+/// Which files the system's tool has read, one a line.
+fn note() -> String {
+    format!("/{STATE}/certificates")
+}
+
+/// Whether the agent has given it any, or has taken some away that the system may still trust: the
+/// note is written when the system's tool has done its work.
 pub(super) fn any(tree: &Tree) -> bool {
-    [&SUSE, &RED_HAT, &DEBIAN].into_iter().any(|place| !ours(tree, place).is_empty())
+    let is_noted = tree.read(&note()).is_ok_and(|it| it.is_some_and(|it| !it.is_empty()));
+    is_noted || [&SUSE, &RED_HAT, &DEBIAN].into_iter().any(|place| !ours(tree, place).is_empty())
 }
 
 /// Has the system trust these, and none that it was given before.
@@ -81,7 +88,7 @@ pub(super) fn trust(linux: &Linux, certificates: &[Certificate]) -> Result<Chang
     }
     let text: String = wanted.iter().map(|(name, _)| format!("{name}\n")).collect();
     let state = format!("/{STATE}");
-    let note = format!("{state}/certificates");
+    let note = note();
     let is_noted = tree.read(&note)?.unwrap_or_default() == text.as_bytes();
     if change == Change::Same && is_noted {
         return Ok(Change::Same);

@@ -62,27 +62,31 @@ impl<'a> Certificates<'a> {
             return Ok(Change::Same);
         }
         let notes = self.registry.create(NOTES, false)?;
-        let store = Store::open(self.store)?;
         let mut change = Change::Same;
-        let mut wanted = BTreeSet::new();
-        for certificate in certificates {
-            let der = certificate.der();
-            let print = Thumbprint(Sha1::digest(&der).into());
-            wanted.insert(print.text());
-            if store.has(&print) {
-                continue;
-            }
-            notes.set_text(&print.text(), self.store)?;
-            notes.flush()?;
-            store.add(&der)?;
-            change = Change::Changed;
-        }
-        drop(store);
-        for text in noted.difference(&wanted) {
+        let wanted: Vec<_> = certificates
+            .iter()
+            .map(|certificate| {
+                let der = certificate.der();
+                (Thumbprint(Sha1::digest(&der).into()), der)
+            })
+            .collect();
+        let named: BTreeSet<String> = wanted.iter().map(|(print, _)| print.text()).collect();
+        // First: one that can't be put in must not keep another in that is to go.
+        for text in noted.difference(&named) {
             if let Some(print) = Thumbprint::parse(text) {
                 self.distrust(&print)?;
             }
             notes.delete_value(text)?;
+            change = Change::Changed;
+        }
+        let store = Store::open(self.store)?;
+        for (print, der) in &wanted {
+            if store.has(print) {
+                continue;
+            }
+            notes.set_text(&print.text(), self.store)?;
+            notes.flush()?;
+            store.add(der)?;
             change = Change::Changed;
         }
         Ok(change)

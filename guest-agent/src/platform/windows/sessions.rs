@@ -64,19 +64,21 @@ impl Drop for Handle {
 pub(super) fn end(sid: &str) -> Result<Change> {
     let failed = |what| move |source| PlatformError::Process { what, source };
     let mut change = Change::Same;
+    let mut logged_off = Ok(());
     for session in all().map_err(failed("listing the sessions"))? {
         if owner(session).as_deref() != Some(sid) {
             continue;
         }
         // SAFETY: the number of a session, on this machine; it is not waited for.
         let asked = unsafe { WTSLogoffSession(WTS_CURRENT_SERVER_HANDLE, session, 0) };
-        succeeded(asked).map_err(failed("logging a session off"))?;
+        // It may have ended since. Processes are ended in any case.
+        logged_off = logged_off.and(succeeded(asked).map_err(failed("logging a session off")));
         change = Change::Changed;
     }
     for round in 0..ROUNDS {
         let left = processes(sid).map_err(failed("listing the processes"))?;
         if left.is_empty() {
-            return Ok(change);
+            return logged_off.map(|()| change);
         }
         change = Change::Changed;
         for process in left {
@@ -88,7 +90,7 @@ pub(super) fn end(sid: &str) -> Result<Change> {
         }
     }
     match processes(sid).map_err(failed("listing the processes"))?.is_empty() {
-        true => Ok(change),
+        true => logged_off.map(|()| change),
         false => Err(failed("ending the processes")(io::ErrorKind::TimedOut.into())),
     }
 }

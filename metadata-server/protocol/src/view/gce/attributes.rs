@@ -8,7 +8,7 @@
 //! Follows "Predefined metadata keys" and, for the keys' form, "Add SSH keys to VMs".
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use mezame_model::Guest;
+use mezame_model::{Guest, WindowsKey};
 
 use crate::tree::{
     Body, Directory, Entry, Family, Item, Leaf, Node, Scope, family, is_plain_segment, kept,
@@ -64,7 +64,7 @@ fn has(guest: &Guest, key: &str) -> bool {
     match key {
         SSH_KEYS => keys(guest).next().is_some(),
         USER_DATA => data.is_some(),
-        WINDOWS_KEYS => !guest.instance.windows_keys.is_empty(),
+        WINDOWS_KEYS => asks(guest).next().is_some(),
         // JSON and attributes are text, so other bytes go out in base64; clients decode it.
         _ => data.is_some_and(|data| std::str::from_utf8(data.bytes()).is_err()),
     }
@@ -79,12 +79,21 @@ fn read(scope: &Scope<'_>) -> Body {
             Err(_) => Body::text(STANDARD.encode(data.bytes())),
         },
         (WINDOWS_KEYS, _) => {
-            let keys = guest.instance.windows_keys.iter();
-            Body::lines(keys.map(|key| serde_json::to_string(key).unwrap_or_default()))
+            Body::lines(asks(guest).map(|key| serde_json::to_string(key).unwrap_or_default()))
         }
         (USER_DATA_ENCODING, _) => Body::fixed("base64"),
         (key, _) => Body::text(guest.instance.tags.get(key).unwrap_or_default()),
     }
+}
+
+/// The asks for passwords, but those of users who are stopped, in whatever case of letters: Google's
+/// agent would let them in.
+fn asks(guest: &Guest) -> impl Iterator<Item = &WindowsKey> {
+    let is_stopped = |name: &str| {
+        let mut users = guest.instance.users.iter();
+        users.any(|user| user.stopped && user.name.as_str().eq_ignore_ascii_case(name))
+    };
+    guest.instance.windows_keys.iter().filter(move |key| !is_stopped(&key.user_name))
 }
 
 /// The keys, each with its user: the default user's first, and none of a user who is stopped, whom

@@ -306,6 +306,11 @@ fn asks_for_passwords_are_lines_of_json_and_no_tag_is_taken_for_one() {
     assert_eq!(text(&world, &guest, path).lines().collect::<Vec<_>>(), lines);
     let all = json(&world, &guest, "/instance/attributes/?recursive=true");
     assert_eq!(all["windows-keys"].as_str().unwrap().lines().count(), 2);
+    let stopped = guest_with(&world, |it| {
+        it.windows_keys = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        it.users = serde_json::from_str(r#"[{"name": "administrator", "stopped": true}]"#).unwrap();
+    });
+    assert_eq!(text(&world, &stopped, path).lines().collect::<Vec<_>>(), lines[..1]);
 }
 
 #[test]
