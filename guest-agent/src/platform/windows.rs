@@ -11,6 +11,7 @@ mod adapters;
 mod certificates;
 pub(crate) mod event_log;
 mod files;
+mod handle;
 mod job;
 mod live;
 mod network;

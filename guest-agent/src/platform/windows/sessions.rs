@@ -8,7 +8,7 @@
 use std::{io, ptr, time::Duration};
 
 use windows_sys::Win32::{
-    Foundation::{CloseHandle, HANDLE, INVALID_HANDLE_VALUE},
+    Foundation::HANDLE,
     Security::{GetTokenInformation, TOKEN_QUERY, TOKEN_USER, TokenUser},
     System::{
         Diagnostics::ToolHelp::{
@@ -29,6 +29,7 @@ use windows_sys::Win32::{
 
 use super::{
     accounts,
+    handle::Handle,
     wide::{pointed, succeeded},
 };
 use crate::platform::{Change, PlatformError, Result};
@@ -41,24 +42,6 @@ const PAUSE: Duration = Duration::from_millis(100);
 const ENDED: u32 = 1;
 /// Room for a user's SID with what stands before it, in units of eight bytes.
 const TOKEN_ROOM: usize = 32;
-
-struct Handle(HANDLE);
-
-impl Handle {
-    fn of(raw: HANDLE) -> io::Result<Self> {
-        if raw.is_null() || raw == INVALID_HANDLE_VALUE {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self(raw))
-    }
-}
-
-impl Drop for Handle {
-    fn drop(&mut self) {
-        // SAFETY: it was opened, and is closed once.
-        unsafe { CloseHandle(self.0) };
-    }
-}
 
 /// Ends all that runs as the user of this SID.
 pub(super) fn end(sid: &str) -> Result<Change> {
