@@ -59,7 +59,7 @@ pub(crate) fn guest() -> Guest {
 /// The guest with its first port and network changed.
 pub(crate) fn with(change: impl FnOnce(&mut Port, &mut Network)) -> Guest {
     let mut guest = guest();
-    let GuestPort { port, network } = &mut guest.ports[0];
+    let GuestPort { port, network, .. } = &mut guest.ports[0];
     change(Arc::make_mut(port), Arc::make_mut(network));
     guest
 }
