@@ -7,8 +7,8 @@ use super::{Session, bound_to};
 use crate::{
     sealing::{Keyring, key_number},
     store::{
-        Batch, Committed, EVENTS_KEPT, KEY_REQUESTS_KEPT, KEYS_KEPT, PASSWORDS_KEPT, REPORTS_KEPT,
-        StoreError,
+        Batch, Committed, EVENTS_KEPT, KEY_REQUESTS_KEPT, KEYS_KEPT, PASSWORD_USERS_KEPT,
+        PASSWORDS_KEPT, REPORTS_KEPT, StoreError,
     },
 };
 
@@ -115,8 +115,31 @@ impl Session {
         for (id, at_ms, body) in &batch.reports {
             said("report", REPORTS_KEPT, id, *at_ms, body)?;
         }
-        for (id, at_ms, body) in &batch.passwords {
-            said("password", PASSWORDS_KEPT, id, *at_ms, body)?;
+        for (id, user, at_ms, body) in &batch.passwords {
+            let sealed = seal(&["said", "password", id.as_str()], body)?;
+            run(
+                "INSERT INTO said (what, instance, user, at_ms, body) \
+                 VALUES ('password', ?1, ?2, ?3, ?4)",
+                &[
+                    &id.as_str(),
+                    &user.as_str(),
+                    &i64::try_from(*at_ms).unwrap_or(i64::MAX),
+                    &sealed,
+                ],
+            )?;
+            run(
+                "DELETE FROM said WHERE instance = ?1 AND what = 'password' AND user IS NOT NULL \
+                 AND id NOT IN (SELECT id FROM said WHERE instance = ?1 AND what = 'password' \
+                                ORDER BY id DESC LIMIT ?2) \
+                 AND id NOT IN (SELECT max(id) FROM said WHERE instance = ?1 \
+                                AND what = 'password' AND user IS NOT NULL \
+                                GROUP BY user ORDER BY max(id) DESC LIMIT ?3)",
+                &[
+                    &id.as_str(),
+                    &i64::try_from(PASSWORDS_KEPT).unwrap_or(i64::MAX),
+                    &i64::try_from(PASSWORD_USERS_KEPT).unwrap_or(i64::MAX),
+                ],
+            )?;
         }
         for (id, at_ms, trail, body) in &batch.key_requests {
             said(trail.as_str(), KEY_REQUESTS_KEPT, id, *at_ms, body)?;
