@@ -82,7 +82,7 @@ pub(crate) fn answered(
     let first = record.instance.users.iter().find(is_made);
     if first.is_some_and(|first| first.name == user.name) {
         let before = &record.instance.nova_password;
-        let nova = nova_after(before.as_ref(), known, password);
+        let nova = nova_after(before.as_ref(), user.password_reset, known, password);
         if nova != *before {
             let mut instance = Instance::clone(&record.instance);
             instance.nova_password = nova;
@@ -97,19 +97,21 @@ pub(crate) fn answered(
     Some(Record::Instance(Arc::new(after)))
 }
 
-/// The password that OpenStack's clients are shown after the guest has sent one, where an answer to
-/// the ask at `known` is the newest so far.
+/// The password that OpenStack's clients are shown after the guest has sent one, where `asked` is the
+/// ask in the record and an answer to the one at `known` is the newest so far.
 ///
 /// One that was held up on its way is not the guest's any more and does not come back. A newer one
 /// that has no form for them, since its user has no RSA key by now, leaves them none: the one before
 /// opens nothing.
 fn nova_after(
     before: Option<&SecretString>,
+    asked: Option<u64>,
     known: Option<u64>,
     password: &SealedPassword,
 ) -> Option<SecretString> {
-    // The first password of all was made for no ask, and None is less than any.
-    let is_late = password.reset < known;
+    // The first password of all was made for no ask, and None is less than any. What the record asks
+    // for now is never late: an operator who wrote a hash in between took the asks back.
+    let is_late = password.reset < known && password.reset != asked;
     match &password.nova {
         Some(nova) if !is_late => Some(SecretString::new(nova.clone())),
         None if password.reset > known => None,

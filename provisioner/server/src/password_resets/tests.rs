@@ -116,6 +116,16 @@ fn openstacks_clients_are_shown_no_password_from_before_the_one_that_they_know()
 }
 
 #[test]
+fn a_password_that_the_record_asks_for_is_never_late() {
+    let pending = asked(&record(), false, 1000).unwrap();
+    let mut done = after_with(pending, Some(1000), Some("second")).unwrap();
+    // As after a document with a hash, and then one with `generate` again.
+    Arc::make_mut(&mut done.instance).users[0].password_reset = None;
+    let anew = after_with(done, None, Some("third")).unwrap();
+    assert_eq!(nova(&anew), Some("third"));
+}
+
+#[test]
 fn an_answer_without_a_form_for_openstacks_clients_takes_the_former_one_away() {
     let first = after_with(record(), None, Some("first")).unwrap();
     let pending = asked(&first, false, 1000).unwrap();
