@@ -11,6 +11,7 @@
 //! ```text
 //!   table   file                        means
 //!   open    hole                        never written: the master's
+//!   open    reserved                    as a hole
 //!   open    data                        written, and the table's bit lost    → written again
 //!   open    data and holes              the holes were not written, or are the master's zeroes
 //!   set     anything                    the file's
@@ -167,8 +168,9 @@ pub(crate) fn check_empty(file: &File, path: &Path) -> Result<Vec<Range<u64>>, R
 
 /// Where a file has data.
 pub(crate) fn data_of(file: &File) -> std::io::Result<Vec<Range<u64>>> {
+    let mut map = holes::DataMap::of(file)?;
     let mut all: Vec<Range<u64>> = Vec::new();
-    while let Some(range) = holes::next_data(file, all.last().map_or(0, |last| last.end))? {
+    while let Some(range) = map.next(all.last().map_or(0, |last| last.end))? {
         all.push(range);
     }
     Ok(all)

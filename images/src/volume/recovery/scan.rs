@@ -2,7 +2,7 @@
 
 use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
 
-use super::{RecoveryError, holes::next_data, tables};
+use super::{RecoveryError, holes::DataMap, tables};
 use crate::volume::allocation::{Cluster, HEADER, Header};
 
 /// A subcluster that the table gives to the master, with data in the file.
@@ -37,11 +37,12 @@ pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError>
     clusters.retain(|cluster| cluster.open != 0);
     clusters.sort_unstable_by_key(|cluster| cluster.file);
     let mut all = Vec::new();
-    let mut data = next_data(file, 0).map_err(io)?;
+    let mut map = DataMap::of(file).map_err(io)?;
+    let mut data = map.next(0).map_err(io)?;
     for cluster in clusters {
         while let Some(range) = data.as_ref().filter(|range| range.end <= cluster.file) {
             // Straight to this cluster, and not through all the data before it.
-            data = next_data(file, range.end.max(cluster.file)).map_err(io)?;
+            data = map.next(range.end.max(cluster.file)).map_err(io)?;
         }
         let mut found = Vec::new();
         while let Some(range) = &data
@@ -51,7 +52,7 @@ pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError>
             if range.end >= cluster.file + header.cluster() {
                 break;
             }
-            data = next_data(file, range.end).map_err(io)?;
+            data = map.next(range.end).map_err(io)?;
         }
         all.extend(of_cluster(&header, cluster, &found));
     }

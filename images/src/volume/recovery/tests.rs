@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use nix::fcntl::{FallocateFlags, fallocate};
+
 use super::*;
 use crate::{
     clone::InstantClone,
     testing::{Numbers, contents, first_difference, ids, master},
-    volume::{FlushInterval, HostCache},
+    volume::{
+        FlushInterval, HostCache,
+        allocation::{HEADER, Header},
+    },
 };
 
 /// Writes of all sizes and places; a multiple of a sector, as a guest's are.
@@ -137,4 +142,68 @@ fn classes_without_recovery_are_refused() {
         let error = recover(&volume, &identity, directory.path()).unwrap_err();
         assert!(matches!(error, RecoveryError::NotRecovered(_)), "{error}");
     }
+}
+
+/// Where a clone's table has a place in the file for this byte of its volume.
+fn place_of(file: &File, volume: u64) -> u64 {
+    let mut head = [0; HEADER];
+    file.read_exact_at(&mut head, 0).unwrap();
+    let header = Header::parse(&head).unwrap();
+    let (at, length) = header.l1();
+    let mut l1 = vec![0; length];
+    file.read_exact_at(&mut l1, at).unwrap();
+    let (at, begin) = header.l2_tables(&l1).unwrap()[0];
+    let mut l2 = vec![0; usize::try_from(header.cluster()).unwrap()];
+    file.read_exact_at(&mut l2, at).unwrap();
+    let clusters = header.clusters(&l2, begin).unwrap();
+    let reaches = |at: u64| at <= volume && volume < at + header.cluster();
+    let cluster = clusters.iter().find(|cluster| reaches(cluster.volume)).unwrap();
+    cluster.file + volume - cluster.volume
+}
+
+#[test]
+fn space_that_was_reserved_and_never_written_hides_nothing_of_the_master() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    // What a power cut leaves of a write: its space, and nothing in it.
+    let file = File::options().read(true).write(true).open(clone.path()).unwrap();
+    let at = place_of(&file, 1 << 20);
+    fallocate(&file, FallocateFlags::empty(), at.cast_signed(), 256 << 10).unwrap();
+    file.sync_all().unwrap();
+    // Read, and so in the page cache, where it is like any other page.
+    file.read_exact_at(&mut vec![0; 256 << 10], at).unwrap();
+    let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    assert_eq!(recovered, Recovered::default());
+    // Beside such space, what was written is found.
+    file.write_all_at(&[9; 32 << 10], at + (32 << 10)).unwrap();
+    let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    assert_eq!(recovered, Recovered { subclusters: 1, bytes: 32 << 10 });
+    let mut model = bytes;
+    model[(1 << 20) + (32 << 10)..(1 << 20) + (64 << 10)].fill(9);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    assert_eq!(first_difference(&contents(&volume, directory.path()), &model), None);
+}
+
+#[test]
+fn a_file_with_more_extents_than_are_asked_for_at_once_is_seen_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    check_holes(directory.path()).unwrap();
+    let file = tempfile::tempfile_in(directory.path()).unwrap();
+    for at in 0..400 {
+        file.write_all_at(&[1; 4096], at * 65_536).unwrap();
+    }
+    let expected: Vec<_> = (0..400).map(|at| at * 65_536..at * 65_536 + 4096).collect();
+    assert_eq!(data_of(&file).unwrap(), expected);
+    let mut map = holes::DataMap::of(&file).unwrap();
+    assert_eq!(map.next(399 * 65_536 - 1).unwrap(), Some(expected[399].clone()));
+    assert_eq!(map.next(expected[399].end).unwrap(), None);
+}
+
+#[test]
+fn a_file_system_without_a_map_of_extents_is_refused_unless_it_is_tmpfs() {
+    check_holes(Path::new("/dev/shm")).unwrap();
+    let file = File::open("/proc/self/status").unwrap();
+    let error = holes::DataMap::of(&file).unwrap().next(0).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
 }
