@@ -19,8 +19,10 @@
 //! stands on, see [`crate::volume::recovery`]), and that of an empty clone is the same for all.
 
 mod durable;
+mod error;
 mod hydration;
 mod record;
+mod sealing;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -29,106 +31,26 @@ use std::{
     collections::HashSet,
     fs::{self, File},
     io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+pub use error::CloneError;
 pub use hydration::{Hydration, HydrationError, Progress};
 
 use crate::volume::{
-    Backing, Data, Durability, FileIdentity, Format, HostCache, Place, Volume, VolumeError,
-    VolumeId,
+    Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
     recovery::{self, Recovered, RecoveryError},
 };
 use durable::{sync_directory, write_new};
+use error::failed;
 use record::Record;
+use sealing::Manifest;
 
 const IMAGE: &str = "image";
-const MANIFEST: &str = "master.json";
 const LOCK: &str = "lock";
 const CLONES: &str = "clones";
-
-/// Why a master or a clone can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum CloneError {
-    /// A file can't be read, written, made or removed.
-    #[error("{} {}", doing, path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// One of QEMU's tools refused.
-    #[error("qemu-img: {said}")]
-    Tool {
-        /// What it said.
-        said: String,
-    },
-    /// The image stands on another file.
-    #[error("{} names a backing file or a data file; a master stands alone", path.display())]
-    NotAlone {
-        /// The image.
-        path: PathBuf,
-    },
-    /// The image has been changed since it was sealed: no clone of it can be trusted.
-    #[error("the master {} is not as it was when it was sealed", path.display())]
-    Changed {
-        /// Its directory.
-        path: PathBuf,
-    },
-    /// Clones stand on it.
-    #[error("the master {} has {clones} clones, such as {example}", path.display())]
-    HasClones {
-        /// Its directory.
-        path: PathBuf,
-        /// How many.
-        clones: usize,
-        /// One of them.
-        example: VolumeId,
-    },
-    /// There is a clone of this id.
-    #[error("{0} is there already")]
-    Exists(VolumeId),
-    /// There is no clone of this id.
-    #[error("the master has no clone {0}")]
-    NoClone(VolumeId),
-    /// A record or a manifest is not what we write.
-    #[error("{} is not a record of ours", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// The pool's file system doesn't tell holes, or the template is not as it should be.
-    #[error("making an empty clone")]
-    Template(#[source] RecoveryError),
-    /// The class doesn't go with an overlay.
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CloneError {
-    move |source| CloneError::Io { doing, path: path.into(), source }
-}
-
-/// What a master was when it was sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Manifest {
-    format: Format,
-    /// As a guest sees it, in bytes.
-    size: u64,
-    /// Of the file, in bytes.
-    length: u64,
-    /// When the file was last written, in seconds and nanoseconds since 1970.
-    modified: (i64, i64),
-    identity: FileIdentity,
-}
 
 /// An image that nobody writes any more.
 #[derive(Debug)]
@@ -138,44 +60,6 @@ pub struct Master {
 }
 
 impl Master {
-    /// Makes a master of an image, which is moved into a directory that is made for it, on the
-    /// same file system. Repeating it after a crash completes it.
-    ///
-    /// # Errors
-    /// [`CloneError::NotAlone`]; the image is then where it was.
-    pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
-        let stage = beside(directory, ".new");
-        let within = stage.join(IMAGE);
-        // Moved already, if it was stopped after that.
-        let is_moved = !image.exists() && within.exists();
-        let size = template::size_of(if is_moved { &within } else { image }, format)?;
-        fs::create_dir_all(stage.join(CLONES)).map_err(failed("making", &stage))?;
-        if !is_moved {
-            fs::rename(image, &within).map_err(failed("moving", image))?;
-        }
-        fs::set_permissions(&within, fs::Permissions::from_mode(0o444))
-            .map_err(failed("protecting", &within))?;
-        let file = File::open(&within).map_err(failed("opening", &within))?;
-        file.sync_all().map_err(failed("syncing", &within))?;
-        let manifest = Manifest::of(&file, &within, format, size)?;
-        File::create(stage.join(LOCK)).map_err(failed("making", &stage))?;
-        let path = stage.join(MANIFEST);
-        write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
-        sync_directory(&stage).map_err(failed("syncing", &stage))?;
-        fs::rename(&stage, directory).map_err(failed("making", directory))?;
-        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
-        Ok(Self { directory: directory.into(), manifest })
-    }
-
-    /// One that was sealed before.
-    pub fn open(directory: &Path) -> Result<Self, CloneError> {
-        let path = directory.join(MANIFEST);
-        let text = fs::read(&path).map_err(failed("reading", &path))?;
-        let manifest =
-            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
-        Ok(Self { directory: directory.into(), manifest })
-    }
-
     /// Its length in bytes, as a guest sees it.
     pub fn size(&self) -> u64 {
         self.manifest.size
@@ -311,20 +195,6 @@ impl Master {
         fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
     }
 
-    /// That the image is what was sealed.
-    ///
-    /// # Errors
-    /// [`CloneError::Changed`]: its clones now read a mixture.
-    pub fn check(&self) -> Result<(), CloneError> {
-        let path = self.directory.join(IMAGE);
-        let file = File::open(&path).map_err(failed("opening", &path))?;
-        let now = Manifest::of(&file, &path, self.manifest.format, self.manifest.size)?;
-        if now == self.manifest {
-            return Ok(());
-        }
-        Err(CloneError::Changed { path: self.directory.clone() })
-    }
-
     fn record_path(&self, id: &VolumeId) -> PathBuf {
         self.directory.join(CLONES).join(format!("{id}.json"))
     }
@@ -335,15 +205,6 @@ impl Master {
         let file = File::open(&path).map_err(failed("opening", &path))?;
         file.lock().map_err(failed("locking", &path))?;
         Ok(file)
-    }
-}
-
-impl Manifest {
-    fn of(file: &File, path: &Path, format: Format, size: u64) -> Result<Self, CloneError> {
-        let metadata = file.metadata().map_err(failed("reading", path))?;
-        let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Ok(Self { format, size, length: metadata.len(), modified, identity })
     }
 }
 

@@ -12,6 +12,7 @@ use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
     testing::{Numbers, contents, first_difference, ids, master},
+    volume::Format,
 };
 
 fn volume(clone: &InstantClone) -> Volume {

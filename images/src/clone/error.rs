@@ -1,0 +1,75 @@
+//! Why a master or a clone can't be had.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::volume::{VolumeError, VolumeId, recovery::RecoveryError};
+
+/// Why a master or a clone can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CloneError {
+    /// A file can't be read, written, made or removed.
+    #[error("{} {}", doing, path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// One of QEMU's tools refused.
+    #[error("qemu-img: {said}")]
+    Tool {
+        /// What it said.
+        said: String,
+    },
+    /// The image stands on another file.
+    #[error("{} names a backing file or a data file; a master stands alone", path.display())]
+    NotAlone {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The image has been changed since it was sealed: no clone of it can be trusted.
+    #[error("the master {} is not as it was when it was sealed", path.display())]
+    Changed {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Clones stand on it.
+    #[error("the master {} has {clones} clones, such as {example}", path.display())]
+    HasClones {
+        /// Its directory.
+        path: PathBuf,
+        /// How many.
+        clones: usize,
+        /// One of them.
+        example: VolumeId,
+    },
+    /// There is a clone of this id.
+    #[error("{0} is there already")]
+    Exists(VolumeId),
+    /// There is no clone of this id.
+    #[error("the master has no clone {0}")]
+    NoClone(VolumeId),
+    /// A record or a manifest is not what we write.
+    #[error("{} is not a record of ours", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// The pool's file system doesn't tell holes, or the template is not as it should be.
+    #[error("making an empty clone")]
+    Template(#[source] RecoveryError),
+    /// The class doesn't go with an overlay.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+}
+
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CloneError {
+    move |source| CloneError::Io { doing, path: path.into(), source }
+}
