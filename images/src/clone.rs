@@ -20,6 +20,7 @@
 
 mod durable;
 mod error;
+mod handover;
 mod hydration;
 mod record;
 mod sealing;
@@ -45,6 +46,7 @@ use crate::volume::{
 };
 use durable::{sync_directory, write_new};
 use error::failed;
+use handover::Stage;
 use record::Record;
 use sealing::Manifest;
 
@@ -112,7 +114,7 @@ impl Master {
             return Err(CloneError::Exists(id.clone()));
         }
         let identity = template.copy_to(&new_path(&path))?;
-        let record = Record { path, identity, plain: None };
+        let record = Record { path, identity, stage: Stage::Overlay, is_held: false };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {
             // Nobody would find it again.
@@ -157,10 +159,10 @@ impl Master {
         durable::remove(&at).map_err(failed("removing", &at))
     }
 
-    /// Notes that a clone's volume is a plain one from now on, or is not.
-    fn mark(&self, id: &VolumeId, plain: Option<&Path>) -> Result<(), CloneError> {
+    /// Notes what a clone's volume is from now on, and whether its guest is held.
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
         let _lock = self.lock()?;
-        let record = Record { plain: plain.map(Path::to_path_buf), ..self.find(id)?.record };
+        let record = Record { stage, is_held, ..self.find(id)?.record };
         let at = self.record_path(id);
         write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
         durable::sync_parent(&at).map_err(failed("syncing", &at))
@@ -227,23 +229,31 @@ impl InstantClone {
         &self.record.path
     }
 
-    /// The plain volume that it has become, which is to be used in its place.
-    pub fn hydrated(&self) -> Option<&Path> {
-        self.record.plain.as_deref()
+    /// The plain volume that it has become, which is used in its place.
+    pub fn hydrated(&self) -> Option<&Place> {
+        self.record.stage.plain()
     }
 
-    /// As QEMU is told of it.
+    /// As QEMU is told of it. A clone that was hydrated is a plain volume, whatever class is asked
+    /// for: its overlay is not what its guest has written last.
     pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
+        if let Some(place) = self.hydrated() {
+            let data = Data::Plain(place.clone());
+            return Volume::new(self.id.clone(), data, Durability::Plain, cache);
+        }
         let place = Place::File(self.record.path.clone());
         let data = Data::Overlay { place, backing: self.backing.clone() };
         Volume::new(self.id.clone(), data, durability, cache)
     }
 
-    /// Puts back what a hard stop took, which is to be done before each start of a guest on it.
+    /// Puts back what a hard stop took, which is to be done before each start of a guest on it. A
+    /// plain volume has nothing to put back.
     pub fn recover(&self, cache: HostCache, run: &Path) -> Result<Recovered, RecoveryError> {
-        let place = Place::File(self.record.path.clone());
-        let data = Data::Overlay { place, backing: self.backing.clone() };
-        let volume = Volume::new(self.id.clone(), data, Durability::default(), cache)
+        if self.hydrated().is_some() {
+            return Ok(Recovered::default());
+        }
+        let volume = self
+            .volume(Durability::default(), cache)
             .map_err(|_| RecoveryError::NotRecovered("plain"))?;
         recovery::recover(&volume, &self.record.identity, run)
     }

@@ -7,13 +7,16 @@
 //! ```text
 //!            pause / resume
 //!              ┌──────┐
-//!  start ─► copying ──┴─► equal ─► complete: the record says "plain" ─► QEMU goes over ─► plain
+//!  start ─► copying ──┴─► equal ─► complete: the guest is handed over ─► plain
 //!              │            │
 //!              └── cancel ──┴──► the clone as before; the target is of no use
 //! ```
-//! The record is changed while both are equal: whichever is taken after a hard stop has every
-//! write that was acknowledged. It removes nothing: the overlay and its record go with
-//! [`Master::remove_clone`], once whoever starts guests knows of the plain volume.
+//! Handing over is in steps that [`super::handover`] decides, and a stop at any of them loses
+//! nothing. It removes nothing: the overlay and its record go with [`Master::remove_clone`], once
+//! whoever starts guests knows of the plain volume.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     fs::File,
@@ -25,13 +28,16 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{CloneError, InstantClone, Master};
+use super::{
+    CloneError, InstantClone, Master, durable,
+    handover::{self, Guest, Job, Seen, Stage, Step},
+};
 use crate::{
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
 
-/// How long going over may take: the writes that are under way.
+/// How long going over may take: the writes that are under way, and a flush.
 const COMPLETION: Duration = Duration::from_secs(60);
 
 /// Why a clone is not hydrated. It goes on as it was unless its record says otherwise.
@@ -54,6 +60,17 @@ pub enum HydrationError {
     /// There is no such job in this QEMU.
     #[error("QEMU has no hydration of {0}")]
     NoJob(VolumeId),
+    /// The plain volume can't be flushed.
+    #[error("flushing the plain volume {}", path.display())]
+    Flush {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The clone is plain already, or is being handed over.
+    #[error("{0} was hydrated before")]
+    Plain(VolumeId),
     /// The two are not equal yet.
     #[error("{0} has not been copied whole yet")]
     NotEqual(VolumeId),
@@ -104,9 +121,13 @@ impl Hydration {
         cache: HostCache,
         speed: Option<u64>,
     ) -> Result<Self, HydrationError> {
+        if clone.hydrated().is_some() {
+            return Err(HydrationError::Plain(clone.id().clone()));
+        }
         if let Place::File(path) = &target {
             File::create_new(path)
                 .and_then(|file| file.set_len(size).and_then(|()| file.sync_all()))
+                .and_then(|()| durable::sync_parent(path))
                 .map_err(|source| HydrationError::Target { path: path.clone(), source })?;
         }
         let hydration = Self::of(clone, target, cache)?;
@@ -189,7 +210,14 @@ impl Hydration {
     }
 
     /// Ends it before its end. The target holds a part of the volume; it is the caller's to remove.
-    pub fn cancel(self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+    ///
+    /// # Errors
+    /// [`HydrationError::Plain`] if the guest is being handed over: that is for
+    /// [`complete`](Self::complete) to end.
+    pub fn cancel(self, qmp: &mut Qmp, master: &Master) -> Result<(), HydrationError> {
+        if master.find(&self.id)?.hydrated().is_some() {
+            return Err(HydrationError::Plain(self.id));
+        }
         self.tell(qmp, "job-cancel")?;
         let ended = self.concluded(qmp);
         self.dismiss(qmp, "-plain")?;
@@ -200,26 +228,112 @@ impl Hydration {
         }
     }
 
-    /// Goes over to the plain volume, once both are equal.
-    pub fn complete(self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
-        if !self.progress(qmp)?.is_equal {
-            return Err(HydrationError::NotEqual(self.id));
-        }
-        let Data::Plain(place) = self.plain.data() else {
-            return Err(HydrationError::NoJob(self.id));
-        };
-        master.mark(&self.id, Some(place.path()))?;
-        let completed = self.tell(qmp, "job-complete").and_then(|()| self.concluded(qmp));
-        if let Err(error) = completed {
-            // Where QEMU says that it failed, the clone goes on. Otherwise nobody knows what QEMU
-            // does, and either volume is right until it is asked again.
-            if matches!(error, HydrationError::Failed { .. }) {
-                master.mark(&self.id, None)?;
+    /// Goes over to the plain volume, once both are equal. The guest stands still meanwhile, some
+    /// milliseconds and a flush, unless QEMU is slow: a minute at most.
+    ///
+    /// It ends as well what another process of ours has begun. Where it fails before QEMU has gone
+    /// over, the guest goes on with the clone.
+    ///
+    /// # Errors
+    /// After [`HydrationError::Late`], or if QEMU's socket fails, the guest may stand still:
+    /// repeat this, or end QEMU. Both volumes are right then.
+    pub fn complete(&self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
+        let begin = Instant::now();
+        let (mut fault, mut is_asked) = (None, false);
+        while begin.elapsed() < COMPLETION {
+            let record = master.find(&self.id)?.record;
+            let (job, said) = self.state(qmp)?;
+            let seen = Seen {
+                stage: &record.stage,
+                is_held: record.is_held,
+                job,
+                guest: guest(qmp)?,
+                is_asked,
+                has_fault: fault.is_some(),
+            };
+            let step = handover::next(&seen);
+            match step {
+                Step::End => return Ok(self.plain.clone()),
+                Step::GiveUp => return Err(fault.unwrap_or_else(|| self.reason(job, said))),
+                Step::Complete => is_asked = true,
+                _ => {}
             }
-            return Err(error);
+            match self.take(step, &record, qmp, master) {
+                Ok(()) => {}
+                // It is left the way it came; another fault on that way can't be helped.
+                Err(error) if fault.is_none() && error.is_answer() => fault = Some(error),
+                Err(error) => return Err(fault.unwrap_or(error)),
+            }
         }
-        self.dismiss(qmp, "")?;
-        Ok(self.plain)
+        Err(HydrationError::Late(self.id.clone()))
+    }
+
+    /// Takes a step of handing over.
+    fn take(
+        &self,
+        step: Step,
+        record: &super::Record,
+        qmp: &mut Qmp,
+        master: &Master,
+    ) -> Result<(), HydrationError> {
+        let mark = |stage: Stage, is_held| master.mark(&self.id, stage, is_held);
+        match step {
+            Step::Hold => mark(record.stage.clone(), true)?,
+            Step::Release => mark(record.stage.clone(), false)?,
+            Step::Stop => drop(qmp.execute("stop", json!({}))?),
+            Step::Continue => drop(qmp.execute("cont", json!({}))?),
+            Step::HandOver => {
+                self.flush()?;
+                mark(Stage::HandingOver(self.place()?.clone()), record.is_held)?;
+            }
+            Step::Complete => self.tell(qmp, "job-complete")?,
+            Step::GoOver => mark(Stage::Plain(self.place()?.clone()), record.is_held)?,
+            Step::GoBack => mark(Stage::Overlay, record.is_held)?,
+            Step::Tidy => self.dismiss(qmp, "")?,
+            Step::Wait => thread::sleep(Duration::from_millis(5)),
+            Step::End | Step::GiveUp => {}
+        }
+        Ok(())
+    }
+
+    /// Makes the plain volume durable. QEMU passes a guest's flush on to the clone alone while it
+    /// copies.
+    fn flush(&self) -> Result<(), HydrationError> {
+        let path = self.place()?.path();
+        File::open(path)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| durable::sync_parent(path))
+            .map_err(|source| HydrationError::Flush { path: path.into(), source })
+    }
+
+    fn place(&self) -> Result<&Place, HydrationError> {
+        let Data::Plain(place) = self.plain.data() else {
+            return Err(HydrationError::NoJob(self.id.clone()));
+        };
+        Ok(place)
+    }
+
+    /// What the job does, and what it says.
+    fn state(&self, qmp: &mut Qmp) -> Result<(Job, Option<String>), HydrationError> {
+        let Some(job) = self.job(qmp)? else { return Ok((Job::None, None)) };
+        let said = job["error"].as_str().map(str::to_owned);
+        let state = match job["status"].as_str().unwrap_or_default() {
+            _ if said.is_some() => Job::Failed,
+            "ready" => Job::Equal,
+            "waiting" | "pending" | "aborting" => Job::Finishing,
+            "concluded" => Job::Done,
+            _ => Job::Copying,
+        };
+        Ok((state, said))
+    }
+
+    /// Why a clone is not handed over, where nothing was tried.
+    fn reason(&self, job: Job, said: Option<String>) -> HydrationError {
+        match (job, said) {
+            (Job::None, _) => HydrationError::NoJob(self.id.clone()),
+            (_, Some(said)) => self.failed(&said),
+            _ => HydrationError::NotEqual(self.id.clone()),
+        }
     }
 
     /// The job, and the node that is not used any more.
@@ -255,5 +369,22 @@ impl Hydration {
 
     fn failed(&self, said: &str) -> HydrationError {
         HydrationError::Failed { id: self.id.clone(), said: said.into() }
+    }
+}
+
+impl HydrationError {
+    /// Whether QEMU can still be told what to do.
+    fn is_answer(&self) -> bool {
+        !matches!(self, Self::Qmp(error) if !matches!(error, QmpError::Refused { .. }))
+    }
+}
+
+/// What a guest does, if this QEMU is a machine.
+fn guest(qmp: &mut Qmp) -> Result<Guest, HydrationError> {
+    match qmp.execute("query-status", json!({})) {
+        Ok(status) if status["running"] == true => Ok(Guest::Running),
+        Ok(_) => Ok(Guest::Stopped),
+        Err(QmpError::Refused { class, .. }) if class == "CommandNotFound" => Ok(Guest::None),
+        Err(error) => Err(error.into()),
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloneError, failed};
+use super::{CloneError, failed, handover::Stage};
 use crate::volume::{FileIdentity, VolumeId};
 
 /// Where a clone is, and which file.
@@ -15,9 +15,10 @@ use crate::volume::{FileIdentity, VolumeId};
 pub(super) struct Record {
     pub(super) path: PathBuf,
     pub(super) identity: FileIdentity,
-    /// The plain volume that has all that the clone has, once it was hydrated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) plain: Option<PathBuf>,
+    /// Whether its volume is the overlay or, once it was hydrated, a plain one.
+    pub(super) stage: Stage,
+    /// Whether we have stopped its guest, or were about to, to hand it over.
+    pub(super) is_held: bool,
 }
 
 /// All records in a directory, in the order of their ids.

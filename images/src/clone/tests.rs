@@ -1,17 +1,11 @@
 //! Masters and clones on real files, with QEMU's tools and daemon.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    process::Command,
-    time::{Duration, Instant},
-};
-
-use serde_json::json;
+use std::{os::unix::fs::MetadataExt, process::Command};
 
 use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
-    testing::{Numbers, contents, first_difference, ids, master},
+    testing::{contents, first_difference, ids, master},
     volume::Format,
 };
 
@@ -144,85 +138,4 @@ fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half
     assert_eq!(master.sweep().unwrap(), [made[0].id().clone()]);
     assert!(!made[0].path().with_extension("new").exists());
     assert_eq!(master.clones().unwrap().len(), 1);
-}
-
-#[test]
-fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
-    let directory = tempfile::tempdir().unwrap();
-    let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
-    let interval = crate::volume::FlushInterval::default();
-    let volume = clone.volume(Durability::Hydrated(interval), HostCache::Direct).unwrap();
-    let mut daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
-    let mut guest = daemon.open().unwrap();
-    let mut numbers = Numbers(5);
-    let mut write = |model: &mut Vec<u8>, guest: &mut crate::nbd::Nbd, with| {
-        let at = usize::try_from(numbers.below(model.len() as u64 / 512 - 64)).unwrap() * 512;
-        model[at..at + 32_768].fill(with);
-        guest.write(at as u64, &[with; 32_768]).unwrap();
-    };
-    (1..20).for_each(|with| write(&mut model, &mut guest, with));
-    let target = directory.path().join("plain");
-    let qmp = daemon.qmp();
-    let place = Place::File(target.clone());
-    let size = master.size();
-    let direct = HostCache::Direct;
-    let hydration =
-        Hydration::start(qmp, &clone, size, place.clone(), direct, Some(1 << 20)).unwrap();
-    hydration.pause(qmp).unwrap();
-    let begin = Instant::now();
-    while !hydration.progress(qmp).unwrap().is_paused {
-        assert!(begin.elapsed() < Duration::from_secs(30));
-    }
-    let paused = hydration.progress(qmp).unwrap();
-    assert!(paused.done < paused.total && !paused.is_equal, "{paused:?}");
-    (20..40).for_each(|with| write(&mut model, &mut guest, with));
-    // Another process of ours would find it.
-    let hydration = Hydration::of(&clone, place, direct).unwrap();
-    hydration.resume(qmp).unwrap();
-    qmp.execute("block-job-set-speed", json!({ "device": "clone-0-hydrate", "speed": 0 })).unwrap();
-    while !hydration.progress(qmp).unwrap().is_equal {
-        assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
-        write(&mut model, &mut guest, 40);
-    }
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
-    let plain = hydration.complete(qmp, &master).unwrap();
-    (41..60).for_each(|with| write(&mut model, &mut guest, with));
-    // Killed: what was written last is in the plain volume.
-    drop((guest, daemon));
-    assert_eq!(first_difference(&fs::read(&target).unwrap(), &model), None);
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), Some(target.as_path()));
-    assert_eq!(first_difference(&contents(&plain, directory.path()), &model), None);
-    master.remove_clone(&clone).unwrap();
-    master.remove().unwrap();
-}
-
-#[test]
-fn a_hydration_that_is_cancelled_leaves_the_clone_as_it_was() {
-    let directory = tempfile::tempdir().unwrap();
-    let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
-    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
-    let mut guest = daemon.open().unwrap();
-    let qmp = daemon.qmp();
-    let size = master.size();
-    let place = Place::File(directory.path().join("plain"));
-    let start = |qmp: &mut _| {
-        Hydration::start(qmp, &clone, size, place.clone(), HostCache::Direct, Some(1 << 20))
-    };
-    let hydration = start(qmp).unwrap();
-    // The target is there: it may be somebody's.
-    assert!(matches!(start(qmp), Err(HydrationError::Target { .. })));
-    let early = Hydration::of(&clone, place.clone(), HostCache::Direct).unwrap();
-    let early = early.complete(qmp, &master).unwrap_err();
-    assert!(matches!(early, HydrationError::NotEqual(_)), "{early}");
-    model[..512].fill(3);
-    guest.write(0, &[3; 512]).unwrap();
-    hydration.cancel(qmp).unwrap();
-    model[512..1024].fill(4);
-    guest.write(512, &[4; 512]).unwrap();
-    drop(guest);
-    daemon.end().unwrap();
-    assert_eq!(first_difference(&contents(&volume(&clone), directory.path()), &model), None);
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
 }

@@ -11,7 +11,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 /// A file or a block device, such as an iSCSI LUN.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// A regular file.
     File(PathBuf),

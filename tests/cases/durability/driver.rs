@@ -201,11 +201,8 @@ impl<'a> Stop<'a> {
         let mut volume = self.volume.clone();
         if let Some(clone) = &self.clone {
             let clone = master.find(clone.id())?;
-            if let Some(plain) = clone.hydrated() {
-                let data = Data::Plain(Place::File(plain.into()));
-                let id = clone.id().clone();
-                volume = Volume::new(id, data, Durability::Plain, HostCache::Direct)?;
-            } else if self.class.needs_recovery() {
+            volume = clone.volume(self.class, HostCache::Direct)?;
+            if self.class.needs_recovery() {
                 clone.recover(HostCache::Direct, self.directory)?;
             }
         }
