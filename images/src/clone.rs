@@ -1,7 +1,7 @@
 //! Instant clones: many volumes that share one master and hold what differs from it.
 //!
-//! A master is a directory with an image that nobody writes any more; a clone is an overlay in any
-//! directory, on another file system where wanted. What a master keeps of its clones is a record
+//! A master is a directory with an image that nobody writes any more; a clone is an overlay in a
+//! pool, on another file system where wanted. What a master keeps of its clones is a record
 //! each, written before the clone can be used and removed after it is gone, so that a master with
 //! clones can't be removed, whenever the host stops.
 //!
@@ -10,7 +10,8 @@
 //!         /master.json      what they were when they were sealed
 //!         /lock             held while records change
 //!         /clones/ID.json   where the clone is, and which file
-//!   POOL/ID.qcow2           the clone
+//!   POOL/pool.json          which makes it a pool
+//!       /ID.qcow2           the clone
 //!       /templates/…        an empty clone of each master, which clones are copies of
 //! ```
 //! It starts no guest and never opens an image but through QEMU's tools.
@@ -22,6 +23,8 @@ mod durable;
 mod error;
 mod handover;
 mod hydration;
+mod lock;
+mod pool;
 mod record;
 mod sealing;
 mod template;
@@ -31,7 +34,6 @@ mod tests;
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io,
     path::{Path, PathBuf},
 };
 
@@ -39,6 +41,7 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{Hydration, HydrationError, Progress};
+pub use pool::Pool;
 
 use crate::volume::{
     Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
@@ -76,16 +79,16 @@ impl Master {
     /// when this returns; with an error, those before it are.
     pub fn clone_into(
         &self,
-        pool: &Path,
+        pool: &Pool,
         ids: &[VolumeId],
     ) -> Result<Vec<InstantClone>, CloneError> {
-        let _lock = self.lock()?;
+        let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();
         if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
             return Err(CloneError::Exists(id.clone()));
         }
-        let template = template::Template::of(self, pool)?;
+        let template = template::Template::of(self, pool.path())?;
         let mut made = Vec::with_capacity(ids.len());
         let result = ids.iter().try_for_each(|id| {
             made.push(self.stage(&template, pool, id)?);
@@ -98,7 +101,7 @@ impl Master {
             let (new, path) = (new_path(&clone.record.path), &clone.record.path);
             fs::rename(&new, path).map_err(failed("naming", path))?;
         }
-        sync_directory(pool).map_err(failed("syncing", pool))?;
+        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         result.map(|()| made)
     }
 
@@ -106,15 +109,21 @@ impl Master {
     fn stage(
         &self,
         template: &template::Template,
-        pool: &Path,
+        pool: &Pool,
         id: &VolumeId,
     ) -> Result<InstantClone, CloneError> {
-        let path = pool.join(format!("{id}.qcow2"));
+        let path = pool.path().join(format!("{id}.qcow2"));
         if path.exists() {
             return Err(CloneError::Exists(id.clone()));
         }
         let identity = template.copy_to(&new_path(&path))?;
-        let record = Record { path, identity, stage: Stage::Overlay, is_held: false };
+        let record = Record {
+            path,
+            identity,
+            pool: pool.identity().clone(),
+            stage: Stage::Overlay,
+            is_held: false,
+        };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {
             // Nobody would find it again.
@@ -134,8 +143,9 @@ impl Master {
 
     /// One of its clones.
     pub fn find(&self, id: &VolumeId) -> Result<InstantClone, CloneError> {
-        let found = self.clones()?.into_iter().find(|clone| clone.id == *id);
-        found.ok_or_else(|| CloneError::NoClone(id.clone()))
+        let record = record::read(&self.record_path(id))?;
+        let record = record.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
     }
 
     /// Removes a clone that no guest runs on, and all that was written to it.
@@ -145,16 +155,13 @@ impl Master {
     }
 
     fn forget(&self, id: &VolumeId, record: &Record) -> Result<(), CloneError> {
+        let pool = Pool::of(record)?;
+        let _lock = pool.lock()?;
         for path in [&record.path, &new_path(&record.path)] {
             durable::remove(path).map_err(failed("removing", path))?;
         }
         // The record goes only when the clone is gone for good.
-        match durable::sync_parent(&record.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("syncing", &record.path)(error));
-            }
-            _ => {}
-        }
+        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         let at = self.record_path(id);
         durable::remove(&at).map_err(failed("removing", &at))
     }
@@ -169,11 +176,19 @@ impl Master {
     }
 
     /// Forgets clones that a crash left half made or half removed; which those were.
+    ///
+    /// # Errors
+    /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
     pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
         let _lock = self.lock()?;
+        let clones = self.clones()?;
+        for clone in &clones {
+            Pool::of(&clone.record)?;
+        }
         let mut swept = Vec::new();
-        for clone in self.clones()? {
-            if !clone.record.path.exists() {
+        for clone in clones {
+            let is_there = clone.record.path.try_exists();
+            if !is_there.map_err(failed("finding", &clone.record.path))? {
                 self.forget(&clone.id, &clone.record)?;
                 swept.push(clone.id);
             }
@@ -203,10 +218,7 @@ impl Master {
 
     /// Held while records change; given back when dropped.
     fn lock(&self) -> Result<File, CloneError> {
-        let path = self.directory.join(LOCK);
-        let file = File::open(&path).map_err(failed("opening", &path))?;
-        file.lock().map_err(failed("locking", &path))?;
-        Ok(file)
+        lock::hold(&self.directory.join(LOCK))
     }
 }
 

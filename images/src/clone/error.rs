@@ -54,6 +54,38 @@ pub enum CloneError {
     /// There is no clone of this id.
     #[error("the master has no clone {0}")]
     NoClone(VolumeId),
+    /// There is no pool in this directory.
+    #[error("{} is no pool; is its file system mounted?", path.display())]
+    NoPool {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing.
+        source: io::Error,
+    },
+    /// There is a pool in this directory already.
+    #[error("{} is a pool already", path.display())]
+    PoolExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The pool is a copy of the one that was made.
+    #[error("the pool {} is a copy of the one that was made; adopt it first", path.display())]
+    PoolCopied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is another pool where the clone's was.
+    #[error("{} is another pool than the one that the clone was made in", path.display())]
+    OtherPool {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another process of ours holds a lock for too long.
+    #[error("{} is held by somebody else", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
     /// A record or a manifest is not what we write.
     #[error("{} is not a record of ours", path.display())]
     Record {

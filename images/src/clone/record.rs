@@ -12,9 +12,12 @@ use crate::volume::{FileIdentity, VolumeId};
 
 /// Where a clone is, and which file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub(super) path: PathBuf,
     pub(super) identity: FileIdentity,
+    /// Of which pool, by its marker.
+    pub(super) pool: FileIdentity,
     /// Whether its volume is the overlay or, once it was hydrated, a plain one.
     pub(super) stage: Stage,
     /// Whether we have stopped its guest, or were about to, to hand it over.
@@ -36,15 +39,20 @@ pub(super) fn read_all(directory: &Path) -> Result<Vec<(VolumeId, Record)>, Clon
         else {
             continue;
         };
-        let text = match fs::read(&path) {
-            // Removed while we were looking.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text.map_err(failed("reading", &path))?,
-        };
-        let record =
-            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
+        // Removed while we were looking.
+        let Some(record) = read(&path)? else { continue };
         records.push((id, record));
     }
     records.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(records)
+}
+
+/// One record, if it is there.
+pub(super) fn read(path: &Path) -> Result<Option<Record>, CloneError> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(failed("reading", path))?,
+    };
+    let record = serde_json::from_slice(&text);
+    record.map(Some).map_err(|source| CloneError::Record { path: path.into(), source })
 }

@@ -14,7 +14,7 @@ use std::{
 use nix::fcntl::{FallocateFlags, fallocate};
 use serde::Deserialize;
 
-use super::{CloneError, Master, failed, sync_directory};
+use super::{CloneError, Master, failed, pool::private_directory, sync_directory};
 use crate::volume::{FileIdentity, Format, recovery};
 
 /// Clusters of 1 MiB, so subclusters of 32 KiB: what a first write completes from the master, and
@@ -36,10 +36,9 @@ impl Template {
     /// The template of a master in a pool, made unless it is there.
     pub(super) fn of(master: &Master, pool: &Path) -> Result<Self, CloneError> {
         let directory = pool.join("templates");
-        fs::create_dir_all(&directory).map_err(failed("making", &directory))?;
+        private_directory(&directory).map_err(failed("making", &directory))?;
         let path = directory.join(master.template_name());
         if !path.exists() {
-            recovery::check_holes(pool).map_err(CloneError::Template)?;
             let new = path.with_extension("new");
             make(master, &new)?;
             fs::rename(&new, &path).map_err(failed("naming", &path))?;

@@ -5,7 +5,7 @@ use std::{os::unix::fs::MetadataExt, process::Command};
 use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
-    testing::{contents, first_difference, ids, master},
+    testing::{contents, first_difference, ids, master, pool},
     volume::Format,
 };
 
@@ -16,16 +16,16 @@ fn volume(clone: &InstantClone) -> Volume {
 #[test]
 fn clones_read_as_their_master_and_write_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let pool = tempfile::tempdir().unwrap();
+    let aside = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
-    let clones = master.clone_into(pool.path(), &ids(3)).unwrap();
-    let daemon = StorageDaemon::start(&volume(&clones[0]).blockdev(), pool.path()).unwrap();
+    let clones = master.clone_into(&pool(aside.path()), &ids(3)).unwrap();
+    let daemon = StorageDaemon::start(&volume(&clones[0]).blockdev(), aside.path()).unwrap();
     daemon.open().unwrap().write(4096, &[9; 4096]).unwrap();
     daemon.end().unwrap();
     let mut written = bytes.clone();
     written[4096..8192].fill(9);
-    assert_eq!(first_difference(&contents(&volume(&clones[0]), pool.path()), &written), None);
-    assert_eq!(first_difference(&contents(&volume(&clones[1]), pool.path()), &bytes), None);
+    assert_eq!(first_difference(&contents(&volume(&clones[0]), aside.path()), &written), None);
+    assert_eq!(first_difference(&contents(&volume(&clones[1]), aside.path()), &bytes), None);
     master.check().unwrap();
     // QEMU's own tool finds no fault in a copy of a template.
     let mut check = Command::new("qemu-img");
@@ -43,7 +43,7 @@ fn a_clone_takes_no_more_than_a_plain_overlay_does() {
     File::create(&image).unwrap().set_len(10 << 30).unwrap();
     let master = Master::seal(&image, Format::Raw, &directory.path().join("m")).unwrap();
     assert_eq!(master.size(), 10 << 30);
-    let clones = master.clone_into(directory.path(), &ids(20)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(20)).unwrap();
     let bare = directory.path().join("bare");
     let mut create = Command::new("qemu-img");
     create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(master.backing().path);
@@ -60,7 +60,7 @@ fn a_master_with_clones_can_not_be_removed_and_one_without_can() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
     let path = directory.path().join("master");
-    let clones = master.clone_into(directory.path(), &ids(2)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
     let error = Master::open(&path).unwrap().remove().unwrap_err();
     assert!(matches!(error, CloneError::HasClones { clones: 2, .. }), "{error}");
     master.remove_clone(&clones[0]).unwrap();
@@ -76,16 +76,16 @@ fn a_master_with_clones_can_not_be_removed_and_one_without_can() {
 fn an_id_is_given_once() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clones = master.clone_into(directory.path(), &ids(1)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(1)).unwrap();
     let before = fs::metadata(clones[0].path()).unwrap().ino();
-    let error = master.clone_into(directory.path(), &ids(2)).unwrap_err();
+    let error = master.clone_into(&pool(directory.path()), &ids(2)).unwrap_err();
     assert!(matches!(error, CloneError::Exists(_)), "{error}");
     // In another pool as well: the record is the master's.
     let other = tempfile::tempdir().unwrap();
-    assert!(master.clone_into(other.path(), &ids(1)).is_err());
+    assert!(master.clone_into(&pool(other.path()), &ids(1)).is_err());
     assert_eq!(fs::metadata(clones[0].path()).unwrap().ino(), before);
     let twice = [ids(3).remove(2), ids(3).remove(2)];
-    let error = master.clone_into(directory.path(), &twice).unwrap_err();
+    let error = master.clone_into(&pool(directory.path()), &twice).unwrap_err();
     assert!(matches!(error, CloneError::Exists(_)), "{error}");
     assert_eq!(master.clones().unwrap().len(), 1);
 }
@@ -102,7 +102,7 @@ fn a_master_is_protected_and_a_change_of_it_is_noticed() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 0).unwrap();
     drop(file);
     assert!(matches!(master.check(), Err(CloneError::Changed { .. })));
-    let error = master.clone_into(directory.path(), &[VolumeId::parse("late").unwrap()]);
+    let error = master.clone_into(&pool(directory.path()), &[VolumeId::parse("late").unwrap()]);
     assert!(matches!(error, Err(CloneError::Changed { .. })));
 }
 
@@ -110,7 +110,7 @@ fn a_master_is_protected_and_a_change_of_it_is_noticed() {
 fn an_image_that_stands_on_another_is_no_master() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let image = directory.path().join("image");
     fs::copy(clone.path(), &image).unwrap();
     let error = Master::seal(&image, Format::Qcow2, &directory.path().join("n")).unwrap_err();
@@ -130,7 +130,7 @@ fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half
     fs::rename(&image, stage.join(IMAGE)).unwrap();
     let master = Master::seal(&image, Format::Raw, &path).unwrap();
     assert_eq!(master.size(), 1 << 20);
-    let made = master.clone_into(directory.path(), &ids(2)).unwrap();
+    let made = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
     // Stopped after the record and before the name; and before a record's end.
     fs::rename(made[0].path(), made[0].path().with_extension("new")).unwrap();
     fs::write(path.join(CLONES).join("torn.new"), "{").unwrap();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     qmp::Qmp,
-    testing::{Daemon, ids, master},
+    testing::{Daemon, ids, master, pool},
 };
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ fn classes() -> [Durability; 5] {
 fn a_real_qemu_takes_every_class_and_flushes_those_that_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clones = master.clone_into(directory.path(), &ids(5)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(5)).unwrap();
     let socket = directory.path().join("qmp");
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35,accel=tcg", "-nodefaults", "-display", "none", "-S", "-qmp"])

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
-    testing::{Daemon, Numbers, contents, first_difference, ids, master},
+    testing::{Daemon, Numbers, contents, first_difference, ids, master, pool},
     volume::{FlushInterval, recovery::Recovered},
 };
 
@@ -17,7 +17,7 @@ fn volume(clone: &InstantClone) -> Volume {
 fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let interval = FlushInterval::default();
     let volume = clone.volume(Durability::Hydrated(interval), HostCache::Direct).unwrap();
     let mut daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
@@ -74,7 +74,7 @@ fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
 fn a_hydration_that_is_cancelled_leaves_the_clone_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
     let mut guest = daemon.open().unwrap();
     let qmp = daemon.qmp();
@@ -125,7 +125,7 @@ fn a_guest_of_a_machine_goes_on_after_it_was_handed_over_whoever_ends_it() {
     let directory = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
     for (clone, was_begun) in
-        master.clone_into(directory.path(), &ids(3)).unwrap().iter().zip([0, 1, 2])
+        master.clone_into(&pool(directory.path()), &ids(3)).unwrap().iter().zip([0, 1, 2])
     {
         let socket = directory.path().join(format!("qmp-{was_begun}"));
         let machine = machine(&volume(clone), &socket);
@@ -174,7 +174,7 @@ fn a_guest_of_a_machine_goes_on_after_it_was_handed_over_whoever_ends_it() {
 fn a_guest_goes_on_with_its_clone_where_the_plain_volume_can_not_be_flushed() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let socket = directory.path().join("qmp");
     let _machine = machine(&volume(&clone), &socket);
     let mut qmp = Qmp::connect(&socket, Duration::from_secs(30)).unwrap();

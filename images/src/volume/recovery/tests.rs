@@ -7,7 +7,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use super::*;
 use crate::{
     clone::InstantClone,
-    testing::{Numbers, contents, first_difference, ids, master},
+    testing::{Numbers, contents, first_difference, ids, master, pool},
     volume::{
         FlushInterval, HostCache,
         allocation::{HEADER, Header},
@@ -43,7 +43,7 @@ fn write_some(clone: &InstantClone, model: &mut [u8], seed: u64, run: &Path) -> 
 fn every_write_that_was_acknowledged_is_back_and_nothing_else_has_changed() {
     let directory = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
-    let clones = master.clone_into(directory.path(), &ids(4)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(4)).unwrap();
     for (clone, seed) in clones.iter().zip(1..) {
         let mut model = bytes.clone();
         // A stop after a stop finds both stops' writes.
@@ -66,7 +66,7 @@ fn every_write_that_was_acknowledged_is_back_and_nothing_else_has_changed() {
 fn a_recovery_that_is_stopped_itself_is_completed_by_the_next() {
     let directory = tempfile::tempdir().unwrap();
     let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     write_some(&clone, &mut model, 11, directory.path());
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
     let file = File::open(clone.path()).unwrap();
@@ -90,7 +90,7 @@ fn a_recovery_that_is_stopped_itself_is_completed_by_the_next() {
 fn a_volume_that_was_closed_and_one_that_was_never_written_have_nothing_to_put_back() {
     let directory = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let nothing = Recovered::default();
     assert_eq!(clone.recover(HostCache::Direct, directory.path()).unwrap(), nothing);
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
@@ -105,7 +105,7 @@ fn a_volume_that_was_closed_and_one_that_was_never_written_have_nothing_to_put_b
 fn a_volume_in_use_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
     let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
     daemon.open().unwrap().write(0, &[1; 512]).unwrap();
@@ -120,7 +120,7 @@ fn a_volume_in_use_is_left_alone() {
 fn a_copy_of_an_overlay_is_refused_since_its_holes_say_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     write_some(&clone, &mut model, 3, directory.path());
     let copy = directory.path().join("copy");
     // Without holes.
@@ -134,7 +134,7 @@ fn a_copy_of_an_overlay_is_refused_since_its_holes_say_nothing() {
 fn classes_without_recovery_are_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let identity = FileIdentity::of(&File::open(clone.path()).unwrap()).unwrap();
     let bounded = Durability::Bounded(FlushInterval::new(Duration::from_secs(2)).unwrap());
     for class in [Durability::FlushHonouring, Durability::Synchronous, bounded] {
@@ -165,7 +165,7 @@ fn place_of(file: &File, volume: u64) -> u64 {
 fn space_that_was_reserved_and_never_written_hides_nothing_of_the_master() {
     let directory = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     // What a power cut leaves of a write: its space, and nothing in it.
     let file = File::options().read(true).write(true).open(clone.path()).unwrap();
     let at = place_of(&file, 1 << 20);

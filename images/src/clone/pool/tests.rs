@@ -1,0 +1,71 @@
+//! Pools that are not there, are others, or are copies.
+
+use super::*;
+use crate::testing::{ids, master};
+
+#[test]
+fn a_pool_that_is_not_mounted_is_refused_and_its_clones_are_not_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let (path, away) = (directory.path().join("pool"), directory.path().join("away"));
+    let clones = master.clone_into(&Pool::create(&path).unwrap(), &ids(2)).unwrap();
+    // What is left where a file system is not mounted.
+    fs::rename(&path, &away).unwrap();
+    for is_there in [false, true] {
+        if is_there {
+            fs::create_dir(&path).unwrap();
+        }
+        let refused = |error: &CloneError| matches!(error, CloneError::NoPool { .. });
+        assert!(refused(&Pool::open(&path).unwrap_err()));
+        assert!(refused(&master.sweep().unwrap_err()));
+        assert!(refused(&master.remove_clone(&clones[0]).unwrap_err()));
+    }
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 0, "something was made there");
+    // Somebody makes another pool there.
+    let other = Pool::create(&path).unwrap();
+    let refused = |error: &CloneError| matches!(error, CloneError::OtherPool { .. });
+    assert!(refused(&master.sweep().unwrap_err()));
+    assert!(refused(&master.remove_clone(&clones[0]).unwrap_err()));
+    assert_eq!(master.clones().unwrap().len(), 2);
+    fs::remove_dir_all(other.path()).unwrap();
+    fs::rename(&away, &path).unwrap();
+    assert!(master.sweep().unwrap().is_empty());
+    master.remove_clone(&clones[0]).unwrap();
+    // One of several pools is enough to stop a sweep.
+    fs::remove_file(clones[1].path()).unwrap();
+    let second = Pool::create(&away).unwrap();
+    master.clone_into(&second, &ids(1)).unwrap();
+    fs::rename(&away, directory.path().join("gone")).unwrap();
+    assert!(matches!(master.sweep(), Err(CloneError::NoPool { .. })));
+    assert_eq!(master.clones().unwrap().len(), 2);
+}
+
+#[test]
+fn a_pool_is_made_once_and_opened_by_nobody_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a/b");
+    assert!(matches!(Pool::open(&path), Err(CloneError::NoPool { .. })));
+    assert!(!path.exists());
+    let pool = Pool::create(&path).unwrap();
+    assert!(matches!(Pool::create(&path), Err(CloneError::PoolExists { .. })));
+    assert_eq!(Pool::open(&path).unwrap().identity(), pool.identity());
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+    // By another way to it, it is the same.
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(Pool::open(&link).unwrap().path(), pool.path());
+}
+
+#[test]
+fn a_copy_of_a_pool_is_refused_and_so_is_a_marker_that_is_torn() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, copy) = (directory.path().join("pool"), directory.path().join("copy"));
+    Pool::create(&path).unwrap();
+    fs::create_dir(&copy).unwrap();
+    for name in [MARKER, LOCK] {
+        fs::copy(path.join(name), copy.join(name)).unwrap();
+    }
+    assert!(matches!(Pool::open(&copy), Err(CloneError::PoolCopied { .. })));
+    fs::write(path.join(MARKER), "{").unwrap();
+    assert!(matches!(Pool::open(&path), Err(CloneError::Record { .. })));
+}
