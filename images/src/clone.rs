@@ -26,6 +26,7 @@ mod hydration;
 mod lock;
 mod pool;
 mod record;
+mod removal;
 mod sealing;
 mod template;
 #[cfg(test)]
@@ -99,7 +100,7 @@ impl Master {
         sync_directory(&clones).map_err(failed("syncing", &clones))?;
         for clone in &made {
             let (new, path) = (new_path(&clone.record.path), &clone.record.path);
-            fs::rename(&new, path).map_err(failed("naming", path))?;
+            durable::name_once(&new, path).map_err(failed("naming", path))?;
         }
         sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         result.map(|()| made)
@@ -116,7 +117,10 @@ impl Master {
         if path.exists() {
             return Err(CloneError::Exists(id.clone()));
         }
-        let identity = template.copy_to(&new_path(&path))?;
+        let new = new_path(&path);
+        // Of a cloning that was stopped before its record was there: nobody else is at work here.
+        durable::remove(&new).map_err(failed("removing", &new))?;
+        let identity = template.copy_to(&new)?;
         let record = Record {
             path,
             identity,
@@ -149,17 +153,23 @@ impl Master {
     }
 
     /// Removes a clone that no guest runs on, and all that was written to it.
+    ///
+    /// # Errors
+    /// [`CloneError::InUse`], while QEMU has it open; [`CloneError::Replaced`], if another file has its
+    /// name, or another clone its id by now. Nothing is removed then.
     pub fn remove_clone(&self, clone: &InstantClone) -> Result<(), CloneError> {
         let _lock = self.lock()?;
-        self.forget(&clone.id, &clone.record)
+        let record = self.find(&clone.id)?.record;
+        if record.identity != clone.record.identity {
+            return Err(CloneError::Replaced { path: record.path });
+        }
+        self.forget(&clone.id, &record)
     }
 
     fn forget(&self, id: &VolumeId, record: &Record) -> Result<(), CloneError> {
         let pool = Pool::of(record)?;
         let _lock = pool.lock()?;
-        for path in [&record.path, &new_path(&record.path)] {
-            durable::remove(path).map_err(failed("removing", path))?;
-        }
+        removal::remove_files(id, record)?;
         // The record goes only when the clone is gone for good.
         sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         let at = self.record_path(id);

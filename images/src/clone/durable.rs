@@ -15,6 +15,12 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&new, path)
 }
 
+/// Gives a file that has a name for now the one that is to last, unless another has that.
+pub(super) fn name_once(new: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(new, path)?;
+    fs::remove_file(new)
+}
+
 /// Makes the names in a directory durable.
 pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

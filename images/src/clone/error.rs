@@ -80,6 +80,15 @@ pub enum CloneError {
         /// The directory.
         path: PathBuf,
     },
+    /// QEMU has it open.
+    #[error("{0} is in use")]
+    InUse(VolumeId),
+    /// Another file has the clone's name.
+    #[error("{} is not the file that was made; it is left alone", path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
     /// Another process of ours holds a lock for too long.
     #[error("{} is held by somebody else", path.display())]
     Busy {

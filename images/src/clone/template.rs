@@ -53,7 +53,7 @@ impl Template {
     pub(super) fn copy_to(&self, path: &Path) -> Result<FileIdentity, CloneError> {
         let copy = || {
             let length = self.file.metadata()?.len();
-            let copy = File::options().create(true).truncate(true).write(true).open(path)?;
+            let copy = File::options().create_new(true).write(true).open(path)?;
             copy.set_len(length)?;
             for range in &self.data {
                 let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);

@@ -139,3 +139,56 @@ fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half
     assert!(!made[0].path().with_extension("new").exists());
     assert_eq!(master.clones().unwrap().len(), 1);
 }
+
+#[test]
+fn a_clone_in_use_is_not_removed_and_none_is_opened_while_it_is_removed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let error = master.remove_clone(&clone).unwrap_err();
+    assert!(matches!(error, CloneError::InUse(_)), "{error}");
+    assert!(clone.path().exists());
+    daemon.end().unwrap();
+    let file = File::options().read(true).write(true).open(clone.path()).unwrap();
+    assert!(lock::keep_from_qemu(&file).unwrap());
+    let error = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("lock"), "{error}");
+    drop(file);
+    master.remove_clone(&clone).unwrap();
+    assert!(!clone.path().exists());
+    assert!(matches!(master.remove_clone(&clone), Err(CloneError::NoClone(_))));
+}
+
+#[test]
+fn a_file_that_has_a_clones_name_and_is_another_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clones = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
+    let away = directory.path().join("away");
+    fs::rename(clones[0].path(), &away).unwrap();
+    fs::write(clones[0].path(), "restored").unwrap();
+    let error = master.remove_clone(&clones[0]).unwrap_err();
+    assert!(matches!(error, CloneError::Replaced { .. }), "{error}");
+    assert!(master.sweep().unwrap().is_empty());
+    assert_eq!(fs::read_to_string(clones[0].path()).unwrap(), "restored");
+    fs::rename(&away, clones[0].path()).unwrap();
+    // What another clone is made in is not this one's either.
+    let staged = new_path(clones[0].path());
+    fs::write(&staged, "another").unwrap();
+    master.remove_clone(&clones[0]).unwrap();
+    assert_eq!(fs::read_to_string(&staged).unwrap(), "another");
+    // One that was removed and made again is not the one that is meant.
+    let again = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    assert!(matches!(master.remove_clone(&clones[0]), Err(CloneError::Replaced { .. })));
+    assert!(again.path().exists());
+    // No link is followed, and no name is taken from a file that has it.
+    let target = directory.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let late = VolumeId::parse("late").unwrap();
+    std::os::unix::fs::symlink(&target, directory.path().join("late.new")).unwrap();
+    let late = master.clone_into(&pool(directory.path()), &[late]).unwrap().remove(0);
+    assert!(late.path().is_file());
+    assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    assert!(durable::name_once(&target, late.path()).is_err());
+}
