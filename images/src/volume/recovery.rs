@@ -30,7 +30,7 @@ mod tests;
 
 use std::{
     fs::File,
-    ops::Range,
+    ops::{ControlFlow, Range},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -117,23 +117,23 @@ pub fn recover(
     if FileIdentity::of(&file).map_err(io)? != *identity {
         return Err(RecoveryError::Copied { path: path.into() });
     }
-    if scan::lost(&file, path)?.is_empty() {
+    if !scan::is_any_lost(&file, path)? {
         return Ok(Recovered::default());
     }
     let daemon = StorageDaemon::start(&volume.blockdev(), run)?;
-    // Now that nobody else can write.
-    let lost = scan::lost(&file, path)?;
     let mut blocks = daemon.open()?;
     let mut done = Recovered::default();
-    for subcluster in &lost {
-        let length = usize::try_from(subcluster.length).map_err(|_| tables(path))?;
+    // Now that nobody else can write.
+    scan::each_lost(&file, path, &mut |lost| {
+        let length = usize::try_from(lost.length).map_err(|_| tables(path))?;
         let mut bytes = vec![0; length];
-        blocks.read(subcluster.volume, &mut bytes)?;
-        done.bytes += lay_over(&file, subcluster, &mut bytes).map_err(io)?;
+        blocks.read(lost.volume, &mut bytes)?;
+        done.bytes += lay_over(&file, &lost, &mut bytes).map_err(io)?;
         // Whole, so that QEMU completes nothing of it from the master over what is there.
-        blocks.write(subcluster.volume, &bytes)?;
+        blocks.write(lost.volume, &bytes)?;
         done.subclusters += 1;
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     blocks.flush()?;
     drop(blocks);
     daemon.end()?;
@@ -160,7 +160,7 @@ fn lay_over(file: &File, lost: &Lost, bytes: &mut [u8]) -> std::io::Result<u64> 
 /// # Errors
 /// Also where the file shows data in places that were never written.
 pub(crate) fn check_empty(file: &File, path: &Path) -> Result<Vec<Range<u64>>, RecoveryError> {
-    if !scan::lost(file, path)?.is_empty() {
+    if scan::is_any_lost(file, path)? {
         return Err(RecoveryError::NoHoles { path: path.into() });
     }
     data_of(file).map_err(|source| RecoveryError::Io { path: path.into(), source })

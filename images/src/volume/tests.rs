@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{allocation::AllocationError, *};
 use crate::{
     qmp::Qmp,
     testing::{Daemon, ids, master, pool},
@@ -147,6 +147,36 @@ fn names_of_nodes_fit_into_qemus_31_bytes() {
     for text in ["", "-a", "1a", "A", "a_b", "abcdefghijklmnopqrst", "a/b", "a,b", "ä"] {
         assert!(VolumeId::parse(text).is_err(), "{text}");
     }
+}
+
+/// A header of this many bytes of volume, with this many entries in its L1 table.
+fn header(size: u64, entries: u32) -> Result<allocation::Header, AllocationError> {
+    let mut head = [0; allocation::HEADER];
+    head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    head[20..24].copy_from_slice(&20_u32.to_be_bytes());
+    head[24..32].copy_from_slice(&size.to_be_bytes());
+    head[36..40].copy_from_slice(&entries.to_be_bytes());
+    head[40..48].copy_from_slice(&(1_u64 << 20).to_be_bytes());
+    head[72..80].copy_from_slice(&16_u64.to_be_bytes());
+    allocation::Header::parse(&head)
+}
+
+#[test]
+fn tables_that_would_take_more_memory_or_time_than_the_file_has_bytes_are_refused() {
+    // Each entry is about 64 GiB.
+    let three = header(130 << 30, 3).unwrap();
+    assert_eq!(three.l1(), (1 << 20, 24));
+    // What is behind the volume's end is not read.
+    assert_eq!(header(130 << 30, u32::MAX).unwrap().l1(), (1 << 20, 24));
+    assert_eq!(header(130 << 30, 2), Err(AllocationError::OutOfRange));
+    assert_eq!(header((8 << 50) + 1, u32::MAX), Err(AllocationError::OutOfRange));
+    assert_eq!(header(u64::MAX, u32::MAX), Err(AllocationError::OutOfRange));
+    let l1 = |offsets: [u64; 3]| offsets.map(u64::to_be_bytes).concat();
+    let tables = three.l2_tables(&l1([5 << 20, 0, 7 << 20]));
+    assert_eq!(tables, Ok(vec![(5 << 20, 0), (7 << 20, 128 << 30)]));
+    let again = three.l2_tables(&l1([5 << 20, 7 << 20, 5 << 20]));
+    assert_eq!(again, Err(AllocationError::Repeated));
+    assert_eq!(three.l2_tables(&l1([5 << 20, 512, 0])), Err(AllocationError::OutOfRange));
 }
 
 proptest! {

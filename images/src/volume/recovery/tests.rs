@@ -6,10 +6,10 @@ use nix::fcntl::{FallocateFlags, fallocate};
 
 use super::*;
 use crate::{
-    clone::InstantClone,
+    clone::{InstantClone, Master},
     testing::{Numbers, contents, first_difference, ids, master, pool},
     volume::{
-        FlushInterval, HostCache,
+        FlushInterval, Format, HostCache,
         allocation::{HEADER, Header},
     },
 };
@@ -70,7 +70,12 @@ fn a_recovery_that_is_stopped_itself_is_completed_by_the_next() {
     write_some(&clone, &mut model, 11, directory.path());
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
     let file = File::open(clone.path()).unwrap();
-    let lost = scan::lost(&file, clone.path()).unwrap();
+    let mut lost = Vec::new();
+    scan::each_lost(&file, clone.path(), &mut |one| {
+        lost.push(one);
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
     // Half of a recovery, and no flush.
     let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
     let mut blocks = daemon.open().unwrap();
@@ -206,4 +211,31 @@ fn a_file_system_without_a_map_of_extents_is_refused_unless_it_is_tmpfs() {
     let file = File::open("/proc/self/status").unwrap();
     let error = holes::DataMap::of(&file).unwrap().next(0).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+}
+
+#[test]
+fn a_volume_of_several_tables_is_recovered_in_all_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    File::create(&image).unwrap().set_len(130 << 30).unwrap();
+    let master = Master::seal(&image, Format::Raw, &directory.path().join("master")).unwrap();
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    let mut blocks = daemon.open().unwrap();
+    // A table is about 64 GiB; one write is in two of them.
+    let places = [3 << 30, (64 << 30) - 4096, 129 << 30];
+    for (at, with) in places.into_iter().zip(1..) {
+        blocks.write(at, &[with; 8192]).unwrap();
+    }
+    drop((blocks, daemon));
+    let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    assert_eq!(recovered.subclusters, 4);
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    let mut blocks = daemon.open().unwrap();
+    for (at, with) in places.into_iter().zip(1..) {
+        let mut bytes = [0; 8192];
+        blocks.read(at, &mut bytes).unwrap();
+        assert_eq!(bytes, [with; 8192]);
+    }
 }
