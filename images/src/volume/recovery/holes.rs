@@ -181,16 +181,19 @@ pub fn check_holes(directory: &Path) -> Result<(), RecoveryError> {
     }
 }
 
-/// Whether the map of a new file shows a block that is written, and neither what is around it nor
-/// space that was reserved, also when that has been read.
+/// Whether the map of a new file shows a block that is written and one that is written with zeroes
+/// (which some file systems make a hole), and neither what is around them nor space that was
+/// reserved, also when that has been read.
 fn is_exact(file: &File) -> io::Result<bool> {
     const LENGTH: u64 = 4 << 20;
     const BLOCK: u64 = 4096;
     const WRITTEN: u64 = (1 << 20) + 2 * BLOCK;
+    const ZEROES: u64 = (3 << 20) + 5 * BLOCK;
     const RESERVED: u64 = 2 << 20;
     const RESERVE: usize = 256 << 10;
     file.set_len(LENGTH)?;
     file.write_all_at(&[7; BLOCK as usize], WRITTEN)?;
+    file.write_all_at(&[0; BLOCK as usize], ZEROES)?;
     let begin = RESERVED.cast_signed();
     match fallocate(file.as_fd(), FallocateFlags::empty(), begin, RESERVE as i64) {
         // Nothing can be reserved there.
@@ -200,8 +203,13 @@ fn is_exact(file: &File) -> io::Result<bool> {
     file.sync_all()?;
     file.read_exact_at(&mut vec![0; RESERVE], RESERVED)?;
     let mut map = DataMap::of(file)?;
-    let found = map.next(0)?;
-    Ok(found == Some(WRITTEN..WRITTEN + BLOCK) && map.next(WRITTEN + BLOCK)?.is_none())
+    for block in [WRITTEN, ZEROES] {
+        if map.next(0)? != Some(block..block + BLOCK) {
+            return Ok(false);
+        }
+        map.next(block + BLOCK)?;
+    }
+    Ok(map.next(ZEROES + BLOCK)?.is_none())
 }
 
 fn unnamed(directory: &Path) -> io::Result<File> {
