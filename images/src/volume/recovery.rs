@@ -13,12 +13,19 @@
 //!   open    hole                        never written: the master's
 //!   open    reserved                    as a hole
 //!   open    data                        written, and the table's bit lost    → written again
-//!   open    data and holes              the holes were not written, or are the master's zeroes
+//!   open    data, and holes where the
+//!           master has zeroes           as data: QEMU has reserved what completes it
+//!   open    data, and other holes       under way at the stop                → the master's
 //!   set     anything                    the file's
 //! ```
 //!
-//! What this stands on: QEMU completes a subcluster from the master in the same write as the
-//! guest's data; the file is the one that QEMU wrote to, not a copy, which has other holes
+//! A write that is smaller than a subcluster is completed from the master: mostly by QEMU in the
+//! same write, but after the guest's data where a request is in two pieces of the table. It is
+//! acknowledged when both are done. So a subcluster that was not completed was acknowledged to
+//! nobody, and what is there of it may end within a block, whose rest the file system has filled with
+//! zeroes. It is the master's again, whole.
+//!
+//! What this stands on: the file is the one that QEMU wrote to, not a copy, which has other holes
 //! ([`FileIdentity`]); the file system says exactly where holes are ([`check_holes`]); and the
 //! guest can't zero or discard, which would be in the table alone (the volume's device refuses
 //! both). It never writes to the overlay's file itself.
@@ -93,6 +100,9 @@ pub struct Recovered {
     pub subclusters: u64,
     /// How many bytes of data were found in them.
     pub bytes: u64,
+    /// In how many more a write was under way, which was acknowledged to nobody; they are as the
+    /// master's.
+    pub unfinished: u64,
 }
 
 /// Puts back what was lost, before the volume is used again. It takes no longer than a look at the
@@ -128,16 +138,32 @@ pub fn recover(
         let length = usize::try_from(lost.length).map_err(|_| tables(path))?;
         let mut bytes = vec![0; length];
         blocks.read(lost.volume, &mut bytes)?;
-        done.bytes += lay_over(&file, &lost, &mut bytes).map_err(io)?;
+        if is_finished(&lost, &bytes) {
+            done.bytes += lay_over(&file, &lost, &mut bytes).map_err(io)?;
+            done.subclusters += 1;
+        } else {
+            done.unfinished += 1;
+        }
         // Whole, so that QEMU completes nothing of it from the master over what is there.
         blocks.write(lost.volume, &bytes)?;
-        done.subclusters += 1;
         Ok(ControlFlow::Continue(()))
     })?;
     blocks.flush()?;
     drop(blocks);
     daemon.end()?;
     Ok(done)
+}
+
+/// Whether a subcluster was completed from the master's bytes: whether it has data wherever these are
+/// not zero.
+fn is_finished(lost: &Lost, master: &[u8]) -> bool {
+    let begins = [lost.file].into_iter().chain(lost.data.iter().map(|range| range.end));
+    let ends = lost.data.iter().map(|range| range.start).chain([lost.file + lost.length]);
+    begins.zip(ends).all(|(begin, end)| {
+        let [begin, end] = [begin - lost.file, end - lost.file]
+            .map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        master.get(begin..end).is_some_and(|hole| hole.iter().all(|byte| *byte == 0))
+    })
 }
 
 /// Lays what the file has over what the volume reads; how many bytes that is.

@@ -183,7 +183,7 @@ fn space_that_was_reserved_and_never_written_hides_nothing_of_the_master() {
     // Beside such space, what was written is found.
     file.write_all_at(&[9; 32 << 10], at + (32 << 10)).unwrap();
     let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
-    assert_eq!(recovered, Recovered { subclusters: 1, bytes: 32 << 10 });
+    assert_eq!(recovered, Recovered { subclusters: 1, bytes: 32 << 10, unfinished: 0 });
     let mut model = bytes;
     model[(1 << 20) + (32 << 10)..(1 << 20) + (64 << 10)].fill(9);
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
@@ -238,4 +238,30 @@ fn a_volume_of_several_tables_is_recovered_in_all_of_them() {
         blocks.read(at, &mut bytes).unwrap();
         assert_eq!(bytes, [with; 8192]);
     }
+}
+
+#[test]
+fn a_write_that_was_not_completed_from_the_master_brings_no_zeroes_of_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let file = File::options().read(true).write(true).open(clone.path()).unwrap();
+    // The guest's sector, in a block that the file system has filled up, and QEMU was killed.
+    file.write_all_at(&[9; 512], place_of(&file, (1 << 20) + 5 * 512)).unwrap();
+    // One that was completed, over the master's data and over its zeroes.
+    let mut model = bytes;
+    let completed = 2 << 20..(2 << 20) + (32 << 10);
+    model[completed.start + 512..completed.start + 1024].fill(9);
+    let at = place_of(&file, completed.start as u64);
+    file.write_all_at(&model[completed], at).unwrap();
+    let zeroes = 10 << 20;
+    model[zeroes + 512..zeroes + 1024].fill(9);
+    file.write_all_at(&[9; 512], place_of(&file, zeroes as u64 + 512)).unwrap();
+    let recovered = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    let expected = Recovered { subclusters: 2, bytes: (32 << 10) + 4096, unfinished: 1 };
+    assert_eq!(recovered, expected);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    assert_eq!(first_difference(&contents(&volume, directory.path()), &model), None);
+    let nothing = clone.recover(HostCache::Direct, directory.path()).unwrap();
+    assert_eq!(nothing, Recovered::default());
 }
