@@ -19,6 +19,7 @@
 //! A clone is not made by `qemu-img create` each: its table is made in advance (which recovery
 //! stands on, see [`crate::volume::recovery`]), and that of an empty clone is the same for all.
 
+mod adoption;
 mod durable;
 mod error;
 mod handover;

@@ -103,8 +103,11 @@ pub enum CloneError {
         /// Why.
         source: serde_json::Error,
     },
-    /// The pool's file system doesn't tell holes, or the template is not as it should be.
-    #[error("making an empty clone")]
+    /// A clone that was copied lacks writes that only the original's holes tell of.
+    #[error("{0} was copied before it was recovered, or without its holes")]
+    Unrecovered(VolumeId),
+    /// The pool's file system doesn't tell holes, or an overlay's table is not as it should be.
+    #[error("an overlay, or its file system, is not as it should be")]
     Template(#[source] RecoveryError),
     /// The class doesn't go with an overlay.
     #[error(transparent)]

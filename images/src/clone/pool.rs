@@ -54,9 +54,7 @@ impl Pool {
         let directory = fs::canonicalize(directory).map_err(failed("finding", directory))?;
         recovery::check_holes(&directory).map_err(CloneError::Template)?;
         let path = directory.join(LOCK);
-        let mut lock = File::options();
-        lock.create(true).truncate(false).write(true).mode(0o600);
-        lock.open(&path).map_err(failed("making", &path))?;
+        make_lock(&path)?;
         let _lock = lock::hold(&path)?;
         let path = directory.join(MARKER);
         if path.exists() {
@@ -68,12 +66,40 @@ impl Pool {
         Ok(Self { directory, identity })
     }
 
+    /// Takes a copy of a pool for one, under an identity of its own. What is in it is taken by
+    /// [`Master::adopt`](super::Master::adopt).
+    ///
+    /// # Errors
+    /// [`CloneError::PoolExists`] for one that is no copy.
+    pub fn adopt(directory: &Path) -> Result<Self, CloneError> {
+        let (pool, is_copy) = Self::look(directory)?;
+        if !is_copy {
+            return Err(CloneError::PoolExists { path: pool.directory });
+        }
+        private_directory(&pool.directory).map_err(failed("protecting", &pool.directory))?;
+        recovery::check_holes(&pool.directory).map_err(CloneError::Template)?;
+        let path = pool.directory.join(LOCK);
+        make_lock(&path)?;
+        let _lock = lock::hold(&path)?;
+        let path = pool.directory.join(MARKER);
+        let identity = write_marker(&path).map_err(failed("writing", &path))?;
+        Ok(Self { identity, ..pool })
+    }
+
     /// A pool that was made before.
     ///
     /// # Errors
     /// [`CloneError::NoPool`], most often since its file system is not mounted;
     /// [`CloneError::PoolCopied`].
     pub fn open(directory: &Path) -> Result<Self, CloneError> {
+        match Self::look(directory)? {
+            (pool, false) => Ok(pool),
+            (pool, true) => Err(CloneError::PoolCopied { path: pool.directory }),
+        }
+    }
+
+    /// A pool, and whether it is a copy of the one that was made.
+    fn look(directory: &Path) -> Result<(Self, bool), CloneError> {
         let none = |source| CloneError::NoPool { path: directory.into(), source };
         let directory = fs::canonicalize(directory).map_err(none)?;
         let path = directory.join(MARKER);
@@ -83,10 +109,8 @@ impl Pool {
             .map(|text| serde_json::from_str(&text))?
             .map_err(|source| CloneError::Record { path: path.clone(), source })?;
         let identity = FileIdentity::of(&file).map_err(failed("reading", &path))?;
-        if identity != marker.identity {
-            return Err(CloneError::PoolCopied { path: directory });
-        }
-        Ok(Self { directory, identity })
+        let is_copy = identity != marker.identity;
+        Ok((Self { directory, identity }, is_copy))
     }
 
     /// The pool that a clone was made in.
@@ -111,6 +135,13 @@ impl Pool {
     pub(super) fn lock(&self) -> Result<File, CloneError> {
         lock::hold(&self.directory.join(LOCK))
     }
+}
+
+/// Makes a lock, unless it is there.
+fn make_lock(path: &Path) -> Result<(), CloneError> {
+    let mut lock = File::options();
+    lock.create(true).truncate(false).write(true).mode(0o600);
+    lock.open(path).map(drop).map_err(failed("making", path))
 }
 
 /// Makes a directory that only we may enter, or makes one so.

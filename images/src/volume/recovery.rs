@@ -123,7 +123,7 @@ pub fn recover(
     }
     let path = place.path();
     let io = |source| RecoveryError::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
+    let (file, _) = place.open().map_err(io)?;
     if FileIdentity::of(&file).map_err(io)? != *identity {
         return Err(RecoveryError::Copied { path: path.into() });
     }
@@ -179,6 +179,11 @@ fn lay_over(file: &File, lost: &Lost, bytes: &mut [u8]) -> std::io::Result<u64> 
         }
     }
     Ok(laid)
+}
+
+/// Whether a hard stop has taken anything of an overlay that could be put back.
+pub(crate) fn needs_recovery(file: &File, path: &Path) -> Result<bool, RecoveryError> {
+    scan::is_any_lost(file, path)
 }
 
 /// Where an overlay that was never written has data, all of which is its tables.
