@@ -4,6 +4,7 @@ use std::{fs, process::Command};
 
 use super::*;
 use crate::{
+    clone::handover::Stage,
     storage_daemon::StorageDaemon,
     testing::{Daemon, Numbers, contents, first_difference, ids, master, pool},
     volume::{FlushInterval, recovery::Recovered},
@@ -192,4 +193,24 @@ fn a_guest_goes_on_with_its_clone_where_the_plain_volume_can_not_be_flushed() {
     assert_eq!(disk(&mut qmp), clone.id().node(""));
     let record = master.find(clone.id()).unwrap().record;
     assert_eq!((record.stage, record.is_held), (Stage::Overlay, false));
+}
+
+#[test]
+fn a_target_that_is_not_what_it_is_said_to_be_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let regular = directory.path().join("regular");
+    fs::write(&regular, "somebody's").unwrap();
+    // A regular file, a character device and nothing at all.
+    for path in [regular.clone(), "/dev/null".into(), directory.path().join("none")] {
+        let (place, size, direct) = (Place::Device(path), master.size(), HostCache::Direct);
+        let error = Hydration::start(daemon.qmp(), &clone, size, place, direct, None).unwrap_err();
+        assert!(matches!(error, HydrationError::Target { .. }), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&regular).unwrap(), "somebody's");
+    // And what the record says is not opened as something else.
+    assert!(Place::File("/dev/null".into()).open().is_err());
+    assert_eq!(Place::File(regular).open().unwrap().1, 10);
 }
