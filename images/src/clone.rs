@@ -174,7 +174,12 @@ impl Master {
         // The record goes only when the clone is gone for good.
         sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         let at = self.record_path(id);
-        durable::remove(&at).map_err(failed("removing", &at))
+        durable::remove(&at).map_err(failed("removing", &at))?;
+        let clones = self.directory.join(CLONES);
+        if !record::is_any_in(&clones, pool.identity())? {
+            template::remove(self, pool.path())?;
+        }
+        Ok(())
     }
 
     /// Notes what a clone's volume is from now on, and whether its guest is held.
@@ -219,6 +224,10 @@ impl Master {
             });
         }
         let gone = beside(&self.directory, ".removed");
+        if gone.exists() {
+            // Of a master of the same name, whose removal was stopped.
+            fs::remove_dir_all(&gone).map_err(failed("removing", &gone))?;
+        }
         fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
         fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
     }

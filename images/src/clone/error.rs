@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::volume::{VolumeError, VolumeId, recovery::RecoveryError};
+use crate::{
+    qcow2::Qcow2Fault,
+    volume::{VolumeError, VolumeId, recovery::RecoveryError},
+};
 
 /// Why a master or a clone can't be had.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,26 @@ pub enum CloneError {
     #[error("{} names a backing file or a data file; a master stands alone", path.display())]
     NotAlone {
         /// The image.
+        path: PathBuf,
+    },
+    /// The image is not qcow2 as a master is.
+    #[error("the image {}", path.display())]
+    Qcow2 {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong.
+        source: Qcow2Fault,
+    },
+    /// There is a master of this name, and an image that is not in it.
+    #[error("{} is there already", path.display())]
+    MasterExists {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Another image is where this one was to be sealed, from a sealing that was stopped.
+    #[error("{} holds another image; seal that one, or move it away", path.display())]
+    Leftover {
+        /// The directory.
         path: PathBuf,
     },
     /// The image has been changed since it was sealed: no clone of it can be trusted.

@@ -15,7 +15,9 @@ use serde::{Deserialize, Serialize};
 use super::{
     CLONES, CloneError, IMAGE, LOCK, Master, beside,
     durable::{self, sync_directory, write_new},
-    failed, json, template,
+    failed, json,
+    pool::private_directory,
+    template,
 };
 use crate::volume::{FileIdentity, Format};
 
@@ -36,17 +38,24 @@ pub(super) struct Manifest {
 
 impl Master {
     /// Makes a master of an image, which is moved into a directory that is made for it, on the
-    /// same file system. Repeating it after a crash completes it.
+    /// same file system. Repeating it after a crash completes it, also if all was done.
     ///
     /// # Errors
-    /// [`CloneError::NotAlone`]; the image is then where it was.
+    /// [`CloneError::NotAlone`], [`CloneError::Qcow2`], [`CloneError::MasterExists`],
+    /// [`CloneError::Leftover`]; the image is then where it was.
     pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
         let stage = beside(directory, ".new");
         let within = stage.join(IMAGE);
-        // Moved already, if it was stopped after that.
-        let is_moved = !image.exists() && within.exists();
+        let is_there = |path: &Path| path.try_exists().map_err(failed("finding", path));
+        let is_moved = match (is_there(image)?, is_there(&within)?) {
+            (true, true) => return Err(CloneError::Leftover { path: stage }),
+            (is_image, is_within) => !is_image && is_within,
+        };
+        if is_there(directory)? {
+            return Self::sealed(image, format, directory);
+        }
         let size = template::size_of(if is_moved { &within } else { image }, format)?;
-        fs::create_dir_all(stage.join(CLONES)).map_err(failed("making", &stage))?;
+        private_directory(&stage.join(CLONES)).map_err(failed("making", &stage))?;
         if !is_moved {
             fs::rename(image, &within).map_err(failed("moving", image))?;
         }
@@ -62,6 +71,20 @@ impl Master {
         fs::rename(&stage, directory).map_err(failed("making", directory))?;
         durable::sync_parent(directory).map_err(failed("syncing", directory))?;
         Ok(Self { directory: directory.into(), manifest })
+    }
+
+    /// One that was sealed by a process that was stopped before it could say so.
+    fn sealed(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+        if image.exists() {
+            return Err(CloneError::MasterExists { path: directory.into() });
+        }
+        let master = Self::open(directory)?;
+        if master.manifest.format != format {
+            return Err(CloneError::MasterExists { path: directory.into() });
+        }
+        master.check()?;
+        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
+        Ok(master)
     }
 
     /// One that was sealed before.

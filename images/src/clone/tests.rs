@@ -192,3 +192,84 @@ fn a_file_that_has_a_clones_name_and_is_another_is_left_alone() {
     assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
     assert!(durable::name_once(&target, late.path()).is_err());
 }
+
+#[test]
+fn sealing_again_finds_what_was_sealed_and_takes_no_other_image_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let (image, path) = (directory.path().join("image.raw"), directory.path().join("master"));
+    // Stopped when all was done, and before that was said.
+    let again = Master::seal(&image, Format::Raw, &path).unwrap();
+    assert_eq!(again.manifest, master.manifest);
+    let exists = |error: &CloneError| matches!(error, CloneError::MasterExists { .. });
+    assert!(exists(&Master::seal(&image, Format::Qcow2, &path).unwrap_err()));
+    // Another image is not swallowed.
+    fs::write(&image, [6; 512]).unwrap();
+    assert!(exists(&Master::seal(&image, Format::Raw, &path).unwrap_err()));
+    // Nor does it replace one that a stop has left half sealed.
+    let other = directory.path().join("other");
+    fs::create_dir(beside(&other, ".new")).unwrap();
+    let left = beside(&other, ".new").join(IMAGE);
+    fs::write(&left, [5; 512]).unwrap();
+    let error = Master::seal(&image, Format::Raw, &other).unwrap_err();
+    assert!(matches!(error, CloneError::Leftover { .. }), "{error}");
+    assert_eq!((fs::read(&image).unwrap(), fs::read(&left).unwrap()), (vec![6; 512], vec![5; 512]));
+    // What a removal has left is not in the way of the next.
+    fs::create_dir_all(beside(&path, ".removed").join(CLONES)).unwrap();
+    master.remove().unwrap();
+    assert!(!path.exists() && !beside(&path, ".removed").exists());
+}
+
+#[test]
+fn an_image_that_names_another_file_is_not_shown_to_qemus_tools() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let secret = directory.path().join("secret");
+    fs::write(&secret, vec![1; 1 << 20]).unwrap();
+    let mut create = Command::new("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-o"]);
+    create.arg(format!("data_file={},data_file_raw=on", secret.display()));
+    assert!(create.arg(&image).arg("1M").status().unwrap().success());
+    // Whoever opens it opens that too: a pipe would hang, and nothing here does.
+    fs::remove_file(&secret).unwrap();
+    nix::unistd::mkfifo(&secret, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let error = Master::seal(&image, Format::Qcow2, &directory.path().join("m")).unwrap_err();
+    assert!(matches!(error, CloneError::NotAlone { .. }), "{error}");
+    // What is no qcow2 is not either.
+    fs::write(&image, [0; 512]).unwrap();
+    let error = Master::seal(&image, Format::Qcow2, &directory.path().join("m")).unwrap_err();
+    assert!(matches!(error, CloneError::Qcow2 { .. }), "{error}");
+    assert!(image.exists());
+}
+
+#[test]
+fn a_template_is_of_one_master_alone_and_goes_with_the_last_clone() {
+    let directory = tempfile::tempdir().unwrap();
+    let aside = tempfile::tempdir().unwrap();
+    let (first, _) = master(directory.path());
+    let templates = |of: &Path| fs::read_dir(of.join("templates")).unwrap().count();
+    let clones = first.clone_into(&pool(directory.path()), &ids(2)).unwrap();
+    let elsewhere = VolumeId::parse("elsewhere").unwrap();
+    let elsewhere = first.clone_into(&pool(aside.path()), &[elsewhere]).unwrap().remove(0);
+    // Another one of its name, whose image says that it was changed at the same time.
+    let image = directory.path().join("image");
+    let size = first.size() + (1 << 20);
+    let file = File::create(&image).unwrap();
+    file.set_len(size).unwrap();
+    let changed = fs::metadata(first.backing().path).unwrap().modified().unwrap();
+    file.set_modified(changed).unwrap();
+    fs::create_dir(directory.path().join("other")).unwrap();
+    let other = directory.path().join("other/master");
+    let second = Master::seal(&image, Format::Raw, &other).unwrap();
+    let late = VolumeId::parse("late").unwrap();
+    let late = second.clone_into(&pool(directory.path()), &[late]).unwrap().remove(0);
+    assert_eq!(contents(&volume(&late), directory.path()).len() as u64, size);
+    assert_eq!(templates(directory.path()), 2);
+    first.remove_clone(&clones[0]).unwrap();
+    assert_eq!(templates(directory.path()), 2);
+    first.remove_clone(&clones[1]).unwrap();
+    assert_eq!((templates(directory.path()), templates(aside.path())), (1, 1));
+    first.remove_clone(&elsewhere).unwrap();
+    second.remove_clone(&late).unwrap();
+    assert_eq!((templates(directory.path()), templates(aside.path())), (0, 0));
+}

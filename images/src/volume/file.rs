@@ -79,6 +79,13 @@ impl FileIdentity {
     }
 }
 
+impl std::fmt::Display for FileIdentity {
+    /// In a form that is part of a file's name.
+    fn fmt(&self, into: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(into, "{:x}-{:x}", self.inode, self.born.unwrap_or(0))
+    }
+}
+
 fn born(metadata: &Metadata) -> Option<u64> {
     let since = metadata.created().ok()?.duration_since(UNIX_EPOCH).ok()?;
     u64::try_from(since.as_nanos()).ok()
