@@ -20,9 +20,7 @@ mod completion;
 mod tests;
 
 use std::{
-    fs::File,
     io,
-    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -269,7 +267,7 @@ fn prepare(target: &Place, size: u64) -> io::Result<()> {
         let short = || io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than the volume");
         return is_long_enough.then_some(()).ok_or_else(short);
     };
-    let file = File::options().create_new(true).write(true).mode(0o600).open(path)?;
+    let file = durable::create_private(path)?;
     file.set_len(size)?;
     file.sync_all()?;
     durable::sync_parent(path)

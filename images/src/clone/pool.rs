@@ -138,7 +138,7 @@ impl Pool {
 }
 
 /// Makes a lock, unless it is there.
-fn make_lock(path: &Path) -> Result<(), CloneError> {
+pub(super) fn make_lock(path: &Path) -> Result<(), CloneError> {
     let mut lock = File::options();
     lock.create(true).truncate(false).write(true).mode(0o600);
     lock.open(path).map(drop).map_err(failed("making", path))
@@ -155,7 +155,7 @@ fn write_marker(path: &Path) -> io::Result<FileIdentity> {
     let new = path.with_extension("new");
     // Of a creation that was stopped.
     durable::remove(&new)?;
-    let file = File::options().create_new(true).write(true).mode(0o600).open(&new)?;
+    let file = durable::create_private(&new)?;
     let identity = FileIdentity::of(&file)?;
     io::Write::write_all(&mut &file, &json(&Marker { identity: identity.clone() }))?;
     file.sync_all()?;

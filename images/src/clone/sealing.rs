@@ -16,7 +16,7 @@ use super::{
     CLONES, CloneError, IMAGE, LOCK, Master, beside,
     durable::{self, sync_directory, write_new},
     failed, json,
-    pool::private_directory,
+    pool::{make_lock, private_directory},
     template,
 };
 use crate::volume::{FileIdentity, Format};
@@ -64,7 +64,7 @@ impl Master {
         let file = File::open(&within).map_err(failed("opening", &within))?;
         file.sync_all().map_err(failed("syncing", &within))?;
         let manifest = Manifest::of(&file, &within, format, size)?;
-        File::create(stage.join(LOCK)).map_err(failed("making", &stage))?;
+        make_lock(&stage.join(LOCK))?;
         let path = stage.join(MANIFEST);
         write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
         sync_directory(&stage).map_err(failed("syncing", &stage))?;

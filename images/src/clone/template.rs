@@ -61,7 +61,7 @@ impl Template {
     pub(super) fn copy_to(&self, path: &Path) -> Result<FileIdentity, CloneError> {
         let copy = || {
             let length = self.file.metadata()?.len();
-            let copy = File::options().create_new(true).write(true).open(path)?;
+            let copy = durable::create_private(path)?;
             copy.set_len(length)?;
             for range in &self.data {
                 let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
@@ -97,6 +97,10 @@ impl Master {
 fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
     let backing = master.backing();
     let image = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    // The tool keeps the mode of a file that is there.
+    durable::remove(path)
+        .and_then(|()| durable::create_private(path))
+        .map_err(failed("making", path))?;
     let mut create = Command::new("qemu-img");
     create
         .args(["create", "-q", "-f", "qcow2", "-o", OPTIONS])

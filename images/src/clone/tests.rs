@@ -273,3 +273,24 @@ fn a_template_is_of_one_master_alone_and_goes_with_the_last_clone() {
     second.remove_clone(&late).unwrap();
     assert_eq!((templates(directory.path()), templates(aside.path())), (0, 0));
 }
+
+#[test]
+fn what_guests_have_written_is_readable_to_us_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let path = directory.path().join("pool");
+    let clone = master.clone_into(&Pool::create(&path).unwrap(), &ids(1)).unwrap().remove(0);
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let target = directory.path().join("plain");
+    let place = Place::File(target.clone());
+    let size = master.size();
+    Hydration::start(daemon.qmp(), &clone, size, place, HostCache::Direct, None).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    for directory in [&path, &path.join("templates"), &directory.path().join("master")] {
+        assert_eq!(mode(directory), 0o700, "{}", directory.display());
+    }
+    let template = fs::read_dir(path.join("templates")).unwrap().next().unwrap().unwrap().path();
+    for file in [clone.path(), &target, &template, &master.record_path(clone.id())] {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
+}
