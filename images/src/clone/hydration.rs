@@ -129,9 +129,9 @@ impl Hydration {
         qmp.execute("blockdev-add", hydration.target())?;
         let id = &hydration.id;
         let job = json!({
-            "job-id": id.node("-hydrate"),
+            "job-id": id.node("hydrate"),
             "device": id.node(""),
-            "target": id.node("-plain"),
+            "target": id.node("plain"),
             "sync": "full",
             "copy-mode": "write-blocking",
             "on-source-error": "report",
@@ -141,7 +141,7 @@ impl Hydration {
         });
         if let Err(error) = qmp.execute("blockdev-mirror", job) {
             // The node is of no use without the job; the job's refusal is what counts.
-            let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("-plain") }));
+            let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("plain") }));
             return Err(error.into());
         }
         Ok(hydration)
@@ -174,8 +174,8 @@ impl Hydration {
         let mut target = self.plain.blockdev();
         target["discard"] = "ignore".into();
         target["file"]["discard"] = "ignore".into();
-        target["node-name"] = self.id.node("-plain").into();
-        target["file"]["node-name"] = self.id.node("-plain-file").into();
+        target["node-name"] = self.id.node("plain").into();
+        target["file"]["node-name"] = self.id.node("plain-file").into();
         target
     }
 
@@ -215,7 +215,7 @@ impl Hydration {
         }
         self.tell(qmp, "job-cancel")?;
         let ended = self.concluded(qmp);
-        self.dismiss(qmp, "-plain")?;
+        self.dismiss(qmp, "plain")?;
         match ended {
             // A cancelled job has an error of its own to tell.
             Ok(()) | Err(HydrationError::Failed { .. }) => Ok(()),
@@ -231,13 +231,13 @@ impl Hydration {
     }
 
     fn tell(&self, qmp: &mut Qmp, command: &str) -> Result<(), HydrationError> {
-        qmp.execute(command, json!({ "id": self.id.node("-hydrate") }))?;
+        qmp.execute(command, json!({ "id": self.id.node("hydrate") }))?;
         Ok(())
     }
 
     fn job(&self, qmp: &mut Qmp) -> Result<Option<Value>, HydrationError> {
         let Value::Array(jobs) = qmp.execute("query-jobs", json!({}))? else { return Ok(None) };
-        let name = self.id.node("-hydrate");
+        let name = self.id.node("hydrate");
         Ok(jobs.into_iter().find(|job| job["id"] == *name))
     }
 

@@ -141,9 +141,24 @@ fn an_interval_that_no_flusher_keeps_is_refused() {
 #[test]
 fn names_of_nodes_fit_into_qemus_31_bytes() {
     let id = VolumeId::parse("abcdefghijklmnopqrs").unwrap();
-    for suffix in ["-master-file", "-plain-file", "-hydrate", "-flush", "-disk"] {
+    for suffix in ["master-file", "plain-file", "hydrate", "flush", "disk"] {
         assert!(id.node(suffix).len() <= 31, "{suffix}");
     }
+}
+
+#[test]
+fn no_volume_has_a_node_of_anothers_name() {
+    let (one, other) = (VolumeId::parse("a").unwrap(), VolumeId::parse("a-file").unwrap());
+    let names = |id: &VolumeId| {
+        let parts = ["", "file", "master", "master-file", "plain", "plain-file", "disk", "flush"];
+        parts.map(|part| id.node(part))
+    };
+    assert!(names(&one).iter().all(|name| !names(&other).contains(name)));
+    assert!(VolumeId::parse("a.file").is_err());
+}
+
+#[test]
+fn ids_have_letters_digits_and_hyphens() {
     for text in ["", "-a", "1a", "A", "a_b", "abcdefghijklmnopqrst", "a/b", "a,b", "ä"] {
         assert!(VolumeId::parse(text).is_err(), "{text}");
     }

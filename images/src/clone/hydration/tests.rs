@@ -48,7 +48,7 @@ fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
     // Another process of ours would find it.
     let hydration = Hydration::of(&clone, place, direct).unwrap();
     hydration.resume(qmp).unwrap();
-    qmp.execute("block-job-set-speed", json!({ "device": "clone-0-hydrate", "speed": 0 })).unwrap();
+    qmp.execute("block-job-set-speed", json!({ "device": "clone-0.hydrate", "speed": 0 })).unwrap();
     while !hydration.progress(qmp).unwrap().is_equal {
         assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
         write(&mut model, &mut guest, 40);
@@ -150,7 +150,7 @@ fn a_guest_of_a_machine_goes_on_after_it_was_handed_over_whoever_ends_it() {
         }
         let plain = hydration.complete(&mut qmp, &master).unwrap();
         assert!(is_running(&mut qmp));
-        assert_eq!(disk(&mut qmp), clone.id().node("-plain"));
+        assert_eq!(disk(&mut qmp), clone.id().node("plain"));
         let record = master.find(clone.id()).unwrap().record;
         assert_eq!((record.stage, record.is_held), (Stage::Plain(place.clone()), false));
         // Once more, it is as it is.
