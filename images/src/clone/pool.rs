@@ -22,7 +22,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloneError, durable, failed, json, lock, record::Record};
+use super::{CloneError, durable, failed, json, lock, record::Record, template};
 use crate::volume::{FileIdentity, recovery};
 
 const MARKER: &str = "pool.json";
@@ -81,6 +81,8 @@ impl Pool {
         let path = pool.directory.join(LOCK);
         make_lock(&path)?;
         let _lock = lock::hold(&path)?;
+        // Their holes may have been lost; they are made again when they are wanted.
+        template::remove_all(&pool.directory)?;
         let path = pool.directory.join(MARKER);
         let identity = write_marker(&path).map_err(failed("writing", &path))?;
         Ok(Self { identity, ..pool })

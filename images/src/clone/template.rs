@@ -6,7 +6,7 @@
 
 use std::{
     fs::{self, File},
-    io::Read,
+    io::{self, Read},
     os::{fd::AsFd, unix::fs::FileExt},
     path::Path,
     process::Command,
@@ -81,6 +81,17 @@ impl Template {
 pub(super) fn remove(master: &Master, pool: &Path) -> Result<(), CloneError> {
     let path = pool.join(TEMPLATES).join(master.template_name());
     durable::remove(&path).map_err(failed("removing", &path))
+}
+
+/// Removes all templates of a pool.
+pub(super) fn remove_all(pool: &Path) -> Result<(), CloneError> {
+    let path = pool.join(TEMPLATES);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", &path)(error))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl Master {

@@ -103,6 +103,9 @@ fn a_copied_pool_and_its_clones_are_taken_when_that_is_asked_for_and_nothing_is_
     copy(&path, &moved);
     assert!(matches!(Pool::open(&moved), Err(CloneError::PoolCopied { .. })));
     assert!(matches!(Pool::adopt(&path), Err(CloneError::PoolExists { .. })));
+    // The copy of an empty clone has lost its holes.
+    let template = fs::read_dir(moved.join("templates")).unwrap().next().unwrap().unwrap().path();
+    fs::write(&template, fs::read(&template).unwrap()).unwrap();
     let pool = Pool::adopt(&moved).unwrap();
     assert_eq!(Pool::open(&moved).unwrap().identity(), pool.identity());
     let error = master.adopt(&pool).unwrap_err();
@@ -126,5 +129,6 @@ fn a_copied_pool_and_its_clones_are_taken_when_that_is_asked_for_and_nothing_is_
         let found = contents(&volume(clone).unwrap(), directory.path());
         assert_eq!(first_difference(&found, model), None);
     }
+    master.clone_into(&pool, &ids(3)[2..]).unwrap();
     assert!(clones[0].path().exists(), "the original is nobody's to remove here");
 }
