@@ -25,6 +25,10 @@ use super::{CloneError, failed};
 /// How long another process of ours may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a program that another thread starts has our files, and so our locks, until it is another
+/// program.
+const A_START: Duration = Duration::from_millis(200);
+
 /// Holds a directory's lock file, until it is dropped.
 pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
     let file = File::open(path).map_err(failed("opening", path))?;
@@ -49,9 +53,13 @@ pub(super) fn keep_from_qemu(image: &File) -> io::Result<bool> {
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = 100;
     range.l_len = 200;
-    match fcntl(image, FcntlArg::F_OFD_SETLK(&range)) {
-        Ok(_) => Ok(true),
-        Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
-        Err(error) => Err(error.into()),
+    let begin = Instant::now();
+    loop {
+        match fcntl(image, FcntlArg::F_OFD_SETLK(&range)) {
+            Ok(_) => return Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) if begin.elapsed() > A_START => return Ok(false),
+            Err(Errno::EAGAIN | Errno::EACCES) => thread::sleep(Duration::from_millis(5)),
+            Err(error) => return Err(error.into()),
+        }
     }
 }
