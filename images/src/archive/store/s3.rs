@@ -101,9 +101,9 @@ impl S3 {
     /// Does one thing until the outcome is known, or the time is up. `Unsure` ends it only where
     /// `is_once`.
     fn ask(&self, ask: &Ask<'_>, limit: u64, is_once: bool) -> Result<Verdict, S3Error> {
-        let mut tries = Tries::begin(self.patience, ask.length());
+        let mut tries = self.tries(ask.length());
         loop {
-            let error = match self.attempt(ask, limit, tries.left())? {
+            let error = match self.attempt(ask, limit, &tries)? {
                 Verdict::Busy(error) => error,
                 Verdict::Unsure(error) if !is_once => error,
                 other => return Ok(other),
@@ -112,10 +112,19 @@ impl S3 {
         }
     }
 
-    fn attempt(&self, ask: &Ask<'_>, limit: u64, left: Duration) -> Result<Verdict, S3Error> {
+    fn tries(&self, length: u64) -> Tries {
+        Tries::begin(self.patience, length, self.environment.now_ms())
+    }
+
+    fn attempt(&self, ask: &Ask<'_>, limit: u64, tries: &Tries) -> Result<Verdict, S3Error> {
+        // One look at the clock for the decision and the signature: who is stopped in between
+        // sends what the server finds too old.
+        let now = self.environment.now_ms();
+        let Some(left) = tries.left(now) else {
+            return Ok(Verdict::Busy(S3Error::Silent(self.patience.whole)));
+        };
         let time = self.patience.attempt + patience::on_the_way(ask.length());
         let time = time.min(left);
-        let now = self.environment.now_ms();
         // Whole seconds, at least one.
         let valid = Duration::from_secs((time + request::SLACK).as_secs());
         let request = ask.signed(&self.address, &self.credentials, now, valid)?;
@@ -132,14 +141,14 @@ impl S3 {
     fn write_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<bool, S3Error> {
         let key = self.address.key(name);
         let ask = put(&key, bytes, true)?;
-        let mut tries = Tries::begin(self.patience, ask.length());
+        let mut tries = self.tries(ask.length());
         // A record that came to be and was deleted must not come back.
         let is_once = name.as_str().starts_with(prefix::IMAGES);
         let mut is_unsure = false;
         loop {
             // What is only looked at after a lost answer may be looked at as often as one likes.
             if !(is_unsure && is_once) {
-                match self.attempt(&ask, LONGEST_PAGE, tries.left())? {
+                match self.attempt(&ask, LONGEST_PAGE, &tries)? {
                     Verdict::Done(_) => return Ok(true),
                     Verdict::Taken if !is_unsure => return Ok(false),
                     Verdict::Taken => {}
@@ -180,7 +189,7 @@ impl S3 {
     fn fetch(&self, name: &ObjectName, limit: u64) -> Result<Option<Vec<u8>>, S3Error> {
         let key = self.address.key(name);
         let ask = Ask::Get { key: &key, range: None };
-        let mut tries = Tries::begin(self.patience, 0);
+        let mut tries = self.tries(0);
         loop {
             match self.ask(&ask, limit, false)? {
                 Verdict::Done(answer) if is_sound(&answer) => return Ok(Some(answer.body)),

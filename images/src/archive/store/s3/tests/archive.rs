@@ -81,6 +81,53 @@ fn assert_that_nothing_is_left(archive: &Archive, port: u16) {
 }
 
 #[test]
+fn an_archive_asks_no_more_often_than_the_documentation_says() {
+    let server = ObjectStore::start();
+    let network = Network::watching(server.port());
+    // 64 MiB that no compression makes smaller, and 16 MiB of zeros.
+    let mut random = 1u64;
+    let mut bytes: Vec<u8> = std::iter::repeat_with(|| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (random ^ (random >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb).to_le_bytes()
+    })
+    .take(8 * 1024 * 1024)
+    .flatten()
+    .collect();
+    bytes.resize(80 * 1024 * 1024, 0);
+    let disk = Disk::new(bytes);
+    let (web, first) = (project("web"), archive(network.port()));
+    network.seen();
+    let id = first.import(&new(&web, None), &disk, &Unwatched).unwrap().image.id;
+    let import = Asked::of(&network);
+    assert!(restore(&archive(network.port()), id).unwrap() == disk.bytes);
+    let restore = Asked::of(&network);
+    first.gc(&Unwatched).unwrap();
+    let collection = Asked::of(&network);
+    // Signs of life are left out: there is one each minute, and more here.
+    assert!(import.puts <= 8 && import.gets <= 6 && import.deletes == 1, "{import:?}");
+    assert!(restore.puts <= 6 && restore.gets <= 30, "{restore:?}");
+    assert!(collection.puts == 0 && collection.gets <= 30, "{collection:?}");
+}
+
+#[derive(Debug)]
+struct Asked {
+    puts: usize,
+    gets: usize,
+    deletes: usize,
+}
+
+impl Asked {
+    fn of(network: &Network) -> Self {
+        let seen = network.seen();
+        let count = |method: &str, path: &str| {
+            seen.iter().filter(|line| line.starts_with(method) && line.contains(path)).count()
+        };
+        let puts = count("PUT", "") - count("PUT", "/writers/").saturating_sub(1);
+        Self { puts, gets: count("GET", ""), deletes: count("DELETE", "") }
+    }
+}
+
+#[test]
 fn a_session_that_was_ended_can_not_publish_in_an_object_store() {
     let server = ObjectStore::start();
     let living = Settings { threads: 1, beat: None, dead_after: Duration::ZERO };

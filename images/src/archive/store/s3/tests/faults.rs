@@ -7,7 +7,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
@@ -23,6 +23,8 @@ enum Fault {
     NoConditions,
     /// The first so many requests with a body have a byte of it changed.
     ChangedRequests(u64),
+    /// Nothing: it only sees what passes.
+    None,
 }
 
 struct State {
@@ -31,6 +33,8 @@ struct State {
     random: AtomicU64,
     is_stopped: AtomicBool,
     lost: [AtomicU64; 5],
+    /// Requests' first words and paths.
+    seen: Mutex<Vec<String>>,
 }
 
 /// The network; gone when it is dropped.
@@ -53,6 +57,10 @@ impl Network {
         Self::start(server, Fault::ChangedRequests(count), 0)
     }
 
+    pub(super) fn watching(server: u16) -> Self {
+        Self::start(server, Fault::None, 0)
+    }
+
     fn start(server: u16, fault: Fault, seed: u64) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -62,6 +70,7 @@ impl Network {
             random: AtomicU64::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
             is_stopped: AtomicBool::new(false),
             lost: Default::default(),
+            seen: Mutex::default(),
         });
         let seen = state.clone();
         let thread = std::thread::spawn(move || {
@@ -79,6 +88,11 @@ impl Network {
 
     pub(super) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What has passed since the last time: of each request the method and the path.
+    pub(super) fn seen(&self) -> Vec<String> {
+        std::mem::take(&mut self.state.seen.lock().unwrap())
     }
 
     /// How many requests were lost, for each way.
@@ -108,6 +122,8 @@ impl State {
     fn pass(&self, mut client: TcpStream) -> io::Result<()> {
         client.set_read_timeout(Some(Duration::from_secs(60)))?;
         let (head, mut body) = request(&mut client)?;
+        let line = head.split('?').next().unwrap_or_default().to_owned();
+        self.seen.lock().unwrap().push(line);
         match self.fault {
             Fault::Losses if self.draw(6) == 0 => {
                 // A record that never arrived is not sent again: that is another test's matter.
