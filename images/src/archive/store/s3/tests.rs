@@ -65,9 +65,32 @@ fn check_contract(port: u16) {
     });
 }
 
+/// Where `MEZAME_S3_ENDPOINT` names a server, it is that one, in the bucket `MEZAME_S3_BUCKET` of the
+/// region `MEZAME_S3_REGION` with the keys of AWS's variables; what is written is left there.
 #[test]
 fn an_object_store_keeps_the_contract() {
-    check_contract(ObjectStore::start().port());
+    match std::env::var("MEZAME_S3_ENDPOINT") {
+        Ok(endpoint) => check_contract_of(&endpoint),
+        Err(_) => check_contract(ObjectStore::start().port()),
+    }
+}
+
+fn check_contract_of(endpoint: &str) {
+    let variable = |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set"));
+    let (bucket, region) = (variable("MEZAME_S3_BUCKET"), variable("MEZAME_S3_REGION"));
+    let keys = Credentials::from_variables(|name| std::env::var(name).ok()).unwrap();
+    let environment = Arc::new(SystemEnvironment::new());
+    // The contract wants empty folders.
+    let run: [u8; 8] = crate::environment::random(&*environment).unwrap();
+    let number = AtomicU32::new(0);
+    contract::check(&|| {
+        let number = number.fetch_add(1, Ordering::SeqCst);
+        let folder = format!("contract-{:016x}/{number}", u64::from_le_bytes(run));
+        let place = Place { bucket: &bucket, region: &region, ..place(endpoint, &folder) };
+        let patience = Patience::default();
+        let trust = Trust::System;
+        Box::new(S3::open(&place, keys.clone(), &trust, patience, environment.clone()).unwrap())
+    });
 }
 
 #[test]
