@@ -107,8 +107,14 @@ pub fn watch(
     }
 }
 
-/// Takes back what a killed run may have broken; where that fails, the way may be there all the same.
+/// Takes back or completes what a killed run has left; where that fails, the way may be there all
+/// the same.
 fn recover(platform: &dyn Platform, say: &mut dyn FnMut(&str)) {
+    match platform.complete_restarts() {
+        Ok(false) => {}
+        Ok(true) => say("a run was cut off before a service read its settings: it was restarted"),
+        Err(error) => say(&format!("a service that a run has written for can't begin: {error}")),
+    }
     match platform.recover_network() {
         Ok(false) => {}
         Ok(true) => say("a run was cut off while it changed the network: that was taken back"),

@@ -14,6 +14,7 @@ pub mod fake;
 pub mod linux;
 pub mod machine;
 pub mod rehearsal;
+pub mod restart;
 #[cfg(any(target_os = "linux", windows))]
 mod running;
 #[cfg(windows)]

@@ -203,6 +203,11 @@ pub trait Platform {
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "the SSH server is not set on this system" })
     }
+    /// Has services begin anew for which a run that was cut off had written something. Says whether
+    /// there was one.
+    fn complete_restarts(&self) -> Result<bool> {
+        Ok(false)
+    }
     /// Asks for a new password at the next login.
     fn expire_password(&self, user: &str) -> Result<Change>;
 

@@ -201,6 +201,10 @@ impl Machine for Rehearsal {
         .map(drop)
     }
 
+    fn ssh_server_runs(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     fn restart_ssh_server(&self) -> Result<()> {
         self.change(|record| {
             record.ssh_restarts += 1;

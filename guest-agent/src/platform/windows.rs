@@ -49,7 +49,7 @@ use self::{
 };
 use super::{
     Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
-    machine::Machine, rehearsal::Rehearsal,
+    machine::Machine, rehearsal::Rehearsal, restart,
 };
 use crate::{
     facts::{Facts, System},
@@ -108,7 +108,8 @@ impl Windows {
     }
 
     fn ssh(&self) -> open_ssh::Place<'_> {
-        open_ssh::Place { root: &self.root, live: self.live, machine: &*self.machine }
+        let (machine, registry) = (&*self.machine, &self.registry);
+        open_ssh::Place { root: &self.root, live: self.live, machine, registry }
     }
 
     fn certificates(&self) -> certificates::Certificates<'_> {
@@ -300,6 +301,10 @@ impl Platform for Windows {
 
     fn set_ssh_passwords(&self, on: bool) -> Result<Change> {
         self.ssh().set_passwords(on)
+    }
+
+    fn complete_restarts(&self) -> Result<bool> {
+        restart::complete(&self.ssh()).map(|change| change == Change::Changed)
     }
 
     fn password_form(&self) -> PasswordForm {

@@ -6,9 +6,10 @@
 //! Where another's drop-in is read sooner and says otherwise, nothing is changed and the step fails:
 //! that file is somebody's, and ours would do nothing.
 
-use std::time::Duration;
-
-use super::{Linux, tree::Access};
+use super::{
+    Linux, program,
+    tree::{Access, Tree},
+};
 use crate::platform::{Change, PlatformError, Result};
 
 const MAIN: &str = "/etc/ssh/sshd_config";
@@ -16,8 +17,21 @@ const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 const DROP_IN: &str = "10-mezame.conf";
 const KEY: &str = "PasswordAuthentication";
 
+/// That sshd has not read yet what was written for it. Noted before it is written: a run that is
+/// killed in between, or whose reload fails, leaves the reload to the next one. No boot finds it, as
+/// sshd reads its files then by itself.
+const DUE: &str = "/run/mezame-agent/sshd-reload";
+
 pub(super) fn set_passwords(linux: &Linux, on: bool) -> Result<Change> {
-    let tree = &linux.tree;
+    set(&linux.tree, on, &|| reload(linux))
+}
+
+/// Does a reload that is due. Says whether one was.
+pub(super) fn complete(linux: &Linux) -> Result<bool> {
+    if_due(&linux.tree, &|| reload(linux)).map(|change| change == Change::Changed)
+}
+
+fn set(tree: &Tree, on: bool, reload: &dyn Fn() -> Result<()>) -> Result<Change> {
     let Some(main) = tree.read(MAIN)? else {
         return Err(PlatformError::Unsupported {
             what: "there is no OpenSSH server in this image",
@@ -25,24 +39,53 @@ pub(super) fn set_passwords(linux: &Linux, on: bool) -> Result<Change> {
     };
     let value = if on { "yes" } else { "no" };
     let line = format!("{KEY} {value}\n");
-    let main = String::from_utf8_lossy(&main);
-    let change = if drop_in_decides(&main) {
-        overruled(linux, value)?;
+    let main_text = String::from_utf8_lossy(&main);
+    let change = if drop_in_decides(&main_text) {
+        overruled(tree, value)?;
+        let path = format!("{DROP_INS}/{DROP_IN}");
         let text = format!("# Written by guest-agent; changes here are overwritten.\n{line}");
-        tree.write(&format!("{DROP_INS}/{DROP_IN}"), text.as_bytes(), Access::root(0o644))?
+        announce(tree, tree.read(&path)?.as_deref(), text.as_bytes())?;
+        tree.write(&path, text.as_bytes(), Access::root(0o644))?
     } else {
-        tree.edit(MAIN, with_line(&main, &line).as_bytes(), Access::root(0o644))?
+        let text = with_line(&main_text, &line);
+        announce(tree, Some(&main), text.as_bytes())?;
+        tree.edit(MAIN, text.as_bytes(), Access::root(0o644))?
     };
-    if change == Change::Changed
-        && linux.live
-        && let Some(systemctl) = linux.tool("systemctl")
-    {
-        // Debian's unit and the others'; one of them is not there.
-        let units = ["ssh.service", "sshd.service"];
-        let words = [&["--no-block", "try-reload-or-restart"], units.as_slice()].concat();
-        let _ = super::program::tool(&systemctl, &words, Duration::from_secs(30));
+    Ok(change.and(if_due(tree, reload)?))
+}
+
+fn announce(tree: &Tree, there: Option<&[u8]>, wanted: &[u8]) -> Result<()> {
+    if there == Some(wanted) {
+        return Ok(());
     }
-    Ok(change)
+    tree.write(DUE, b"", Access::root(0o600)).map(drop)
+}
+
+fn if_due(tree: &Tree, reload: &dyn Fn() -> Result<()>) -> Result<Change> {
+    if !tree.exists(DUE) {
+        return Ok(Change::Same);
+    }
+    reload()?;
+    tree.remove(DUE)
+}
+
+/// Has systemd reload sshd where it runs. Without systemd, sshd reads its files when it starts.
+fn reload(linux: &Linux) -> Result<()> {
+    // sd_booted(3).
+    if !linux.live || !linux.tree.exists("/run/systemd/system") {
+        return Ok(());
+    }
+    let Some(systemctl) = linux.tool("systemctl") else { return Ok(()) };
+    // Debian's unit and the others'; one of them is not there, or is the other.
+    for unit in ["ssh.service", "sshd.service"] {
+        let state = program::said(&systemctl, &["show", "--property=ActiveState", unit])?;
+        let is = |wanted: &str| state.lines().any(|line| line == wanted);
+        if !is("ActiveState=inactive") && !is("ActiveState=failed") {
+            // Not awaited: where sshd is to start after the agent, it would wait for us.
+            return program::said(&systemctl, &["--no-block", "reload-or-restart", unit]).map(drop);
+        }
+    }
+    Ok(())
 }
 
 /// The keyword of a line, and what follows it: `Keyword value` or `Keyword=value`.
@@ -84,11 +127,11 @@ fn drop_in_decides(main: &str) -> bool {
 }
 
 /// Fails where a drop-in that is read before ours says otherwise.
-fn overruled(linux: &Linux, value: &str) -> Result<()> {
-    let names = linux.tree.list(DROP_INS);
+fn overruled(tree: &Tree, value: &str) -> Result<()> {
+    let names = tree.list(DROP_INS);
     for name in names.iter().filter(|name| name.as_str() < DROP_IN && name.ends_with(".conf")) {
         let path = format!("{DROP_INS}/{name}");
-        let text = linux.tree.read(&path)?.unwrap_or_default();
+        let text = tree.read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let Some(line) = of_all(&text).find(|line| begins_with(line, KEY)) else { continue };
         if words(line).1.next().is_some_and(|known| known.eq_ignore_ascii_case(value)) {
@@ -144,6 +187,33 @@ mod tests {
         assert_eq!(with_line(in_match, line), format!("{line}{in_match}"));
         let other = "#PasswordAuthentication yes\nMatch User a\n";
         assert_eq!(with_line(other, line), format!("{line}{other}"));
+    }
+
+    #[test]
+    fn a_reload_that_was_cut_off_or_failed_is_done_by_the_next_run() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let main = root.path().join(&MAIN[1..]);
+        std::fs::create_dir_all(main.parent().unwrap()).unwrap();
+        std::fs::write(&main, "Port 22\n").unwrap();
+        let reloads = std::cell::Cell::new(0);
+        let killed = || {
+            let text = std::fs::read_to_string(&main).unwrap();
+            assert!(text.contains("PasswordAuthentication no"), "written first: {text}");
+            Err(PlatformError::Unsupported { what: "it was killed" })
+        };
+        let good = || {
+            reloads.set(reloads.get() + 1);
+            Ok(())
+        };
+        set(&tree, false, &killed).unwrap_err();
+        assert_eq!(set(&tree, false, &good).unwrap(), Change::Changed);
+        assert_eq!(set(&tree, false, &good).unwrap(), Change::Same);
+        assert_eq!(reloads.get(), 1);
+        // What would be killed before the file is written is announced by then.
+        announce(&tree, Some(b"old"), b"new").unwrap();
+        assert_eq!(if_due(&tree, &good).unwrap(), Change::Changed);
+        assert_eq!((if_due(&tree, &good).unwrap(), reloads.get()), (Change::Same, 2));
     }
 
     #[test]

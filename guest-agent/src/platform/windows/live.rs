@@ -60,6 +60,10 @@ impl Machine for Live {
         shutting::lock_password(user)
     }
 
+    fn ssh_server_runs(&self) -> Result<bool> {
+        ssh_server::runs()
+    }
+
     fn restart_ssh_server(&self) -> Result<()> {
         ssh_server::restart()
     }
