@@ -203,11 +203,20 @@ fn a_windows_key_is_answered_once_on_the_serial_port_and_in_the_report() {
     let late = step(&applied, "Late");
     assert_eq!((late.outcome, late.reason.as_str()), (Outcome::Skipped, "expired"));
     assert!(!world.fake.state().texts.contains_key("Late"));
+    let state = world.fake.state().clone();
+    assert!(!state.sudo.contains_key("Late"), "a void ask makes nobody an administrator");
+    assert!(!state.users.contains_key("Late"), "nor an account");
     // Once; and once more for the same key with another time.
     assert_eq!(step(&ask(&mut world, asks), "Ops").outcome, Outcome::Unchanged);
     assert_eq!(world.fake.state().serial, serial);
-    ask(&mut world, json!([key("Ops", "2031-01-01T00:00:00Z")]));
+    let last = json!([key("Ops", "2031-01-01T00:00:00Z")]);
+    ask(&mut world, last.clone());
     assert_eq!(world.fake.state().serial.lines().count(), 4);
+    // Who was answered in time keeps what it has when the time is over.
+    world.fake.facts.now = 2_000_000_000;
+    assert_eq!(step(&ask(&mut world, last), "Ops").reason, "expired");
+    let state = world.fake.state();
+    assert!(state.sudo.contains_key("Ops") && !state.stopped.contains("Ops"));
 }
 
 #[test]
