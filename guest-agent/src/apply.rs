@@ -289,7 +289,7 @@ impl Applier<'_> {
                 PasswordForm::Text => platform.set_password_text(user, text)?,
             },
             Action::GeneratePassword { .. } => self.generate_password(&step.action)?,
-            Action::AnswerWindowsKey(key) => return self.answer_windows_key(key),
+            Action::AnswerWindowsKey { user, key } => return self.answer_windows_key(user, key),
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,

@@ -87,7 +87,7 @@ pub fn plan(
         (Cow::Borrowed(document), Cow::Borrowed(facts), Cow::Borrowed(history));
     let spelling = (facts.system == System::Windows).then(|| {
         let configs = [&vendor.config, &user.config];
-        Spelling::of(&document, &facts.default_user, configs, &history)
+        Spelling::of(&document, &facts, configs, &history)
     });
     if let Some(spelling) = &spelling {
         document = Cow::Owned(spelling.document(&document));
@@ -97,7 +97,7 @@ pub fn plan(
         spelling.config(&mut user.config);
     }
     let (document, facts, history) = (&*document, &*facts, &*history);
-    let mut plan = Planner { history, mode, steps: Vec::new() };
+    let mut plan = Planner { history, spelling: spelling.as_ref(), mode, steps: Vec::new() };
     plan.network(document, facts);
     plan.hostname(document, &vendor, &user);
     for seed in [&vendor, &user] {
@@ -145,11 +145,13 @@ pub fn plan(
             plan.settle(key, outcome, reason, detail);
         }
     }
-    Plan { steps: plan.steps, spelling }
+    let steps = plan.steps;
+    Plan { steps, spelling }
 }
 
 struct Planner<'a> {
     history: &'a History,
+    spelling: Option<&'a Spelling>,
     mode: Mode,
     steps: Vec<Planned>,
 }
@@ -279,6 +281,11 @@ impl Planner<'_> {
                 self.settle(format!("tag {tag}"), Outcome::Skipped, "unsupported-key", detail);
             }
         }
+    }
+
+    /// The one name of a user.
+    fn name(&self, user: &str) -> String {
+        self.spelling.map_or_else(|| user.to_owned(), |spelling| spelling.name(user))
     }
 
     fn always(&mut self, key: String, action: Action) {

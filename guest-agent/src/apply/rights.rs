@@ -29,7 +29,7 @@ impl Applier<'_> {
             Action::PasswordHash { user, .. }
             | Action::PasswordText { user, .. }
             | Action::GeneratePassword { user, .. } => self.note_password(user, is_done),
-            Action::AnswerWindowsKey(key) => self.note_password(&key.user_name, is_done),
+            Action::AnswerWindowsKey { user, .. } => self.note_password(user, is_done),
             // Shut in part is not shut: it is tried again.
             Action::Stop { user } if is_done => self.ledger.right(user, Right::Stopped, true),
             Action::Start { user } if is_done => self.ledger.right(user, Right::Stopped, false),

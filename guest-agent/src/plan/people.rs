@@ -111,18 +111,23 @@ struct DefaultUser<'a> {
     name: &'a str,
     is_made: bool,
     /// Who may do everything, and is in every image.
-    superuser: &'static str,
+    superuser: String,
 }
 
 impl<'a> DefaultUser<'a> {
-    fn of(vendor: &'a CloudConfig, user: &'a CloudConfig, facts: &'a Facts) -> Self {
+    fn of(
+        planner: &Planner<'_>,
+        vendor: &'a CloudConfig,
+        user: &'a CloudConfig,
+        facts: &'a Facts,
+    ) -> Self {
         let renamed: Vec<&CloudUser> =
             [user, vendor].into_iter().filter_map(|config| config.default_user.as_ref()).collect();
         let name = renamed.iter().map(|it| it.account.name.as_str()).find(|name| !name.is_empty());
         let list = [user, vendor].into_iter().find(|config| config.names_users);
         let is_listed = list.is_none_or(|config| config.users.iter().any(|it| it.is_default));
         let name = name.unwrap_or(&facts.default_user);
-        let superuser = facts.system.superuser();
+        let superuser = planner.name(facts.system.superuser());
         let is_made = name == superuser || is_listed || !renamed.is_empty();
         Self { name, is_made, superuser }
     }
@@ -135,7 +140,7 @@ pub(super) fn plan(
     user: &CloudConfig,
     facts: &Facts,
 ) {
-    let default = DefaultUser::of(vendor, user, facts);
+    let default = DefaultUser::of(planner, vendor, user, facts);
     let mut people: Vec<Person> = Vec::new();
     if default.is_made {
         let person = person(&mut people, default.name);
@@ -169,7 +174,7 @@ pub(super) fn plan(
         seeded(planner, &mut people, config, &default);
     }
     for person in &people {
-        steps(planner, person, default.superuser);
+        steps(planner, person, &default.superuser);
     }
     asks::answer(planner, &people, document, facts);
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
@@ -198,7 +203,7 @@ fn place_keys(
     let [vendor, user] = configs;
     match user.disable_root.or(vendor.disable_root) {
         Some(false) if default.name != default.superuser => {
-            person(people, default.superuser).keys.extend(keys.iter().cloned());
+            person(people, &default.superuser).keys.extend(keys.iter().cloned());
         }
         Some(true) if default.name == default.superuser => {
             let detail = "the superuser is this image's default user: its keys are let in";

@@ -240,6 +240,11 @@ fn a_windows_key_of_a_user_who_is_stopped_lets_nobody_in_whatever_the_case_of_it
     let state = world.fake.state();
     assert_eq!(state.sudo.keys().collect::<Vec<_>>(), ["ops"]);
     assert_eq!(state.users.keys().filter(|it| it.eq_ignore_ascii_case("ops")).count(), 1);
+    assert_eq!(state.texts.keys().collect::<Vec<_>>(), ["ops"]);
+    drop(state);
+    // What the password's user is called in the ledger is what the plan calls it.
+    let history = Ledger::look(world.state.path()).unwrap();
+    assert!(history.rights().all(|(name, _)| name != "Ops"));
 }
 
 #[test]

@@ -24,13 +24,11 @@ pub(super) fn name(
         return;
     }
     for key in &document.windows_keys {
-        let was_answered = matches!(planner.history.past(&step(key)), Past::Ended(_));
+        let was_answered = matches!(planner.history.past(&step(planner, key)), Past::Ended(_));
         if is_over(key, facts) && !was_answered {
             continue;
         }
-        // To Windows, names are the same in any case of their letters.
-        let known = people.iter().find(|it| it.account.name.eq_ignore_ascii_case(&key.user_name));
-        let name = known.map_or(&*key.user_name, |it| &it.account.name).to_owned();
+        let name = planner.name(&key.user_name);
         let person = person(people, &name);
         person.named = true;
         person.sudo = Some(vec![SUDO_ALL.into()]);
@@ -45,9 +43,8 @@ pub(super) fn answer(
     facts: &Facts,
 ) {
     for key in &document.windows_keys {
-        let is_stopped = people
-            .iter()
-            .any(|it| it.stopped && it.account.name.eq_ignore_ascii_case(&key.user_name));
+        let user = planner.name(&key.user_name);
+        let is_stopped = people.iter().any(|it| it.stopped && it.account.name == user);
         let (reason, detail) = if facts.system != System::Windows {
             ("other-system", "it asks for the password of a user of Windows")
         } else if is_over(key, facts) {
@@ -55,7 +52,7 @@ pub(super) fn answer(
         } else if is_stopped {
             ("stopped", "the user is stopped")
         } else {
-            planner.once_even_live(step(key));
+            planner.once_even_live(step(planner, key));
             continue;
         };
         planner.settle(windows_key::step_key(key), Outcome::Skipped, reason, detail.into());
@@ -66,11 +63,11 @@ fn is_over(key: &WindowsKey, facts: &Facts) -> bool {
     key.expires_at().is_none_or(|at| at <= facts.now)
 }
 
-fn step(key: &WindowsKey) -> Step {
+fn step(planner: &Planner<'_>, key: &WindowsKey) -> Step {
     Step {
         key: windows_key::step_key(key),
         frequency: Frequency::PerInstance,
         fingerprint: Some(windows_key::fingerprint(key)),
-        action: Action::AnswerWindowsKey(key.clone()),
+        action: Action::AnswerWindowsKey { user: planner.name(&key.user_name), key: key.clone() },
     }
 }

@@ -2,7 +2,11 @@
 //! account is ever deleted.
 
 use super::Person;
-use crate::{ledger::Right, plan::Planner, step::Action};
+use crate::{
+    ledger::Right,
+    plan::Planner,
+    step::{Action, OfUser},
+};
 
 /// Takes back what users had from the agent who are not named any more.
 pub(super) fn retire(planner: &mut Planner<'_>, people: &[Person]) {
@@ -27,6 +31,6 @@ pub(super) fn retire(planner: &mut Planner<'_>, people: &[Person]) {
         planner.always(format!("stop {user}"), Action::Stop { user });
     }
     for user in passwords {
-        planner.always(format!("lock password {user}"), Action::LockPassword { user });
+        planner.always(OfUser::LockPassword.key(&user), Action::LockPassword { user });
     }
 }
