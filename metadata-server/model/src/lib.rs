@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod certificate;
+pub mod date;
 pub mod dhcp;
 pub mod dialect;
 pub mod document;
