@@ -21,7 +21,7 @@ mod running;
 pub mod windows;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::{io, path::PathBuf};
 

@@ -18,7 +18,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mezame_model::{Guest, ProjectName, date::Date, snapshot::SigningKey};
+use mezame_model::{
+    Guest, ProjectName,
+    date::Date,
+    der::{Reader, element, tag},
+    snapshot::SigningKey,
+};
 use ring::{
     digest,
     rand::SecureRandom,
@@ -26,7 +31,6 @@ use ring::{
 };
 
 pub(crate) use self::chosen::ChosenError;
-use crate::der::{Reader, element, tag};
 
 /// Why the site's signing key can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

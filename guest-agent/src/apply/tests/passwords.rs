@@ -1,5 +1,5 @@
-//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off; their
-//! forms for other clouds' tools; and the certificates that it trusts.
+//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off;
+//! their forms for other clouds' tools; and the certificates that it trusts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -96,7 +96,8 @@ fn an_ask_that_was_cut_off_ends_with_the_password_that_the_operator_gets() {
         std::fs::write(&ledger, before).unwrap();
         world.service.away = false;
         world.run();
-        // By a hash the same one is set again; by a text another one is made, and only that is sent.
+        // By a hash the same one is set again; by a text another one is made, and only that is
+        // sent.
         assert_eq!(now(&world) == made, system == System::Unix);
         assert_eq!(resets(&world), [None, Some(7)], "{system:?}");
         let last = now(&world);
@@ -268,7 +269,7 @@ fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_pa
 
 #[test]
 fn certificates_are_trusted_as_long_as_the_record_names_them() {
-    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
+    let pem = crate::platform::contract::CERTIFICATE;
     let mut world = World::new(json!({"trusted_certificates": [pem]}), "");
     let applied = world.run();
     assert_eq!(super::step(&applied, "trusted certificates").outcome, Outcome::Done);
