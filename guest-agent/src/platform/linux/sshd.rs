@@ -1,25 +1,27 @@
 //! Whether the SSH server takes passwords (sshd_config(5), PasswordAuthentication).
 //!
 //! sshd takes the first value that it reads. So a drop-in does where the image's own file includes
-//! them before it says anything itself, one whose name sorts before others'; elsewhere the line in
-//! the file itself is changed, or one is put before everything, where no Match block can catch it.
-//! Where another's drop-in is read sooner and says otherwise, nothing is changed and the step fails:
-//! that file is somebody's, and ours would do nothing.
+//! them before it says anything itself, one whose name sorts before others'; elsewhere the line
+//! comes first in the file itself, where no Match block can catch it ([`sshd_config`]). Where
+//! another's drop-in is read sooner and says otherwise, nothing is changed and the step fails: that
+//! file is somebody's, and ours would do nothing.
 
 use super::{
     Linux, program,
     tree::{Access, Tree},
 };
-use crate::platform::{Change, PlatformError, Result};
+use crate::{
+    platform::{Change, PlatformError, Result},
+    sshd_config::{self, PASSWORDS, begins_with, of_all, words},
+};
 
 const MAIN: &str = "/etc/ssh/sshd_config";
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 const DROP_IN: &str = "10-mezame.conf";
-const KEY: &str = "PasswordAuthentication";
 
 /// That sshd has not read yet what was written for it. Noted before it is written: a run that is
-/// killed in between, or whose reload fails, leaves the reload to the next one. No boot finds it, as
-/// sshd reads its files then by itself.
+/// killed in between, or whose reload fails, leaves the reload to the next one. No boot finds it,
+/// as sshd reads its files then by itself.
 const DUE: &str = "/run/mezame-agent/sshd-reload";
 
 pub(super) fn set_passwords(linux: &Linux, on: bool) -> Result<Change> {
@@ -37,19 +39,19 @@ fn set(tree: &Tree, on: bool, reload: &dyn Fn() -> Result<()>) -> Result<Change>
             what: "there is no OpenSSH server in this image",
         });
     };
-    let value = if on { "yes" } else { "no" };
-    let line = format!("{KEY} {value}\n");
-    let main_text = String::from_utf8_lossy(&main);
-    let change = if drop_in_decides(&main_text) {
+    let change = if drop_in_decides(&String::from_utf8_lossy(&main)) {
+        let value = if on { "yes" } else { "no" };
         overruled(tree, value)?;
         let path = format!("{DROP_INS}/{DROP_IN}");
-        let text = format!("# Written by guest-agent; changes here are overwritten.\n{line}");
+        let text = format!(
+            "# Written by guest-agent; changes here are overwritten.\n{PASSWORDS} {value}\n"
+        );
         announce(tree, tree.read(&path)?.as_deref(), text.as_bytes())?;
         tree.write(&path, text.as_bytes(), Access::root(0o644))?
     } else {
-        let text = with_line(&main_text, &line);
-        announce(tree, Some(&main), text.as_bytes())?;
-        tree.edit(MAIN, text.as_bytes(), Access::root(0o644))?
+        let text = sshd_config::with_passwords(&main, on);
+        announce(tree, Some(&main), &text)?;
+        tree.edit(MAIN, &text, Access::root(0o644))?
     };
     Ok(change.and(if_due(tree, reload)?))
 }
@@ -88,24 +90,6 @@ fn reload(linux: &Linux) -> Result<()> {
     Ok(())
 }
 
-/// The keyword of a line, and what follows it: `Keyword value` or `Keyword=value`.
-fn words(line: &str) -> (&str, impl Iterator<Item = &str>) {
-    let mut words = line
-        .split(|letter: char| letter.is_ascii_whitespace() || letter == '=')
-        .map(|word| word.trim_matches('"'))
-        .filter(|word| !word.is_empty());
-    (words.next().unwrap_or_default(), words)
-}
-
-fn begins_with(line: &str, keyword: &str) -> bool {
-    words(line).0.eq_ignore_ascii_case(keyword)
-}
-
-/// What counts for every connection: Match goes to the end of its file.
-fn of_all(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive('\n').take_while(|line| !begins_with(line, "Match"))
-}
-
 /// Whether our drop-in would be read, and before the file says anything itself.
 fn drop_in_decides(main: &str) -> bool {
     let is_ours = |path: &str| {
@@ -116,7 +100,7 @@ fn drop_in_decides(main: &str) -> bool {
     };
     for line in of_all(main) {
         let (word, mut paths) = words(line);
-        if word.eq_ignore_ascii_case(KEY) {
+        if word.eq_ignore_ascii_case(PASSWORDS) {
             return false;
         }
         if word.eq_ignore_ascii_case("Include") && paths.any(is_ours) {
@@ -133,24 +117,13 @@ fn overruled(tree: &Tree, value: &str) -> Result<()> {
         let path = format!("{DROP_INS}/{name}");
         let text = tree.read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let Some(line) = of_all(&text).find(|line| begins_with(line, KEY)) else { continue };
+        let Some(line) = of_all(&text).find(|line| begins_with(line, PASSWORDS)) else { continue };
         if words(line).1.next().is_some_and(|known| known.eq_ignore_ascii_case(value)) {
             return Ok(());
         }
-        return Err(PlatformError::Overruled { path: path.into(), what: KEY });
+        return Err(PlatformError::Overruled { path: path.into(), what: PASSWORDS });
     }
     Ok(())
-}
-
-fn with_line(main: &str, line: &str) -> String {
-    // What stands in a Match block is an exception that somebody has made, and stays.
-    let of_all = of_all(main).count();
-    let is_ours = |(at, known): (usize, &str)| at < of_all && begins_with(known, KEY);
-    let lines = || main.split_inclusive('\n').enumerate();
-    if !lines().any(is_ours) {
-        return format!("{line}{main}");
-    }
-    lines().map(|it| if is_ours(it) { line } else { it.1 }).collect()
 }
 
 #[cfg(test)]
@@ -176,17 +149,6 @@ mod tests {
         ] {
             assert!(!drop_in_decides(bad), "{bad}");
         }
-    }
-
-    #[test]
-    fn a_line_in_the_file_itself_is_changed_or_comes_before_everything() {
-        let line = "PasswordAuthentication no\n";
-        let known = "Port 22\npasswordauthentication=yes\nMatch User a\n";
-        assert_eq!(with_line(known, line), format!("Port 22\n{line}Match User a\n"));
-        let in_match = "Match User a\n  PasswordAuthentication yes\n";
-        assert_eq!(with_line(in_match, line), format!("{line}{in_match}"));
-        let other = "#PasswordAuthentication yes\nMatch User a\n";
-        assert_eq!(with_line(other, line), format!("{line}{other}"));
     }
 
     #[test]
