@@ -1,11 +1,11 @@
 //! One spelling for each account, where names are the same in any case of their letters. Pure.
 //!
 //! To Windows `administrator` and `Administrator` are one account. Two users of one account would
-//! undo each other's keys, and one that is taken out of the record would shut the other out. So each
-//! name is brought to one spelling before anything is planned: the document's, whose passwords the
-//! service takes under no other name; then the default user's, the built-in administrator's, user-data's,
-//! that of asks for passwords, and what the ledger has. An ask itself stays as it was made, since the
-//! asker looks for its own spelling in the answer.
+//! undo each other's keys, and one that is taken out of the record would shut the other out. So
+//! each name is brought to one spelling before anything is planned: the document's, whose passwords
+//! the service takes under no other name; then the default user's, the built-in administrator's,
+//! user-data's, that of asks for passwords, and what the ledger has. An ask itself stays as it was
+//! made, since the asker looks for its own spelling in the answer.
 
 use std::collections::BTreeMap;
 

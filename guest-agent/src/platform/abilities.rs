@@ -16,7 +16,7 @@ use crate::{
     facts::Facts,
     licence::Licence,
     step::{Account, FileSpec, Ntp, Packages, Script},
-    winrm::Thumbprint,
+    thumbprint::Thumbprint,
 };
 
 /// Whether an operation changed something.
@@ -102,8 +102,8 @@ pub trait Platform {
     ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         Ok(None)
     }
-    /// Takes back a change of a run that was killed before it knew whether the change was good. Says
-    /// whether there was one.
+    /// Takes back a change of a run that was killed before it knew whether the change was good.
+    /// Says whether there was one.
     fn recover_network(&self) -> Result<bool> {
         Ok(false)
     }

@@ -20,13 +20,8 @@ use super::{
     machine::{Machine, check_group, check_name},
 };
 use crate::{
-    facts::System,
-    firewall::Opening,
-    licence::Licence,
-    outbox::write_synced,
-    password,
-    step::Account,
-    winrm::{Names, Thumbprint},
+    facts::System, firewall::Opening, licence::Licence, outbox::write_synced, password,
+    step::Account, thumbprint::Thumbprint, winrm::Names,
 };
 
 /// The file, below the root.

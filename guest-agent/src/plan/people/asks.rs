@@ -1,6 +1,6 @@
 //! Asks for passwords of Google's form, `windows_keys` of the record. As Google's agent has it,
-//! whoever is asked for is an administrator; but an ask that is over gives nobody anything, unless it
-//! was answered in its time.
+//! whoever is asked for is an administrator; but an ask that is over gives nobody anything, unless
+//! it was answered in its time.
 
 use mezame_model::{Document, WindowsKey, report::Outcome};
 

@@ -25,8 +25,8 @@ pub(super) fn retire(planner: &mut Planner<'_>, people: &[Person]) {
     for user in sudo {
         planner.always(format!("sudo {user}"), Action::Sudo { user, rules: Vec::new() });
     }
-    // An account of the agent's making goes with its user, as far as anybody could get in by it. One
-    // of the image's stays, without the password that the agent has set.
+    // An account of the agent's making goes with its user, as far as anybody could get in by it.
+    // One of the image's stays, without the password that the agent has set.
     for user in accounts {
         planner.always(format!("stop {user}"), Action::Stop { user });
     }

@@ -13,7 +13,8 @@ use crate::{
         machine::{Machine, check_group},
     },
     step::Account,
-    winrm::{Names, Thumbprint},
+    thumbprint::Thumbprint,
+    winrm::Names,
 };
 
 /// What PowerShell is asked: 1 is "licensed" (Microsoft, "SoftwareLicensingProduct class"). The

@@ -3,8 +3,8 @@
 //!
 //! Of administrators sshd reads one file for all, `administrators_authorized_keys`, and only where
 //! its access list names the system and administrators alone: each user has a block of their own in
-//! it. Of others it reads `.ssh\authorized_keys` in their profile. A key in the one for all lets its
-//! owner log in as any administrator: that is sshd's rule, and not ours.
+//! it. Of others it reads `.ssh\authorized_keys` in their profile. A key in the one for all lets
+//! its owner log in as any administrator: that is sshd's rule, and not ours.
 
 use std::{
     fs, io,
@@ -12,8 +12,9 @@ use std::{
 };
 
 use super::{
-    BOOT, KEY, access,
+    access,
     files::{self, Readers},
+    own_key::{self, BOOT},
     registry::Registry,
 };
 use crate::{
@@ -140,9 +141,7 @@ impl Restart for Place<'_> {
     }
 
     fn note(&self, due: Option<Due>) -> Result<()> {
-        // First what lasts: a volatile key is made below one that does.
-        self.registry.create(KEY, false).map_err(noted)?;
-        let boot = self.registry.create(BOOT, true).map_err(noted)?;
+        let boot = own_key::of_boot(self.registry).map_err(noted)?;
         match due {
             Some(Due::Written) => boot.set_number(DUE, 1),
             Some(Due::Begun) => boot.set_number(DUE, 2),
