@@ -44,8 +44,8 @@ impl Applier<'_> {
         Ok(self.platform.set_password_hash(user, &hash)?)
     }
 
-    /// Set, then told, then noted: who was told of one that a crash kept from being noted is told of
-    /// another one, and of two answers to a key the later counts.
+    /// Set, then told, then noted: who was told of one that a crash kept from being noted is told
+    /// of another one, and of two answers to a key the later counts.
     pub(super) fn answer_windows_key(
         &self,
         user: &str,

@@ -1,13 +1,13 @@
 //! When a change of the network that was taken back is tried once more. Pure: the time and the
 //! random number are passed in.
 //!
-//! The change may have been right and only early: a switch, a router or a firewall of the operator's
-//! followed a minute later, and nothing in the document tells of that. So it is tried again, each
-//! time after a longer pause, as each attempt cuts the guest off for some seconds. Where the service
-//! is lost meanwhile, the old network may be what is wrong now: it is tried at once, but never
-//! sooner than [`FIRST`] after the last attempt. A service that is silent for less than [`SILENCE`]
-//! is not lost: it is restarted, or one connection broke. While a change waits, the document is not
-//! done again for another reason either, as that would change the network, too.
+//! The change may have been right and only early: a switch, a router or a firewall of the
+//! operator's followed a minute later, and nothing in the document tells of that. So it is tried
+//! again, each time after a longer pause, as each attempt cuts the guest off for some seconds.
+//! Where the service is lost meanwhile, the old network may be what is wrong now: it is tried at
+//! once, but never sooner than [`FIRST`] after the last attempt. A service that is silent for less
+//! than [`SILENCE`] is not lost: it is restarted, or one connection broke. While a change waits,
+//! the document is not done again for another reason either, as that would change the network, too.
 //!
 //! ```text
 //!   rolled back ──► wait 10 s … 30 min ──► tried ──► good: forgotten

@@ -1,8 +1,9 @@
 //! Running programs: the tenant's scripts, and the few tools that are needed.
 //!
 //! A script runs in a session and a process group of its own, with no input, a plain environment,
-//! and its output in a file that only root reads and that has an end. Where the agent dies, its script dies with it, since a script that
-//! runs on while it is reported as interrupted would be a lie.
+//! and its output in a file that only root reads and that has an end. Where the agent dies, its
+//! script dies with it, since a script that runs on while it is reported as interrupted would be a
+//! lie.
 
 use std::{
     fs::File,
