@@ -3,17 +3,18 @@
 //! The order of writes is what makes a crash harmless:
 //! - code of others: *started* on the disk, run, *done* on the disk;
 //! - files and accounts: done, everything flushed once, then the *done* notes;
-//! - the network: what was is written down, changed, the service asked; where it is no longer reached
-//!   what was comes back, and only what is good gets into the network service's files;
+//! - the network: what was is written down, changed, the service asked; where it is no longer
+//!   reached what was comes back, and only what is good gets into the network service's files;
 //! - a made password: written down sealed, then set, then noted, then posted; where it can't be set
 //!   by a hash: set, then written down sealed, then noted, then posted.
 //!
-//! A reboot that a new host name or a script asks for ends the run: what is left is done in the next
-//! boot.
+//! A reboot that a new host name or a script asks for ends the run: what is left is done in the
+//! next boot.
 //!
 //! A step that fails does not end the run: each is reported.
 
 mod failure;
+mod foreign;
 mod network;
 mod passwords;
 mod reboot;
@@ -27,17 +28,16 @@ use mezame_model::{
 };
 
 pub use self::failure::StepError;
-use self::{failure::said, network::Network};
+use self::{failure::said, foreign::after_reboot, network::Network};
 use crate::{
     exit_code::Wish,
-    facts::System,
     ledger::{Found, Ledger, LedgerError},
     outbox::Outbox,
     password,
     plan::{Mode, Plan, Planned},
-    platform::{Change, PasswordForm, Platform, ScriptEnd},
+    platform::{Change, PasswordForm, Platform},
     source::Upstream,
-    step::{Action, Frequency, Script, Step},
+    step::{Action, Frequency, Step},
 };
 
 /// A report's detail has at most this many bytes.
@@ -109,75 +109,91 @@ impl From<Change> for Deed {
     }
 }
 
-impl Applier<'_> {
+/// A run on its way.
+struct Run<'p> {
+    applied: Applied,
+    /// Steps that are done and not yet noted.
+    pending: Vec<(Step, Outcome, &'static str)>,
+    network: Network<'p>,
+}
+
+impl<'a> Applier<'a> {
     /// Does every step. Fails only where the ledger can't be written: going on without it could
     /// run something twice.
     pub fn apply(&mut self, plan: &Plan) -> Result<Applied, LedgerError> {
         if let Some(spelling) = &plan.spelling {
             self.ledger.respell(&|name| spelling.name(name))?;
         }
-        let mut applied = Applied::default();
-        let mut pending: Vec<(Step, Outcome, &'static str)> = Vec::new();
+        let network = Network::of(plan);
+        let mut run = Run { applied: Applied::default(), pending: Vec::new(), network };
         let last_state = plan.steps.iter().rposition(
             |it| matches!(it, Planned::Do { step, .. } if !step.action.runs_foreign_code()),
         );
-        let mut network = Network::of(plan);
         if last_state.is_none() {
-            applied.configured_at = Some(Instant::now());
+            run.applied.configured_at = Some(Instant::now());
         }
         for (at, planned) in plan.steps.iter().enumerate() {
-            let began = Instant::now();
-            match planned {
-                Planned::Settled { key, outcome, reason, detail, note } => {
-                    if let Some(step) = note {
-                        self.ledger.done(step, Outcome::Failed, "interrupted")?;
-                    }
-                    let error = (reason.clone(), detail.clone());
-                    applied.steps.push(step_report(key, *outcome, error, began));
-                }
-                Planned::Do { step, .. } if applied.reboot.is_some() => {
-                    after_reboot(step, &mut applied);
-                }
-                Planned::Do { step, .. } if step.action.runs_foreign_code() => {
-                    // What came before must be on the disk before code that can end the guest.
-                    self.settle(&mut pending)?;
-                    self.reboot_for_a_name(&mut applied)?;
-                    if applied.reboot.is_none() {
-                        self.run_foreign(step, &mut applied)?;
-                    } else {
-                        after_reboot(step, &mut applied);
-                    }
-                }
-                Planned::Do { step, resumed } => {
-                    self.note_new_account(step)?;
-                    network.before(step, self.platform);
-                    let result = match (network.is_rolled_back, &step.action) {
-                        (true, Action::PersistNetwork { .. }) => Err(StepError::RolledBack),
-                        _ => self.reach(step, *resumed)?,
-                    };
-                    network.after(step, &result);
-                    let (outcome, reason) = self.told(step, &result, began, &mut applied);
-                    if outcome != Outcome::Failed {
-                        pending.push((step.clone(), outcome, reason));
-                    }
-                    self.note_right(step, result.is_ok())?;
-                }
-            }
-            if network.is_changed(at) {
-                self.ask_again(&mut network, &mut applied);
+            self.one(planned, &mut run)?;
+            if run.network.is_changed(at) {
+                self.ask_again(&mut run.network, &mut run.applied);
             }
             if Some(at) == last_state {
-                applied.configured_at = Some(Instant::now());
+                run.applied.configured_at = Some(Instant::now());
                 // Before scripts that may take an hour: a password is for the operator now.
-                self.settle(&mut pending)?;
-                self.upstream.configured(self.platform, network.changed);
+                self.settle(&mut run.pending)?;
+                self.upstream.configured(self.platform, run.network.changed);
                 self.outbox.send_passwords(self.upstream, &self.instance);
             }
         }
+        let Run { mut applied, mut pending, .. } = run;
         self.settle(&mut pending)?;
         self.reboot_for_a_name(&mut applied)?;
         self.forget_reboots(applied.asked_for_reboot || applied.reboot.is_some())?;
         Ok(applied)
+    }
+
+    fn one<'p>(&mut self, planned: &Planned, run: &mut Run<'p>) -> Result<(), LedgerError>
+    where
+        'a: 'p,
+    {
+        let began = Instant::now();
+        match planned {
+            Planned::Settled { key, outcome, reason, detail, note } => {
+                if let Some(step) = note {
+                    self.ledger.done(step, Outcome::Failed, "interrupted")?;
+                }
+                let error = (reason.clone(), detail.clone());
+                run.applied.steps.push(step_report(key, *outcome, error, began));
+            }
+            Planned::Do { step, .. } if run.applied.reboot.is_some() => {
+                after_reboot(step, &mut run.applied);
+            }
+            Planned::Do { step, .. } if step.action.runs_foreign_code() => {
+                // What came before must be on the disk before code that can end the guest.
+                self.settle(&mut run.pending)?;
+                self.reboot_for_a_name(&mut run.applied)?;
+                if run.applied.reboot.is_none() {
+                    self.run_foreign(step, &mut run.applied)?;
+                } else {
+                    after_reboot(step, &mut run.applied);
+                }
+            }
+            Planned::Do { step, resumed } => {
+                self.note_new_account(step)?;
+                run.network.before(step, self.platform);
+                let result = match (run.network.is_rolled_back, &step.action) {
+                    (true, Action::PersistNetwork { .. }) => Err(StepError::RolledBack),
+                    _ => self.reach(step, *resumed)?,
+                };
+                run.network.after(step, &result);
+                let (outcome, reason) = self.told(step, &result, began, &mut run.applied);
+                if outcome != Outcome::Failed {
+                    run.pending.push((step.clone(), outcome, reason));
+                }
+                self.note_right(step, result.is_ok())?;
+            }
+        }
+        Ok(())
     }
 
     /// Brings something to a state, which is no harm to do again.
@@ -195,36 +211,6 @@ impl Applier<'_> {
             self.ledger.started(step, Some(found))?;
         }
         Ok(self.perform(step))
-    }
-
-    /// Runs code of others, and notes its begin and its end on the disk.
-    fn run_foreign(&mut self, step: &Step, applied: &mut Applied) -> Result<(), LedgerError> {
-        let began = Instant::now();
-        self.ledger.started(step, None)?;
-        let mut result = self.perform(step);
-        if result.as_ref().is_ok_and(|deed| deed.wish.reboot) {
-            if !self.may_reboot() {
-                result = Err(StepError::RebootInVain { boots: reboot::ASKED });
-            }
-            // Before it is noted that the script has ended: counted twice is better than never.
-            self.count_reboot()?;
-            applied.asked_for_reboot = true;
-        }
-        let wish = result.as_ref().map_or(Wish::default(), |deed| deed.wish);
-        let (outcome, reason) = self.told(step, &result, began, applied);
-        if wish.again {
-            self.ledger.again(step)?;
-        } else {
-            self.ledger.done(step, outcome, reason)?;
-        }
-        self.ledger.sync()?;
-        if wish.reboot {
-            applied.reboot = Some(format!("{} asked for it", step.key));
-        }
-        if applied.configured_at.is_none() {
-            applied.scripts_before += began.elapsed();
-        }
-        Ok(())
     }
 
     /// Adds what came of a step to the report.
@@ -289,7 +275,7 @@ impl Applier<'_> {
                 PasswordForm::Text => platform.set_password_text(user, text)?,
             },
             Action::GeneratePassword { .. } => self.generate_password(&step.action)?,
-            Action::AnswerWindowsKey(key) => return self.answer_windows_key(key),
+            Action::AnswerWindowsKey { user, key } => return self.answer_windows_key(user, key),
             Action::Stop { user } => platform.stop_account(user)?,
             Action::Start { user } => platform.start_account(user)?,
             Action::LockPassword { user } => platform.lock_password(user)?,
@@ -321,23 +307,6 @@ impl Applier<'_> {
         Ok(change.into())
     }
 
-    fn run(&self, script: &Script) -> Result<Deed, StepError> {
-        let asks = |status| match script.language.system() {
-            System::Unix => None,
-            System::Windows => Wish::of(status),
-        };
-        let (end, tail) = self.platform.run_script(script)?;
-        match end {
-            ScriptEnd::Exited(0) => Ok(Change::Changed.into()),
-            ScriptEnd::Exited(status) => match asks(status) {
-                Some(wish) => Ok(Deed { wish, ..Change::Changed.into() }),
-                None => Err(StepError::ScriptExit { status, tail }),
-            },
-            ScriptEnd::Killed(signal) => Err(StepError::ScriptSignal { signal, tail }),
-            ScriptEnd::TimedOut => Err(StepError::ScriptTimeout { tail }),
-        }
-    }
-
     /// Stores a secret, then acknowledges what was stored. Where the operator has set another
     /// value in between, that one is to be had too.
     fn receive(&mut self, name: &SecretName) -> Result<Change, StepError> {
@@ -357,12 +326,6 @@ impl Applier<'_> {
         }
         Ok(change)
     }
-}
-
-/// Leaves a step to the next boot.
-fn after_reboot(step: &Step, applied: &mut Applied) {
-    let why = ("after-reboot".to_owned(), String::new());
-    applied.steps.push(step_report(&step.key, Outcome::Skipped, why, Instant::now()));
 }
 
 fn step_report(

@@ -107,8 +107,14 @@ pub fn watch(
     }
 }
 
-/// Takes back what a killed run may have broken; where that fails, the way may be there all the same.
+/// Takes back or completes what a killed run has left; where that fails, the way may be there all
+/// the same.
 fn recover(platform: &dyn Platform, say: &mut dyn FnMut(&str)) {
+    match platform.complete_restarts() {
+        Ok(false) => {}
+        Ok(true) => say("a run was cut off before a service read its settings: it was restarted"),
+        Err(error) => say(&format!("a service that a run has written for can't begin: {error}")),
+    }
     match platform.recover_network() {
         Ok(false) => {}
         Ok(true) => say("a run was cut off while it changed the network: that was taken back"),
@@ -165,32 +171,36 @@ fn next_document(
         // Whole seconds are what the service counts in.
         let wait = left.map_or(wait, |left| wait.min(left + Duration::from_secs(1)));
         let asked = Instant::now();
-        match path.source.document(Some((&fetched.etag, wait))) {
+        let answer = path.source.document(Some((&fetched.etag, wait)));
+        if !matches!(answer, Err(SourceError::Http(_))) {
+            retry.answered();
+        }
+        match answer {
             Ok(Some(next)) if next.etag != fetched.etag => return next,
             Ok(_) if asked.elapsed() < TOO_SOON => pause(&mut backoff, None, None),
-            Ok(_) => {
-                // The SSH server may have made its keys after the last report.
-                let keys = platform.host_keys();
-                let told = finished.report.host_keys.iter().map(|it| &it.public_key);
-                if finished.lost_service || !keys.iter().eq(told) {
-                    return fetched;
-                }
-                if sent {
-                    backoff.reset();
-                }
-            }
+            Ok(_) if is_to_run_again(finished, platform, retry) => return fetched,
+            Ok(_) if sent => backoff.reset(),
+            Ok(_) => {}
             Err(error) => {
                 say(&format!("{error}; trying again"));
                 pause(&mut backoff, retry_after(&error), None);
                 // The addresses of the guest may have changed under the connection.
                 path.source.disconnect();
                 if matches!(error, SourceError::Http(_)) {
-                    retry.service_lost();
+                    retry.unanswered(Instant::now());
                     path.reopen(platform);
                 }
             }
         }
     }
+}
+
+/// Whether the same document is done once more, for what the last run could not do or tell.
+fn is_to_run_again(finished: &Finished, platform: &dyn Platform, retry: &Retry) -> bool {
+    // The SSH server may have made its keys after the last report.
+    let keys = platform.host_keys();
+    let told = finished.report.host_keys.iter().map(|it| &it.public_key);
+    (finished.lost_service || !keys.iter().eq(told)) && retry.lets_run(Instant::now())
 }
 
 /// A plan for what would be done now, without doing it.
@@ -252,4 +262,44 @@ fn random() -> u64 {
     let mut random = [0; 8];
     let _ = getrandom::fill(&mut random);
     u64::from_ne_bytes(random)
+}
+
+#[cfg(test)]
+mod tests {
+    use mezame_model::report::Outcome;
+
+    use super::*;
+    use crate::platform::fake::Fake;
+
+    #[test]
+    fn a_network_that_waits_is_not_tried_sooner_for_a_lost_service_or_a_new_key() {
+        let report = Report {
+            instance_id: mezame_model::InstanceId::parse("i-0123456789abcdef0").unwrap(),
+            agent: String::new(),
+            boot_id: String::new(),
+            run: 1,
+            outcome: Outcome::Failed,
+            steps: Vec::new(),
+            configured_ms: None,
+            total_ms: 0,
+            host_keys: Vec::new(),
+        };
+        let finished = |lost_service| Finished {
+            report: report.clone(),
+            reply_to_configured: None,
+            reported: true,
+            lost_service,
+            rolled_back: true,
+            reboot: None,
+        };
+        let (fake, mut retry, now) = (Fake::new("boot", Vec::new()), Retry::new(), Instant::now());
+        assert!(is_to_run_again(&finished(true), &fake, &retry), "nothing waits");
+        assert!(!is_to_run_again(&finished(false), &fake, &retry));
+        retry.after_run(true, true, now, 0);
+        assert!(!is_to_run_again(&finished(true), &fake, &retry));
+        fake.change(|state| state.host_keys = vec!["ssh-ed25519 AAAA".into()]);
+        assert!(!is_to_run_again(&finished(false), &fake, &retry));
+        retry.after_run(false, false, now, 0);
+        assert!(is_to_run_again(&finished(false), &fake, &retry));
+    }
 }

@@ -79,8 +79,8 @@ pub enum LinkKind {
 }
 
 impl Link {
-    /// Whether the service can be asked through it. It answers no frame with a tag; and what comes in
-    /// by a card of a bond is the bond's.
+    /// Whether the service can be asked through it. It answers no frame with a tag; and what comes
+    /// in by a card of a bond is the bond's.
     pub fn leads_out(&self) -> bool {
         self.bond.is_none() && !matches!(self.kind, LinkKind::Vlan { .. })
     }

@@ -5,8 +5,9 @@
 //! touch of the operating system goes through [`platform::Platform`]; [`ledger`] remembers what
 //! was done, so that nothing that says "once" runs twice.
 //!
-//! The parsers ([`user_data::parse`], [`user_data::mime::parse`], [`user_data::cloud_config::parse`],
-//! [`user_data::yaml::parse`], [`source::http::parse_head`]) take any bytes and never panic.
+//! The parsers ([`user_data::parse`], [`user_data::mime::parse`],
+//! [`user_data::cloud_config::parse`], [`user_data::yaml::parse`], [`source::http::parse_head`])
+//! take any bytes and never panic.
 
 pub mod account;
 pub mod apply;
@@ -37,6 +38,7 @@ pub mod sshd_config;
 pub mod stale_routes;
 pub mod status;
 pub mod step;
+pub mod thumbprint;
 pub mod unlock;
 pub mod user_data;
 pub mod windows_key;

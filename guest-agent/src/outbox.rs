@@ -1,9 +1,10 @@
 //! What was not sent yet: sealed passwords and reports.
 //!
-//! Where the system keeps hashes, a password is written down, sealed and with its hash, before it is
-//! set: from then on a crash loses nothing, since the next run sets that hash and posts that sealed
-//! text. Where it does not, a password is written down, sealed, after it was set: a crash in between
-//! has the next run make another one. Its file goes when the service has taken it. Reports wait here, too; of more than [`MAX_REPORTS`] the oldest go.
+//! Where the system keeps hashes, a password is written down, sealed and with its hash, before it
+//! is set: from then on a crash loses nothing, since the next run sets that hash and posts that
+//! sealed text. Where it does not, a password is written down, sealed, after it was set: a crash in
+//! between has the next run make another one. Its file goes when the service has taken it. Reports
+//! wait here, too; of more than [`MAX_REPORTS`] the oldest go.
 
 use std::{
     fs, io,

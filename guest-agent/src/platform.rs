@@ -14,13 +14,14 @@ pub mod fake;
 pub mod linux;
 pub mod machine;
 pub mod rehearsal;
+pub mod restart;
 #[cfg(any(target_os = "linux", windows))]
 mod running;
 #[cfg(windows)]
 pub mod windows;
 
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 
 use std::{io, path::PathBuf};
 

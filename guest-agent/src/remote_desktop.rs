@@ -1,9 +1,10 @@
 //! What of Remote Desktop stands in Windows' registry, and what is to stand there. Pure.
 //!
-//! The values are Microsoft's: `fDenyTSConnections` and `UserAuthentication` ("Win32_TerminalService
-//! Setting", "Microsoft-Windows-TerminalServices-LocalSessionManager", "Microsoft-Windows-Terminal
-//! Services-RDP-WinStationExtensions"), `PortNumber` ("Change the listening port for Remote Desktop
-//! on your computer"). A policy of a domain or of the machine goes before them.
+//! The values are Microsoft's: `fDenyTSConnections` and `UserAuthentication`
+//! ("Win32_TerminalService Setting", "Microsoft-Windows-TerminalServices-LocalSessionManager",
+//! "Microsoft-Windows-Terminal Services-RDP-WinStationExtensions"), `PortNumber` ("Change the
+//! listening port for Remote Desktop on your computer"). A policy of a domain or of the machine
+//! goes before them.
 
 use mezame_model::RemoteDesktop;
 
@@ -31,8 +32,8 @@ pub struct Setting {
     pub at_start: bool,
 }
 
-/// What is to stand there, in the order in which it is written: nobody gets in before the rest is as
-/// it is wanted. Where nobody is to get in, the rest stays as it is.
+/// What is to stand there, in the order in which it is written: nobody gets in before the rest is
+/// as it is wanted. Where nobody is to get in, the rest stays as it is.
 pub fn settings(wanted: &RemoteDesktop) -> Vec<Setting> {
     let deny = Setting {
         path: SERVER,

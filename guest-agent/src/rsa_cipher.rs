@@ -1,8 +1,8 @@
 //! Passwords encrypted to RSA keys as the tools of other clouds expect them: RSAES-PKCS1-v1_5 and
 //! RSAES-OAEP (RFC 8017, sections 7.1 and 7.2). Pure but for the kernel's random bytes.
 //!
-//! Encryption only. The crate's open advisory (RUSTSEC-2023-0071, "Marvin") is about operations with
-//! a private key, and there is none here.
+//! Encryption only. The crate's open advisory (RUSTSEC-2023-0071, "Marvin") is about operations
+//! with a private key, and there is none here.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use rsa::{

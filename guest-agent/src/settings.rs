@@ -88,7 +88,8 @@ pub enum SettingsError {
 pub struct Settings {
     /// Where the metadata service is; none: at its link-local addresses, through any device.
     pub endpoint: Option<Endpoint>,
-    /// `/` or `C:\` in a guest; another directory in a rehearsal, where the running system is left alone.
+    /// `/` or `C:\` in a guest; another directory in a rehearsal, where the running system is left
+    /// alone.
     pub root: PathBuf,
     /// Whom the instance's own keys are for.
     pub default_user: String,

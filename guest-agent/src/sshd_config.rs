@@ -1,22 +1,39 @@
-//! A line of sshd_config(5): whether passwords are taken. Pure.
+//! Lines of sshd_config(5), and one of them: whether passwords are taken. Pure.
 //!
-//! sshd takes the first value that it reads. So the line comes before everything else, where neither
-//! an `Include` nor a `Match` block can catch it; what stands in a `Match` block is an exception that
-//! somebody has made, and stays.
+//! sshd takes the first value that it reads. So the line comes before everything else, where
+//! neither an `Include` nor a `Match` block can catch it; what stands in a `Match` block is an
+//! exception that somebody has made, and stays.
 
-const KEY: &str = "PasswordAuthentication";
+/// Whether passwords are taken.
+pub const PASSWORDS: &str = "PasswordAuthentication";
+
+/// The keyword of a line, and what follows it: `Keyword value` or `Keyword=value`.
+pub fn words(line: &str) -> (&str, impl Iterator<Item = &str>) {
+    let mut words = line
+        .split(|letter: char| letter.is_ascii_whitespace() || letter == '=')
+        .map(|word| word.trim_matches('"'))
+        .filter(|word| !word.is_empty());
+    (words.next().unwrap_or_default(), words)
+}
+
+/// Whether a line has this keyword.
+pub fn begins_with(line: &str, keyword: &str) -> bool {
+    words(line).0.eq_ignore_ascii_case(keyword)
+}
+
+/// The lines that count for every connection: Match goes to the end of its file.
+pub fn of_all(text: &str) -> impl Iterator<Item = &str> {
+    text.split_inclusive('\n').take_while(|line| !begins_with(line, "Match"))
+}
 
 /// The file's text with that value for all; line ends as the file has them.
 pub fn with_passwords(text: &[u8], on: bool) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
-    let mut out = format!("{KEY} {}{end}", if on { "yes" } else { "no" });
-    let mut in_match = false;
-    for line in text.split_inclusive('\n') {
-        let word = line.split(|it: char| it.is_whitespace() || it == '=').find(|it| !it.is_empty());
-        let is = |wanted: &str| word.is_some_and(|word| word.eq_ignore_ascii_case(wanted));
-        in_match |= is("Match");
-        if in_match || !is(KEY) {
+    let mut out = format!("{PASSWORDS} {}{end}", if on { "yes" } else { "no" });
+    let of_all = of_all(&text).count();
+    for (at, line) in text.split_inclusive('\n').enumerate() {
+        if at >= of_all || !begins_with(line, PASSWORDS) {
             out.push_str(line);
         }
     }

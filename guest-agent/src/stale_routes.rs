@@ -1,9 +1,9 @@
 //! Persistent routes that lead to link-local services through a gateway of another network. Pure.
 //!
 //! Amazon's EC2Launch and EC2Config add such routes to the metadata, time and activation services
-//! (169.254.169.254, .253, .250, .251, .249 and .123), and a captured image keeps them: in its clone
-//! they lead through a gateway that is not there. Windows keeps them as the *names* of values,
-//! `DESTINATION,MASK,GATEWAY,METRIC` (`route print` shows them under "Persistent Routes").
+//! (169.254.169.254, .253, .250, .251, .249 and .123), and a captured image keeps them: in its
+//! clone they lead through a gateway that is not there. Windows keeps them as the *names* of
+//! values, `DESTINATION,MASK,GATEWAY,METRIC` (`route print` shows them under "Persistent Routes").
 
 use std::net::Ipv4Addr;
 

@@ -3,6 +3,7 @@
 //! Plain values. A step says *what*; how a system does it is [`crate::platform`]'s affair.
 
 mod display;
+mod of_user;
 
 use std::fmt;
 
@@ -11,6 +12,7 @@ use mezame_model::{
 };
 use sha2::{Digest as _, Sha256};
 
+pub use self::of_user::{OfUser, respelled};
 use crate::{facts::System, licence::Licence};
 
 /// How often a step is done.
@@ -264,7 +266,12 @@ pub enum Action {
         nova: bool,
     },
     /// Makes a password, encrypts it to a key, and answers on the serial port.
-    AnswerWindowsKey(WindowsKey),
+    AnswerWindowsKey {
+        /// Whose password, as the plan calls the user.
+        user: String,
+        /// The ask.
+        key: WindowsKey,
+    },
     /// Shuts an account: nobody gets in by it, and who was in is out. What it owns stays.
     Stop {
         /// Whose.

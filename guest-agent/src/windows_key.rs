@@ -2,8 +2,8 @@
 //! password encrypted to it, the line for the fourth serial port. Pure but for random bytes.
 //!
 //! Follows "Automating Windows password generation" in Google's Compute Engine documentation: OAEP
-//! with SHA-1 unless the ask names another hash, everything in base64, one JSON object a line, and a
-//! line before it that says that the agent listens.
+//! with SHA-1 unless the ask names another hash, everything in base64, one JSON object a line, and
+//! a line before it that says that the agent listens.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use mezame_model::WindowsKey;

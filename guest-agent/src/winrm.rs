@@ -3,8 +3,8 @@
 //!
 //! First it is asked what is there ([`LOOK`], read by [`Now::parse`]), then it is told what is
 //! missing ([`changes`]); the certificate's private key never leaves the guest's own store. Of a
-//! record only numbers and host names get into a script, and a host name is letters, digits, '-' and
-//! '.' alone. Scripts hold no double quotes: they are one word of a command line.
+//! record only numbers and host names get into a script, and a host name is letters, digits, '-'
+//! and '.' alone. Scripts hold no double quotes: they are one word of a command line.
 //!
 //! The agent's certificates are known by their friendly name. A listener with another one's is the
 //! image's or somebody's and is left alone, and so are the listener for HTTP and its rules.
@@ -16,7 +16,8 @@ use std::collections::BTreeSet;
 
 use mezame_model::{Winrm, id::is_hostname};
 use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
+
+use crate::thumbprint::Thumbprint;
 
 /// A certificate with fewer days left is made anew.
 const DAYS_LEFT: i64 = 30;
@@ -60,28 +61,6 @@ pub enum WinrmError {
     /// A certificate can't be made for such a name.
     #[error("{0:?} is no host name")]
     Name(String),
-}
-
-/// What names a certificate: SHA-1 in hexadecimal, in capitals.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Thumbprint(String);
-
-impl Thumbprint {
-    /// Of a certificate in DER.
-    pub fn of(der: &[u8]) -> Self {
-        Self(Sha1::digest(der).iter().map(|byte| format!("{byte:02X}")).collect())
-    }
-
-    /// As Windows writes it, in whatever case, or None.
-    pub fn parse(text: &str) -> Option<Self> {
-        let is_one = text.len() == 40 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_one.then(|| Self(text.to_ascii_uppercase()))
-    }
-
-    /// In capitals.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
 
 /// The names that a certificate is for: letters, digits, '-' and '.' alone. The first one, the

@@ -44,12 +44,16 @@ impl Applier<'_> {
         Ok(self.platform.set_password_hash(user, &hash)?)
     }
 
-    /// Set, then told, then noted: who was told of one that a crash kept from being noted is told of
-    /// another one, and of two answers to a key the later counts.
-    pub(super) fn answer_windows_key(&self, key: &WindowsKey) -> Result<Deed, StepError> {
-        let text = password::random(&key.user_name)?;
+    /// Set, then told, then noted: who was told of one that a crash kept from being noted is told
+    /// of another one, and of two answers to a key the later counts.
+    pub(super) fn answer_windows_key(
+        &self,
+        user: &str,
+        key: &WindowsKey,
+    ) -> Result<Deed, StepError> {
+        let text = password::random(user)?;
         let answer = windows_key::answer(key, text.expose()).map_err(PasswordError::from)?;
-        self.platform.set_password_text(&key.user_name, &text)?;
+        self.platform.set_password_text(user, &text)?;
         let lines = format!("{}\n{answer}\n", windows_key::ready());
         // A guest without that port tells it in its report alone.
         if let Err(error) = self.platform.write_to_serial(windows_key::PORT, &lines) {

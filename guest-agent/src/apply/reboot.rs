@@ -20,8 +20,8 @@ pub(super) const ASKED: u32 = 16;
 const COUNT: &str = "reboots that scripts asked for";
 
 impl Applier<'_> {
-    /// Has the guest rebooted where a host name waits for it: before the first code of others, or at
-    /// the end. Not for ever, where the system never takes it.
+    /// Has the guest rebooted where a host name waits for it: before the first code of others, or
+    /// at the end. Not for ever, where the system never takes it.
     pub(super) fn reboot_for_a_name(&mut self, applied: &mut Applied) -> Result<(), LedgerError> {
         let Some(name) = self.platform.name_awaiting_reboot() else { return Ok(()) };
         let began = Instant::now();

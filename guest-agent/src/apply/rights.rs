@@ -29,7 +29,7 @@ impl Applier<'_> {
             Action::PasswordHash { user, .. }
             | Action::PasswordText { user, .. }
             | Action::GeneratePassword { user, .. } => self.note_password(user, is_done),
-            Action::AnswerWindowsKey(key) => self.note_password(&key.user_name, is_done),
+            Action::AnswerWindowsKey { user, .. } => self.note_password(user, is_done),
             // Shut in part is not shut: it is tried again.
             Action::Stop { user } if is_done => self.ledger.right(user, Right::Stopped, true),
             Action::Start { user } if is_done => self.ledger.right(user, Right::Stopped, false),
@@ -43,8 +43,8 @@ impl Applier<'_> {
         }
     }
 
-    /// One that could not be set may have been set in part; but what was locked before stays noted as
-    /// locked, or it would be taken for done and never be set.
+    /// One that could not be set may have been set in part; but what was locked before stays noted
+    /// as locked, or it would be taken for done and never be set.
     fn note_password(&mut self, user: &str, is_done: bool) -> Result<(), LedgerError> {
         self.ledger.right(user, Right::Password, true)?;
         if is_done { self.ledger.right(user, Right::Locked, false) } else { Ok(()) }

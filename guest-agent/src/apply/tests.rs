@@ -14,7 +14,7 @@ use crate::{
     facts::System,
     ledger::Past,
     plan::{self, Mode},
-    platform::fake::Fake,
+    platform::{ScriptEnd, fake::Fake},
     source::{FetchedSecret, SourceError},
     user_data,
 };

@@ -4,8 +4,9 @@
 //!   first round:  each device by the family that is likelier there
 //!   second round: each device by the other family
 //! ```
-//! Without devices that lead nowhere by themselves: VLANs, and the cards of a bond. Two rounds, and not both families of one device in a row: a guest with several cards and IPv4
-//! finds its service in the first round, without having waited for IPv6 on the cards before it.
+//! Without devices that lead nowhere by themselves: VLANs, and the cards of a bond. Two rounds, and
+//! not both families of one device in a row: a guest with several cards and IPv4 finds its service
+//! in the first round, without having waited for IPv6 on the cards before it.
 
 use std::net::IpAddr;
 

@@ -158,8 +158,8 @@ impl Path {
         }
     }
 
-    /// Goes on through the bond that has taken the device since, or through a card where the bond is
-    /// gone. False where the device still leads out by itself.
+    /// Goes on through the bond that has taken the device since, or through a card where the bond
+    /// is gone. False where the device still leads out by itself.
     fn follow(&mut self, platform: &dyn Platform) -> bool {
         let Some(opened) = &self.opened else { return false };
         let Ok(facts) = platform.facts() else { return false };

@@ -1,11 +1,13 @@
 //! When a change of the network that was taken back is tried once more. Pure: the time and the
 //! random number are passed in.
 //!
-//! The change may have been right and only early: a switch, a router or a firewall of the operator's
-//! followed a minute later, and nothing in the document tells of that. So it is tried again, each
-//! time after a longer pause, as each attempt cuts the guest off for some seconds. Where the service
-//! is lost meanwhile, the old network may be what is wrong now: it is tried at once, but never
-//! sooner than [`FIRST`] after the last attempt.
+//! The change may have been right and only early: a switch, a router or a firewall of the
+//! operator's followed a minute later, and nothing in the document tells of that. So it is tried
+//! again, each time after a longer pause, as each attempt cuts the guest off for some seconds.
+//! Where the service is lost meanwhile, the old network may be what is wrong now: it is tried at
+//! once, but never sooner than [`FIRST`] after the last attempt. A service that is silent for less
+//! than [`SILENCE`] is not lost: it is restarted, or one connection broke. While a change waits,
+//! the document is not done again for another reason either, as that would change the network, too.
 //!
 //! ```text
 //!   rolled back ──► wait 10 s … 30 min ──► tried ──► good: forgotten
@@ -20,6 +22,9 @@ use crate::backoff::Backoff;
 /// The first pause, and the shortest after which a lost service makes it tried again.
 pub(super) const FIRST: Duration = Duration::from_secs(10);
 
+/// A service that does not answer for so long is lost.
+const SILENCE: Duration = Duration::from_secs(5);
+
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 
@@ -28,6 +33,8 @@ const LONGEST: Duration = Duration::from_secs(30 * 60);
 pub(super) struct Retry {
     backoff: Backoff,
     waits: Option<Waits>,
+    /// Since when the service does not answer.
+    silent: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +45,7 @@ struct Waits {
 
 impl Retry {
     pub(super) fn new() -> Self {
-        Self { backoff: Backoff::new(FIRST, LONGEST), waits: None }
+        Self { backoff: Backoff::new(FIRST, LONGEST), waits: None, silent: None }
     }
 
     /// After a run: whether it took a change of the network back, and whether its document was
@@ -47,15 +54,29 @@ impl Retry {
         if is_new || !rolled_back {
             self.backoff.reset();
         }
+        self.silent = None;
         self.waits =
             rolled_back.then(|| Waits { since: now, until: self.backoff.next(random, None) });
     }
 
-    /// The service can't be reached.
-    pub(super) fn service_lost(&mut self) {
-        if let Some(waits) = &mut self.waits {
+    /// The service has answered, whatever it said.
+    pub(super) fn answered(&mut self) {
+        self.silent = None;
+    }
+
+    /// The service did not answer.
+    pub(super) fn unanswered(&mut self, now: Instant) {
+        let since = *self.silent.get_or_insert(now);
+        if now.saturating_duration_since(since) >= SILENCE
+            && let Some(waits) = &mut self.waits
+        {
             waits.until = waits.until.min(FIRST);
         }
+    }
+
+    /// Whether the document may be done again for another reason.
+    pub(super) fn lets_run(&self, now: Instant) -> bool {
+        self.left(now).is_none_or(|left| left.is_zero())
     }
 
     /// How long it still waits; none where nothing waits, zero where it is to be tried now.
@@ -103,13 +124,33 @@ mod tests {
     #[test]
     fn a_lost_service_brings_it_forward_but_not_into_a_busy_loop() {
         let (mut retry, now) = (Retry::new(), Instant::now());
-        retry.service_lost();
+        retry.unanswered(now);
+        retry.unanswered(now + SILENCE);
         assert_eq!(retry.left(now), None, "nothing waits");
         for _ in 0..10 {
             retry.after_run(true, false, now, 0);
         }
-        retry.service_lost();
+        retry.unanswered(now);
+        retry.unanswered(now + SILENCE);
         assert_eq!(retry.left(now), Some(FIRST));
         assert_eq!(retry.left(now + FIRST), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn a_service_that_is_silent_for_a_moment_is_not_lost() {
+        let (mut retry, now) = (Retry::new(), Instant::now());
+        for _ in 0..10 {
+            retry.after_run(true, false, now, 0);
+        }
+        let whole = retry.left(now).unwrap();
+        assert!(whole > FIRST);
+        retry.unanswered(now);
+        retry.unanswered(now + SILENCE / 2);
+        assert_eq!(retry.left(now), Some(whole));
+        retry.answered();
+        retry.unanswered(now + SILENCE);
+        assert_eq!(retry.left(now), Some(whole), "counted from the last answer");
+        retry.unanswered(now + SILENCE * 2);
+        assert_eq!(retry.left(now), Some(FIRST));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, time::Duration};
 
-use mezame_model::{InstanceId, Report, report::HostKey};
+use mezame_model::{Document, InstanceId, Report, report::HostKey};
 
 use super::{Finished, discover};
 use crate::{
@@ -124,23 +124,29 @@ impl<'a> Agent<'a> {
             total_ms: first_packet.map_or(0, |from| milliseconds(from.elapsed())),
             host_keys,
         };
-        self.outbox.keep_report(&report)?;
-        let last = self.settings.state().join("last-report.json");
-        let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
-        write_synced(&last, &json).map_err(|source| RunError::State { path: last, source })?;
-        let network = self.settings.state().join(LAST_NETWORK);
-        let json = serde_json::to_vec(&document.interfaces).unwrap_or_default();
-        write_synced(&network, &json)
-            .map_err(|source| RunError::State { path: network, source })?;
-        if let Err(error) = self.platform.show_run(&report) {
-            platform::say(Weight::FailedRun, &format!("the run can't be shown: {error}"));
-        }
+        self.keep(&report, document)?;
         let reported = self.send_mail(path).is_ok();
         let reply_to_configured = since(first_reply);
         let lost_service = applied.lost_service;
         let rolled_back = applied.rolled_back;
         let reboot = applied.reboot;
         Ok(Finished { report, reply_to_configured, reported, lost_service, rolled_back, reboot })
+    }
+
+    /// Keeps what a run has brought, for the service, for `status` and for the guest's own programs.
+    fn keep(&self, report: &Report, document: &Document) -> Result<(), RunError> {
+        self.outbox.keep_report(report)?;
+        let last = self.settings.state().join("last-report.json");
+        let json = serde_json::to_vec_pretty(report).unwrap_or_default();
+        write_synced(&last, &json).map_err(|source| RunError::State { path: last, source })?;
+        let network = self.settings.state().join(LAST_NETWORK);
+        let json = serde_json::to_vec(&document.interfaces).unwrap_or_default();
+        write_synced(&network, &json)
+            .map_err(|source| RunError::State { path: network, source })?;
+        if let Err(error) = self.platform.show_run(report) {
+            platform::say(Weight::FailedRun, &format!("the run can't be shown: {error}"));
+        }
+        Ok(())
     }
 
     /// Whether something waits to be sent.
@@ -181,7 +187,7 @@ pub fn look(
 }
 
 /// Vendor-data and user-data, taken apart, include lists followed where that is allowed.
-fn seeds(settings: &Settings, document: &mezame_model::Document) -> (Vec<Part>, Vec<Part>) {
+fn seeds(settings: &Settings, document: &Document) -> (Vec<Part>, Vec<Part>) {
     let parts = |data: &Option<mezame_model::UserData>| {
         let parts = data.as_ref().map_or(Vec::new(), |data| user_data::parse(data.bytes()));
         let mut fetch = fetch_include;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use mezame_model::{InstanceId, report::Outcome};
 use serde::{Deserialize, Serialize};
 
-use crate::step::{Fingerprint, Frequency, Step};
+use crate::step::{Fingerprint, Frequency, Step, respelled};
 
 /// What is remembered of a step that is not done in each run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -180,10 +180,20 @@ impl History {
         self.rights.iter().map(|(user, right)| (user.as_str(), *right))
     }
 
-    /// The same with users called otherwise.
+    /// The same with users called otherwise: their rights, and what was done once for them.
     pub fn respelled(&self, spelling: &dyn Fn(&str) -> String) -> Self {
         let rights = self.rights().map(|(user, right)| (spelling(user), right)).collect();
-        Self { rights, ..self.clone() }
+        let mut traces = BTreeMap::new();
+        for ((scope, key), trace) in &self.traces {
+            let wanted = respelled(key, spelling);
+            // What was noted under this very name is the newer one.
+            if wanted == *key {
+                traces.insert((scope.clone(), wanted), trace.clone());
+            } else {
+                traces.entry((scope.clone(), wanted)).or_insert_with(|| trace.clone());
+            }
+        }
+        Self { rights, traces, ..self.clone() }
     }
 
     /// As it will be once a run of this instance in this boot has begun.

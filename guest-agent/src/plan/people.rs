@@ -1,21 +1,21 @@
 //! Accounts, keys, sudo and passwords: the document's, vendor-data's and user-data's wishes for
 //! one user become one step each, so that no source undoes what another one asked for.
 
+mod asks;
 mod passwords;
 mod retire;
 
-use mezame_model::{Document, Password, SecretString, WindowsKey, report::Outcome};
+use mezame_model::{Document, Password, SecretString, report::Outcome};
 
 use self::{passwords::password, retire::retire};
 use super::Planner;
 use crate::{
     account::is_account_name,
     authorized_keys::is_key_line,
-    facts::{Facts, System},
+    facts::Facts,
     ledger::Right,
-    step::{Account, Action, Frequency, Step},
+    step::{Account, Action},
     user_data::cloud_config::{CloudConfig, CloudPassword, CloudUser},
-    windows_key,
 };
 
 /// What sudoers says for a user that may do everything.
@@ -111,18 +111,23 @@ struct DefaultUser<'a> {
     name: &'a str,
     is_made: bool,
     /// Who may do everything, and is in every image.
-    superuser: &'static str,
+    superuser: String,
 }
 
 impl<'a> DefaultUser<'a> {
-    fn of(vendor: &'a CloudConfig, user: &'a CloudConfig, facts: &'a Facts) -> Self {
+    fn of(
+        planner: &Planner<'_>,
+        vendor: &'a CloudConfig,
+        user: &'a CloudConfig,
+        facts: &'a Facts,
+    ) -> Self {
         let renamed: Vec<&CloudUser> =
             [user, vendor].into_iter().filter_map(|config| config.default_user.as_ref()).collect();
         let name = renamed.iter().map(|it| it.account.name.as_str()).find(|name| !name.is_empty());
         let list = [user, vendor].into_iter().find(|config| config.names_users);
         let is_listed = list.is_none_or(|config| config.users.iter().any(|it| it.is_default));
         let name = name.unwrap_or(&facts.default_user);
-        let superuser = facts.system.superuser();
+        let superuser = planner.name(facts.system.superuser());
         let is_made = name == superuser || is_listed || !renamed.is_empty();
         Self { name, is_made, superuser }
     }
@@ -135,7 +140,7 @@ pub(super) fn plan(
     user: &CloudConfig,
     facts: &Facts,
 ) {
-    let default = DefaultUser::of(vendor, user, facts);
+    let default = DefaultUser::of(planner, vendor, user, facts);
     let mut people: Vec<Person> = Vec::new();
     if default.is_made {
         let person = person(&mut people, default.name);
@@ -164,30 +169,14 @@ pub(super) fn plan(
             Password::Generate => Wanted::Generate,
         });
     }
-    if facts.system == System::Windows {
-        // As Google's agent has it: whoever is asked for is an administrator.
-        for key in &document.windows_keys {
-            // To Windows, names are the same in any case of their letters.
-            let known =
-                people.iter().find(|it| it.account.name.eq_ignore_ascii_case(&key.user_name));
-            let name = known.map_or(&*key.user_name, |it| &it.account.name).to_owned();
-            let person = person(&mut people, &name);
-            person.named = true;
-            person.sudo = Some(vec![SUDO_ALL.into()]);
-        }
-    }
+    asks::name(planner, &mut people, document, facts);
     for config in [vendor, user] {
         seeded(planner, &mut people, config, &default);
     }
     for person in &people {
-        steps(planner, person, default.superuser);
+        steps(planner, person, &default.superuser);
     }
-    for key in &document.windows_keys {
-        let stopped = people
-            .iter()
-            .any(|it| it.stopped && it.account.name.eq_ignore_ascii_case(&key.user_name));
-        windows_key(planner, key, facts, stopped);
-    }
+    asks::answer(planner, &people, document, facts);
     for (name, members) in vendor.groups.iter().chain(&user.groups) {
         let action = Action::Group { name: name.clone(), members: members.clone() };
         planner.always(format!("group {name}"), action);
@@ -214,7 +203,7 @@ fn place_keys(
     let [vendor, user] = configs;
     match user.disable_root.or(vendor.disable_root) {
         Some(false) if default.name != default.superuser => {
-            person(people, default.superuser).keys.extend(keys.iter().cloned());
+            person(people, &default.superuser).keys.extend(keys.iter().cloned());
         }
         Some(true) if default.name == default.superuser => {
             let detail = "the superuser is this image's default user: its keys are let in";
@@ -347,24 +336,4 @@ fn revoke_sudo(planner: &mut Planner<'_>, user: &str) {
         let action = Action::Sudo { user: user.to_owned(), rules: Vec::new() };
         planner.always(format!("sudo {user}"), action);
     }
-}
-
-/// Each ask is answered once, and none that is void.
-fn windows_key(planner: &mut Planner<'_>, key: &WindowsKey, facts: &Facts, stopped: bool) {
-    let name = windows_key::step_key(key);
-    let (reason, detail) = if facts.system != System::Windows {
-        ("other-system", "it asks for the password of a user of Windows")
-    } else if key.expires_at().is_none_or(|at| at <= facts.now) {
-        ("expired", "by the guest's clock its time is over")
-    } else if stopped {
-        ("stopped", "the user is stopped")
-    } else {
-        return planner.once_even_live(Step {
-            key: name,
-            frequency: Frequency::PerInstance,
-            fingerprint: Some(windows_key::fingerprint(key)),
-            action: Action::AnswerWindowsKey(key.clone()),
-        });
-    };
-    planner.settle(name, Outcome::Skipped, reason, detail.into());
 }

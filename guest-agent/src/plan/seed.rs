@@ -212,8 +212,8 @@ fn file_step(
 }
 
 /// Where a script of the first boot's end comes among the others. cloud-init keeps those of each
-/// frequency in a directory of its own and runs what lies there by name, as run-parts(8) does; so do
-/// people who name their parts `01-first` and `02-second` expect it.
+/// frequency in a directory of its own and runs what lies there by name, as run-parts(8) does; so
+/// do people who name their parts `01-first` and `02-second` expect it.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
     class: Class,

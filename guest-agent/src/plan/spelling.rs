@@ -1,15 +1,17 @@
 //! One spelling for each account, where names are the same in any case of their letters. Pure.
 //!
 //! To Windows `administrator` and `Administrator` are one account. Two users of one account would
-//! undo each other's keys, and one that is taken out of the record would shut the other out. So each
-//! name is brought to one spelling before anything is planned: the document's, whose passwords the
-//! service takes under no other name; then the default user's, user-data's, and what the ledger has.
+//! undo each other's keys, and one that is taken out of the record would shut the other out. So
+//! each name is brought to one spelling before anything is planned: the document's, whose passwords
+//! the service takes under no other name; then the default user's, the built-in administrator's,
+//! user-data's, that of asks for passwords, and what the ledger has. An ask itself stays as it was
+//! made, since the asker looks for its own spelling in the answer.
 
 use std::collections::BTreeMap;
 
 use mezame_model::{Document, UserName};
 
-use crate::{ledger::History, user_data::cloud_config::CloudConfig};
+use crate::{facts::Facts, ledger::History, user_data::cloud_config::CloudConfig};
 
 /// Names by their letters in lower case.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,13 +20,14 @@ pub struct Spelling(BTreeMap<String, String>);
 impl Spelling {
     pub(super) fn of(
         document: &Document,
-        default_user: &str,
+        facts: &Facts,
         configs: [&CloudConfig; 2],
         history: &History,
     ) -> Self {
         let mut all = Self::default();
         document.users.iter().for_each(|user| all.add(user.name.as_str()));
-        all.add(default_user);
+        all.add(&facts.default_user);
+        all.add(facts.system.superuser());
         for config in configs {
             let listed = config.users.iter().chain(&config.default_user);
             listed.for_each(|user| all.add(&user.account.name));
@@ -34,6 +37,7 @@ impl Spelling {
                 .filter_map(|(name, _)| name.as_ref())
                 .for_each(|it| all.add(it));
         }
+        document.windows_keys.iter().for_each(|key| all.add(&key.user_name));
         history.rights().for_each(|(user, _)| all.add(user));
         all
     }

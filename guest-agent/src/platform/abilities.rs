@@ -16,7 +16,7 @@ use crate::{
     facts::Facts,
     licence::Licence,
     step::{Account, FileSpec, Ntp, Packages, Script},
-    winrm::Thumbprint,
+    thumbprint::Thumbprint,
 };
 
 /// Whether an operation changed something.
@@ -102,8 +102,8 @@ pub trait Platform {
     ) -> Result<Option<Box<dyn NetworkGuard + '_>>> {
         Ok(None)
     }
-    /// Takes back a change of a run that was killed before it knew whether the change was good. Says
-    /// whether there was one.
+    /// Takes back a change of a run that was killed before it knew whether the change was good.
+    /// Says whether there was one.
     fn recover_network(&self) -> Result<bool> {
         Ok(false)
     }
@@ -202,6 +202,11 @@ pub trait Platform {
     /// Says whether the SSH server takes passwords.
     fn set_ssh_passwords(&self, _on: bool) -> Result<Change> {
         Err(PlatformError::Unsupported { what: "the SSH server is not set on this system" })
+    }
+    /// Has services begin anew for which a run that was cut off had written something. Says whether
+    /// there was one.
+    fn complete_restarts(&self) -> Result<bool> {
+        Ok(false)
     }
     /// Asks for a new password at the next login.
     fn expire_password(&self, user: &str) -> Result<Change>;

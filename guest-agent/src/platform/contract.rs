@@ -10,6 +10,19 @@ use crate::{
     step::{Account, FileSpec, Script},
 };
 
+/// Of a certificate authority, with Ed25519: made by `openssl req -x509`.
+pub(crate) const CERTIFICATE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMDCB46ADAgECAhQJrdeg2MTgGSmRykkEvReanhV7njAFBgMrZXAwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI2MDkwNzI2WhgPMjEyNjExMDIwOTA3MjZaMA0xCzAJ
+BgNVBAMMAmNhMCowBQYDK2VwAyEAvnAmgulW7QzjCVihrcJmA9YDtlm7wWl0g+GC
+otiqHpejUzBRMB0GA1UdDgQWBBSADDN56fkQkz3/bfRIOKp9Vio8lTAfBgNVHSME
+GDAWgBSADDN56fkQkz3/bfRIOKp9Vio8lTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+cANBAHLpyvDrQHSjA3a8Dxcx2q53fSlvBnUBcjc0+8/RCNCLq5x1OqsSF3fhkZQd
+jzB15h65VVpSq+aud63GC1YpEwE=
+-----END CERTIFICATE-----
+";
+
 /// How the suite looks at what a platform did.
 pub(super) trait Observe: Platform {
     fn authorized_keys(&self, user: &str) -> Vec<u8>;
@@ -48,19 +61,43 @@ fn twice(what: &str, mut operation: impl FnMut() -> super::Result<Change>) {
     assert_eq!(operation().unwrap(), Change::Same, "{what}, second");
 }
 
+/// A password's.
+const HASH: &str = "$6$salt$hash";
+
 pub(super) fn suite(platform: &impl Observe) {
     twice("host name", || platform.set_hostname("web.example"));
     assert_eq!(platform.hostname(), "web.example");
 
     twice("own name", || platform.set_own_name(&["web.example".into(), "web".into()]));
+    accounts(platform);
+    keys(platform);
+    passwords(platform);
+    shutting(platform);
+    rights(platform);
+    certificates(platform);
+    files(platform);
 
+    let name = mezame_model::SecretName::parse("token").unwrap();
+    twice("secret", || platform.store_secret(&name, &SecretString::new(HASH.into())));
+    let script = Script::unix("s", b"#!/bin/sh\nexit 0\n");
+    assert_eq!(platform.run_script(&script).unwrap().0, ScriptEnd::Exited(0));
+    platform.flush().unwrap();
+    assert!(!platform.facts().unwrap().boot_id.is_empty());
+}
+
+fn accounts(platform: &impl Observe) {
     let mut ops = Account::named("ops");
     ops.groups = vec!["adm".into()];
     twice("account", || platform.ensure_account(&ops));
     ops.groups.push("wheel".into());
     twice("group", || platform.ensure_account(&ops));
     assert!(platform.ensure_account(&Account::named("a:b")).is_err());
+    let members = ["ops".to_owned(), "nobody-here".to_owned()];
+    twice("named group", || platform.ensure_group("crew", &members[1..]));
+    twice("its members", || platform.ensure_group("crew", &members));
+}
 
+fn keys(platform: &impl Observe) {
     let keys = ["ssh-rsa A one".to_owned(), "ssh-rsa B two".to_owned()];
     platform.put_authorized_keys("ops", b"ssh-rsa MINE me\n");
     twice("keys", || platform.authorize_keys("ops", &keys));
@@ -73,55 +110,54 @@ pub(super) fn suite(platform: &impl Observe) {
     assert_eq!(platform.authorize_keys("nobody-here", &[]).unwrap(), Change::Same);
     let missing = platform.authorize_keys("nobody-here", &keys);
     assert!(matches!(missing, Err(PlatformError::NoSuchUser { .. })), "{missing:?}");
+}
 
-    let hash = SecretString::new("$6$salt$hash".into());
+fn passwords(platform: &impl Observe) {
+    let hash = SecretString::new(HASH.into());
     twice("password", || platform.set_password_hash("ops", &hash));
-    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some(HASH));
     assert!(platform.set_password_hash("ops", &SecretString::new("a:b".into())).is_err());
     assert!(platform.set_password_hash("nobody-here", &hash).is_err());
     twice("locking", || platform.lock_password("ops"));
     assert_eq!(platform.password_hash("ops").as_deref(), Some("!$6$salt$hash"));
     assert_eq!(platform.lock_password("nobody-here").unwrap(), Change::Same);
     platform.set_password_hash("ops", &hash).unwrap();
-    let members = ["ops".to_owned(), "nobody-here".to_owned()];
-    twice("named group", || platform.ensure_group("crew", &members[1..]));
-    twice("its members", || platform.ensure_group("crew", &members));
     twice("expiry", || platform.expire_password("ops"));
+}
 
+fn shutting(platform: &impl Observe) {
     assert!(platform.has_account("ops").unwrap() && !platform.has_account("nobody-here").unwrap());
     twice("shutting", || platform.stop_account("ops"));
     twice("opening", || platform.start_account("ops"));
-    assert_eq!(platform.password_hash("ops").as_deref(), Some("$6$salt$hash"));
+    assert_eq!(platform.password_hash("ops").as_deref(), Some(HASH));
     assert_eq!(platform.stop_account("nobody-here").unwrap(), Change::Same);
     assert!(platform.stop_account("root").is_err());
+}
 
-    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n".to_owned();
-    let certificate = mezame_model::Certificate::try_from(pem).unwrap();
-    assert!(!platform.facts().unwrap().has_certificates);
-    twice("certificates", || platform.trust_certificates(std::slice::from_ref(&certificate)));
-    assert!(platform.facts().unwrap().has_certificates);
-    twice("no certificates", || platform.trust_certificates(&[]));
-    assert!(!platform.facts().unwrap().has_certificates);
-
+fn rights(platform: &impl Observe) {
     let rules = ["ALL=(ALL:ALL) NOPASSWD:ALL".to_owned()];
     twice("sudo", || platform.set_sudo("ops", &rules));
     assert!(platform.set_sudo("ops", &["ALL=ALL\nroot ALL=ALL".to_owned()]).is_err());
     assert!(platform.set_sudo("ops", &["True".to_owned()]).is_err());
     twice("no sudo", || platform.set_sudo("ops", &[]));
+}
 
+fn certificates(platform: &impl Observe) {
+    let certificate = mezame_model::Certificate::try_from(CERTIFICATE.to_owned()).unwrap();
+    assert!(!platform.facts().unwrap().has_certificates);
+    twice("certificates", || platform.trust_certificates(std::slice::from_ref(&certificate)));
+    assert!(platform.facts().unwrap().has_certificates);
+    twice("no certificates", || platform.trust_certificates(&[]));
+    assert!(!platform.facts().unwrap().has_certificates);
+}
+
+fn files(platform: &impl Observe) {
     twice("file", || platform.write_file(&file("/srv/deep/a", b"one", false), false));
     let more = file("/srv/deep/a", b"two", true);
     assert_eq!(platform.write_file(&more, false).unwrap(), Change::Changed);
     assert_eq!(platform.write_file(&more, true).unwrap(), Change::Same);
     assert_eq!(platform.read_file("/srv/deep/a").unwrap().unwrap(), b"onetwo");
     assert_eq!(platform.read_file("/srv/none/b").unwrap(), None);
-
-    let name = mezame_model::SecretName::parse("token").unwrap();
-    twice("secret", || platform.store_secret(&name, &hash));
-    let script = Script::unix("s", b"#!/bin/sh\nexit 0\n");
-    assert_eq!(platform.run_script(&script).unwrap().0, ScriptEnd::Exited(0));
-    platform.flush().unwrap();
-    assert!(!platform.facts().unwrap().boot_id.is_empty());
 }
 
 /// Ways to the service through a device that has a carrier and no address but those the kernel

@@ -253,6 +253,10 @@ impl Platform for Linux {
         sshd::set_passwords(self, on)
     }
 
+    fn complete_restarts(&self) -> Result<bool> {
+        sshd::complete(self)
+    }
+
     fn expire_password(&self, user: &str) -> Result<Change> {
         accounts::expire_password(self, user)
     }

@@ -15,7 +15,8 @@ use crate::{
     firewall::Opening,
     licence::Licence,
     step::Account,
-    winrm::{Names, Thumbprint},
+    thumbprint::Thumbprint,
+    winrm::Names,
 };
 
 /// The longest name of an account (Microsoft, "NetUserAdd": 20 characters).
@@ -62,10 +63,12 @@ pub trait Machine: std::fmt::Debug {
     fn start_account(&self, user: &str) -> Result<Change>;
     /// Makes a group, and takes those of its members in who are there.
     fn ensure_group(&self, name: &str, members: &[String]) -> Result<Change>;
-    /// Has a password open nothing any more: it becomes one that nobody knows, and the old one can't
-    /// be had back. Whether it was so before can't be told.
+    /// Has a password open nothing any more: it becomes one that nobody knows, and the old one
+    /// can't be had back. Whether it was so before can't be told.
     fn lock_password(&self, user: &str) -> Result<()>;
-    /// Has the SSH server read its settings anew, where it runs.
+    /// Whether the SSH server runs, or is about to.
+    fn ssh_server_runs(&self) -> Result<bool>;
+    /// Stops the SSH server where it runs, and starts it.
     fn restart_ssh_server(&self) -> Result<()>;
     /// Sets a password. Whether it was the same before can't be told.
     fn set_password(&self, user: &str, text: &SecretString) -> Result<()>;

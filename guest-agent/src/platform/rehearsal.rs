@@ -20,13 +20,8 @@ use super::{
     machine::{Machine, check_group, check_name},
 };
 use crate::{
-    facts::System,
-    firewall::Opening,
-    licence::Licence,
-    outbox::write_synced,
-    password,
-    step::Account,
-    winrm::{Names, Thumbprint},
+    facts::System, firewall::Opening, licence::Licence, outbox::write_synced, password,
+    step::Account, thumbprint::Thumbprint, winrm::Names,
 };
 
 /// The file, below the root.
@@ -199,6 +194,10 @@ impl Machine for Rehearsal {
             Ok(())
         })
         .map(drop)
+    }
+
+    fn ssh_server_runs(&self) -> Result<bool> {
+        Ok(true)
     }
 
     fn restart_ssh_server(&self) -> Result<()> {

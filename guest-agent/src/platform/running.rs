@@ -29,8 +29,8 @@ pub(super) enum End {
     Lost,
 }
 
-/// Reads both outputs until they are closed or the time is over; then `finish` ends the program with
-/// all that it started. Gives the end of the output, too.
+/// Reads both outputs until they are closed or the time is over; then `finish` ends the program
+/// with all that it started. Gives the end of the output, too.
 pub(super) fn wait(
     mut child: Child,
     log: Option<File>,

@@ -2,13 +2,14 @@
 //!
 //! From Windows 7 and Server 2008 R2 on, 64 bits. With a root other than the system's drive (a
 //! rehearsal) files are written below it and keys of the registry below one of their own; accounts,
-//! name, licence and power go into a record ([`super::rehearsal`]); adapters, the disk and the clock
-//! stay. Scripts and HTTP are real in both.
+//! name, licence and power go into a record ([`super::rehearsal`]); adapters, the disk and the
+//! clock stay. Scripts and HTTP are real in both.
 
 mod access;
 mod accounts;
 mod adapters;
 mod certificates;
+mod endpoint_path;
 pub(crate) mod event_log;
 mod files;
 mod handle;
@@ -16,6 +17,7 @@ mod job;
 mod live;
 mod network;
 mod open_ssh;
+mod own_key;
 mod power;
 mod registry;
 mod remote_access;
@@ -33,7 +35,7 @@ mod winrm;
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr},
+    net::IpAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -49,7 +51,7 @@ use self::{
 };
 use super::{
     Change, EndpointPath, NetworkGuard, PasswordForm, Platform, PlatformError, Result, ScriptEnd,
-    machine::Machine, rehearsal::Rehearsal,
+    machine::Machine, rehearsal::Rehearsal, restart,
 };
 use crate::{
     facts::{Facts, System},
@@ -57,13 +59,9 @@ use crate::{
     sddl::Kind,
     settings::{STATE, Settings},
     step::{Account, FileSpec, Ntp, Packages, Script},
-    winrm::Thumbprint,
+    thumbprint::Thumbprint,
 };
 
-/// The agent's own key.
-const KEY: &str = r"SOFTWARE\Mezame\GuestAgent";
-/// A key that goes with the next shutdown.
-const BOOT: &str = r"SOFTWARE\Mezame\GuestAgent\Boot";
 /// Where the system keeps whose profile is where.
 const PROFILES: &str = r"SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList";
 /// The only rules that Windows has an equal of.
@@ -108,7 +106,8 @@ impl Windows {
     }
 
     fn ssh(&self) -> open_ssh::Place<'_> {
-        open_ssh::Place { root: &self.root, live: self.live, machine: &*self.machine }
+        let (machine, registry) = (&*self.machine, &self.registry);
+        open_ssh::Place { root: &self.root, live: self.live, machine, registry }
     }
 
     fn certificates(&self) -> certificates::Certificates<'_> {
@@ -118,26 +117,6 @@ impl Windows {
     fn remote_access(&self) -> remote_access::RemoteAccess<'_> {
         remote_access::RemoteAccess { registry: &self.registry, machine: &*self.machine }
     }
-
-    /// A value that is another one in each boot: it stands in a key that no shutdown outlives.
-    fn boot_id(&self) -> Result<String> {
-        // First what lasts: a volatile key makes those on the way to it volatile, and nothing that
-        // lasts can be made below them.
-        self.registry.create(KEY, false).map_err(registry_error)?;
-        let key = self.registry.create(BOOT, true).map_err(registry_error)?;
-        if let Some(id) = key.text("Id").map_err(registry_error)? {
-            return Ok(id);
-        }
-        let mut bytes = [0_u8; 16];
-        getrandom::fill(&mut bytes).map_err(|_| registry_error(io::ErrorKind::Other.into()))?;
-        let id: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-        key.set_text("Id", &id).map_err(registry_error)?;
-        Ok(id)
-    }
-}
-
-fn registry_error(source: io::Error) -> PlatformError {
-    PlatformError::File { path: format!(r"HKEY_LOCAL_MACHINE\{KEY}").into(), source }
 }
 
 fn network_error(what: &'static str) -> impl Fn(io::Error) -> PlatformError {
@@ -172,7 +151,7 @@ impl Platform for Windows {
         let links = adapters::all().map_err(listed)?.into_iter().map(|it| it.link).collect();
         Ok(Facts {
             system: System::Windows,
-            boot_id: self.boot_id()?,
+            boot_id: own_key::boot_id(&self.registry)?,
             links,
             default_user: self.default_user.clone(),
             configures_network: self.network,
@@ -182,34 +161,12 @@ impl Platform for Windows {
         })
     }
 
-    /// Windows gives an adapter a link-local address by itself, of either family: it is awaited by
-    /// asking again.
     fn open_path(&self, device: &str, endpoint: IpAddr) -> Result<EndpointPath> {
-        let adapter = adapters::named(device).map_err(network_error("looking for the device"))?;
-        let index = if endpoint.is_ipv4() { adapter.link.index } else { adapter.index6 };
-        let has_address =
-            adapter.link.addresses.iter().any(|it| it.is_ipv4() == endpoint.is_ipv4());
-        if !has_address {
-            let source = io::ErrorKind::AddrNotAvailable.into();
-            return Err(PlatformError::Network { what: "waiting for an address", source });
-        }
-        let on_link = match endpoint {
-            IpAddr::V4(endpoint) => adapter.link.addresses.iter().any(|it| covers(it, endpoint)),
-            IpAddr::V6(endpoint) => endpoint.is_unicast_link_local(),
-        };
-        let known = on_link
-            || route::is_there(index, endpoint).map_err(network_error("listing the routes"))?;
-        let added = network_error("adding a route");
-        let routed = !known && route::add(index, endpoint).map_err(added)?;
-        let device = device.to_owned();
-        Ok(EndpointPath { device, index, claimed: None, endpoint, routed, first_packet: None })
+        endpoint_path::open(device, endpoint)
     }
 
     fn close_path(&self, path: &EndpointPath, keep_route: bool) -> Result<()> {
-        if keep_route || !path.routed {
-            return Ok(());
-        }
-        route::remove(path.index, path.endpoint).map_err(network_error("removing a route"))
+        endpoint_path::close(path, keep_route)
     }
 
     fn guard_network(
@@ -302,6 +259,10 @@ impl Platform for Windows {
         self.ssh().set_passwords(on)
     }
 
+    fn complete_restarts(&self) -> Result<bool> {
+        restart::complete(&self.ssh()).map(|change| change == Change::Changed)
+    }
+
     fn password_form(&self) -> PasswordForm {
         PasswordForm::Text
     }
@@ -389,22 +350,12 @@ impl Platform for Windows {
     }
 
     fn show_run(&self, report: &Report) -> Result<()> {
-        let show = || -> io::Result<()> {
-            let key = self.registry.create(KEY, false)?;
-            key.set_text("Agent", &report.agent)?;
-            key.set_text("InstanceId", report.instance_id.as_str())?;
-            key.set_text("BootId", &report.boot_id)?;
-            key.set_number("Run", report.run)?;
-            let outcome = format!("{:?}", report.outcome).to_ascii_lowercase();
-            key.set_text("Outcome", &outcome)?;
-            key.flush()
-        };
-        show().map_err(registry_error)
+        own_key::show_run(&self.registry, report)
     }
 
     fn forget(&self) -> Result<()> {
         self.remote_access().forget()?;
-        self.registry.delete(KEY).map_err(registry_error)
+        own_key::forget(&self.registry)
     }
 
     fn host_keys(&self) -> Vec<String> {
@@ -419,9 +370,4 @@ impl Platform for Windows {
     fn flush(&self) -> Result<()> {
         Ok(())
     }
-}
-
-fn covers(network: &ipnetwork::IpNetwork, address: Ipv4Addr) -> bool {
-    // A default route is no link, and an address of a /32 alone none either.
-    matches!(network, ipnetwork::IpNetwork::V4(v4) if v4.prefix() < 32 && v4.contains(address))
 }

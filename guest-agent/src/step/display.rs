@@ -71,7 +71,7 @@ impl fmt::Display for Action {
                 let word = if reset.is_some() { "another" } else { "a" };
                 write!(out, "make {word} password for {user} and seal it to the user's key")
             }
-            Self::AnswerWindowsKey(key) => {
+            Self::AnswerWindowsKey { key, .. } => {
                 write!(out, "make a password for {}, and tell it on COM4", key.user_name)
             }
             Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),

@@ -1,8 +1,10 @@
 //! A certificate that a guest is to trust.
 //!
 //! X.509 in PEM (RFC 7468), one a value, written in one way alone, so that two of them are equal
-//! where they are the same. That it is a certificate is seen by its outermost form; whether it is one
-//! of a certificate authority, only the guest's own programs say.
+//! where they are the same. That it is a certificate is seen by its [`structure`]; whether it is one of a
+//! certificate authority, only the guest's own programs say.
+
+mod structure;
 
 use std::fmt;
 
@@ -78,10 +80,8 @@ impl Certificate {
         if der.len() > Self::LENGTH_MAX {
             return Err(CertificateError::Long);
         }
-        // A sequence that is all of it, and begins with a sequence (RFC 5280, section 4.1).
-        match sequence(&der) {
-            Some((content, [])) if sequence(content).is_some() => {}
-            _ => return Err(CertificateError::Form),
+        if !structure::is_certificate(&der) {
+            return Err(CertificateError::Form);
         }
         let encoded = STANDARD.encode(der);
         let mut pem = format!("{BEGIN}\n");
@@ -93,24 +93,6 @@ impl Certificate {
         pem.push('\n');
         Ok(Self(pem.into()))
     }
-}
-
-/// The content of a sequence of DER, and what follows it (X.690, section 8.1).
-fn sequence(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = der.split_at_checked(2)?;
-    if head[0] != 0x30 {
-        return None;
-    }
-    let (length, rest) = match head[1] {
-        short @ 0..=0x7f => (usize::from(short), rest),
-        0x81 => (usize::from(*rest.first()?), rest.get(1..)?),
-        0x82 => {
-            let (bytes, rest) = rest.split_first_chunk::<2>()?;
-            (usize::from(u16::from_be_bytes(*bytes)), rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 impl TryFrom<String> for Certificate {
@@ -143,25 +125,36 @@ mod tests {
 
     use super::*;
 
-    /// An empty sequence in a sequence: as little as has the form.
-    const LEAST: &str = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
+    /// Of a certificate authority, with Ed25519: made by `openssl req -x509`.
+    const EXAMPLE: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBMDCB46ADAgECAhQJrdeg2MTgGSmRykkEvReanhV7njAFBgMrZXAwDTELMAkG
+A1UEAwwCY2EwIBcNMjYxMTI2MDkwNzI2WhgPMjEyNjExMDIwOTA3MjZaMA0xCzAJ
+BgNVBAMMAmNhMCowBQYDK2VwAyEAvnAmgulW7QzjCVihrcJmA9YDtlm7wWl0g+GC
+otiqHpejUzBRMB0GA1UdDgQWBBSADDN56fkQkz3/bfRIOKp9Vio8lTAfBgNVHSME
+GDAWgBSADDN56fkQkz3/bfRIOKp9Vio8lTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
+cANBAHLpyvDrQHSjA3a8Dxcx2q53fSlvBnUBcjc0+8/RCNCLq5x1OqsSF3fhkZQd
+jzB15h65VVpSq+aud63GC1YpEwE=
+-----END CERTIFICATE-----
+";
+
+    pub(super) fn example() -> Certificate {
+        Certificate::try_from(EXAMPLE.to_owned()).unwrap()
+    }
 
     #[test]
     fn several_are_taken_out_of_a_bundle_and_written_in_one_way() {
-        let long = STANDARD.encode([&[0x30, 0x81, 0x82, 0x30, 0x81, 0x7f][..], &[7; 127]].concat());
+        let body: String = EXAMPLE.lines().filter(|line| !line.starts_with('-')).collect();
+        let (first, rest) = body.split_at(17);
         let bundle = format!(
-            "# Somebody's\r\n-----BEGIN CERTIFICATE-----\r\n MAIw\r\nAA== \r\n-----END \
-             CERTIFICATE-----\r\ntext\n{BEGIN}\n{long}\n{END}"
+            "# Somebody's\r\n{BEGIN}\r\n {first}\r\n{rest} \r\n{END}\r\ntext\n{BEGIN}\n{body}{END}"
         );
         let all = Certificate::parse_all(&bundle).unwrap();
-        assert_eq!((all.len(), all[0].pem()), (2, LEAST));
-        assert!(all[1].pem().lines().all(|line| line.len() <= COLUMNS));
-        assert_eq!(STANDARD.encode(all[1].der()), long);
-        for one in &all {
-            assert_eq!(Certificate::parse_all(one.pem()).unwrap(), std::slice::from_ref(one));
-            let json = serde_json::to_string(one).unwrap();
-            assert_eq!(serde_json::from_str::<Certificate>(&json).unwrap(), *one);
-        }
+        assert_eq!(all, [example(), example()]);
+        assert_eq!(all[0].pem(), EXAMPLE);
+        assert_eq!(STANDARD.encode(all[1].der()), body);
+        let json = serde_json::to_string(&all[0]).unwrap();
+        assert_eq!(serde_json::from_str::<Certificate>(&json).unwrap(), all[0]);
         assert!(serde_json::from_value::<Certificate>(bundle.into()).is_err());
     }
 
@@ -172,14 +165,13 @@ mod tests {
         for (text, why) in [
             (String::new(), CertificateError::None),
             ("hunter2".into(), CertificateError::None),
-            (format!("{LEAST}-----BEGIN PRIVATE KEY-----"), CertificateError::Private),
+            (format!("{EXAMPLE}-----BEGIN PRIVATE KEY-----"), CertificateError::Private),
             (of("%%%"), CertificateError::Form),
             (of(""), CertificateError::Form),
-            // Cut short; followed by more; no sequence within.
-            (of("MAMwAA=="), CertificateError::Form),
-            (of("MAIwAAA="), CertificateError::Form),
-            (of("MAICAQ=="), CertificateError::Form),
-            (format!("{BEGIN}\nMAIwAA=="), CertificateError::Form),
+            // A sequence in a sequence, and no more; a certificate without its end; no end's mark.
+            (of("MAIwAA=="), CertificateError::Form),
+            (of(&STANDARD.encode(&example().der()[..307])), CertificateError::Form),
+            (EXAMPLE.replace(END, ""), CertificateError::Form),
             (of(&long), CertificateError::Long),
         ] {
             assert_eq!(Certificate::parse_all(&text).unwrap_err(), why, "{text:.80}");

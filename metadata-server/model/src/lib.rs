@@ -5,6 +5,8 @@
 
 pub mod api;
 pub mod certificate;
+pub mod date;
+pub mod der;
 pub mod dhcp;
 pub mod dialect;
 pub mod document;

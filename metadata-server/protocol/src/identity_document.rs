@@ -18,7 +18,12 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use mezame_model::{Guest, ProjectName, snapshot::SigningKey};
+use mezame_model::{
+    Guest, ProjectName,
+    date::Date,
+    der::{Reader, element, tag},
+    snapshot::SigningKey,
+};
 use ring::{
     digest,
     rand::SecureRandom,
@@ -26,11 +31,6 @@ use ring::{
 };
 
 pub(crate) use self::chosen::ChosenError;
-use crate::{
-    date::Date,
-    der::{Reader, element, tag},
-    token::UnixTime,
-};
 
 /// Why the site's signing key can't be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -219,7 +219,7 @@ pub(crate) fn text(guest: &Guest) -> String {
         ("instanceId", Some(instance.id.to_string())),
         ("instanceType", Some(instance.instance_type.to_string())),
         ("kernelId", None),
-        ("pendingTime", Some(Date::of(UnixTime(instance.launched_at)).rfc3339())),
+        ("pendingTime", Some(Date::of(instance.launched_at).rfc3339())),
         ("privateIp", private_ip),
         ("ramdiskId", None),
         ("region", Some(guest.site.region.to_string())),

@@ -12,8 +12,6 @@
 //! Nothing in a request says who is asking. The guest is the argument, never a header's value.
 
 mod address;
-mod date;
-mod der;
 pub mod disk;
 mod etag;
 #[cfg(test)]

@@ -9,9 +9,9 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mezame_model::{HopLimit, SecretName, UserName, VolumeName};
+use mezame_model::{HopLimit, SecretName, UserName, VolumeName, date::Date};
 
-use crate::{date::Date, token::UnixTime};
+use crate::token::UnixTime;
 
 /// The status codes that we answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -314,7 +314,7 @@ pub(crate) fn etag_text(etag: u64) -> [u8; 18] {
 fn http_date(time: UnixTime) -> [u8; 29] {
     const DAYS: &[u8; 21] = b"ThuFriSatSunMonTueWed";
     const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
-    let date = Date::of(time);
+    let date = Date::of(time.0);
     let mut text = *b"Day, 00 Mon 0000 00:00:00 GMT";
     let weekday = (time.0 / 86_400 % 7) as usize * 3;
     text[..3].copy_from_slice(&DAYS[weekday..weekday + 3]);

@@ -6,7 +6,7 @@ use std::fs;
 use mezame_model::report::Outcome;
 use serde_json::json;
 
-use super::{Guest, step};
+use super::{AGENT, Guest, step};
 
 const USER_DATA: &str = "#cloud-config
 groups: [crew: [ops, DEV]]
@@ -53,8 +53,16 @@ fn users_who_are_stopped_or_removed_are_shut_out_and_links_are_not_followed() {
     assert_eq!(step(&second, "ssh passwords").outcome, Outcome::Unchanged);
     assert_eq!(guest.record()["ssh_restarts"], 1);
     fs::remove_file(guest.file(OWN)).unwrap();
+    lead_astray(&guest);
+    // As a run leaves it that was killed when it had stopped sshd.
+    let due = ["/v", "RestartSshServer", "/t", "REG_DWORD", "/d", "2", "/f"];
+    let boot = format!(r"{AGENT}\Boot");
+    guest.wine.output(&[&["reg", "add", &boot][..], &due].concat()).unwrap();
     let third = guest.run();
     assert_eq!(step(&third, "keys dev").outcome, Outcome::Done, "{third}");
+    assert_eq!(guest.record()["ssh_restarts"], 2);
+    guest.run();
+    assert_eq!(guest.record()["ssh_restarts"], 2, "once");
 
     // One is stopped, the other taken out of the record.
     let all = guest.documents.last().unwrap()["users"].clone();
@@ -78,6 +86,19 @@ fn users_who_are_stopped_or_removed_are_shut_out_and_links_are_not_followed() {
     }
     assert_eq!(guest.record()["stopped"], json!([]));
     assert_eq!(guest.record()["administrators"], json!(["Administrator", "ops"]));
+}
+
+/// A directory above the file's own leads elsewhere. Wine shows a link of the host's as a directory,
+/// so it is as one that became a junction after it was looked at: only where things truly are tells.
+fn lead_astray(guest: &Guest) {
+    let (home, aside) = (guest.file("Users/dev"), guest.file("aside"));
+    fs::rename(&home, &aside).unwrap();
+    std::os::unix::fs::symlink(&aside, &home).unwrap();
+    let run = guest.run();
+    assert_eq!(step(&run, "keys dev").reason, "untrusted-path", "{run}");
+    assert!(!aside.join(".ssh/authorized_keys").exists());
+    fs::remove_file(&home).unwrap();
+    fs::rename(&aside, &home).unwrap();
 }
 
 fn set_users(guest: &mut Guest, users: serde_json::Value) {

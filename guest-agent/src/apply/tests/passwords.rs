@@ -1,5 +1,5 @@
-//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off; their
-//! forms for other clouds' tools; and the certificates that it trusts.
+//! Passwords that the guest makes anew because its operator asks for it, whatever cuts it off;
+//! their forms for other clouds' tools; and the certificates that it trusts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -96,7 +96,8 @@ fn an_ask_that_was_cut_off_ends_with_the_password_that_the_operator_gets() {
         std::fs::write(&ledger, before).unwrap();
         world.service.away = false;
         world.run();
-        // By a hash the same one is set again; by a text another one is made, and only that is sent.
+        // By a hash the same one is set again; by a text another one is made, and only that is
+        // sent.
         assert_eq!(now(&world) == made, system == System::Unix);
         assert_eq!(resets(&world), [None, Some(7)], "{system:?}");
         let last = now(&world);
@@ -203,11 +204,20 @@ fn a_windows_key_is_answered_once_on_the_serial_port_and_in_the_report() {
     let late = step(&applied, "Late");
     assert_eq!((late.outcome, late.reason.as_str()), (Outcome::Skipped, "expired"));
     assert!(!world.fake.state().texts.contains_key("Late"));
+    let state = world.fake.state().clone();
+    assert!(!state.sudo.contains_key("Late"), "a void ask makes nobody an administrator");
+    assert!(!state.users.contains_key("Late"), "nor an account");
     // Once; and once more for the same key with another time.
     assert_eq!(step(&ask(&mut world, asks), "Ops").outcome, Outcome::Unchanged);
     assert_eq!(world.fake.state().serial, serial);
-    ask(&mut world, json!([key("Ops", "2031-01-01T00:00:00Z")]));
+    let last = json!([key("Ops", "2031-01-01T00:00:00Z")]);
+    ask(&mut world, last.clone());
     assert_eq!(world.fake.state().serial.lines().count(), 4);
+    // Who was answered in time keeps what it has when the time is over.
+    world.fake.facts.now = 2_000_000_000;
+    assert_eq!(step(&ask(&mut world, last), "Ops").reason, "expired");
+    let state = world.fake.state();
+    assert!(state.sudo.contains_key("Ops") && !state.stopped.contains("Ops"));
 }
 
 #[test]
@@ -231,6 +241,11 @@ fn a_windows_key_of_a_user_who_is_stopped_lets_nobody_in_whatever_the_case_of_it
     let state = world.fake.state();
     assert_eq!(state.sudo.keys().collect::<Vec<_>>(), ["ops"]);
     assert_eq!(state.users.keys().filter(|it| it.eq_ignore_ascii_case("ops")).count(), 1);
+    assert_eq!(state.texts.keys().collect::<Vec<_>>(), ["ops"]);
+    drop(state);
+    // What the password's user is called in the ledger is what the plan calls it.
+    let history = Ledger::look(world.state.path()).unwrap();
+    assert!(history.rights().all(|(name, _)| name != "Ops"));
 }
 
 #[test]
@@ -254,7 +269,7 @@ fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_pa
 
 #[test]
 fn certificates_are_trusted_as_long_as_the_record_names_them() {
-    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
+    let pem = crate::platform::contract::CERTIFICATE;
     let mut world = World::new(json!({"trusted_certificates": [pem]}), "");
     let applied = world.run();
     assert_eq!(super::step(&applied, "trusted certificates").outcome, Outcome::Done);

@@ -95,3 +95,45 @@ fn two_spellings_of_a_windows_user_are_one_who_is_not_shut_out_by_the_other() {
     assert_eq!(step(&world.run(), "stop dev").outcome, Outcome::Done);
     assert!(world.run().steps.iter().all(|step| !step.step.starts_with("stop ")));
 }
+
+/// Has the guest call an account otherwise, as a Windows does that knows no cases.
+fn rename(world: &World, from: &str, to: &str) {
+    world.fake.change(|state| {
+        let account = state.users.remove(from).unwrap();
+        state.users.insert(to.into(), account);
+    });
+}
+
+#[test]
+fn what_was_done_once_for_a_windows_user_is_done_whatever_the_record_calls_it() {
+    let list = "#cloud-config\nusers: [default, {name: Ops}]\nchpasswd: {list: ['Ops:Corr3ct']}\n";
+    let mut world = World::new(json!({}), list);
+    world.fake = Fake::of(System::Windows, "boot-1", Vec::new());
+    world.fake.change(|state| state.hostname = "web".into());
+    for name in ["password Ops", "expire password Ops"] {
+        assert_eq!(step(&world.run(), name).reason, "", "{name}");
+    }
+    let user = json!({"users": [{"name": "ops", "ssh_keys": [ED25519]}]});
+    world.document = World::new(user, "").document;
+    rename(&world, "Ops", "ops");
+    let applied = world.run();
+    for name in ["password ops", "expire password ops"] {
+        assert_eq!(step(&applied, name).outcome, Outcome::Unchanged, "{:?}", applied.steps);
+    }
+}
+
+#[test]
+fn the_built_in_administrator_is_the_superuser_whatever_the_record_calls_it() {
+    let users = json!([{"name": "administrator", "ssh_keys": [ED25519], "stopped": true}]);
+    let mut world = World::new(json!({"users": users, "ssh_keys": [ED25519]}), "");
+    world.fake = Fake::of(System::Windows, "boot-1", Vec::new());
+    world.fake.facts.default_user = "web".into();
+    world.fake.change(|state| state.hostname = "web".into());
+    world.user = "#cloud-config\ndisable_root: false\n".into();
+    rename(&world, "Administrator", "administrator");
+    let applied = world.run();
+    let about: Vec<&str> = applied.steps.iter().map(|it| &*it.step).collect();
+    assert!(!about.contains(&"stop administrator"), "{about:?}");
+    assert!(about.contains(&"keys administrator"), "{about:?}");
+    assert!(!about.iter().any(|name| name.contains("Administrator")), "{about:?}");
+}

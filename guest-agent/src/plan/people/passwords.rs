@@ -7,7 +7,7 @@ use super::{Person, Wanted};
 use crate::{
     ledger::Right,
     plan::{Planned, Planner},
-    step::{Action, Fingerprint, Frequency, Step},
+    step::{Action, Fingerprint, Frequency, OfUser, Step},
 };
 
 /// One of the record's, of vendor-data or of user-data, set once; and locked where the account is.
@@ -20,19 +20,19 @@ pub(super) fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
             let bang = if person.lock { "!" } else { "" };
             let hash = SecretString::new(format!("{bang}{}", hash.expose()));
             (
-                format!("password {user}"),
+                OfUser::Password.key(user),
                 Some(Fingerprint::of(&[b"hash", hash.expose().as_bytes()])),
                 Action::PasswordHash { user: owned, hash },
             )
         }
         // No fingerprint of a text that a person may have chosen is kept: it could be guessed.
         Some(Wanted::Text(text)) => (
-            format!("password {user}"),
+            OfUser::Password.key(user),
             None,
             Action::PasswordText { user: owned, text: text.clone() },
         ),
         Some(Wanted::Generate) => (
-            format!("generated password {user}"),
+            OfUser::GeneratedPassword.key(user),
             person.reset.map(|asked_ms| Fingerprint::of_reset(user, asked_ms)),
             Action::GeneratePassword {
                 user: owned,
@@ -57,7 +57,7 @@ pub(super) fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
     }
     if person.expire {
         planner.once(Step {
-            key: format!("expire password {user}"),
+            key: OfUser::ExpirePassword.key(user),
             frequency: Frequency::PerInstance,
             fingerprint: None,
             action: Action::ExpirePassword { user: user.to_owned() },
@@ -69,7 +69,7 @@ pub(super) fn password(planner: &mut Planner<'_>, person: &Person, user: &str) {
 fn lock(planner: &mut Planner<'_>, person: &Person, user: &str) {
     if person.lock {
         planner.once_even_live(Step {
-            key: format!("lock password {user}"),
+            key: OfUser::LockPassword.key(user),
             frequency: Frequency::PerInstance,
             fingerprint: None,
             action: Action::LockPassword { user: user.to_owned() },

@@ -2,7 +2,11 @@
 //! account is ever deleted.
 
 use super::Person;
-use crate::{ledger::Right, plan::Planner, step::Action};
+use crate::{
+    ledger::Right,
+    plan::Planner,
+    step::{Action, OfUser},
+};
 
 /// Takes back what users had from the agent who are not named any more.
 pub(super) fn retire(planner: &mut Planner<'_>, people: &[Person]) {
@@ -21,12 +25,12 @@ pub(super) fn retire(planner: &mut Planner<'_>, people: &[Person]) {
     for user in sudo {
         planner.always(format!("sudo {user}"), Action::Sudo { user, rules: Vec::new() });
     }
-    // An account of the agent's making goes with its user, as far as anybody could get in by it. One
-    // of the image's stays, without the password that the agent has set.
+    // An account of the agent's making goes with its user, as far as anybody could get in by it.
+    // One of the image's stays, without the password that the agent has set.
     for user in accounts {
         planner.always(format!("stop {user}"), Action::Stop { user });
     }
     for user in passwords {
-        planner.always(format!("lock password {user}"), Action::LockPassword { user });
+        planner.always(OfUser::LockPassword.key(&user), Action::LockPassword { user });
     }
 }

@@ -1,11 +1,11 @@
 //! Certificates that the system's programs trust, by the distribution's own tool: a file for each
 //! in the directory that is the administrator's, then the tool that makes the bundles of them.
 //!
-//! The files' names tell which are the agent's; others stay. That the tool has run for them is noted
-//! in the agent's state, so that a run which is cut off before is completed by the next one.
+//! The files' names tell which are the agent's; others stay. That the tool has run for them is
+//! noted in the agent's state, so that a run which is cut off before is completed by the next one.
 //!
-//! Follows update-ca-certificates(8) of Debian, which Ubuntu and Alpine have too, update-ca-trust(8)
-//! of Red Hat's systems, and update-ca-certificates(8) of SUSE's.
+//! Follows update-ca-certificates(8) of Debian, which Ubuntu and Alpine have too,
+//! update-ca-trust(8) of Red Hat's systems, and update-ca-certificates(8) of SUSE's.
 
 use std::time::Duration;
 

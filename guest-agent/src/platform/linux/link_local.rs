@@ -1,5 +1,5 @@
-//! A way to the IPv4 link-local endpoint through a device, with an address claimed where there is none
-//! (RFC 3927; the probes are RFC 5227's).
+//! A way to the IPv4 link-local endpoint through a device, with an address claimed where there is
+//! none (RFC 3927; the probes are RFC 5227's).
 //!
 //! ```text
 //!   device up ─► has an IPv4 address? ──yes──────────────────► route to the endpoint, on-link

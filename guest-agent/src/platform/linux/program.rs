@@ -1,8 +1,9 @@
 //! Running programs: the tenant's scripts, and the few tools that are needed.
 //!
 //! A script runs in a session and a process group of its own, with no input, a plain environment,
-//! and its output in a file that only root reads and that has an end. Where the agent dies, its script dies with it, since a script that
-//! runs on while it is reported as interrupted would be a lie.
+//! and its output in a file that only root reads and that has an end. Where the agent dies, its
+//! script dies with it, since a script that runs on while it is reported as interrupted would be a
+//! lie.
 
 use std::{
     fs::File,
@@ -27,6 +28,8 @@ use crate::{
 const GRACE: Duration = Duration::from_secs(5);
 /// How long a tool may check something: deriving a volume's key takes seconds by intent.
 const CHECK: Duration = Duration::from_secs(60);
+/// How long a tool may take to answer a question.
+const ANSWER: Duration = Duration::from_secs(30);
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 pub(super) fn run_script(
@@ -61,6 +64,15 @@ pub(super) fn tool(program: &str, arguments: &[&str], timeout: Duration) -> Resu
     command.env("DEBIAN_FRONTEND", "noninteractive");
     let child = spawn(&mut command, Stdio::null(), program.as_ref())?;
     ended_well(program, wait(child, None, Some(timeout)))
+}
+
+/// What a tool says that answers at once.
+pub(super) fn said(program: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir("/");
+    let child = spawn(&mut command, Stdio::null(), program.as_ref())?;
+    let (end, tail) = wait(child, None, Some(ANSWER));
+    ended_well(program, (end, tail.clone())).map(|()| tail)
 }
 
 /// Hands something to a tool that checks it.

@@ -1,9 +1,10 @@
 //! Ending what a user runs: logins, what was started from them, and services of that user.
 //!
-//! A process is the user's if it has the user's number, real or effective (credentials(7)), or if the
-//! kernel's audit knows it as started from a login of the user's: so a root shell that was got by
-//! sudo ends too. An agent that was itself started from a login (by hand, or in a container that
-//! was) goes by the numbers alone: everything around it would seem to be of that login. Never ends the agent itself, nor anything of a number that is root's.
+//! A process is the user's if it has the user's number, real or effective (credentials(7)), or if
+//! the kernel's audit knows it as started from a login of the user's: so a root shell that was got
+//! by sudo ends too. An agent that was itself started from a login (by hand, or in a container that
+//! was) goes by the numbers alone: everything around it would seem to be of that login. Never ends
+//! the agent itself, nor anything of a number that is root's.
 
 use std::{
     io,

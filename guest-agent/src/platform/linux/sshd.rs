@@ -1,66 +1,93 @@
 //! Whether the SSH server takes passwords (sshd_config(5), PasswordAuthentication).
 //!
 //! sshd takes the first value that it reads. So a drop-in does where the image's own file includes
-//! them before it says anything itself, one whose name sorts before others'; elsewhere the line in
-//! the file itself is changed, or one is put before everything, where no Match block can catch it.
-//! Where another's drop-in is read sooner and says otherwise, nothing is changed and the step fails:
-//! that file is somebody's, and ours would do nothing.
+//! them before it says anything itself, one whose name sorts before others'; elsewhere the line
+//! comes first in the file itself, where no Match block can catch it ([`sshd_config`]). Where
+//! another's drop-in is read sooner and says otherwise, nothing is changed and the step fails: that
+//! file is somebody's, and ours would do nothing.
 
-use std::time::Duration;
-
-use super::{Linux, tree::Access};
-use crate::platform::{Change, PlatformError, Result};
+use super::{
+    Linux, program,
+    tree::{Access, Tree},
+};
+use crate::{
+    platform::{Change, PlatformError, Result},
+    sshd_config::{self, PASSWORDS, begins_with, of_all, words},
+};
 
 const MAIN: &str = "/etc/ssh/sshd_config";
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 const DROP_IN: &str = "10-mezame.conf";
-const KEY: &str = "PasswordAuthentication";
+
+/// That sshd has not read yet what was written for it. Noted before it is written: a run that is
+/// killed in between, or whose reload fails, leaves the reload to the next one. No boot finds it,
+/// as sshd reads its files then by itself.
+const DUE: &str = "/run/mezame-agent/sshd-reload";
 
 pub(super) fn set_passwords(linux: &Linux, on: bool) -> Result<Change> {
-    let tree = &linux.tree;
+    set(&linux.tree, on, &|| reload(linux))
+}
+
+/// Does a reload that is due. Says whether one was.
+pub(super) fn complete(linux: &Linux) -> Result<bool> {
+    if_due(&linux.tree, &|| reload(linux)).map(|change| change == Change::Changed)
+}
+
+fn set(tree: &Tree, on: bool, reload: &dyn Fn() -> Result<()>) -> Result<Change> {
     let Some(main) = tree.read(MAIN)? else {
         return Err(PlatformError::Unsupported {
             what: "there is no OpenSSH server in this image",
         });
     };
-    let value = if on { "yes" } else { "no" };
-    let line = format!("{KEY} {value}\n");
-    let main = String::from_utf8_lossy(&main);
-    let change = if drop_in_decides(&main) {
-        overruled(linux, value)?;
-        let text = format!("# Written by guest-agent; changes here are overwritten.\n{line}");
-        tree.write(&format!("{DROP_INS}/{DROP_IN}"), text.as_bytes(), Access::root(0o644))?
+    let change = if drop_in_decides(&String::from_utf8_lossy(&main)) {
+        let value = if on { "yes" } else { "no" };
+        overruled(tree, value)?;
+        let path = format!("{DROP_INS}/{DROP_IN}");
+        let text = format!(
+            "# Written by guest-agent; changes here are overwritten.\n{PASSWORDS} {value}\n"
+        );
+        announce(tree, tree.read(&path)?.as_deref(), text.as_bytes())?;
+        tree.write(&path, text.as_bytes(), Access::root(0o644))?
     } else {
-        tree.edit(MAIN, with_line(&main, &line).as_bytes(), Access::root(0o644))?
+        let text = sshd_config::with_passwords(&main, on);
+        announce(tree, Some(&main), &text)?;
+        tree.edit(MAIN, &text, Access::root(0o644))?
     };
-    if change == Change::Changed
-        && linux.live
-        && let Some(systemctl) = linux.tool("systemctl")
-    {
-        // Debian's unit and the others'; one of them is not there.
-        let units = ["ssh.service", "sshd.service"];
-        let words = [&["--no-block", "try-reload-or-restart"], units.as_slice()].concat();
-        let _ = super::program::tool(&systemctl, &words, Duration::from_secs(30));
+    Ok(change.and(if_due(tree, reload)?))
+}
+
+fn announce(tree: &Tree, there: Option<&[u8]>, wanted: &[u8]) -> Result<()> {
+    if there == Some(wanted) {
+        return Ok(());
     }
-    Ok(change)
+    tree.write(DUE, b"", Access::root(0o600)).map(drop)
 }
 
-/// The keyword of a line, and what follows it: `Keyword value` or `Keyword=value`.
-fn words(line: &str) -> (&str, impl Iterator<Item = &str>) {
-    let mut words = line
-        .split(|letter: char| letter.is_ascii_whitespace() || letter == '=')
-        .map(|word| word.trim_matches('"'))
-        .filter(|word| !word.is_empty());
-    (words.next().unwrap_or_default(), words)
+fn if_due(tree: &Tree, reload: &dyn Fn() -> Result<()>) -> Result<Change> {
+    if !tree.exists(DUE) {
+        return Ok(Change::Same);
+    }
+    reload()?;
+    tree.remove(DUE)
 }
 
-fn begins_with(line: &str, keyword: &str) -> bool {
-    words(line).0.eq_ignore_ascii_case(keyword)
-}
-
-/// What counts for every connection: Match goes to the end of its file.
-fn of_all(text: &str) -> impl Iterator<Item = &str> {
-    text.split_inclusive('\n').take_while(|line| !begins_with(line, "Match"))
+/// Has systemd reload sshd where it runs. Without systemd, sshd reads its files when it starts.
+fn reload(linux: &Linux) -> Result<()> {
+    // sd_booted(3).
+    if !linux.live || !linux.tree.exists("/run/systemd/system") {
+        return Ok(());
+    }
+    let Some(systemctl) = linux.tool("systemctl") else { return Ok(()) };
+    // Debian's unit and the others'; one of them is not there, or is the other.
+    for unit in ["ssh.service", "sshd.service"] {
+        let state = program::said(&systemctl, &["show", "--property=ActiveState", unit])?;
+        let is = |wanted: &str| state.lines().any(|line| line == wanted);
+        if !is("ActiveState=inactive") && !is("ActiveState=failed") {
+            // Not awaited: where sshd is to start after the agent, it would wait for us.
+            return program::said(&systemctl, &["--no-block", "reload-or-restart", unit]).map(drop);
+        }
+    }
+    Ok(())
 }
 
 /// Whether our drop-in would be read, and before the file says anything itself.
@@ -73,7 +100,7 @@ fn drop_in_decides(main: &str) -> bool {
     };
     for line in of_all(main) {
         let (word, mut paths) = words(line);
-        if word.eq_ignore_ascii_case(KEY) {
+        if word.eq_ignore_ascii_case(PASSWORDS) {
             return false;
         }
         if word.eq_ignore_ascii_case("Include") && paths.any(is_ours) {
@@ -84,30 +111,19 @@ fn drop_in_decides(main: &str) -> bool {
 }
 
 /// Fails where a drop-in that is read before ours says otherwise.
-fn overruled(linux: &Linux, value: &str) -> Result<()> {
-    let names = linux.tree.list(DROP_INS);
+fn overruled(tree: &Tree, value: &str) -> Result<()> {
+    let names = tree.list(DROP_INS);
     for name in names.iter().filter(|name| name.as_str() < DROP_IN && name.ends_with(".conf")) {
         let path = format!("{DROP_INS}/{name}");
-        let text = linux.tree.read(&path)?.unwrap_or_default();
+        let text = tree.read(&path)?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
-        let Some(line) = of_all(&text).find(|line| begins_with(line, KEY)) else { continue };
+        let Some(line) = of_all(&text).find(|line| begins_with(line, PASSWORDS)) else { continue };
         if words(line).1.next().is_some_and(|known| known.eq_ignore_ascii_case(value)) {
             return Ok(());
         }
-        return Err(PlatformError::Overruled { path: path.into(), what: KEY });
+        return Err(PlatformError::Overruled { path: path.into(), what: PASSWORDS });
     }
     Ok(())
-}
-
-fn with_line(main: &str, line: &str) -> String {
-    // What stands in a Match block is an exception that somebody has made, and stays.
-    let of_all = of_all(main).count();
-    let is_ours = |(at, known): (usize, &str)| at < of_all && begins_with(known, KEY);
-    let lines = || main.split_inclusive('\n').enumerate();
-    if !lines().any(is_ours) {
-        return format!("{line}{main}");
-    }
-    lines().map(|it| if is_ours(it) { line } else { it.1 }).collect()
 }
 
 #[cfg(test)]
@@ -136,14 +152,30 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_the_file_itself_is_changed_or_comes_before_everything() {
-        let line = "PasswordAuthentication no\n";
-        let known = "Port 22\npasswordauthentication=yes\nMatch User a\n";
-        assert_eq!(with_line(known, line), format!("Port 22\n{line}Match User a\n"));
-        let in_match = "Match User a\n  PasswordAuthentication yes\n";
-        assert_eq!(with_line(in_match, line), format!("{line}{in_match}"));
-        let other = "#PasswordAuthentication yes\nMatch User a\n";
-        assert_eq!(with_line(other, line), format!("{line}{other}"));
+    fn a_reload_that_was_cut_off_or_failed_is_done_by_the_next_run() {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let main = root.path().join(&MAIN[1..]);
+        std::fs::create_dir_all(main.parent().unwrap()).unwrap();
+        std::fs::write(&main, "Port 22\n").unwrap();
+        let reloads = std::cell::Cell::new(0);
+        let killed = || {
+            let text = std::fs::read_to_string(&main).unwrap();
+            assert!(text.contains("PasswordAuthentication no"), "written first: {text}");
+            Err(PlatformError::Unsupported { what: "it was killed" })
+        };
+        let good = || {
+            reloads.set(reloads.get() + 1);
+            Ok(())
+        };
+        set(&tree, false, &killed).unwrap_err();
+        assert_eq!(set(&tree, false, &good).unwrap(), Change::Changed);
+        assert_eq!(set(&tree, false, &good).unwrap(), Change::Same);
+        assert_eq!(reloads.get(), 1);
+        // What would be killed before the file is written is announced by then.
+        announce(&tree, Some(b"old"), b"new").unwrap();
+        assert_eq!(if_due(&tree, &good).unwrap(), Change::Changed);
+        assert_eq!((if_due(&tree, &good).unwrap(), reloads.get()), (Change::Same, 2));
     }
 
     #[test]

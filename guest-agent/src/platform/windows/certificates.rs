@@ -9,7 +9,6 @@
 use std::{collections::BTreeSet, ffi::c_void, io, ptr};
 
 use mezame_model::Certificate;
-use sha1::{Digest as _, Sha1};
 use windows_sys::Win32::Security::Cryptography::{
     CERT_CONTEXT, CERT_FIND_SHA1_HASH, CERT_STORE_ADD_USE_EXISTING, CERT_STORE_CTRL_COMMIT,
     CERT_STORE_PROV_SYSTEM_W, CERT_SYSTEM_STORE_LOCAL_MACHINE, CRYPT_INTEGER_BLOB,
@@ -22,7 +21,10 @@ use super::{
     registry::Registry,
     wide::{succeeded, wide},
 };
-use crate::platform::{Change, PlatformError};
+use crate::{
+    platform::{Change, PlatformError},
+    thumbprint::Thumbprint,
+};
 
 /// Where the notes are.
 const NOTES: &str = r"SOFTWARE\Mezame\Certificates";
@@ -67,10 +69,11 @@ impl<'a> Certificates<'a> {
             .iter()
             .map(|certificate| {
                 let der = certificate.der();
-                (Thumbprint(Sha1::digest(&der).into()), der)
+                (Thumbprint::of(&der), der)
             })
             .collect();
-        let named: BTreeSet<String> = wanted.iter().map(|(print, _)| print.text()).collect();
+        let named: BTreeSet<String> =
+            wanted.iter().map(|(print, _)| print.as_str().to_owned()).collect();
         // First: one that can't be put in must not keep another in that is to go.
         for text in noted.difference(&named) {
             if let Some(print) = Thumbprint::parse(text) {
@@ -84,7 +87,7 @@ impl<'a> Certificates<'a> {
             if store.has(print) {
                 continue;
             }
-            notes.set_text(&print.text(), self.store)?;
+            notes.set_text(print.as_str(), self.store)?;
             notes.flush()?;
             store.add(der)?;
             change = Change::Changed;
@@ -92,8 +95,8 @@ impl<'a> Certificates<'a> {
         Ok(change)
     }
 
-    /// Takes one out of the store. That it is out shows only in a store that is opened anew: what is
-    /// deleted is written when the store is closed, and that it was not is told to nobody.
+    /// Takes one out of the store. That it is out shows only in a store that is opened anew: what
+    /// is deleted is written when the store is closed, and that it was not is told to nobody.
     fn distrust(&self, print: &Thumbprint) -> io::Result<()> {
         for _ in 0..ATTEMPTS {
             let store = Store::open(self.store)?;
@@ -113,26 +116,6 @@ impl<'a> Certificates<'a> {
             Some(notes) => Ok(notes.names()?.into_iter().collect()),
             None => Ok(BTreeSet::new()),
         }
-    }
-}
-
-/// What names a certificate.
-struct Thumbprint([u8; 20]);
-
-impl Thumbprint {
-    fn text(&self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02X}")).collect()
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; 20];
-        if text.len() != 40 || !text.is_ascii() {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
     }
 }
 
@@ -157,7 +140,7 @@ impl Store {
 
     /// A certificate of the store's; null where it has none of that thumbprint.
     fn find(&self, print: &Thumbprint) -> *mut CERT_CONTEXT {
-        let mut bytes = print.0;
+        let mut bytes = print.bytes();
         let blob = CRYPT_INTEGER_BLOB { cbData: 20, pbData: bytes.as_mut_ptr() };
         // SAFETY: the blob has as many bytes as it says, and outlives the call.
         unsafe {

@@ -64,7 +64,8 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>> {
     way.file(false)?.map(|file| way.read(&file)).transpose()
 }
 
-/// Reads a file that the agent believes: neither it nor its directory is anybody's but the system's.
+/// Reads a file that the agent believes: neither it nor its directory is anybody's but the
+/// system's.
 pub(super) fn read_ours(path: &Path) -> Result<Option<Vec<u8>>> {
     let Some(way) = Way::find(path)? else { return Ok(None) };
     let Some(file) = way.file(false)? else { return Ok(None) };

@@ -13,7 +13,8 @@ use crate::{
         machine::{Machine, check_group},
     },
     step::Account,
-    winrm::{Names, Thumbprint},
+    thumbprint::Thumbprint,
+    winrm::Names,
 };
 
 /// What PowerShell is asked: 1 is "licensed" (Microsoft, "SoftwareLicensingProduct class"). The
@@ -58,6 +59,10 @@ impl Machine for Live {
 
     fn lock_password(&self, user: &str) -> Result<()> {
         shutting::lock_password(user)
+    }
+
+    fn ssh_server_runs(&self) -> Result<bool> {
+        ssh_server::runs()
     }
 
     fn restart_ssh_server(&self) -> Result<()> {

@@ -5,8 +5,8 @@
 //!                      ▲                                  │ not
 //!                      └── the next run, after a kill ────┴──► put back, forget
 //! ```
-//! netsh keeps what it sets over a reboot: so what was before is kept over one as well. What is told
-//! to netsh, [`netsh`](crate::netsh) says.
+//! netsh keeps what it sets over a reboot: so what was before is kept over one as well. What is
+//! told to netsh, [`netsh`](crate::netsh) says.
 
 use std::{
     collections::BTreeMap,

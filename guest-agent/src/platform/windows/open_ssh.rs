@@ -3,8 +3,8 @@
 //!
 //! Of administrators sshd reads one file for all, `administrators_authorized_keys`, and only where
 //! its access list names the system and administrators alone: each user has a block of their own in
-//! it. Of others it reads `.ssh\authorized_keys` in their profile. A key in the one for all lets its
-//! owner log in as any administrator: that is sshd's rule, and not ours.
+//! it. Of others it reads `.ssh\authorized_keys` in their profile. A key in the one for all lets
+//! its owner log in as any administrator: that is sshd's rule, and not ours.
 
 use std::{
     fs, io,
@@ -14,15 +14,24 @@ use std::{
 use super::{
     access,
     files::{self, Readers},
+    own_key::{self, BOOT},
+    registry::Registry,
 };
 use crate::{
     authorized_keys::{self, Block},
-    platform::{Change, PlatformError, Result, machine::Machine},
+    platform::{
+        Change, PlatformError, Result,
+        machine::Machine,
+        restart::{self, Due, Restart},
+    },
     sddl::Kind,
     sshd_config,
 };
 
 const MAX_KEYS_FILE: usize = 1 << 20;
+
+/// How far the restart of sshd has come that is due.
+const DUE: &str = "RestartSshServer";
 
 /// The directory of sshd's own files, below a root.
 pub(super) fn directory(root: &Path) -> PathBuf {
@@ -37,6 +46,8 @@ pub(super) struct Place<'a> {
     pub(super) live: bool,
     /// Knows who is an administrator.
     pub(super) machine: &'a dyn Machine,
+    /// Keeps what is due.
+    pub(super) registry: &'a Registry,
 }
 
 impl Place<'_> {
@@ -103,16 +114,53 @@ impl Place<'_> {
             access::check_ours_at(&path, Kind::File)?;
         }
         let change = files::change(&path, Readers::AsAbove, |text| match text {
-            Some(text) => Ok(Some(sshd_config::with_passwords(text, on))),
+            Some(text) => {
+                let wanted = sshd_config::with_passwords(text, on);
+                if wanted != text {
+                    restart::announce(self)?;
+                }
+                Ok(Some(wanted))
+            }
             None => Err(PlatformError::Unsupported {
                 what: "there is no OpenSSH server in this image, or it was never started",
             }),
         })?;
-        if change == Change::Changed {
-            self.machine.restart_ssh_server()?;
-        }
-        Ok(change)
+        Ok(change.and(restart::complete(self)?))
     }
+}
+
+/// The note is in the key that no shutdown outlives.
+impl Restart for Place<'_> {
+    fn due(&self) -> Result<Option<Due>> {
+        let Some(boot) = self.registry.open(BOOT).map_err(noted)? else { return Ok(None) };
+        Ok(match boot.number(DUE).map_err(noted)? {
+            Some(1) => Some(Due::Written),
+            Some(2) => Some(Due::Begun),
+            _ => None,
+        })
+    }
+
+    fn note(&self, due: Option<Due>) -> Result<()> {
+        let boot = own_key::of_boot(self.registry).map_err(noted)?;
+        match due {
+            Some(Due::Written) => boot.set_number(DUE, 1),
+            Some(Due::Begun) => boot.set_number(DUE, 2),
+            None => boot.delete_value(DUE),
+        }
+        .map_err(noted)
+    }
+
+    fn runs(&self) -> Result<bool> {
+        self.machine.ssh_server_runs()
+    }
+
+    fn restart(&self) -> Result<()> {
+        self.machine.restart_ssh_server()
+    }
+}
+
+fn noted(source: io::Error) -> PlatformError {
+    PlatformError::File { path: format!(r"HKEY_LOCAL_MACHINE\{BOOT}").into(), source }
 }
 
 fn edit(path: &Path, block: &Block, keys: &[String], readers: Readers<'_>) -> Result<Change> {

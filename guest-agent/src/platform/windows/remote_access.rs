@@ -2,20 +2,25 @@
 //! rest is told. What is to be, [`remote_desktop`], [`firewall`](crate::firewall) and
 //! [`winrm`](crate::winrm) say.
 //!
-//! Remote Desktop takes another port only when its service is started anew, which ends its sessions:
-//! so that is done for another port alone. That it is due is noted first, in the key that no shutdown
-//! outlives: a run that is cut off in between is completed by the next one, or by the next boot.
+//! Remote Desktop takes another port only when its service is started anew, which ends its
+//! sessions: so that is done for another port alone. That it is due is noted first, in the key that
+//! no shutdown outlives: a run that is cut off in between is completed by the next one, or by the
+//! next boot.
 
 use std::io;
 
 use mezame_model::{RemoteDesktop, Winrm};
 
-use super::{BOOT, KEY, registry::Registry};
+use super::{
+    own_key::{self, BOOT},
+    registry::Registry,
+};
 use crate::{
     firewall::Opening,
     platform::{Change, PlatformError, Result, error::of_winrm, machine::Machine},
     remote_desktop::{self, Setting},
-    winrm::{Names, Thumbprint},
+    thumbprint::Thumbprint,
+    winrm::Names,
 };
 
 /// That Remote Desktop is to be started anew.
@@ -85,8 +90,8 @@ impl RemoteAccess<'_> {
         }
     }
 
-    /// Takes the agent's certificate for WinRM away, and its listener: a clone must not have the key
-    /// of another guest.
+    /// Takes the agent's certificate for WinRM away, and its listener: a clone must not have the
+    /// key of another guest.
     pub(super) fn forget(&self) -> Result<()> {
         let off = Winrm { https: false, port: Winrm::PORT, basic: false };
         self.set_winrm(&off, "localhost").map(drop)
@@ -98,10 +103,8 @@ impl RemoteAccess<'_> {
         Ok(number.map_err(failed(setting.path))?.flatten())
     }
 
-    /// A volatile key is made below one that lasts.
     fn note_due(&self) -> io::Result<()> {
-        self.registry.create(KEY, false)?;
-        self.registry.create(BOOT, true)?.set_number(DUE, 1)
+        own_key::of_boot(self.registry)?.set_number(DUE, 1)
     }
 }
 

@@ -6,8 +6,8 @@
 //!                                                               ▲ stop, shutdown │
 //!                                                               └── restarted where it failed
 //! ```
-//! It starts with the system, before anybody logs on, as LocalSystem. A stop ends the process within
-//! a moment: whatever it was doing, the ledger has it, as after a kill.
+//! It starts with the system, before anybody logs on, as LocalSystem. A stop ends the process
+//! within a moment: whatever it was doing, the ledger has it, as after a kill.
 
 use std::{
     ffi::OsString,

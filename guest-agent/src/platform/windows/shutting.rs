@@ -35,7 +35,8 @@ pub(super) fn start(user: &str) -> Result<Change> {
     }
 }
 
-/// Gives an account a password that nobody knows. Windows has no mark that could be taken off again.
+/// Gives an account a password that nobody knows. Windows has no mark that could be taken off
+/// again.
 pub(super) fn lock_password(user: &str) -> Result<()> {
     let unknown = crate::password::random(user)
         .map_err(|error| PlatformError::Invalid { what: "password", why: error.to_string() })?;

@@ -39,48 +39,64 @@ impl Drop for Handle {
     }
 }
 
-/// Stops it and starts it, where it runs.
-pub(super) fn restart() -> Result<()> {
-    let failed = |error: io::Error| PlatformError::Tool {
-        tool: "the service sshd".to_owned(),
-        detail: error.to_string(),
+/// Whether it runs, or is about to.
+pub(super) fn runs() -> Result<bool> {
+    let runs = || match open()? {
+        Some(service) => Ok(status(&service)?.dwCurrentState != SERVICE_STOPPED),
+        None => Ok(false),
     };
-    try_restart().map_err(failed)
+    runs().map_err(failed)
 }
 
-fn try_restart() -> io::Result<()> {
+/// Stops it where it runs, and starts it.
+pub(super) fn restart() -> Result<()> {
+    let restart = || {
+        let Some(service) = open()? else { return Ok(()) };
+        stop(&service)?;
+        // SAFETY: an open handle, and no words.
+        succeeded(unsafe { StartServiceW(service.0, 0, ptr::null()) })
+    };
+    restart().map_err(failed)
+}
+
+fn failed(error: io::Error) -> PlatformError {
+    PlatformError::Tool { tool: "the service sshd".to_owned(), detail: error.to_string() }
+}
+
+/// The service; none where there is none.
+fn open() -> io::Result<Option<Handle>> {
     let name = wide("sshd");
     // SAFETY: no machine and no database means this one and the usual one.
     let manager =
         Handle::of(unsafe { OpenSCManagerW(ptr::null(), ptr::null(), SC_MANAGER_CONNECT) })?;
     let access = SERVICE_QUERY_STATUS | SERVICE_START | SERVICE_STOP;
     // SAFETY: an open handle and a text that ends with a zero.
-    let service = match Handle::of(unsafe { OpenServiceW(manager.0, name.as_ptr(), access) }) {
+    match Handle::of(unsafe { OpenServiceW(manager.0, name.as_ptr(), access) }) {
         Err(error) if error.raw_os_error() == Some(ERROR_SERVICE_DOES_NOT_EXIST.cast_signed()) => {
-            return Ok(());
+            Ok(None)
         }
-        other => other?,
-    };
+        other => other.map(Some),
+    }
+}
+
+fn status(service: &Handle) -> io::Result<SERVICE_STATUS> {
     let mut status = SERVICE_STATUS::default();
     // SAFETY: an open handle and a place for a status.
     succeeded(unsafe { QueryServiceStatus(service.0, &mut status) })?;
-    if status.dwCurrentState == SERVICE_STOPPED {
-        return Ok(());
-    }
-    // SAFETY: as above. That it stops already is as wanted.
-    unsafe { ControlService(service.0, SERVICE_CONTROL_STOP, &mut status) };
+    Ok(status)
+}
+
+fn stop(service: &Handle) -> io::Result<()> {
     let until = Instant::now() + PATIENCE;
-    loop {
-        // SAFETY: as above.
-        succeeded(unsafe { QueryServiceStatus(service.0, &mut status) })?;
-        if status.dwCurrentState == SERVICE_STOPPED {
-            break;
-        }
+    while status(service)?.dwCurrentState != SERVICE_STOPPED {
         if Instant::now() >= until {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        let mut told = SERVICE_STATUS::default();
+        // SAFETY: as above. One that begins takes no orders yet, and that it stops already is as
+        // wanted: it is looked at again.
+        unsafe { ControlService(service.0, SERVICE_CONTROL_STOP, &mut told) };
         std::thread::sleep(PAUSE);
     }
-    // SAFETY: an open handle, and no words.
-    succeeded(unsafe { StartServiceW(service.0, 0, ptr::null()) })
+    Ok(())
 }

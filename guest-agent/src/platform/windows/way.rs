@@ -7,8 +7,10 @@
 //! The agent runs as LocalSystem and writes below users' hands. Each directory is opened with
 //! `FILE_FLAG_OPEN_REPARSE_POINT`, refused where it is a symbolic link, a junction or another
 //! reparse point, and kept open without `FILE_SHARE_DELETE`. An empty directory could still be made
-//! a junction in its place: so where the new file came to be is asked for before anything is put
-//! into it (`GetFinalPathNameByHandle`), and while that file is there its directory is not empty.
+//! a junction in its place: so where each directory truly is, and where the new file came to be, is
+//! asked for before anything is put into it (`GetFinalPathNameByHandle`): in the directory that is
+//! held before it, or it is refused. While that file is there its directory is not empty. A
+//! directory that was made in a junction's target at that moment stays there, empty.
 //! A file that has another name as well (a hard link) is neither read nor replaced (Microsoft,
 //! "CreateFileW", "Reparse Points", "Creating and Opening Files").
 
@@ -77,7 +79,7 @@ impl Way {
         // A drive without its root is no directory.
         parts.retain(|part| part.has_root());
         parts.reverse();
-        let mut held = Vec::new();
+        let mut held: Vec<File> = Vec::new();
         for part in parts {
             let opened = match directory_at(part) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && make => {
@@ -98,6 +100,9 @@ impl Way {
             }
             if seen.dwFileAttributes & FILE_ATTRIBUTE_DIRECTORY == 0 {
                 return Err(failed(part)(io::ErrorKind::NotADirectory.into()));
+            }
+            if let Some(above) = held.last() {
+                check_below(above, &file, part)?;
             }
             held.push(file);
         }
@@ -192,14 +197,18 @@ impl Way {
 
     /// Refuses a file that is not in the directory which is held.
     fn check_place(&self, file: &File) -> Result<()> {
-        let failed = failed(&self.path);
-        let Some(directory) = self.held.last() else { return Ok(()) };
-        let (place, is) = (place(directory).map_err(&failed)?, place(file).map_err(&failed)?);
-        if is.parent() == Some(&place) {
-            return Ok(());
-        }
-        Err(untrusted(&self.path, "its directory was made a junction just now"))
+        self.held.last().map_or(Ok(()), |directory| check_below(directory, file, &self.path))
     }
+}
+
+/// Refuses what is open where it is not in the directory that is held.
+fn check_below(directory: &File, file: &File, path: &Path) -> Result<()> {
+    let failed = failed(path);
+    let (place, is) = (place(directory).map_err(&failed)?, place(file).map_err(&failed)?);
+    if is.parent() == Some(&place) {
+        return Ok(());
+    }
+    Err(untrusted(path, "its directory was made a junction just now"))
 }
 
 fn directory_at(path: &Path) -> io::Result<File> {

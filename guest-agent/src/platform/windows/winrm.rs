@@ -1,5 +1,5 @@
-//! WinRM of the running system, by PowerShell: looked at, changed, and looked at again. What is told
-//! to it, [`winrm`](crate::winrm) says.
+//! WinRM of the running system, by PowerShell: looked at, changed, and looked at again. What is
+//! told to it, [`winrm`](crate::winrm) says.
 //!
 //! What the agent has done is noted in the registry, and that it will do something before it does:
 //! a system without that key is not touched where nothing is wanted of it. A new certificate is its
@@ -12,7 +12,8 @@ use mezame_model::Winrm;
 use super::{registry::Registry, script};
 use crate::{
     platform::{Change, PlatformError, Result, error::of_winrm},
-    winrm::{self, Names, Noted, Now, Thumbprint},
+    thumbprint::Thumbprint,
+    winrm::{self, Names, Noted, Now},
 };
 
 /// Where the notes are.

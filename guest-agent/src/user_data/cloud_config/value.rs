@@ -52,7 +52,8 @@ impl CloudConfig {
         None
     }
 
-    /// `localhost`: a line for the host's own name, which is what an agent does without a word, too.
+    /// `localhost`: a line for the host's own name, which is what an agent does without a word,
+    /// too.
     pub(super) fn hosts(&mut self, node: &Node) {
         if node.as_text() == Some("localhost") {
             self.own_name_in_hosts = Some(true);

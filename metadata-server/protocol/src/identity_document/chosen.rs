@@ -18,14 +18,14 @@ use std::{
     sync::{Arc, PoisonError},
 };
 
-use mezame_model::InstanceId;
+use mezame_model::{
+    InstanceId,
+    der::{Reader, tag},
+};
 use ring::signature::KeyPair;
 
 use super::{Signer, sha_256};
-use crate::{
-    der::{Reader, tag},
-    token::UnixTime,
-};
+use crate::token::UnixTime;
 
 /// Why such a text is not signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 //! Google's names.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use mezame_model::WindowsKey;
+use mezame_model::{WindowsKey, date};
 
 use super::{
     form::{Node, Object},
@@ -74,7 +74,7 @@ fn read_number(node: &Node<'_>, least: usize, most: usize) -> Option<Box<str>> {
 
 fn read_time(node: &Node<'_>) -> Option<Box<str>> {
     let text = node.text(64)?;
-    if WindowsKey::time(text).is_none() {
+    if date::seconds(text).is_none() {
         return node.fault(
             "this is no time by RFC 3339",
             "give one such as 2026-11-26T05:24:30Z (`date -u +%FT%TZ -d '+5 min'`)",

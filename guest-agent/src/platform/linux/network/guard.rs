@@ -5,10 +5,10 @@
 //!                      ▲                              │ not
 //!                      └── the next run, after a kill ─┴──► put back, forget
 //! ```
-//! Devices' addresses, MTU and routes, the devices that the agent has made, and its own lists of what
-//! it has added. The files of the network service are not here: they are written only after the
-//! service was reached. Nor is anything after a reboot, which finds those files as they were: /run is
-//! empty then.
+//! Devices' addresses, MTU and routes, the devices that the agent has made, and its own lists of
+//! what it has added. The files of the network service are not here: they are written only after
+//! the service was reached. Nor is anything after a reboot, which finds those files as they were:
+//! /run is empty then.
 
 use std::collections::BTreeSet;
 
@@ -124,8 +124,8 @@ impl NetworkGuard for Guard<'_> {
     }
 }
 
-/// The devices that a change of these interfaces may touch, each once: theirs, the cards of bonds, and
-/// all that the agent has made.
+/// The devices that a change of these interfaces may touch, each once: theirs, the cards of bonds,
+/// and all that the agent has made.
 fn concerned<'a>(
     there: &'a [Link],
     interfaces: &'a [(&str, &Interface)],

@@ -59,8 +59,8 @@ fn has_way(interface: &Interface, server: IpAddr) -> bool {
         || interface.addresses.iter().any(|own| own.ip().is_ipv4())
 }
 
-/// Whether a resolver is on the IPv4 link and only a route of its own leads there: without a router,
-/// and with an IPv4 address to ask from that is not on that link itself.
+/// Whether a resolver is on the IPv4 link and only a route of its own leads there: without a
+/// router, and with an IPv4 address to ask from that is not on that link itself.
 pub(super) fn needs_route(interface: &Interface, server: IpAddr) -> bool {
     let IpAddr::V4(address) = server else { return false };
     address.is_link_local()

@@ -9,6 +9,7 @@
 //! has room for [`Signer::CHOSEN_MAX`].
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use mezame_model::date::Date;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,10 +17,8 @@ use super::{
     version::{self, Version},
 };
 use crate::{
-    date::Date,
     identity_document::Signer,
     request::Request,
-    token::UnixTime,
     tree::{Body, Scope},
 };
 
@@ -75,13 +74,13 @@ fn document(scope: &Scope<'_>, version: Version, nonce: Option<&str>) -> Value {
 
 /// As in `11/28/18 00:16:17 -0000`.
 fn moment(seconds: u64) -> String {
-    let Date { year, month, day, hour, minute, second } = Date::of(UnixTime(seconds));
+    let Date { year, month, day, hour, minute, second } = Date::of(seconds);
     let year = year % 100;
     format!("{month:02}/{day:02}/{year:02} {hour:02}:{minute:02}:{second:02} -0000")
 }
 
 /// As in `20181128-001617`.
 fn moment_as_nonce(seconds: u64) -> String {
-    let Date { year, month, day, hour, minute, second } = Date::of(UnixTime(seconds));
+    let Date { year, month, day, hour, minute, second } = Date::of(seconds);
     format!("{year:04}{month:02}{day:02}-{hour:02}{minute:02}{second:02}")
 }

@@ -78,13 +78,19 @@ async fn the_form_for_openstacks_clients_is_the_instances_and_each_new_one_takes
     assert_eq!(stored[0]["password"]["nova"], "c2Vjb25k");
 }
 
+/// In the one way in which it is shown.
+fn certificate() -> String {
+    let made = rcgen::generate_simple_self_signed(vec!["ca.example".to_owned()]).unwrap();
+    mezame_model::Certificate::try_from(made.cert.pem()).unwrap().pem().to_owned()
+}
+
 #[tokio::test]
 async fn asks_of_googles_form_and_certificates_come_back_as_they_were_written() {
     let plane = Plane::seeded().await;
     let odd = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [0xff; 256]);
     let key = json!({ "userName": "Ops", "modulus": odd, "exponent": "AQAB",
         "expireOn": "2036-11-26T05:24:30Z", "email": "ops@example.com" });
-    let pem = "-----BEGIN CERTIFICATE-----\nMAIwAA==\n-----END CERTIFICATE-----\n";
+    let pem = certificate();
     let mut document = seed()[3].clone();
     document["windows_keys"] = json!([key]);
     document["trusted_certificates"] = json!([format!("# Ours\n{pem}text\n{pem}")]);

@@ -5,8 +5,10 @@ use std::process::Command;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
+use mezame_model::der;
+
 use super::*;
-use crate::{UnixTime, der};
+use crate::UnixTime;
 
 const IDENTITY: &str = "/instance/service-accounts/default/identity";
 

@@ -1,26 +1,33 @@
-//! As much of DER as a CMS signature takes: write an element, step through a certificate.
+//! As much of DER as certificates and a CMS signature take: write an element, step through others.
 //!
 //! Own code, since the whole of it is shorter than the types that a library for CMS wants to be
 //! filled in. The reader walks elements that were checked to lie within their parents, and makes
 //! no sense of what they hold.
 //!
-//! Follows ITU-T X.690, section 10.
+//! Follows ITU-T X.690, section 10: a length has one form, the shortest.
 
-/// Tags that we write or look for.
-pub(crate) mod tag {
-    pub(crate) const INTEGER: u8 = 0x02;
-    pub(crate) const BIT_STRING: u8 = 0x03;
-    pub(crate) const OCTET_STRING: u8 = 0x04;
-    pub(crate) const NULL: u8 = 0x05;
-    pub(crate) const OID: u8 = 0x06;
-    pub(crate) const SEQUENCE: u8 = 0x30;
-    pub(crate) const SET: u8 = 0x31;
+/// Tags that we write or look for (X.680, section 8.6).
+pub mod tag {
+    /// A whole number.
+    pub const INTEGER: u8 = 0x02;
+    /// Bits; the number of unused ones comes first.
+    pub const BIT_STRING: u8 = 0x03;
+    /// Bytes.
+    pub const OCTET_STRING: u8 = 0x04;
+    /// Nothing.
+    pub const NULL: u8 = 0x05;
+    /// The name of a thing.
+    pub const OID: u8 = 0x06;
+    /// Elements in an order.
+    pub const SEQUENCE: u8 = 0x30;
+    /// Elements without one.
+    pub const SET: u8 = 0x31;
     /// `[0]`, constructed.
-    pub(crate) const CONTEXT_0: u8 = 0xa0;
+    pub const CONTEXT_0: u8 = 0xa0;
 }
 
 /// An element that holds the parts one after another.
-pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let length: usize = parts.iter().map(|part| part.len()).sum();
     let mut out = Vec::with_capacity(length + 6);
     out.push(tag);
@@ -38,21 +45,23 @@ pub(crate) fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
 
 /// An element that was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Element<'a> {
-    pub(crate) tag: u8,
+pub struct Element<'a> {
+    /// What it is.
+    pub tag: u8,
     /// What it holds.
-    pub(crate) content: &'a [u8],
+    pub content: &'a [u8],
     /// All of it, with tag and length.
-    pub(crate) whole: &'a [u8],
+    pub whole: &'a [u8],
 }
 
 /// Reads elements that follow each other.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
+pub struct Reader<'a>(pub &'a [u8]);
 
 impl<'a> Reader<'a> {
     /// The next element, if there is a whole one with a single-byte tag and a definite length.
-    pub(crate) fn next(&mut self) -> Option<Element<'a>> {
+    #[allow(clippy::should_implement_trait, reason = "what follows a damaged element is none")]
+    pub fn next(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
@@ -63,15 +72,28 @@ impl<'a> Reader<'a> {
             }
             _ => return None,
         };
-        let (content, rest) = rest.split_at_checked(length)?;
+        let is_shortest = match first {
+            0..=0x7f => true,
+            0x81 => length >= 0x80,
+            _ => length >> (8 * u32::from(first - 0x81)) != 0,
+        };
+        let (content, rest) = rest.split_at_checked(length).filter(|_| is_shortest)?;
         let whole = &self.0[..self.0.len() - rest.len()];
         self.0 = rest;
         Some(Element { tag, content, whole })
     }
 
-    /// The next element, if it has this tag.
-    pub(crate) fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
-        self.next().filter(|element| element.tag == tag)
+    /// The next element, if it has this tag; else it is still the next one.
+    pub fn expect(&mut self, tag: u8) -> Option<Element<'a>> {
+        let mut ahead = *self;
+        let element = ahead.next().filter(|element| element.tag == tag)?;
+        *self = ahead;
+        Some(element)
+    }
+
+    /// That nothing is left.
+    pub fn end(&self) -> Option<()> {
+        self.0.is_empty().then_some(())
     }
 }
 
@@ -114,5 +136,29 @@ mod tests {
             assert_eq!(&written[..head.len()], head, "{length}");
             assert_eq!(written.len(), head.len() + length);
         }
+    }
+
+    #[test]
+    fn a_length_is_read_in_the_shortest_form_alone() {
+        let longer: [&[u8]; 5] = [
+            &[2, 0x81, 1, 7],
+            &[2, 0x82, 0, 1, 7],
+            &[2, 0x83, 0, 0, 1, 7],
+            &[2, 0x80, 7],
+            &[2, 0xff],
+        ];
+        for longer in longer {
+            assert_eq!(Reader(longer).next(), None, "{longer:02x?}");
+        }
+        let long = [&[2, 0x82, 0, 0xff][..], &[7; 0xff]].concat();
+        assert_eq!(Reader(&long).next(), None);
+    }
+
+    #[test]
+    fn an_element_of_another_tag_is_still_the_next_one() {
+        let mut reader = Reader(&[2, 1, 7]);
+        assert_eq!(reader.expect(tag::SEQUENCE), None);
+        assert_eq!(reader.expect(tag::INTEGER).unwrap().content, [7]);
+        assert!(reader.end().is_some());
     }
 }
