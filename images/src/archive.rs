@@ -60,12 +60,12 @@ use self::{
     id::{PackId, prefix},
     index::Pack,
     pack::Placed,
-    store::{Store, StoreError},
+    store::{Listed, Store, StoreError},
 };
 use crate::environment::Environment;
 
 /// What lies in every archive under the name `format`.
-const FORMAT: &[u8] = b"{\"mezame archive\": 1, \"chunk\": 262144}\n";
+const FORMAT: &[u8] = b"{\"mezame archive\": 2, \"chunk\": 262144}\n";
 /// Of lists of packs: 16 TiB of chunks would take 40 MiB.
 const LONGEST_LIST: u64 = 256 * 1024 * 1024;
 
@@ -103,22 +103,65 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens the archive in this store, and makes it where the store is empty.
+    /// Makes an archive in an empty store. One that was cut short is done by doing it again.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NotEmpty`] where there is anything already, an archive or not.
+    pub fn create(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        settings: Settings,
+    ) -> Result<Self, ArchiveError> {
+        let markers = prefix::MARKED.map(ObjectName::marker);
+        if let Some(other) = store.list("")?.into_iter().find(|o| !markers.contains(&o.name)) {
+            return Err(ArchiveError::NotEmpty { name: other.name });
+        }
+        for marker in &markers {
+            match store.put_new(marker, b"") {
+                Err(StoreError::Exists { .. }) => {}
+                other => other?,
+            }
+        }
+        // The last, so that what has it has all.
+        let name = ObjectName::format();
+        match store.put_new(&name, FORMAT) {
+            Err(StoreError::Exists { .. }) => return Err(ArchiveError::NotEmpty { name }),
+            other => other?,
+        }
+        Ok(Self { store, environment, settings, known: Mutex::default() })
+    }
+
+    /// Opens the archive in this store.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NoArchive`] where there is none: a mount point without its file system
+    /// must not become a new, empty archive.
     pub fn open(
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
         settings: Settings,
     ) -> Result<Self, ArchiveError> {
-        let name = ObjectName::format();
-        match store.put_new(&name, FORMAT) {
-            Err(StoreError::Exists { .. }) => {
-                if store.read(&name, 4096)? != FORMAT {
-                    return Err(ArchiveError::Format);
-                }
-            }
+        let format = match store.read(&ObjectName::format(), 4096) {
+            Err(StoreError::Missing { .. }) => return Err(ArchiveError::NoArchive),
             other => other?,
+        };
+        if format != FORMAT {
+            return Err(ArchiveError::Format);
         }
-        Ok(Self { store, environment, settings, known: Mutex::default() })
+        let archive = Self { store, environment, settings, known: Mutex::default() };
+        for prefix in prefix::MARKED {
+            archive.list_marked(prefix)?;
+        }
+        Ok(archive)
+    }
+
+    /// A listing that is known to be of the archive's own folder: its marker is in it.
+    fn list_marked(&self, prefix: &'static str) -> Result<Vec<Listed>, ArchiveError> {
+        let mut listed = self.store.list(prefix)?;
+        let marker = ObjectName::marker(prefix);
+        let place = listed.iter().position(|object| object.name == marker);
+        listed.swap_remove(place.ok_or(ArchiveError::FolderMissing { prefix })?);
+        Ok(listed)
     }
 
     /// All packs but those in `without`, as they are now; and which of them can't be used.
@@ -192,7 +235,7 @@ impl Archive {
     /// The packs that are to be deleted: no session that begins now may count on them.
     fn condemned(&self) -> Result<BTreeSet<PackId>, ArchiveError> {
         let mut packs = BTreeSet::new();
-        for object in self.store.list(prefix::CONDEMNED)? {
+        for object in self.list_marked(prefix::CONDEMNED)? {
             let Some(id) = object.name.as_id(prefix::CONDEMNED) else { continue };
             packs.extend(self.condemned_by(id)?.unwrap_or_default());
         }

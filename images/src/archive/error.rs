@@ -2,7 +2,13 @@
 
 use std::io;
 
-use super::{chunk::Unsound, id::ImageId, pack::PackFault, record::RecordFault, store::StoreError};
+use super::{
+    chunk::Unsound,
+    id::{ImageId, ObjectName},
+    pack::PackFault,
+    record::RecordFault,
+    store::StoreError,
+};
 use crate::environment::NoRandomness;
 
 /// Why an archive did not do what it was asked.
@@ -14,6 +20,22 @@ pub enum ArchiveError {
     /// What is there was not made by this program, or by a newer one.
     #[error("this is no archive of a form that this program knows")]
     Format,
+    /// There is no archive in the store: not yet, or what it lies on is not mounted.
+    #[error("there is no archive in this store")]
+    NoArchive,
+    /// A new archive is made in an empty store only.
+    #[error("this store has {name} already, so no archive is made in it")]
+    NotEmpty {
+        /// What is there.
+        name: ObjectName,
+    },
+    /// A part of the store is not there: lost, or not mounted. What would be deleted for that is
+    /// not.
+    #[error("the archive's {prefix} is not there")]
+    FolderMissing {
+        /// Which part.
+        prefix: &'static str,
+    },
     /// There is no such image, or the one who asks may not see it.
     #[error("there is no image {id}")]
     NoImage {

@@ -130,12 +130,21 @@ pub(crate) mod prefix {
     pub(crate) const WAITS: &str = "waits/";
     /// Who sees whose image.
     pub(crate) const SHARES: &str = "shares/";
+    /// Those of which a listing without the marker is not believed: something would be deleted, or
+    /// counted on, for what it does not show.
+    pub(crate) const MARKED: [&str; 3] = [IMAGES, WRITERS, CONDEMNED];
 }
 
 impl ObjectName {
     /// The archive's own description, the first object that is written.
     pub(crate) fn format() -> Self {
         Self("format".into())
+    }
+
+    /// What every archive has below this prefix, so that a folder that is not there is told from
+    /// an empty one.
+    pub(crate) fn marker(prefix: &str) -> Self {
+        Self(format!("{prefix}folder"))
     }
 
     pub(crate) fn image(id: ImageId) -> Self {

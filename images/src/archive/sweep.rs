@@ -22,7 +22,8 @@
 //!    condemned later, whoever does it finds this one condemned or gone, and copies.
 //!
 //! A killed collection leaves at most copies that are there twice, and lists that the next one
-//! finishes. Where an image can't be read, nothing is deleted at all.
+//! finishes. Where an image can't be read, nothing is deleted at all; nor where the folder of images
+//! or of sessions is not there: a listing counts only with its marker in it.
 
 pub(crate) mod list;
 pub(crate) mod plan;
@@ -99,7 +100,7 @@ impl Archive {
     /// Sessions that may still publish; those that gave no sign of life for long are ended here.
     fn living(&self, swept: &mut Swept) -> Result<BTreeSet<ImageId>, ArchiveError> {
         let mut living = BTreeSet::new();
-        for object in self.store.list(prefix::WRITERS)? {
+        for object in self.list_marked(prefix::WRITERS)? {
             if let Some(id) = object.name.as_id(prefix::WRITERS)
                 && !self.has_ended(id, swept)?
             {
@@ -140,7 +141,7 @@ impl Archive {
     /// All chunks, pages included, that any image needs.
     fn mark(&self, watch: &dyn Watch) -> Result<ChunkSet, ArchiveError> {
         let mut needed = ChunkSet::default();
-        let listed = self.store.list(prefix::IMAGES)?;
+        let listed = self.list_marked(prefix::IMAGES)?;
         let reader = Reader::new(self)?;
         let mut scratch = Scratch::new()?;
         for (done, object) in (1..).zip(&listed) {
@@ -191,7 +192,7 @@ impl Archive {
         swept: &mut Swept,
         watch: &dyn Watch,
     ) -> Result<(), ArchiveError> {
-        for object in self.store.list(prefix::CONDEMNED)? {
+        for object in self.list_marked(prefix::CONDEMNED)? {
             if let Some(id) = object.name.as_id(prefix::CONDEMNED)
                 && !self.settle(id, copier, swept, watch)?
             {
@@ -264,7 +265,7 @@ impl Archive {
         if let Some(writers) = read()? {
             return Ok(writers);
         }
-        let listed = self.store.list(prefix::WRITERS)?;
+        let listed = self.list_marked(prefix::WRITERS)?;
         let writers: Vec<_> =
             listed.iter().filter_map(|object| object.name.as_id(prefix::WRITERS)).collect();
         match self.store.put_new(&name, &list::writers(&writers)) {

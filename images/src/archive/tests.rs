@@ -1,5 +1,6 @@
 //! Tests of the archive as a whole, on a store in memory.
 
+mod folders;
 mod interleaved;
 mod whole;
 
@@ -98,10 +99,14 @@ pub(super) fn project(name: &str) -> mezame_model::ProjectName {
     mezame_model::ProjectName::parse(name).unwrap()
 }
 
-/// An archive with one thread that ends sessions after this time.
+/// An archive with one thread that ends sessions after this time; made where there is none.
 pub(super) fn archive(store: Arc<dyn Store>, seed: u64, dead_after: Duration) -> Archive {
     let settings = Settings { threads: 1, beat: None, dead_after };
-    Archive::open(store, Arc::new(FixedEnvironment::new(seed)), settings).unwrap()
+    let environment = Arc::new(FixedEnvironment::new(seed));
+    match Archive::open(store.clone(), environment.clone(), settings) {
+        Err(ArchiveError::NoArchive) => Archive::create(store, environment, settings).unwrap(),
+        other => other.unwrap(),
+    }
 }
 
 pub(super) fn new<'a>(
@@ -128,9 +133,11 @@ pub(super) fn restore(archive: &Archive, id: ImageId) -> Result<Vec<u8>, Archive
     Ok(target.bytes.into_inner().unwrap())
 }
 
-/// The names of all objects below a prefix.
+/// The names of all objects below a prefix but its marker's.
 pub(super) fn names(store: &Memory, prefix: &str) -> Vec<String> {
-    store.list(prefix).unwrap().iter().map(|object| object.name.to_string()).collect()
+    let listed = store.list(prefix).unwrap();
+    let own = listed.iter().filter(|object| object.name != ObjectName::marker(prefix));
+    own.map(|object| object.name.to_string()).collect()
 }
 
 /// That a part of a disk is of this content.

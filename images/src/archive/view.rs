@@ -85,7 +85,7 @@ impl Archive {
         let mut images = Vec::new();
         let shares = self.store.list(prefix::SHARES)?;
         let shares: Vec<_> = shares.iter().filter_map(|share| share.name.as_share()).collect();
-        for object in self.store.list(prefix::IMAGES)? {
+        for object in self.list_marked(prefix::IMAGES)? {
             let Some(id) = object.name.as_id(prefix::IMAGES) else { continue };
             let record = match self.record(id) {
                 Err(ArchiveError::NoImage { .. }) => continue,

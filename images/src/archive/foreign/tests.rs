@@ -30,7 +30,7 @@ impl Place {
         fs::write(folder.path().join("disk.raw"), disk).unwrap();
         let environment = Arc::new(SystemEnvironment::new());
         let archive =
-            Archive::open(Arc::new(Memory::new()), environment, Settings::default()).unwrap();
+            Archive::create(Arc::new(Memory::new()), environment, Settings::default()).unwrap();
         Self { folder, archive, project: ProjectName::parse("web").unwrap() }
     }
 

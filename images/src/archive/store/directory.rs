@@ -28,18 +28,32 @@ use super::{Listed, ObjectName, Store, StoreError};
 /// A directory as a store.
 #[derive(Debug)]
 pub struct Directory {
+    /// Open as long as the store is: whatever is mounted or unmounted at its path meanwhile, this
+    /// stays the same directory.
+    _folder: File,
+    /// The way to it that leads through what is open.
     root: PathBuf,
 }
 
 impl Directory {
-    /// The store in this directory, which is made where it is missing; its parent must be there.
-    pub fn open(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
+    /// Makes a store in this directory, which is made where it is missing; its parent must be
+    /// there.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let given = root.into();
         let at = |source| StoreError::io(&given.display(), source);
-        // So that a later change of the working directory does not move it.
         let root = std::path::absolute(&given).map_err(at)?;
         make_folder(&root).map_err(at)?;
-        Ok(Self { root })
+        Self::open(root)
+    }
+
+    /// The store in this directory, which must be there.
+    pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let root = root.as_ref();
+        let mut options = OpenOptions::new();
+        let opened = options.read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(root);
+        let folder = opened.map_err(|source| StoreError::io(&root.display(), source))?;
+        let root = format!("/proc/self/fd/{}", folder.as_raw_fd()).into();
+        Ok(Self { _folder: folder, root })
     }
 
     fn path(&self, name: &ObjectName) -> PathBuf {
@@ -208,23 +222,36 @@ mod tests {
         let number = std::sync::atomic::AtomicU32::new(0);
         crate::archive::store::contract::check(&|| {
             let number = number.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            Box::new(Directory::open(place.path().join(number.to_string())).unwrap())
+            Box::new(Directory::create(place.path().join(number.to_string())).unwrap())
         });
     }
 
     #[test]
-    fn a_relative_path_is_one_from_the_working_directory() {
-        let name = format!("target-of-a-test-{}", std::process::id());
-        let store = Directory::open(&name).unwrap();
-        let is_there = std::env::current_dir().unwrap().join(&name).is_dir();
-        fs::remove_dir(&name).unwrap();
-        assert!(is_there && store.root.is_absolute());
+    fn a_store_stays_the_directory_that_it_was_opened_in() {
+        let place = tempfile::tempdir().unwrap();
+        let (path, moved) = (place.path().join("archive"), place.path().join("moved"));
+        let store = Directory::create(&path).unwrap();
+        fs::rename(&path, &moved).unwrap();
+        // As a mount point is without what was mounted there.
+        fs::create_dir(&path).unwrap();
+        store.put_new(&ObjectName::parse("packs/a").unwrap(), b"x").unwrap();
+        assert!(moved.join("packs/a").is_file());
+        assert_eq!(fs::read_dir(&path).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_made_only_where_that_was_asked_for() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("archive");
+        assert!(Directory::open(&path).is_err() && !path.exists());
+        Directory::create(&path).unwrap();
+        Directory::open(&path).unwrap();
     }
 
     #[test]
     fn nobody_else_may_read_what_lies_there() {
         let place = tempfile::tempdir().unwrap();
-        let store = Directory::open(place.path().join("archive")).unwrap();
+        let store = Directory::create(place.path().join("archive")).unwrap();
         let name = ObjectName::parse("packs/a").unwrap();
         store.put_new(&name, b"x").unwrap();
         let mode = |path: &str| {

@@ -102,7 +102,12 @@ impl Contender {
     /// Makes an empty repository.
     pub(super) fn prepare(self, place: &Place) -> anyhow::Result<()> {
         match self {
-            Self::Sealed | Self::Open => place.archive().map(drop),
+            Self::Sealed | Self::Open => {
+                let store = Arc::new(Directory::create(place.repository())?);
+                let environment = Arc::new(SystemEnvironment::new());
+                Archive::create(store, environment, Settings::default())?;
+                Ok(())
+            }
             Self::Restic => process::succeed(&mut place.command("restic", &["init", "-q"])),
             Self::Borg => process::succeed(&mut place.command("borg", &["init", "-e", "none"])),
         }
