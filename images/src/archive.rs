@@ -54,7 +54,7 @@ pub use self::{
     retention::Retention,
     sweep::Swept,
     verify::Verified,
-    view::{Viewer, Visible},
+    view::{KeyOf, Viewer, Visible},
 };
 use self::{
     id::{PackId, prefix},

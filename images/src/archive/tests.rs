@@ -1,18 +1,26 @@
 //! Tests of the archive as a whole, on a store in memory.
 
+mod damage;
+mod encrypted;
 mod folders;
 mod interleaved;
+mod seen;
+mod sessions;
 mod whole;
 
 use std::sync::Mutex;
 
 use super::{
+    domain::Domain,
     source::{Content, Extent, Source},
     store::memory::Memory,
     target::Target,
     *,
 };
-use crate::{archive::chunk::CHUNK, environment::fixed::FixedEnvironment};
+use crate::{
+    archive::chunk::CHUNK,
+    environment::{Environment, fixed::FixedEnvironment},
+};
 
 /// A disk in memory. Where `extents` are given it fails to read what they let out.
 pub(super) struct Disk {
@@ -95,6 +103,21 @@ impl Target for Restored {
     }
 }
 
+/// An archive in memory that waits for sessions.
+pub(super) fn fresh() -> (Arc<Memory>, Archive) {
+    let memory = Arc::new(Memory::new());
+    let archive = archive(memory.clone(), 1, Duration::from_secs(900));
+    (memory, archive)
+}
+
+pub(super) fn import(archive: &Archive, disk: &Disk) -> Imported {
+    archive.import(&new(&project("web"), None), disk, &Unwatched).unwrap()
+}
+
+fn stored(memory: &Memory) -> u64 {
+    memory.list(prefix::PACKS).unwrap().iter().map(|object| object.length).sum()
+}
+
 pub(super) fn project(name: &str) -> mezame_model::ProjectName {
     mezame_model::ProjectName::parse(name).unwrap()
 }
@@ -122,8 +145,8 @@ pub(super) fn new<'a>(
     }
 }
 
-pub(super) fn no_keys(_: &mezame_model::ProjectName) -> Option<ProjectKey> {
-    None
+pub(super) fn no_keys(_: &mezame_model::ProjectName) -> KeyOf {
+    KeyOf::Open
 }
 
 pub(super) fn restore(archive: &Archive, id: ImageId) -> Result<Vec<u8>, ArchiveError> {
@@ -144,4 +167,15 @@ pub(super) fn names(store: &Memory, prefix: &str) -> Vec<String> {
 pub(super) fn extent(first: usize, count: usize, content: Content) -> Extent {
     let (offset, length) = ((first * CHUNK) as u64, (count * CHUNK) as u64);
     Extent { offset, length, content }
+}
+
+/// Text that no chance brings into a store.
+pub(super) const SECRET: &[u8] = b"-----BEGIN OPENSSH PRIVATE KEY-----";
+
+pub(super) fn secret_disk() -> Disk {
+    let mut bytes = Disk::of(&[1, 2, 0, 3]).bytes;
+    bytes[CHUNK + 5..CHUNK + 5 + SECRET.len()].copy_from_slice(SECRET);
+    // And a chunk that can't be compressed.
+    FixedEnvironment::new(3).fill(&mut bytes[..CHUNK]).unwrap();
+    Disk::new(bytes)
 }

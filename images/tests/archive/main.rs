@@ -18,7 +18,7 @@ use std::{
 
 use mezame_images::{
     archive::{
-        Archive, ImageId, Settings, Unwatched, Viewer, store::directory::Directory,
+        Archive, ImageId, KeyOf, Settings, Unwatched, Viewer, store::directory::Directory,
         target::FileTarget,
     },
     environment::SystemEnvironment,
@@ -107,10 +107,10 @@ impl Place {
     /// Restores all images; gives how many there are.
     fn assert_all_whole(&self, when: &str) {
         let archive = self.archive();
-        let listed = archive.list(Viewer::Operator, &|_| None).unwrap();
+        let listed = archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap();
         assert_eq!(listed.len(), self.images.len(), "{when}");
         for (id, disk) in &self.images {
-            let image = archive.view(*id, Viewer::Operator, &|_| None).unwrap();
+            let image = archive.view(*id, Viewer::Operator, &|_| KeyOf::Open).unwrap();
             let verified = archive.verify(&image, &Unwatched).unwrap();
             assert_eq!(verified.damaged, 0, "{when}: {id}: {verified:?}");
             let path = self.folder.path().join("restored");
@@ -203,7 +203,7 @@ fn writers_and_collections_that_are_killed_beside_each_other_lose_nothing() {
             place.images.insert(id, disk);
         }
         // One may be there that it could not tell of any more: it is of one of these disks.
-        for image in place.archive().list(Viewer::Operator, &|_| None).unwrap() {
+        for image in place.archive().list(Viewer::Operator, &|_| KeyOf::Open).unwrap() {
             if !place.images.contains_key(&image.id) {
                 let known = place.images.values().filter(|disk| disks.contains(disk)).count();
                 place.images.insert(image.id, disks[known].clone());

@@ -8,7 +8,7 @@ use ring::digest::digest;
 use super::*;
 use crate::{
     archive::{
-        Detail, Kind, Settings, Unwatched, Viewer, store::memory::Memory, target::FileTarget,
+        Detail, KeyOf, Kind, Settings, Unwatched, Viewer, store::memory::Memory, target::FileTarget,
     },
     environment::SystemEnvironment,
 };
@@ -68,7 +68,8 @@ impl Place {
 
     /// That the image holds the disk that all tests begin with.
     fn assert_whole(&self, imported: &Imported) {
-        let image = self.archive.view(imported.image.id, Viewer::Operator, &|_| None).unwrap();
+        let image =
+            self.archive.view(imported.image.id, Viewer::Operator, &|_| KeyOf::Open).unwrap();
         let path = self.path("restored");
         let target = FileTarget::create(&path).unwrap();
         self.archive.export(&image, &target, &Unwatched).unwrap();
@@ -148,7 +149,7 @@ fn a_file_with_another_digest_is_refused_and_a_right_one_is_told() {
     file.sha256 = Some([7; 32]);
     let refused = place.import(&file).unwrap_err();
     assert!(matches!(refused, ForeignError::Digest { .. }), "{refused}");
-    assert!(place.archive.list(Viewer::Operator, &|_| None).unwrap().is_empty());
+    assert!(place.archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap().is_empty());
     let right = digest(&SHA256, &fs::read(&path).unwrap());
     file.sha256 = Some(right.as_ref().try_into().unwrap());
     let imported = place.import(&file).unwrap();
@@ -198,7 +199,7 @@ fn a_file_that_was_cut_short_is_an_error_with_what_qemu_img_said() {
         let is_told = matches!(&refused, ForeignError::Conversion { said, .. } if !said.is_empty());
         assert!(is_told, "{options}: {refused}");
     }
-    assert!(place.archive.list(Viewer::Operator, &|_| None).unwrap().is_empty());
+    assert!(place.archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap().is_empty());
 }
 
 #[test]

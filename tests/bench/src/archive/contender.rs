@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use mezame_images::{
     archive::{
-        Archive, Detail, ImageId, Kind, NewImage, ProjectKey, Settings, Unwatched, Viewer,
+        Archive, Detail, ImageId, KeyOf, Kind, NewImage, ProjectKey, Settings, Unwatched, Viewer,
         source::FileSource, store::directory::Directory, target::FileTarget,
     },
     environment::SystemEnvironment,
@@ -177,7 +177,7 @@ impl Contender {
 
     fn restore_one(self, place: &Place, file: &Path) -> anyhow::Result<()> {
         let archive = place.archive()?;
-        let keys = |_: &ProjectName| self.key();
+        let keys = |_: &ProjectName| self.key().map_or(KeyOf::Open, KeyOf::Key);
         let images = archive.list(Viewer::Operator, &keys)?;
         let last = images.last().context("no image")?.id;
         let image = archive.view(last, Viewer::Operator, &keys)?;
