@@ -50,6 +50,12 @@ pub trait Source: Sync {
 
     /// Fills the buffer with what is at `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Called once all was read and before the image comes to be, which an error keeps it from:
+    /// the last moment to say that what was read is not one disk.
+    fn settle(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file, or a block device.
@@ -70,6 +76,10 @@ impl FileSource {
         // Of a block device the metadata say nothing.
         let size = file.seek(SeekFrom::End(0))?;
         Ok(Self { file, size })
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
     }
 
     fn seek(&self, offset: u64, whence: Whence) -> io::Result<Option<u64>> {

@@ -1,20 +1,61 @@
 //! Tests of importing files, with the real `qemu-img` and `ssh-keygen`.
 
-use std::{fs, sync::Arc};
+use std::{fs, process::Command, sync::Arc};
 
 use mezame_model::ProjectName;
-use ring::digest::digest;
+use ring::digest::{SHA256, digest};
 
 use super::*;
 use crate::{
     archive::{
-        Detail, KeyOf, Kind, Settings, Unwatched, Viewer, store::memory::Memory, target::FileTarget,
+        Detail, KeyOf, Kind, ObjectName, Settings, Unwatched, Viewer,
+        store::{Listed, Store, StoreError, memory::Memory},
+        target::FileTarget,
     },
     environment::SystemEnvironment,
 };
 
+/// A store in memory that counts what was ever written as an image's record.
+#[derive(Default)]
+struct Counting {
+    memory: Memory,
+    records: std::sync::atomic::AtomicU64,
+}
+
+impl Counting {
+    /// The folder's marker is none.
+    fn records(&self) -> u64 {
+        self.records.load(std::sync::atomic::Ordering::SeqCst) - 1
+    }
+}
+
+impl Store for Counting {
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        if name.as_str().starts_with("images/") {
+            self.records.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+        self.memory.put_new(name, bytes)
+    }
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.memory.replace(name, bytes)
+    }
+    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.memory.read(name, limit)
+    }
+    fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.memory.read_at(name, offset, buffer)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.memory.list(prefix)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.memory.delete(name)
+    }
+}
+
 struct Place {
     folder: tempfile::TempDir,
+    store: Arc<Counting>,
     archive: Archive,
     project: ProjectName,
 }
@@ -29,9 +70,9 @@ impl Place {
         }
         fs::write(folder.path().join("disk.raw"), disk).unwrap();
         let environment = Arc::new(SystemEnvironment::new());
-        let archive =
-            Archive::create(Arc::new(Memory::new()), environment, Settings::default()).unwrap();
-        Self { folder, archive, project: ProjectName::parse("web").unwrap() }
+        let store = Arc::new(Counting::default());
+        let archive = Archive::create(store.clone(), environment, Settings::default()).unwrap();
+        Self { folder, store, archive, project: ProjectName::parse("web").unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -55,15 +96,18 @@ impl Place {
         }
     }
 
-    fn import(&self, file: &FileImport<'_>) -> Result<Imported, ForeignError> {
-        let new = NewImage {
+    fn about(&self) -> NewImage<'_> {
+        NewImage {
             project: &self.project,
             kind: Kind::Imported,
             detail: Detail::default(),
             key: None,
             base: None,
-        };
-        self.archive.import_file(file, new, &Unwatched)
+        }
+    }
+
+    fn import(&self, file: &FileImport<'_>) -> Result<Imported, ForeignError> {
+        self.archive.import_file(file, self.about(), &Unwatched)
     }
 
     /// That the image holds the disk that all tests begin with.
@@ -210,4 +254,59 @@ fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
         let refused = place.import(&place.file(&path, Format::Raw)).unwrap_err();
         assert!(matches!(refused, ForeignError::NoFile { .. }), "{refused}");
     }
+}
+
+/// Writes to a file once an import has begun to read what it archives.
+struct Writing {
+    path: PathBuf,
+    is_done: std::sync::atomic::AtomicBool,
+}
+
+impl Watch for Writing {
+    fn tell(&self, progress: crate::archive::Progress) {
+        if progress.done > 0 && !self.is_done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+            let file = OpenOptions::new().write(true).open(&self.path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 5 << 20], 0).unwrap();
+        }
+    }
+}
+
+#[test]
+fn what_is_archived_is_what_the_digest_is_of_whoever_writes_to_the_file() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let before = fs::read(&path).unwrap();
+    let mut file = place.file(&path, Format::Raw);
+    file.sha256 = Some(digest(&SHA256, &before).as_ref().try_into().unwrap());
+    let watch = Writing { path: path.clone(), is_done: false.into() };
+    let imported = place.archive.import_file(&file, place.about(), &watch).unwrap();
+    assert!(fs::read(&path).unwrap() != before, "nobody wrote to it");
+    fs::write(&path, &before).unwrap();
+    place.assert_whole(&imported);
+}
+
+#[test]
+fn a_file_that_changed_while_it_was_read_is_an_image_at_no_time() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let watch = Writing { path: path.clone(), is_done: false.into() };
+    let file = place.file(&path, Format::Raw);
+    let refused = place.archive.import_file(&file, place.about(), &watch).unwrap_err();
+    assert!(matches!(refused, ForeignError::Changed { .. }), "{refused}");
+    assert_eq!(place.store.records(), 0, "it was an image for a moment");
+}
+
+#[test]
+fn a_caller_s_word_for_a_digest_or_a_signer_is_not_passed_on() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let mut new = place.about();
+    new.detail.provenance.sha256 = Some("00".repeat(32));
+    new.detail.provenance.signer = Some("SHA256:somebody".into());
+    new.detail.provenance.source = Some("a mirror".into());
+    let file = place.file(&path, Format::Raw);
+    let imported = place.archive.import_file(&file, new, &Unwatched).unwrap();
+    let told = imported.image.detail.unwrap().provenance;
+    assert_eq!((told.sha256, told.signer), (None, None));
+    assert_eq!(told.source.as_deref(), Some("a mirror"));
 }

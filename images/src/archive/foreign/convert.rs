@@ -1,0 +1,106 @@
+//! The conversion of a file to a disk, by `qemu-img`.
+
+use std::{
+    fs::File,
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    process::{Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use super::{FileImport, ForeignError, nameless};
+use crate::archive::{ArchiveError, Progress, Watch};
+
+/// The disk in a file, as a sparse file without a name.
+///
+/// The file is checked before: of one that was cut short `qemu-img convert` reads what is missing
+/// as zeros, and says nothing.
+pub(super) fn convert(
+    file: &File,
+    import: &FileImport<'_>,
+    watch: &dyn Watch,
+) -> Result<File, ForeignError> {
+    /// Sound but for room that nobody uses; and a form that can't be checked.
+    const SOUND: [i32; 2] = [3, 63];
+    let disk = nameless(import.scratch)
+        .map_err(|source| ForeignError::Io { path: import.scratch.into(), source })?;
+    let input = format!(
+        "driver={},file.driver=file,file.locking=off,file.filename=/dev/fd/0",
+        import.format.name()
+    );
+    let qemu_img = Conversion { file, disk: &disk, import, watch };
+    qemu_img.run(&["check", "--image-opts", &input], &SOUND)?;
+    let options = ["-O", "raw", "-S", "4k", "-t", "writeback"];
+    let convert = [&["convert", "--image-opts"], &options[..], &[&input, "/dev/fd/1"]].concat();
+    qemu_img.run(&convert, &[])?;
+    Ok(disk)
+}
+
+/// Runs of `qemu-img` with a file as standard input, and one for the disk as standard output.
+struct Conversion<'a> {
+    file: &'a File,
+    disk: &'a File,
+    import: &'a FileImport<'a>,
+    watch: &'a dyn Watch,
+}
+
+impl Conversion<'_> {
+    /// Fails unless it ends with 0 or one of the codes that are good too.
+    fn run(&self, arguments: &[&str], good: &[i32]) -> Result<(), ForeignError> {
+        let scratch = self.import.scratch;
+        let in_scratch = |source| ForeignError::Io { path: scratch.into(), source };
+        let said = nameless(scratch).map_err(in_scratch)?;
+        let mut command = Command::new("prlimit");
+        command.args(["--as=2147483648", "--core=0", "--", "qemu-img"]).args(arguments);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("LC_ALL", "C");
+        command.stdin(self.file.try_clone().map_err(in_scratch)?);
+        command.stderr(said.try_clone().map_err(in_scratch)?);
+        // What a check tells there is of no use, and would become part of the disk.
+        let is_conversion = arguments.contains(&"/dev/fd/1");
+        let output = self.disk.try_clone().map_err(in_scratch)?;
+        command.stdout(if is_conversion { Stdio::from(output) } else { Stdio::null() });
+        let status = wait(&mut command, self.disk, self.import, self.watch)?;
+        if status.success() || status.code().is_some_and(|code| good.contains(&code)) {
+            return Ok(());
+        }
+        let mut text = Vec::new();
+        let mut reader = &said;
+        let read = reader.seek(SeekFrom::Start(0));
+        let _ = read.and_then(|_| reader.take(2000).read_to_end(&mut text));
+        let said = String::from_utf8_lossy(&text).trim().escape_debug().to_string();
+        Err(ForeignError::Conversion { path: self.import.path.into(), status, said })
+    }
+}
+
+/// Runs a program to its end, at most as long as it may take.
+fn wait(
+    command: &mut Command,
+    disk: &File,
+    import: &FileImport<'_>,
+    watch: &dyn Watch,
+) -> Result<ExitStatus, ForeignError> {
+    /// How often it is looked after.
+    const INTERVAL: Duration = Duration::from_millis(20);
+    let io = |source| ForeignError::Io { path: "qemu-img".into(), source };
+    let begin = Instant::now();
+    let mut child = command.spawn().map_err(io)?;
+    loop {
+        if let Some(status) = child.try_wait().map_err(io)? {
+            return Ok(status);
+        }
+        let is_late = begin.elapsed() > import.patience;
+        if is_late || watch.is_cancelled() {
+            // The program did not fork: prlimit has become qemu-img.
+            let _ = child.kill();
+            let _ = child.wait();
+            let (path, patience) = (import.path.to_owned(), import.patience);
+            let late = ForeignError::Patience { path, patience };
+            return Err(if is_late { late } else { ArchiveError::Cancelled.into() });
+        }
+        if let Ok(about) = disk.metadata() {
+            let written = about.blocks() * 512;
+            watch.tell(Progress { done: 0, total: about.size(), written });
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
