@@ -12,6 +12,7 @@ pub mod nbd;
 pub mod qcow2;
 pub mod qmp;
 pub mod storage_daemon;
+pub mod vhdx;
 pub mod vmdk;
 pub mod volume;
 

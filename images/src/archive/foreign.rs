@@ -7,16 +7,17 @@
 //! where it is, and the image does not come to be where it has changed by then.
 //!
 //! What is not raw is converted by `qemu-img`, after a look at its head: a file that names other
-//! files is refused ([`crate::qcow2`], [`crate::vmdk`]; QEMU itself refuses a VHDX with a parent).
-//! The program gets the two files as its standard input and output and no name of any file, a
-//! form that is said and not guessed, 2 GiB of address space, and a deadline.
+//! files is refused, and one whose disk is larger than the caller allows ([`crate::qcow2`],
+//! [`crate::vmdk`], [`crate::vhdx`]). The program gets the two files as its standard input and
+//! output and no name of any file, a form that is said and not guessed, limits ([`convert`]), and a
+//! deadline.
 
 mod convert;
 mod copy;
 
 use std::{
     fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom},
+    io,
     os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     process::ExitStatus,
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::{
     qcow2::{self, Qcow2Fault},
+    vhdx::{self, VhdxFault},
     vmdk::{self, VmdkFault},
 };
 
@@ -71,7 +73,10 @@ pub struct FileImport<'a> {
     pub sha256: Option<[u8; 32]>,
     /// Its signature, and the keys of which one must have made it.
     pub signature: Option<(&'a Signature, &'a [TrustedKey])>,
-    /// A folder with room for the disk's data. Nothing is left in it.
+    /// How large its disk may be, in bytes: what a few bytes of a file unpack to is for whoever
+    /// pays for the room to say.
+    pub largest: u64,
+    /// A folder with room for the file and for the disk's data. Nothing is left in it.
     pub scratch: &'a Path,
     /// How long the conversion may take.
     pub patience: Duration,
@@ -138,11 +143,24 @@ pub enum ForeignError {
         #[source]
         source: VmdkFault,
     },
-    /// It is no VHDX file.
-    #[error("{path}: is no VHDX file")]
+    /// It does not stand by itself, or is no VHDX file.
+    #[error("{path}: is not taken as a VHDX file")]
     Vhdx {
         /// Which file.
         path: PathBuf,
+        /// Why.
+        #[source]
+        source: VhdxFault,
+    },
+    /// Its disk is larger than it may be.
+    #[error("{path}: its disk of {size} bytes is larger than {largest}")]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// The disk's size in bytes.
+        size: u64,
+        /// How large it may be.
+        largest: u64,
     },
     /// `qemu-img` could not convert it.
     #[error("{path}: qemu-img ended with {status}: {said}")]
@@ -185,6 +203,10 @@ impl Archive {
             return Err(ForeignError::NoFile { path: file.path.into() });
         }
         let before = Identity::of(&opened).map_err(at)?;
+        let size = FileSource::of(opened.try_clone().map_err(at)?).map_err(at)?.size();
+        if file.format == Format::Raw {
+            check_size(size, file)?;
+        }
         let is_trusted = file.sha256.is_none() && file.signature.is_none();
         // Whatever the caller says of these: they are told of what was checked.
         let origin = &mut new.detail.provenance;
@@ -198,7 +220,6 @@ impl Archive {
                 Err(_) => ForeignError::Changed { path: file.path.into() },
             });
         }
-        let size = FileSource::of(opened.try_clone().map_err(at)?).map_err(at)?.size();
         let copied = copy::copy(&opened, size, file, watch)?;
         // Parts of it may be older than others. Nothing looks at the file itself after this.
         if Identity::of(&opened).map_err(at)? != before {
@@ -215,6 +236,8 @@ impl Archive {
             }
         };
         let source = FileSource::of(disk).map_err(at)?;
+        // Whatever the head said.
+        check_size(source.size(), file)?;
         Ok(self.import(&new, &source, watch)?)
     }
 }
@@ -263,28 +286,38 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Refuses what is not of its form or names other files.
+/// Refuses what is not of its form, names other files, or has too large a disk.
 fn check_head(file: &File, import: &FileImport<'_>) -> Result<(), ForeignError> {
     let path = || import.path.to_owned();
-    let length = qcow2::HEAD.max(vmdk::HEAD);
-    let mut head = Vec::with_capacity(length);
-    let mut reader = file;
-    let read = reader
-        .seek(SeekFrom::Start(0))
-        .and_then(|_| reader.take(length as u64).read_to_end(&mut head))
-        .and_then(|_| reader.seek(SeekFrom::Start(0)));
-    read.map_err(|source| ForeignError::Io { path: path(), source })?;
-    match import.format {
-        Format::Raw => Ok(()),
-        Format::Qcow2 => qcow2::Header::parse(&head[..head.len().min(qcow2::HEAD)])
-            .map(drop)
-            .map_err(|source| ForeignError::Qcow2 { path: path(), source }),
-        Format::Vmdk => vmdk::Header::parse(&head[..head.len().min(vmdk::HEAD)])
-            .map(drop)
-            .map_err(|source| ForeignError::Vmdk { path: path(), source }),
-        Format::Vhdx if head.starts_with(b"vhdxfile") => Ok(()),
-        Format::Vhdx => Err(ForeignError::Vhdx { path: path() }),
+    let read = |at, length| {
+        let mut bytes = vec![0; length];
+        let read = copy::read_part(file, &mut bytes, at).map(<[u8]>::len);
+        let filled = read.map_err(|source| ForeignError::Io { path: path(), source })?;
+        bytes.truncate(filled);
+        Ok::<_, ForeignError>(bytes)
+    };
+    let size = match import.format {
+        Format::Raw => file.metadata().map_or(u64::MAX, |about| about.len()),
+        Format::Qcow2 => qcow2::Header::parse(&read(0, qcow2::HEAD)?)
+            .map(|header| header.size)
+            .map_err(|source| ForeignError::Qcow2 { path: path(), source })?,
+        Format::Vmdk => vmdk::Header::parse(&read(0, vmdk::HEAD)?)
+            .map(|header| header.size)
+            .map_err(|source| ForeignError::Vmdk { path: path(), source })?,
+        Format::Vhdx => {
+            let refused = |source| ForeignError::Vhdx { path: path(), source };
+            let at = vhdx::metadata_place(&read(0, vhdx::HEAD)?).map_err(refused)?;
+            vhdx::Header::parse(&read(at, vhdx::METADATA)?).map_err(refused)?.size
+        }
+    };
+    check_size(size, import)
+}
+
+fn check_size(size: u64, import: &FileImport<'_>) -> Result<(), ForeignError> {
+    if size <= import.largest {
+        return Ok(());
     }
+    Err(ForeignError::TooLarge { path: import.path.into(), size, largest: import.largest })
 }
 
 /// A file without a name in this folder.

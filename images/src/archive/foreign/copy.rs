@@ -65,7 +65,7 @@ pub(super) fn copy(
 }
 
 /// Fills the buffer as far as the file goes.
-fn read_part<'a>(file: &File, buffer: &'a mut [u8], at: u64) -> io::Result<&'a [u8]> {
+pub(super) fn read_part<'a>(file: &File, buffer: &'a mut [u8], at: u64) -> io::Result<&'a [u8]> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], at + filled as u64) {
