@@ -164,12 +164,10 @@ impl Archive {
         Ok(listed)
     }
 
-    /// All packs but those in `without`, as they are now; and which of them can't be used.
-    ///
-    /// Packs that go while it looks are left out.
-    fn packs(&self, without: &BTreeSet<PackId>) -> Result<(Vec<Pack>, Vec<PackId>), ArchiveError> {
+    /// All packs but those in `without`, as they are now.
+    fn packs(&self, without: &BTreeSet<PackId>) -> Result<Packs, ArchiveError> {
         let listed = self.store.list(prefix::PACKS)?;
-        let (mut packs, mut damaged) = (Vec::with_capacity(listed.len()), Vec::new());
+        let mut all = Packs { sound: Vec::with_capacity(listed.len()), ..Packs::default() };
         let mut lengths = BTreeMap::new();
         for object in &listed {
             if let Some(id) = object.name.as_pack() {
@@ -186,16 +184,19 @@ impl Archive {
                 Some(placed) => placed,
                 None => match self.read_end(id, length)? {
                     End::Read(placed) => placed,
-                    End::Gone => continue,
+                    End::Gone => {
+                        all.gone += 1;
+                        continue;
+                    }
                     End::Damaged => {
-                        damaged.push(id);
+                        all.damaged.push(id);
                         continue;
                     }
                 },
             };
-            packs.push(Pack { id, length, placed });
+            all.sound.push(Pack { id, length, placed });
         }
-        Ok((packs, damaged))
+        Ok(all)
     }
 
     fn forget_all_but(&self, listed: &BTreeMap<PackId, u64>) {
@@ -262,6 +263,16 @@ impl std::fmt::Debug for Archive {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Archive").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// The packs that a look at the store found.
+#[derive(Default)]
+struct Packs {
+    sound: Vec<Pack>,
+    /// Those that can't be used.
+    damaged: Vec<PackId>,
+    /// How many went while it looked.
+    gone: usize,
 }
 
 enum End {

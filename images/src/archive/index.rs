@@ -64,6 +64,11 @@ impl Index {
         Self { packs, places }
     }
 
+    /// Whether it is of the same packs.
+    pub(crate) fn is_of(&self, packs: &[Pack]) -> bool {
+        self.packs.iter().map(|pack| pack.id).eq(packs.iter().map(|pack| pack.id))
+    }
+
     pub(crate) fn has(&self, id: ChunkId) -> bool {
         self.places.contains_key(&id)
     }

@@ -69,7 +69,7 @@ impl<'a> Session<'a> {
         };
         // After the record, and in this order. What fails here ends the session.
         let condemned: BTreeSet<PackId> = archive.condemned()?;
-        session.found = Index::of(archive.packs(&condemned)?.0);
+        session.found = Index::of(archive.packs(&condemned)?.sound);
         Ok(session)
     }
 

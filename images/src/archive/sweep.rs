@@ -31,7 +31,7 @@ pub(crate) mod plan;
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{
-    Archive, ArchiveError, ImageId, Progress, Watch,
+    Archive, ArchiveError, ImageId, Packs, Progress, Watch,
     chunk::Entry,
     id::{ChunkId, ObjectName, PackId, prefix},
     index::{ChunkSet, Pack},
@@ -79,7 +79,7 @@ impl Archive {
         let living = self.living(&mut swept)?;
         let plan = {
             let condemned = self.condemned()?;
-            let (packs, _damaged) = self.packs(&condemned)?;
+            let packs = self.packs(&condemned)?.sound;
             // After the packs: what an image needs that is published meanwhile lies in packs that
             // are of a living session, or that were needed before, or the second look finds it.
             let needed = self.mark(watch)?;
@@ -220,7 +220,7 @@ impl Archive {
             // Images, condemned packs, packs: in this order.
             let needed = self.mark(watch)?;
             let all_condemned = self.condemned()?;
-            let (packs, damaged) = self.packs(&BTreeSet::new())?;
+            let Packs { sound: packs, damaged, .. } = self.packs(&BTreeSet::new())?;
             // What it held is not known any more, so whether it is needed is not either.
             if ids.iter().any(|id| damaged.contains(id)) {
                 return Ok(false);

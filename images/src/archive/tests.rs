@@ -6,10 +6,12 @@ mod folders;
 mod interleaved;
 mod seen;
 mod sessions;
+mod troubled;
 mod whole;
 
 use std::sync::Mutex;
 
+use self::troubled::Troubled;
 use super::{
     domain::Domain,
     source::{Content, Extent, Source},

@@ -54,3 +54,41 @@ fn nothing_is_deleted_while_an_image_can_t_be_read_and_all_goes_on_when_it_is_de
     assert_eq!(archive.gc(&Unwatched).unwrap().deleted, 2);
     assert!(names(&memory, prefix::PACKS).is_empty());
 }
+
+#[test]
+fn a_lost_pack_costs_a_few_looks_and_not_some_for_each_of_its_chunks() {
+    let memory = Arc::new(Memory::new());
+    let store = Arc::new(Troubled::new(memory.clone()));
+    let archive = super::archive(store.clone(), 1, Duration::from_secs(900));
+    // So that not only those that are lost are there.
+    let other = import(&archive, &Disk::of(&[250])).image.id;
+    let kept = names(&memory, prefix::PACKS);
+    let letters: Vec<u8> = (1..=100).collect();
+    let id = import(&archive, &Disk::of(&letters)).image.id;
+    let image = archive.view(id, Viewer::Operator, &no_keys).unwrap();
+    let pages: Vec<ObjectName> = names(&memory, prefix::PACKS)
+        .iter()
+        .filter(|name| !kept.contains(name))
+        .map(|name| ObjectName::parse(name).unwrap())
+        .collect();
+    // All chunks but the page, which lies in a pack of its own then.
+    let bytes = memory.read(&pages[0], u64::MAX).unwrap();
+    let placed = pack::check(&bytes).unwrap();
+    let page = placed.last().unwrap();
+    let mut rest = pack::Builder::new();
+    let added: Result<_, ()> = rest.add(|out| {
+        let start = page.offset as usize;
+        out.extend_from_slice(&bytes[start..start + page.entry.stored as usize]);
+        Ok(page.entry)
+    });
+    added.unwrap();
+    memory.delete(&pages[0]).unwrap();
+    let own = ObjectName::pack(PackId { writer: ImageId::new([9; 16]), number: 0 });
+    memory.put_new(&own, &rest.finish()).unwrap();
+    let before = store.listings();
+    let verified = archive.verify(&image, &Unwatched).unwrap();
+    assert_eq!((verified.damaged, verified.faults[0].why), (100, ChunkFault::Missing));
+    let looks = store.listings() - before;
+    assert!(looks <= 8, "{looks} looks at all packs");
+    assert_eq!(restore(&archive, other).unwrap(), Disk::of(&[250]).bytes);
+}
