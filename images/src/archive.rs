@@ -9,6 +9,7 @@
 //!  images/ID ── record ──► pages ──► chunks          [`record`] [`page`] [`chunk`]
 //!                            └────────┴─ in packs/   [`pack`] [`index`]
 //!  writers/ID, condemned/ID, waits/ID ── who may delete what, and when   [`session`] [`sweep`]
+//!  quarantined/ID-N ── packs that nobody new may count on   [`quarantine`]
 //!  shares/ID/PROJECT ── who sees it besides its own project
 //! ```
 //! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
@@ -24,6 +25,7 @@ pub(crate) mod index;
 pub mod pack;
 pub(crate) mod page;
 pub mod progress;
+pub(crate) mod quarantine;
 pub(crate) mod read;
 pub mod record;
 pub mod retention;
@@ -182,16 +184,18 @@ impl Archive {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
             let placed = match known {
                 Some(placed) => placed,
-                None => match self.read_end(id, length)? {
-                    End::Read(placed) => placed,
-                    End::Gone => {
+                None => match self.read_end(id, length) {
+                    Ok(End::Read(placed)) => placed,
+                    Ok(End::Gone) => {
                         all.gone += 1;
                         continue;
                     }
-                    End::Damaged => {
+                    // What can't be read now is known no better. The others go on without it.
+                    Ok(End::Damaged) | Err(StoreError::Io { .. }) => {
                         all.damaged.push(id);
                         continue;
                     }
+                    Err(error) => return Err(error.into()),
                 },
             };
             all.sound.push(Pack { id, length, placed });
@@ -204,15 +208,15 @@ impl Archive {
         known.retain(|id, _| listed.contains_key(id));
     }
 
-    fn read_end(&self, id: PackId, length: u64) -> Result<End, ArchiveError> {
+    fn read_end(&self, id: PackId, length: u64) -> Result<End, StoreError> {
         /// Enough for most packs at once.
         const GUESS: u64 = 4096;
         let name = ObjectName::pack(id);
-        let read = |count: u64| -> Result<Option<Vec<u8>>, ArchiveError> {
+        let read = |count: u64| -> Result<Option<Vec<u8>>, StoreError> {
             let mut tail = vec![0; usize::try_from(count).unwrap_or(0)];
             match self.store.read_at(&name, length - count, &mut tail) {
                 Err(StoreError::Missing { .. }) => Ok(None),
-                other => Ok(Some(other.map(|()| tail)?)),
+                other => other.map(|()| Some(tail)),
             }
         };
         let Some(mut tail) = read(GUESS.min(length))? else { return Ok(End::Gone) };

@@ -80,6 +80,12 @@ pub enum ArchiveError {
         #[source]
         source: ChunkFault,
     },
+    /// There is no such pack.
+    #[error("there is no pack {name}")]
+    NoPack {
+        /// Which.
+        name: ObjectName,
+    },
     /// Garbage is not collected where an image can't be read, since it may need what looks like it.
     #[error("{id} can't be read, so nothing is deleted; repair or delete it first")]
     Unreadable {
@@ -140,6 +146,12 @@ pub enum ChunkFault {
     /// No pack has it.
     #[error("no pack has it")]
     Missing,
+    /// It is in none of the packs whose list of chunks can be read; there are others.
+    #[error("no pack that can be read has it, and some packs can't")]
+    Unlisted,
+    /// The store fails to read it.
+    #[error("it can't be read: {0}")]
+    Read(io::ErrorKind),
     /// It is damaged.
     #[error(transparent)]
     Unsound(#[from] Unsound),

@@ -128,6 +128,8 @@ pub(crate) mod prefix {
     pub(crate) const CONDEMNED: &str = "condemned/";
     /// For each such list, which sessions may not know it.
     pub(crate) const WAITS: &str = "waits/";
+    /// Packs that nobody new may count on.
+    pub(crate) const QUARANTINED: &str = "quarantined/";
     /// Who sees whose image.
     pub(crate) const SHARES: &str = "shares/";
     /// Those of which a listing without the marker is not believed: something would be deleted, or
@@ -167,6 +169,10 @@ impl ObjectName {
         Self(format!("{}{}-{:08x}", prefix::PACKS, id.writer.hex(), id.number))
     }
 
+    pub(crate) fn quarantined(id: PackId) -> Self {
+        Self(format!("{}{}-{:08x}", prefix::QUARANTINED, id.writer.hex(), id.number))
+    }
+
     /// That an image is shared with a project, or with all of them.
     pub(crate) fn share(id: ImageId, with: Option<&ProjectName>) -> Self {
         // No project's name has an underscore.
@@ -193,7 +199,16 @@ impl ObjectName {
     }
 
     pub(crate) fn as_pack(&self) -> Option<PackId> {
-        let (writer, number) = self.0.strip_prefix(prefix::PACKS)?.split_once('-')?;
+        self.as_pack_below(prefix::PACKS)
+    }
+
+    /// The pack that is in quarantine.
+    pub(crate) fn as_quarantined(&self) -> Option<PackId> {
+        self.as_pack_below(prefix::QUARANTINED)
+    }
+
+    fn as_pack_below(&self, prefix: &str) -> Option<PackId> {
+        let (writer, number) = self.0.strip_prefix(prefix)?.split_once('-')?;
         let number = u32::from_be_bytes(parse_hex(number)?);
         Some(PackId { writer: ImageId::from_hex(writer)?, number })
     }
@@ -224,6 +239,8 @@ mod tests {
         assert_eq!(ObjectName::image(id).as_id(prefix::WRITERS), None);
         let pack = PackId { writer: id, number: 77 };
         assert_eq!(ObjectName::pack(pack).as_pack(), Some(pack));
+        assert_eq!(ObjectName::quarantined(pack).as_quarantined(), Some(pack));
+        assert_eq!(ObjectName::quarantined(pack).as_pack(), None);
         let project = ProjectName::parse("web").unwrap();
         let named = ObjectName::share(id, Some(&project));
         assert_eq!(named.as_share(), Some((id, Some(project))));

@@ -50,6 +50,8 @@ struct Seen {
     index: Arc<Index>,
     /// How many looks one after the other found just these packs, none of which went meanwhile.
     same: usize,
+    /// Packs of which it is not known what they hold.
+    unlisted: usize,
 }
 
 /// What a reader uses again and again, one for each thread.
@@ -85,11 +87,15 @@ impl<'a> Reader<'a> {
     }
 
     fn look(&self) -> Result<(), ArchiveError> {
-        let packs = self.archive.packs(&BTreeSet::new())?;
+        let mut packs = self.archive.packs(&BTreeSet::new())?;
+        // Of a chunk that several packs have the index takes the last: a sound one.
+        let quarantined = self.archive.in_quarantine()?;
+        packs.sound.sort_by_key(|pack| !quarantined.contains(&pack.id));
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         let is_same = packs.gone == 0 && seen.index.is_of(&packs.sound);
         let same = if is_same { seen.same + 1 } else { usize::from(packs.gone == 0) };
-        *seen = Seen { index: Arc::new(Index::of(packs.sound)), same };
+        let unlisted = packs.damaged.len();
+        *seen = Seen { index: Arc::new(Index::of(packs.sound)), same, unlisted };
         Ok(())
     }
 
@@ -121,14 +127,29 @@ impl<'a> Reader<'a> {
             let seen = self.seen();
             let run = self.run(&seen.index, &ids[at..]);
             let read = match run.first() {
-                Some(first) => self.fetch(first, &run, &mut scratch.stored)?,
-                None => false,
+                Some(first) => self.fetch(first, &run, &mut scratch.stored),
+                None => Ok(false),
             };
-            if !read {
+            let (run, read) = match read {
+                // A bad place of the disk below is no reason to give the others up.
+                Err(StoreError::Io { .. }) if run.len() > 1 => {
+                    let one = &run[..1];
+                    (one, self.fetch(&one[0], one, &mut scratch.stored))
+                }
+                read => (&run[..], read),
+            };
+            if let Err(StoreError::Io { source, .. }) = &read {
+                each(at, Err(ChunkFault::Read(source.kind())))?;
+                (at, looks) = (at + 1, 0);
+                continue;
+            }
+            if !read? {
                 looks += 1;
                 // A pack that is seen and can't be found has gone since, whatever was seen before.
                 if !self.look_again(looks, seen.same >= SAME && run.is_empty())? {
-                    each(at, Err(ChunkFault::Missing))?;
+                    let is_known = seen.unlisted == 0;
+                    let why = if is_known { ChunkFault::Missing } else { ChunkFault::Unlisted };
+                    each(at, Err(why))?;
                     (at, looks) = (at + 1, 0);
                 }
                 continue;
@@ -137,7 +158,7 @@ impl<'a> Reader<'a> {
                 self.looks_in_vain.store(0, Ordering::SeqCst);
             }
             let start = run.first().map_or(0, |(_, placed)| placed.offset);
-            for (_, placed) in &run {
+            for (_, placed) in run {
                 let from = (placed.offset - start) as usize;
                 let stored = &mut scratch.stored[from..from + placed.entry.stored as usize];
                 let plain = unpack(of, placed, stored, &mut scratch.press, &mut scratch.plain);
@@ -174,13 +195,13 @@ impl<'a> Reader<'a> {
         first: &(PackId, Placed),
         run: &[(PackId, Placed)],
         stored: &mut Vec<u8>,
-    ) -> Result<bool, ArchiveError> {
+    ) -> Result<bool, StoreError> {
         let length: usize = run.iter().map(|(_, placed)| placed.entry.stored as usize).sum();
         stored.resize(length, 0);
         let name = ObjectName::pack(first.0);
         match self.archive.store.read_at(&name, u64::from(first.1.offset), stored) {
             Err(StoreError::Missing { .. }) => Ok(false),
-            other => Ok(other.map(|()| true)?),
+            other => other.map(|()| true),
         }
     }
 

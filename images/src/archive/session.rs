@@ -68,8 +68,9 @@ impl<'a> Session<'a> {
             heart: archive.settings.beat.map(|interval| Beat::start(archive, id, interval)),
         };
         // After the record, and in this order. What fails here ends the session.
-        let condemned: BTreeSet<PackId> = archive.condemned()?;
-        session.found = Index::of(archive.packs(&condemned)?.sound);
+        let mut without: BTreeSet<PackId> = archive.condemned()?;
+        without.extend(archive.in_quarantine()?);
+        session.found = Index::of(archive.packs(&without)?.sound);
         Ok(session)
     }
 

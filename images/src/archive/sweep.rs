@@ -22,7 +22,8 @@
 //!    condemned later, whoever does it finds this one condemned or gone, and copies.
 //!
 //! A killed collection leaves at most copies that are there twice, and lists that the next one
-//! finishes. Where an image can't be read, nothing is deleted at all; nor where the folder of images
+//! finishes. A pack that can't be read, or is in quarantine, is no copy of anything: it goes when all
+//! that is needed lies elsewhere, and is reported until then. Where an image can't be read, nothing is deleted at all; nor where the folder of images
 //! or of sessions is not there: a listing counts only with its marker in it.
 
 pub(crate) mod list;
@@ -36,7 +37,7 @@ use super::{
     id::{ChunkId, ObjectName, PackId, prefix},
     index::{ChunkSet, Pack},
     pack::{self, Builder, Placed},
-    read::{Reader, Scratch, broken},
+    read::{Reader, Scratch},
     record, session,
     store::StoreError,
 };
@@ -47,7 +48,7 @@ use crate::environment::random;
 const ROUNDS: usize = 8;
 
 /// What a collection did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Packs that were deleted.
     pub deleted: u64,
@@ -59,6 +60,14 @@ pub struct Swept {
     pub waiting: u64,
     /// Sessions that were ended for dead.
     pub ended: u64,
+    /// Packs that could not be read, in whole or in part: they were passed over.
+    pub unread: BTreeSet<ObjectName>,
+}
+
+impl Swept {
+    fn pass_over(&mut self, packs: impl IntoIterator<Item = PackId>) {
+        self.unread.extend(packs.into_iter().map(ObjectName::pack));
+    }
 }
 
 /// Copies what is needed into packs of a collection's own.
@@ -77,16 +86,13 @@ impl Archive {
         let mut copier = Copier { archive: self, id, packs: 0, copied: 0 };
         self.settle_all(&mut copier, &mut swept, watch)?;
         let living = self.living(&mut swept)?;
-        let plan = {
-            let condemned = self.condemned()?;
-            let packs = self.packs(&condemned)?.sound;
-            // After the packs: what an image needs that is published meanwhile lies in packs that
-            // are of a living session, or that were needed before, or the second look finds it.
-            let needed = self.mark(watch)?;
-            plan::plan(&packs, &needed, &living)
-        };
+        let mut plan = self.plan(&living, &mut swept, watch)?;
         if !plan.condemned.is_empty() {
-            copier.copy(&plan.copied)?;
+            let unread = copier.copy(&plan.copied)?;
+            plan.condemned.retain(|id| !unread.contains(id));
+            swept.pass_over(unread);
+        }
+        if !plan.condemned.is_empty() {
             let list = list::packs(&plan.condemned);
             self.store.put_new(&ObjectName::condemned(id), &list)?;
             swept.waiting = 0;
@@ -95,6 +101,29 @@ impl Archive {
         self.tidy()?;
         swept.copied = copier.copied;
         Ok(swept)
+    }
+
+    /// Which packs are to go.
+    fn plan(
+        &self,
+        living: &BTreeSet<ImageId>,
+        swept: &mut Swept,
+        watch: &dyn Watch,
+    ) -> Result<plan::Plan, ArchiveError> {
+        let condemned = self.condemned()?;
+        let quarantined = self.in_quarantine()?;
+        let Packs { mut sound, mut damaged, .. } = self.packs(&condemned)?;
+        swept.pass_over(damaged.iter().copied());
+        damaged.extend(sound.iter().map(|pack| pack.id).filter(|id| quarantined.contains(id)));
+        sound.retain(|pack| !quarantined.contains(&pack.id));
+        // After the packs: what an image needs that is published meanwhile lies in packs that
+        // are of a living session, or that were needed before, or the second look finds it.
+        let needed = self.mark(watch)?;
+        let mut plan = plan::plan(&sound, &needed, living);
+        if !damaged.is_empty() && plan::have_all(&sound, &needed) {
+            plan.condemned.extend(damaged.iter().filter(|id| !living.contains(&id.writer)));
+        }
+        Ok(plan)
     }
 
     /// Sessions that may still publish; those that gave no sign of life for long are ended here.
@@ -215,28 +244,38 @@ impl Archive {
                 return Ok(false);
             }
         }
+        // Those of the list that could not be copied from.
+        let mut unread = BTreeSet::new();
         for _ in 0..ROUNDS {
             let Some(ids) = self.condemned_by(list)? else { return Ok(true) };
             // Images, condemned packs, packs: in this order.
             let needed = self.mark(watch)?;
-            let all_condemned = self.condemned()?;
-            let Packs { sound: packs, damaged, .. } = self.packs(&BTreeSet::new())?;
-            // What it held is not known any more, so whether it is needed is not either.
-            if ids.iter().any(|id| damaged.contains(id)) {
+            let mut others = self.condemned()?;
+            others.extend(self.in_quarantine()?);
+            let packs = self.packs(&BTreeSet::new())?;
+            unread.extend(packs.damaged);
+            unread.retain(|id| ids.contains(id));
+            let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
+                packs.sound.into_iter().partition(|pack| !others.contains(&pack.id));
+            condemned.retain(|pack| ids.contains(&pack.id));
+            let mut readable = condemned.clone();
+            readable.retain(|pack| !unread.contains(&pack.id));
+            let last = plan::last_copies(&readable, &staying, &needed);
+            if last.is_empty() {
+                // What is needed and nowhere else may be in one of those that can't be read.
+                if unread.is_empty() || plan::have_all(&staying, &needed) {
+                    self.delete_packs(&condemned, &ids, swept)?;
+                    // Not before the packs: until then nobody may count on them.
+                    self.store.delete(&ObjectName::condemned(list))?;
+                    self.store.delete(&ObjectName::wait(list))?;
+                    return Ok(true);
+                }
+                let ids: Vec<PackId> = ids.into_iter().filter(|id| !unread.contains(id)).collect();
+                self.delete_packs(&readable, &ids, swept)?;
+                swept.pass_over(unread);
                 return Ok(false);
             }
-            let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
-                packs.into_iter().partition(|pack| !all_condemned.contains(&pack.id));
-            condemned.retain(|pack| ids.contains(&pack.id));
-            let last = plan::last_copies(&condemned, &staying, &needed);
-            if last.is_empty() {
-                self.delete_packs(&condemned, &ids, swept)?;
-                // Not before the packs: until then nobody may count on them.
-                self.store.delete(&ObjectName::condemned(list))?;
-                self.store.delete(&ObjectName::wait(list))?;
-                return Ok(true);
-            }
-            copier.copy(&last)?;
+            unread.extend(copier.copy(&last)?);
         }
         Ok(false)
     }
@@ -285,6 +324,13 @@ impl Archive {
                 self.store.delete(&object.name)?;
             }
         }
+        for object in self.store.list(prefix::QUARANTINED)? {
+            if let Some(id) = object.name.as_quarantined()
+                && !self.exists(&ObjectName::pack(id))?
+            {
+                self.store.delete(&object.name)?;
+            }
+        }
         for object in self.store.list(prefix::SHARES)? {
             if let Some((id, _)) = object.name.as_share()
                 && !self.exists(&ObjectName::image(id))?
@@ -297,18 +343,24 @@ impl Archive {
 }
 
 impl Copier<'_> {
-    /// Copies these chunks as they are stored: a collection has no project's key.
-    fn copy(&mut self, chunks: &[(PackId, Placed)]) -> Result<(), ArchiveError> {
+    /// Copies these chunks as they are stored: a collection has no project's key. Gives the packs
+    /// that could not be read.
+    fn copy(&mut self, chunks: &[(PackId, Placed)]) -> Result<BTreeSet<PackId>, ArchiveError> {
         let mut pack = Builder::new();
+        let mut unread = BTreeSet::new();
         for run in chunks.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((from, first)) = run.first() else { continue };
+            let Some((from, _)) = run.first() else { continue };
             // All of it, since only its digest tells whether it is sound.
             let bytes = match self.archive.store.read(&ObjectName::pack(*from), pack::LONGEST) {
                 // Another collection was faster, so it has copied these too.
                 Err(StoreError::Missing { .. }) => continue,
+                Err(StoreError::Io { .. }) => Vec::new(),
                 other => other?,
             };
-            pack::check(&bytes).map_err(|fault| broken(first.entry.id, fault.into()))?;
+            if pack::check(&bytes).is_err() {
+                unread.insert(*from);
+                continue;
+            }
             for (_, placed) in run {
                 let start = placed.offset as usize;
                 let stored = &bytes[start..start + placed.entry.stored as usize];
@@ -322,7 +374,8 @@ impl Copier<'_> {
                 }
             }
         }
-        self.write(pack)
+        self.write(pack)?;
+        Ok(unread)
     }
 
     fn write(&mut self, pack: Builder) -> Result<(), ArchiveError> {

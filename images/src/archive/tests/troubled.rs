@@ -1,23 +1,47 @@
-//! A store that hides objects, and counts its listings.
+//! A store that hides objects, fails to read some, and counts its listings.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{
+    collections::BTreeSet,
+    io,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
 
 use super::*;
 
 pub(super) struct Troubled {
     memory: Arc<Memory>,
     hidden: Mutex<Option<&'static str>>,
+    broken: Mutex<BTreeSet<ObjectName>>,
+    bad_place: AtomicBool,
     listings: AtomicUsize,
 }
 
 impl Troubled {
     pub(super) fn new(memory: Arc<Memory>) -> Self {
-        Self { memory, hidden: Mutex::default(), listings: AtomicUsize::new(0) }
+        let (hidden, broken) = (Mutex::default(), Mutex::default());
+        Self {
+            memory,
+            hidden,
+            broken,
+            bad_place: AtomicBool::new(false),
+            listings: AtomicUsize::new(0),
+        }
     }
 
     /// From now on nothing below this prefix can be seen, as if its folder were gone.
     pub(super) fn hide(&self, prefix: Option<&'static str>) {
         *self.hidden.lock().unwrap() = prefix;
+    }
+
+    /// From now on these can't be read, as if the disk below them were bad.
+    pub(super) fn break_these(&self, names: &[&str]) {
+        let names = names.iter().map(|name| ObjectName::parse(name).unwrap());
+        *self.broken.lock().unwrap() = names.collect();
+    }
+
+    /// From now on the first hundred bytes of each pack can't be read.
+    pub(super) fn break_first_bytes(&self, are_bad: bool) {
+        self.bad_place.store(are_bad, Ordering::SeqCst);
     }
 
     pub(super) fn listings(&self) -> usize {
@@ -28,12 +52,19 @@ impl Troubled {
         self.hidden.lock().unwrap().is_some_and(|prefix| name.as_str().starts_with(prefix))
     }
 
-    fn look(&self, name: &ObjectName) -> Result<(), StoreError> {
+    fn look(&self, name: &ObjectName, length: usize) -> Result<(), StoreError> {
         if self.is_hidden(name) {
             return Err(StoreError::Missing { name: name.clone() });
         }
+        if length > 0 && self.broken.lock().unwrap().contains(name) {
+            return Err(bad(name));
+        }
         Ok(())
     }
+}
+
+fn bad(name: &ObjectName) -> StoreError {
+    StoreError::io(name, io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32))
 }
 
 impl Store for Troubled {
@@ -44,11 +75,14 @@ impl Store for Troubled {
         self.memory.replace(name, bytes)
     }
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        self.look(name)?;
+        self.look(name, 1)?;
         self.memory.read(name, limit)
     }
     fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
-        self.look(name)?;
+        self.look(name, buffer.len())?;
+        if self.bad_place.load(Ordering::SeqCst) && name.as_pack().is_some() && offset < 100 {
+            return Err(bad(name));
+        }
         self.memory.read_at(name, offset, buffer)
     }
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
