@@ -249,10 +249,13 @@ impl Archive {
 
     /// The packs of one list; None where the list is gone, and with it its packs.
     fn condemned_by(&self, id: ImageId) -> Result<Option<Vec<PackId>>, ArchiveError> {
-        match self.store.read(&ObjectName::condemned(id), LONGEST_LIST) {
-            Err(StoreError::Missing { .. }) => Ok(None),
-            other => sweep::list::parse_packs(&other?).map(Some).ok_or(ArchiveError::Format),
-        }
+        let name = ObjectName::condemned(id);
+        let bytes = match self.store.read(&name, LONGEST_LIST) {
+            Err(StoreError::Missing { .. }) => return Ok(None),
+            other => other?,
+        };
+        // Whoever wrote it may be about to delete what nobody can read there any more.
+        sweep::list::parse_packs(&bytes).map(Some).ok_or(ArchiveError::List { name })
     }
 
     fn exists(&self, name: &ObjectName) -> Result<bool, ArchiveError> {

@@ -80,6 +80,13 @@ pub enum ArchiveError {
         #[source]
         source: ChunkFault,
     },
+    /// A list of packs that are to be deleted was changed by somebody else. Bring it back; or,
+    /// while no collection of garbage and no import is at work, delete it.
+    #[error("{name} is no list of packs")]
+    List {
+        /// Which.
+        name: ObjectName,
+    },
     /// There is no such pack.
     #[error("there is no pack {name}")]
     NoPack {

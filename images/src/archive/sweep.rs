@@ -29,7 +29,7 @@
 pub(crate) mod list;
 pub(crate) mod plan;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
 
 use super::{
     Archive, ArchiveError, ImageId, Packs, Progress, Watch,
@@ -46,6 +46,9 @@ use crate::environment::random;
 /// How often a list is looked through before it is left to the next collection: each time
 /// something was needed after all.
 const ROUNDS: usize = 8;
+
+/// A session's record has eight bytes; one that is a little longer is to be told from a failure.
+const LONGEST_BEAT: u64 = 4096;
 
 /// What a collection did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -142,16 +145,23 @@ impl Archive {
     /// Whether this session can't publish any more. One that seems dead is made unable to.
     fn has_ended(&self, id: ImageId, swept: &mut Swept) -> Result<bool, ArchiveError> {
         let writer = ObjectName::writer(id);
-        let bytes = match self.store.read(&writer, 64) {
+        let bytes = match self.store.read(&writer, LONGEST_BEAT) {
             // It has published, or given up.
             Err(StoreError::Missing { .. }) => return Ok(true),
+            // What is no sign of life at all is none.
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+                Vec::new()
+            }
             other => other?,
         };
         let image = ObjectName::image(id);
         if !self.exists(&image)? {
             let now = self.environment.now_ms();
-            let silent = session::parse_beat(&bytes).map_or(0, |beat| now.saturating_sub(beat));
-            if Duration::from_millis(silent) < self.settings.dead_after {
+            // One of a time that is yet to come would keep the session alive until then.
+            let is_alive = session::parse_beat(&bytes).is_some_and(|beat| {
+                Duration::from_millis(now.abs_diff(beat)) < self.settings.dead_after
+            });
+            if is_alive {
                 return Ok(false);
             }
             match self.store.put_new(&image, &record::tombstone(now)) {
@@ -297,9 +307,10 @@ impl Archive {
     /// The sessions that may not have seen this list: all that were there after it was written.
     fn waited_for(&self, list: ImageId) -> Result<Vec<ImageId>, ArchiveError> {
         let name = ObjectName::wait(list);
+        // One that was damaged is none: a list that is made now serves as well.
         let read = || match self.store.read(&name, super::LONGEST_LIST) {
             Err(StoreError::Missing { .. }) => Ok(None),
-            other => list::parse_writers(&other?).map(Some).ok_or(ArchiveError::Format),
+            other => other.map(|bytes| list::parse_writers(&bytes)),
         };
         if let Some(writers) = read()? {
             return Ok(writers);
@@ -310,7 +321,13 @@ impl Archive {
         match self.store.put_new(&name, &list::writers(&writers)) {
             // Another collection was faster. Its list serves as well: it is of later than the
             // condemnation too.
-            Err(StoreError::Exists { .. }) => Ok(read()?.unwrap_or(writers)),
+            Err(StoreError::Exists { .. }) => match read()? {
+                Some(writers) => Ok(writers),
+                None => {
+                    self.store.replace(&name, &list::writers(&writers))?;
+                    Ok(writers)
+                }
+            },
             other => Ok(other.map(|()| writers)?),
         }
     }

@@ -220,3 +220,41 @@ fn a_pack_that_is_released_counts_as_before() {
     archive.release(&pack).unwrap();
     assert!(import(&archive, &disk).written < 1024);
 }
+
+#[test]
+fn a_condemned_pack_whose_end_was_damaged_holds_up_nothing_else_and_goes_when_it_can() {
+    let (memory, archive) = fresh();
+    let ids: Vec<_> =
+        [1, 2, 3].map(|letter| import(&archive, &Disk::of(&[letter])).image.id).into();
+    let packs: Vec<PackId> = memory
+        .list(prefix::PACKS)
+        .unwrap()
+        .iter()
+        .filter_map(|object| object.name.as_pack())
+        .collect();
+    let of = |id: ImageId| packs.iter().find(|pack| pack.writer == id).copied().unwrap();
+    let (damaged, sound) = (ObjectName::pack(of(ids[1])), ObjectName::pack(of(ids[0])));
+    let bytes = memory.read(&damaged, u64::MAX).unwrap();
+    let list = ObjectName::condemned(ImageId::new([7; 16]));
+    memory.put_new(&list, &sweep::list::packs(&[of(ids[0]), of(ids[1])])).unwrap();
+    archive.forget(ids[0]).unwrap();
+    // Who has not seen it before does not know what the image needs.
+    memory.replace(&damaged, &bytes[..bytes.len() - 1]).unwrap();
+    let other = super::archive(memory.clone(), 5, Duration::from_secs(900));
+    let refused = other.gc(&Unwatched).unwrap_err();
+    assert!(matches!(refused, ArchiveError::Unreadable { id, .. } if id == ids[1]), "{refused}");
+    // Who has deletes what is not of it.
+    let swept = archive.gc(&Unwatched).unwrap();
+    assert_eq!((swept.deleted, swept.waiting), (1, 1), "{swept:?}");
+    assert_eq!(swept.unread, [damaged.clone()].into());
+    let left = names(&memory, prefix::PACKS);
+    assert!(left.contains(&damaged.to_string()) && !left.contains(&sound.to_string()));
+    // Nobody needs it once the same bytes are there again.
+    import(&archive, &Disk::of(&[2]));
+    let swept = archive.gc(&Unwatched).unwrap();
+    assert_eq!(swept.waiting, 0, "{swept:?}");
+    assert!(!names(&memory, prefix::PACKS).contains(&damaged.to_string()));
+    for (id, letter) in ids[1..].iter().zip([2, 3]) {
+        assert_eq!(restore(&archive, *id).unwrap(), Disk::of(&[letter]).bytes);
+    }
+}

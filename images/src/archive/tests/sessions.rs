@@ -81,3 +81,54 @@ fn a_living_session_is_waited_for_and_its_packs_are_let_be() {
     let swept = archive.gc(&Unwatched).unwrap();
     assert_eq!((swept.deleted, swept.waiting), (1, 0));
 }
+
+#[test]
+fn a_session_whose_record_is_no_sign_of_life_is_not_waited_for() {
+    let now = FixedEnvironment::new(0).now_ms();
+    let far = (now + 901_000).to_le_bytes();
+    let near = (now + 899_000).to_le_bytes();
+    for (record, is_dead) in [
+        (&b""[..], true),
+        (b"seven b", true),
+        (&[0xff; 8], true),
+        (&[0; 5000], true),
+        (&far, true),
+        (&near, false),
+    ] {
+        let (memory, archive) = fresh();
+        let garbage = import(&archive, &Disk::of(&[3, 4])).image.id;
+        archive.forget(garbage).unwrap();
+        let session = ImageId::new([8; 16]);
+        memory.put_new(&ObjectName::writer(session), record).unwrap();
+        let swept = archive.gc(&Unwatched).unwrap();
+        let wanted = if is_dead { (1, 0, 1) } else { (0, 1, 0) };
+        let found = (swept.deleted, swept.waiting, swept.ended);
+        assert_eq!(found, wanted, "{} bytes", record.len());
+    }
+}
+
+#[test]
+fn a_damaged_list_of_sessions_is_made_anew() {
+    let (memory, archive) = fresh();
+    let (alive, now) = (ImageId::new([8; 16]), FixedEnvironment::new(0).now_ms());
+    memory.put_new(&ObjectName::writer(alive), &now.to_le_bytes()).unwrap();
+    let garbage = import(&archive, &Disk::of(&[3, 4])).image.id;
+    archive.forget(garbage).unwrap();
+    assert_eq!(archive.gc(&Unwatched).unwrap().waiting, 1);
+    let list = ObjectName::parse(&names(&memory, prefix::WAITS)[0]).unwrap();
+    memory.replace(&list, b"\xff").unwrap();
+    // It still waits for the one that is alive.
+    assert_eq!(archive.gc(&Unwatched).unwrap().waiting, 1);
+    memory.delete(&ObjectName::writer(alive)).unwrap();
+    let swept = archive.gc(&Unwatched).unwrap();
+    assert_eq!((swept.deleted, swept.waiting), (1, 0));
+}
+
+#[test]
+fn a_damaged_list_of_packs_is_named() {
+    let (memory, archive) = fresh();
+    let list = ObjectName::condemned(ImageId::new([8; 16]));
+    memory.put_new(&list, b"\xff").unwrap();
+    let refused = archive.gc(&Unwatched).unwrap_err();
+    assert!(matches!(refused, ArchiveError::List { name } if name == list));
+}
