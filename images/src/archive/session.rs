@@ -113,7 +113,8 @@ impl<'a> Session<'a> {
             // By nobody but one who took it for dead: the name is this session's alone.
             Err(StoreError::Exists { .. }) => Err(ArchiveError::Ended),
             // A store that is far away may have done it and not been able to say so. It is not
-            // tried again: what was published may have been deleted meanwhile.
+            // tried again: what was published may have been deleted meanwhile. (`NotDurable` is no
+            // such case: that it can be read says nothing.)
             Err(error @ StoreError::Io { .. }) => match self.archive.store.read(&name, LONGEST) {
                 Ok(there) if there == record => Ok(()),
                 _ => Err(error.into()),

@@ -3,7 +3,8 @@
 //! A new object is written into a file without a name (`O_TMPFILE`), synced, and then given its
 //! name by `linkat(2)`, which fails where the name is taken: so a name is never on a part of an
 //! object, the first of several writers wins, and whoever dies leaves nothing behind. After that
-//! the folder is synced. The file system must know `O_TMPFILE` (ext4, XFS, Btrfs, tmpfs do, NFS
+//! the folder is synced, as it is after a deletion: what was deleted for an image's sake must not
+//! come back without it, nor the image without its packs. The file system must know `O_TMPFILE` (ext4, XFS, Btrfs, tmpfs do, NFS
 //! does not): several machines share an object store, not a directory.
 //!
 //! Files are of mode 0600 and folders of mode 0700: what lies here is tenants' disks.
@@ -33,6 +34,8 @@ pub struct Directory {
     _folder: File,
     /// The way to it that leads through what is open.
     root: PathBuf,
+    /// What makes a file's name, or that it is gone, durable.
+    sync_parent: fn(&Path) -> io::Result<()>,
 }
 
 impl Directory {
@@ -53,7 +56,7 @@ impl Directory {
         let opened = options.read(true).custom_flags(OFlag::O_DIRECTORY.bits()).open(root);
         let folder = opened.map_err(|source| StoreError::io(&root.display(), source))?;
         let root = format!("/proc/self/fd/{}", folder.as_raw_fd()).into();
-        Ok(Self { _folder: folder, root })
+        Ok(Self { _folder: folder, root, sync_parent })
     }
 
     fn path(&self, name: &ObjectName) -> PathBuf {
@@ -147,13 +150,19 @@ impl Store for Directory {
         let path = self.path(name);
         let put = || {
             let file = Self::write_nameless(path.parent().unwrap_or(&self.root), bytes)?;
-            Self::link(&file, &path)?;
-            sync_parent(&path)
+            Self::link(&file, &path)
         };
         match put() {
             // Not the object: its folder. Others delete objects, never folders.
             Err(error) if error.kind() == ErrorKind::NotFound => Err(StoreError::io(name, error)),
             other => other.map_err(|source| failed(name, source)),
+        }?;
+        let Err(source) = (self.sync_parent)(&path) else { return Ok(()) };
+        // A second try could succeed without having written anything: the kernel tells of a
+        // failed write once. So there is nothing of that name, or the caller is told.
+        match fs::remove_file(&path) {
+            Ok(()) => Err(StoreError::io(name, source)),
+            Err(_) => Err(StoreError::NotDurable { name: name.clone(), source }),
         }
     }
 
@@ -198,13 +207,18 @@ impl Store for Directory {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let path = self.path(name);
-        for file in [successor(&path), path] {
+        let mut is_gone = false;
+        for file in [successor(&path), path.clone()] {
             match fs::remove_file(&file) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(StoreError::io(name, error));
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => {
+                    other.map_err(|source| StoreError::io(name, source))?;
+                    is_gone = true;
                 }
-                _ => {}
             }
+        }
+        if is_gone {
+            (self.sync_parent)(&path).map_err(|source| StoreError::io(name, source))?;
         }
         Ok(())
     }
@@ -269,5 +283,35 @@ mod tests {
         store.put_new(&ObjectName::parse("packs/a").unwrap(), b"x").unwrap();
         std::os::unix::fs::symlink("/etc/passwd", place.path().join("packs/b")).unwrap();
         assert_eq!(store.list("packs/").unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_the_disk_did_not_take_is_not_there() {
+        let place = tempfile::tempdir().unwrap();
+        let mut store = Directory::open(place.path()).unwrap();
+        let name = ObjectName::parse("images/a").unwrap();
+        store.sync_parent = |_| Err(ErrorKind::Other.into());
+        let refused = store.put_new(&name, b"x").unwrap_err();
+        assert!(matches!(refused, StoreError::Io { .. }), "{refused}");
+        assert!(matches!(store.read(&name, 9), Err(StoreError::Missing { .. })));
+        // Where it can't be taken back it is said; here somebody else has taken it.
+        store.sync_parent = |path| fs::remove_file(path).and(Err(ErrorKind::Other.into()));
+        let refused = store.put_new(&name, b"x").unwrap_err();
+        assert!(matches!(refused, StoreError::NotDurable { .. }), "{refused}");
+    }
+
+    #[test]
+    fn a_deletion_is_durable_when_it_returns() {
+        let place = tempfile::tempdir().unwrap();
+        let mut store = Directory::open(place.path()).unwrap();
+        let name = ObjectName::parse("images/a").unwrap();
+        store.put_new(&name, b"x").unwrap();
+        store.sync_parent = |path| {
+            assert!(path.ends_with("images/a") && !path.exists());
+            Err(ErrorKind::Other.into())
+        };
+        assert!(store.delete(&name).is_err(), "its folder was not synced");
+        // There is nothing to be made durable.
+        store.delete(&name).unwrap();
     }
 }
