@@ -77,7 +77,8 @@ pub trait Store: Send + Sync {
     /// `Io` error it may be there, and is durable if it is.
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Writes an object, in place of one of this name if there is one. Need not be durable.
+    /// Writes an object, in place of one of this name if there is one. Need not be durable. One
+    /// that was there is in every listing meanwhile, as long as its length stays the same.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// The whole object, which must not be longer than `limit` bytes.

@@ -113,6 +113,20 @@ impl Directory {
     }
 }
 
+/// Writes over a file of the same length; false where there is none.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<bool> {
+    let mut options = OpenOptions::new();
+    let file = match options.write(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+        other => other?,
+    };
+    if file.metadata()?.len() != bytes.len() as u64 {
+        return Ok(false);
+    }
+    file.write_all_at(bytes, 0)?;
+    Ok(true)
+}
+
 /// The name that an object has for the moment before it takes another's place. No object's own.
 fn successor(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -168,6 +182,11 @@ impl Store for Directory {
 
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.path(name);
+        // In place: a listing of Btrfs may show neither name of one that is renamed meanwhile.
+        let overwritten = overwrite(&path, bytes).map_err(|source| StoreError::io(name, source));
+        if overwritten? {
+            return Ok(());
+        }
         let fresh = successor(&path);
         let put = || {
             let file = Self::write_nameless(path.parent().unwrap_or(&self.root), bytes)?;
@@ -313,5 +332,20 @@ mod tests {
         assert!(store.delete(&name).is_err(), "its folder was not synced");
         // There is nothing to be made durable.
         store.delete(&name).unwrap();
+    }
+
+    #[test]
+    fn a_sign_of_life_is_written_in_place() {
+        use std::os::unix::fs::MetadataExt;
+        let place = tempfile::tempdir().unwrap();
+        let store = Directory::open(place.path()).unwrap();
+        let name = ObjectName::parse("writers/a").unwrap();
+        store.put_new(&name, &1u64.to_le_bytes()).unwrap();
+        let inode = || fs::metadata(place.path().join("writers/a")).unwrap().ino();
+        let before = inode();
+        store.replace(&name, &2u64.to_le_bytes()).unwrap();
+        assert_eq!(store.read(&name, 8).unwrap(), 2u64.to_le_bytes());
+        assert_eq!(inode(), before, "it was another file for a moment");
+        assert_eq!(fs::read_dir(place.path().join("writers")).unwrap().count(), 1);
     }
 }
