@@ -1,10 +1,13 @@
-//! What the kill test kills: an archive in a directory, and one thing done with it.
+//! What the kill tests kill: an archive in a directory, and one thing done with it.
 //!
-//! `archive-worker DIRECTORY gc` collects garbage, `archive-worker DIRECTORY import FILE` makes an
-//! image and prints its id, `archive-worker DIRECTORY write SEED COUNT` makes many, printing each
+//! It is this test program itself, started anew with one test, [`work`]: so the product has no such
+//! program, and it can't be an older one than the tests. Its words are what follows [`LAST`].
+//!
+//! `DIRECTORY gc` collects garbage, `DIRECTORY import FILE` makes an
+//! image and prints its id, `DIRECTORY write FILE…` makes many, printing each
 //! id when it is there. Sessions that are silent for a second are taken for dead.
 
-use std::{io::Write, path::Path, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, process::Command, sync::Arc, time::Duration};
 
 use mezame_images::{
     archive::{
@@ -18,10 +21,29 @@ use mezame_model::ProjectName;
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [directory, rest @ ..] = &arguments[..] else { return Err("no directory".into()) };
+/// The last of the test harness's own arguments. It takes what follows for names of further tests,
+/// of which there are none.
+const LAST: &str = "--nocapture";
+
+/// The command that does what its further arguments say.
+pub(super) fn command() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--ignored", "--exact", "worker::work", LAST]);
+    command
+}
+
+#[test]
+#[ignore = "the other tests start it"]
+fn work() {
+    let arguments: Vec<String> = std::env::args().skip_while(|word| word != LAST).collect();
+    let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
+    if !arguments.is_empty() {
+        run(&arguments).unwrap();
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), Failure> {
+    let [directory, rest @ ..] = arguments else { return Err("no directory".into()) };
     let settings = Settings {
         threads: 2,
         beat: Some(Duration::from_millis(100)),
@@ -32,7 +54,7 @@ fn main() -> Result<(), Failure> {
     match rest {
         ["gc"] => {
             let swept = archive.gc(&Unwatched)?;
-            println!("{swept:?}");
+            println!("\n{swept:?}");
         }
         ["import", file] => import(&archive, &FileSource::open(Path::new(file))?)?,
         ["write", files @ ..] => {
@@ -55,6 +77,7 @@ fn import(archive: &Archive, source: &dyn Source) -> Result<(), Failure> {
         base: None,
     };
     let imported = archive.import(&new, source, &Unwatched)?;
-    println!("{}", imported.image.id);
+    // On a line of its own, whatever the harness says.
+    println!("\n{}", imported.image.id);
     Ok(std::io::stdout().flush()?)
 }
