@@ -48,7 +48,7 @@ pub use self::{
     domain::ProjectKey,
     error::{ArchiveError, ChunkFault},
     export::Exported,
-    foreign::{FileImport, ForeignError, Format},
+    foreign::{FileImport, ForeignError, ForeignFormat},
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
     progress::{Progress, Unwatched, Watch},

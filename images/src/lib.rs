@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod clone;
 pub mod environment;
+mod nameless;
 pub mod nbd;
 pub mod qcow2;
 pub mod qmp;

@@ -39,7 +39,7 @@ use crate::{
 
 /// The form of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ForeignFormat {
     /// The disk's bytes and nothing else.
     Raw,
     /// QEMU's, version 2 or 3, without a backing file.
@@ -50,7 +50,7 @@ pub enum Format {
     Vhdx,
 }
 
-impl Format {
+impl ForeignFormat {
     /// Its name, which is also QEMU's.
     pub fn name(self) -> &'static str {
         match self {
@@ -68,7 +68,7 @@ pub struct FileImport<'a> {
     /// Where it is. It must not be changed meanwhile.
     pub path: &'a Path,
     /// Its form: never guessed, since a raw disk's first bytes are the guest's.
-    pub format: Format,
+    pub format: ForeignFormat,
     /// The SHA-256 that it must have.
     pub sha256: Option<[u8; 32]>,
     /// Its signature, and the keys of which one must have made it.
@@ -204,7 +204,7 @@ impl Archive {
         }
         let before = Identity::of(&opened).map_err(at)?;
         let size = FileSource::of(opened.try_clone().map_err(at)?).map_err(at)?.size();
-        if file.format == Format::Raw {
+        if file.format == ForeignFormat::Raw {
             check_size(size, file)?;
         }
         let is_trusted = file.sha256.is_none() && file.signature.is_none();
@@ -212,7 +212,7 @@ impl Archive {
         let origin = &mut new.detail.provenance;
         (origin.format, origin.sha256, origin.signer) =
             (Some(file.format.name().into()), None, None);
-        if is_trusted && file.format == Format::Raw {
+        if is_trusted && file.format == ForeignFormat::Raw {
             let source = Unchanging { source: FileSource::of(opened).map_err(at)?, before };
             let imported = self.import(&new, &source, watch);
             return imported.map_err(|error| match source.settle() {
@@ -229,7 +229,7 @@ impl Archive {
             (origin.sha256, origin.signer) = (Some(copied.sha256), copied.signer);
         }
         let disk = match file.format {
-            Format::Raw => copied.file,
+            ForeignFormat::Raw => copied.file,
             _ => {
                 check_head(&copied.file, file)?;
                 convert::convert(&copied.file, file, watch)?
@@ -282,10 +282,6 @@ impl Identity {
     }
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Refuses what is not of its form, names other files, or has too large a disk.
 fn check_head(file: &File, import: &FileImport<'_>) -> Result<(), ForeignError> {
     let path = || import.path.to_owned();
@@ -297,14 +293,14 @@ fn check_head(file: &File, import: &FileImport<'_>) -> Result<(), ForeignError> 
         Ok::<_, ForeignError>(bytes)
     };
     let size = match import.format {
-        Format::Raw => file.metadata().map_or(u64::MAX, |about| about.len()),
-        Format::Qcow2 => qcow2::Header::parse(&read(0, qcow2::HEAD)?)
+        ForeignFormat::Raw => file.metadata().map_or(u64::MAX, |about| about.len()),
+        ForeignFormat::Qcow2 => qcow2::Header::parse(&read(0, qcow2::HEAD)?)
             .map(|header| header.size)
             .map_err(|source| ForeignError::Qcow2 { path: path(), source })?,
-        Format::Vmdk => vmdk::Header::parse(&read(0, vmdk::HEAD)?)
+        ForeignFormat::Vmdk => vmdk::Header::parse(&read(0, vmdk::HEAD)?)
             .map(|header| header.size)
             .map_err(|source| ForeignError::Vmdk { path: path(), source })?,
-        Format::Vhdx => {
+        ForeignFormat::Vhdx => {
             let refused = |source| ForeignError::Vhdx { path: path(), source };
             let at = vhdx::metadata_place(&read(0, vhdx::HEAD)?).map_err(refused)?;
             vhdx::Header::parse(&read(at, vhdx::METADATA)?).map_err(refused)?.size
@@ -318,13 +314,6 @@ fn check_size(size: u64, import: &FileImport<'_>) -> Result<(), ForeignError> {
         return Ok(());
     }
     Err(ForeignError::TooLarge { path: import.path.into(), size, largest: import.largest })
-}
-
-/// A file without a name in this folder.
-fn nameless(folder: &Path) -> io::Result<File> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits());
-    options.open(folder)
 }
 
 #[cfg(test)]

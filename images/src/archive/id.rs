@@ -7,9 +7,14 @@ use std::fmt;
 
 use mezame_model::ProjectName;
 
-/// 32 bytes or 16 as lower-case hexadecimal digits.
+/// Bytes as lower-case hexadecimal digits.
 fn write_hex(bytes: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    out.write_str(&hex(bytes))
+}
+
+/// The same as a text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of exactly `2 * N` lower-case hexadecimal digits.
@@ -55,7 +60,7 @@ impl ImageId {
     }
 
     fn hex(self) -> String {
-        self.to_string()[4..].to_owned()
+        hex(&self.0)
     }
 }
 

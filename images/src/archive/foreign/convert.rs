@@ -19,8 +19,11 @@ use nix::{
     unistd::{Gid, Uid, fchown, geteuid},
 };
 
-use super::{FileImport, ForeignError, nameless};
-use crate::archive::{ArchiveError, Progress, Watch};
+use super::{FileImport, ForeignError};
+use crate::{
+    archive::{ArchiveError, Progress, Watch},
+    nameless::nameless,
+};
 
 /// Of Debian's policy's range 65000 to 65533, which no package and no administrator gives out, and
 /// outside of what systemd draws for its services (61184 to 65519).

@@ -8,8 +8,11 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use ring::digest::{Context, SHA256};
 
-use super::{FileImport, ForeignError, hex, nameless};
-use crate::archive::{ArchiveError, Progress, Watch, chunk::is_zeros};
+use super::{FileImport, ForeignError};
+use crate::{
+    archive::{ArchiveError, Progress, Watch, chunk::is_zeros, id::hex},
+    nameless::nameless,
+};
 
 /// Bytes that are read at once; such a part is a hole of the copy where it is zeros.
 const PART: usize = 64 * 1024;

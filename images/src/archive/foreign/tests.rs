@@ -9,6 +9,7 @@ use super::*;
 use crate::{
     archive::{
         Detail, KeyOf, Kind, ObjectName, Settings, Unwatched, Viewer,
+        id::hex,
         store::{Listed, Store, StoreError, memory::Memory},
         target::FileTarget,
     },
@@ -85,7 +86,7 @@ impl Place {
         assert!(out.status.success(), "{program} {arguments:?}: {out:?}");
     }
 
-    fn file<'a>(&'a self, path: &'a Path, format: Format) -> FileImport<'a> {
+    fn file<'a>(&'a self, path: &'a Path, format: ForeignFormat) -> FileImport<'a> {
         FileImport {
             path,
             format,
@@ -127,15 +128,17 @@ impl Place {
 #[test]
 fn a_disk_is_the_same_from_every_format_that_qemu_img_writes() {
     let place = Place::make();
-    place.assert_whole(&place.import(&place.file(&place.path("disk.raw"), Format::Raw)).unwrap());
+    place.assert_whole(
+        &place.import(&place.file(&place.path("disk.raw"), ForeignFormat::Raw)).unwrap(),
+    );
     for (format, options) in [
-        (Format::Qcow2, ""),
-        (Format::Qcow2, "compat=0.10"),
-        (Format::Qcow2, "compression_type=zstd,extended_l2=on,cluster_size=128k"),
-        (Format::Vmdk, ""),
-        (Format::Vmdk, "subformat=streamOptimized"),
-        (Format::Vhdx, ""),
-        (Format::Vhdx, "subformat=fixed"),
+        (ForeignFormat::Qcow2, ""),
+        (ForeignFormat::Qcow2, "compat=0.10"),
+        (ForeignFormat::Qcow2, "compression_type=zstd,extended_l2=on,cluster_size=128k"),
+        (ForeignFormat::Vmdk, ""),
+        (ForeignFormat::Vmdk, "subformat=streamOptimized"),
+        (ForeignFormat::Vhdx, ""),
+        (ForeignFormat::Vhdx, "subformat=fixed"),
     ] {
         let mut arguments = vec!["convert", "-O", format.name()];
         if !options.is_empty() {
@@ -159,16 +162,19 @@ fn a_file_that_names_another_file_of_the_host_is_refused() {
     let place = Place::make();
     fs::write(place.path("secret"), vec![b's'; 65536]).unwrap();
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "secret", "backed"]);
-    let refused = place.import(&place.file(&place.path("backed"), Format::Qcow2)).unwrap_err();
+    let refused =
+        place.import(&place.file(&place.path("backed"), ForeignFormat::Qcow2)).unwrap_err();
     assert!(matches!(refused, ForeignError::Qcow2 { source: Qcow2Fault::BackingFile, .. }));
     let options = "data_file=secret,data_file_raw=on";
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", options, "outside", "64k"]);
-    let refused = place.import(&place.file(&place.path("outside"), Format::Qcow2)).unwrap_err();
+    let refused =
+        place.import(&place.file(&place.path("outside"), ForeignFormat::Qcow2)).unwrap_err();
     assert!(matches!(refused, ForeignError::Qcow2 { source: Qcow2Fault::DataFile, .. }));
     for kind in ["monolithicFlat", "twoGbMaxExtentSparse"] {
         let options = format!("subformat={kind}");
         place.run("qemu-img", &["create", "-q", "-f", "vmdk", "-o", &options, "x.vmdk", "1M"]);
-        let refused = place.import(&place.file(&place.path("x.vmdk"), Format::Vmdk)).unwrap_err();
+        let refused =
+            place.import(&place.file(&place.path("x.vmdk"), ForeignFormat::Vmdk)).unwrap_err();
         assert!(matches!(refused, ForeignError::Vmdk { .. }), "{kind}: {refused}");
     }
 }
@@ -176,13 +182,13 @@ fn a_file_that_names_another_file_of_the_host_is_refused() {
 #[test]
 fn a_file_is_never_taken_for_another_form_than_it_was_said_to_be_of() {
     let place = Place::make();
-    for format in [Format::Qcow2, Format::Vmdk, Format::Vhdx] {
+    for format in [ForeignFormat::Qcow2, ForeignFormat::Vmdk, ForeignFormat::Vhdx] {
         let refused = place.import(&place.file(&place.path("disk.raw"), format)).unwrap_err();
         assert!(!matches!(refused, ForeignError::Conversion { .. }), "{refused}");
     }
     // A guest can write such a head onto its own disk.
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "disk.raw", "raw"]);
-    let imported = place.import(&place.file(&place.path("raw"), Format::Raw)).unwrap();
+    let imported = place.import(&place.file(&place.path("raw"), ForeignFormat::Raw)).unwrap();
     assert_eq!(imported.image.size, fs::metadata(place.path("raw")).unwrap().len());
 }
 
@@ -190,7 +196,7 @@ fn a_file_is_never_taken_for_another_form_than_it_was_said_to_be_of() {
 fn a_file_with_another_digest_is_refused_and_a_right_one_is_told() {
     let place = Place::make();
     let path = place.path("disk.raw");
-    let mut file = place.file(&path, Format::Raw);
+    let mut file = place.file(&path, ForeignFormat::Raw);
     file.sha256 = Some([7; 32]);
     let refused = place.import(&file).unwrap_err();
     assert!(matches!(refused, ForeignError::Digest { .. }), "{refused}");
@@ -213,7 +219,7 @@ fn a_signed_file_is_imported_and_one_that_was_changed_since_is_not() {
     let key = TrustedKey::parse(&fs::read_to_string(place.path("key.pub")).unwrap()).unwrap();
     let trusted = [key.clone()];
     let path = place.path("disk.qcow2");
-    let mut file = place.file(&path, Format::Qcow2);
+    let mut file = place.file(&path, ForeignFormat::Qcow2);
     file.signature = Some((&signature, &trusted));
     let imported = place.import(&file).unwrap();
     place.assert_whole(&imported);
@@ -231,9 +237,9 @@ fn a_signed_file_is_imported_and_one_that_was_changed_since_is_not() {
 fn a_file_that_was_cut_short_is_an_error_with_what_qemu_img_said() {
     let place = Place::make();
     for (format, options) in [
-        (Format::Qcow2, "compat=1.1"),
-        (Format::Vmdk, "subformat=monolithicSparse"),
-        (Format::Vmdk, "subformat=streamOptimized"),
+        (ForeignFormat::Qcow2, "compat=1.1"),
+        (ForeignFormat::Vmdk, "subformat=monolithicSparse"),
+        (ForeignFormat::Vmdk, "subformat=streamOptimized"),
     ] {
         place.run("qemu-img", &["convert", "-O", format.name(), "-o", options, "disk.raw", "x"]);
         let path = place.path("x");
@@ -252,7 +258,7 @@ fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
     let place = Place::make();
     place.run("mkfifo", &["pipe"]);
     for path in [place.path("pipe"), place.folder.path().to_owned()] {
-        let refused = place.import(&place.file(&path, Format::Raw)).unwrap_err();
+        let refused = place.import(&place.file(&path, ForeignFormat::Raw)).unwrap_err();
         assert!(matches!(refused, ForeignError::NoFile { .. }), "{refused}");
     }
 }
@@ -277,7 +283,7 @@ fn what_is_archived_is_what_the_digest_is_of_whoever_writes_to_the_file() {
     let place = Place::make();
     let path = place.path("disk.raw");
     let before = fs::read(&path).unwrap();
-    let mut file = place.file(&path, Format::Raw);
+    let mut file = place.file(&path, ForeignFormat::Raw);
     file.sha256 = Some(digest(&SHA256, &before).as_ref().try_into().unwrap());
     let watch = Writing { path: path.clone(), is_done: false.into() };
     let imported = place.archive.import_file(&file, place.about(), &watch).unwrap();
@@ -291,7 +297,7 @@ fn a_file_that_changed_while_it_was_read_is_an_image_at_no_time() {
     let place = Place::make();
     let path = place.path("disk.raw");
     let watch = Writing { path: path.clone(), is_done: false.into() };
-    let file = place.file(&path, Format::Raw);
+    let file = place.file(&path, ForeignFormat::Raw);
     let refused = place.archive.import_file(&file, place.about(), &watch).unwrap_err();
     assert!(matches!(refused, ForeignError::Changed { .. }), "{refused}");
     assert_eq!(place.store.records(), 0, "it was an image for a moment");
@@ -305,7 +311,7 @@ fn a_caller_s_word_for_a_digest_or_a_signer_is_not_passed_on() {
     new.detail.provenance.sha256 = Some("00".repeat(32));
     new.detail.provenance.signer = Some("SHA256:somebody".into());
     new.detail.provenance.source = Some("a mirror".into());
-    let file = place.file(&path, Format::Raw);
+    let file = place.file(&path, ForeignFormat::Raw);
     let imported = place.archive.import_file(&file, new, &Unwatched).unwrap();
     let told = imported.image.detail.unwrap().provenance;
     assert_eq!((told.sha256, told.signer), (None, None));
@@ -315,7 +321,9 @@ fn a_caller_s_word_for_a_digest_or_a_signer_is_not_passed_on() {
 #[test]
 fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpacked() {
     let place = Place::make();
-    for format in [Format::Raw, Format::Qcow2, Format::Vmdk, Format::Vhdx] {
+    for format in
+        [ForeignFormat::Raw, ForeignFormat::Qcow2, ForeignFormat::Vmdk, ForeignFormat::Vhdx]
+    {
         place.run("qemu-img", &["create", "-q", "-f", format.name(), "bomb", "1T"]);
         let path = place.path("bomb");
         let refused = place.import(&place.file(&path, format)).unwrap_err();
@@ -325,7 +333,7 @@ fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpack
     }
     // One byte more than it may have.
     let path = place.path("disk.raw");
-    let mut file = place.file(&path, Format::Raw);
+    let mut file = place.file(&path, ForeignFormat::Raw);
     file.largest = (5 << 20) - 1;
     assert!(matches!(place.import(&file), Err(ForeignError::TooLarge { .. })));
     file.largest += 1;
@@ -335,7 +343,7 @@ fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpack
 /// What a program says that runs as `qemu-img` does.
 fn in_sandbox(place: &Place, script: &str, is_other_user: bool) -> String {
     let path = place.path("disk.raw");
-    let mut file = place.file(&path, Format::Qcow2);
+    let mut file = place.file(&path, ForeignFormat::Qcow2);
     file.largest = 77 << 20;
     let out = convert::sandbox("sh", &file, is_other_user).args(["-c", script]).output().unwrap();
     assert!(out.status.success(), "{out:?}");
@@ -373,7 +381,7 @@ fn the_program_that_converts_can_do_little() {
 fn the_program_that_converts_ends_with_who_waits_for_it() {
     let place = Place::make();
     let path = place.path("disk.raw");
-    let file = place.file(&path, Format::Qcow2);
+    let file = place.file(&path, ForeignFormat::Qcow2);
     let mut command = convert::sandbox("sh", &file, false);
     command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
     let mut child = std::thread::scope(|scope| {

@@ -25,6 +25,7 @@ use nix::{
 };
 
 use super::{Listed, ObjectName, Store, StoreError};
+use crate::nameless::nameless;
 
 /// A directory as a store.
 #[derive(Debug)]
@@ -65,15 +66,10 @@ impl Directory {
 
     /// A synced file without a name, in this folder, which is made where it is missing.
     fn write_nameless(folder: &Path, bytes: &[u8]) -> io::Result<File> {
-        let open = || {
-            let mut options = OpenOptions::new();
-            options.write(true).mode(0o600).custom_flags(OFlag::O_TMPFILE.bits());
-            options.open(folder)
-        };
-        let mut file = match open() {
+        let mut file = match nameless(folder) {
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 make_folder(folder)?;
-                open()?
+                nameless(folder)?
             }
             other => other?,
         };
