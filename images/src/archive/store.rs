@@ -87,7 +87,7 @@ pub trait Store: Send + Sync {
     /// Fills the buffer with the object's bytes from `offset` on. Too few of them are an error.
     fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
-    /// All objects whose names begin with `prefix`, which ends with `/`, in no order.
+    /// All objects whose names begin with `prefix`, which ends with `/` or is empty, in no order.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
     /// Deletes an object, durably. One that is not there is no error.

@@ -26,17 +26,17 @@
 //! that is needed lies elsewhere, and is reported until then. Where an image can't be read, nothing is deleted at all; nor where the folder of images
 //! or of sessions is not there: a listing counts only with its marker in it.
 
+mod copy;
 pub(crate) mod list;
 pub(crate) mod plan;
 
 use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
 
+use self::copy::Copier;
 use super::{
     Archive, ArchiveError, ImageId, Packs, Progress, Watch,
-    chunk::Entry,
     id::{ChunkId, ObjectName, PackId, prefix},
     index::{ChunkSet, Pack},
-    pack::{self, Builder, Placed},
     read::{Reader, Scratch},
     record, session,
     store::StoreError,
@@ -73,20 +73,12 @@ impl Swept {
     }
 }
 
-/// Copies what is needed into packs of a collection's own.
-struct Copier<'a> {
-    archive: &'a Archive,
-    id: ImageId,
-    packs: u32,
-    copied: u64,
-}
-
 impl Archive {
     /// Collects garbage. Safe at any time; what sessions still hold is left to the next one.
     pub fn gc(&self, watch: &dyn Watch) -> Result<Swept, ArchiveError> {
         let mut swept = Swept::default();
         let id = ImageId::new(random(&*self.environment)?);
-        let mut copier = Copier { archive: self, id, packs: 0, copied: 0 };
+        let mut copier = Copier::new(self, id);
         self.settle_all(&mut copier, &mut swept, watch)?;
         let living = self.living(&mut swept)?;
         let mut plan = self.plan(&living, &mut swept, watch)?;
@@ -102,7 +94,7 @@ impl Archive {
             self.settle_all(&mut copier, &mut swept, watch)?;
         }
         self.tidy()?;
-        swept.copied = copier.copied;
+        swept.copied = copier.copied();
         Ok(swept)
     }
 
@@ -356,52 +348,5 @@ impl Archive {
             }
         }
         Ok(())
-    }
-}
-
-impl Copier<'_> {
-    /// Copies these chunks as they are stored: a collection has no project's key. Gives the packs
-    /// that could not be read.
-    fn copy(&mut self, chunks: &[(PackId, Placed)]) -> Result<BTreeSet<PackId>, ArchiveError> {
-        let mut pack = Builder::new();
-        let mut unread = BTreeSet::new();
-        for run in chunks.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((from, _)) = run.first() else { continue };
-            // All of it, since only its digest tells whether it is sound.
-            let bytes = match self.archive.store.read(&ObjectName::pack(*from), pack::LONGEST) {
-                // Another collection was faster, so it has copied these too.
-                Err(StoreError::Missing { .. }) => continue,
-                Err(StoreError::Io { .. }) => Vec::new(),
-                other => other?,
-            };
-            if pack::check(&bytes).is_err() {
-                unread.insert(*from);
-                continue;
-            }
-            for (_, placed) in run {
-                let start = placed.offset as usize;
-                let stored = &bytes[start..start + placed.entry.stored as usize];
-                let added: Result<Entry, ArchiveError> = pack.add(|out| {
-                    out.extend_from_slice(stored);
-                    Ok(placed.entry)
-                });
-                added?;
-                if pack.is_full() {
-                    self.write(std::mem::replace(&mut pack, Builder::new()))?;
-                }
-            }
-        }
-        self.write(pack)?;
-        Ok(unread)
-    }
-
-    fn write(&mut self, pack: Builder) -> Result<(), ArchiveError> {
-        if pack.is_empty() {
-            return Ok(());
-        }
-        let name = ObjectName::pack(PackId { writer: self.id, number: self.packs });
-        self.packs += 1;
-        self.copied += pack.entries().iter().map(|entry| u64::from(entry.stored)).sum::<u64>();
-        Ok(self.archive.store.put_new(&name, &pack.finish())?)
     }
 }

@@ -1,5 +1,8 @@
 //! Tests of importing files, with the real `qemu-img` and `ssh-keygen`.
 
+mod changing;
+mod sandbox;
+
 use std::{fs, process::Command, sync::Arc};
 
 use mezame_model::ProjectName;
@@ -263,61 +266,6 @@ fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
     }
 }
 
-/// Writes to a file once an import has begun to read what it archives.
-struct Writing {
-    path: PathBuf,
-    is_done: std::sync::atomic::AtomicBool,
-}
-
-impl Watch for Writing {
-    fn tell(&self, progress: crate::archive::Progress) {
-        if progress.done > 0 && !self.is_done.swap(true, std::sync::atomic::Ordering::SeqCst) {
-            let file = OpenOptions::new().write(true).open(&self.path).unwrap();
-            std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 5 << 20], 0).unwrap();
-        }
-    }
-}
-
-#[test]
-fn what_is_archived_is_what_the_digest_is_of_whoever_writes_to_the_file() {
-    let place = Place::make();
-    let path = place.path("disk.raw");
-    let before = fs::read(&path).unwrap();
-    let mut file = place.file(&path, ForeignFormat::Raw);
-    file.sha256 = Some(digest(&SHA256, &before).as_ref().try_into().unwrap());
-    let watch = Writing { path: path.clone(), is_done: false.into() };
-    let imported = place.archive.import_file(&file, place.about(), &watch).unwrap();
-    assert!(fs::read(&path).unwrap() != before, "nobody wrote to it");
-    fs::write(&path, &before).unwrap();
-    place.assert_whole(&imported);
-}
-
-#[test]
-fn a_file_that_changed_while_it_was_read_is_an_image_at_no_time() {
-    let place = Place::make();
-    let path = place.path("disk.raw");
-    let watch = Writing { path: path.clone(), is_done: false.into() };
-    let file = place.file(&path, ForeignFormat::Raw);
-    let refused = place.archive.import_file(&file, place.about(), &watch).unwrap_err();
-    assert!(matches!(refused, ForeignError::Changed { .. }), "{refused}");
-    assert_eq!(place.store.records(), 0, "it was an image for a moment");
-}
-
-#[test]
-fn a_caller_s_word_for_a_digest_or_a_signer_is_not_passed_on() {
-    let place = Place::make();
-    let path = place.path("disk.raw");
-    let mut new = place.about();
-    new.detail.provenance.sha256 = Some("00".repeat(32));
-    new.detail.provenance.signer = Some("SHA256:somebody".into());
-    new.detail.provenance.source = Some("a mirror".into());
-    let file = place.file(&path, ForeignFormat::Raw);
-    let imported = place.archive.import_file(&file, new, &Unwatched).unwrap();
-    let told = imported.image.detail.unwrap().provenance;
-    assert_eq!((told.sha256, told.signer), (None, None));
-    assert_eq!(told.source.as_deref(), Some("a mirror"));
-}
-
 #[test]
 fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpacked() {
     let place = Place::make();
@@ -338,61 +286,4 @@ fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpack
     assert!(matches!(place.import(&file), Err(ForeignError::TooLarge { .. })));
     file.largest += 1;
     place.import(&file).unwrap();
-}
-
-/// What a program says that runs as `qemu-img` does.
-fn in_sandbox(place: &Place, script: &str, is_other_user: bool) -> String {
-    let path = place.path("disk.raw");
-    let mut file = place.file(&path, ForeignFormat::Qcow2);
-    file.largest = 77 << 20;
-    let out = convert::sandbox("sh", &file, is_other_user).args(["-c", script]).output().unwrap();
-    assert!(out.status.success(), "{out:?}");
-    String::from_utf8(out.stdout).unwrap()
-}
-
-#[test]
-fn the_program_that_converts_can_do_little() {
-    let place = Place::make();
-    let limits = in_sandbox(&place, "cat /proc/self/limits /proc/self/status", false);
-    let words: Vec<Vec<&str>> =
-        limits.lines().map(|line| line.split_whitespace().collect()).collect();
-    for wanted in [
-        &["Max", "file", "size", "80740352"][..],
-        &["Max", "address", "space", "2147483648"],
-        &["Max", "cpu", "time", "60"],
-        &["Max", "core", "file", "size", "0"],
-        &["NoNewPrivs:", "1"],
-    ] {
-        assert!(words.iter().any(|line| line.starts_with(wanted)), "{wanted:?}: {limits}");
-    }
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: whether it is another user then is not looked at");
-        return;
-    }
-    let script = "id -u; id -g; id -G; grep Cap /proc/self/status";
-    let who = in_sandbox(&place, script, true);
-    let mut words = who.split_whitespace();
-    assert_eq!([words.next(), words.next(), words.next()], [Some("65525"); 3], "{who}");
-    let capabilities: Vec<&str> = words.filter(|word| !word.starts_with("Cap")).collect();
-    assert_eq!(capabilities, ["0000000000000000"; 5], "{who}");
-}
-
-#[test]
-fn the_program_that_converts_ends_with_who_waits_for_it() {
-    let place = Place::make();
-    let path = place.path("disk.raw");
-    let file = place.file(&path, ForeignFormat::Qcow2);
-    let mut command = convert::sandbox("sh", &file, false);
-    command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
-    let mut child = std::thread::scope(|scope| {
-        let start = scope.spawn(|| {
-            let mut child = command.spawn().unwrap();
-            let mut begun = [0; 6];
-            io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
-            child
-        });
-        start.join().unwrap()
-    });
-    let status = child.wait().unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
 }

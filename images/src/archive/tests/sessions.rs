@@ -132,3 +132,15 @@ fn a_damaged_list_of_packs_is_named() {
     let refused = archive.gc(&Unwatched).unwrap_err();
     assert!(matches!(refused, ArchiveError::List { name } if name == list));
 }
+
+#[test]
+fn an_image_is_not_said_to_be_there_because_its_record_can_be_read() {
+    let memory = Arc::new(Memory::new());
+    let store = Arc::new(Troubled::new(memory.clone()));
+    let archive = archive(store.clone(), 1, Duration::from_secs(900));
+    store.lose_records();
+    let web = project("web");
+    let end = archive.import(&new(&web, None), &Disk::of(&[1]), &Unwatched);
+    let is_told = matches!(end, Err(ArchiveError::Store(StoreError::NotDurable { .. })));
+    assert!(is_told, "{end:?}");
+}

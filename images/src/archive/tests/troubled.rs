@@ -13,6 +13,7 @@ pub(super) struct Troubled {
     hidden: Mutex<Option<&'static str>>,
     broken: Mutex<BTreeSet<ObjectName>>,
     bad_place: AtomicBool,
+    is_lying: AtomicBool,
     listings: AtomicUsize,
 }
 
@@ -24,6 +25,7 @@ impl Troubled {
             hidden,
             broken,
             bad_place: AtomicBool::new(false),
+            is_lying: AtomicBool::new(false),
             listings: AtomicUsize::new(0),
         }
     }
@@ -42,6 +44,11 @@ impl Troubled {
     /// From now on the first hundred bytes of each pack can't be read.
     pub(super) fn break_first_bytes(&self, are_bad: bool) {
         self.bad_place.store(are_bad, Ordering::SeqCst);
+    }
+
+    /// From now on an image's record is there, and its folder could not be synced.
+    pub(super) fn lose_records(&self) {
+        self.is_lying.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn listings(&self) -> usize {
@@ -69,7 +76,12 @@ fn bad(name: &ObjectName) -> StoreError {
 
 impl Store for Troubled {
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.memory.put_new(name, bytes)
+        self.memory.put_new(name, bytes)?;
+        if self.is_lying.load(Ordering::SeqCst) && name.as_id(prefix::IMAGES).is_some() {
+            let source = io::ErrorKind::Other.into();
+            return Err(StoreError::NotDurable { name: name.clone(), source });
+        }
+        Ok(())
     }
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.memory.replace(name, bytes)
