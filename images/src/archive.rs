@@ -14,6 +14,7 @@
 //! ```
 //! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
 
+pub mod bytes;
 pub mod chunk;
 pub(crate) mod domain;
 pub mod error;
