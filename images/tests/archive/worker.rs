@@ -1,7 +1,7 @@
 //! What the kill tests kill: an archive in a directory, and one thing done with it.
 //!
-//! It is this test program itself, started anew with one test, [`work`]: so the product has no such
-//! program, and it can't be an older one than the tests. Its words are what follows [`LAST`].
+//! It is this test program itself, started anew with one test: so the product has no such program,
+//! and it can't be an older one than the tests. Its words are what follows [`WORDS`].
 //!
 //! `DIRECTORY gc` collects garbage, `DIRECTORY import FILE` makes an
 //! image and prints its id, `DIRECTORY write FILE…` makes many, printing each
@@ -21,24 +21,25 @@ use mezame_model::ProjectName;
 
 type Failure = Box<dyn std::error::Error>;
 
-/// The last of the test harness's own arguments. It takes what follows for names of further tests,
+/// What the worker's words follow. The test harness takes all of them for names of further tests,
 /// of which there are none.
-const LAST: &str = "--nocapture";
+const WORDS: &str = "words-of-the-worker";
 
-/// The command that does what its further arguments say.
+/// The command that does what its further words say.
 pub(super) fn command() -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "worker::work", LAST]);
+    let work = "worker::a_worker_does_what_its_words_say_and_nothing_without_any";
+    command.args(["--exact", work, "--nocapture", WORDS]);
     command
 }
 
 #[test]
-#[ignore = "the other tests start it"]
-fn work() {
-    let arguments: Vec<String> = std::env::args().skip_while(|word| word != LAST).collect();
-    let arguments: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
-    if !arguments.is_empty() {
-        run(&arguments).unwrap();
+fn a_worker_does_what_its_words_say_and_nothing_without_any() {
+    let words: Vec<String> = std::env::args().skip_while(|word| word != WORDS).collect();
+    let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    match &words[..] {
+        [] => assert!(run(&[]).is_err()),
+        words => run(words).unwrap(),
     }
 }
 
