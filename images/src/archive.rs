@@ -106,18 +106,21 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Makes an archive in an empty store. One that was cut short is done by doing it again.
+    /// Makes an archive in a store. One that was cut short is done by doing it again.
     ///
     /// # Errors
-    /// [`ArchiveError::NotEmpty`] where there is anything already, an archive or not.
+    /// [`ArchiveError::NotEmpty`] where there is an archive already, or anything of one.
     pub fn create(
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
         settings: Settings,
     ) -> Result<Self, ArchiveError> {
         let markers = prefix::MARKED.map(ObjectName::marker);
-        if let Some(other) = store.list("")?.into_iter().find(|o| !markers.contains(&o.name)) {
-            return Err(ArchiveError::NotEmpty { name: other.name });
+        for prefix in prefix::ALL {
+            let listed = store.list(prefix)?.into_iter();
+            if let Some(other) = listed.map(|object| object.name).find(|it| !markers.contains(it)) {
+                return Err(ArchiveError::NotEmpty { name: other });
+            }
         }
         for marker in &markers {
             match store.put_new(marker, b"") {

@@ -23,7 +23,7 @@ pub enum ArchiveError {
     /// There is no archive in the store: not yet, or what it lies on is not mounted.
     #[error("there is no archive in this store")]
     NoArchive,
-    /// A new archive is made in an empty store only.
+    /// A new archive is made only where nothing of one is.
     #[error("this store has {name} already, so no archive is made in it")]
     NotEmpty {
         /// What is there.

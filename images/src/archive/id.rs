@@ -137,6 +137,9 @@ pub(crate) mod prefix {
     pub(crate) const QUARANTINED: &str = "quarantined/";
     /// Who sees whose image.
     pub(crate) const SHARES: &str = "shares/";
+    /// All of them.
+    pub(crate) const ALL: [&str; 7] =
+        [IMAGES, PACKS, WRITERS, CONDEMNED, WAITS, QUARANTINED, SHARES];
     /// Those of which a listing without the marker is not believed: something would be deleted, or
     /// counted on, for what it does not show.
     pub(crate) const MARKED: [&str; 3] = [IMAGES, WRITERS, CONDEMNED];

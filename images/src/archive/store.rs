@@ -11,6 +11,7 @@
 
 pub mod directory;
 pub mod memory;
+pub mod s3;
 
 #[cfg(test)]
 pub(crate) mod contract;
@@ -87,7 +88,7 @@ pub trait Store: Send + Sync {
     /// Fills the buffer with the object's bytes from `offset` on. Too few of them are an error.
     fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
-    /// All objects whose names begin with `prefix`, which ends with `/` or is empty, in no order.
+    /// All objects whose names begin with `prefix`, which ends with `/`, in no order.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
     /// Deletes an object, durably. One that is not there is no error.

@@ -38,12 +38,12 @@ fn a_store_without_an_archive_is_not_made_one_by_opening_it() {
 }
 
 #[test]
-fn an_archive_is_made_neither_over_packs_nor_over_other_files_and_goes_on_where_it_was_cut_short() {
+fn an_archive_is_not_made_over_what_is_left_of_one_and_goes_on_where_it_was_cut_short() {
     let environment = Arc::new(FixedEnvironment::new(1));
     let create = |memory: &Arc<Memory>| {
         Archive::create(memory.clone(), environment.clone(), Settings::default())
     };
-    for name in ["packs/00-00", "notes"] {
+    for name in ["packs/00-00", "images/00", "waits/00"] {
         let memory = Arc::new(Memory::new());
         let name = ObjectName::parse(name).unwrap();
         memory.put_new(&name, b"x").unwrap();
