@@ -9,10 +9,12 @@
 //!  images/ID ── record ──► pages ──► chunks          [`record`] [`page`] [`chunk`]
 //!                            └────────┴─ in packs/   [`pack`] [`index`]
 //!  writers/ID, condemned/ID, waits/ID ── who may delete what, and when   [`session`] [`sweep`]
+//!  quarantined/ID-N ── packs that nobody new may count on   [`quarantine`]
 //!  shares/ID/PROJECT ── who sees it besides its own project
 //! ```
 //! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
 
+pub mod bytes;
 pub mod chunk;
 pub(crate) mod domain;
 pub mod error;
@@ -24,6 +26,7 @@ pub(crate) mod index;
 pub mod pack;
 pub(crate) mod page;
 pub mod progress;
+pub(crate) mod quarantine;
 pub(crate) mod read;
 pub mod record;
 pub mod retention;
@@ -46,7 +49,7 @@ pub use self::{
     domain::ProjectKey,
     error::{ArchiveError, ChunkFault},
     export::Exported,
-    foreign::{FileImport, ForeignError, Format},
+    foreign::{FileImport, ForeignError, ForeignFormat},
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
     progress::{Progress, Unwatched, Watch},
@@ -54,18 +57,18 @@ pub use self::{
     retention::Retention,
     sweep::Swept,
     verify::Verified,
-    view::{Viewer, Visible},
+    view::{KeyOf, Viewer, Visible},
 };
 use self::{
     id::{PackId, prefix},
     index::Pack,
     pack::Placed,
-    store::{Store, StoreError},
+    store::{Listed, Store, StoreError},
 };
 use crate::environment::Environment;
 
 /// What lies in every archive under the name `format`.
-const FORMAT: &[u8] = b"{\"mezame archive\": 1, \"chunk\": 262144}\n";
+const FORMAT: &[u8] = b"{\"mezame archive\": 2, \"chunk\": 262144}\n";
 /// Of lists of packs: 16 TiB of chunks would take 40 MiB.
 const LONGEST_LIST: u64 = 256 * 1024 * 1024;
 
@@ -103,30 +106,74 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Opens the archive in this store, and makes it where the store is empty.
-    pub fn open(
+    /// Makes an archive in a store. One that was cut short is done by doing it again.
+    ///
+    /// # Errors
+    /// [`ArchiveError::NotEmpty`] where there is an archive already, or anything of one.
+    pub fn create(
         store: Arc<dyn Store>,
         environment: Arc<dyn Environment>,
         settings: Settings,
     ) -> Result<Self, ArchiveError> {
+        let markers = prefix::MARKED.map(ObjectName::marker);
+        for prefix in prefix::ALL {
+            let listed = store.list(prefix)?.into_iter();
+            if let Some(other) = listed.map(|object| object.name).find(|it| !markers.contains(it)) {
+                return Err(ArchiveError::NotEmpty { name: other });
+            }
+        }
+        for marker in &markers {
+            match store.put_new(marker, b"") {
+                Err(StoreError::Exists { .. }) => {}
+                other => other?,
+            }
+        }
+        // The last, so that what has it has all.
         let name = ObjectName::format();
         match store.put_new(&name, FORMAT) {
-            Err(StoreError::Exists { .. }) => {
-                if store.read(&name, 4096)? != FORMAT {
-                    return Err(ArchiveError::Format);
-                }
-            }
+            Err(StoreError::Exists { .. }) => return Err(ArchiveError::NotEmpty { name }),
             other => other?,
         }
         Ok(Self { store, environment, settings, known: Mutex::default() })
     }
 
-    /// All packs but those in `without`, as they are now; and which of them can't be used.
+    /// Opens the archive in this store.
     ///
-    /// Packs that go while it looks are left out.
-    fn packs(&self, without: &BTreeSet<PackId>) -> Result<(Vec<Pack>, Vec<PackId>), ArchiveError> {
+    /// # Errors
+    /// [`ArchiveError::NoArchive`] where there is none: a mount point without its file system
+    /// must not become a new, empty archive.
+    pub fn open(
+        store: Arc<dyn Store>,
+        environment: Arc<dyn Environment>,
+        settings: Settings,
+    ) -> Result<Self, ArchiveError> {
+        let format = match store.read(&ObjectName::format(), 4096) {
+            Err(StoreError::Missing { .. }) => return Err(ArchiveError::NoArchive),
+            other => other?,
+        };
+        if format != FORMAT {
+            return Err(ArchiveError::Format);
+        }
+        let archive = Self { store, environment, settings, known: Mutex::default() };
+        for prefix in prefix::MARKED {
+            archive.list_marked(prefix)?;
+        }
+        Ok(archive)
+    }
+
+    /// A listing that is known to be of the archive's own folder: its marker is in it.
+    fn list_marked(&self, prefix: &'static str) -> Result<Vec<Listed>, ArchiveError> {
+        let mut listed = self.store.list(prefix)?;
+        let marker = ObjectName::marker(prefix);
+        let place = listed.iter().position(|object| object.name == marker);
+        listed.swap_remove(place.ok_or(ArchiveError::FolderMissing { prefix })?);
+        Ok(listed)
+    }
+
+    /// All packs but those in `without`, as they are now.
+    fn packs(&self, without: &BTreeSet<PackId>) -> Result<Packs, ArchiveError> {
         let listed = self.store.list(prefix::PACKS)?;
-        let (mut packs, mut damaged) = (Vec::with_capacity(listed.len()), Vec::new());
+        let mut all = Packs { sound: Vec::with_capacity(listed.len()), ..Packs::default() };
         let mut lengths = BTreeMap::new();
         for object in &listed {
             if let Some(id) = object.name.as_pack() {
@@ -141,18 +188,23 @@ impl Archive {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
             let placed = match known {
                 Some(placed) => placed,
-                None => match self.read_end(id, length)? {
-                    End::Read(placed) => placed,
-                    End::Gone => continue,
-                    End::Damaged => {
-                        damaged.push(id);
+                None => match self.read_end(id, length) {
+                    Ok(End::Read(placed)) => placed,
+                    Ok(End::Gone) => {
+                        all.gone += 1;
                         continue;
                     }
+                    // What can't be read now is known no better. The others go on without it.
+                    Ok(End::Damaged) | Err(StoreError::Io { .. }) => {
+                        all.damaged.push(id);
+                        continue;
+                    }
+                    Err(error) => return Err(error.into()),
                 },
             };
-            packs.push(Pack { id, length, placed });
+            all.sound.push(Pack { id, length, placed });
         }
-        Ok((packs, damaged))
+        Ok(all)
     }
 
     fn forget_all_but(&self, listed: &BTreeMap<PackId, u64>) {
@@ -160,15 +212,15 @@ impl Archive {
         known.retain(|id, _| listed.contains_key(id));
     }
 
-    fn read_end(&self, id: PackId, length: u64) -> Result<End, ArchiveError> {
+    fn read_end(&self, id: PackId, length: u64) -> Result<End, StoreError> {
         /// Enough for most packs at once.
         const GUESS: u64 = 4096;
         let name = ObjectName::pack(id);
-        let read = |count: u64| -> Result<Option<Vec<u8>>, ArchiveError> {
+        let read = |count: u64| -> Result<Option<Vec<u8>>, StoreError> {
             let mut tail = vec![0; usize::try_from(count).unwrap_or(0)];
             match self.store.read_at(&name, length - count, &mut tail) {
                 Err(StoreError::Missing { .. }) => Ok(None),
-                other => Ok(Some(other.map(|()| tail)?)),
+                other => other.map(|()| Some(tail)),
             }
         };
         let Some(mut tail) = read(GUESS.min(length))? else { return Ok(End::Gone) };
@@ -192,7 +244,7 @@ impl Archive {
     /// The packs that are to be deleted: no session that begins now may count on them.
     fn condemned(&self) -> Result<BTreeSet<PackId>, ArchiveError> {
         let mut packs = BTreeSet::new();
-        for object in self.store.list(prefix::CONDEMNED)? {
+        for object in self.list_marked(prefix::CONDEMNED)? {
             let Some(id) = object.name.as_id(prefix::CONDEMNED) else { continue };
             packs.extend(self.condemned_by(id)?.unwrap_or_default());
         }
@@ -201,10 +253,13 @@ impl Archive {
 
     /// The packs of one list; None where the list is gone, and with it its packs.
     fn condemned_by(&self, id: ImageId) -> Result<Option<Vec<PackId>>, ArchiveError> {
-        match self.store.read(&ObjectName::condemned(id), LONGEST_LIST) {
-            Err(StoreError::Missing { .. }) => Ok(None),
-            other => sweep::list::parse_packs(&other?).map(Some).ok_or(ArchiveError::Format),
-        }
+        let name = ObjectName::condemned(id);
+        let bytes = match self.store.read(&name, LONGEST_LIST) {
+            Err(StoreError::Missing { .. }) => return Ok(None),
+            other => other?,
+        };
+        // Whoever wrote it may be about to delete what nobody can read there any more.
+        sweep::list::parse_packs(&bytes).map(Some).ok_or(ArchiveError::List { name })
     }
 
     fn exists(&self, name: &ObjectName) -> Result<bool, ArchiveError> {
@@ -219,6 +274,16 @@ impl std::fmt::Debug for Archive {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Archive").field("settings", &self.settings).finish_non_exhaustive()
     }
+}
+
+/// The packs that a look at the store found.
+#[derive(Default)]
+struct Packs {
+    sound: Vec<Pack>,
+    /// Those that can't be used.
+    damaged: Vec<PackId>,
+    /// How many went while it looked.
+    gone: usize,
 }
 
 enum End {

@@ -8,10 +8,12 @@
 pub mod archive;
 pub mod clone;
 pub mod environment;
+mod nameless;
 pub mod nbd;
 pub mod qcow2;
 pub mod qmp;
 pub mod storage_daemon;
+pub mod vhdx;
 pub mod vmdk;
 pub mod volume;
 

@@ -140,7 +140,7 @@ fn pure_sources_know_no_clock_no_file_system_and_no_network() {
         pure.push(root.join(format!("guest-agent/src/{part}.rs")));
         pure.extend(rust_files(&root.join(format!("guest-agent/src/{part}"))));
     }
-    for part in ["qcow2", "vmdk"] {
+    for part in ["qcow2", "vhdx", "vmdk"] {
         pure.push(root.join(format!("images/src/{part}.rs")));
     }
     for part in ["pack", "page", "record", "retention", "signature", "sweep/list", "sweep/plan"] {

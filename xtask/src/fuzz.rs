@@ -37,6 +37,10 @@ pub(crate) enum Target {
     Dhcp6,
     /// A guest's router solicitations
     Neighbour,
+    /// What lies in an archive's store: packs, records, chunks, lists
+    Archive,
+    /// The head of a disk that somebody brings: qcow2, VMDK, VHDX
+    DiskHead,
     /// A guest's frames in the kernel, against a model
     Frames,
 }
@@ -72,7 +76,7 @@ impl Target {
     /// The longest input, in bytes: room for several documents or requests.
     fn longest(self) -> usize {
         match self {
-            Self::Mime => 8192,
+            Self::Mime | Self::DiskHead => 8192,
             _ => 4096,
         }
     }

@@ -1,6 +1,6 @@
 //! Whose chunks are one another's: all unencrypted projects' together, or one encrypted project's.
 //!
-//! A domain decides a chunk's address and whether it is sealed. Of an encrypted project all three
+//! A domain decides a chunk's address and whether it is sealed. Of an encrypted project all
 //! keys come out of the project's one (BLAKE3's key derivation, one context for each use), so that
 //! neither an address nor anything else that is stored tells whether the project holds a file that
 //! somebody else knows. What is not hidden: sizes, which chunks are zeros, and which of a
@@ -13,7 +13,7 @@
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use zeroize::Zeroizing;
 
-use super::id::ChunkId;
+use super::id::{ChunkId, ObjectName};
 use crate::environment::{Environment, NoRandomness, random};
 
 /// Bytes that sealing adds: the random ones and the tag.
@@ -24,6 +24,7 @@ const OPEN: &str = "mezame archive 2026-11 chunks of unencrypted projects";
 const ADDRESS: &str = "mezame archive 2026-11 address of a project's chunk";
 const SEALING: &str = "mezame archive 2026-11 seal of a project's chunk";
 const RECORD: &str = "mezame archive 2026-11 authenticity of a project's record";
+const SHARE: &str = "mezame archive 2026-11 authenticity of a project's share";
 const NAME: &str = "mezame archive 2026-11 name of a project's key";
 
 /// The key of an encrypted project: 32 random bytes, which the caller keeps.
@@ -61,6 +62,7 @@ pub(crate) struct Forged;
 pub(crate) struct Domain {
     address: Zeroizing<[u8; 32]>,
     record: Zeroizing<[u8; 32]>,
+    share: Zeroizing<[u8; 32]>,
     sealing: Option<Zeroizing<[u8; 32]>>,
     /// Which key it is; tells nothing about the key.
     name: Option<String>,
@@ -77,6 +79,7 @@ impl Domain {
             return Self {
                 address: derive(OPEN),
                 record: derive(RECORD),
+                share: derive(SHARE),
                 sealing: None,
                 name: None,
             };
@@ -85,6 +88,7 @@ impl Domain {
         Self {
             address: derive(ADDRESS),
             record: derive(RECORD),
+            share: derive(SHARE),
             sealing: Some(derive(SEALING)),
             name: Some(name),
         }
@@ -107,6 +111,12 @@ impl Domain {
     /// What shows that a record was written with the project's key. Compared in constant time.
     pub(crate) fn authenticate(&self, record: &[u8]) -> blake3::Hash {
         blake3::keyed_hash(&self.record, record)
+    }
+
+    /// What shows that an image was shared by somebody who has its project's key: which image it
+    /// is and with whom are both in the object's name. Compared in constant time.
+    pub(crate) fn authenticate_share(&self, share: &ObjectName) -> blake3::Hash {
+        blake3::keyed_hash(&self.share, share.as_str().as_bytes())
     }
 
     fn key(sealing: &[u8; 32], salt: &[u8]) -> LessSafeKey {

@@ -2,7 +2,13 @@
 
 use std::io;
 
-use super::{chunk::Unsound, id::ImageId, pack::PackFault, record::RecordFault, store::StoreError};
+use super::{
+    chunk::Unsound,
+    id::{ImageId, ObjectName},
+    pack::PackFault,
+    record::RecordFault,
+    store::StoreError,
+};
 use crate::environment::NoRandomness;
 
 /// Why an archive did not do what it was asked.
@@ -14,6 +20,22 @@ pub enum ArchiveError {
     /// What is there was not made by this program, or by a newer one.
     #[error("this is no archive of a form that this program knows")]
     Format,
+    /// There is no archive in the store: not yet, or what it lies on is not mounted.
+    #[error("there is no archive in this store")]
+    NoArchive,
+    /// A new archive is made only where nothing of one is.
+    #[error("this store has {name} already, so no archive is made in it")]
+    NotEmpty {
+        /// What is there.
+        name: ObjectName,
+    },
+    /// A part of the store is not there: lost, or not mounted. What would be deleted for that is
+    /// not.
+    #[error("the archive's {prefix} is not there")]
+    FolderMissing {
+        /// Which part.
+        prefix: &'static str,
+    },
     /// There is no such image, or the one who asks may not see it.
     #[error("there is no image {id}")]
     NoImage {
@@ -57,6 +79,19 @@ pub enum ArchiveError {
         /// Why.
         #[source]
         source: ChunkFault,
+    },
+    /// A list of packs that are to be deleted was changed by somebody else. Bring it back; or,
+    /// while no collection of garbage and no import is at work, delete it.
+    #[error("{name} is no list of packs")]
+    List {
+        /// Which.
+        name: ObjectName,
+    },
+    /// There is no such pack.
+    #[error("there is no pack {name}")]
+    NoPack {
+        /// Which.
+        name: ObjectName,
     },
     /// Garbage is not collected where an image can't be read, since it may need what looks like it.
     #[error("{id} can't be read, so nothing is deleted; repair or delete it first")]
@@ -118,6 +153,12 @@ pub enum ChunkFault {
     /// No pack has it.
     #[error("no pack has it")]
     Missing,
+    /// It is in none of the packs whose list of chunks can be read; there are others.
+    #[error("no pack that can be read has it, and some packs can't")]
+    Unlisted,
+    /// The store fails to read it.
+    #[error("it can't be read: {0}")]
+    Read(io::ErrorKind),
     /// It is damaged.
     #[error(transparent)]
     Unsound(#[from] Unsound),

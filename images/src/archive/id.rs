@@ -7,9 +7,14 @@ use std::fmt;
 
 use mezame_model::ProjectName;
 
-/// 32 bytes or 16 as lower-case hexadecimal digits.
+/// Bytes as lower-case hexadecimal digits.
 fn write_hex(bytes: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    out.write_str(&hex(bytes))
+}
+
+/// The same as a text.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The bytes of exactly `2 * N` lower-case hexadecimal digits.
@@ -55,7 +60,7 @@ impl ImageId {
     }
 
     fn hex(self) -> String {
-        self.to_string()[4..].to_owned()
+        hex(&self.0)
     }
 }
 
@@ -128,14 +133,28 @@ pub(crate) mod prefix {
     pub(crate) const CONDEMNED: &str = "condemned/";
     /// For each such list, which sessions may not know it.
     pub(crate) const WAITS: &str = "waits/";
+    /// Packs that nobody new may count on.
+    pub(crate) const QUARANTINED: &str = "quarantined/";
     /// Who sees whose image.
     pub(crate) const SHARES: &str = "shares/";
+    /// All of them.
+    pub(crate) const ALL: [&str; 7] =
+        [IMAGES, PACKS, WRITERS, CONDEMNED, WAITS, QUARANTINED, SHARES];
+    /// Those of which a listing without the marker is not believed: something would be deleted, or
+    /// counted on, for what it does not show.
+    pub(crate) const MARKED: [&str; 3] = [IMAGES, WRITERS, CONDEMNED];
 }
 
 impl ObjectName {
     /// The archive's own description, the first object that is written.
     pub(crate) fn format() -> Self {
         Self("format".into())
+    }
+
+    /// What every archive has below this prefix, so that a folder that is not there is told from
+    /// an empty one.
+    pub(crate) fn marker(prefix: &str) -> Self {
+        Self(format!("{prefix}folder"))
     }
 
     pub(crate) fn image(id: ImageId) -> Self {
@@ -156,6 +175,10 @@ impl ObjectName {
 
     pub(crate) fn pack(id: PackId) -> Self {
         Self(format!("{}{}-{:08x}", prefix::PACKS, id.writer.hex(), id.number))
+    }
+
+    pub(crate) fn quarantined(id: PackId) -> Self {
+        Self(format!("{}{}-{:08x}", prefix::QUARANTINED, id.writer.hex(), id.number))
     }
 
     /// That an image is shared with a project, or with all of them.
@@ -184,7 +207,16 @@ impl ObjectName {
     }
 
     pub(crate) fn as_pack(&self) -> Option<PackId> {
-        let (writer, number) = self.0.strip_prefix(prefix::PACKS)?.split_once('-')?;
+        self.as_pack_below(prefix::PACKS)
+    }
+
+    /// The pack that is in quarantine.
+    pub(crate) fn as_quarantined(&self) -> Option<PackId> {
+        self.as_pack_below(prefix::QUARANTINED)
+    }
+
+    fn as_pack_below(&self, prefix: &str) -> Option<PackId> {
+        let (writer, number) = self.0.strip_prefix(prefix)?.split_once('-')?;
         let number = u32::from_be_bytes(parse_hex(number)?);
         Some(PackId { writer: ImageId::from_hex(writer)?, number })
     }
@@ -215,6 +247,8 @@ mod tests {
         assert_eq!(ObjectName::image(id).as_id(prefix::WRITERS), None);
         let pack = PackId { writer: id, number: 77 };
         assert_eq!(ObjectName::pack(pack).as_pack(), Some(pack));
+        assert_eq!(ObjectName::quarantined(pack).as_quarantined(), Some(pack));
+        assert_eq!(ObjectName::quarantined(pack).as_pack(), None);
         let project = ProjectName::parse("web").unwrap();
         let named = ObjectName::share(id, Some(&project));
         assert_eq!(named.as_share(), Some((id, Some(project))));

@@ -97,6 +97,7 @@ impl Archive {
             key: domain.name().map(str::to_owned),
             detail: Some(new.detail.clone()),
         };
+        source.settle().map_err(|source| ArchiveError::Source { offset: size, source })?;
         let record = record::encode(&image, &pages, &domain, &*self.environment)?;
         let written = session.written() + record.len() as u64;
         session.publish(&record)?;

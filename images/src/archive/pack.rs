@@ -40,6 +40,9 @@ pub enum PackFault {
     /// Its chunks were changed.
     #[error("its chunks have another digest")]
     Body,
+    /// The store fails to read it.
+    #[error("it can't be read")]
+    Read,
     /// The list names what can't be.
     #[error("its list of chunks names what can't be")]
     Impossible,

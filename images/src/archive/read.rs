@@ -1,10 +1,17 @@
 //! Reading chunks by their ids, many at once.
 //!
 //! A pack that is there when a reader looks may be gone when it reads: the collection of garbage
-//! has copied what is needed of it. Then the reader looks again. Chunks that follow each other in
-//! a pack are read at once.
+//! has copied what is needed of it. Then the reader looks again, until it has seen the same packs
+//! three times: what is in none of them then is lost. Chunks that follow each other in a pack are
+//! read at once.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use super::{
     Archive, ArchiveError, ChunkFault,
@@ -20,13 +27,31 @@ use super::{
 
 /// How often a reader looks again before it believes that a chunk is missing.
 const LOOKS: usize = 5;
+/// What is in none of the packs is lost where so many looks one after the other found the same
+/// ones: a chunk would have to be copied to another pack during each of them to be overlooked.
+const SAME: usize = 3;
+/// How often it looks in vain before it believes what it has seen: a lost pack has some thousand
+/// chunks, and to look is to list all packs.
+const LOOKS_IN_VAIN: usize = 32;
 /// Bytes that are read at once.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
 
 /// Reads chunks of all packs that there are.
 pub(crate) struct Reader<'a> {
     archive: &'a Archive,
-    index: RwLock<Arc<Index>>,
+    seen: RwLock<Seen>,
+    /// Since something was last found by looking again.
+    looks_in_vain: AtomicUsize,
+}
+
+/// What the last look found.
+#[derive(Clone, Default)]
+struct Seen {
+    index: Arc<Index>,
+    /// How many looks one after the other found just these packs, none of which went meanwhile.
+    same: usize,
+    /// Packs of which it is not known what they hold.
+    unlisted: usize,
 }
 
 /// What a reader uses again and again, one for each thread.
@@ -56,19 +81,37 @@ pub(crate) type Each<'a> =
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(archive: &'a Archive) -> Result<Self, ArchiveError> {
-        let reader = Self { archive, index: RwLock::default() };
+        let reader = Self { archive, seen: RwLock::default(), looks_in_vain: AtomicUsize::new(0) };
         reader.look()?;
         Ok(reader)
     }
 
     fn look(&self) -> Result<(), ArchiveError> {
-        let packs = self.archive.packs(&std::collections::BTreeSet::new())?.0;
-        *self.index.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(Index::of(packs));
+        let mut packs = self.archive.packs(&BTreeSet::new())?;
+        // Of a chunk that several packs have the index takes the last: a sound one.
+        let quarantined = self.archive.in_quarantine()?;
+        packs.sound.sort_by_key(|pack| !quarantined.contains(&pack.id));
+        let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
+        let is_same = packs.gone == 0 && seen.index.is_of(&packs.sound);
+        let same = if is_same { seen.same + 1 } else { usize::from(packs.gone == 0) };
+        let unlisted = packs.damaged.len();
+        *seen = Seen { index: Arc::new(Index::of(packs.sound)), same, unlisted };
         Ok(())
     }
 
-    fn index(&self) -> Arc<Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner).clone()
+    fn seen(&self) -> Seen {
+        self.seen.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether to look again for a chunk that was not found `looks` times; looks if so.
+    fn look_again(&self, looks: usize, is_settled: bool) -> Result<bool, ArchiveError> {
+        let is_enough = looks >= LOOKS
+            || is_settled
+            || self.looks_in_vain.fetch_add(1, Ordering::SeqCst) >= LOOKS_IN_VAIN;
+        if !is_enough {
+            self.look()?;
+        }
+        Ok(!is_enough)
     }
 
     /// Reads these chunks, none of zeros, and gives each to `each` in order, by its place in `ids`.
@@ -81,24 +124,41 @@ impl<'a> Reader<'a> {
     ) -> Result<(), ArchiveError> {
         let (mut at, mut looks) = (0, 0);
         while at < ids.len() {
-            let index = self.index();
-            let run = self.run(&index, &ids[at..]);
+            let seen = self.seen();
+            let run = self.run(&seen.index, &ids[at..]);
             let read = match run.first() {
                 Some(first) => self.fetch(first, &run, &mut scratch.stored),
                 None => Ok(false),
             };
+            let (run, read) = match read {
+                // A bad place of the disk below is no reason to give the others up.
+                Err(StoreError::Io { .. }) if run.len() > 1 => {
+                    let one = &run[..1];
+                    (one, self.fetch(&one[0], one, &mut scratch.stored))
+                }
+                read => (&run[..], read),
+            };
+            if let Err(StoreError::Io { source, .. }) = &read {
+                each(at, Err(ChunkFault::Read(source.kind())))?;
+                (at, looks) = (at + 1, 0);
+                continue;
+            }
             if !read? {
                 looks += 1;
-                if looks < LOOKS {
-                    self.look()?;
-                } else {
-                    each(at, Err(ChunkFault::Missing))?;
+                // A pack that is seen and can't be found has gone since, whatever was seen before.
+                if !self.look_again(looks, seen.same >= SAME && run.is_empty())? {
+                    let is_known = seen.unlisted == 0;
+                    let why = if is_known { ChunkFault::Missing } else { ChunkFault::Unlisted };
+                    each(at, Err(why))?;
                     (at, looks) = (at + 1, 0);
                 }
                 continue;
             }
+            if looks > 0 {
+                self.looks_in_vain.store(0, Ordering::SeqCst);
+            }
             let start = run.first().map_or(0, |(_, placed)| placed.offset);
-            for (_, placed) in &run {
+            for (_, placed) in run {
                 let from = (placed.offset - start) as usize;
                 let stored = &mut scratch.stored[from..from + placed.entry.stored as usize];
                 let plain = unpack(of, placed, stored, &mut scratch.press, &mut scratch.plain);
@@ -135,13 +195,13 @@ impl<'a> Reader<'a> {
         first: &(PackId, Placed),
         run: &[(PackId, Placed)],
         stored: &mut Vec<u8>,
-    ) -> Result<bool, ArchiveError> {
+    ) -> Result<bool, StoreError> {
         let length: usize = run.iter().map(|(_, placed)| placed.entry.stored as usize).sum();
         stored.resize(length, 0);
         let name = ObjectName::pack(first.0);
         match self.archive.store.read_at(&name, u64::from(first.1.offset), stored) {
             Err(StoreError::Missing { .. }) => Ok(false),
-            other => Ok(other.map(|()| true)?),
+            other => other.map(|()| true),
         }
     }
 

@@ -68,8 +68,9 @@ impl<'a> Session<'a> {
             heart: archive.settings.beat.map(|interval| Beat::start(archive, id, interval)),
         };
         // After the record, and in this order. What fails here ends the session.
-        let condemned: BTreeSet<PackId> = archive.condemned()?;
-        session.found = Index::of(archive.packs(&condemned)?.0);
+        let mut without: BTreeSet<PackId> = archive.condemned()?;
+        without.extend(archive.in_quarantine()?);
+        session.found = Index::of(archive.packs(&without)?.sound);
         Ok(session)
     }
 
@@ -112,7 +113,8 @@ impl<'a> Session<'a> {
             // By nobody but one who took it for dead: the name is this session's alone.
             Err(StoreError::Exists { .. }) => Err(ArchiveError::Ended),
             // A store that is far away may have done it and not been able to say so. It is not
-            // tried again: what was published may have been deleted meanwhile.
+            // tried again: what was published may have been deleted meanwhile. (`NotDurable` is no
+            // such case: that it can be read says nothing.)
             Err(error @ StoreError::Io { .. }) => match self.archive.store.read(&name, LONGEST) {
                 Ok(there) if there == record => Ok(()),
                 _ => Err(error.into()),

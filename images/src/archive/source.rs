@@ -18,6 +18,10 @@ use nix::{
 
 use super::chunk::CHUNK;
 
+/// How often a file system is asked for the next hole: a disk that is all holes of 4 KiB would
+/// take days of it, and memory for each.
+const MOST_LOOKS: usize = 1 << 20;
+
 /// A part of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Extent {
@@ -50,6 +54,12 @@ pub trait Source: Sync {
 
     /// Fills the buffer with what is at `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Called once all was read and before the image comes to be, which an error keeps it from:
+    /// the last moment to say that what was read is not one disk.
+    fn settle(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// A file, or a block device.
@@ -72,6 +82,38 @@ impl FileSource {
         Ok(Self { file, size })
     }
 
+    /// The holes that a chunk fits into: what is shorter leaves no chunk unread. Behind the last
+    /// look nothing is known, so it is read.
+    fn holes(&self, looks: usize) -> io::Result<Vec<Extent>> {
+        let mut extents = Vec::new();
+        let mut at = 0;
+        for _ in 0..looks {
+            if at >= self.size {
+                break;
+            }
+            let data = match self.seek(at, Whence::SeekData) {
+                // A block device, or an old file system.
+                Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => break,
+                other => other?.unwrap_or(self.size).min(self.size),
+            };
+            // The last chunk of a disk may be a short one.
+            if data.saturating_sub(at) >= CHUNK as u64 || (data > at && data == self.size) {
+                let hole = Extent { offset: at, length: data - at, content: Content::Zeros };
+                extents.push(hole);
+            }
+            if data >= self.size {
+                break;
+            }
+            let end = self.seek(data, Whence::SeekHole)?.unwrap_or(self.size);
+            at = end.max(data + 1);
+        }
+        Ok(extents)
+    }
+
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     fn seek(&self, offset: u64, whence: Whence) -> io::Result<Option<u64>> {
         let offset = i64::try_from(offset).map_err(|_| ErrorKind::InvalidInput)?;
         match lseek(self.file.as_fd(), offset, whence) {
@@ -90,25 +132,7 @@ impl Source for FileSource {
 
     /// The holes that the file system knows. Where it knows none, all is data.
     fn extents(&self) -> io::Result<Vec<Extent>> {
-        let mut extents = Vec::new();
-        let mut at = 0;
-        while at < self.size {
-            let data = match self.seek(at, Whence::SeekData) {
-                // A block device, or an old file system.
-                Err(error) if error.raw_os_error() == Some(Errno::EINVAL as i32) => break,
-                other => other?.unwrap_or(self.size).min(self.size),
-            };
-            if data > at {
-                let hole = Extent { offset: at, length: data - at, content: Content::Zeros };
-                extents.push(hole);
-            }
-            if data >= self.size {
-                break;
-            }
-            let end = self.seek(data, Whence::SeekHole)?.unwrap_or(self.size);
-            at = end.max(data + 1);
-        }
-        Ok(extents)
+        self.holes(MOST_LOOKS)
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -217,5 +241,22 @@ mod tests {
         assert_eq!(parts.len(), 32);
         assert_eq!(parts[16], Content::Data);
         assert!(parts.iter().filter(|part| **part == Content::Zeros).count() >= 30, "{parts:?}");
+    }
+
+    #[test]
+    fn a_file_of_very_many_holes_takes_neither_memory_nor_looks_without_bound() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(16 << 20).unwrap();
+        for block in (0..2048).step_by(2) {
+            file.write_all_at(&[1; 4096], block * 4096).unwrap();
+        }
+        file.sync_all().unwrap();
+        let source = FileSource::of(file).unwrap();
+        // Its second half is one hole.
+        let whole = source.extents().unwrap();
+        assert_eq!(whole.len(), 1, "{whole:?}");
+        assert_eq!(cut(source.size(), &whole)[..32], [Content::Data; 32]);
+        assert_eq!(cut(source.size(), &whole)[33..], [Content::Zeros; 31]);
+        assert_eq!(source.holes(100).unwrap(), []);
     }
 }

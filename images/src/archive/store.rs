@@ -6,7 +6,8 @@
 //!
 //! - a `put_new` that succeeded is durable, and of several for one name one succeeds;
 //! - an object is there whole or not at all, whenever whoever dies;
-//! - what was there before a listing began and is there when it ends is in it.
+//! - what was there before a listing began and is there when it ends is in it;
+//! - what was deleted does not come back.
 
 pub mod directory;
 pub mod memory;
@@ -36,6 +37,15 @@ pub enum StoreError {
         /// Which.
         name: ObjectName,
     },
+    /// It is there, and whether it will be after a crash is not known.
+    #[error("{name}: it is there, but not durable")]
+    NotDurable {
+        /// Which.
+        name: ObjectName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It can't be reached, read or written.
     #[error("{name}: the store fails")]
     Io {
@@ -64,10 +74,12 @@ pub struct Listed {
 
 /// Where objects lie. Calls block; an archive calls from as many threads as it works with.
 pub trait Store: Send + Sync {
-    /// Writes an object that is not there yet; `Exists` where it is. Durable on return.
+    /// Writes an object that is not there yet; `Exists` where it is. Durable on return. After an
+    /// `Io` error it may be there, and is durable if it is.
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Writes an object, in place of one of this name if there is one. Need not be durable.
+    /// Writes an object, in place of one of this name if there is one. Need not be durable. One
+    /// that was there is in every listing meanwhile, as long as its length stays the same.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// The whole object, which must not be longer than `limit` bytes.
@@ -79,6 +91,6 @@ pub trait Store: Send + Sync {
     /// All objects whose names begin with `prefix`, which ends with `/`, in no order.
     fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError>;
 
-    /// Deletes an object. One that is not there is no error.
+    /// Deletes an object, durably. One that is not there is no error.
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
 }

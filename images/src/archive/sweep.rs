@@ -22,20 +22,22 @@
 //!    condemned later, whoever does it finds this one condemned or gone, and copies.
 //!
 //! A killed collection leaves at most copies that are there twice, and lists that the next one
-//! finishes. Where an image can't be read, nothing is deleted at all.
+//! finishes. A pack that can't be read, or is in quarantine, is no copy of anything: it goes when all
+//! that is needed lies elsewhere, and is reported until then. Where an image can't be read, nothing is deleted at all; nor where the folder of images
+//! or of sessions is not there: a listing counts only with its marker in it.
 
+mod copy;
 pub(crate) mod list;
 pub(crate) mod plan;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
 
+use self::copy::Copier;
 use super::{
-    Archive, ArchiveError, ImageId, Progress, Watch,
-    chunk::Entry,
+    Archive, ArchiveError, ImageId, Packs, Progress, Watch,
     id::{ChunkId, ObjectName, PackId, prefix},
     index::{ChunkSet, Pack},
-    pack::{self, Builder, Placed},
-    read::{Reader, Scratch, broken},
+    read::{Reader, Scratch},
     record, session,
     store::StoreError,
 };
@@ -45,8 +47,11 @@ use crate::environment::random;
 /// something was needed after all.
 const ROUNDS: usize = 8;
 
+/// A session's record has eight bytes; one that is a little longer is to be told from a failure.
+const LONGEST_BEAT: u64 = 4096;
+
 /// What a collection did.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Swept {
     /// Packs that were deleted.
     pub deleted: u64,
@@ -58,14 +63,14 @@ pub struct Swept {
     pub waiting: u64,
     /// Sessions that were ended for dead.
     pub ended: u64,
+    /// Packs that could not be read, in whole or in part: they were passed over.
+    pub unread: BTreeSet<ObjectName>,
 }
 
-/// Copies what is needed into packs of a collection's own.
-struct Copier<'a> {
-    archive: &'a Archive,
-    id: ImageId,
-    packs: u32,
-    copied: u64,
+impl Swept {
+    fn pass_over(&mut self, packs: impl IntoIterator<Item = PackId>) {
+        self.unread.extend(packs.into_iter().map(ObjectName::pack));
+    }
 }
 
 impl Archive {
@@ -73,33 +78,53 @@ impl Archive {
     pub fn gc(&self, watch: &dyn Watch) -> Result<Swept, ArchiveError> {
         let mut swept = Swept::default();
         let id = ImageId::new(random(&*self.environment)?);
-        let mut copier = Copier { archive: self, id, packs: 0, copied: 0 };
+        let mut copier = Copier::new(self, id);
         self.settle_all(&mut copier, &mut swept, watch)?;
         let living = self.living(&mut swept)?;
-        let plan = {
-            let condemned = self.condemned()?;
-            let (packs, _damaged) = self.packs(&condemned)?;
-            // After the packs: what an image needs that is published meanwhile lies in packs that
-            // are of a living session, or that were needed before, or the second look finds it.
-            let needed = self.mark(watch)?;
-            plan::plan(&packs, &needed, &living)
-        };
+        let mut plan = self.plan(&living, &mut swept, watch)?;
         if !plan.condemned.is_empty() {
-            copier.copy(&plan.copied)?;
+            let unread = copier.copy(&plan.copied)?;
+            plan.condemned.retain(|id| !unread.contains(id));
+            swept.pass_over(unread);
+        }
+        if !plan.condemned.is_empty() {
             let list = list::packs(&plan.condemned);
             self.store.put_new(&ObjectName::condemned(id), &list)?;
             swept.waiting = 0;
             self.settle_all(&mut copier, &mut swept, watch)?;
         }
         self.tidy()?;
-        swept.copied = copier.copied;
+        swept.copied = copier.copied();
         Ok(swept)
+    }
+
+    /// Which packs are to go.
+    fn plan(
+        &self,
+        living: &BTreeSet<ImageId>,
+        swept: &mut Swept,
+        watch: &dyn Watch,
+    ) -> Result<plan::Plan, ArchiveError> {
+        let condemned = self.condemned()?;
+        let quarantined = self.in_quarantine()?;
+        let Packs { mut sound, mut damaged, .. } = self.packs(&condemned)?;
+        swept.pass_over(damaged.iter().copied());
+        damaged.extend(sound.iter().map(|pack| pack.id).filter(|id| quarantined.contains(id)));
+        sound.retain(|pack| !quarantined.contains(&pack.id));
+        // After the packs: what an image needs that is published meanwhile lies in packs that
+        // are of a living session, or that were needed before, or the second look finds it.
+        let needed = self.mark(watch)?;
+        let mut plan = plan::plan(&sound, &needed, living);
+        if !damaged.is_empty() && plan::have_all(&sound, &needed) {
+            plan.condemned.extend(damaged.iter().filter(|id| !living.contains(&id.writer)));
+        }
+        Ok(plan)
     }
 
     /// Sessions that may still publish; those that gave no sign of life for long are ended here.
     fn living(&self, swept: &mut Swept) -> Result<BTreeSet<ImageId>, ArchiveError> {
         let mut living = BTreeSet::new();
-        for object in self.store.list(prefix::WRITERS)? {
+        for object in self.list_marked(prefix::WRITERS)? {
             if let Some(id) = object.name.as_id(prefix::WRITERS)
                 && !self.has_ended(id, swept)?
             {
@@ -112,16 +137,23 @@ impl Archive {
     /// Whether this session can't publish any more. One that seems dead is made unable to.
     fn has_ended(&self, id: ImageId, swept: &mut Swept) -> Result<bool, ArchiveError> {
         let writer = ObjectName::writer(id);
-        let bytes = match self.store.read(&writer, 64) {
+        let bytes = match self.store.read(&writer, LONGEST_BEAT) {
             // It has published, or given up.
             Err(StoreError::Missing { .. }) => return Ok(true),
+            // What is no sign of life at all is none.
+            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+                Vec::new()
+            }
             other => other?,
         };
         let image = ObjectName::image(id);
         if !self.exists(&image)? {
             let now = self.environment.now_ms();
-            let silent = session::parse_beat(&bytes).map_or(0, |beat| now.saturating_sub(beat));
-            if Duration::from_millis(silent) < self.settings.dead_after {
+            // One of a time that is yet to come would keep the session alive until then.
+            let is_alive = session::parse_beat(&bytes).is_some_and(|beat| {
+                Duration::from_millis(now.abs_diff(beat)) < self.settings.dead_after
+            });
+            if is_alive {
                 return Ok(false);
             }
             match self.store.put_new(&image, &record::tombstone(now)) {
@@ -140,7 +172,7 @@ impl Archive {
     /// All chunks, pages included, that any image needs.
     fn mark(&self, watch: &dyn Watch) -> Result<ChunkSet, ArchiveError> {
         let mut needed = ChunkSet::default();
-        let listed = self.store.list(prefix::IMAGES)?;
+        let listed = self.list_marked(prefix::IMAGES)?;
         let reader = Reader::new(self)?;
         let mut scratch = Scratch::new()?;
         for (done, object) in (1..).zip(&listed) {
@@ -191,7 +223,7 @@ impl Archive {
         swept: &mut Swept,
         watch: &dyn Watch,
     ) -> Result<(), ArchiveError> {
-        for object in self.store.list(prefix::CONDEMNED)? {
+        for object in self.list_marked(prefix::CONDEMNED)? {
             if let Some(id) = object.name.as_id(prefix::CONDEMNED)
                 && !self.settle(id, copier, swept, watch)?
             {
@@ -214,28 +246,38 @@ impl Archive {
                 return Ok(false);
             }
         }
+        // Those of the list that could not be copied from.
+        let mut unread = BTreeSet::new();
         for _ in 0..ROUNDS {
             let Some(ids) = self.condemned_by(list)? else { return Ok(true) };
             // Images, condemned packs, packs: in this order.
             let needed = self.mark(watch)?;
-            let all_condemned = self.condemned()?;
-            let (packs, damaged) = self.packs(&BTreeSet::new())?;
-            // What it held is not known any more, so whether it is needed is not either.
-            if ids.iter().any(|id| damaged.contains(id)) {
+            let mut others = self.condemned()?;
+            others.extend(self.in_quarantine()?);
+            let packs = self.packs(&BTreeSet::new())?;
+            unread.extend(packs.damaged);
+            unread.retain(|id| ids.contains(id));
+            let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
+                packs.sound.into_iter().partition(|pack| !others.contains(&pack.id));
+            condemned.retain(|pack| ids.contains(&pack.id));
+            let mut readable = condemned.clone();
+            readable.retain(|pack| !unread.contains(&pack.id));
+            let last = plan::last_copies(&readable, &staying, &needed);
+            if last.is_empty() {
+                // What is needed and nowhere else may be in one of those that can't be read.
+                if unread.is_empty() || plan::have_all(&staying, &needed) {
+                    self.delete_packs(&condemned, &ids, swept)?;
+                    // Not before the packs: until then nobody may count on them.
+                    self.store.delete(&ObjectName::condemned(list))?;
+                    self.store.delete(&ObjectName::wait(list))?;
+                    return Ok(true);
+                }
+                let ids: Vec<PackId> = ids.into_iter().filter(|id| !unread.contains(id)).collect();
+                self.delete_packs(&readable, &ids, swept)?;
+                swept.pass_over(unread);
                 return Ok(false);
             }
-            let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
-                packs.into_iter().partition(|pack| !all_condemned.contains(&pack.id));
-            condemned.retain(|pack| ids.contains(&pack.id));
-            let last = plan::last_copies(&condemned, &staying, &needed);
-            if last.is_empty() {
-                self.delete_packs(&condemned, &ids, swept)?;
-                // Not before the packs: until then nobody may count on them.
-                self.store.delete(&ObjectName::condemned(list))?;
-                self.store.delete(&ObjectName::wait(list))?;
-                return Ok(true);
-            }
-            copier.copy(&last)?;
+            unread.extend(copier.copy(&last)?);
         }
         Ok(false)
     }
@@ -257,20 +299,27 @@ impl Archive {
     /// The sessions that may not have seen this list: all that were there after it was written.
     fn waited_for(&self, list: ImageId) -> Result<Vec<ImageId>, ArchiveError> {
         let name = ObjectName::wait(list);
+        // One that was damaged is none: a list that is made now serves as well.
         let read = || match self.store.read(&name, super::LONGEST_LIST) {
             Err(StoreError::Missing { .. }) => Ok(None),
-            other => list::parse_writers(&other?).map(Some).ok_or(ArchiveError::Format),
+            other => other.map(|bytes| list::parse_writers(&bytes)),
         };
         if let Some(writers) = read()? {
             return Ok(writers);
         }
-        let listed = self.store.list(prefix::WRITERS)?;
+        let listed = self.list_marked(prefix::WRITERS)?;
         let writers: Vec<_> =
             listed.iter().filter_map(|object| object.name.as_id(prefix::WRITERS)).collect();
         match self.store.put_new(&name, &list::writers(&writers)) {
             // Another collection was faster. Its list serves as well: it is of later than the
             // condemnation too.
-            Err(StoreError::Exists { .. }) => Ok(read()?.unwrap_or(writers)),
+            Err(StoreError::Exists { .. }) => match read()? {
+                Some(writers) => Ok(writers),
+                None => {
+                    self.store.replace(&name, &list::writers(&writers))?;
+                    Ok(writers)
+                }
+            },
             other => Ok(other.map(|()| writers)?),
         }
     }
@@ -284,6 +333,13 @@ impl Archive {
                 self.store.delete(&object.name)?;
             }
         }
+        for object in self.store.list(prefix::QUARANTINED)? {
+            if let Some(id) = object.name.as_quarantined()
+                && !self.exists(&ObjectName::pack(id))?
+            {
+                self.store.delete(&object.name)?;
+            }
+        }
         for object in self.store.list(prefix::SHARES)? {
             if let Some((id, _)) = object.name.as_share()
                 && !self.exists(&ObjectName::image(id))?
@@ -292,45 +348,5 @@ impl Archive {
             }
         }
         Ok(())
-    }
-}
-
-impl Copier<'_> {
-    /// Copies these chunks as they are stored: a collection has no project's key.
-    fn copy(&mut self, chunks: &[(PackId, Placed)]) -> Result<(), ArchiveError> {
-        let mut pack = Builder::new();
-        for run in chunks.chunk_by(|(a, _), (b, _)| a == b) {
-            let Some((from, first)) = run.first() else { continue };
-            // All of it, since only its digest tells whether it is sound.
-            let bytes = match self.archive.store.read(&ObjectName::pack(*from), pack::LONGEST) {
-                // Another collection was faster, so it has copied these too.
-                Err(StoreError::Missing { .. }) => continue,
-                other => other?,
-            };
-            pack::check(&bytes).map_err(|fault| broken(first.entry.id, fault.into()))?;
-            for (_, placed) in run {
-                let start = placed.offset as usize;
-                let stored = &bytes[start..start + placed.entry.stored as usize];
-                let added: Result<Entry, ArchiveError> = pack.add(|out| {
-                    out.extend_from_slice(stored);
-                    Ok(placed.entry)
-                });
-                added?;
-                if pack.is_full() {
-                    self.write(std::mem::replace(&mut pack, Builder::new()))?;
-                }
-            }
-        }
-        self.write(pack)
-    }
-
-    fn write(&mut self, pack: Builder) -> Result<(), ArchiveError> {
-        if pack.is_empty() {
-            return Ok(());
-        }
-        let name = ObjectName::pack(PackId { writer: self.id, number: self.packs });
-        self.packs += 1;
-        self.copied += pack.entries().iter().map(|entry| u64::from(entry.stored)).sum::<u64>();
-        Ok(self.archive.store.put_new(&name, &pack.finish())?)
     }
 }

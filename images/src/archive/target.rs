@@ -11,7 +11,17 @@ use std::{
     path::Path,
 };
 
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl},
+    libc,
+};
+
+use super::chunk::is_zeros;
+
+/// A multiple of any device's block.
+const EDGE: u64 = 1024 * 1024;
+static ZEROS: [u8; 65536] = [0; 65536];
 
 /// Where an image's bytes are written. Several threads write to it.
 pub trait Target: Sync {
@@ -34,10 +44,13 @@ pub trait Target: Sync {
     fn finish(&self) -> io::Result<()>;
 }
 
-/// A file, or a block device.
+/// A file, or a block device. As long as it is there nobody else may use it: neither QEMU, by its
+/// own locks, nor the kernel, where it is a device.
 #[derive(Debug)]
 pub struct FileTarget {
     file: File,
+    /// Of a new file: what makes its name durable.
+    folder: Option<File>,
     is_blank: bool,
     is_device: bool,
 }
@@ -47,24 +60,86 @@ impl FileTarget {
     pub fn create(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        Ok(Self { file, is_blank: true, is_device: false })
+        lock(&file)?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let folder = Some(File::open(parent.unwrap_or(Path::new(".")))?);
+        Ok(Self { file, folder, is_blank: true, is_device: false })
     }
 
-    /// One that is there.
+    /// One that is there. Its mode stays as it is.
+    ///
+    /// # Errors
+    /// `ResourceBusy` of a device that is mounted, or is part of another one; and of what QEMU has
+    /// open to write, or as something that must not change.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
-        let is_device = file.metadata()?.file_type().is_block_device();
-        Ok(Self { file, is_blank: false, is_device })
+        let mut options = OpenOptions::new();
+        // Without O_CREAT it means devices alone (open(2)): nobody else may hold it like this, as
+        // mounting does. A pipe would block the opening.
+        let flags = OFlag::O_EXCL | OFlag::O_NONBLOCK;
+        let file = options.read(true).write(true).custom_flags(flags.bits()).open(path)?;
+        let kind = file.metadata()?.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(ErrorKind::InvalidInput.into());
+        }
+        lock(&file)?;
+        let is_device = kind.is_block_device();
+        Ok(Self { file, folder: None, is_blank: false, is_device })
+    }
+
+    /// Writes zeros up to a place that is good for [`Target::write_zeros`], which devices do by
+    /// whole blocks alone; gives the place.
+    fn zero_edge(&self, from: u64, end: u64) -> io::Result<u64> {
+        let edge = from.next_multiple_of(EDGE).min(end);
+        self.overwrite_with_zeros(edge - from, from)?;
+        Ok(edge)
+    }
+
+    /// Reads first: what is zeros already takes no space of a thin device for it.
+    fn overwrite_with_zeros(&self, length: u64, offset: u64) -> io::Result<()> {
+        let mut there = vec![0; ZEROS.len()];
+        let mut done = 0;
+        while done < length {
+            let part = usize::try_from(length - done).map_or(ZEROS.len(), |l| l.min(ZEROS.len()));
+            let at = offset + done;
+            self.file.read_exact_at(&mut there[..part], at)?;
+            if !is_zeros(&there[..part]) {
+                self.file.write_all_at(&ZEROS[..part], at)?;
+            }
+            done += part as u64;
+        }
+        Ok(())
+    }
+}
+
+/// Takes all of QEMU's locks on an image, each a byte: what its users do is at 100 and on, what
+/// they don't let others do at 200 and on (`block/file-posix.c`). Fails where it has one of them.
+fn lock(file: &File) -> io::Result<()> {
+    let wanted = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 100,
+        l_len: 200,
+        l_pid: 0,
+    };
+    match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
+        Ok(_) => Ok(()),
+        Err(Errno::EAGAIN | Errno::EACCES) => Err(ErrorKind::ResourceBusy.into()),
+        Err(error) => Err(error.into()),
     }
 }
 
 impl Target for FileTarget {
+    /// Of a device what lies behind the image becomes zeros: it was somebody's.
     fn prepare(&self, size: u64) -> io::Result<()> {
         if !self.is_device {
             return self.file.set_len(size);
         }
         let room = (&self.file).seek(SeekFrom::End(0))?;
-        if room < size { Err(ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if room < size {
+            return Err(ErrorKind::StorageFull.into());
+        }
+        let rest = self.zero_edge(size, room)?;
+        if rest == room { Ok(()) } else { self.write_zeros(room - rest, rest) }
     }
 
     fn is_blank(&self) -> bool {
@@ -81,22 +156,22 @@ impl Target for FileTarget {
 
     fn write_zeros(&self, length: u64, offset: u64) -> io::Result<()> {
         let number = |value: u64| i64::try_from(value).map_err(|_| ErrorKind::InvalidInput);
-        let punch = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        if fallocate(&self.file, punch, number(offset)?, number(length)?).is_ok() {
-            return Ok(());
+        let keep = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        // Both are zeros afterwards, of devices too (`blkdev_fallocate` in the kernel).
+        let ways = [FallocateFlags::FALLOC_FL_PUNCH_HOLE, FallocateFlags::FALLOC_FL_ZERO_RANGE];
+        for way in ways {
+            if fallocate(&self.file, way | keep, number(offset)?, number(length)?).is_ok() {
+                return Ok(());
+            }
         }
-        let zeros = [0; 65536];
-        let mut written = 0;
-        while written < length {
-            let part =
-                usize::try_from(length - written).map_or(zeros.len(), |l| l.min(zeros.len()));
-            self.file.write_all_at(&zeros[..part], offset + written)?;
-            written += part as u64;
-        }
-        Ok(())
+        self.overwrite_with_zeros(length, offset)
     }
 
     fn finish(&self) -> io::Result<()> {
-        self.file.sync_all()
+        self.file.sync_all()?;
+        self.folder.as_ref().map_or(Ok(()), File::sync_all)
     }
 }
+
+#[cfg(test)]
+mod tests;

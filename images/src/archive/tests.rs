@@ -1,17 +1,28 @@
 //! Tests of the archive as a whole, on a store in memory.
 
+mod damage;
+mod encrypted;
+mod folders;
 mod interleaved;
+mod seen;
+mod sessions;
+mod troubled;
 mod whole;
 
 use std::sync::Mutex;
 
+use self::troubled::Troubled;
 use super::{
+    domain::Domain,
     source::{Content, Extent, Source},
     store::memory::Memory,
     target::Target,
     *,
 };
-use crate::{archive::chunk::CHUNK, environment::fixed::FixedEnvironment};
+use crate::{
+    archive::chunk::CHUNK,
+    environment::{Environment, fixed::FixedEnvironment},
+};
 
 /// A disk in memory. Where `extents` are given it fails to read what they let out.
 pub(super) struct Disk {
@@ -94,14 +105,33 @@ impl Target for Restored {
     }
 }
 
+/// An archive in memory that waits for sessions.
+pub(super) fn fresh() -> (Arc<Memory>, Archive) {
+    let memory = Arc::new(Memory::new());
+    let archive = archive(memory.clone(), 1, Duration::from_secs(900));
+    (memory, archive)
+}
+
+pub(super) fn import(archive: &Archive, disk: &Disk) -> Imported {
+    archive.import(&new(&project("web"), None), disk, &Unwatched).unwrap()
+}
+
+fn stored(memory: &Memory) -> u64 {
+    memory.list(prefix::PACKS).unwrap().iter().map(|object| object.length).sum()
+}
+
 pub(super) fn project(name: &str) -> mezame_model::ProjectName {
     mezame_model::ProjectName::parse(name).unwrap()
 }
 
-/// An archive with one thread that ends sessions after this time.
+/// An archive with one thread that ends sessions after this time; made where there is none.
 pub(super) fn archive(store: Arc<dyn Store>, seed: u64, dead_after: Duration) -> Archive {
     let settings = Settings { threads: 1, beat: None, dead_after };
-    Archive::open(store, Arc::new(FixedEnvironment::new(seed)), settings).unwrap()
+    let environment = Arc::new(FixedEnvironment::new(seed));
+    match Archive::open(store.clone(), environment.clone(), settings) {
+        Err(ArchiveError::NoArchive) => Archive::create(store, environment, settings).unwrap(),
+        other => other.unwrap(),
+    }
 }
 
 pub(super) fn new<'a>(
@@ -117,8 +147,8 @@ pub(super) fn new<'a>(
     }
 }
 
-pub(super) fn no_keys(_: &mezame_model::ProjectName) -> Option<ProjectKey> {
-    None
+pub(super) fn no_keys(_: &mezame_model::ProjectName) -> KeyOf {
+    KeyOf::Open
 }
 
 pub(super) fn restore(archive: &Archive, id: ImageId) -> Result<Vec<u8>, ArchiveError> {
@@ -128,13 +158,26 @@ pub(super) fn restore(archive: &Archive, id: ImageId) -> Result<Vec<u8>, Archive
     Ok(target.bytes.into_inner().unwrap())
 }
 
-/// The names of all objects below a prefix.
+/// The names of all objects below a prefix but its marker's.
 pub(super) fn names(store: &Memory, prefix: &str) -> Vec<String> {
-    store.list(prefix).unwrap().iter().map(|object| object.name.to_string()).collect()
+    let listed = store.list(prefix).unwrap();
+    let own = listed.iter().filter(|object| object.name != ObjectName::marker(prefix));
+    own.map(|object| object.name.to_string()).collect()
 }
 
 /// That a part of a disk is of this content.
 pub(super) fn extent(first: usize, count: usize, content: Content) -> Extent {
     let (offset, length) = ((first * CHUNK) as u64, (count * CHUNK) as u64);
     Extent { offset, length, content }
+}
+
+/// Text that no chance brings into a store.
+pub(super) const SECRET: &[u8] = b"-----BEGIN OPENSSH PRIVATE KEY-----";
+
+pub(super) fn secret_disk() -> Disk {
+    let mut bytes = Disk::of(&[1, 2, 0, 3]).bytes;
+    bytes[CHUNK + 5..CHUNK + 5 + SECRET.len()].copy_from_slice(SECRET);
+    // And a chunk that can't be compressed.
+    FixedEnvironment::new(3).fill(&mut bytes[..CHUNK]).unwrap();
+    Disk::new(bytes)
 }

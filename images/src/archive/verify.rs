@@ -93,11 +93,13 @@ impl Archive {
             done += listed.length;
             match self.store.read(&listed.name, pack::LONGEST) {
                 Err(StoreError::Missing { .. }) => {}
-                Err(StoreError::Io { .. }) if listed.length > pack::LONGEST => {
+                Err(_) if listed.length > pack::LONGEST => {
                     damaged.push((listed.name, PackFault::Form));
                 }
-                other => {
-                    if let Err(fault) = pack::check(&other?) {
+                // The others are to be looked at all the same.
+                Err(_) => damaged.push((listed.name, PackFault::Read)),
+                Ok(bytes) => {
+                    if let Err(fault) = pack::check(&bytes) {
                         damaged.push((listed.name, fault));
                     }
                 }

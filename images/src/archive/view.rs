@@ -3,15 +3,20 @@
 //! What an image can be used for hangs on a value that only a look at it gives, so that no way
 //! leads past the question who asks.
 
+use std::collections::BTreeSet;
+
 use mezame_model::ProjectName;
 
 use super::{
     Archive, ArchiveError, Image, ImageId, ProjectKey,
     domain::Domain,
     id::{ObjectName, prefix},
-    record::Record,
+    record::{Record, RecordFault},
     store::StoreError,
 };
+
+/// A share is 32 bytes; what is longer is none.
+const LONGEST_SHARE: u64 = 4096;
 
 /// Who asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +27,20 @@ pub enum Viewer<'a> {
     Project(&'a ProjectName),
 }
 
-/// Where projects' keys come from; None of a project that is not encrypted, or whose key is gone.
-pub type Keys<'a> = &'a dyn Fn(&ProjectName) -> Option<ProjectKey>;
+/// What is known of a project's key. A record says itself whether it is encrypted, and who can
+/// write to the store can say so, too: only the caller knows what the project's images must be.
+#[derive(Debug, Clone)]
+pub enum KeyOf {
+    /// The project is not encrypted.
+    Open,
+    /// It is encrypted with this key.
+    Key(ProjectKey),
+    /// It is encrypted, and its key is not at hand, or is gone.
+    Away,
+}
+
+/// Where projects' keys come from.
+pub type Keys<'a> = &'a dyn Fn(&ProjectName) -> KeyOf;
 
 /// An image that the one who asked may see, opened.
 pub struct Visible {
@@ -59,62 +76,108 @@ impl Archive {
             Viewer::Operator => true,
             Viewer::Project(project) => *project == record.image.project,
         };
-        if !is_own && !self.is_shared(id, viewer)? {
+        let opened = open(&record, keys);
+        let may_see = match (&opened, viewer) {
+            (_, Viewer::Project(_)) if is_own => true,
+            (Ok((domain, _)), Viewer::Project(project)) => self.is_shared(id, project, domain)?,
+            // Whether it is shared can't be told without its project's key.
+            (Err(_), Viewer::Project(_)) => false,
+            (_, Viewer::Operator) => true,
+        };
+        if !may_see {
             return Err(ArchiveError::NoImage { id });
         }
-        let key = record.image.key.as_ref().and_then(|_| keys(&record.image.project));
-        if let (Some(wanted), None) = (&record.image.key, &key) {
-            return Err(ArchiveError::KeyNeeded { id, key: wanted.clone() });
-        }
-        let domain = Domain::of(key.as_ref());
-        let image = record.open(&domain).map_err(|source| ArchiveError::Record { id, source })?;
+        let (domain, image) = opened?;
         Ok(Visible { record, domain, image, is_own })
     }
 
-    fn is_shared(&self, id: ImageId, viewer: Viewer<'_>) -> Result<bool, ArchiveError> {
-        let Viewer::Project(project) = viewer else { return Ok(true) };
-        Ok(self.exists(&ObjectName::share(id, None))?
-            || self.exists(&ObjectName::share(id, Some(project)))?)
+    /// Whether somebody who has the key of the image's project has shared it with this one.
+    fn is_shared(
+        &self,
+        id: ImageId,
+        with: &ProjectName,
+        domain: &Domain,
+    ) -> Result<bool, ArchiveError> {
+        Ok(self.is_share(&ObjectName::share(id, None), domain)?
+            || self.is_share(&ObjectName::share(id, Some(with)), domain)?)
+    }
+
+    /// Whether there is such a share, and not only an object of its name.
+    fn is_share(&self, share: &ObjectName, domain: &Domain) -> Result<bool, ArchiveError> {
+        let there = match self.store.read(share, LONGEST_SHARE) {
+            Err(StoreError::Missing { .. }) => return Ok(false),
+            other => other?,
+        };
+        let there = <[u8; 32]>::try_from(there).map(blake3::Hash::from_bytes);
+        // Compared in constant time.
+        Ok(there.is_ok_and(|there| domain.authenticate_share(share) == there))
     }
 
     /// All images that the viewer may see, oldest first. Where a key is missing, the detail is.
     ///
-    /// Images that go while it looks are left out. A damaged record is an error for the operator,
-    /// who can [`Self::forget`] it; nobody knows whose it was, so projects' lists go without it.
+    /// Images that go while it looks are left out. A damaged record, or one that was not written
+    /// with its project's key, is an error for the operator, who can [`Self::forget`] it; nobody
+    /// knows whose it is, so projects' lists go without it.
     pub fn list(&self, viewer: Viewer<'_>, keys: Keys<'_>) -> Result<Vec<Image>, ArchiveError> {
         let mut images = Vec::new();
         let shares = self.store.list(prefix::SHARES)?;
-        let shares: Vec<_> = shares.iter().filter_map(|share| share.name.as_share()).collect();
-        for object in self.store.list(prefix::IMAGES)? {
+        let shares = shares.iter().filter_map(|share| share.name.as_share());
+        let shared: BTreeSet<ImageId> = shares
+            .filter(|(_, with)| match (with, viewer) {
+                (Some(with), Viewer::Project(project)) => with == project,
+                _ => true,
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for object in self.list_marked(prefix::IMAGES)? {
             let Some(id) = object.name.as_id(prefix::IMAGES) else { continue };
-            let record = match self.record(id) {
-                Err(ArchiveError::NoImage { .. }) => continue,
-                Err(ArchiveError::Record { .. }) if viewer != Viewer::Operator => continue,
-                other => other?,
-            };
-            let is_visible = match viewer {
-                Viewer::Operator => true,
-                Viewer::Project(project) => {
-                    *project == record.image.project
-                        || shares.iter().any(|(of, with)| {
-                            *of == id && with.as_ref().is_none_or(|with| with == project)
-                        })
-                }
-            };
-            if is_visible {
-                let key = record.image.key.as_ref().and_then(|_| keys(&record.image.project));
-                let opened = record.open(&Domain::of(key.as_ref()));
-                images.push(opened.unwrap_or(record.image));
+            match self.listed(id, viewer, keys, &shared) {
+                Ok(image) => images.extend(image),
+                Err(ArchiveError::NoImage { .. }) => {}
+                Err(ArchiveError::Record { .. }) if viewer != Viewer::Operator => {}
+                Err(error) => return Err(error),
             }
         }
         images.sort_by_key(|image| (image.created_ms, image.id));
         Ok(images)
     }
 
+    /// An image as a listing shows it, if it does.
+    fn listed(
+        &self,
+        id: ImageId,
+        viewer: Viewer<'_>,
+        keys: Keys<'_>,
+        shared: &BTreeSet<ImageId>,
+    ) -> Result<Option<Image>, ArchiveError> {
+        let record = self.record(id)?;
+        let lent_to = match viewer {
+            Viewer::Project(project) if *project != record.image.project => Some(project),
+            _ => None,
+        };
+        if lent_to.is_some() && !shared.contains(&id) {
+            return Ok(None);
+        }
+        match (open(&record, keys), lent_to) {
+            (Ok((domain, image)), Some(project)) => {
+                Ok(self.is_shared(id, project, &domain)?.then_some(image))
+            }
+            (Ok((_, image)), None) => Ok(Some(image)),
+            (Err(ArchiveError::KeyNeeded { .. }), None) => Ok(Some(record.image)),
+            (Err(ArchiveError::KeyNeeded { .. }), Some(_)) => Ok(None),
+            (Err(error), _) => Err(error),
+        }
+    }
+
     /// Shares an image with another project, or with all where `with` is None.
     pub fn share(&self, image: &Visible, with: Option<&ProjectName>) -> Result<(), ArchiveError> {
-        let id = own(image)?;
-        match self.store.put_new(&ObjectName::share(id, with), b"") {
+        let share = ObjectName::share(own(image)?, with);
+        let authenticity = image.domain.authenticate_share(&share);
+        match self.store.put_new(&share, authenticity.as_bytes()) {
+            // One that somebody without the key has put there is no share.
+            Err(StoreError::Exists { .. }) if !self.is_share(&share, &image.domain)? => {
+                Ok(self.store.replace(&share, authenticity.as_bytes())?)
+            }
             Err(StoreError::Exists { .. }) => Ok(()),
             other => Ok(other?),
         }
@@ -146,6 +209,23 @@ impl Archive {
         }
         Ok(())
     }
+}
+
+/// Opens a record with what its project's images must be encrypted with.
+fn open(record: &Record, keys: Keys<'_>) -> Result<(Domain, Image), ArchiveError> {
+    let id = record.image.id;
+    let domain = match (keys(&record.image.project), &record.image.key) {
+        (KeyOf::Key(key), _) => Domain::of(Some(&key)),
+        (KeyOf::Open, None) => Domain::of(None),
+        (KeyOf::Open | KeyOf::Away, Some(key)) => {
+            return Err(ArchiveError::KeyNeeded { id, key: key.clone() });
+        }
+        (KeyOf::Away, None) => {
+            return Err(ArchiveError::Record { id, source: RecordFault::Forged });
+        }
+    };
+    let image = record.open(&domain).map_err(|source| ArchiveError::Record { id, source })?;
+    Ok((domain, image))
 }
 
 fn own(image: &Visible) -> Result<ImageId, ArchiveError> {

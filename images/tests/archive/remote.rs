@@ -3,9 +3,12 @@
 use std::{process::Command, sync::Arc, time::Duration};
 
 use mezame_images::{
-    archive::store::{
-        Store,
-        s3::{Credentials, Patience, Place as At, PlainHttp, S3, Style, Trust},
+    archive::{
+        Archive, Settings,
+        store::{
+            Store,
+            s3::{Credentials, Patience, Place as At, PlainHttp, S3, Style, Trust},
+        },
     },
     environment::SystemEnvironment,
 };
@@ -47,7 +50,10 @@ impl Remote {
 
 fn remote(seed: u64) -> Place {
     let mut place = Place::new(seed);
-    place.remote = Some(Remote(ObjectStore::start()));
+    let remote = Remote(ObjectStore::start());
+    let environment = Arc::new(SystemEnvironment::new());
+    drop(Archive::create(remote.store(), environment, Settings::default()).unwrap());
+    place.remote = Some(remote);
     place
 }
 
@@ -79,7 +85,9 @@ fn a_collection_in_an_object_store_that_is_killed_at_forty_moments_leaves_every_
     time(place.start(&["gc"]));
     let store = place.remote.as_ref().unwrap().store();
     for kind in ["packs/", "condemned/", "waits/", "writers/"] {
-        assert_eq!(store.list(kind).unwrap(), [], "{kind} has something left");
+        let mut left = store.list(kind).unwrap();
+        left.retain(|object| !object.name.as_str().ends_with("/folder"));
+        assert_eq!(left, [], "{kind} has something left");
     }
 }
 

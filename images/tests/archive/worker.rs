@@ -1,12 +1,15 @@
-//! What the kill test kills: an archive in a directory or an object store, and one thing done with
+//! What the kill tests kill: an archive in a directory or an object store, and one thing done with
 //! it.
 //!
+//! It is this test program itself, started anew with one test: so the product has no such program,
+//! and it can't be an older one than the tests. Its words are what follows [`WORDS`].
+//!
 //! An object store is `http://127.0.0.1:PORT/BUCKET/FOLDER`, with its keys in AWS's variables.
-//! `archive-worker PLACE gc` collects garbage, `archive-worker PLACE import FILE` makes an
-//! image and prints its id, `archive-worker PLACE write FILE…` makes many, printing each
+//! `PLACE gc` collects garbage, `PLACE import FILE` makes an image and prints its id,
+//! `PLACE write FILE…` makes many, printing each
 //! id when it is there. Sessions that are silent for a second are taken for dead.
 
-use std::{io::Write, path::Path, sync::Arc, time::Duration};
+use std::{io::Write, path::Path, process::Command, sync::Arc, time::Duration};
 
 use mezame_images::{
     archive::{
@@ -24,10 +27,30 @@ use mezame_model::ProjectName;
 
 type Failure = Box<dyn std::error::Error>;
 
-fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let [place, rest @ ..] = &arguments[..] else { return Err("no place".into()) };
+/// What the worker's words follow. The test harness takes all of them for names of further tests,
+/// of which there are none.
+const WORDS: &str = "words-of-the-worker";
+
+/// The command that does what its further words say.
+pub(super) fn command() -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let work = "worker::a_worker_does_what_its_words_say_and_nothing_without_any";
+    command.args(["--exact", work, "--nocapture", WORDS]);
+    command
+}
+
+#[test]
+fn a_worker_does_what_its_words_say_and_nothing_without_any() {
+    let words: Vec<String> = std::env::args().skip_while(|word| word != WORDS).collect();
+    let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    match &words[..] {
+        [] => assert!(run(&[]).is_err()),
+        words => run(words).unwrap(),
+    }
+}
+
+fn run(arguments: &[&str]) -> Result<(), Failure> {
+    let [place, rest @ ..] = arguments else { return Err("no place".into()) };
     let settings = Settings {
         threads: 2,
         beat: Some(Duration::from_millis(100)),
@@ -37,7 +60,7 @@ fn main() -> Result<(), Failure> {
     match rest {
         ["gc"] => {
             let swept = archive.gc(&Unwatched)?;
-            println!("{swept:?}");
+            println!("\n{swept:?}");
         }
         ["import", file] => import(&archive, &FileSource::open(Path::new(file))?)?,
         ["write", files @ ..] => {
@@ -85,6 +108,7 @@ fn import(archive: &Archive, source: &dyn Source) -> Result<(), Failure> {
         base: None,
     };
     let imported = archive.import(&new, source, &Unwatched)?;
-    println!("{}", imported.image.id);
+    // On a line of its own, whatever the harness says.
+    println!("\n{}", imported.image.id);
     Ok(std::io::stdout().flush()?)
 }

@@ -1,20 +1,65 @@
 //! Tests of importing files, with the real `qemu-img` and `ssh-keygen`.
 
-use std::{fs, sync::Arc};
+mod changing;
+mod sandbox;
+
+use std::{fs, process::Command, sync::Arc};
 
 use mezame_model::ProjectName;
-use ring::digest::digest;
+use ring::digest::{SHA256, digest};
 
 use super::*;
 use crate::{
     archive::{
-        Detail, Kind, Settings, Unwatched, Viewer, store::memory::Memory, target::FileTarget,
+        Detail, KeyOf, Kind, ObjectName, Settings, Unwatched, Viewer,
+        id::hex,
+        store::{Listed, Store, StoreError, memory::Memory},
+        target::FileTarget,
     },
     environment::SystemEnvironment,
 };
 
+/// A store in memory that counts what was ever written as an image's record.
+#[derive(Default)]
+struct Counting {
+    memory: Memory,
+    records: std::sync::atomic::AtomicU64,
+}
+
+impl Counting {
+    /// The folder's marker is none.
+    fn records(&self) -> u64 {
+        self.records.load(std::sync::atomic::Ordering::SeqCst) - 1
+    }
+}
+
+impl Store for Counting {
+    fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        if name.as_str().starts_with("images/") {
+            self.records.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+        self.memory.put_new(name, bytes)
+    }
+    fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.memory.replace(name, bytes)
+    }
+    fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
+        self.memory.read(name, limit)
+    }
+    fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError> {
+        self.memory.read_at(name, offset, buffer)
+    }
+    fn list(&self, prefix: &str) -> Result<Vec<Listed>, StoreError> {
+        self.memory.list(prefix)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.memory.delete(name)
+    }
+}
+
 struct Place {
     folder: tempfile::TempDir,
+    store: Arc<Counting>,
     archive: Archive,
     project: ProjectName,
 }
@@ -29,9 +74,9 @@ impl Place {
         }
         fs::write(folder.path().join("disk.raw"), disk).unwrap();
         let environment = Arc::new(SystemEnvironment::new());
-        let archive =
-            Archive::open(Arc::new(Memory::new()), environment, Settings::default()).unwrap();
-        Self { folder, archive, project: ProjectName::parse("web").unwrap() }
+        let store = Arc::new(Counting::default());
+        let archive = Archive::create(store.clone(), environment, Settings::default()).unwrap();
+        Self { folder, store, archive, project: ProjectName::parse("web").unwrap() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -44,31 +89,36 @@ impl Place {
         assert!(out.status.success(), "{program} {arguments:?}: {out:?}");
     }
 
-    fn file<'a>(&'a self, path: &'a Path, format: Format) -> FileImport<'a> {
+    fn file<'a>(&'a self, path: &'a Path, format: ForeignFormat) -> FileImport<'a> {
         FileImport {
             path,
             format,
             sha256: None,
             signature: None,
+            largest: 1 << 30,
             scratch: self.folder.path(),
             patience: Duration::from_secs(60),
         }
     }
 
-    fn import(&self, file: &FileImport<'_>) -> Result<Imported, ForeignError> {
-        let new = NewImage {
+    fn about(&self) -> NewImage<'_> {
+        NewImage {
             project: &self.project,
             kind: Kind::Imported,
             detail: Detail::default(),
             key: None,
             base: None,
-        };
-        self.archive.import_file(file, new, &Unwatched)
+        }
+    }
+
+    fn import(&self, file: &FileImport<'_>) -> Result<Imported, ForeignError> {
+        self.archive.import_file(file, self.about(), &Unwatched)
     }
 
     /// That the image holds the disk that all tests begin with.
     fn assert_whole(&self, imported: &Imported) {
-        let image = self.archive.view(imported.image.id, Viewer::Operator, &|_| None).unwrap();
+        let image =
+            self.archive.view(imported.image.id, Viewer::Operator, &|_| KeyOf::Open).unwrap();
         let path = self.path("restored");
         let target = FileTarget::create(&path).unwrap();
         self.archive.export(&image, &target, &Unwatched).unwrap();
@@ -81,15 +131,17 @@ impl Place {
 #[test]
 fn a_disk_is_the_same_from_every_format_that_qemu_img_writes() {
     let place = Place::make();
-    place.assert_whole(&place.import(&place.file(&place.path("disk.raw"), Format::Raw)).unwrap());
+    place.assert_whole(
+        &place.import(&place.file(&place.path("disk.raw"), ForeignFormat::Raw)).unwrap(),
+    );
     for (format, options) in [
-        (Format::Qcow2, ""),
-        (Format::Qcow2, "compat=0.10"),
-        (Format::Qcow2, "compression_type=zstd,extended_l2=on,cluster_size=128k"),
-        (Format::Vmdk, ""),
-        (Format::Vmdk, "subformat=streamOptimized"),
-        (Format::Vhdx, ""),
-        (Format::Vhdx, "subformat=fixed"),
+        (ForeignFormat::Qcow2, ""),
+        (ForeignFormat::Qcow2, "compat=0.10"),
+        (ForeignFormat::Qcow2, "compression_type=zstd,extended_l2=on,cluster_size=128k"),
+        (ForeignFormat::Vmdk, ""),
+        (ForeignFormat::Vmdk, "subformat=streamOptimized"),
+        (ForeignFormat::Vhdx, ""),
+        (ForeignFormat::Vhdx, "subformat=fixed"),
     ] {
         let mut arguments = vec!["convert", "-O", format.name()];
         if !options.is_empty() {
@@ -113,16 +165,19 @@ fn a_file_that_names_another_file_of_the_host_is_refused() {
     let place = Place::make();
     fs::write(place.path("secret"), vec![b's'; 65536]).unwrap();
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "secret", "backed"]);
-    let refused = place.import(&place.file(&place.path("backed"), Format::Qcow2)).unwrap_err();
+    let refused =
+        place.import(&place.file(&place.path("backed"), ForeignFormat::Qcow2)).unwrap_err();
     assert!(matches!(refused, ForeignError::Qcow2 { source: Qcow2Fault::BackingFile, .. }));
     let options = "data_file=secret,data_file_raw=on";
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", options, "outside", "64k"]);
-    let refused = place.import(&place.file(&place.path("outside"), Format::Qcow2)).unwrap_err();
+    let refused =
+        place.import(&place.file(&place.path("outside"), ForeignFormat::Qcow2)).unwrap_err();
     assert!(matches!(refused, ForeignError::Qcow2 { source: Qcow2Fault::DataFile, .. }));
     for kind in ["monolithicFlat", "twoGbMaxExtentSparse"] {
         let options = format!("subformat={kind}");
         place.run("qemu-img", &["create", "-q", "-f", "vmdk", "-o", &options, "x.vmdk", "1M"]);
-        let refused = place.import(&place.file(&place.path("x.vmdk"), Format::Vmdk)).unwrap_err();
+        let refused =
+            place.import(&place.file(&place.path("x.vmdk"), ForeignFormat::Vmdk)).unwrap_err();
         assert!(matches!(refused, ForeignError::Vmdk { .. }), "{kind}: {refused}");
     }
 }
@@ -130,13 +185,13 @@ fn a_file_that_names_another_file_of_the_host_is_refused() {
 #[test]
 fn a_file_is_never_taken_for_another_form_than_it_was_said_to_be_of() {
     let place = Place::make();
-    for format in [Format::Qcow2, Format::Vmdk, Format::Vhdx] {
+    for format in [ForeignFormat::Qcow2, ForeignFormat::Vmdk, ForeignFormat::Vhdx] {
         let refused = place.import(&place.file(&place.path("disk.raw"), format)).unwrap_err();
         assert!(!matches!(refused, ForeignError::Conversion { .. }), "{refused}");
     }
     // A guest can write such a head onto its own disk.
     place.run("qemu-img", &["create", "-q", "-f", "qcow2", "-F", "raw", "-b", "disk.raw", "raw"]);
-    let imported = place.import(&place.file(&place.path("raw"), Format::Raw)).unwrap();
+    let imported = place.import(&place.file(&place.path("raw"), ForeignFormat::Raw)).unwrap();
     assert_eq!(imported.image.size, fs::metadata(place.path("raw")).unwrap().len());
 }
 
@@ -144,11 +199,11 @@ fn a_file_is_never_taken_for_another_form_than_it_was_said_to_be_of() {
 fn a_file_with_another_digest_is_refused_and_a_right_one_is_told() {
     let place = Place::make();
     let path = place.path("disk.raw");
-    let mut file = place.file(&path, Format::Raw);
+    let mut file = place.file(&path, ForeignFormat::Raw);
     file.sha256 = Some([7; 32]);
     let refused = place.import(&file).unwrap_err();
     assert!(matches!(refused, ForeignError::Digest { .. }), "{refused}");
-    assert!(place.archive.list(Viewer::Operator, &|_| None).unwrap().is_empty());
+    assert!(place.archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap().is_empty());
     let right = digest(&SHA256, &fs::read(&path).unwrap());
     file.sha256 = Some(right.as_ref().try_into().unwrap());
     let imported = place.import(&file).unwrap();
@@ -167,7 +222,7 @@ fn a_signed_file_is_imported_and_one_that_was_changed_since_is_not() {
     let key = TrustedKey::parse(&fs::read_to_string(place.path("key.pub")).unwrap()).unwrap();
     let trusted = [key.clone()];
     let path = place.path("disk.qcow2");
-    let mut file = place.file(&path, Format::Qcow2);
+    let mut file = place.file(&path, ForeignFormat::Qcow2);
     file.signature = Some((&signature, &trusted));
     let imported = place.import(&file).unwrap();
     place.assert_whole(&imported);
@@ -185,9 +240,9 @@ fn a_signed_file_is_imported_and_one_that_was_changed_since_is_not() {
 fn a_file_that_was_cut_short_is_an_error_with_what_qemu_img_said() {
     let place = Place::make();
     for (format, options) in [
-        (Format::Qcow2, "compat=1.1"),
-        (Format::Vmdk, "subformat=monolithicSparse"),
-        (Format::Vmdk, "subformat=streamOptimized"),
+        (ForeignFormat::Qcow2, "compat=1.1"),
+        (ForeignFormat::Vmdk, "subformat=monolithicSparse"),
+        (ForeignFormat::Vmdk, "subformat=streamOptimized"),
     ] {
         place.run("qemu-img", &["convert", "-O", format.name(), "-o", options, "disk.raw", "x"]);
         let path = place.path("x");
@@ -198,7 +253,7 @@ fn a_file_that_was_cut_short_is_an_error_with_what_qemu_img_said() {
         let is_told = matches!(&refused, ForeignError::Conversion { said, .. } if !said.is_empty());
         assert!(is_told, "{options}: {refused}");
     }
-    assert!(place.archive.list(Viewer::Operator, &|_| None).unwrap().is_empty());
+    assert!(place.archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap().is_empty());
 }
 
 #[test]
@@ -206,7 +261,29 @@ fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
     let place = Place::make();
     place.run("mkfifo", &["pipe"]);
     for path in [place.path("pipe"), place.folder.path().to_owned()] {
-        let refused = place.import(&place.file(&path, Format::Raw)).unwrap_err();
+        let refused = place.import(&place.file(&path, ForeignFormat::Raw)).unwrap_err();
         assert!(matches!(refused, ForeignError::NoFile { .. }), "{refused}");
     }
+}
+
+#[test]
+fn a_small_file_of_a_disk_that_is_too_large_is_refused_before_anything_is_unpacked() {
+    let place = Place::make();
+    for format in
+        [ForeignFormat::Raw, ForeignFormat::Qcow2, ForeignFormat::Vmdk, ForeignFormat::Vhdx]
+    {
+        place.run("qemu-img", &["create", "-q", "-f", format.name(), "bomb", "1T"]);
+        let path = place.path("bomb");
+        let refused = place.import(&place.file(&path, format)).unwrap_err();
+        let is_told = matches!(refused, ForeignError::TooLarge { size: 0x100_0000_0000, .. });
+        assert!(is_told, "{}: {refused}", format.name());
+        fs::remove_file(path).unwrap();
+    }
+    // One byte more than it may have.
+    let path = place.path("disk.raw");
+    let mut file = place.file(&path, ForeignFormat::Raw);
+    file.largest = (5 << 20) - 1;
+    assert!(matches!(place.import(&file), Err(ForeignError::TooLarge { .. })));
+    file.largest += 1;
+    place.import(&file).unwrap();
 }

@@ -73,6 +73,13 @@ fn choose(owned: Vec<Owned>) -> Plan {
     plan
 }
 
+/// Whether these packs have all that is needed.
+pub(crate) fn have_all(packs: &[Pack], needed: &ChunkSet) -> bool {
+    let there: ChunkSet =
+        packs.iter().flat_map(|pack| &*pack.placed).map(|placed| placed.entry.id).collect();
+    needed.iter().all(|id| there.contains(id))
+}
+
 /// What condemned packs hold that is needed and that no pack has which will stay.
 pub(crate) fn last_copies(
     condemned: &[Pack],

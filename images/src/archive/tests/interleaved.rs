@@ -145,6 +145,9 @@ fn run(seed: u64, dead_after: Duration, mortality: u64) -> Arc<Memory> {
 fn chain_has_io(error: &ArchiveError) -> bool {
     match error {
         ArchiveError::Store(store::StoreError::Io { .. }) => true,
+        ArchiveError::Chunk { source, .. } => {
+            matches!(source, ChunkFault::Read(_) | ChunkFault::Unlisted)
+        }
         ArchiveError::Unreadable { source, .. } => chain_has_io(source),
         _ => false,
     }

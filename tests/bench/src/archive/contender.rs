@@ -11,7 +11,7 @@ use std::{
 use anyhow::Context;
 use mezame_images::{
     archive::{
-        Archive, Detail, ImageId, Kind, NewImage, ProjectKey, Settings, Unwatched, Viewer,
+        Archive, Detail, ImageId, KeyOf, Kind, NewImage, ProjectKey, Settings, Unwatched, Viewer,
         source::FileSource, store::directory::Directory, target::FileTarget,
     },
     environment::SystemEnvironment,
@@ -102,7 +102,12 @@ impl Contender {
     /// Makes an empty repository.
     pub(super) fn prepare(self, place: &Place) -> anyhow::Result<()> {
         match self {
-            Self::Sealed | Self::Open => place.archive().map(drop),
+            Self::Sealed | Self::Open => {
+                let store = Arc::new(Directory::create(place.repository())?);
+                let environment = Arc::new(SystemEnvironment::new());
+                Archive::create(store, environment, Settings::default())?;
+                Ok(())
+            }
             Self::Restic => process::succeed(&mut place.command("restic", &["init", "-q"])),
             Self::Borg => process::succeed(&mut place.command("borg", &["init", "-e", "none"])),
         }
@@ -172,7 +177,7 @@ impl Contender {
 
     fn restore_one(self, place: &Place, file: &Path) -> anyhow::Result<()> {
         let archive = place.archive()?;
-        let keys = |_: &ProjectName| self.key();
+        let keys = |_: &ProjectName| self.key().map_or(KeyOf::Open, KeyOf::Key);
         let images = archive.list(Viewer::Operator, &keys)?;
         let last = images.last().context("no image")?.id;
         let image = archive.view(last, Viewer::Operator, &keys)?;

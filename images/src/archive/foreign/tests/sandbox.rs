@@ -1,0 +1,60 @@
+//! What the program that converts may do.
+
+use super::*;
+
+/// What a program says that runs as `qemu-img` does.
+fn in_sandbox(place: &Place, script: &str, is_other_user: bool) -> String {
+    let path = place.path("disk.raw");
+    let mut file = place.file(&path, ForeignFormat::Qcow2);
+    file.largest = 77 << 20;
+    let out = convert::sandbox("sh", &file, is_other_user).args(["-c", script]).output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    String::from_utf8(out.stdout).unwrap()
+}
+
+#[test]
+fn the_program_that_converts_can_do_little() {
+    let place = Place::make();
+    let limits = in_sandbox(&place, "cat /proc/self/limits /proc/self/status", false);
+    let words: Vec<Vec<&str>> =
+        limits.lines().map(|line| line.split_whitespace().collect()).collect();
+    for wanted in [
+        &["Max", "file", "size", "80740352"][..],
+        &["Max", "address", "space", "2147483648"],
+        &["Max", "cpu", "time", "60"],
+        &["Max", "core", "file", "size", "0"],
+        &["NoNewPrivs:", "1"],
+    ] {
+        assert!(words.iter().any(|line| line.starts_with(wanted)), "{wanted:?}: {limits}");
+    }
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: whether it is another user then is not looked at");
+        return;
+    }
+    let script = "id -u; id -g; id -G; grep Cap /proc/self/status";
+    let who = in_sandbox(&place, script, true);
+    let mut words = who.split_whitespace();
+    assert_eq!([words.next(), words.next(), words.next()], [Some("65525"); 3], "{who}");
+    let capabilities: Vec<&str> = words.filter(|word| !word.starts_with("Cap")).collect();
+    assert_eq!(capabilities, ["0000000000000000"; 5], "{who}");
+}
+
+#[test]
+fn the_program_that_converts_ends_with_who_waits_for_it() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let file = place.file(&path, ForeignFormat::Qcow2);
+    let mut command = convert::sandbox("sh", &file, false);
+    command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
+    let mut child = std::thread::scope(|scope| {
+        let start = scope.spawn(|| {
+            let mut child = command.spawn().unwrap();
+            let mut begun = [0; 6];
+            io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
+            child
+        });
+        start.join().unwrap()
+    });
+    let status = child.wait().unwrap();
+    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+}
