@@ -42,6 +42,20 @@ impl Daemon {
         Self::start(&mut command, &[&[socket], others].concat())
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(mut self) {
+        let begin = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// The TCP ports that it listens on.
     pub(crate) fn ports(&self) -> Vec<u16> {
         let links = std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap();

@@ -96,14 +96,19 @@ fn a_server_on_tcp_is_read_as_one_on_a_unix_socket() {
         ],
     );
     let daemon = Daemon::storage(&monitor, &[], &words);
-    let mut nbd = daemon
-        .ports()
-        .into_iter()
-        .find_map(|port| {
+    let begin = Instant::now();
+    let mut nbd = loop {
+        let found = daemon.ports().into_iter().find_map(|port| {
             let address = NbdAddress::Tcp(([127, 0, 0, 1], port).into());
             Nbd::open(&address, "a", &[ALLOCATION], BOUND).ok()
-        })
-        .unwrap();
+        });
+        // Its monitor is there before its export is.
+        match found {
+            Some(nbd) => break nbd,
+            None => assert!(begin.elapsed() < BOUND, "it does not listen"),
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
     let mut seen = [0; 4096];
     nbd.read(4096, &mut seen).unwrap();
     assert_eq!(seen, [5; 4096]);
