@@ -227,6 +227,40 @@ fn a_scratch_file_that_is_full_breaks_the_backup_and_not_the_guest() {
 }
 
 #[test]
+fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    guest.writer.write(0);
+    let patience = Duration::from_secs(1);
+    let settings = Settings { patience, ..guest.host.settings() };
+    let point = guest.host.open_with(&vault, &settings, None).unwrap();
+    guest.host.slow_scratch_down();
+    // The first fills what the throttle lets through at once.
+    let mut waits: Vec<Duration> = (0..8)
+        .map(|at| {
+            let begin = Instant::now();
+            guest.writer.fill(0, at << 18, 1 << 18, 7);
+            begin.elapsed()
+        })
+        .collect();
+    waits.sort();
+    assert!(waits[7] >= patience && waits[7] < 10 * patience, "{waits:?}");
+    assert!(waits[6] < patience, "{waits:?}");
+    let error = vault.pull(&point.offers()[0], &Unwatched).unwrap_err();
+    assert!(matches!(error, PullError::Broken(_)), "{error}");
+    // The copy that was given up is waited for here, by QEMU and the guest's disk both.
+    let begin = Instant::now();
+    let closed = point.close(&mut guest.host.qmp, &[], None).unwrap();
+    println!("writes waited {waits:?}, and the end {:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert_eq!(closed.broken, [guest.host.disks[0].id().clone()]);
+    check_next(&mut guest, &vault);
+}
+
+#[test]
 fn a_guest_that_a_killed_process_had_stopped_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let (volume, bytes) = plain(directory.path(), "disk");
