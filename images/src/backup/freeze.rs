@@ -6,7 +6,11 @@
 //! (see [`super::mark`]), which whoever comes after a process that was killed finds and acts on.
 //! How a guest is asked is the caller's: this is a trait.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,8 +22,9 @@ const TRIES: usize = 3;
 #[error("the guest's agent: {0}")]
 pub struct FreezeError(pub String);
 
-/// Who can freeze and thaw a guest: an agent in it.
-pub trait Freeze {
+/// Who can freeze and thaw a guest: an agent in it. A thaw may be asked for from another thread, also
+/// while a freeze is waited for.
+pub trait Freeze: Sync {
     /// Has the guest write all that it holds back and write no more, in at most this time. When it
     /// fails it may be frozen all the same.
     fn freeze(&self, bound: Duration) -> Result<(), FreezeError>;
@@ -62,52 +67,67 @@ pub enum CrashReason {
     ThawedEarly,
 }
 
-/// A guest that is frozen, or may be; thawed when this is dropped.
-pub(super) struct Frozen<'a> {
-    agent: &'a dyn Freeze,
-    since: Instant,
+/// What a freeze came to, and how long it took; or that the guest may still be frozen.
+pub(super) type Outcome = Result<(Consistency, Duration), FreezeError>;
+
+/// Does this while the guest is frozen, or as frozen as it can be had.
+///
+/// It is thawed when the bound is over, however long the work takes then, and in any case after it.
+pub(super) fn during<T>(
+    agent: &dyn Freeze,
     bound: Duration,
-    fault: Option<FreezeError>,
-    is_thawed: bool,
-}
-
-impl<'a> Frozen<'a> {
-    /// Freezes it. Whether that succeeded is told at the end.
-    pub(super) fn begin(agent: &'a dyn Freeze, bound: Duration) -> Self {
-        let mut frozen =
-            Self { agent, since: Instant::now(), bound, fault: None, is_thawed: false };
-        if let Err(fault) = agent.freeze(bound) {
-            frozen.fault = Some(fault);
-            // It may be frozen; it is not worth the time that a point in time takes.
-            frozen.is_thawed = thaw(agent).is_ok();
+    work: impl FnOnce() -> T,
+) -> (T, Outcome) {
+    let since = Instant::now();
+    let alarm = Alarm::default();
+    thread::scope(|scope| {
+        let watch = thread::Builder::new().name("thaw".into());
+        if let Err(error) = watch.spawn_scoped(scope, || alarm.thaw_after(agent, bound)) {
+            // Without it nothing would bound the freeze.
+            let reason = CrashReason::NotFrozen(format!("no thread: {error}"));
+            return (work(), Ok((Consistency::Crash(reason), Duration::ZERO)));
         }
-        frozen
-    }
-
-    /// Thaws it; what a point in time that was taken meanwhile is, and how long it was frozen.
-    ///
-    /// # Errors
-    /// The guest may still be frozen.
-    pub(super) fn end(mut self) -> Result<(Consistency, Duration), FreezeError> {
-        let was_frozen = if self.is_thawed { Ok(false) } else { thaw(self.agent) };
-        let took = self.since.elapsed();
-        self.is_thawed = true;
-        let was_frozen = was_frozen? && took <= self.bound;
-        let consistency = match self.fault.take() {
+        // Whatever panics, the scope waits for the thread, and that thaws.
+        let fault = agent.freeze(bound).err();
+        if fault.is_some() {
+            // It may be frozen, and that is not worth the time that the work takes. It is tried
+            // again below.
+            let _ = thaw(agent);
+        }
+        let result = work();
+        alarm.end();
+        let thawed = thaw(agent);
+        let took = since.elapsed();
+        let consistency = |was_frozen: bool| match fault {
             Some(fault) => Consistency::Crash(CrashReason::NotFrozen(fault.0)),
-            None if was_frozen => Consistency::Application,
+            None if was_frozen && took <= bound => Consistency::Application,
             None => Consistency::Crash(CrashReason::ThawedEarly),
         };
-        Ok((consistency, took))
-    }
+        (result, thawed.map(|was_frozen| (consistency(was_frozen), took)))
+    })
 }
 
-impl Drop for Frozen<'_> {
-    fn drop(&mut self) {
-        if !self.is_thawed {
-            // The mark in QEMU stays until a thaw has succeeded.
-            let _ = thaw(self.agent);
+/// What thaws a guest when its time is over.
+#[derive(Default)]
+struct Alarm {
+    is_over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Alarm {
+    fn thaw_after(&self, agent: &dyn Freeze, bound: Duration) {
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(is_over, bound, |is_over| !*is_over);
+        let is_over = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        if !is_over {
+            // The mark in QEMU stays until a thaw after the work has succeeded.
+            let _ = thaw(agent);
         }
+    }
+
+    fn end(&self) {
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
     }
 }
 
@@ -119,4 +139,66 @@ pub(super) fn thaw(agent: &dyn Freeze) -> Result<bool, FreezeError> {
         }
     }
     agent.thaw()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Agent(AtomicBool);
+
+    impl Freeze for Agent {
+        fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn thaw(&self) -> Result<bool, FreezeError> {
+            Ok(self.0.swap(false, Ordering::SeqCst))
+        }
+    }
+
+    impl Agent {
+        fn is_frozen(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_guest_is_thawed_in_time_though_the_work_is_not_done() {
+        let agent = Agent::default();
+        let (waited, outcome) = during(&agent, Duration::from_millis(50), || {
+            assert!(agent.is_frozen());
+            let begin = Instant::now();
+            while agent.is_frozen() && begin.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            begin.elapsed()
+        });
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
+        let consistency = outcome.unwrap().0;
+        assert_eq!(consistency, Consistency::Crash(CrashReason::ThawedEarly));
+    }
+
+    #[test]
+    fn a_guest_is_thawed_though_the_work_panics() {
+        let agent = Agent::default();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            during(&agent, Duration::from_millis(50), || panic!("in the middle"))
+        }));
+        assert!(panicked.is_err());
+        assert!(!agent.is_frozen());
+    }
+
+    #[test]
+    fn work_that_is_done_in_time_is_done_at_once() {
+        let agent = Agent::default();
+        let begin = Instant::now();
+        let (_, outcome) = during(&agent, Duration::from_secs(60), || {});
+        assert_eq!(outcome.unwrap().0, Consistency::Application);
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
 }

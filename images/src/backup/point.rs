@@ -30,7 +30,7 @@ pub use take_down::Leftover;
 
 use super::{
     disk::Disk,
-    freeze::{Consistency, CrashReason, Freeze, FreezeError, Frozen},
+    freeze::{self, Consistency, CrashReason, Freeze, FreezeError},
     mark::Mark,
     name::PointId,
     offer::Offer,
@@ -313,10 +313,11 @@ impl Opening<'_> {
         let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
             Some(agent) => {
                 Mark::Frozen.set(self.qmp)?;
-                let frozen = Frozen::begin(agent, self.settings.freeze);
-                let switched = self.switch(is_running);
-                let taken_ms = environment.now_ms();
-                let (consistency, took) = frozen.end().map_err(PointError::Thaw)?;
+                let ((switched, taken_ms), outcome) =
+                    freeze::during(agent, self.settings.freeze, || {
+                        (self.switch(is_running), environment.now_ms())
+                    });
+                let (consistency, took) = outcome.map_err(PointError::Thaw)?;
                 Mark::Frozen.clear(self.qmp)?;
                 (held.frozen, held.stopped) = (took, switched?);
                 (taken_ms, consistency)
@@ -401,8 +402,14 @@ impl Opening<'_> {
                     "data": { "host": address.ip().to_string(), "port": address.port().to_string() },
                 }),
             };
-            self.qmp.execute("nbd-server-start", json!({ "addr": address }))?;
             Mark::Serving.set(self.qmp)?;
+            let started = self.qmp.execute("nbd-server-start", json!({ "addr": address }));
+            if let Err(refused @ QmpError::Refused { .. }) = started {
+                // It may be another's, which is not to be stopped then.
+                Mark::Serving.clear(self.qmp)?;
+                return Err(refused.into());
+            }
+            started?;
         }
         for (disk, decision) in self.disks {
             let point = disk.point();
