@@ -37,6 +37,8 @@ pub(crate) enum Target {
     Dhcp6,
     /// A guest's router solicitations
     Neighbour,
+    /// What a server of blocks says to who pulls a backup
+    Nbd,
     /// A guest's frames in the kernel, against a model
     Frames,
 }
@@ -72,7 +74,8 @@ impl Target {
     /// The longest input, in bytes: room for several documents or requests.
     fn longest(self) -> usize {
         match self {
-            Self::Mime => 8192,
+            // A read's reply alone is over 4 KiB.
+            Self::Mime | Self::Nbd => 8192,
             _ => 4096,
         }
     }
