@@ -1,5 +1,8 @@
 //! What whoever pulls a backup is told: where the point in time is read, and what it is. Plain
 //! data, made to travel as JSON.
+//!
+//! It is the hypervisor's word. Who does not trust that for more than its own guests checks that the
+//! volume is of one, and sets the address himself: a path is one on the machine of who pulls.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,7 @@
 //! The side of whoever pulls: an offer is read into the archive as an image that stands by itself.
 //!
-//! It knows no QEMU and needs nothing of the hypervisor but the offer and a way to its address. The
-//! hypervisor is not trusted with more than its own guest's disk: what it says of another base than
-//! that of this volume and point makes the pull read all.
+//! It knows no QEMU and needs nothing of the hypervisor but the offer and a way to its address. What
+//! an offer says of a base that is not of this volume and point makes the pull read all.
 
 use std::collections::BTreeMap;
 

@@ -64,7 +64,7 @@ pub(super) fn while_written<T>(writer: &mut Writer, work: impl FnOnce() -> T) ->
 }
 
 #[test]
-fn two_pulls_of_one_point_are_the_same_and_the_disk_at_that_instant() {
+fn two_pulls_at_once_of_one_point_are_the_same_and_the_disk_at_that_instant() {
     let directory = tempfile::tempdir().unwrap();
     let (volume, bytes) = plain(directory.path(), "disk");
     let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
@@ -76,8 +76,12 @@ fn two_pulls_of_one_point_are_the_same_and_the_disk_at_that_instant() {
     let then = guest.writer.contents[0].clone();
     let offer = point.offers()[0].clone();
     assert_eq!(offer.plan, Plan::Full(FullReason::First));
+    let pull = || vault.pull(&offer, &Unwatched).unwrap();
     let [first, second] = while_written(&mut guest.writer, || {
-        [0, 1].map(|_| vault.pull(&offer, &Unwatched).unwrap())
+        thread::scope(|scope| {
+            let running = [0, 1].map(|_| scope.spawn(pull));
+            running.map(|pulling| pulling.join().unwrap())
+        })
     });
     assert_ne!(first_difference(&guest.writer.contents[0], &then), None);
     for pulled in [&first, &second] {
