@@ -234,7 +234,7 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
     let vault = Vault::new(None);
     guest.host.back_up(&vault);
     guest.writer.write(0);
-    let patience = Duration::from_secs(1);
+    let patience = Duration::from_secs(2);
     let settings = Settings { patience, ..guest.host.settings() };
     let point = guest.host.open_with(&vault, &settings, None).unwrap();
     guest.host.slow_scratch_down();
