@@ -1,7 +1,7 @@
 //! Instant clones: many volumes that share one master and hold what differs from it.
 //!
-//! A master is a directory with an image that nobody writes any more; a clone is an overlay in any
-//! directory, on another file system where wanted. What a master keeps of its clones is a record
+//! A master is a directory with an image that nobody writes any more; a clone is an overlay in a
+//! pool, on another file system where wanted. What a master keeps of its clones is a record
 //! each, written before the clone can be used and removed after it is gone, so that a master with
 //! clones can't be removed, whenever the host stops.
 //!
@@ -10,7 +10,8 @@
 //!         /master.json      what they were when they were sealed
 //!         /lock             held while records change
 //!         /clones/ID.json   where the clone is, and which file
-//!   POOL/ID.qcow2           the clone
+//!   POOL/pool.json          which makes it a pool
+//!       /ID.qcow2           the clone
 //!       /templates/…        an empty clone of each master, which clones are copies of
 //! ```
 //! It starts no guest and never opens an image but through QEMU's tools.
@@ -18,9 +19,16 @@
 //! A clone is not made by `qemu-img create` each: its table is made in advance (which recovery
 //! stands on, see [`crate::volume::recovery`]), and that of an empty clone is the same for all.
 
+mod adoption;
 mod durable;
+mod error;
+mod handover;
 mod hydration;
+mod lock;
+mod pool;
 mod record;
+mod removal;
+mod sealing;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -28,107 +36,28 @@ mod tests;
 use std::{
     collections::HashSet,
     fs::{self, File},
-    io,
-    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+pub use error::CloneError;
 pub use hydration::{Hydration, HydrationError, Progress};
+pub use pool::Pool;
 
 use crate::volume::{
-    Backing, Data, Durability, FileIdentity, Format, HostCache, Place, Volume, VolumeError,
-    VolumeId,
+    Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
     recovery::{self, Recovered, RecoveryError},
 };
 use durable::{sync_directory, write_new};
+use error::failed;
+use handover::Stage;
 use record::Record;
+use sealing::Manifest;
 
 const IMAGE: &str = "image";
-const MANIFEST: &str = "master.json";
 const LOCK: &str = "lock";
 const CLONES: &str = "clones";
-
-/// Why a master or a clone can't be had.
-#[derive(Debug, thiserror::Error)]
-pub enum CloneError {
-    /// A file can't be read, written, made or removed.
-    #[error("{} {}", doing, path.display())]
-    Io {
-        /// What was being done.
-        doing: &'static str,
-        /// To which file.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// One of QEMU's tools refused.
-    #[error("qemu-img: {said}")]
-    Tool {
-        /// What it said.
-        said: String,
-    },
-    /// The image stands on another file.
-    #[error("{} names a backing file or a data file; a master stands alone", path.display())]
-    NotAlone {
-        /// The image.
-        path: PathBuf,
-    },
-    /// The image has been changed since it was sealed: no clone of it can be trusted.
-    #[error("the master {} is not as it was when it was sealed", path.display())]
-    Changed {
-        /// Its directory.
-        path: PathBuf,
-    },
-    /// Clones stand on it.
-    #[error("the master {} has {clones} clones, such as {example}", path.display())]
-    HasClones {
-        /// Its directory.
-        path: PathBuf,
-        /// How many.
-        clones: usize,
-        /// One of them.
-        example: VolumeId,
-    },
-    /// There is a clone of this id.
-    #[error("{0} is there already")]
-    Exists(VolumeId),
-    /// There is no clone of this id.
-    #[error("the master has no clone {0}")]
-    NoClone(VolumeId),
-    /// A record or a manifest is not what we write.
-    #[error("{} is not a record of ours", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
-    /// The pool's file system doesn't tell holes, or the template is not as it should be.
-    #[error("making an empty clone")]
-    Template(#[source] RecoveryError),
-    /// The class doesn't go with an overlay.
-    #[error(transparent)]
-    Volume(#[from] VolumeError),
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CloneError {
-    move |source| CloneError::Io { doing, path: path.into(), source }
-}
-
-/// What a master was when it was sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Manifest {
-    format: Format,
-    /// As a guest sees it, in bytes.
-    size: u64,
-    /// Of the file, in bytes.
-    length: u64,
-    /// When the file was last written, in seconds and nanoseconds since 1970.
-    modified: (i64, i64),
-    identity: FileIdentity,
-}
 
 /// An image that nobody writes any more.
 #[derive(Debug)]
@@ -138,44 +67,6 @@ pub struct Master {
 }
 
 impl Master {
-    /// Makes a master of an image, which is moved into a directory that is made for it, on the
-    /// same file system. Repeating it after a crash completes it.
-    ///
-    /// # Errors
-    /// [`CloneError::NotAlone`]; the image is then where it was.
-    pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
-        let stage = beside(directory, ".new");
-        let within = stage.join(IMAGE);
-        // Moved already, if it was stopped after that.
-        let is_moved = !image.exists() && within.exists();
-        let size = template::size_of(if is_moved { &within } else { image }, format)?;
-        fs::create_dir_all(stage.join(CLONES)).map_err(failed("making", &stage))?;
-        if !is_moved {
-            fs::rename(image, &within).map_err(failed("moving", image))?;
-        }
-        fs::set_permissions(&within, fs::Permissions::from_mode(0o444))
-            .map_err(failed("protecting", &within))?;
-        let file = File::open(&within).map_err(failed("opening", &within))?;
-        file.sync_all().map_err(failed("syncing", &within))?;
-        let manifest = Manifest::of(&file, &within, format, size)?;
-        File::create(stage.join(LOCK)).map_err(failed("making", &stage))?;
-        let path = stage.join(MANIFEST);
-        write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
-        sync_directory(&stage).map_err(failed("syncing", &stage))?;
-        fs::rename(&stage, directory).map_err(failed("making", directory))?;
-        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
-        Ok(Self { directory: directory.into(), manifest })
-    }
-
-    /// One that was sealed before.
-    pub fn open(directory: &Path) -> Result<Self, CloneError> {
-        let path = directory.join(MANIFEST);
-        let text = fs::read(&path).map_err(failed("reading", &path))?;
-        let manifest =
-            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
-        Ok(Self { directory: directory.into(), manifest })
-    }
-
     /// Its length in bytes, as a guest sees it.
     pub fn size(&self) -> u64 {
         self.manifest.size
@@ -190,16 +81,16 @@ impl Master {
     /// when this returns; with an error, those before it are.
     pub fn clone_into(
         &self,
-        pool: &Path,
+        pool: &Pool,
         ids: &[VolumeId],
     ) -> Result<Vec<InstantClone>, CloneError> {
-        let _lock = self.lock()?;
+        let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();
         if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
             return Err(CloneError::Exists(id.clone()));
         }
-        let template = template::Template::of(self, pool)?;
+        let template = template::Template::of(self, pool.path())?;
         let mut made = Vec::with_capacity(ids.len());
         let result = ids.iter().try_for_each(|id| {
             made.push(self.stage(&template, pool, id)?);
@@ -210,9 +101,9 @@ impl Master {
         sync_directory(&clones).map_err(failed("syncing", &clones))?;
         for clone in &made {
             let (new, path) = (new_path(&clone.record.path), &clone.record.path);
-            fs::rename(&new, path).map_err(failed("naming", path))?;
+            durable::name_once(&new, path).map_err(failed("naming", path))?;
         }
-        sync_directory(pool).map_err(failed("syncing", pool))?;
+        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         result.map(|()| made)
     }
 
@@ -220,15 +111,24 @@ impl Master {
     fn stage(
         &self,
         template: &template::Template,
-        pool: &Path,
+        pool: &Pool,
         id: &VolumeId,
     ) -> Result<InstantClone, CloneError> {
-        let path = pool.join(format!("{id}.qcow2"));
+        let path = pool.path().join(format!("{id}.qcow2"));
         if path.exists() {
             return Err(CloneError::Exists(id.clone()));
         }
-        let identity = template.copy_to(&new_path(&path))?;
-        let record = Record { path, identity, plain: None };
+        let new = new_path(&path);
+        // Of a cloning that was stopped before its record was there: nobody else is at work here.
+        durable::remove(&new).map_err(failed("removing", &new))?;
+        let identity = template.copy_to(&new)?;
+        let record = Record {
+            path,
+            identity,
+            pool: pool.identity().clone(),
+            stage: Stage::Overlay,
+            is_held: false,
+        };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {
             // Nobody would find it again.
@@ -248,46 +148,63 @@ impl Master {
 
     /// One of its clones.
     pub fn find(&self, id: &VolumeId) -> Result<InstantClone, CloneError> {
-        let found = self.clones()?.into_iter().find(|clone| clone.id == *id);
-        found.ok_or_else(|| CloneError::NoClone(id.clone()))
+        let record = record::read(&self.record_path(id))?;
+        let record = record.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
     }
 
     /// Removes a clone that no guest runs on, and all that was written to it.
+    ///
+    /// # Errors
+    /// [`CloneError::InUse`], while QEMU has it open; [`CloneError::Replaced`], if another file has its
+    /// name, or another clone its id by now. Nothing is removed then.
     pub fn remove_clone(&self, clone: &InstantClone) -> Result<(), CloneError> {
         let _lock = self.lock()?;
-        self.forget(&clone.id, &clone.record)
+        let record = self.find(&clone.id)?.record;
+        if record.identity != clone.record.identity {
+            return Err(CloneError::Replaced { path: record.path });
+        }
+        self.forget(&clone.id, &record)
     }
 
     fn forget(&self, id: &VolumeId, record: &Record) -> Result<(), CloneError> {
-        for path in [&record.path, &new_path(&record.path)] {
-            durable::remove(path).map_err(failed("removing", path))?;
-        }
+        let pool = Pool::of(record)?;
+        let _lock = pool.lock()?;
+        removal::remove_files(id, record)?;
         // The record goes only when the clone is gone for good.
-        match durable::sync_parent(&record.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(failed("syncing", &record.path)(error));
-            }
-            _ => {}
-        }
+        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         let at = self.record_path(id);
-        durable::remove(&at).map_err(failed("removing", &at))
+        durable::remove(&at).map_err(failed("removing", &at))?;
+        let clones = self.directory.join(CLONES);
+        if !record::is_any_in(&clones, pool.identity())? {
+            template::remove(self, pool.path())?;
+        }
+        Ok(())
     }
 
-    /// Notes that a clone's volume is a plain one from now on, or is not.
-    fn mark(&self, id: &VolumeId, plain: Option<&Path>) -> Result<(), CloneError> {
+    /// Notes what a clone's volume is from now on, and whether its guest is held.
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
         let _lock = self.lock()?;
-        let record = Record { plain: plain.map(Path::to_path_buf), ..self.find(id)?.record };
+        let record = Record { stage, is_held, ..self.find(id)?.record };
         let at = self.record_path(id);
         write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
         durable::sync_parent(&at).map_err(failed("syncing", &at))
     }
 
     /// Forgets clones that a crash left half made or half removed; which those were.
+    ///
+    /// # Errors
+    /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
     pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
         let _lock = self.lock()?;
+        let clones = self.clones()?;
+        for clone in &clones {
+            Pool::of(&clone.record)?;
+        }
         let mut swept = Vec::new();
-        for clone in self.clones()? {
-            if !clone.record.path.exists() {
+        for clone in clones {
+            let is_there = clone.record.path.try_exists();
+            if !is_there.map_err(failed("finding", &clone.record.path))? {
                 self.forget(&clone.id, &clone.record)?;
                 swept.push(clone.id);
             }
@@ -307,22 +224,12 @@ impl Master {
             });
         }
         let gone = beside(&self.directory, ".removed");
+        if gone.exists() {
+            // Of a master of the same name, whose removal was stopped.
+            fs::remove_dir_all(&gone).map_err(failed("removing", &gone))?;
+        }
         fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
         fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
-    }
-
-    /// That the image is what was sealed.
-    ///
-    /// # Errors
-    /// [`CloneError::Changed`]: its clones now read a mixture.
-    pub fn check(&self) -> Result<(), CloneError> {
-        let path = self.directory.join(IMAGE);
-        let file = File::open(&path).map_err(failed("opening", &path))?;
-        let now = Manifest::of(&file, &path, self.manifest.format, self.manifest.size)?;
-        if now == self.manifest {
-            return Ok(());
-        }
-        Err(CloneError::Changed { path: self.directory.clone() })
     }
 
     fn record_path(&self, id: &VolumeId) -> PathBuf {
@@ -331,19 +238,7 @@ impl Master {
 
     /// Held while records change; given back when dropped.
     fn lock(&self) -> Result<File, CloneError> {
-        let path = self.directory.join(LOCK);
-        let file = File::open(&path).map_err(failed("opening", &path))?;
-        file.lock().map_err(failed("locking", &path))?;
-        Ok(file)
-    }
-}
-
-impl Manifest {
-    fn of(file: &File, path: &Path, format: Format, size: u64) -> Result<Self, CloneError> {
-        let metadata = file.metadata().map_err(failed("reading", path))?;
-        let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
-        let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Ok(Self { format, size, length: metadata.len(), modified, identity })
+        lock::hold(&self.directory.join(LOCK))
     }
 }
 
@@ -366,23 +261,31 @@ impl InstantClone {
         &self.record.path
     }
 
-    /// The plain volume that it has become, which is to be used in its place.
-    pub fn hydrated(&self) -> Option<&Path> {
-        self.record.plain.as_deref()
+    /// The plain volume that it has become, which is used in its place.
+    pub fn hydrated(&self) -> Option<&Place> {
+        self.record.stage.plain()
     }
 
-    /// As QEMU is told of it.
+    /// As QEMU is told of it. A clone that was hydrated is a plain volume, whatever class is asked
+    /// for: its overlay is not what its guest has written last.
     pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
+        if let Some(place) = self.hydrated() {
+            let data = Data::Plain(place.clone());
+            return Volume::new(self.id.clone(), data, Durability::Plain, cache);
+        }
         let place = Place::File(self.record.path.clone());
         let data = Data::Overlay { place, backing: self.backing.clone() };
         Volume::new(self.id.clone(), data, durability, cache)
     }
 
-    /// Puts back what a hard stop took, which is to be done before each start of a guest on it.
+    /// Puts back what a hard stop took, which is to be done before each start of a guest on it. A
+    /// plain volume has nothing to put back.
     pub fn recover(&self, cache: HostCache, run: &Path) -> Result<Recovered, RecoveryError> {
-        let place = Place::File(self.record.path.clone());
-        let data = Data::Overlay { place, backing: self.backing.clone() };
-        let volume = Volume::new(self.id.clone(), data, Durability::default(), cache)
+        if self.hydrated().is_some() {
+            return Ok(Recovered::default());
+        }
+        let volume = self
+            .volume(Durability::default(), cache)
             .map_err(|_| RecoveryError::NotRecovered("plain"))?;
         recovery::recover(&volume, &self.record.identity, run)
     }

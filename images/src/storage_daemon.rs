@@ -1,18 +1,18 @@
 //! QEMU's storage daemon for one volume that no guest has open: its drivers without a machine.
 //!
 //! It holds QEMU's own lock on the volume's file, so nothing is done to a volume that runs. It
-//! ends with the thread that started it, and always before [`StorageDaemon::end`] returns.
+//! ends with our process, however that ends, and before [`StorageDaemon::end`] returns.
+
+mod starter;
 
 use std::{
     io::Read,
-    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::sys::{prctl, signal::Signal};
 use serde_json::{Value, json};
 
 use crate::{
@@ -24,6 +24,9 @@ use crate::{
 const START: Duration = Duration::from_secs(60);
 /// How long one of its replies may take: a flush waits for the device.
 const REPLY: Duration = Duration::from_secs(120);
+
+/// How long one that was killed is waited for.
+const KILLED: Duration = Duration::from_secs(10);
 
 /// What can go wrong with a daemon.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,9 @@ pub enum DaemonError {
     /// It runs and doesn't answer.
     #[error("qemu-storage-daemon did not open the volume within {START:?}")]
     Late,
+    /// It was told to end and didn't.
+    #[error("qemu-storage-daemon did not close the volume within {REPLY:?}")]
+    Lingers,
     /// Its block server.
     #[error(transparent)]
     Nbd(#[from] NbdError),
@@ -80,18 +86,11 @@ impl StorageDaemon {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        // SAFETY: prctl(2) is async-signal-safe, and nothing is allocated or locked.
-        unsafe {
-            command
-                .pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from));
-        }
-        let mut child = command.spawn().map_err(DaemonError::Start)?;
+        let mut child = starter::start(command).map_err(DaemonError::Start)?;
         match connect(&mut child, &monitor, &blocks, node) {
             Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
             Err(error) => {
-                // It has ended, or is to.
-                let _ = child.kill();
-                let _ = child.wait();
+                kill(&mut child);
                 Err(error)
             }
         }
@@ -117,23 +116,47 @@ impl StorageDaemon {
         self.child.id()
     }
 
-    /// Closes the volume, as when a machine is shut down, and waits for that.
+    /// Closes the volume, as when a machine is shut down, and waits for that, four minutes at most.
+    ///
+    /// # Errors
+    /// [`DaemonError::Lingers`]: it was killed then, and what was not flushed is not in the table.
     pub fn end(mut self) -> Result<(), DaemonError> {
         self.qmp.execute("quit", json!({}))?;
-        let status = self.child.wait().map_err(DaemonError::Start)?;
-        if status.success() { Ok(()) } else { Err(DaemonError::Ended { said: status.to_string() }) }
+        match ended_within(&mut self.child, REPLY).map_err(DaemonError::Start)? {
+            None => Err(DaemonError::Lingers),
+            Some(status) if status.success() => Ok(()),
+            Some(status) => Err(DaemonError::Ended { said: status.to_string() }),
+        }
     }
 }
 
 impl Drop for StorageDaemon {
     fn drop(&mut self) {
-        // Ended already, or about to.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill(&mut self.child);
         for socket in [&self.monitor, &self.blocks] {
             // A daemon that was killed leaves its names; one that has ended has not.
             let _ = std::fs::remove_file(socket);
         }
+    }
+}
+
+/// Kills it, unless it has ended. One that the kernel can't end, since a device does not answer, is not
+/// waited for.
+fn kill(child: &mut Child) {
+    // What fails is that it has ended.
+    let _ = child.kill();
+    let _ = ended_within(child, KILLED);
+}
+
+/// How it ended, if it does in time.
+fn ended_within(child: &mut Child, bound: Duration) -> std::io::Result<Option<ExitStatus>> {
+    let begin = Instant::now();
+    loop {
+        let status = child.try_wait()?;
+        if status.is_some() || begin.elapsed() > bound {
+            return Ok(status);
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -168,4 +191,44 @@ fn connect(
 /// A path within one of QEMU's options, where a comma begins the next one unless it is doubled.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        testing::{ids, master, pool},
+        volume::{Durability, HostCache},
+    };
+
+    #[test]
+    fn a_daemon_outlives_the_thread_that_asked_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let (master, _) = master(directory.path());
+        let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+        let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+        let start = || StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+        let daemon = thread::scope(|scope| scope.spawn(start).join().unwrap());
+        // It would be gone within this time; that it stays can't be awaited.
+        thread::sleep(Duration::from_millis(300));
+        daemon.open().unwrap().write(0, &[1; 512]).unwrap();
+        daemon.end().unwrap();
+    }
+
+    #[test]
+    fn a_program_that_does_not_end_is_not_waited_for_and_is_killed() {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        let mut child = starter::start(command).unwrap();
+        let begin = Instant::now();
+        assert_eq!(ended_within(&mut child, Duration::from_millis(20)).unwrap(), None);
+        kill(&mut child);
+        assert!(child.try_wait().unwrap().is_some());
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+
+    #[test]
+    fn a_program_that_can_not_be_started_is_an_error() {
+        assert!(starter::start(Command::new("/none/such")).is_err());
+    }
 }

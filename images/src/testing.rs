@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    clone::Master,
+    clone::{Master, Pool},
     storage_daemon::StorageDaemon,
     volume::{Format, Volume, VolumeId},
 };
@@ -116,6 +116,11 @@ pub(crate) fn master(directory: &Path) -> (Master, Vec<u8>) {
     let image = directory.join("image.raw");
     std::fs::write(&image, &bytes).unwrap();
     (Master::seal(&image, Format::Raw, &directory.join("master")).unwrap(), bytes)
+}
+
+/// A pool, made unless it was before.
+pub(crate) fn pool(directory: &Path) -> Pool {
+    Pool::open(directory).or_else(|_| Pool::create(directory)).unwrap()
 }
 
 /// Ids of clones.

@@ -145,7 +145,7 @@ impl Volume {
                 "node-name": self.id.node(""),
                 "discard": "unmap",
                 "cache": self.cache(),
-                "file": self.protocol("-file", place, "unmap"),
+                "file": self.protocol("file", place, "unmap"),
             }),
             Data::Overlay { place, backing } => {
                 let discard = self.discard();
@@ -154,7 +154,7 @@ impl Volume {
                     "node-name": self.id.node(""),
                     "discard": discard,
                     "cache": self.cache(),
-                    "file": self.protocol("-file", place, discard),
+                    "file": self.protocol("file", place, discard),
                     "backing": self.master(backing),
                 });
                 if self.durability == Durability::Synchronous {
@@ -175,7 +175,7 @@ impl Volume {
         let forgets = !self.durability.needs_recovery();
         json!({
             "driver": "virtio-blk-pci",
-            "id": self.id.node("-disk"),
+            "id": self.id.node("disk"),
             "drive": self.id.node(""),
             "serial": self.id.serial(),
             "write-cache": if is_synchronous { "off" } else { "on" },
@@ -194,10 +194,10 @@ impl Volume {
         json!({ "direct": self.cache == HostCache::Direct, "no-flush": false })
     }
 
-    fn protocol(&self, suffix: &str, place: &Place, discard: &str) -> Value {
+    fn protocol(&self, part: &str, place: &Place, discard: &str) -> Value {
         json!({
             "driver": place.driver(),
-            "node-name": self.id.node(suffix),
+            "node-name": self.id.node(part),
             "filename": place.path(),
             "discard": discard,
             "cache": self.cache(),
@@ -207,12 +207,12 @@ impl Volume {
     fn master(&self, backing: &Backing) -> Value {
         let mut master = json!({
             "driver": backing.format.name(),
-            "node-name": self.id.node("-master"),
+            "node-name": self.id.node("master"),
             "read-only": true,
             "cache": self.cache(),
             "file": {
                 "driver": "file",
-                "node-name": self.id.node("-master-file"),
+                "node-name": self.id.node("master-file"),
                 "filename": backing.path,
                 "read-only": true,
                 "cache": self.cache(),

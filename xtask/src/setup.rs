@@ -14,6 +14,7 @@ mod firewall;
 mod guest_kernel;
 mod initramfs;
 mod nextest;
+mod object_store;
 mod packages;
 mod progress;
 mod small_guest;
@@ -43,6 +44,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             debian_guest::build(&cache)?;
             encrypted_guest::build(&cache, crate::build::agent)?;
             clients::build(&cache)?;
+            object_store::build(&cache)?;
             firewall::build(&cache, &kernel)?;
             wine::build(&cache)?;
         }

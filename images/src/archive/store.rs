@@ -10,6 +10,7 @@
 
 pub mod directory;
 pub mod memory;
+pub mod s3;
 
 #[cfg(test)]
 pub(crate) mod contract;

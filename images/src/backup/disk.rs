@@ -4,11 +4,11 @@
 //! ```text
 //!  device ──► disk                               at rest
 //!
-//!  device ──► ID_before ──► disk                 a point in time is open: what is about to be
-//!             │    ▲   └──► ID_scratch           overwritten is copied to the scratch file before
-//!             │  ID_point ◄── NBD                what it was then is read here
+//!  device ──► ID.before ──► disk                 a point in time is open: what is about to be
+//!             │    ▲   └──► ID.scratch           overwritten is copied to the scratch file before
+//!             │  ID.point ◄── NBD                what it was then is read here
 //! ```
-//! No volume's id has a `_`, so no volume's node is taken for one of these. Pure.
+//! Pure.
 
 use super::{
     name::BitmapName,
@@ -37,10 +37,17 @@ impl Disk {
             id: id.clone(),
             node: id.node(""),
             // What has the drive is the disk behind the PCI card.
-            device: format!("/machine/peripheral/{}/virtio-backend", id.node("-disk")),
+            device: format!("/machine/peripheral/{}/virtio-backend", id.node("disk")),
             // A raw file has no place for them.
             keeps_bitmaps: matches!(volume.data(), Data::Overlay { .. }),
         }
+    }
+
+    /// The disk of a guest that went over to a plain volume while it ran, until it is started anew:
+    /// the volume is as it was before the hydration.
+    pub fn hydrated(volume: &Volume) -> Self {
+        let node = volume.id().node("plain");
+        Self { node, keeps_bitmaps: false, ..Self::of(volume) }
     }
 
     /// Its volume's id.
@@ -65,17 +72,17 @@ impl Disk {
 
     /// The filter that copies before it writes.
     pub(super) fn before(&self) -> String {
-        self.id.node("_before")
+        self.id.node("before")
     }
 
     /// What it copies to.
     pub(super) fn scratch(&self) -> String {
-        self.id.node("_scratch")
+        self.id.node("scratch")
     }
 
     /// The disk as it was at the point in time; the export is called the same.
     pub(super) fn point(&self) -> String {
-        self.id.node("_point")
+        self.id.node("point")
     }
 
     /// What QEMU says of it; None where it has no such node.

@@ -3,16 +3,30 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
+
+/// Makes a file that was not there and that only we may open: guests' data is in most of them.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    File::options().create_new(true).read(true).write(true).mode(0o600).open(path)
+}
 
 /// Writes a file under its name at once. Its name is durable once its directory is synced.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
-    let mut file = File::create(&new)?;
+    // Of a writing that was stopped.
+    remove(&new)?;
+    let mut file = create_private(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&new, path)
+}
+
+/// Gives a file that has a name for now the one that is to last, unless another has that.
+pub(super) fn name_once(new: &Path, path: &Path) -> io::Result<()> {
+    fs::hard_link(new, path)?;
+    fs::remove_file(new)
 }
 
 /// Makes the names in a directory durable.

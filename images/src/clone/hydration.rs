@@ -7,16 +7,19 @@
 //! ```text
 //!            pause / resume
 //!              ┌──────┐
-//!  start ─► copying ──┴─► equal ─► complete: the record says "plain" ─► QEMU goes over ─► plain
+//!  start ─► copying ──┴─► equal ─► complete: the guest is handed over ─► plain
 //!              │            │
 //!              └── cancel ──┴──► the clone as before; the target is of no use
 //! ```
-//! The record is changed while both are equal: whichever is taken after a hard stop has every
-//! write that was acknowledged. It removes nothing: the overlay and its record go with
-//! [`Master::remove_clone`], once whoever starts guests knows of the plain volume.
+//! Handing over is in steps that [`super::handover`] decides, and a stop at any of them loses
+//! nothing. It removes nothing: the overlay and its record go with [`Master::remove_clone`], once
+//! whoever starts guests knows of the plain volume.
+
+mod completion;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fs::File,
     io,
     path::PathBuf,
     thread,
@@ -25,13 +28,13 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{CloneError, InstantClone, Master};
+use super::{CloneError, InstantClone, Master, durable};
 use crate::{
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
 
-/// How long going over may take: the writes that are under way.
+/// How long going over may take: the writes that are under way, and a flush.
 const COMPLETION: Duration = Duration::from_secs(60);
 
 /// Why a clone is not hydrated. It goes on as it was unless its record says otherwise.
@@ -54,6 +57,17 @@ pub enum HydrationError {
     /// There is no such job in this QEMU.
     #[error("QEMU has no hydration of {0}")]
     NoJob(VolumeId),
+    /// The plain volume can't be flushed.
+    #[error("flushing the plain volume {}", path.display())]
+    Flush {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The clone is plain already, or is being handed over.
+    #[error("{0} was hydrated before")]
+    Plain(VolumeId),
     /// The two are not equal yet.
     #[error("{0} has not been copied whole yet")]
     NotEqual(VolumeId),
@@ -104,18 +118,20 @@ impl Hydration {
         cache: HostCache,
         speed: Option<u64>,
     ) -> Result<Self, HydrationError> {
-        if let Place::File(path) = &target {
-            File::create_new(path)
-                .and_then(|file| file.set_len(size).and_then(|()| file.sync_all()))
-                .map_err(|source| HydrationError::Target { path: path.clone(), source })?;
+        if clone.hydrated().is_some() {
+            return Err(HydrationError::Plain(clone.id().clone()));
         }
+        prepare(&target, size).map_err(|source| {
+            let path = target.path().into();
+            HydrationError::Target { path, source }
+        })?;
         let hydration = Self::of(clone, target, cache)?;
         qmp.execute("blockdev-add", hydration.target())?;
         let id = &hydration.id;
         let job = json!({
-            "job-id": id.node("-hydrate"),
+            "job-id": id.node("hydrate"),
             "device": id.node(""),
-            "target": id.node("-plain"),
+            "target": id.node("plain"),
             "sync": "full",
             "copy-mode": "write-blocking",
             "on-source-error": "report",
@@ -125,7 +141,7 @@ impl Hydration {
         });
         if let Err(error) = qmp.execute("blockdev-mirror", job) {
             // The node is of no use without the job; the job's refusal is what counts.
-            let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("-plain") }));
+            let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("plain") }));
             return Err(error.into());
         }
         Ok(hydration)
@@ -158,8 +174,8 @@ impl Hydration {
         let mut target = self.plain.blockdev();
         target["discard"] = "ignore".into();
         target["file"]["discard"] = "ignore".into();
-        target["node-name"] = self.id.node("-plain").into();
-        target["file"]["node-name"] = self.id.node("-plain-file").into();
+        target["node-name"] = self.id.node("plain").into();
+        target["file"]["node-name"] = self.id.node("plain-file").into();
         target
     }
 
@@ -189,37 +205,22 @@ impl Hydration {
     }
 
     /// Ends it before its end. The target holds a part of the volume; it is the caller's to remove.
-    pub fn cancel(self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+    ///
+    /// # Errors
+    /// [`HydrationError::Plain`] if the guest is being handed over: that is for
+    /// [`complete`](Self::complete) to end.
+    pub fn cancel(self, qmp: &mut Qmp, master: &Master) -> Result<(), HydrationError> {
+        if master.find(&self.id)?.hydrated().is_some() {
+            return Err(HydrationError::Plain(self.id));
+        }
         self.tell(qmp, "job-cancel")?;
         let ended = self.concluded(qmp);
-        self.dismiss(qmp, "-plain")?;
+        self.dismiss(qmp, "plain")?;
         match ended {
             // A cancelled job has an error of its own to tell.
             Ok(()) | Err(HydrationError::Failed { .. }) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Goes over to the plain volume, once both are equal.
-    pub fn complete(self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
-        if !self.progress(qmp)?.is_equal {
-            return Err(HydrationError::NotEqual(self.id));
-        }
-        let Data::Plain(place) = self.plain.data() else {
-            return Err(HydrationError::NoJob(self.id));
-        };
-        master.mark(&self.id, Some(place.path()))?;
-        let completed = self.tell(qmp, "job-complete").and_then(|()| self.concluded(qmp));
-        if let Err(error) = completed {
-            // Where QEMU says that it failed, the clone goes on. Otherwise nobody knows what QEMU
-            // does, and either volume is right until it is asked again.
-            if matches!(error, HydrationError::Failed { .. }) {
-                master.mark(&self.id, None)?;
-            }
-            return Err(error);
-        }
-        self.dismiss(qmp, "")?;
-        Ok(self.plain)
     }
 
     /// The job, and the node that is not used any more.
@@ -230,13 +231,13 @@ impl Hydration {
     }
 
     fn tell(&self, qmp: &mut Qmp, command: &str) -> Result<(), HydrationError> {
-        qmp.execute(command, json!({ "id": self.id.node("-hydrate") }))?;
+        qmp.execute(command, json!({ "id": self.id.node("hydrate") }))?;
         Ok(())
     }
 
     fn job(&self, qmp: &mut Qmp) -> Result<Option<Value>, HydrationError> {
         let Value::Array(jobs) = qmp.execute("query-jobs", json!({}))? else { return Ok(None) };
-        let name = self.id.node("-hydrate");
+        let name = self.id.node("hydrate");
         Ok(jobs.into_iter().find(|job| job["id"] == *name))
     }
 
@@ -256,4 +257,18 @@ impl Hydration {
     fn failed(&self, said: &str) -> HydrationError {
         HydrationError::Failed { id: self.id.clone(), said: said.into() }
     }
+}
+
+/// Makes a file of a volume's length, or checks that a block device has it.
+fn prepare(target: &Place, size: u64) -> io::Result<()> {
+    let Place::File(path) = target else {
+        let (_, length) = target.open()?;
+        let is_long_enough = length >= size;
+        let short = || io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than the volume");
+        return is_long_enough.then_some(()).ok_or_else(short);
+    };
+    let file = durable::create_private(path)?;
+    file.set_len(size)?;
+    file.sync_all()?;
+    durable::sync_parent(path)
 }

@@ -7,43 +7,65 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloneError, failed};
+use super::{CloneError, failed, handover::Stage};
 use crate::volume::{FileIdentity, VolumeId};
 
 /// Where a clone is, and which file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Record {
     pub(super) path: PathBuf,
     pub(super) identity: FileIdentity,
-    /// The plain volume that has all that the clone has, once it was hydrated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) plain: Option<PathBuf>,
+    /// Of which pool, by its marker.
+    pub(super) pool: FileIdentity,
+    /// Whether its volume is the overlay or, once it was hydrated, a plain one.
+    pub(super) stage: Stage,
+    /// Whether we have stopped its guest, or were about to, to hand it over.
+    pub(super) is_held: bool,
 }
 
 /// All records in a directory, in the order of their ids.
 pub(super) fn read_all(directory: &Path) -> Result<Vec<(VolumeId, Record)>, CloneError> {
-    let entries = fs::read_dir(directory)
-        .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-        .map_err(failed("reading", directory))?;
-    let mut records = Vec::new();
-    for path in entries.iter().map(fs::DirEntry::path) {
-        // One that was being written when the host stopped has another extension.
-        if path.extension().is_none_or(|extension| extension != "json") {
-            continue;
-        }
-        let Some(id) = path.file_stem().and_then(|stem| VolumeId::parse(stem.to_str()?).ok())
-        else {
-            continue;
-        };
-        let text = match fs::read(&path) {
-            // Removed while we were looking.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            text => text.map_err(failed("reading", &path))?,
-        };
-        let record =
-            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
-        records.push((id, record));
-    }
+    let mut records = each(directory)?.collect::<Result<Vec<_>, _>>()?;
     records.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(records)
+}
+
+/// Whether a record in a directory is of a clone in this pool.
+pub(super) fn is_any_in(directory: &Path, pool: &FileIdentity) -> Result<bool, CloneError> {
+    for record in each(directory)? {
+        if record?.1.pool == *pool {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The records in a directory, read one by one.
+fn each(
+    directory: &Path,
+) -> Result<impl Iterator<Item = Result<(VolumeId, Record), CloneError>> + '_, CloneError> {
+    let entries = fs::read_dir(directory).map_err(failed("reading", directory))?;
+    Ok(entries.filter_map(move |entry| {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(error) => return Some(Err(failed("reading", directory)(error))),
+        };
+        // One that was being written when the host stopped has another extension.
+        path.extension().filter(|extension| *extension == "json")?;
+        let id = VolumeId::parse(path.file_stem()?.to_str()?).ok()?;
+        // None if it was removed while we were looking.
+        let record = read(&path).transpose()?;
+        Some(record.map(|record| (id, record)))
+    }))
+}
+
+/// One record, if it is there.
+pub(super) fn read(path: &Path) -> Result<Option<Record>, CloneError> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(failed("reading", path))?,
+    };
+    let record = serde_json::from_slice(&text);
+    record.map(Some).map_err(|source| CloneError::Record { path: path.into(), source })
 }

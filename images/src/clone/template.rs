@@ -6,6 +6,7 @@
 
 use std::{
     fs::{self, File},
+    io::{self, Read},
     os::{fd::AsFd, unix::fs::FileExt},
     path::Path,
     process::Command,
@@ -14,13 +15,20 @@ use std::{
 use nix::fcntl::{FallocateFlags, fallocate};
 use serde::Deserialize;
 
-use super::{CloneError, Master, failed, sync_directory};
-use crate::volume::{FileIdentity, Format, recovery};
+use super::{
+    CloneError, Manifest, Master, durable, failed, pool::private_directory, sync_directory,
+};
+use crate::{
+    qcow2::{self, Qcow2Fault},
+    volume::{FileIdentity, Format, Place, recovery},
+};
 
 /// Clusters of 1 MiB, so subclusters of 32 KiB: what a first write completes from the master, and
 /// what the table counts. It makes the table of a clone as large as that of a plain overlay with
 /// clusters of 64 KiB; smaller ones would copy less and count more.
 const OPTIONS: &str = "extended_l2=on,preallocation=metadata,cluster_size=1M";
+
+const TEMPLATES: &str = "templates";
 
 /// Blocks of zeroes of this size are made holes.
 const BLOCK: usize = 4096;
@@ -35,11 +43,10 @@ pub(super) struct Template {
 impl Template {
     /// The template of a master in a pool, made unless it is there.
     pub(super) fn of(master: &Master, pool: &Path) -> Result<Self, CloneError> {
-        let directory = pool.join("templates");
-        fs::create_dir_all(&directory).map_err(failed("making", &directory))?;
+        let directory = pool.join(TEMPLATES);
+        private_directory(&directory).map_err(failed("making", &directory))?;
         let path = directory.join(master.template_name());
         if !path.exists() {
-            recovery::check_holes(pool).map_err(CloneError::Template)?;
             let new = path.with_extension("new");
             make(master, &new)?;
             fs::rename(&new, &path).map_err(failed("naming", &path))?;
@@ -54,7 +61,7 @@ impl Template {
     pub(super) fn copy_to(&self, path: &Path) -> Result<FileIdentity, CloneError> {
         let copy = || {
             let length = self.file.metadata()?.len();
-            let copy = File::options().create(true).truncate(true).write(true).open(path)?;
+            let copy = durable::create_private(path)?;
             copy.set_len(length)?;
             for range in &self.data {
                 let length = usize::try_from(range.end - range.start).unwrap_or(usize::MAX);
@@ -69,18 +76,42 @@ impl Template {
     }
 }
 
+/// Removes the template of a master in a pool where it has no clone any more. It is made again when it
+/// is wanted.
+pub(super) fn remove(master: &Master, pool: &Path) -> Result<(), CloneError> {
+    let path = pool.join(TEMPLATES).join(master.template_name());
+    durable::remove(&path).map_err(failed("removing", &path))
+}
+
+/// Removes all templates of a pool.
+pub(super) fn remove_all(pool: &Path) -> Result<(), CloneError> {
+    let path = pool.join(TEMPLATES);
+    match fs::remove_dir_all(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(failed("removing", &path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Master {
-    /// Another master of the same name has another template.
+    /// Another master of the same name has another template, by its length, its file and the time
+    /// that this was changed.
     fn template_name(&self) -> String {
         let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
-        let (seconds, nanoseconds) = self.manifest.modified;
-        format!("{name}-{seconds:x}-{nanoseconds:x}.qcow2")
+        let name: String = name.chars().take(60).collect();
+        let Manifest { size, modified: (seconds, nanoseconds), identity, .. } = &self.manifest;
+        format!("{name}-{size:x}-{identity}-{seconds:x}-{nanoseconds:x}.qcow2")
     }
 }
 
 fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
     let backing = master.backing();
     let image = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    // The tool keeps the mode of a file that is there.
+    durable::remove(path)
+        .and_then(|()| durable::create_private(path))
+        .map_err(failed("making", path))?;
     let mut create = Command::new("qemu-img");
     create
         .args(["create", "-q", "-f", "qcow2", "-o", OPTIONS])
@@ -130,7 +161,12 @@ struct Specific {
 }
 
 /// An image's length as a guest sees it, if the image stands alone.
+///
+/// QEMU's tool opens the files that an image names, so it is shown none that names any.
 pub(super) fn size_of(path: &Path, format: Format) -> Result<u64, CloneError> {
+    if format == Format::Qcow2 {
+        check_head(path)?;
+    }
     let mut info = Command::new("qemu-img");
     // Told the format, qemu-img believes nothing that a raw image's first bytes say.
     info.args(["info", "--output=json", "-f", format.name()]).arg(path);
@@ -141,6 +177,22 @@ pub(super) fn size_of(path: &Path, format: Format) -> Result<u64, CloneError> {
         return Err(CloneError::NotAlone { path: path.into() });
     }
     Ok(info.virtual_size)
+}
+
+/// That an image's own head names no other file.
+fn check_head(path: &Path) -> Result<(), CloneError> {
+    let mut head = Vec::new();
+    Place::File(path.into())
+        .open()
+        .and_then(|(file, _)| file.take(qcow2::HEAD as u64).read_to_end(&mut head))
+        .map_err(failed("reading", path))?;
+    match qcow2::Header::parse(&head) {
+        Ok(_) => Ok(()),
+        Err(Qcow2Fault::BackingFile | Qcow2Fault::DataFile) => {
+            Err(CloneError::NotAlone { path: path.into() })
+        }
+        Err(source) => Err(CloneError::Qcow2 { path: path.into(), source }),
+    }
 }
 
 fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {

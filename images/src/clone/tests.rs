@@ -1,17 +1,12 @@
 //! Masters and clones on real files, with QEMU's tools and daemon.
 
-use std::{
-    os::unix::fs::MetadataExt,
-    process::Command,
-    time::{Duration, Instant},
-};
-
-use serde_json::json;
+use std::{os::unix::fs::MetadataExt, process::Command};
 
 use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
-    testing::{Numbers, contents, first_difference, ids, master},
+    testing::{contents, first_difference, ids, master, pool},
+    volume::Format,
 };
 
 fn volume(clone: &InstantClone) -> Volume {
@@ -21,16 +16,16 @@ fn volume(clone: &InstantClone) -> Volume {
 #[test]
 fn clones_read_as_their_master_and_write_apart() {
     let directory = tempfile::tempdir().unwrap();
-    let pool = tempfile::tempdir().unwrap();
+    let aside = tempfile::tempdir().unwrap();
     let (master, bytes) = master(directory.path());
-    let clones = master.clone_into(pool.path(), &ids(3)).unwrap();
-    let daemon = StorageDaemon::start(&volume(&clones[0]).blockdev(), pool.path()).unwrap();
+    let clones = master.clone_into(&pool(aside.path()), &ids(3)).unwrap();
+    let daemon = StorageDaemon::start(&volume(&clones[0]).blockdev(), aside.path()).unwrap();
     daemon.open().unwrap().write(4096, &[9; 4096]).unwrap();
     daemon.end().unwrap();
     let mut written = bytes.clone();
     written[4096..8192].fill(9);
-    assert_eq!(first_difference(&contents(&volume(&clones[0]), pool.path()), &written), None);
-    assert_eq!(first_difference(&contents(&volume(&clones[1]), pool.path()), &bytes), None);
+    assert_eq!(first_difference(&contents(&volume(&clones[0]), aside.path()), &written), None);
+    assert_eq!(first_difference(&contents(&volume(&clones[1]), aside.path()), &bytes), None);
     master.check().unwrap();
     // QEMU's own tool finds no fault in a copy of a template.
     let mut check = Command::new("qemu-img");
@@ -48,7 +43,7 @@ fn a_clone_takes_no_more_than_a_plain_overlay_does() {
     File::create(&image).unwrap().set_len(10 << 30).unwrap();
     let master = Master::seal(&image, Format::Raw, &directory.path().join("m")).unwrap();
     assert_eq!(master.size(), 10 << 30);
-    let clones = master.clone_into(directory.path(), &ids(20)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(20)).unwrap();
     let bare = directory.path().join("bare");
     let mut create = Command::new("qemu-img");
     create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(master.backing().path);
@@ -65,7 +60,7 @@ fn a_master_with_clones_can_not_be_removed_and_one_without_can() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
     let path = directory.path().join("master");
-    let clones = master.clone_into(directory.path(), &ids(2)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
     let error = Master::open(&path).unwrap().remove().unwrap_err();
     assert!(matches!(error, CloneError::HasClones { clones: 2, .. }), "{error}");
     master.remove_clone(&clones[0]).unwrap();
@@ -81,16 +76,16 @@ fn a_master_with_clones_can_not_be_removed_and_one_without_can() {
 fn an_id_is_given_once() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clones = master.clone_into(directory.path(), &ids(1)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(1)).unwrap();
     let before = fs::metadata(clones[0].path()).unwrap().ino();
-    let error = master.clone_into(directory.path(), &ids(2)).unwrap_err();
+    let error = master.clone_into(&pool(directory.path()), &ids(2)).unwrap_err();
     assert!(matches!(error, CloneError::Exists(_)), "{error}");
     // In another pool as well: the record is the master's.
     let other = tempfile::tempdir().unwrap();
-    assert!(master.clone_into(other.path(), &ids(1)).is_err());
+    assert!(master.clone_into(&pool(other.path()), &ids(1)).is_err());
     assert_eq!(fs::metadata(clones[0].path()).unwrap().ino(), before);
     let twice = [ids(3).remove(2), ids(3).remove(2)];
-    let error = master.clone_into(directory.path(), &twice).unwrap_err();
+    let error = master.clone_into(&pool(directory.path()), &twice).unwrap_err();
     assert!(matches!(error, CloneError::Exists(_)), "{error}");
     assert_eq!(master.clones().unwrap().len(), 1);
 }
@@ -107,7 +102,7 @@ fn a_master_is_protected_and_a_change_of_it_is_noticed() {
     std::os::unix::fs::FileExt::write_all_at(&file, b"x", 0).unwrap();
     drop(file);
     assert!(matches!(master.check(), Err(CloneError::Changed { .. })));
-    let error = master.clone_into(directory.path(), &[VolumeId::parse("late").unwrap()]);
+    let error = master.clone_into(&pool(directory.path()), &[VolumeId::parse("late").unwrap()]);
     assert!(matches!(error, Err(CloneError::Changed { .. })));
 }
 
@@ -115,7 +110,7 @@ fn a_master_is_protected_and_a_change_of_it_is_noticed() {
 fn an_image_that_stands_on_another_is_no_master() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
     let image = directory.path().join("image");
     fs::copy(clone.path(), &image).unwrap();
     let error = Master::seal(&image, Format::Qcow2, &directory.path().join("n")).unwrap_err();
@@ -135,7 +130,7 @@ fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half
     fs::rename(&image, stage.join(IMAGE)).unwrap();
     let master = Master::seal(&image, Format::Raw, &path).unwrap();
     assert_eq!(master.size(), 1 << 20);
-    let made = master.clone_into(directory.path(), &ids(2)).unwrap();
+    let made = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
     // Stopped after the record and before the name; and before a record's end.
     fs::rename(made[0].path(), made[0].path().with_extension("new")).unwrap();
     fs::write(path.join(CLONES).join("torn.new"), "{").unwrap();
@@ -146,82 +141,156 @@ fn a_sealing_that_was_stopped_is_completed_and_so_is_a_clone_swept_that_was_half
 }
 
 #[test]
-fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
+fn a_clone_in_use_is_not_removed_and_none_is_opened_while_it_is_removed() {
     let directory = tempfile::tempdir().unwrap();
-    let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
-    let interval = crate::volume::FlushInterval::default();
-    let volume = clone.volume(Durability::Hydrated(interval), HostCache::Direct).unwrap();
-    let mut daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
-    let mut guest = daemon.open().unwrap();
-    let mut numbers = Numbers(5);
-    let mut write = |model: &mut Vec<u8>, guest: &mut crate::nbd::Nbd, with| {
-        let at = usize::try_from(numbers.below(model.len() as u64 / 512 - 64)).unwrap() * 512;
-        model[at..at + 32_768].fill(with);
-        guest.write(at as u64, &[with; 32_768]).unwrap();
-    };
-    (1..20).for_each(|with| write(&mut model, &mut guest, with));
-    let target = directory.path().join("plain");
-    let qmp = daemon.qmp();
-    let place = Place::File(target.clone());
-    let size = master.size();
-    let direct = HostCache::Direct;
-    let hydration =
-        Hydration::start(qmp, &clone, size, place.clone(), direct, Some(1 << 20)).unwrap();
-    hydration.pause(qmp).unwrap();
-    let begin = Instant::now();
-    while !hydration.progress(qmp).unwrap().is_paused {
-        assert!(begin.elapsed() < Duration::from_secs(30));
-    }
-    let paused = hydration.progress(qmp).unwrap();
-    assert!(paused.done < paused.total && !paused.is_equal, "{paused:?}");
-    (20..40).for_each(|with| write(&mut model, &mut guest, with));
-    // Another process of ours would find it.
-    let hydration = Hydration::of(&clone, place, direct).unwrap();
-    hydration.resume(qmp).unwrap();
-    qmp.execute("block-job-set-speed", json!({ "device": "clone-0-hydrate", "speed": 0 })).unwrap();
-    while !hydration.progress(qmp).unwrap().is_equal {
-        assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
-        write(&mut model, &mut guest, 40);
-    }
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
-    let plain = hydration.complete(qmp, &master).unwrap();
-    (41..60).for_each(|with| write(&mut model, &mut guest, with));
-    // Killed: what was written last is in the plain volume.
-    drop((guest, daemon));
-    assert_eq!(first_difference(&fs::read(&target).unwrap(), &model), None);
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), Some(target.as_path()));
-    assert_eq!(first_difference(&contents(&plain, directory.path()), &model), None);
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let error = master.remove_clone(&clone).unwrap_err();
+    assert!(matches!(error, CloneError::InUse(_)), "{error}");
+    assert!(clone.path().exists());
+    daemon.end().unwrap();
+    let file = File::options().read(true).write(true).open(clone.path()).unwrap();
+    assert!(lock::keep_from_qemu(&file).unwrap());
+    let error = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("lock"), "{error}");
+    drop(file);
     master.remove_clone(&clone).unwrap();
-    master.remove().unwrap();
+    assert!(!clone.path().exists());
+    assert!(matches!(master.remove_clone(&clone), Err(CloneError::NoClone(_))));
 }
 
 #[test]
-fn a_hydration_that_is_cancelled_leaves_the_clone_as_it_was() {
+fn a_file_that_has_a_clones_name_and_is_another_is_left_alone() {
     let directory = tempfile::tempdir().unwrap();
-    let (master, mut model) = master(directory.path());
-    let clone = master.clone_into(directory.path(), &ids(1)).unwrap().remove(0);
+    let (master, _) = master(directory.path());
+    let clones = master.clone_into(&pool(directory.path()), &ids(2)).unwrap();
+    let away = directory.path().join("away");
+    fs::rename(clones[0].path(), &away).unwrap();
+    fs::write(clones[0].path(), "restored").unwrap();
+    let error = master.remove_clone(&clones[0]).unwrap_err();
+    assert!(matches!(error, CloneError::Replaced { .. }), "{error}");
+    assert!(master.sweep().unwrap().is_empty());
+    assert_eq!(fs::read_to_string(clones[0].path()).unwrap(), "restored");
+    fs::rename(&away, clones[0].path()).unwrap();
+    // What another clone is made in is not this one's either.
+    let staged = new_path(clones[0].path());
+    fs::write(&staged, "another").unwrap();
+    master.remove_clone(&clones[0]).unwrap();
+    assert_eq!(fs::read_to_string(&staged).unwrap(), "another");
+    // One that was removed and made again is not the one that is meant.
+    let again = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    assert!(matches!(master.remove_clone(&clones[0]), Err(CloneError::Replaced { .. })));
+    assert!(again.path().exists());
+    // No link is followed, and no name is taken from a file that has it.
+    let target = directory.path().join("target");
+    fs::write(&target, "precious").unwrap();
+    let late = VolumeId::parse("late").unwrap();
+    std::os::unix::fs::symlink(&target, directory.path().join("late.new")).unwrap();
+    let late = master.clone_into(&pool(directory.path()), &[late]).unwrap().remove(0);
+    assert!(late.path().is_file());
+    assert_eq!(fs::read_to_string(&target).unwrap(), "precious");
+    assert!(durable::name_once(&target, late.path()).is_err());
+}
+
+#[test]
+fn sealing_again_finds_what_was_sealed_and_takes_no_other_image_for_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let (image, path) = (directory.path().join("image.raw"), directory.path().join("master"));
+    // Stopped when all was done, and before that was said.
+    let again = Master::seal(&image, Format::Raw, &path).unwrap();
+    assert_eq!(again.manifest, master.manifest);
+    let exists = |error: &CloneError| matches!(error, CloneError::MasterExists { .. });
+    assert!(exists(&Master::seal(&image, Format::Qcow2, &path).unwrap_err()));
+    // Another image is not swallowed.
+    fs::write(&image, [6; 512]).unwrap();
+    assert!(exists(&Master::seal(&image, Format::Raw, &path).unwrap_err()));
+    // Nor does it replace one that a stop has left half sealed.
+    let other = directory.path().join("other");
+    fs::create_dir(beside(&other, ".new")).unwrap();
+    let left = beside(&other, ".new").join(IMAGE);
+    fs::write(&left, [5; 512]).unwrap();
+    let error = Master::seal(&image, Format::Raw, &other).unwrap_err();
+    assert!(matches!(error, CloneError::Leftover { .. }), "{error}");
+    assert_eq!((fs::read(&image).unwrap(), fs::read(&left).unwrap()), (vec![6; 512], vec![5; 512]));
+    // What a removal has left is not in the way of the next.
+    fs::create_dir_all(beside(&path, ".removed").join(CLONES)).unwrap();
+    master.remove().unwrap();
+    assert!(!path.exists() && !beside(&path, ".removed").exists());
+}
+
+#[test]
+fn an_image_that_names_another_file_is_not_shown_to_qemus_tools() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    let secret = directory.path().join("secret");
+    fs::write(&secret, vec![1; 1 << 20]).unwrap();
+    let mut create = Command::new("qemu-img");
+    create.args(["create", "-q", "-f", "qcow2", "-o"]);
+    create.arg(format!("data_file={},data_file_raw=on", secret.display()));
+    assert!(create.arg(&image).arg("1M").status().unwrap().success());
+    // Whoever opens it opens that too: a pipe would hang, and nothing here does.
+    fs::remove_file(&secret).unwrap();
+    nix::unistd::mkfifo(&secret, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let error = Master::seal(&image, Format::Qcow2, &directory.path().join("m")).unwrap_err();
+    assert!(matches!(error, CloneError::NotAlone { .. }), "{error}");
+    // What is no qcow2 is not either.
+    fs::write(&image, [0; 512]).unwrap();
+    let error = Master::seal(&image, Format::Qcow2, &directory.path().join("m")).unwrap_err();
+    assert!(matches!(error, CloneError::Qcow2 { .. }), "{error}");
+    assert!(image.exists());
+}
+
+#[test]
+fn a_template_is_of_one_master_alone_and_goes_with_the_last_clone() {
+    let directory = tempfile::tempdir().unwrap();
+    let aside = tempfile::tempdir().unwrap();
+    let (first, _) = master(directory.path());
+    let templates = |of: &Path| fs::read_dir(of.join("templates")).unwrap().count();
+    let clones = first.clone_into(&pool(directory.path()), &ids(2)).unwrap();
+    let elsewhere = VolumeId::parse("elsewhere").unwrap();
+    let elsewhere = first.clone_into(&pool(aside.path()), &[elsewhere]).unwrap().remove(0);
+    // Another one of its name, whose image says that it was changed at the same time.
+    let image = directory.path().join("image");
+    let size = first.size() + (1 << 20);
+    let file = File::create(&image).unwrap();
+    file.set_len(size).unwrap();
+    let changed = fs::metadata(first.backing().path).unwrap().modified().unwrap();
+    file.set_modified(changed).unwrap();
+    fs::create_dir(directory.path().join("other")).unwrap();
+    let other = directory.path().join("other/master");
+    let second = Master::seal(&image, Format::Raw, &other).unwrap();
+    let late = VolumeId::parse("late").unwrap();
+    let late = second.clone_into(&pool(directory.path()), &[late]).unwrap().remove(0);
+    assert_eq!(contents(&volume(&late), directory.path()).len() as u64, size);
+    assert_eq!(templates(directory.path()), 2);
+    first.remove_clone(&clones[0]).unwrap();
+    assert_eq!(templates(directory.path()), 2);
+    first.remove_clone(&clones[1]).unwrap();
+    assert_eq!((templates(directory.path()), templates(aside.path())), (1, 1));
+    first.remove_clone(&elsewhere).unwrap();
+    second.remove_clone(&late).unwrap();
+    assert_eq!((templates(directory.path()), templates(aside.path())), (0, 0));
+}
+
+#[test]
+fn what_guests_have_written_is_readable_to_us_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let path = directory.path().join("pool");
+    let clone = master.clone_into(&Pool::create(&path).unwrap(), &ids(1)).unwrap().remove(0);
     let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
-    let mut guest = daemon.open().unwrap();
-    let qmp = daemon.qmp();
+    let target = directory.path().join("plain");
+    let place = Place::File(target.clone());
     let size = master.size();
-    let place = Place::File(directory.path().join("plain"));
-    let start = |qmp: &mut _| {
-        Hydration::start(qmp, &clone, size, place.clone(), HostCache::Direct, Some(1 << 20))
-    };
-    let hydration = start(qmp).unwrap();
-    // The target is there: it may be somebody's.
-    assert!(matches!(start(qmp), Err(HydrationError::Target { .. })));
-    let early = Hydration::of(&clone, place.clone(), HostCache::Direct).unwrap();
-    let early = early.complete(qmp, &master).unwrap_err();
-    assert!(matches!(early, HydrationError::NotEqual(_)), "{early}");
-    model[..512].fill(3);
-    guest.write(0, &[3; 512]).unwrap();
-    hydration.cancel(qmp).unwrap();
-    model[512..1024].fill(4);
-    guest.write(512, &[4; 512]).unwrap();
-    drop(guest);
-    daemon.end().unwrap();
-    assert_eq!(first_difference(&contents(&volume(&clone), directory.path()), &model), None);
-    assert_eq!(master.find(clone.id()).unwrap().hydrated(), None);
+    Hydration::start(daemon.qmp(), &clone, size, place, HostCache::Direct, None).unwrap();
+    let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+    for directory in [&path, &path.join("templates"), &directory.path().join("master")] {
+        assert_eq!(mode(directory), 0o700, "{}", directory.display());
+    }
+    let template = fs::read_dir(path.join("templates")).unwrap().next().unwrap().unwrap().path();
+    for file in [clone.path(), &target, &template, &master.record_path(clone.id())] {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+    }
 }

@@ -6,6 +6,8 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qcow2.html>.
 
+use std::collections::HashSet;
+
 /// The length of an extended L2 entry in bytes.
 pub const ENTRY: usize = 16;
 /// How many subclusters a cluster has.
@@ -21,8 +23,8 @@ const COMPRESSED: u64 = 1 << 62;
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
 const EXTENDED_L2: u64 = 1 << 4;
-/// QEMU's own bound of an L1 table, in entries.
-const LONGEST_L1: u32 = (32 << 20) / 8;
+/// The longest L1 table that is read, in entries: 8 PiB with the clusters that our overlays have.
+const LONGEST_L1: u64 = (1 << 20) / 8;
 
 /// Why a file is not one of our overlays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -39,6 +41,9 @@ pub enum AllocationError {
     /// A table is not where one can be.
     #[error("its tables point to where none can be")]
     OutOfRange,
+    /// Two parts of the volume have one table.
+    #[error("it has one table in two places")]
+    Repeated,
 }
 
 /// What a header says of the tables.
@@ -78,8 +83,8 @@ impl Header {
         };
         // Extended entries want clusters of 16 KiB at least; 2 MiB is the format's most.
         if !(14..=21).contains(&header.cluster_bits)
-            || header.l1_entries > LONGEST_L1
-            || u64::from(header.l1_entries) < header.size.div_ceil(header.l2_span())
+            || header.needed() > LONGEST_L1
+            || u64::from(header.l1_entries) < header.needed()
             || !header.is_cluster(header.l1_offset)
         {
             return Err(AllocationError::OutOfRange);
@@ -102,9 +107,15 @@ impl Header {
         self.cluster() / u64::from(SUBCLUSTERS)
     }
 
-    /// Where the L1 table is in the file, and its length in bytes.
+    /// Where the L1 table is in the file, and how many bytes of it are about the volume: a
+    /// mebibyte at most.
     pub fn l1(&self) -> (u64, usize) {
-        (self.l1_offset, self.l1_entries as usize * 8)
+        (self.l1_offset, usize::try_from(self.needed()).unwrap_or(usize::MAX).saturating_mul(8))
+    }
+
+    /// How many entries of the L1 table are about the volume.
+    fn needed(&self) -> u64 {
+        self.size.div_ceil(self.l2_span())
     }
 
     /// How much of the volume one L2 table is about.
@@ -117,12 +128,13 @@ impl Header {
     }
 
     /// The L2 tables that an L1 table names: where each is in the file, and the first byte of the
-    /// volume that it is about.
+    /// volume that it is about. None is there twice, so whoever reads them all reads no more than the
+    /// file's length.
     pub fn l2_tables(&self, l1: &[u8]) -> Result<Vec<(u64, u64)>, AllocationError> {
         let (entries, _) = l1.as_chunks::<8>();
         let offsets = entries.iter().map(|entry| u64::from_be_bytes(*entry) & OFFSET);
-        (0..)
-            .map(|at: u64| at * self.l2_span())
+        let tables: Vec<_> = (0..)
+            .map(|at: u64| at.saturating_mul(self.l2_span()))
             .zip(offsets)
             .filter(|(begin, offset)| *begin < self.size && *offset != 0)
             .map(|(begin, offset)| {
@@ -130,7 +142,12 @@ impl Header {
                     .then_some((offset, begin))
                     .ok_or(AllocationError::OutOfRange)
             })
-            .collect()
+            .collect::<Result<_, _>>()?;
+        let mut seen = HashSet::with_capacity(tables.len());
+        if tables.iter().all(|(offset, _)| seen.insert(*offset)) {
+            return Ok(tables);
+        }
+        Err(AllocationError::Repeated)
     }
 
     /// What an L2 table says, cluster by cluster, of the volume from `begin` on: those clusters

@@ -2,16 +2,18 @@
 
 use std::{
     fs::{File, Metadata},
-    io,
-    os::unix::fs::MetadataExt,
+    io::{self, ErrorKind},
+    os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     time::UNIX_EPOCH,
 };
 
+use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 /// A file or a block device, such as an iSCSI LUN.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Place {
     /// A regular file.
     File(PathBuf),
@@ -24,6 +26,29 @@ impl Place {
     pub fn path(&self) -> &Path {
         match self {
             Self::File(path) | Self::Device(path) => path,
+        }
+    }
+
+    /// Opens it to read, if it is what it is said to be; its length in bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for anything but a regular file or a block device.
+    pub(crate) fn open(&self) -> io::Result<(File, u64)> {
+        // A device that waits for its carrier, or a pipe, is not waited for.
+        let mut options = File::options();
+        let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(self.path())?;
+        let metadata = file.metadata()?;
+        let kind = metadata.file_type();
+        match self {
+            Self::File(_) if kind.is_file() => Ok((file, metadata.len())),
+            Self::Device(_) if kind.is_block_device() => {
+                let length = io::Seek::seek(&mut &file, io::SeekFrom::End(0))?;
+                Ok((file, length))
+            }
+            Self::File(_) => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
+            Self::Device(_) => {
+                Err(io::Error::new(ErrorKind::InvalidInput, "it is no block device"))
+            }
         }
     }
 
@@ -51,6 +76,13 @@ impl FileIdentity {
     pub fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self { inode: metadata.ino(), born: born(&metadata) })
+    }
+}
+
+impl std::fmt::Display for FileIdentity {
+    /// In a form that is part of a file's name.
+    fn fmt(&self, into: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(into, "{:x}-{:x}", self.inode, self.born.unwrap_or(0))
     }
 }
 

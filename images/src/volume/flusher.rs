@@ -31,7 +31,7 @@ pub fn serve(qmp: &mut Qmp, socket: &Path) -> Result<(), QmpError> {
 pub fn export(qmp: &mut Qmp, volume: &Volume) -> Result<(), QmpError> {
     let id = volume.id();
     let arguments = json!({
-        "type": "nbd", "id": id.node("-flush"), "node-name": id.node(""), "name": id.as_str(),
+        "type": "nbd", "id": id.node("flush"), "node-name": id.node(""), "name": id.as_str(),
         "writable": false,
     });
     qmp.execute("block-export-add", arguments).map(drop)

@@ -33,9 +33,10 @@ impl VolumeId {
         &self.0
     }
 
-    /// The name of one of its nodes in QEMU.
-    pub(crate) fn node(&self, suffix: &str) -> String {
-        format!("{}{suffix}", self.0)
+    /// The name of one of its nodes in QEMU, or of what belongs to it there; its own, without a part.
+    /// Between the two is a dot, which no id has, so that no name is another volume's.
+    pub(crate) fn node(&self, part: &str) -> String {
+        if part.is_empty() { self.0.clone() } else { format!("{}.{part}", self.0) }
     }
 
     /// What a guest sees under /dev/disk/by-id as `virtio-…`.

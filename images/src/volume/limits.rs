@@ -33,7 +33,7 @@ impl Limits {
     fn arguments(self, volume: &Volume) -> Value {
         json!({
             // The disk itself; the device's own id is that of the PCI card around it.
-            "id": format!("/machine/peripheral/{}/virtio-backend", volume.id().node("-disk")),
+            "id": format!("/machine/peripheral/{}/virtio-backend", volume.id().node("disk")),
             "bps": self.bytes.map_or(0, NonZeroU64::get),
             "bps_rd": 0,
             "bps_wr": 0,

@@ -11,13 +11,21 @@
 //! ```text
 //!   table   file                        means
 //!   open    hole                        never written: the master's
+//!   open    reserved                    as a hole
 //!   open    data                        written, and the table's bit lost    → written again
-//!   open    data and holes              the holes were not written, or are the master's zeroes
+//!   open    data, and holes where the
+//!           master has zeroes           as data: QEMU has reserved what completes it
+//!   open    data, and other holes       under way at the stop                → the master's
 //!   set     anything                    the file's
 //! ```
 //!
-//! What this stands on: QEMU completes a subcluster from the master in the same write as the
-//! guest's data; the file is the one that QEMU wrote to, not a copy, which has other holes
+//! A write that is smaller than a subcluster is completed from the master: mostly by QEMU in the
+//! same write, but after the guest's data where a request is in two pieces of the table. It is
+//! acknowledged when both are done. So a subcluster that was not completed was acknowledged to
+//! nobody, and what is there of it may end within a block, whose rest the file system has filled with
+//! zeroes. It is the master's again, whole.
+//!
+//! What this stands on: the file is the one that QEMU wrote to, not a copy, which has other holes
 //! ([`FileIdentity`]); the file system says exactly where holes are ([`check_holes`]); and the
 //! guest can't zero or discard, which would be in the table alone (the volume's device refuses
 //! both). It never writes to the overlay's file itself.
@@ -29,7 +37,7 @@ mod tests;
 
 use std::{
     fs::File,
-    ops::Range,
+    ops::{ControlFlow, Range},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
 };
@@ -92,6 +100,9 @@ pub struct Recovered {
     pub subclusters: u64,
     /// How many bytes of data were found in them.
     pub bytes: u64,
+    /// In how many more a write was under way, which was acknowledged to nobody; they are as the
+    /// master's.
+    pub unfinished: u64,
 }
 
 /// Puts back what was lost, before the volume is used again. It takes no longer than a look at the
@@ -112,31 +123,47 @@ pub fn recover(
     }
     let path = place.path();
     let io = |source| RecoveryError::Io { path: path.into(), source };
-    let file = File::open(path).map_err(io)?;
+    let (file, _) = place.open().map_err(io)?;
     if FileIdentity::of(&file).map_err(io)? != *identity {
         return Err(RecoveryError::Copied { path: path.into() });
     }
-    if scan::lost(&file, path)?.is_empty() {
+    if !scan::is_any_lost(&file, path)? {
         return Ok(Recovered::default());
     }
     let daemon = StorageDaemon::start(&volume.blockdev(), run)?;
-    // Now that nobody else can write.
-    let lost = scan::lost(&file, path)?;
     let mut blocks = daemon.open()?;
     let mut done = Recovered::default();
-    for subcluster in &lost {
-        let length = usize::try_from(subcluster.length).map_err(|_| tables(path))?;
+    // Now that nobody else can write.
+    scan::each_lost(&file, path, &mut |lost| {
+        let length = usize::try_from(lost.length).map_err(|_| tables(path))?;
         let mut bytes = vec![0; length];
-        blocks.read(subcluster.volume, &mut bytes)?;
-        done.bytes += lay_over(&file, subcluster, &mut bytes).map_err(io)?;
+        blocks.read(lost.volume, &mut bytes)?;
+        if is_finished(&lost, &bytes) {
+            done.bytes += lay_over(&file, &lost, &mut bytes).map_err(io)?;
+            done.subclusters += 1;
+        } else {
+            done.unfinished += 1;
+        }
         // Whole, so that QEMU completes nothing of it from the master over what is there.
-        blocks.write(subcluster.volume, &bytes)?;
-        done.subclusters += 1;
-    }
+        blocks.write(lost.volume, &bytes)?;
+        Ok(ControlFlow::Continue(()))
+    })?;
     blocks.flush()?;
     drop(blocks);
     daemon.end()?;
     Ok(done)
+}
+
+/// Whether a subcluster was completed from the master's bytes: whether it has data wherever these are
+/// not zero.
+fn is_finished(lost: &Lost, master: &[u8]) -> bool {
+    let begins = [lost.file].into_iter().chain(lost.data.iter().map(|range| range.end));
+    let ends = lost.data.iter().map(|range| range.start).chain([lost.file + lost.length]);
+    begins.zip(ends).all(|(begin, end)| {
+        let [begin, end] = [begin - lost.file, end - lost.file]
+            .map(|at| usize::try_from(at).unwrap_or(usize::MAX));
+        master.get(begin..end).is_some_and(|hole| hole.iter().all(|byte| *byte == 0))
+    })
 }
 
 /// Lays what the file has over what the volume reads; how many bytes that is.
@@ -154,12 +181,17 @@ fn lay_over(file: &File, lost: &Lost, bytes: &mut [u8]) -> std::io::Result<u64> 
     Ok(laid)
 }
 
+/// Whether a hard stop has taken anything of an overlay that could be put back.
+pub(crate) fn needs_recovery(file: &File, path: &Path) -> Result<bool, RecoveryError> {
+    scan::is_any_lost(file, path)
+}
+
 /// Where an overlay that was never written has data, all of which is its tables.
 ///
 /// # Errors
 /// Also where the file shows data in places that were never written.
 pub(crate) fn check_empty(file: &File, path: &Path) -> Result<Vec<Range<u64>>, RecoveryError> {
-    if !scan::lost(file, path)?.is_empty() {
+    if scan::is_any_lost(file, path)? {
         return Err(RecoveryError::NoHoles { path: path.into() });
     }
     data_of(file).map_err(|source| RecoveryError::Io { path: path.into(), source })
@@ -167,8 +199,9 @@ pub(crate) fn check_empty(file: &File, path: &Path) -> Result<Vec<Range<u64>>, R
 
 /// Where a file has data.
 pub(crate) fn data_of(file: &File) -> std::io::Result<Vec<Range<u64>>> {
+    let mut map = holes::DataMap::of(file)?;
     let mut all: Vec<Range<u64>> = Vec::new();
-    while let Some(range) = holes::next_data(file, all.last().map_or(0, |last| last.end))? {
+    while let Some(range) = map.next(all.last().map_or(0, |last| last.end))? {
         all.push(range);
     }
     Ok(all)

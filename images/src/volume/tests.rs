@@ -4,10 +4,10 @@ use std::{process::Command, time::Duration};
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{allocation::AllocationError, *};
 use crate::{
     qmp::Qmp,
-    testing::{Daemon, ids, master},
+    testing::{Daemon, ids, master, pool},
 };
 
 const BOUND: Duration = Duration::from_secs(30);
@@ -27,7 +27,7 @@ fn classes() -> [Durability; 5] {
 fn a_real_qemu_takes_every_class_and_flushes_those_that_say_so() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let clones = master.clone_into(directory.path(), &ids(5)).unwrap();
+    let clones = master.clone_into(&pool(directory.path()), &ids(5)).unwrap();
     let socket = directory.path().join("qmp");
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35,accel=tcg", "-nodefaults", "-display", "none", "-S", "-qmp"])
@@ -141,12 +141,57 @@ fn an_interval_that_no_flusher_keeps_is_refused() {
 #[test]
 fn names_of_nodes_fit_into_qemus_31_bytes() {
     let id = VolumeId::parse("abcdefghijklmnopqrs").unwrap();
-    for suffix in ["-master-file", "-plain-file", "-hydrate", "-flush", "-disk"] {
+    for suffix in ["master-file", "plain-file", "hydrate", "flush", "disk"] {
         assert!(id.node(suffix).len() <= 31, "{suffix}");
     }
+}
+
+#[test]
+fn no_volume_has_a_node_of_anothers_name() {
+    let (one, other) = (VolumeId::parse("a").unwrap(), VolumeId::parse("a-file").unwrap());
+    let names = |id: &VolumeId| {
+        let parts = ["", "file", "master", "master-file", "plain", "plain-file", "disk", "flush"];
+        parts.map(|part| id.node(part))
+    };
+    assert!(names(&one).iter().all(|name| !names(&other).contains(name)));
+    assert!(VolumeId::parse("a.file").is_err());
+}
+
+#[test]
+fn ids_have_letters_digits_and_hyphens() {
     for text in ["", "-a", "1a", "A", "a_b", "abcdefghijklmnopqrst", "a/b", "a,b", "ä"] {
         assert!(VolumeId::parse(text).is_err(), "{text}");
     }
+}
+
+/// A header of this many bytes of volume, with this many entries in its L1 table.
+fn header(size: u64, entries: u32) -> Result<allocation::Header, AllocationError> {
+    let mut head = [0; allocation::HEADER];
+    head[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    head[20..24].copy_from_slice(&20_u32.to_be_bytes());
+    head[24..32].copy_from_slice(&size.to_be_bytes());
+    head[36..40].copy_from_slice(&entries.to_be_bytes());
+    head[40..48].copy_from_slice(&(1_u64 << 20).to_be_bytes());
+    head[72..80].copy_from_slice(&16_u64.to_be_bytes());
+    allocation::Header::parse(&head)
+}
+
+#[test]
+fn tables_that_would_take_more_memory_or_time_than_the_file_has_bytes_are_refused() {
+    // Each entry is about 64 GiB.
+    let three = header(130 << 30, 3).unwrap();
+    assert_eq!(three.l1(), (1 << 20, 24));
+    // What is behind the volume's end is not read.
+    assert_eq!(header(130 << 30, u32::MAX).unwrap().l1(), (1 << 20, 24));
+    assert_eq!(header(130 << 30, 2), Err(AllocationError::OutOfRange));
+    assert_eq!(header((8 << 50) + 1, u32::MAX), Err(AllocationError::OutOfRange));
+    assert_eq!(header(u64::MAX, u32::MAX), Err(AllocationError::OutOfRange));
+    let l1 = |offsets: [u64; 3]| offsets.map(u64::to_be_bytes).concat();
+    let tables = three.l2_tables(&l1([5 << 20, 0, 7 << 20]));
+    assert_eq!(tables, Ok(vec![(5 << 20, 0), (7 << 20, 128 << 30)]));
+    let again = three.l2_tables(&l1([5 << 20, 7 << 20, 5 << 20]));
+    assert_eq!(again, Err(AllocationError::Repeated));
+    assert_eq!(three.l2_tables(&l1([5 << 20, 512, 0])), Err(AllocationError::OutOfRange));
 }
 
 proptest! {

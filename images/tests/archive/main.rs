@@ -1,10 +1,14 @@
-//! An archive in a directory whose processes are killed: `SIGKILL`, at random moments.
+//! An archive in a directory or an object store whose processes are killed: `SIGKILL`, at random
+//! moments.
 //!
 //! The order of steps is tested with all interleavings in `archive/tests/interleaved.rs`; here it
 //! is real processes on a real file system. What a crash of the whole machine does is not tested:
 //! that names and contents reach the disk hangs on `fsync(2)` alone.
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
+
+mod object_store;
+mod remote;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +22,8 @@ use std::{
 
 use mezame_images::{
     archive::{
-        Archive, ImageId, Settings, Unwatched, Viewer, store::directory::Directory,
+        Archive, ImageId, Settings, Unwatched, Viewer,
+        store::{Store, directory::Directory},
         target::FileTarget,
     },
     environment::SystemEnvironment,
@@ -41,6 +46,8 @@ impl Random {
 
 struct Place {
     folder: tempfile::TempDir,
+    /// Where the archive lies, unless it is in a directory here.
+    remote: Option<remote::Remote>,
     random: Random,
     disks: u64,
     /// Images that are there, by the file that they are of.
@@ -50,7 +57,7 @@ struct Place {
 impl Place {
     fn new(seed: u64) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { folder, random: Random(seed), disks: 0, images: BTreeMap::new() }
+        Self { folder, remote: None, random: Random(seed), disks: 0, images: BTreeMap::new() }
     }
 
     fn store(&self) -> PathBuf {
@@ -58,7 +65,10 @@ impl Place {
     }
 
     fn archive(&self) -> Archive {
-        let store = Arc::new(Directory::open(self.store()).unwrap());
+        let store: Arc<dyn Store> = match &self.remote {
+            Some(remote) => remote.store(),
+            None => Arc::new(Directory::open(self.store()).unwrap()),
+        };
         let environment = Arc::new(SystemEnvironment::new());
         Archive::open(store, environment, Settings::default()).unwrap()
     }
@@ -78,7 +88,11 @@ impl Place {
 
     fn start(&self, arguments: &[&str]) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_archive-worker"));
-        command.arg(self.store()).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        match &self.remote {
+            Some(remote) => remote.name(&mut command),
+            None => _ = command.arg(self.store()),
+        }
+        command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().unwrap()
     }
 
@@ -176,15 +190,19 @@ fn a_collection_that_is_killed_at_a_hundred_moments_leaves_every_image_whole() {
 
 #[test]
 fn writers_and_collections_that_are_killed_beside_each_other_lose_nothing() {
-    let mut place = Place::new(2);
+    kill_beside_each_other(&mut Place::new(2), 25, 60);
+}
+
+/// Kills a writer and two collections, each within so many milliseconds, in each round.
+fn kill_beside_each_other(place: &mut Place, rounds: u32, within: u64) {
     place.write(3);
-    for round in 0..25 {
+    for round in 0..rounds {
         let disks: Vec<PathBuf> = (0..3).map(|_| place.disk()).collect();
         let mut arguments = vec!["write"];
         arguments.extend(disks.iter().map(|disk| disk.to_str().unwrap()));
         let mut writer = place.start(&arguments);
         let collections = [place.start(&["gc"]), place.start(&["gc"])];
-        let moments = [0, 1, 2].map(|_| Duration::from_millis(place.random.below(60)));
+        let moments = [0, 1, 2].map(|_| Duration::from_millis(place.random.below(within)));
         let told = std::thread::scope(|scope| {
             for (collection, after) in collections.into_iter().zip(moments) {
                 scope.spawn(move || kill_after(collection, after));

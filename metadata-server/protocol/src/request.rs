@@ -284,11 +284,7 @@ fn read_headers<'a>(
                 once(&mut headers.if_none_match, value)?;
             }
             14 if name.eq_ignore_ascii_case("content-length") => {
-                let number = parse_length(value)?;
-                if length.is_some_and(|earlier| earlier != number) {
-                    return Err(Refusal::ContentLength);
-                }
-                length = Some(number);
+                length = Some(same_length(length, parse_length(value)?)?);
             }
             15 if name.eq_ignore_ascii_case("x-forwarded-for") => headers.relayed = true,
             15 if name.eq_ignore_ascii_case("metadata-flavor") => {
@@ -305,10 +301,7 @@ fn read_headers<'a>(
         }
     }
     if encoded {
-        return Err(match length {
-            Some(_) => Refusal::TwoFramings,
-            None => Refusal::TransferEncoding,
-        });
+        return Err(length.map_or(Refusal::TransferEncoding, |_| Refusal::TwoFramings));
     }
     match (host, version) {
         (Some(host), _) => host::check(host)?,
@@ -323,6 +316,14 @@ fn once<'a>(place: &mut Option<&'a [u8]>, value: &'a [u8]) -> Result<(), Refusal
     match place.replace(value) {
         None => Ok(()),
         Some(_) => Err(Refusal::DoubledHeader),
+    }
+}
+
+/// A Content-Length that comes again says the same.
+fn same_length(earlier: Option<u64>, number: u64) -> Result<u64, Refusal> {
+    match earlier {
+        Some(earlier) if earlier != number => Err(Refusal::ContentLength),
+        _ => Ok(number),
     }
 }
 

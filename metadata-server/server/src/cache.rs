@@ -39,6 +39,39 @@ pub struct Changes {
     pub everyone: bool,
 }
 
+impl Changes {
+    /// What differs in what guests are told besides their ports.
+    fn of_guests(old: &Snapshot, new: &Snapshot) -> Self {
+        let everyone = old.site != new.site || !same(&old.networks, &new.networks);
+        let mut changes = Self { everyone, ..Self::default() };
+        merge(
+            &old.instances,
+            &new.instances,
+            |one| &one.id,
+            |before, after| {
+                for instance in [before, after].into_iter().flatten() {
+                    changes.ports.extend(instance.ports.iter().cloned());
+                }
+            },
+        );
+        changes
+    }
+
+    /// Adds a port that differs, as it was or as it is, with those whom it concerns too.
+    fn add(&mut self, port: &Port, old: &Snapshot, new: &Snapshot) {
+        self.devices.insert(port.device.clone());
+        self.ports.insert(port.id.clone());
+        // The instance's other ports there may use its addresses, too.
+        for snapshot in [old, new] {
+            self.devices.extend(siblings(snapshot, port).map(|other| other.device.clone()));
+        }
+        if let Some(instance) = port.instance.as_ref().and_then(|id| find(new, id)) {
+            // Its other ports tell of this one too.
+            self.ports.extend(instance.ports.iter().cloned());
+        }
+    }
+}
+
 /// The newest snapshot.
 #[derive(Debug)]
 pub struct Cache {
@@ -69,49 +102,21 @@ impl Cache {
             Some(_) => self.snapshot.take(),
             None => None,
         };
-        let mut changes = Changes::default();
-        match &old {
-            Some(old) => {
-                changes.everyone = old.site != new.site || !same(&old.networks, &new.networks);
-                merge(
-                    &old.instances,
-                    &new.instances,
-                    |one| &one.id,
-                    |before, after| {
-                        for instance in [before, after].into_iter().flatten() {
-                            changes.ports.extend(instance.ports.iter().cloned());
-                        }
-                    },
-                );
-            }
+        let mut changes = match &old {
+            Some(old) => Changes::of_guests(old, &new),
             None => {
-                changes.everyone = true;
                 self.devices.reserve(new.ports.len());
+                Changes { everyone: true, ..Changes::default() }
             }
-        }
-        let (ports, is_first) = match &old {
-            Some(old) => (old.ports.as_slice(), false),
-            None => (&[][..], true),
         };
         merge(
-            ports,
+            old.as_ref().map_or(&[], |old| old.ports.as_slice()),
             &new.ports,
             |one| &one.id,
             |before, after| {
-                if !is_first {
+                if let Some(old) = &old {
                     for port in [before, after].into_iter().flatten() {
-                        changes.devices.insert(port.device.clone());
-                        changes.ports.insert(port.id.clone());
-                        // The instance's other ports there may use its addresses, too.
-                        for snapshot in old.as_ref().into_iter().chain([&new]) {
-                            let others = siblings(snapshot, port).map(|other| other.device.clone());
-                            changes.devices.extend(others);
-                        }
-                        if let Some(instance) = port.instance.as_ref().and_then(|id| find(&new, id))
-                        {
-                            // Its other ports tell of this one too.
-                            changes.ports.extend(instance.ports.iter().cloned());
-                        }
+                        changes.add(port, old, &new);
                     }
                 }
                 if let Some(port) = before {

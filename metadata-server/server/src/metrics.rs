@@ -123,13 +123,15 @@ impl Default for Metrics {
             link_local_waiting: Gauge::default(),
             link_local_streams: Gauge::default(),
         };
-        new.register();
+        new.register_guests();
+        new.register_state();
+        new.register_link_local();
         new
     }
 }
 
 impl Metrics {
-    fn register(&mut self) {
+    fn register_guests(&mut self) {
         let to = &mut self.registry;
         to.register("requests", "Requests of guests", self.requests.clone());
         to.register_with_unit(
@@ -144,6 +146,11 @@ impl Metrics {
         to.register("tokens_issued", "Session tokens given out", self.tokens.clone());
         to.register("secrets_handed_out", "Secrets handed out", self.secrets.clone());
         to.register("watches", "Watches that wait for a change", self.watches.clone());
+    }
+
+    /// What is known, what is kept, and where it is attached.
+    fn register_state(&mut self) {
+        let to = &mut self.registry;
         to.register("generation", "The snapshot that is served", self.generation.clone());
         to.register(
             "ledger_generation",
@@ -176,6 +183,10 @@ impl Metrics {
             "Attempts to attach to a device that failed",
             self.attach_failures.clone(),
         );
+    }
+
+    fn register_link_local(&mut self) {
+        let to = &mut self.registry;
         to.register(
             "link_local",
             "What became of guests' queries and connections to the link-local services",

@@ -281,7 +281,8 @@ impl Control {
                 batch.reports.push((event.instance.clone(), event.at_ms, encode(report)?));
             }
             if let Some(password) = &heard.password {
-                batch.passwords.push((event.instance.clone(), event.at_ms, encode(password)?));
+                let (instance, user) = (event.instance.clone(), password.user.clone());
+                batch.passwords.push((instance, user, event.at_ms, encode(password)?));
             }
             if let Some(stored) = &heard.key_request {
                 let trail = match stored.request.outcome {

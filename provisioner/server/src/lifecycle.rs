@@ -64,17 +64,7 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
     let mut heard = Heard::default();
     let (what, detail) = match &event.kind {
         GuestEventKind::Report(report) => hear_report(&mut heard, held, event, report)?,
-        GuestEventKind::Password(password) => {
-            let nova = password.nova.as_ref().map_or(0, String::len);
-            if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD
-                || nova > NovaPassword::LENGTH_MAX
-            {
-                return refused("too-large");
-            }
-            heard.password = Some(password.clone());
-            heard.changes.puts.extend(password_resets::answered(held, password, event.at_ms));
-            ("password", format!("of {}", password.user))
-        }
+        GuestEventKind::Password(password) => hear_password(&mut heard, held, event, password)?,
         GuestEventKind::SecretAcknowledged(read) => match consume(held, read) {
             Consumption::Now(record) => {
                 heard.changes.puts.push(Record::Instance(Arc::new(record)));
@@ -86,19 +76,13 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
             Consumption::Before => return Ok(None),
             Consumption::Unknown => return refused("unknown-secret"),
         },
-        GuestEventKind::NovaPassword(NovaPassword { ciphertext }) => {
-            if ciphertext.expose().len() > NovaPassword::LENGTH_MAX {
-                return refused("too-large");
+        GuestEventKind::NovaPassword(password) => match hear_nova_password(held, password)? {
+            Some(record) => {
+                heard.changes.puts.push(record);
+                ("password", "posted as OpenStack's clients do".to_owned())
             }
-            // Set once: the first that came is the one that the guest has.
-            if instance.nova_password.is_some() {
-                return Ok(None);
-            }
-            let mut changed = Instance::clone(instance);
-            changed.nova_password = Some(ciphertext.clone());
-            heard.changes.puts.push(rewritten(held, changed));
-            ("password", "posted as OpenStack's clients do".to_owned())
-        }
+            None => return Ok(None),
+        },
         // No event for operators: a guest may write as often as it likes, and their history is not
         // for it to fill.
         GuestEventKind::GuestAttribute(change) => return with_attribute(held, change),
@@ -125,6 +109,41 @@ pub(crate) fn hear(state: &State, event: &GuestEvent) -> Result<Option<Heard>, F
         detail,
     });
     Ok(Some(heard))
+}
+
+/// Takes a sealed password in: what the event says of it.
+fn hear_password(
+    heard: &mut Heard,
+    held: &HeldInstance,
+    event: &GuestEvent,
+    password: &SealedPassword,
+) -> Result<(&'static str, String), FeedError> {
+    let nova = password.nova.as_ref().map_or(0, String::len);
+    if password.sealed.len() + password.recipient.len() > LONGEST_PASSWORD
+        || nova > NovaPassword::LENGTH_MAX
+    {
+        return Err(FeedError::Refused { reason: "too-large" });
+    }
+    heard.password = Some(password.clone());
+    heard.changes.puts.extend(password_resets::answered(held, password, event.at_ms));
+    Ok(("password", format!("of {}", password.user)))
+}
+
+/// The record with a password as OpenStack's clients post it; None where there is one.
+fn hear_nova_password(
+    held: &HeldInstance,
+    password: &NovaPassword,
+) -> Result<Option<Record>, FeedError> {
+    if password.ciphertext.expose().len() > NovaPassword::LENGTH_MAX {
+        return Err(FeedError::Refused { reason: "too-large" });
+    }
+    // Set once: the first that came is the one that the guest has.
+    if held.record.instance.nova_password.is_some() {
+        return Ok(None);
+    }
+    let mut changed = Instance::clone(&held.record.instance);
+    changed.nova_password = Some(password.ciphertext.clone());
+    Ok(Some(rewritten(held, changed)))
 }
 
 /// Takes a report in: what the event says of it.

@@ -72,19 +72,22 @@ pub(crate) fn answered(
     let record = &held.record;
     let is_made = |user: &&User| matches!(user.password, Some(Password::Generate));
     let user = record.instance.users.iter().find(|user| user.name == password.user)?;
+    let known = record.renewed.get(&user.name).map(|renewal| renewal.reset);
     let mut after = InstanceRecord::clone(record);
     if let Some(reset) = user.password_reset.filter(|asked| password.reset == Some(*asked))
-        && after.renewed.get(&user.name).is_none_or(|known| known.reset != reset)
+        && known != Some(reset)
     {
         after.renewed.insert(user.name.clone(), Renewal { reset, at_ms });
     }
     let first = record.instance.users.iter().find(is_made);
-    if first.is_some_and(|first| first.name == user.name)
-        && let Some(nova) = &password.nova
-    {
-        let mut instance = Instance::clone(&record.instance);
-        instance.nova_password = Some(SecretString::new(nova.clone()));
-        after.instance = Arc::new(instance);
+    if first.is_some_and(|first| first.name == user.name) {
+        let before = &record.instance.nova_password;
+        let nova = nova_after(before.as_ref(), user.password_reset, known, password);
+        if nova != *before {
+            let mut instance = Instance::clone(&record.instance);
+            instance.nova_password = nova;
+            after.instance = Arc::new(instance);
+        }
     }
     if after == **record {
         return None;
@@ -92,6 +95,28 @@ pub(crate) fn answered(
     // The revision stays what operators know, as with all that guests write.
     after.revision = Some(held.revision);
     Some(Record::Instance(Arc::new(after)))
+}
+
+/// The password that OpenStack's clients are shown after the guest has sent one, where `asked` is the
+/// ask in the record and an answer to the one at `known` is the newest so far.
+///
+/// One that was held up on its way is not the guest's any more and does not come back. A newer one
+/// that has no form for them, since its user has no RSA key by now, leaves them none: the one before
+/// opens nothing.
+fn nova_after(
+    before: Option<&SecretString>,
+    asked: Option<u64>,
+    known: Option<u64>,
+    password: &SealedPassword,
+) -> Option<SecretString> {
+    // The first password of all was made for no ask, and None is less than any. What the record asks
+    // for now is never late: an operator who wrote a hash in between took the asks back.
+    let is_late = password.reset < known && password.reset != asked;
+    match &password.nova {
+        Some(nova) if !is_late => Some(SecretString::new(nova.clone())),
+        None if password.reset > known => None,
+        _ => before.cloned(),
+    }
 }
 
 /// What became of the newest ask for each user's password.

@@ -102,28 +102,7 @@ pub(crate) fn of_port(port: &Port, name: impl Fn(&NetworkId) -> String) -> Value
 /// An instance's document; `ports` are the names of its ports.
 pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secrets) -> Value {
     let instance: &Instance = &record.instance;
-    let user = |user: &mezame_model::User| {
-        let mut fields = json!({
-            "name": user.name,
-            "ssh_keys": user.ssh_keys,
-            "sudo": user.sudo,
-            "groups": user.groups,
-        });
-        match &user.password {
-            Some(Password::Hash(hash)) => {
-                fields["password"] = json!({ "hash": secrets.mark(hash.expose().as_bytes()) });
-            }
-            Some(Password::Generate) => fields["password"] = json!({ "generate": true }),
-            None => {}
-        }
-        if let Some(shell) = &user.shell {
-            fields["shell"] = (**shell).into();
-        }
-        if user.stopped {
-            fields["stopped"] = true.into();
-        }
-        fields
-    };
+    let users: Vec<Value> = instance.users.iter().map(|user| of_user(user, secrets)).collect();
     let mut document = json!({
         "kind": "Instance",
         "project": instance.project,
@@ -131,7 +110,7 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
         "hostname": instance.hostname,
         "ports": ports,
         "ssh_keys": instance.ssh_keys,
-        "users": instance.users.iter().map(user).collect::<Vec<_>>(),
+        "users": users,
         "tags": instance.tags,
         "tokens": instance.tokens,
         "hop_limit": instance.hop_limit,
@@ -160,6 +139,39 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
     if !instance.windows_keys.is_empty() {
         document["windows_keys"] = json!(instance.windows_keys);
     }
+    let named = of_secrets(record, secrets);
+    if !named.is_empty() {
+        document["secrets"] = Value::Object(named);
+    }
+    document
+}
+
+fn of_user(user: &mezame_model::User, secrets: Secrets) -> Value {
+    let mut fields = json!({
+        "name": user.name,
+        "ssh_keys": user.ssh_keys,
+        "sudo": user.sudo,
+        "groups": user.groups,
+    });
+    match &user.password {
+        Some(Password::Hash(hash)) => {
+            fields["password"] = json!({ "hash": secrets.mark(hash.expose().as_bytes()) });
+        }
+        Some(Password::Generate) => fields["password"] = json!({ "generate": true }),
+        None => {}
+    }
+    if let Some(shell) = &user.shell {
+        fields["shell"] = (**shell).into();
+    }
+    if user.stopped {
+        fields["stopped"] = true.into();
+    }
+    fields
+}
+
+/// Those that wait for the guest, and those that it has read.
+fn of_secrets(record: &InstanceRecord, secrets: Secrets) -> Map<String, Value> {
+    let instance = &record.instance;
     let waiting = instance.secrets.iter().map(|(name, value)| {
         let mark = match secrets {
             Secrets::Hidden => SEALED.into(),
@@ -171,11 +183,7 @@ pub(crate) fn of_instance(record: &InstanceRecord, ports: &[&str], secrets: Secr
         .consumed
         .iter()
         .map(|(name, digest)| (name.to_string(), secrets.mark_digest(&digest.hex())));
-    let named: Map<String, Value> = waiting.chain(consumed).collect();
-    if !named.is_empty() {
-        document["secrets"] = Value::Object(named);
-    }
-    document
+    waiting.chain(consumed).collect()
 }
 
 /// The fields in which two documents differ. Secrets must be digested in both.

@@ -7,7 +7,8 @@
 //!   makes it fail with [`StoreError::Conflict`], and nothing is written.
 //! - A guest's event is written once, however often its key comes.
 //! - After a generation that is not yet there, whatever its number, come no events.
-//! - Events, reports and event keys are bounded; the oldest go.
+//! - Events, reports, passwords and event keys are bounded; the oldest go, but for each user's newest
+//!   password.
 //!
 //! Bodies are opaque here. An implementation that writes to a disk seals them.
 
@@ -21,17 +22,23 @@ mod contract;
 use std::path::PathBuf;
 
 use mezame_model::{
-    BoxFuture, Generation, InstanceId,
+    BoxFuture, Generation, InstanceId, UserName,
     api::{Event, Kind},
 };
 use zeroize::Zeroizing;
 
-use crate::sealing::{Keyring, SealError};
+use crate::{
+    admission::MOST_USERS,
+    sealing::{Keyring, SealError},
+};
 
 /// Most reports kept of one instance.
 pub(crate) const REPORTS_KEPT: usize = 50;
-/// Most passwords kept of one instance.
+/// How many of one instance's newest passwords are kept, whosever they are.
 pub(crate) const PASSWORDS_KEPT: usize = 50;
+/// Of how many users of one instance the newest password is kept besides, however many others sent
+/// since: as many as a document may name. Of more, the users who were silent longest lose theirs.
+pub(crate) const PASSWORD_USERS_KEPT: usize = MOST_USERS;
 /// Most requests for volume keys kept of one instance on each [`Trail`].
 pub(crate) const KEY_REQUESTS_KEPT: usize = 500;
 /// Most events kept.
@@ -109,8 +116,8 @@ pub(crate) struct Batch {
     pub(crate) forget: Vec<InstanceId>,
     /// Reports to be added: when, and the report.
     pub(crate) reports: Vec<(InstanceId, u64, Body)>,
-    /// Sealed passwords to be added: when, and the password.
-    pub(crate) passwords: Vec<(InstanceId, u64, Body)>,
+    /// Sealed passwords to be added: whose, when, and the password.
+    pub(crate) passwords: Vec<(InstanceId, UserName, u64, Body)>,
     /// Requests for volume keys to be added: when, on which trail, and the request.
     pub(crate) key_requests: Vec<(InstanceId, u64, Trail, Body)>,
     /// The key of the guest's event that this batch comes from.

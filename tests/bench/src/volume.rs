@@ -13,7 +13,7 @@ use std::{fs, path::Path, time::Instant};
 
 use anyhow::{Context, Result};
 use mezame_images::{
-    clone::Master,
+    clone::{Master, Pool},
     storage_daemon::StorageDaemon,
     volume::{
         Data, Durability, FlushInterval, Format, HostCache, Place, Volume, VolumeId,
@@ -79,6 +79,7 @@ pub fn measure(_: Cpu) -> Result<Vec<Row>> {
     fs::write(&image, vec![7; SIZE])?;
     fs::write(directory.path().join("plain"), vec![9; SIZE])?;
     let master = Master::seal(&image, Format::Raw, &directory.path().join("master"))?;
+    Pool::create(directory.path())?;
     let mut rows = Vec::new();
     for writes in WRITES {
         let mut rates = vec![Vec::new(); contenders().len()];
@@ -121,7 +122,7 @@ fn once(
     let id = VolumeId::parse("measured")?;
     let clone = match class {
         Durability::Plain => None,
-        _ => Some(master.clone_into(directory, std::slice::from_ref(&id))?.remove(0)),
+        _ => Some(master.clone_into(&Pool::open(directory)?, std::slice::from_ref(&id))?.remove(0)),
     };
     let volume = match &clone {
         Some(clone) => clone.volume(class, HostCache::Direct)?,

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use mezame_images::{
-    clone::{Hydration, InstantClone, Master},
+    clone::{Hydration, InstantClone, Master, Pool},
     nbd::Nbd,
     storage_daemon::StorageDaemon,
     volume::{
@@ -70,6 +70,7 @@ pub(super) fn master(directory: &Path) -> Result<Master> {
 pub(super) fn stop_often(class: Durability, stops: usize, seed: u64) -> Result<Outcome> {
     let directory = tempfile::tempdir()?;
     let master = master(directory.path())?;
+    Pool::create(directory.path())?;
     let mut numbers = Numbers(seed);
     let mut outcome = Outcome::default();
     for stop in 0..stops {
@@ -123,7 +124,7 @@ impl<'a> Stop<'a> {
             let volume = Volume::new(id, data, class, HostCache::Direct)?;
             return Ok(Self { class, directory, clone: None, volume });
         }
-        let clone = master.clone_into(directory, &[id])?.remove(0);
+        let clone = master.clone_into(&Pool::open(directory)?, &[id])?.remove(0);
         let volume = clone.volume(class, HostCache::Direct)?;
         Ok(Self { class, directory, clone: Some(clone), volume })
     }
@@ -201,11 +202,8 @@ impl<'a> Stop<'a> {
         let mut volume = self.volume.clone();
         if let Some(clone) = &self.clone {
             let clone = master.find(clone.id())?;
-            if let Some(plain) = clone.hydrated() {
-                let data = Data::Plain(Place::File(plain.into()));
-                let id = clone.id().clone();
-                volume = Volume::new(id, data, Durability::Plain, HostCache::Direct)?;
-            } else if self.class.needs_recovery() {
+            volume = clone.volume(self.class, HostCache::Direct)?;
+            if self.class.needs_recovery() {
                 clone.recover(HostCache::Direct, self.directory)?;
             }
         }

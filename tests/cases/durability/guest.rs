@@ -14,7 +14,7 @@ use std::{
 
 use anyhow::{Context, Result, bail, ensure};
 use mezame_images::{
-    clone::{InstantClone, Master},
+    clone::{InstantClone, Master, Pool},
     qmp::Qmp,
     volume::{
         Durability, Format, HostCache, Limits, Loss, Volume, VolumeId,
@@ -75,7 +75,7 @@ impl Desk {
             std::fs::write(&image, repeated("the master", usize::try_from(DISK)?))?;
         }
         let master = Master::seal(&image, Format::Raw, &root.join("master"))?;
-        let clone = master.clone_into(root, &[VolumeId::parse("disk")?])?.remove(0);
+        let clone = master.clone_into(&Pool::create(root)?, &[VolumeId::parse("disk")?])?.remove(0);
         let module = module("virtio_blk.ko")?;
         let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
         let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &module)];

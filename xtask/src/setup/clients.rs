@@ -48,7 +48,8 @@ fn build_one(cache: &Cache, name: &str, whose: &str) -> Result<()> {
         let root = into.join("root");
         bootstrap::bootstrap(&root, &packages, [], &step)?;
         if let Some(requirements) = &requirements {
-            add_from_pypi(&into.join("pip"), &root, requirements, &step)?;
+            let target = root.join("opt/clients");
+            add_from_pypi(&into.join("pip"), &target, requirements, &step)?;
         }
         fs::write(into.join("made-of"), &made_of).context("writing what the clients are made of")
     })?;
@@ -56,9 +57,14 @@ fn build_one(cache: &Cache, name: &str, whose: &str) -> Result<()> {
     Ok(())
 }
 
-/// Adds what the requirements name to the root, with a pip that is thrown away afterwards. Both
-/// Pythons are Debian 12's, so that wheels for the one fit the other.
-fn add_from_pypi(environment: &Path, root: &Path, requirements: &Path, step: &Step) -> Result<()> {
+/// Puts what the requirements name into a folder, with a pip that is thrown away afterwards. Its
+/// Python is Debian 12's, as that of the roots, so that wheels for the one fit the other.
+pub(super) fn add_from_pypi(
+    environment: &Path,
+    target: &Path,
+    requirements: &Path,
+    step: &Step,
+) -> Result<()> {
     step.note("making a Python environment");
     let mut venv = Command::new("/usr/bin/python3");
     step.run(venv.args(["-m", "venv"]).arg(environment), |line| step.note(line))?;
@@ -67,7 +73,7 @@ fn add_from_pypi(environment: &Path, root: &Path, requirements: &Path, step: &St
         .args(["--disable-pip-version-check", "--root-user-action", "ignore"])
         // The machine's own, as everything else here that reaches a registry.
         .args(["--cert", "/etc/ssl/certs/ca-certificates.crt", "--target"])
-        .arg(root.join("opt/clients"))
+        .arg(target)
         .arg("--requirement")
         .arg(requirements);
     step.run(&mut pip, |line| step.note(line))?;

@@ -1,8 +1,13 @@
 //! Finding what an overlay has lost: its table beside its holes.
 
-use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::Path};
+use std::{
+    fs::File,
+    ops::{ControlFlow, Range},
+    os::unix::fs::FileExt,
+    path::Path,
+};
 
-use super::{RecoveryError, holes::next_data, tables};
+use super::{RecoveryError, holes::DataMap, tables};
 use crate::volume::allocation::{Cluster, HEADER, Header};
 
 /// A subcluster that the table gives to the master, with data in the file.
@@ -18,8 +23,13 @@ pub(super) struct Lost {
     pub(super) data: Vec<Range<u64>>,
 }
 
-/// All that an overlay has lost.
-pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError> {
+/// Finds all that an overlay has lost, one L2 table after the other, so that no more than one is in
+/// memory. `found` may end it.
+pub(super) fn each_lost(
+    file: &File,
+    path: &Path,
+    found: &mut dyn FnMut(Lost) -> Result<ControlFlow<()>, RecoveryError>,
+) -> Result<(), RecoveryError> {
     let io = |source| RecoveryError::Io { path: path.into(), source };
     let refused = |source| RecoveryError::Tables { path: path.into(), source };
     let mut head = [0; HEADER];
@@ -29,19 +39,44 @@ pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError>
     let (at, length) = header.l1();
     let l1 = table(file, at, length, end, path)?;
     let length = usize::try_from(header.cluster()).map_err(|_| tables(path))?;
-    let mut clusters = Vec::new();
     for (at, begin) in header.l2_tables(&l1).map_err(refused)? {
         let l2 = table(file, at, length, end, path)?;
-        clusters.extend(header.clusters(&l2, begin).map_err(refused)?);
+        let clusters = header.clusters(&l2, begin).map_err(refused)?;
+        if of_table(file, path, &header, clusters, found)?.is_break() {
+            break;
+        }
     }
+    Ok(())
+}
+
+/// Whether an overlay has lost anything.
+pub(super) fn is_any_lost(file: &File, path: &Path) -> Result<bool, RecoveryError> {
+    let mut is_any = false;
+    each_lost(file, path, &mut |_| {
+        is_any = true;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(is_any)
+}
+
+/// What the clusters of one table have lost, in the order of the file.
+fn of_table(
+    file: &File,
+    path: &Path,
+    header: &Header,
+    mut clusters: Vec<Cluster>,
+    lost: &mut dyn FnMut(Lost) -> Result<ControlFlow<()>, RecoveryError>,
+) -> Result<ControlFlow<()>, RecoveryError> {
+    let io = |source| RecoveryError::Io { path: path.into(), source };
     clusters.retain(|cluster| cluster.open != 0);
     clusters.sort_unstable_by_key(|cluster| cluster.file);
-    let mut all = Vec::new();
-    let mut data = next_data(file, 0).map_err(io)?;
+    let Some(first) = clusters.first() else { return Ok(ControlFlow::Continue(())) };
+    let mut map = DataMap::of(file).map_err(io)?;
+    let mut data = map.next(first.file).map_err(io)?;
     for cluster in clusters {
         while let Some(range) = data.as_ref().filter(|range| range.end <= cluster.file) {
             // Straight to this cluster, and not through all the data before it.
-            data = next_data(file, range.end.max(cluster.file)).map_err(io)?;
+            data = map.next(range.end.max(cluster.file)).map_err(io)?;
         }
         let mut found = Vec::new();
         while let Some(range) = &data
@@ -51,12 +86,15 @@ pub(super) fn lost(file: &File, path: &Path) -> Result<Vec<Lost>, RecoveryError>
             if range.end >= cluster.file + header.cluster() {
                 break;
             }
-            data = next_data(file, range.end).map_err(io)?;
+            data = map.next(range.end).map_err(io)?;
         }
-        all.extend(of_cluster(&header, cluster, &found));
+        for one in of_cluster(header, cluster, &found) {
+            if lost(one)?.is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
     }
-    all.sort_unstable_by_key(|lost| lost.volume);
-    Ok(all)
+    Ok(ControlFlow::Continue(()))
 }
 
 /// What a cluster has lost, where the file has data in these places.

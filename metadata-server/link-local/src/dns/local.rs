@@ -112,8 +112,12 @@ fn first_label<'a>(name: &'a str, zone: &str) -> Option<&'a str> {
     first_labels(name, zone).filter(|label| !label.is_empty() && !label.contains('.'))
 }
 
+/// The networks that the asker's instance is in, those behind tags too.
 fn networks<'a>(asker: &Asker<'a>) -> impl Iterator<Item = &'a Network> + use<'a> {
-    asker.guest.ports.iter().map(|entry| &*entry.network)
+    asker.guest.ports.iter().flat_map(|entry| {
+        let vlans = entry.vlans.iter().map(|vlan| &*vlan.entry.network);
+        std::iter::once(&*entry.network).chain(vlans)
+    })
 }
 
 /// The domain of one of the asker's networks that the name is in; the longest, if several.
@@ -138,8 +142,7 @@ fn addresses_of(name: &str, domain: Option<&str>, asker: &Asker<'_>) -> Vec<IpAd
     let label = domain.map_or(Some(name), |domain| first_label(name, domain));
     let numbered = label.and_then(numbered);
     for network in networks(asker) {
-        let ports = asker.names.named(network, project, name);
-        for address in ports.flat_map(|port| port.addresses.iter().copied()) {
+        for address in asker.names.named(network, project, name).flatten().copied() {
             if all.len() < MOST_ADDRESSES && !all.contains(&address) {
                 all.push(address);
             }

@@ -1,4 +1,5 @@
-//! The index of instances' names and addresses, over one snapshot.
+//! The index of instances' names and addresses, over one snapshot: in each network that a port is
+//! in, those behind tags too.
 //!
 //! Nothing is copied: an entry is the hash of a network and a name (or of a network and an
 //! address) and the number of a port in the snapshot, 16 bytes, and what it leads to is compared
@@ -41,26 +42,26 @@ impl Names {
             snapshot.ports.iter().enumerate().map(|(number, port)| (&port.id, number)).collect();
         let find = |id: &PortId| {
             let number = *numbers.get(id)?;
-            let port = &*snapshot.ports[number];
-            Some((u32::try_from(number).ok()?, port, network(snapshot, port)?))
+            Some((u32::try_from(number).ok()?, &*snapshot.ports[number]))
         };
         let mut entries = Vec::with_capacity(snapshot.ports.len() * 4);
         let mut name = String::new();
         for instance in &snapshot.instances {
             let primary = instance.ports.first().and_then(find);
-            let domain = primary.and_then(|(_, _, network)| network.domain.as_deref());
+            let domain = primary.and_then(|(_, port)| network(snapshot, &port.network));
+            let domain = domain.and_then(|network| network.domain.as_deref());
             let others = instance.ports.iter().skip(1).filter_map(find);
-            for (port, record, network) in primary.into_iter().chain(others) {
-                if !is_of(record, instance) {
-                    continue;
-                }
+            let own = primary.into_iter().chain(others).filter(|(_, it)| is_of(it, instance));
+            let places = own.flat_map(|(port, record)| {
+                record.attachments().map(move |(id, addresses)| (port, id, addresses))
+            });
+            for (port, id, addresses) in places {
+                let Some(network) = network(snapshot, id) else { continue };
                 for spelling in spellings(instance, domain, network) {
                     spelling.write(&mut name);
-                    entries.push(Entry { key: key(&network.id, name.as_bytes()), port });
+                    entries.push(Entry { key: key(id, name.as_bytes()), port });
                 }
-                for address in &record.addresses {
-                    entries.push(Entry { key: key(&network.id, address), port });
-                }
+                entries.extend(addresses.iter().map(|it| Entry { key: key(id, it), port }));
             }
         }
         entries.sort_unstable();
@@ -68,13 +69,14 @@ impl Names {
         Self { snapshot: Some(Arc::clone(snapshot)), entries: entries.into() }
     }
 
-    /// The ports in a network whose instances bear a name (in lower case), of this project.
+    /// The addresses in a network of each port whose instance bears a name (in lower case), of this
+    /// project.
     pub(super) fn named<'a>(
         &'a self,
         network: &'a Network,
         project: &'a ProjectName,
         name: &'a str,
-    ) -> impl Iterator<Item = &'a Port> {
+    ) -> impl Iterator<Item = &'a [IpAddr]> {
         let mut spelt = String::new();
         self.candidates(key(&network.id, name.as_bytes()), &network.id, project)
             .filter(move |(snapshot, _, instance)| {
@@ -84,7 +86,7 @@ impl Names {
                     spelt == name
                 })
             })
-            .map(|(_, port, _)| port)
+            .map(|(_, addresses, _)| addresses)
     }
 
     /// The fully qualified name of the instance with this address in a network.
@@ -96,20 +98,21 @@ impl Names {
     ) -> Option<String> {
         let mut candidates = self.candidates(key(&network.id, address), &network.id, project);
         let (snapshot, _, instance) =
-            candidates.find(|(_, port, _)| port.addresses.contains(&address))?;
+            candidates.find(|(_, addresses, _)| addresses.contains(&address))?;
         let mut name = String::new();
         // As `Guest::fqdn` has it: the first of them.
         spellings(instance, primary_domain(snapshot, instance), network).next()?.write(&mut name);
         Some(name)
     }
 
-    /// What a key leads to in this network and project, each compared by itself.
+    /// What a key leads to in this network and project, each compared by itself: a port's addresses
+    /// there, and its instance.
     fn candidates<'a>(
         &'a self,
         key: u64,
         network: &'a NetworkId,
         project: &'a ProjectName,
-    ) -> impl Iterator<Item = (&'a Snapshot, &'a Port, &'a Instance)> {
+    ) -> impl Iterator<Item = (&'a Snapshot, &'a [IpAddr], &'a Instance)> {
         let from = self.entries.partition_point(|entry| entry.key < key);
         let entries = self.entries.iter().skip(from).take_while(move |entry| entry.key == key);
         let snapshot = self.snapshot.as_deref();
@@ -119,10 +122,9 @@ impl Names {
             let id = port.instance.as_ref()?;
             let at = snapshot.instances.binary_search_by(|one| one.id.cmp(id)).ok()?;
             let instance = &*snapshot.instances[at];
-            let is_theirs = port.network == *network
-                && port.project == *project
-                && instance.project == *project;
-            is_theirs.then_some((snapshot, &**port, instance))
+            let (_, addresses) = port.attachments().find(|(id, _)| *id == network)?;
+            let is_theirs = port.project == *project && instance.project == *project;
+            is_theirs.then_some((snapshot, addresses, instance))
         })
     }
 }
@@ -176,7 +178,7 @@ fn is_of(port: &Port, instance: &Instance) -> bool {
 
 fn primary_domain<'a>(snapshot: &'a Snapshot, instance: &Instance) -> Option<&'a str> {
     let port = find_port(snapshot, instance.ports.first()?)?;
-    network(snapshot, port)?.domain.as_deref()
+    network(snapshot, &port.network)?.domain.as_deref()
 }
 
 fn find_port<'a>(snapshot: &'a Snapshot, id: &PortId) -> Option<&'a Port> {
@@ -184,8 +186,8 @@ fn find_port<'a>(snapshot: &'a Snapshot, id: &PortId) -> Option<&'a Port> {
     Some(&snapshot.ports[at])
 }
 
-fn network<'a>(snapshot: &'a Snapshot, port: &Port) -> Option<&'a Network> {
-    let at = snapshot.networks.binary_search_by(|one| one.id.cmp(&port.network)).ok()?;
+fn network<'a>(snapshot: &'a Snapshot, id: &NetworkId) -> Option<&'a Network> {
+    let at = snapshot.networks.binary_search_by(|one| one.id.cmp(id)).ok()?;
     Some(&snapshot.networks[at])
 }
 

@@ -105,7 +105,8 @@ async fn serve(guard: Admitted, stream: GuestStream) {
     let service = service_fn(|request| answer(serving, connection, request));
     let served = http1::Builder::new()
         .keep_alive(true)
-        .half_close(false)
+        // A guest that shuts its side behind its request awaits the answer: `printf … | nc`.
+        .half_close(true)
         .max_headers(serving.limits.headers)
         .max_buf_size(serving.limits.head_bytes.max(8192))
         .serve_connection(stream, service)

@@ -20,6 +20,7 @@ use mezame_protocol::Gate;
 use tokio::task::AbortHandle;
 use zeroize::Zeroizing;
 
+use super::stream::Ear;
 use crate::{identity::Attachment, metrics::refusal::Reason, settings::Limits};
 
 /// What a connection is doing.
@@ -55,6 +56,7 @@ pub struct Connection {
     /// The IP TTL that replies are to leave with; 0 is the system's own.
     ttl: AtomicU8,
     task: OnceLock<AbortHandle>,
+    ear: OnceLock<Ear>,
     window: Window,
 }
 
@@ -79,6 +81,7 @@ impl Connection {
             reset: AtomicBool::new(false),
             ttl: AtomicU8::new(0),
             task: OnceLock::new(),
+            ear: OnceLock::new(),
             window: Window::default(),
         }
     }
@@ -109,6 +112,20 @@ impl Connection {
         let _ = self.task.set(task);
         if self.is_reset() {
             self.reset();
+        }
+    }
+
+    /// By whom it is heard that the guest sends nothing more.
+    pub(super) fn is_heard_by(&self, ear: Ear) {
+        // Set once, when its stream was made.
+        let _ = self.ear.set(ear);
+    }
+
+    /// Waits until the guest sends nothing more.
+    pub(super) async fn silence(&self) {
+        match self.ear.get() {
+            Some(ear) => ear.silence().await,
+            None => std::future::pending().await,
         }
     }
 

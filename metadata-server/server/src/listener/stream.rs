@@ -4,16 +4,13 @@ use std::{
     io,
     os::fd::AsRawFd,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Weak},
     task::{Context, Poll, ready},
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use nix::sys::socket::{setsockopt, sockopt};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use tokio::{io::ReadBuf, net::TcpStream};
 
 use super::connection::Connection;
 use crate::clock::CoarseClock;
@@ -21,7 +18,7 @@ use crate::clock::CoarseClock;
 /// The socket.
 #[derive(Debug)]
 pub(super) struct GuestStream {
-    socket: TcpStream,
+    socket: Arc<TcpStream>,
     connection: Arc<Connection>,
     clock: Arc<CoarseClock>,
     /// What was set last; none is the system's own.
@@ -35,7 +32,25 @@ impl GuestStream {
         connection: Arc<Connection>,
         clock: Arc<CoarseClock>,
     ) -> Self {
+        let socket = Arc::new(socket);
+        connection.is_heard_by(Ear(Arc::downgrade(&socket)));
         Self { socket, connection, clock, ttl: None, is_blocked: false }
+    }
+}
+
+/// Hears that a guest sends nothing more, while nobody reads: its process has ended, or it has shut
+/// its side and awaits the answer (`printf … | nc`). TCP tells no difference.
+#[derive(Debug)]
+pub(super) struct Ear(Weak<TcpStream>);
+
+impl Ear {
+    /// Waits for the end of what the guest sends. Behind further requests it is not heard.
+    pub(super) async fn silence(&self) {
+        let Some(socket) = self.0.upgrade() else { return };
+        match socket.peek(&mut [0]).await {
+            Ok(0) | Err(_) => {}
+            Ok(_) => std::future::pending().await,
+        }
     }
 }
 
@@ -62,7 +77,14 @@ impl Read for GuestStream {
         let this = &mut *self;
         // SAFETY: the bytes are only given to `ReadBuf`, which never makes them uninitialised.
         let mut buffer = ReadBuf::uninit(unsafe { cursor.as_mut() });
-        ready!(Pin::new(&mut this.socket).poll_read(cx, &mut buffer))?;
+        loop {
+            ready!(this.socket.poll_read_ready(cx))?;
+            match this.socket.try_read_buf(&mut buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+                Ok(_) => break,
+            }
+        }
         let filled = buffer.filled();
         if !filled.is_empty() {
             this.connection.received(filled, this.clock.now());
@@ -75,6 +97,21 @@ impl Read for GuestStream {
 }
 
 impl GuestStream {
+    /// Writes as soon as the socket takes bytes.
+    fn poll_writing(
+        &mut self,
+        cx: &mut Context<'_>,
+        write: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.socket.poll_write_ready(cx))?;
+            match write(&self.socket) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
     fn note<T>(&mut self, done: Poll<T>) -> Poll<T> {
         self.is_blocked = done.is_pending();
         self.connection.wrote(self.is_blocked, self.clock.now());
@@ -123,7 +160,7 @@ impl Write for GuestStream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.set_ttl()?;
-        let done = Pin::new(&mut self.socket).poll_write(cx, bytes);
+        let done = self.poll_writing(cx, |socket| socket.try_write(bytes));
         self.note(done)
     }
 
@@ -133,7 +170,7 @@ impl Write for GuestStream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.set_ttl()?;
-        let done = Pin::new(&mut self.socket).poll_write_vectored(cx, slices);
+        let done = self.poll_writing(cx, |socket| socket.try_write_vectored(slices));
         self.note(done)
     }
 
@@ -146,7 +183,7 @@ impl Write for GuestStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(shutdown(self.socket.as_raw_fd(), Shutdown::Write).map_err(io::Error::from))
     }
 }

@@ -8,8 +8,8 @@ use mezame_model::{Ipv6Mode, Network, Port};
 
 /// The rules of a port that holds a slot, and that may use the addresses of its instance's other
 /// ports in its network as well: of a bond the guest has all of them on whichever card is in use,
-/// also while it has yet to learn that it is to have none. Without its network's record, nothing is known of what
-/// is answered to it, so its requests to its link pass.
+/// also while it has yet to learn that it is to have none. Without its network's record, nothing is
+/// known of what is answered to it, so its requests to its link pass.
 pub(super) fn rules_of(
     port: &Port,
     network: Option<&Network>,

@@ -15,7 +15,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use mezame_ebpf_loader::{PortRules, PortSlot};
-use mezame_model::{DeviceName, InstanceId, PortId};
+use mezame_model::{DeviceName, InstanceId, Port, PortId};
 use serde::{Deserialize, Serialize};
 
 use super::{rules::rules_of, slots::Slots};
@@ -267,37 +267,45 @@ impl Table {
     fn settle(&mut self, ifindex: u32, cache: &Cache) -> Vec<Step> {
         let name = self.names.get(&ifindex).cloned();
         let claim = name.as_deref().map_or(Claim::Nobody, |name| cache.owner(name));
+        match claim {
+            Claim::One(port) => self.settle_port(ifindex, port, cache),
+            Claim::Nobody => {
+                let is_ours = name.as_deref().is_some_and(is_ours_by_form);
+                self.settle_nobodys(ifindex, name.is_some(), is_ours)
+            }
+            Claim::Several => self.settle_nobodys(ifindex, true, true),
+        }
+    }
+
+    /// A device that is no one port's: it is to reach no service if `is_ours`, or if it was a port's.
+    fn settle_nobodys(&mut self, ifindex: u32, is_there: bool, is_ours: bool) -> Vec<Step> {
         let mut steps = Vec::new();
-        let port = match claim {
-            Claim::One(port) => port,
-            Claim::Nobody | Claim::Several => {
-                let was_pinned = self.unpin(ifindex);
-                let refuse = match self.held.remove(&ifindex) {
-                    Some(Held::Refused) => {
-                        self.held.insert(ifindex, Held::Refused);
-                        return steps;
-                    }
-                    Some(Held::Port { rules, .. }) => {
-                        self.slots.give_back(rules.slot);
-                        steps.push(Step::End { slot: rules.slot });
-                        true
-                    }
-                    None => {
-                        was_pinned
-                            || claim == Claim::Several
-                            || name.as_deref().is_some_and(is_ours_by_form)
-                    }
-                };
-                if name.is_none() && was_pinned {
-                    // It went, and could not be detached then.
-                    steps.push(Step::Detach { ifindex });
-                } else if refuse {
-                    self.held.insert(ifindex, Held::Refused);
-                    steps.push(Step::Refuse { ifindex });
-                }
+        let was_pinned = self.unpin(ifindex);
+        let refuse = match self.held.remove(&ifindex) {
+            Some(Held::Refused) => {
+                self.held.insert(ifindex, Held::Refused);
                 return steps;
             }
+            Some(Held::Port { rules, .. }) => {
+                self.slots.give_back(rules.slot);
+                steps.push(Step::End { slot: rules.slot });
+                true
+            }
+            None => was_pinned || is_ours,
         };
+        if !is_there && was_pinned {
+            // It went, and could not be detached then.
+            steps.push(Step::Detach { ifindex });
+        } else if refuse {
+            self.held.insert(ifindex, Held::Refused);
+            steps.push(Step::Refuse { ifindex });
+        }
+        steps
+    }
+
+    /// A device that is this port's: the tenancy goes on, or a new one begins.
+    fn settle_port(&mut self, ifindex: u32, port: &Port, cache: &Cache) -> Vec<Step> {
+        let mut steps = Vec::new();
         let network = cache.network(&port.network).map(AsRef::as_ref);
         let siblings = cache.sibling_addresses(port);
         if let Some(Held::Port { tenancy, rules }) = self.held.get_mut(&ifindex)
@@ -320,28 +328,29 @@ impl Table {
             instance: port.instance.clone(),
             device: port.device.clone(),
         };
-        let kept = self.adopted.remove(&ifindex).filter(|one| one.tenancy == tenancy);
-        let (slot, generation) = match kept.and_then(|one| Some((PortSlot::new(one.slot)?, one))) {
-            Some((slot, one)) => {
-                self.pinned.remove(&ifindex);
-                (slot, one.generation)
-            }
-            // A pinned slot that was not handed over is not kept: whose it was is not written
-            // in it.
-            None => {
-                self.unpin(ifindex);
-                let Ok(slot) = self.slots.take() else {
-                    self.failed.insert(ifindex);
-                    return steps;
-                };
-                self.generation = self.generation.wrapping_add(1);
-                (slot, self.generation)
-            }
+        let Some((slot, generation)) = self.slot_for(ifindex, &tenancy) else {
+            self.failed.insert(ifindex);
+            return steps;
         };
         let rules = rules_of(port, network, &siblings, slot, generation);
         self.held.insert(ifindex, Held::Port { tenancy: tenancy.clone(), rules: rules.clone() });
         steps.push(Step::Attach { ifindex, tenancy, rules });
         steps
+    }
+
+    /// The slot and the generation of a tenancy that begins here: those that were handed over, or
+    /// new ones; None while all slots are taken.
+    fn slot_for(&mut self, ifindex: u32, tenancy: &Tenancy) -> Option<(PortSlot, u32)> {
+        let kept = self.adopted.remove(&ifindex).filter(|one| one.tenancy == *tenancy);
+        if let Some((slot, one)) = kept.and_then(|one| Some((PortSlot::new(one.slot)?, one))) {
+            self.pinned.remove(&ifindex);
+            return Some((slot, one.generation));
+        }
+        // A pinned slot that was not handed over is not kept: whose it was is not written in it.
+        self.unpin(ifindex);
+        let slot = self.slots.take().ok()?;
+        self.generation = self.generation.wrapping_add(1);
+        Some((slot, self.generation))
     }
 
     /// Forgets what was attached to a device before this process; true if something was.

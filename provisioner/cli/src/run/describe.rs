@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use mezame_model::api::Kind;
+use mezame_model::api::{Kind, Resource, StoredPassword, StoredReport};
 use serde_json::Value;
 
 use super::{Session, get, reports, rows};
@@ -11,6 +11,7 @@ use crate::{
     exit::Exit,
     explain::fields,
     failure::Failure,
+    kind_name::Name,
     screen::{Paint, paint},
     text,
 };
@@ -23,63 +24,83 @@ pub(super) async fn run(session: &Session<'_>, arguments: NamedArguments) -> Res
         screen.print_value(&resource)?;
         return Ok(Exit::Success);
     }
-    let color = screen.color;
-    let heading = |text: &str| paint(color, Paint::Bold, text);
-    let mut out = format!("{}\n", heading(&name.to_string()));
+    let mut out = format!("{}\n", heading(&name.to_string(), screen.color));
     let _ = writeln!(out, "  revision: {}", resource.revision);
-    let _ = writeln!(out, "\n{}", heading("Fields"));
+    fields_of(&mut out, &resource, screen.color);
+    status_of(&mut out, &resource, screen.color);
+    if resource.kind == Kind::Instance {
+        let stored = session.client.reports(&name).await?;
+        last_report(&mut out, stored.first(), &resource, screen.color);
+        let passwords = session.client.passwords(&name).await?;
+        passwords_of(&mut out, &passwords, &name, screen.color);
+    }
+    screen.print(&out)?;
+    Ok(Exit::Success)
+}
+
+fn heading(text: &str, color: bool) -> String {
+    paint(color, Paint::Bold, text)
+}
+
+/// The document's fields, in the order in which they are explained.
+fn fields_of(out: &mut String, resource: &Resource, color: bool) {
+    let _ = writeln!(out, "\n{}", heading("Fields", color));
     let known: Vec<&str> = fields::of(resource.kind).iter().map(|field| field.path).collect();
     let mut fields: Vec<(&String, &Value)> =
         resource.spec.as_object().into_iter().flatten().collect();
     fields.sort_by_key(|(key, _)| known.iter().position(|k| k == key).unwrap_or(known.len()));
     for (key, value) in fields {
         if !matches!(key.as_str(), "kind" | "project" | "name") {
-            tree(&mut out, key, value, 1);
+            tree(out, key, value, 1);
         }
     }
+}
+
+fn status_of(out: &mut String, resource: &Resource, color: bool) {
     if resource.status.as_object().is_some_and(|status| !status.is_empty()) {
-        let _ = writeln!(out, "\n{}", heading("Status"));
+        let _ = writeln!(out, "\n{}", heading("Status", color));
         for (key, value) in resource.status.as_object().into_iter().flatten() {
             // The last report is shown whole below.
             if !(resource.kind == Kind::Instance && key == "report") {
-                tree(&mut out, key, value, 1);
+                tree(out, key, value, 1);
             }
         }
     }
-    if resource.kind == Kind::Instance {
-        let stored = session.client.reports(&name).await?;
-        let _ = writeln!(out, "\n{}", heading("Last report"));
-        match stored.first() {
-            Some(last) => {
-                for line in reports::steps(last, color).lines() {
-                    let _ = writeln!(out, "  {line}");
-                }
-                let keys = resource.status["report"]["host_keys"].as_array();
-                if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
-                    let _ = writeln!(out, "\n{}", heading("SSH host keys, as the guest reported"));
-                    for key in keys {
-                        let _ = writeln!(out, "  {}", host_key(key));
-                    }
-                }
-            }
-            None => out.push_str("  none: the guest has not reported\n"),
-        }
-        let passwords = session.client.passwords(&name).await?;
-        if !passwords.is_empty() {
-            let _ = writeln!(out, "\n{}", heading("Passwords"));
-            for stored in passwords {
-                let _ = writeln!(
-                    out,
-                    "  {}, made {}: 'mezame get password {}' opens it",
-                    stored.password.user,
-                    text::timestamp(stored.at_ms),
-                    name.name
-                );
-            }
+}
+
+/// The guest's last report, with the keys that it has told.
+fn last_report(out: &mut String, last: Option<&StoredReport>, resource: &Resource, color: bool) {
+    let _ = writeln!(out, "\n{}", heading("Last report", color));
+    let Some(last) = last else {
+        out.push_str("  none: the guest has not reported\n");
+        return;
+    };
+    for line in reports::steps(last, color).lines() {
+        let _ = writeln!(out, "  {line}");
+    }
+    let keys = resource.status["report"]["host_keys"].as_array();
+    if let Some(keys) = keys.filter(|keys| !keys.is_empty()) {
+        let _ = writeln!(out, "\n{}", heading("SSH host keys, as the guest reported", color));
+        for key in keys {
+            let _ = writeln!(out, "  {}", host_key(key));
         }
     }
-    screen.print(&out)?;
-    Ok(Exit::Success)
+}
+
+fn passwords_of(out: &mut String, passwords: &[StoredPassword], name: &Name, color: bool) {
+    if passwords.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\n{}", heading("Passwords", color));
+    for stored in passwords {
+        let _ = writeln!(
+            out,
+            "  {}, made {}: 'mezame get password {}' opens it",
+            stored.password.user,
+            text::timestamp(stored.at_ms),
+            name.name
+        );
+    }
 }
 
 /// `ssh-ed25519 SHA256:… comment`, as `ssh-keygen -l` and ssh's first question show it. The

@@ -89,6 +89,13 @@ pub(crate) struct InstanceForm {
     pub(crate) windows_keys: Vec<WindowsKey>,
 }
 
+/// The words of `tokens`.
+const TOKENS: [(&str, TokenPolicy); 3] = [
+    ("required", TokenPolicy::Required),
+    ("optional", TokenPolicy::Optional),
+    ("off", TokenPolicy::Off),
+];
+
 /// Reads the fields, noting every fault.
 pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
     let object = Object::open(node, FIELDS)?;
@@ -103,18 +110,7 @@ pub(super) fn read(node: &Node<'_>) -> Option<InstanceForm> {
     let vendor_data = read_data(&object, "vendor_data", "vendor_data_base64");
     let tags = object.field("tags", |n| n.map(256, read_tag)).or(Vec::new);
     let secrets = object.field("secrets", |n| n.map(64, read_secret)).or(Vec::new);
-    let tokens = object
-        .field("tokens", |n| {
-            one_of(
-                n,
-                &[
-                    ("required", TokenPolicy::Required),
-                    ("optional", TokenPolicy::Optional),
-                    ("off", TokenPolicy::Off),
-                ],
-            )
-        })
-        .or(TokenPolicy::default);
+    let tokens = object.field("tokens", |n| one_of(n, &TOKENS)).or(TokenPolicy::default);
     let hop_limit = object.field("hop_limit", |n| n.integer(1, 64)).or(|| 1);
     let dialects = object.field("dialects", read_dialects).or(|| Dialect::DEFAULT.into());
     let instance_type =

@@ -13,6 +13,9 @@ use super::{
 pub(crate) const FIELDS: &[&str] =
     &["name", "ssh_keys", "password", "sudo", "groups", "shell", "stopped"];
 
+/// Most users of an instance.
+pub(crate) const MOST_USERS: usize = 100;
+
 /// A user as the document has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UserForm {
@@ -36,7 +39,7 @@ pub(crate) enum PasswordForm {
 
 /// Reads the list, noting every fault.
 pub(super) fn read_all(node: &Node<'_>) -> Option<Vec<UserForm>> {
-    let users = node.list(100, read)?;
+    let users = node.list(MOST_USERS, read)?;
     let mut good = true;
     for (at, user) in users.iter().enumerate() {
         if users[..at].iter().any(|other| other.name == user.name) {

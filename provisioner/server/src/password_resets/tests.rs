@@ -38,6 +38,14 @@ fn state(record: &InstanceRecord) -> (u64, ResetState) {
 }
 
 fn after(record: InstanceRecord, reset: Option<u64>) -> Option<InstanceRecord> {
+    after_with(record, reset, None)
+}
+
+fn after_with(
+    record: InstanceRecord,
+    reset: Option<u64>,
+    nova: Option<&str>,
+) -> Option<InstanceRecord> {
     let held = HeldInstance {
         record: Arc::new(record),
         revision: mezame_model::Generation(3),
@@ -49,13 +57,17 @@ fn after(record: InstanceRecord, reset: Option<u64>) -> Option<InstanceRecord> {
         recipient: "ssh-ed25519 AAAA".into(),
         sealed: "sealed".into(),
         reset,
-        nova: None,
+        nova: nova.map(Into::into),
     };
     match answered(&held, &password, 99) {
         Some(Record::Instance(record)) => Some(InstanceRecord::clone(&record)),
         Some(_) => panic!("a record of another kind"),
         None => None,
     }
+}
+
+fn nova(record: &InstanceRecord) -> Option<&str> {
+    record.instance.nova_password.as_ref().map(SecretString::expose)
 }
 
 #[test]
@@ -82,6 +94,45 @@ fn an_ask_goes_forward_even_where_the_clock_went_back() {
     assert_eq!(state(&again), (1001, ResetState::Pending));
     let done = after(again, Some(1001)).unwrap();
     assert_eq!(state(&asked(&done, false, 10).unwrap()).0, 1002);
+}
+
+#[test]
+fn openstacks_clients_are_shown_no_password_from_before_the_one_that_they_know() {
+    let first = after_with(record(), None, Some("first")).unwrap();
+    assert_eq!(nova(&first), Some("first"));
+    let asked_once = asked(&first, false, 1000).unwrap();
+    let second = after_with(asked_once, Some(1000), Some("second")).unwrap();
+    assert_eq!(nova(&second), Some("second"));
+    // What was held up on its way: the first of all, and the answer to an earlier ask.
+    assert!(after_with(second.clone(), None, Some("first")).is_none());
+    let asked_again = asked(&second, false, 2000).unwrap();
+    let third = after_with(asked_again, Some(2000), Some("third")).unwrap();
+    for (late, held_up) in [(None, Some("first")), (Some(1000), Some("second")), (None, None)] {
+        assert!(after_with(third.clone(), late, held_up).is_none(), "{late:?}");
+    }
+    // A guest whose disk was put back answers the same ask again, by another password.
+    let again = after_with(third, Some(2000), Some("fourth")).unwrap();
+    assert_eq!(nova(&again), Some("fourth"));
+}
+
+#[test]
+fn a_password_that_the_record_asks_for_is_never_late() {
+    let pending = asked(&record(), false, 1000).unwrap();
+    let mut done = after_with(pending, Some(1000), Some("second")).unwrap();
+    // As after a document with a hash, and then one with `generate` again.
+    Arc::make_mut(&mut done.instance).users[0].password_reset = None;
+    let anew = after_with(done, None, Some("third")).unwrap();
+    assert_eq!(nova(&anew), Some("third"));
+}
+
+#[test]
+fn an_answer_without_a_form_for_openstacks_clients_takes_the_former_one_away() {
+    let first = after_with(record(), None, Some("first")).unwrap();
+    let pending = asked(&first, false, 1000).unwrap();
+    assert!(after_with(pending.clone(), None, None).is_none(), "it answers no ask");
+    let done = after_with(pending, Some(1000), None).unwrap();
+    assert_eq!((nova(&done), state(&done)), (None, (1000, ResetState::Done)));
+    assert!(after_with(done, None, Some("first")).is_none(), "it does not come back");
 }
 
 #[test]

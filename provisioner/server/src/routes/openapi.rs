@@ -67,22 +67,38 @@ fn describe() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let mut parameters: Vec<Value> = route
-        .path
-        .split(['{', '}'])
-        .skip(1)
-        .step_by(2)
-        .map(|name| {
-            json!({
-                "name": name,
-                "in": "path",
-                "required": true,
-                "schema": { "$ref": "#/components/schemas/Name" },
-            })
+    let mut operation = json!({
+        "operationId": route.operation,
+        "summary": route.summary,
+        "parameters": parameters(route),
+        "responses": responses(route),
+    });
+    if let Some(schema) = body(route.operation) {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": schemas::named(schema) } },
+        });
+    }
+    operation
+}
+
+/// What a call does, which its name begins with.
+fn verb(route: &Route) -> &str {
+    route.operation.split('-').next().unwrap_or_default()
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let names = route.path.split(['{', '}']).skip(1).step_by(2);
+    let in_path = |name| {
+        json!({
+            "name": name,
+            "in": "path",
+            "required": true,
+            "schema": { "$ref": "#/components/schemas/Name" },
         })
-        .collect();
-    let word = route.operation.split('-').next().unwrap_or_default();
-    match word {
+    };
+    let mut parameters: Vec<Value> = names.map(in_path).collect();
+    match verb(route) {
         "write" => parameters.extend([header("If-Match"), header("If-None-Match")]),
         "delete" | "attach" | "detach" => parameters.push(header("If-Match")),
         "read" => {
@@ -114,6 +130,10 @@ fn operation(route: &Route) -> Value {
         }
         _ => {}
     }
+    parameters
+}
+
+fn responses(route: &Route) -> Value {
     let (status, content) = answer(route.operation);
     let mut success = json!({ "description": route.summary });
     if let Some((kind, schema)) = content {
@@ -128,25 +148,14 @@ fn operation(route: &Route) -> Value {
             },
         },
     });
-    if word == "write" {
-        responses["201"] = responses["200"].clone();
+    match verb(route) {
+        "write" => responses["201"] = responses["200"].clone(),
+        "read" => {
+            responses["304"] = json!({ "description": "The caller has this revision" });
+        }
+        _ => {}
     }
-    if word == "read" {
-        responses["304"] = json!({ "description": "The caller has this revision" });
-    }
-    let mut operation = json!({
-        "operationId": route.operation,
-        "summary": route.summary,
-        "parameters": parameters,
-        "responses": responses,
-    });
-    if let Some(schema) = body(route.operation) {
-        operation["requestBody"] = json!({
-            "required": true,
-            "content": { "application/json": { "schema": schemas::named(schema) } },
-        });
-    }
-    operation
+    responses
 }
 
 fn header(name: &str) -> Value {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use mezame_model::{
-    Generation, InstanceId,
+    Generation, InstanceId, UserName,
     api::{Event, Kind},
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Batch, Body, Committed, EVENTS_KEPT, From, KEY_REQUESTS_KEPT, Key, PASSWORDS_KEPT, Position,
-    REPORTS_KEPT, Store, StoreError, Trail, memory::MemoryStore, sqlite::SqliteStore,
+    Batch, Body, Committed, EVENTS_KEPT, From, KEY_REQUESTS_KEPT, Key, PASSWORD_USERS_KEPT,
+    PASSWORDS_KEPT, Position, REPORTS_KEPT, Store, StoreError, Trail, memory::MemoryStore,
+    sqlite::SqliteStore,
 };
 use crate::{
     environment::fixed::FixedEnvironment,
@@ -27,6 +28,10 @@ fn key(name: &str) -> Key {
 
 fn id(number: u8) -> InstanceId {
     InstanceId::parse(&format!("i-{number:017x}")).unwrap()
+}
+
+fn user(name: &str) -> UserName {
+    UserName::parse(name).unwrap()
 }
 
 fn event(name: &str) -> Event {
@@ -153,7 +158,7 @@ async fn reports_and_passwords_are_kept_newest_first_up_to_a_number(store: Arc<d
     for number in 0..(REPORTS_KEPT + 7) as u64 {
         let mut batch = on(number);
         batch.reports = vec![(id(1), number, body(&format!("r{number}")))];
-        batch.passwords = vec![(id(1), number, body(&format!("p{number}")))];
+        batch.passwords = vec![(id(1), user("ops"), number, body(&format!("p{number}")))];
         write(&*store, batch).await;
     }
     let reports = store.reports(id(1)).await.unwrap();
@@ -164,6 +169,28 @@ async fn reports_and_passwords_are_kept_newest_first_up_to_a_number(store: Arc<d
     let passwords = store.passwords(id(1)).await.unwrap();
     assert_eq!((passwords.len(), &passwords[0].1), (PASSWORDS_KEPT, &body(&format!("p{newest}"))));
     assert!(store.reports(id(2)).await.unwrap().is_empty());
+}
+
+async fn no_user_pushes_out_the_newest_password_of_another(store: Arc<dyn Store>) {
+    let mut batch = on(0);
+    let of = |name: &str, at: u64| (id(1), user(name), at, body(&format!("{name} {at}")));
+    batch.passwords = vec![of("dev", 1), of("dev", 2)];
+    batch.passwords.extend((3..3 + 2 * PASSWORDS_KEPT as u64).map(|at| of("ops", at)));
+    batch.passwords.push((id(2), user("dev"), 1, body("another instance's")));
+    write(&*store, batch).await;
+    let kept = store.passwords(id(1)).await.unwrap();
+    assert_eq!(kept.len(), PASSWORDS_KEPT + 1);
+    let last = kept.last().unwrap();
+    assert_eq!((last.0, &last.1), (2, &body("dev 2")), "the newest of the other user");
+    assert_eq!(store.passwords(id(2)).await.unwrap().len(), 1);
+    // Whom no document can name any more goes, the longest silent first.
+    let mut batch = on(1);
+    let names = (0..PASSWORD_USERS_KEPT as u64).map(|at| of(&format!("u{at}"), 1000 + at));
+    batch.passwords = names.collect();
+    write(&*store, batch).await;
+    let kept = store.passwords(id(1)).await.unwrap();
+    assert_eq!(kept.len(), PASSWORD_USERS_KEPT);
+    assert_eq!(kept.last().unwrap().1, body("u0 1000"));
 }
 
 async fn requests_in_vain_push_out_none_that_was_granted(store: Arc<dyn Store>) {
@@ -192,7 +219,7 @@ async fn what_guests_said_last_is_replaced_and_forgotten(store: Arc<dyn Store>) 
         let mut batch = on(expected);
         batch.observed = vec![(id(1), body(text)), (id(2), body("other"))];
         batch.reports = vec![(id(1), 1, body(text))];
-        batch.passwords = vec![(id(1), 1, body(text))];
+        batch.passwords = vec![(id(1), user("ops"), 1, body(text))];
         write(&*store, batch).await;
     }
     let observed = store.load().await.unwrap().observed;
@@ -277,7 +304,7 @@ async fn after_resealing_everything_is_as_before(store: Arc<dyn Store>) {
     batch.site = Some(body("site"));
     batch.observed = vec![(id(1), body("seen"))];
     batch.reports = vec![(id(1), 1, body("report"))];
-    batch.passwords = vec![(id(1), 1, body("password"))];
+    batch.passwords = vec![(id(1), user("ops"), 1, body("password"))];
     write(&*store, batch).await;
     store.reseal(ring(&[1, 2])).await.unwrap();
     store.reseal(ring(&[2])).await.unwrap();
@@ -341,6 +368,7 @@ contract! {
     of_many_writers_on_one_generation_one_succeeds
     a_guests_event_is_written_once
     reports_and_passwords_are_kept_newest_first_up_to_a_number
+    no_user_pushes_out_the_newest_password_of_another
     requests_in_vain_push_out_none_that_was_granted
     what_guests_said_last_is_replaced_and_forgotten
     events_are_read_by_generation_and_by_position

@@ -5,11 +5,12 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use mezame_model::{BoxFuture, Generation, InstanceId, api::Event};
+use mezame_model::{BoxFuture, Generation, InstanceId, UserName, api::Event};
 
 use super::{
     Batch, Body, Committed, Contents, EVENTS_KEPT, EventPage, From, KEY_REQUESTS_KEPT, KEYS_KEPT,
-    Key, PASSWORDS_KEPT, Position, REPORTS_KEPT, Row, Store, StoreError, Trail,
+    Key, PASSWORD_USERS_KEPT, PASSWORDS_KEPT, Position, REPORTS_KEPT, Row, Store, StoreError,
+    Trail,
 };
 use crate::sealing::Keyring;
 
@@ -25,7 +26,7 @@ struct Inside {
     rows: BTreeMap<Key, (Generation, Body)>,
     observed: HashMap<InstanceId, Body>,
     reports: HashMap<InstanceId, VecDeque<(u64, Body)>>,
-    passwords: HashMap<InstanceId, VecDeque<(u64, Body)>>,
+    passwords: HashMap<InstanceId, VecDeque<(UserName, u64, Body)>>,
     key_requests: HashMap<(InstanceId, Trail), VecDeque<(u64, Body)>>,
     keys: HashSet<u128>,
     keys_in_order: VecDeque<u128>,
@@ -79,8 +80,8 @@ impl MemoryStore {
         for (id, at, body) in batch.reports {
             push(inside.reports.entry(id).or_default(), (at, body), REPORTS_KEPT);
         }
-        for (id, at, body) in batch.passwords {
-            push(inside.passwords.entry(id).or_default(), (at, body), PASSWORDS_KEPT);
+        for (id, user, at, body) in batch.passwords {
+            keep_password(inside.passwords.entry(id).or_default(), (user, at, body));
         }
         for (id, at, trail, body) in batch.key_requests {
             let filed = inside.key_requests.entry((id, trail)).or_default();
@@ -148,6 +149,17 @@ fn push<T>(queue: &mut VecDeque<T>, item: T, most: usize) {
     queue.truncate(most);
 }
 
+/// Adds one; what goes is neither among the newest nor its user's newest.
+fn keep_password(kept: &mut VecDeque<(UserName, u64, Body)>, new: (UserName, u64, Body)) {
+    kept.push_front(new);
+    let (mut place, mut users) = (0, HashSet::new());
+    kept.retain(|(user, ..)| {
+        place += 1;
+        let is_users_newest = users.insert(user.clone()) && users.len() <= PASSWORD_USERS_KEPT;
+        place <= PASSWORDS_KEPT || is_users_newest
+    });
+}
+
 impl Store for MemoryStore {
     fn load(&self) -> BoxFuture<'_, Result<Contents, StoreError>> {
         Box::pin(async {
@@ -194,7 +206,7 @@ impl Store for MemoryStore {
                 .inside()?
                 .passwords
                 .get(&of)
-                .map_or_else(Vec::new, |p| p.iter().cloned().collect()))
+                .map_or_else(Vec::new, |p| p.iter().map(|(_, at, b)| (*at, b.clone())).collect()))
         })
     }
 

@@ -14,7 +14,8 @@ use super::StoreError;
 const APPLICATION_ID: i32 = 0x4d5a_4d45;
 
 /// One step a version; the first makes an empty database into version 1.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE head (
         only INTEGER PRIMARY KEY CHECK (only = 1),
         generation INTEGER NOT NULL,
@@ -54,7 +55,12 @@ const STEPS: &[&str] = &["
         body TEXT NOT NULL
     ) STRICT;
     CREATE INDEX event_generation ON event (generation, position);
-"];
+",
+    "
+    -- Whose password it is. None in those from before, which therefore stay as many as they are.
+    ALTER TABLE said ADD COLUMN user TEXT;
+",
+];
 
 /// Brings the database to the newest version, or says why it can't be.
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {

@@ -22,6 +22,7 @@ use super::{Batch, Body, Committed, Contents, EventPage, From, Store, StoreError
 use crate::{environment::Environment, sealing::Keyring};
 
 mod read;
+mod reseal;
 mod write;
 
 type Job = Box<dyn FnOnce(&mut Session) + Send>;

@@ -48,6 +48,29 @@ fn an_instance_is_known_by_its_full_name_and_its_first_label() {
 }
 
 #[test]
+fn a_name_behind_a_tag_is_told_in_that_network_and_to_the_guest_that_has_it() {
+    let mut world = World::new();
+    // `web-1` is in `back` by a VLAN, and `web-0` has a port there.
+    let back = world.snapshot.networks[1].id.clone();
+    let port = world.snapshot.ports.iter_mut().find(|it| it.id.as_str().ends_with("a9")).unwrap();
+    Arc::make_mut(port).vlans = [mezame_model::Vlan {
+        id: 7.try_into().unwrap(),
+        network: back,
+        addresses: vec!["10.1.0.77".parse().unwrap()],
+    }]
+    .into();
+    let told = world.ask("web-0", "web-1", Rtype::A);
+    assert_eq!(told.answers, ["web-1 A 192.168.0.11", "web-1 A 10.1.0.77"]);
+    let told = world.ask("web-0", "77.0.1.10.in-addr.arpa", Rtype::PTR);
+    assert_eq!(told.answers, ["77.0.1.10.in-addr.arpa PTR web-1.acme.example."]);
+    let told = world.ask("Web-1", "ip-10-1-0-10", Rtype::A);
+    assert_eq!(told.answers, ["ip-10-1-0-10 A 10.1.0.10"], "a neighbour in the VLAN's network");
+    // By its own address there alone, and not to other tenants.
+    let told = world.ask("db-0.rival.example", "web-1", Rtype::A);
+    assert!(told.answers.is_empty(), "{told:?}");
+}
+
+#[test]
 fn the_case_of_a_name_does_not_matter_and_is_kept() {
     let told = World::new().ask("web-0", "wEB-1.aCMe.eXAMPLE", Rtype::A);
     assert_eq!(told.answers, ["wEB-1.aCMe.eXAMPLE A 192.168.0.11"]);

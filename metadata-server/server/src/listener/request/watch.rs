@@ -15,7 +15,8 @@ use crate::{
 };
 
 impl Exchange<'_> {
-    /// Waits for a change that the guest can see, for the time, or for the end of this process.
+    /// Waits for a change that the guest can see, for the time, for the end of what the guest sends,
+    /// or for the end of this process.
     pub(super) async fn watch(
         &mut self,
         request: &mezame_protocol::Request<'_>,
@@ -33,6 +34,8 @@ impl Exchange<'_> {
             tokio::time::Instant::from_std(self.began) + Duration::from_secs(u64::from(timeout_s));
         let mut changes = attachment.follow();
         let mut stage = serving.stage.subscribe();
+        let silence = self.connection.silence();
+        tokio::pin!(silence);
         let mut wait = Wait { watched: Some(etag), is_over: false };
         loop {
             // Read before it is answered, so that a change in between is not missed.
@@ -49,6 +52,8 @@ impl Exchange<'_> {
             tokio::select! {
                 changed = changes.changed() => wait.is_over = changed.is_err(),
                 () = tokio::time::sleep_until(over) => wait.is_over = true,
+                // Most likely nobody is there any more, and its place is another's to have.
+                () = &mut silence => wait.is_over = true,
                 _ = stage.wait_for(|stage| *stage != Stage::Open) => wait.is_over = true,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsFd, AsRawFd},
     sync::Arc,
     time::{Duration, Instant},
@@ -260,6 +260,11 @@ impl Reply {
 impl Client {
     pub(super) fn send(&mut self, bytes: &str) {
         self.0.get_mut().write_all(bytes.as_bytes()).unwrap();
+    }
+
+    /// Sends nothing more, and listens on.
+    pub(super) fn shut(&mut self) {
+        self.0.get_mut().shutdown(Shutdown::Write).unwrap();
     }
 
     pub(super) fn get(&mut self, path: &str) -> Reply {

@@ -45,6 +45,39 @@ fn a_watch_ends_with_its_tenancy() {
 }
 
 #[test]
+fn a_guest_that_shuts_its_side_behind_its_request_is_answered_and_its_watch_ends() {
+    sandbox::enter();
+    let arena = Arena::new();
+    let attachment = arena.serve(1);
+    // The end is there before the request is read, or not: each time it is answered.
+    for _ in 0..20 {
+        let mut client = arena.connect(1).unwrap();
+        client.send(&format!("GET {INSTANCE_ID} HTTP/1.1\r\nHost: 169.254.169.254\r\n\r\n"));
+        client.shut();
+        assert_eq!(client.reply().unwrap().status, 200);
+        assert!(client.is_ended());
+    }
+    let mut client = arena.connect(1).unwrap();
+    client.watch();
+    until("the watch waits", || attachment.watches.now() == 1);
+    client.shut();
+    assert_eq!(client.reply().unwrap().status, 304);
+    assert!(client.is_ended());
+}
+
+#[test]
+fn a_watch_of_a_guest_that_is_gone_gives_its_place_back() {
+    sandbox::enter();
+    let arena = Arena::new();
+    let attachment = arena.serve(1);
+    let mut client = arena.connect(1).unwrap();
+    client.watch();
+    until("the watch waits", || attachment.watches.now() == 1);
+    drop(client);
+    until("its place is free", || attachment.watches.now() == 0);
+}
+
+#[test]
 fn a_draining_process_answers_what_comes_and_closes_each_connection_after_it() {
     sandbox::enter();
     let mut arena = Arena::new();

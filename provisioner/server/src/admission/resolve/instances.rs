@@ -1,9 +1,13 @@
 //! Instances: the ports that they claim, and the secrets that `"(sealed)"` stands for.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use mezame_model::{
-    Instance, InstanceId, InstanceName, Password, Port, PortId, User, UserData, api::Kind,
+    Instance, InstanceId, InstanceName, Password, Port, PortId, SecretName, SecretString, User,
+    UserData, api::Kind,
 };
 use mezame_protocol::spent::digest_of;
 
@@ -114,18 +118,13 @@ impl Resolver<'_> {
         before: Option<&InstanceRecord>,
     ) -> InstanceRecord {
         let stored = before.map(|before| &*before.instance);
-        let user_data = self.data(document, "user_data", form.user_data, {
-            stored.and_then(|stored| stored.user_data.as_ref())
-        });
-        let vendor_data = self.data(document, "vendor_data", form.vendor_data, {
-            stored.and_then(|stored| stored.vendor_data.as_ref())
-        });
-        let users = form
-            .users
-            .into_iter()
-            .enumerate()
-            .map(|(at, user)| self.user(document, at, user, stored))
-            .collect();
+        let (user_data, vendor_data) = stored
+            .map(|stored| (stored.user_data.as_ref(), stored.vendor_data.as_ref()))
+            .unwrap_or_default();
+        let user_data = self.data(document, "user_data", form.user_data, user_data);
+        let vendor_data = self.data(document, "vendor_data", form.vendor_data, vendor_data);
+        let users = form.users.into_iter().enumerate();
+        let users = users.map(|(at, user)| self.user(document, at, user, stored)).collect();
         let mut instance = Instance {
             id,
             project: form.project,
@@ -158,10 +157,27 @@ impl Resolver<'_> {
             winrm: form.winrm,
             windows_keys: form.windows_keys.into(),
         };
+        let consumed = self.secrets(document, &mut instance, form.secrets, before);
+        // No document has them: they are changed by calls of their own.
+        let kept_back = before.map(|before| before.kept_back.clone()).unwrap_or_default();
+        let mut renewed = before.map(|before| before.renewed.clone()).unwrap_or_default();
+        renewed.retain(|name, _| instance.users.iter().any(|user| user.name == *name));
+        let instance = Arc::new(instance);
+        InstanceRecord { instance, consumed, kept_back, renewed, revision: None }
+    }
+
+    /// Gives the instance the secrets that its guest has yet to read; says which it has read.
+    fn secrets(
+        &self,
+        document: usize,
+        instance: &mut Instance,
+        given: BTreeMap<SecretName, Given<SecretString>>,
+        before: Option<&InstanceRecord>,
+    ) -> Consumed {
         let mut consumed = Consumed::new();
-        for (name, given) in form.secrets {
+        for (name, given) in given {
             let digest = before.and_then(|before| before.consumed.get(&name));
-            let waiting = stored.and_then(|stored| stored.secrets.get(&name));
+            let waiting = before.and_then(|before| before.instance.secrets.get(&name));
             match (given, digest, waiting) {
                 (Given::Value(value), Some(digest), _)
                     if *digest == digest_of(&instance.id, &name, &value) =>
@@ -182,12 +198,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        // No document has them: they are changed by calls of their own.
-        let kept_back = before.map(|before| before.kept_back.clone()).unwrap_or_default();
-        let mut renewed = before.map(|before| before.renewed.clone()).unwrap_or_default();
-        renewed.retain(|name, _| instance.users.iter().any(|user| user.name == *name));
-        let instance = Arc::new(instance);
-        InstanceRecord { instance, consumed, kept_back, renewed, revision: None }
+        consumed
     }
 
     fn data(

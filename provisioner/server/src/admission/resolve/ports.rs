@@ -20,6 +20,13 @@ use crate::{
 /// How often a random MAC is drawn before the network is called full.
 const MAC_DRAWS: usize = 256;
 
+const OWN: &str = "in one network each port has its own: give another, or leave the field out";
+const OWN_DEVICE: &str = "a device is one port's: name another, or leave the field out";
+/// Of a clash that is told at a VLAN, where no field of that name is; the MAC may be one that was
+/// made earlier, which leaving it out keeps.
+const OWN_MAC: &str = "the port has one MAC in all its networks: give it another `mac`, one that no \
+                       port of this network has";
+
 /// A port on its way from form to record.
 struct Draft {
     document: usize,
@@ -123,7 +130,11 @@ impl Resolver<'_> {
                 let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
                 let earlier = self.macs.insert((network.clone(), mac), id.clone());
                 let spot = self.spot(document, place, "mac", "mac");
-                self.note_clash(draft, "mac", spot, mac.to_string(), earlier, stored);
+                let mend = match place.vlan {
+                    None => OWN,
+                    Some(_) => OWN_MAC,
+                };
+                self.note_clash(draft, mend, spot, mac.to_string(), earlier, stored);
             }
             for (at, address) in addresses(place).iter().flatten().enumerate() {
                 let stored = self.state.segment(network).and_then(|s| s.addresses.get(address));
@@ -131,7 +142,7 @@ impl Resolver<'_> {
                 let taken = self.addresses.entry(network.clone()).or_default();
                 let earlier = taken.insert(*address, id.clone());
                 let spot = self.spot(document, place, "addresses", &format!("addresses[{at}]"));
-                self.note_clash(draft, "addresses", spot, address.to_string(), earlier, stored);
+                self.note_clash(draft, OWN, spot, address.to_string(), earlier, stored);
             }
         }
         if let Some(device) = device {
@@ -139,7 +150,7 @@ impl Resolver<'_> {
             let stored = stored.filter(|port| port.id != *id && self.stands(port)).cloned();
             let earlier = self.devices.insert(device.clone(), id.clone());
             let spot = self.path_of(document, "device", "device");
-            self.note_clash(draft, "device", spot, device.to_string(), earlier, stored);
+            self.note_clash(draft, OWN_DEVICE, spot, device.to_string(), earlier, stored);
         }
     }
 
@@ -151,7 +162,7 @@ impl Resolver<'_> {
     fn note_clash(
         &self,
         draft: &Draft,
-        field: &str,
+        mend: &str,
         path: String,
         value: String,
         earlier: Option<PortId>,
@@ -166,10 +177,6 @@ impl Resolver<'_> {
                 format!("the port '{}' of project '{}'", port.name, port.project)
             }
             (None, None) => return,
-        };
-        let mend = match field {
-            "device" => "a device is one port's: name another, or leave the field out",
-            _ => "in one network each port has its own: give another, or leave the field out",
         };
         self.note(draft.document, path, format!("{value} belongs to {holder} already"), mend);
     }

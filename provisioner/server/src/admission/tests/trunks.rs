@@ -125,6 +125,24 @@ fn addresses_and_macs_in_a_vlans_network_are_its_own_alone() {
 }
 
 #[test]
+fn a_mac_that_is_taken_behind_a_tag_is_to_be_mended_at_the_port() {
+    let mut world = world();
+    let mac = "52:54:00:00:00:77";
+    world.apply(&json!([
+        port("inner", json!({ "network": "dmz", "mac": mac })),
+        port("trunk", json!({ "mac": mac })),
+    ]));
+    // Also where the document has none, and the one of before is kept.
+    for document in [json!({ "mac": mac }), json!({})] {
+        let document = with(document, json!({ "vlans": [vlan(7, "dmz")] }));
+        let faults = world.admit(&json!([port("trunk", document)])).map(|_| ()).unwrap_err();
+        assert_eq!(faults[0].path, "vlans[0]");
+        assert!(faults[0].mend.contains("another `mac`"), "{faults:?}");
+        assert!(!faults[0].mend.contains("leave"), "{faults:?}");
+    }
+}
+
+#[test]
 fn a_full_network_behind_a_tag_is_a_fault_at_its_name() {
     let mut world = world();
     for name in ["a", "b", "c", "d", "e"] {

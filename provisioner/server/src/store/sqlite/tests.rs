@@ -9,7 +9,7 @@ use super::*;
 use crate::{
     environment::fixed::FixedEnvironment,
     store::{
-        Key,
+        Key, PASSWORDS_KEPT,
         contract::{ring, sqlite},
     },
 };
@@ -51,6 +51,30 @@ async fn what_was_written_is_there_after_the_store_was_opened_again() {
 }
 
 #[tokio::test]
+async fn a_password_from_before_the_database_knew_whose_it_is_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = sqlite(directory.path()).await;
+    let id = mezame_model::InstanceId::parse("i-00000000000000001").unwrap();
+    let of = |expected: u64, name: &str, count: usize| Batch {
+        expected: Generation(expected),
+        passwords: (0..count)
+            .map(|_| (id.clone(), name.parse().unwrap(), 1, Zeroizing::new(name.into())))
+            .collect(),
+        ..Batch::default()
+    };
+    store.commit(of(0, "dev", 2)).await.unwrap();
+    store.close().await;
+    let direct = Connection::open(directory.path().join("store.db")).unwrap();
+    direct.execute("UPDATE said SET user = NULL", []).unwrap();
+    drop(direct);
+    let store = sqlite(directory.path()).await;
+    store.commit(of(1, "ops", 2 * PASSWORDS_KEPT)).await.unwrap();
+    let kept = store.passwords(id).await.unwrap();
+    assert_eq!(kept.len(), PASSWORDS_KEPT + 2);
+    assert!(kept[PASSWORDS_KEPT..].iter().all(|(_, body)| ***body == *b"dev"));
+}
+
+#[tokio::test]
 async fn a_body_lies_nowhere_in_the_files_in_the_clear() {
     let directory = tempfile::tempdir().unwrap();
     let store = sqlite(directory.path()).await;
@@ -60,7 +84,7 @@ async fn a_body_lies_nowhere_in_the_files_in_the_clear() {
     batch.site = Some(hidden("hidden-site"));
     batch.observed = vec![(id.clone(), hidden("hidden-observation"))];
     batch.reports = vec![(id.clone(), 1, hidden("hidden-report"))];
-    batch.passwords = vec![(id, 1, hidden("hidden-password"))];
+    batch.passwords = vec![(id, "ops".parse().unwrap(), 1, hidden("hidden-password"))];
     store.commit(batch).await.unwrap();
     let open = bytes(directory.path());
     for file in std::fs::read_dir(directory.path()).unwrap() {

@@ -1,193 +1,201 @@
-//! Writing to the database: one transaction a batch, and re-sealing in steps.
+//! Writing to the database: one transaction a batch.
 
-use mezame_model::{Generation, InstanceId};
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use std::path::Path;
+
+use mezame_model::{Generation, InstanceId, UserName, api::Event};
+use rusqlite::{Connection, ToSql, Transaction, TransactionBehavior};
 
 use super::{Session, bound_to};
 use crate::{
-    sealing::{Keyring, key_number},
+    environment::Environment,
+    sealing::Keyring,
     store::{
-        Batch, Committed, EVENTS_KEPT, KEY_REQUESTS_KEPT, KEYS_KEPT, PASSWORDS_KEPT, REPORTS_KEPT,
-        StoreError,
+        Batch, Committed, EVENTS_KEPT, KEY_REQUESTS_KEPT, KEYS_KEPT, PASSWORD_USERS_KEPT,
+        PASSWORDS_KEPT, REPORTS_KEPT, StoreError,
     },
 };
-
-/// How many bodies are sealed anew in one transaction: readers and writers wait no longer.
-const RESEALED_AT_ONCE: usize = 2000;
-
-/// The tables that have sealed bodies, and what names a row of each in its seal.
-const SEALED: [(&str, &str, &str); 3] = [
-    (
-        "SELECT rowid, body, 'resource' || char(0) || kind || char(0) || project || char(0) || name \
-         FROM resource WHERE rowid > ?1 ORDER BY rowid",
-        "UPDATE resource SET body = ?2 WHERE rowid = ?1",
-        "resource",
-    ),
-    (
-        "SELECT rowid, body, 'observed' || char(0) || instance FROM observed WHERE rowid > ?1 \
-         ORDER BY rowid",
-        "UPDATE observed SET body = ?2 WHERE rowid = ?1",
-        "observation",
-    ),
-    (
-        "SELECT rowid, body, 'said' || char(0) || what || char(0) || instance FROM said \
-         WHERE rowid > ?1 ORDER BY rowid",
-        "UPDATE said SET body = ?2 WHERE rowid = ?1",
-        "report",
-    ),
-];
 
 impl Session {
     pub(super) fn commit(&mut self, batch: Batch) -> Result<Committed, StoreError> {
         let Self { connection, path, keys, environment } = self;
         let at = Self::failed(path);
-        let seal = |parts: &[&str], body: &[u8]| {
-            keys.seal(&bound_to(parts), body, environment.as_ref()).map_err(StoreError::from)
-        };
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(at)?;
-        let run = |sql: &str, parameters: &[&dyn rusqlite::ToSql]| -> Result<usize, StoreError> {
-            transaction.prepare_cached(sql).and_then(|mut s| s.execute(parameters)).map_err(at)
-        };
-        if let Some(key) = batch.event_key {
-            let added = run(
-                "INSERT OR IGNORE INTO event_key (key) VALUES (?1)",
-                &[&key.to_be_bytes().as_slice()],
-            )?;
-            if added == 0 {
-                return Ok(Committed::Seen);
-            }
-            let newest = transaction.last_insert_rowid();
-            let kept = i64::try_from(KEYS_KEPT).unwrap_or(i64::MAX);
-            run("DELETE FROM event_key WHERE id <= ?1", &[&(newest - kept)])?;
+        let turn = Turn { transaction, path, keys, environment: environment.as_ref() };
+        if let Some(key) = batch.event_key
+            && !turn.remember(key)?
+        {
+            return Ok(Committed::Seen);
         }
-        let actual: u64 = transaction
+        let generation = turn.advance(batch.expected)?;
+        turn.write_resources(&batch, generation)?;
+        turn.write_said(&batch)?;
+        turn.write_events(batch.events, generation)?;
+        turn.transaction.commit().map_err(at)?;
+        Ok(Committed::Written(generation))
+    }
+}
+
+/// One transaction; dropped before its end, it leaves nothing.
+struct Turn<'t> {
+    transaction: Transaction<'t>,
+    path: &'t Path,
+    keys: &'t Keyring,
+    environment: &'t dyn Environment,
+}
+
+impl Turn<'_> {
+    fn run(&self, sql: &str, parameters: &[&dyn ToSql]) -> Result<usize, StoreError> {
+        self.transaction
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(parameters))
+            .map_err(Session::failed(self.path))
+    }
+
+    fn seal(&self, parts: &[&str], body: &[u8]) -> Result<Vec<u8>, StoreError> {
+        Ok(self.keys.seal(&bound_to(parts), body, self.environment)?)
+    }
+
+    /// Notes a guest's event, and whether it is new; the oldest go.
+    fn remember(&self, key: u128) -> Result<bool, StoreError> {
+        let key = key.to_be_bytes();
+        let added =
+            self.run("INSERT OR IGNORE INTO event_key (key) VALUES (?1)", &[&key.as_slice()])?;
+        if added == 0 {
+            return Ok(false);
+        }
+        let last_gone = self.transaction.last_insert_rowid() - count(KEYS_KEPT);
+        self.run("DELETE FROM event_key WHERE id <= ?1", &[&last_gone])?;
+        Ok(true)
+    }
+
+    /// Goes on to the next generation, if the one now is what the batch was worked out from.
+    fn advance(&self, expected: Generation) -> Result<Generation, StoreError> {
+        let actual: u64 = self
+            .transaction
             .query_row("SELECT generation FROM head", [], |row| row.get(0))
-            .map_err(at)?;
-        if batch.expected.0 != actual {
-            let (expected, actual) = (batch.expected, Generation(actual));
-            return Err(StoreError::Conflict { expected, actual });
+            .map_err(Session::failed(self.path))?;
+        if expected.0 != actual {
+            return Err(StoreError::Conflict { expected, actual: Generation(actual) });
         }
-        let generation = batch.expected.next();
-        run("UPDATE head SET generation = ?1", &[&generation.0])?;
+        let generation = expected.next();
+        self.run("UPDATE head SET generation = ?1", &[&generation.0])?;
+        Ok(generation)
+    }
+
+    fn write_resources(&self, batch: &Batch, generation: Generation) -> Result<(), StoreError> {
         for key in &batch.deletes {
-            run(
+            self.run(
                 "DELETE FROM resource WHERE kind = ?1 AND project = ?2 AND name = ?3",
                 &[&key.kind.as_str(), &key.project, &key.name],
             )?;
         }
         for (key, body) in &batch.puts {
-            let sealed = seal(&["resource", key.kind.as_str(), &key.project, &key.name], body)?;
-            run(
+            let kind = key.kind.as_str();
+            let sealed = self.seal(&["resource", kind, &key.project, &key.name], body)?;
+            self.run(
                 "INSERT INTO resource (kind, project, name, revision, body) \
                  VALUES (?1, ?2, ?3, ?4, ?5) \
                  ON CONFLICT DO UPDATE SET revision = excluded.revision, body = excluded.body",
-                &[&key.kind.as_str(), &key.project, &key.name, &generation.0, &sealed],
+                &[&kind, &key.project, &key.name, &generation.0, &sealed],
             )?;
         }
         if let Some(site) = &batch.site {
-            run("UPDATE head SET site = ?1", &[&seal(&["site"], site)?])?;
+            self.run("UPDATE head SET site = ?1", &[&self.seal(&["site"], site)?])?;
         }
+        Ok(())
+    }
+
+    /// What guests said, after what is forgotten of those that are gone.
+    fn write_said(&self, batch: &Batch) -> Result<(), StoreError> {
         for id in &batch.forget {
-            run("DELETE FROM observed WHERE instance = ?1", &[&id.as_str()])?;
-            run("DELETE FROM said WHERE instance = ?1", &[&id.as_str()])?;
+            self.run("DELETE FROM observed WHERE instance = ?1", &[&id.as_str()])?;
+            self.run("DELETE FROM said WHERE instance = ?1", &[&id.as_str()])?;
         }
         for (id, body) in &batch.observed {
-            run(
+            self.run(
                 "INSERT INTO observed (instance, body) VALUES (?1, ?2) \
                  ON CONFLICT DO UPDATE SET body = excluded.body",
-                &[&id.as_str(), &seal(&["observed", id.as_str()], body)?],
+                &[&id.as_str(), &self.seal(&["observed", id.as_str()], body)?],
             )?;
         }
-        let said = |what: &str, most: usize, id: &InstanceId, at_ms: u64, body: &[u8]| {
-            let sealed = seal(&["said", what, id.as_str()], body)?;
-            run(
-                "INSERT INTO said (what, instance, at_ms, body) VALUES (?1, ?2, ?3, ?4)",
-                &[&what, &id.as_str(), &i64::try_from(at_ms).unwrap_or(i64::MAX), &sealed],
-            )?;
-            run(
-                "DELETE FROM said WHERE instance = ?1 AND what = ?2 AND id <= \
-                 (SELECT id FROM said WHERE instance = ?1 AND what = ?2 \
-                  ORDER BY id DESC LIMIT 1 OFFSET ?3)",
-                &[&id.as_str(), &what, &i64::try_from(most).unwrap_or(i64::MAX)],
-            )
-        };
         for (id, at_ms, body) in &batch.reports {
-            said("report", REPORTS_KEPT, id, *at_ms, body)?;
+            self.add_said("report", id, None, *at_ms, body)?;
+            self.keep_newest("report", id, REPORTS_KEPT)?;
         }
-        for (id, at_ms, body) in &batch.passwords {
-            said("password", PASSWORDS_KEPT, id, *at_ms, body)?;
+        for (id, user, at_ms, body) in &batch.passwords {
+            self.add_said("password", id, Some(user), *at_ms, body)?;
+            self.keep_passwords(id)?;
         }
         for (id, at_ms, trail, body) in &batch.key_requests {
-            said(trail.as_str(), KEY_REQUESTS_KEPT, id, *at_ms, body)?;
+            self.add_said(trail.as_str(), id, None, *at_ms, body)?;
+            self.keep_newest(trail.as_str(), id, KEY_REQUESTS_KEPT)?;
         }
+        Ok(())
+    }
+
+    fn add_said(
+        &self,
+        what: &str,
+        id: &InstanceId,
+        user: Option<&UserName>,
+        at_ms: u64,
+        body: &[u8],
+    ) -> Result<(), StoreError> {
+        let sealed = self.seal(&["said", what, id.as_str()], body)?;
+        let at_ms = i64::try_from(at_ms).unwrap_or(i64::MAX);
+        let user = user.map(UserName::as_str);
+        self.run(
+            "INSERT INTO said (what, instance, user, at_ms, body) VALUES (?1, ?2, ?3, ?4, ?5)",
+            &[&what, &id.as_str(), &user, &at_ms, &sealed],
+        )?;
+        Ok(())
+    }
+
+    fn keep_newest(&self, what: &str, id: &InstanceId, most: usize) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM said WHERE instance = ?1 AND what = ?2 AND id <= \
+             (SELECT id FROM said WHERE instance = ?1 AND what = ?2 \
+              ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+            &[&id.as_str(), &what, &count(most)],
+        )?;
+        Ok(())
+    }
+
+    /// Keeps the newest passwords, and each user's newest.
+    fn keep_passwords(&self, id: &InstanceId) -> Result<(), StoreError> {
+        self.run(
+            "DELETE FROM said WHERE instance = ?1 AND what = 'password' AND user IS NOT NULL \
+             AND id NOT IN (SELECT id FROM said WHERE instance = ?1 AND what = 'password' \
+                            ORDER BY id DESC LIMIT ?2) \
+             AND id NOT IN (SELECT max(id) FROM said WHERE instance = ?1 \
+                            AND what = 'password' AND user IS NOT NULL \
+                            GROUP BY user ORDER BY max(id) DESC LIMIT ?3)",
+            &[&id.as_str(), &count(PASSWORDS_KEPT), &count(PASSWORD_USERS_KEPT)],
+        )?;
+        Ok(())
+    }
+
+    fn write_events(&self, events: Vec<Event>, generation: Generation) -> Result<(), StoreError> {
         // Of a batch longer than what is kept, the beginning would be deleted at once.
-        let skipped = batch.events.len().saturating_sub(EVENTS_KEPT);
-        for mut event in batch.events.into_iter().skip(skipped) {
+        let skipped = events.len().saturating_sub(EVENTS_KEPT);
+        for mut event in events.into_iter().skip(skipped) {
             event.generation = generation;
             let body =
                 serde_json::to_string(&event).map_err(|_| StoreError::Spoilt { what: "event" })?;
-            run("INSERT INTO event (generation, body) VALUES (?1, ?2)", &[&generation.0, &body])?;
+            self.run(
+                "INSERT INTO event (generation, body) VALUES (?1, ?2)",
+                &[&generation.0, &body],
+            )?;
         }
-        forget_events(&transaction, (skipped > 0).then_some(generation)).map_err(at)?;
-        transaction.commit().map_err(at)?;
-        Ok(Committed::Written(generation))
+        forget_events(&self.transaction, (skipped > 0).then_some(generation))
+            .map_err(Session::failed(self.path))
     }
+}
 
-    /// Goes through all bodies and seals those anew that have an older key. Each step is a
-    /// transaction, so a crash loses no more than a step; bodies that are new already are passed.
-    pub(super) fn reseal(&mut self, ring: Keyring) -> Result<(), StoreError> {
-        self.keys = ring;
-        let Self { connection, path, keys, environment } = self;
-        let at = Self::failed(path);
-        let fresh = |row: &[u8], sealed: &[u8]| -> Result<Option<Vec<u8>>, StoreError> {
-            if key_number(sealed)? == keys.current() {
-                return Ok(None);
-            }
-            Ok(Some(keys.seal(row, &keys.open(row, sealed)?, environment.as_ref())?))
-        };
-        let site: Option<Option<Vec<u8>>> = connection
-            .query_row("SELECT site FROM head", [], |r| r.get(0))
-            .optional()
-            .map_err(at)?;
-        if let Some(sealed) = site.flatten()
-            && let Some(sealed) = fresh(&bound_to(&["site"]), &sealed)?
-        {
-            connection.execute("UPDATE head SET site = ?1", [sealed]).map_err(at)?;
-        }
-        for (select, update, what) in SEALED {
-            let mut last = i64::MIN;
-            loop {
-                let transaction = connection
-                    .transaction_with_behavior(TransactionBehavior::Immediate)
-                    .map_err(at)?;
-                let page: Vec<(i64, Vec<u8>, String)> = transaction
-                    .prepare_cached(&format!("{select} LIMIT {RESEALED_AT_ONCE}"))
-                    .and_then(|mut statement| {
-                        statement
-                            .query_map([last], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?
-                            .collect()
-                    })
-                    .map_err(at)?;
-                let Some((end, ..)) = page.last() else { break };
-                last = *end;
-                for (id, sealed, row) in &page {
-                    if let Some(sealed) = fresh(row.as_bytes(), sealed)? {
-                        let changed = transaction
-                            .prepare_cached(update)
-                            .and_then(|mut s| s.execute(params![id, sealed]))
-                            .map_err(at)?;
-                        if changed != 1 {
-                            return Err(StoreError::Spoilt { what });
-                        }
-                    }
-                }
-                transaction.commit().map_err(at)?;
-            }
-        }
-        // What was sealed with the old key must not linger in the log.
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(at)
-    }
+/// As SQLite counts.
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Drops the oldest events beyond what is kept, and notes from where on all are there.
@@ -197,8 +205,7 @@ fn forget_events(
 ) -> Result<(), rusqlite::Error> {
     let newest: Option<i64> =
         connection.query_row("SELECT max(position) FROM event", [], |row| row.get(0))?;
-    let kept = i64::try_from(EVENTS_KEPT).unwrap_or(i64::MAX);
-    let last_gone = newest.unwrap_or(0) - kept;
+    let last_gone = newest.unwrap_or(0) - count(EVENTS_KEPT);
     let gone: Option<u64> = connection.query_row(
         "SELECT max(generation) FROM event WHERE position <= ?1",
         [last_gone],

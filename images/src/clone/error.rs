@@ -1,0 +1,142 @@
+//! Why a master or a clone can't be had.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    qcow2::Qcow2Fault,
+    volume::{VolumeError, VolumeId, recovery::RecoveryError},
+};
+
+/// Why a master or a clone can't be had.
+#[derive(Debug, thiserror::Error)]
+pub enum CloneError {
+    /// A file can't be read, written, made or removed.
+    #[error("{} {}", doing, path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// One of QEMU's tools refused.
+    #[error("qemu-img: {said}")]
+    Tool {
+        /// What it said.
+        said: String,
+    },
+    /// The image stands on another file.
+    #[error("{} names a backing file or a data file; a master stands alone", path.display())]
+    NotAlone {
+        /// The image.
+        path: PathBuf,
+    },
+    /// The image is not qcow2 as a master is.
+    #[error("the image {}", path.display())]
+    Qcow2 {
+        /// The image.
+        path: PathBuf,
+        /// What is wrong.
+        source: Qcow2Fault,
+    },
+    /// There is a master of this name, and an image that is not in it.
+    #[error("{} is there already", path.display())]
+    MasterExists {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Another image is where this one was to be sealed, from a sealing that was stopped.
+    #[error("{} holds another image; seal that one, or move it away", path.display())]
+    Leftover {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The image has been changed since it was sealed: no clone of it can be trusted.
+    #[error("the master {} is not as it was when it was sealed", path.display())]
+    Changed {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// Clones stand on it.
+    #[error("the master {} has {clones} clones, such as {example}", path.display())]
+    HasClones {
+        /// Its directory.
+        path: PathBuf,
+        /// How many.
+        clones: usize,
+        /// One of them.
+        example: VolumeId,
+    },
+    /// There is a clone of this id.
+    #[error("{0} is there already")]
+    Exists(VolumeId),
+    /// There is no clone of this id.
+    #[error("the master has no clone {0}")]
+    NoClone(VolumeId),
+    /// There is no pool in this directory.
+    #[error("{} is no pool; is its file system mounted?", path.display())]
+    NoPool {
+        /// The directory.
+        path: PathBuf,
+        /// What is missing.
+        source: io::Error,
+    },
+    /// There is a pool in this directory already.
+    #[error("{} is a pool already", path.display())]
+    PoolExists {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The pool is a copy of the one that was made.
+    #[error("the pool {} is a copy of the one that was made; adopt it first", path.display())]
+    PoolCopied {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is another pool where the clone's was.
+    #[error("{} is another pool than the one that the clone was made in", path.display())]
+    OtherPool {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// QEMU has it open.
+    #[error("{0} is in use")]
+    InUse(VolumeId),
+    /// Another file has the clone's name.
+    #[error("{} is not the file that was made; it is left alone", path.display())]
+    Replaced {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another process of ours holds a lock for too long.
+    #[error("{} is held by somebody else", path.display())]
+    Busy {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// A record or a manifest is not what we write.
+    #[error("{} is not a record of ours", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A clone that was copied lacks writes that only the original's holes tell of.
+    #[error("{0} was copied before it was recovered, or without its holes")]
+    Unrecovered(VolumeId),
+    /// The pool's file system doesn't tell holes, or an overlay's table is not as it should be.
+    #[error("an overlay, or its file system, is not as it should be")]
+    Template(#[source] RecoveryError),
+    /// The class doesn't go with an overlay.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+}
+
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CloneError {
+    move |source| CloneError::Io { doing, path: path.into(), source }
+}

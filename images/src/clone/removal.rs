@@ -1,0 +1,56 @@
+//! Removing the files of a clone: those that its record means, and no others that have their names.
+//!
+//! A name says little: the file may have been replaced by a restored one, or be what another
+//! clone is made in. So each file is opened and told by its identity first, and QEMU is kept from
+//! opening it from then on. What is not the clone's stays.
+
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path};
+
+use nix::fcntl::OFlag;
+
+use super::{CloneError, durable, failed, lock, new_path, record::Record};
+use crate::volume::{FileIdentity, VolumeId};
+
+/// Removes a clone's files, under the lock of its pool.
+///
+/// # Errors
+/// [`CloneError::InUse`], [`CloneError::Replaced`]; then nothing has been removed.
+pub(super) fn remove_files(id: &VolumeId, record: &Record) -> Result<(), CloneError> {
+    let new = new_path(&record.path);
+    // Held until the names are gone.
+    let named = take(id, record, &record.path)?;
+    if let Taken::Other = named {
+        return Err(CloneError::Replaced { path: record.path.clone() });
+    }
+    let staged = take(id, record, &new)?;
+    for (taken, path) in [(&named, &record.path), (&staged, &new)] {
+        if let Taken::Ours(_) = taken {
+            durable::remove(path).map_err(failed("removing", path))?;
+        }
+    }
+    Ok(())
+}
+
+/// What has a name.
+enum Taken {
+    Nothing,
+    Other,
+    /// The clone's file, which QEMU can't open while this is held.
+    Ours(#[expect(dead_code, reason = "it holds a lock")] File),
+}
+
+fn take(id: &VolumeId, record: &Record, path: &Path) -> Result<Taken, CloneError> {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Nothing),
+        file => file.map_err(failed("opening", path))?,
+    };
+    if FileIdentity::of(&file).map_err(failed("reading", path))? != record.identity {
+        return Ok(Taken::Other);
+    }
+    if lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
+        return Ok(Taken::Ours(file));
+    }
+    Err(CloneError::InUse(id.clone()))
+}

@@ -1,0 +1,121 @@
+//! Sealing: making a master of an image, and noticing that somebody has written to it since.
+//!
+//! The image is moved, protected and described in a directory that gets its name last, so that a
+//! master is there whole or not at all. What is compared later is the file's length, its time of
+//! change and its inode; its bytes are not read.
+
+use std::{
+    fs::{self, File},
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    CLONES, CloneError, IMAGE, LOCK, Master, beside,
+    durable::{self, sync_directory, write_new},
+    failed, json,
+    pool::{make_lock, private_directory},
+    template,
+};
+use crate::volume::{FileIdentity, Format};
+
+const MANIFEST: &str = "master.json";
+
+/// What a master was when it was sealed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Manifest {
+    pub(super) format: Format,
+    /// As a guest sees it, in bytes.
+    pub(super) size: u64,
+    /// Of the file, in bytes.
+    pub(super) length: u64,
+    /// When the file was last written, in seconds and nanoseconds since 1970.
+    pub(super) modified: (i64, i64),
+    pub(super) identity: FileIdentity,
+}
+
+impl Master {
+    /// Makes a master of an image, which is moved into a directory that is made for it, on the
+    /// same file system. Repeating it after a crash completes it, also if all was done.
+    ///
+    /// # Errors
+    /// [`CloneError::NotAlone`], [`CloneError::Qcow2`], [`CloneError::MasterExists`],
+    /// [`CloneError::Leftover`]; the image is then where it was.
+    pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+        let stage = beside(directory, ".new");
+        let within = stage.join(IMAGE);
+        let is_there = |path: &Path| path.try_exists().map_err(failed("finding", path));
+        let is_moved = match (is_there(image)?, is_there(&within)?) {
+            (true, true) => return Err(CloneError::Leftover { path: stage }),
+            (is_image, is_within) => !is_image && is_within,
+        };
+        if is_there(directory)? {
+            return Self::sealed(image, format, directory);
+        }
+        let size = template::size_of(if is_moved { &within } else { image }, format)?;
+        private_directory(&stage.join(CLONES)).map_err(failed("making", &stage))?;
+        if !is_moved {
+            fs::rename(image, &within).map_err(failed("moving", image))?;
+        }
+        fs::set_permissions(&within, fs::Permissions::from_mode(0o444))
+            .map_err(failed("protecting", &within))?;
+        let file = File::open(&within).map_err(failed("opening", &within))?;
+        file.sync_all().map_err(failed("syncing", &within))?;
+        let manifest = Manifest::of(&file, &within, format, size)?;
+        make_lock(&stage.join(LOCK))?;
+        let path = stage.join(MANIFEST);
+        write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
+        sync_directory(&stage).map_err(failed("syncing", &stage))?;
+        fs::rename(&stage, directory).map_err(failed("making", directory))?;
+        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
+        Ok(Self { directory: directory.into(), manifest })
+    }
+
+    /// One that was sealed by a process that was stopped before it could say so.
+    fn sealed(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+        if image.exists() {
+            return Err(CloneError::MasterExists { path: directory.into() });
+        }
+        let master = Self::open(directory)?;
+        if master.manifest.format != format {
+            return Err(CloneError::MasterExists { path: directory.into() });
+        }
+        master.check()?;
+        durable::sync_parent(directory).map_err(failed("syncing", directory))?;
+        Ok(master)
+    }
+
+    /// One that was sealed before.
+    pub fn open(directory: &Path) -> Result<Self, CloneError> {
+        let path = directory.join(MANIFEST);
+        let text = fs::read(&path).map_err(failed("reading", &path))?;
+        let manifest =
+            serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
+        Ok(Self { directory: directory.into(), manifest })
+    }
+
+    /// That the image is what was sealed.
+    ///
+    /// # Errors
+    /// [`CloneError::Changed`]: its clones now read a mixture.
+    pub fn check(&self) -> Result<(), CloneError> {
+        let path = self.directory.join(IMAGE);
+        let file = File::open(&path).map_err(failed("opening", &path))?;
+        let now = Manifest::of(&file, &path, self.manifest.format, self.manifest.size)?;
+        if now == self.manifest {
+            return Ok(());
+        }
+        Err(CloneError::Changed { path: self.directory.clone() })
+    }
+}
+
+impl Manifest {
+    fn of(file: &File, path: &Path, format: Format, size: u64) -> Result<Self, CloneError> {
+        let metadata = file.metadata().map_err(failed("reading", path))?;
+        let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
+        let modified = (metadata.mtime(), metadata.mtime_nsec());
+        Ok(Self { format, size, length: metadata.len(), modified, identity })
+    }
+}
