@@ -6,6 +6,7 @@
 //! files around it in order. Nothing here mounts a guest's disk, and nothing here speaks to a guest.
 
 pub mod archive;
+pub mod backup;
 pub mod clone;
 pub mod environment;
 mod nameless;

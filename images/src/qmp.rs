@@ -11,6 +11,7 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
+pub mod block;
 mod framing;
 mod message;
 #[cfg(test)]

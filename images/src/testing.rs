@@ -41,6 +41,36 @@ impl Daemon {
             .args(further);
         Self::start(&mut command, &[&[socket], others].concat())
     }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) fn ended(mut self) {
+        let begin = Instant::now();
+        while self.0.try_wait().unwrap().is_none() {
+            assert!(begin.elapsed() < Duration::from_secs(60), "it does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// The TCP ports that it listens on.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", self.0.id())).unwrap();
+        let links = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        let own: Vec<String> = links.map(|link| link.display().to_string()).collect();
+        let sockets = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let port = |line: &str| {
+            // sl local_address rem_address st … inode, where 0A is TCP_LISTEN.
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let is_own = own.contains(&format!("socket:[{}]", fields.get(9)?));
+            let port = fields[1].rsplit_once(':')?.1;
+            (is_own && fields[3] == "0A").then(|| u16::from_str_radix(port, 16).unwrap())
+        };
+        sockets.lines().filter_map(port).collect()
+    }
 }
 
 impl Drop for Daemon {

@@ -5,7 +5,7 @@
 //! printed then (`--no-capture`) is the one in docs/volumes.md.
 
 mod driver;
-mod guest;
+pub(crate) mod guest;
 mod sectors;
 
 use std::{

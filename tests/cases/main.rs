@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
 mod access;
+mod backup;
 mod certificates;
 mod clients;
 mod conformance;

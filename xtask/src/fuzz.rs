@@ -41,6 +41,8 @@ pub(crate) enum Target {
     Archive,
     /// The head of a disk that somebody brings: qcow2, VMDK, VHDX
     DiskHead,
+    /// What a server of blocks says to who pulls a backup
+    Nbd,
     /// A guest's frames in the kernel, against a model
     Frames,
 }
@@ -76,7 +78,8 @@ impl Target {
     /// The longest input, in bytes: room for several documents or requests.
     fn longest(self) -> usize {
         match self {
-            Self::Mime | Self::DiskHead => 8192,
+            // A read's reply alone is over 4 KiB.
+            Self::Mime | Self::DiskHead | Self::Nbd => 8192,
             _ => 4096,
         }
     }

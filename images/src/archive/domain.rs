@@ -42,6 +42,11 @@ impl ProjectKey {
         random(from).map(Self::new)
     }
 
+    /// Its name, which images of the project say in the open. It tells nothing of the key.
+    pub fn name(&self) -> Option<String> {
+        Domain::of(Some(self)).name().map(str::to_owned)
+    }
+
     /// The bytes, for whoever keeps them.
     pub fn expose(&self) -> &[u8; 32] {
         &self.0

@@ -6,6 +6,7 @@
 use std::fmt;
 
 use mezame_model::ProjectName;
+use serde::{Deserialize, Serialize};
 
 /// Bytes as lower-case hexadecimal digits.
 fn write_hex(bytes: &[u8], out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -40,7 +41,8 @@ pub(crate) fn parse_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
 pub struct ImageIdError(String);
 
 /// An image of the archive: `img-` and 32 hexadecimal digits, drawn when its import begins.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct ImageId([u8; 16]);
 
 impl ImageId {
@@ -74,6 +76,20 @@ impl fmt::Display for ImageId {
 impl fmt::Debug for ImageId {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
+    }
+}
+
+impl TryFrom<String> for ImageId {
+    type Error = ImageIdError;
+
+    fn try_from(text: String) -> Result<Self, ImageIdError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ImageId> for String {
+    fn from(id: ImageId) -> Self {
+        id.to_string()
     }
 }
 

@@ -170,7 +170,7 @@ impl Desk {
 }
 
 /// Waits until so many writes were acknowledged.
-fn until_written(guest: &mut Background, count: usize) -> Result<()> {
+pub(crate) fn until_written(guest: &mut Background, count: usize) -> Result<()> {
     wait::until("acknowledged writes", A_BOOT, || {
         // One that has ended is not waited for.
         let is_over = guest.ended()?.is_some();
@@ -183,7 +183,7 @@ fn until_written(guest: &mut Background, count: usize) -> Result<()> {
 }
 
 /// A driver of the guests' kernel.
-fn module(name: &str) -> Result<PathBuf> {
+pub(crate) fn module(name: &str) -> Result<PathBuf> {
     let modules = cached("guest-kernel", "demo")?.join("lib/modules");
     let mut find = process::command("find");
     let found = process::output(find.arg(modules).args(["-name", name]))?;
@@ -192,14 +192,14 @@ fn module(name: &str) -> Result<PathBuf> {
 }
 
 /// The numbers of whole lines `ACK n`.
-fn acknowledged(console: &str) -> Result<Vec<u64>> {
+pub(crate) fn acknowledged(console: &str) -> Result<Vec<u64>> {
     ensure!(!console.contains("NAK"), "a write failed: {}", process::tail(console, 5));
     let whole = console.rsplit_once('\n').map_or("", |(whole, _)| whole);
     let numbers = whole.lines().filter_map(|line| line.trim().strip_prefix("ACK "));
     numbers.map(|number| Ok(number.parse()?)).collect()
 }
 
-fn repeated(text: &str, length: usize) -> Vec<u8> {
+pub(crate) fn repeated(text: &str, length: usize) -> Vec<u8> {
     text.bytes().chain([b'\n']).cycle().take(length).collect()
 }
 

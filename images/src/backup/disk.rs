@@ -1,0 +1,105 @@
+//! A guest's disk as a backup sees it: the node and the device in QEMU, and what our nodes beside
+//! them are called.
+//!
+//! ```text
+//!  device ──► disk                               at rest
+//!
+//!  device ──► ID.before ──► disk                 a point in time is open: what is about to be
+//!             │    ▲   └──► ID.scratch           overwritten is copied to the scratch file before
+//!             │  ID.point ◄── NBD                what it was then is read here
+//! ```
+//! Pure.
+
+use super::{
+    name::BitmapName,
+    plan::{Bitmap, Survey},
+};
+use crate::{
+    qmp::block::{Node, NodeBitmap},
+    volume::{Data, Volume, VolumeId},
+};
+
+/// A disk that a running guest has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Disk {
+    id: VolumeId,
+    node: String,
+    device: String,
+    keeps_bitmaps: bool,
+}
+
+impl Disk {
+    /// A volume's disk, where its guest was started with [`Volume::blockdev`] and
+    /// [`Volume::device`].
+    pub fn of(volume: &Volume) -> Self {
+        let id = volume.id();
+        Self {
+            id: id.clone(),
+            node: id.node(""),
+            // What has the drive is the disk behind the PCI card.
+            device: format!("/machine/peripheral/{}/virtio-backend", id.node("disk")),
+            // A raw file has no place for them.
+            keeps_bitmaps: matches!(volume.data(), Data::Overlay { .. }),
+        }
+    }
+
+    /// The disk of a guest that went over to a plain volume while it ran, until it is started anew:
+    /// the volume is as it was before the hydration.
+    pub fn hydrated(volume: &Volume) -> Self {
+        let node = volume.id().node("plain");
+        Self { node, keeps_bitmaps: false, ..Self::of(volume) }
+    }
+
+    /// Its volume's id.
+    pub fn id(&self) -> &VolumeId {
+        &self.id
+    }
+
+    /// The node that the guest's disk is at rest.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// The device's path among QEMU's objects.
+    pub(super) fn device(&self) -> &str {
+        &self.device
+    }
+
+    /// Whether its bitmaps outlive QEMU.
+    pub(super) fn keeps_bitmaps(&self) -> bool {
+        self.keeps_bitmaps
+    }
+
+    /// The filter that copies before it writes.
+    pub(super) fn before(&self) -> String {
+        self.id.node("before")
+    }
+
+    /// What it copies to.
+    pub(super) fn scratch(&self) -> String {
+        self.id.node("scratch")
+    }
+
+    /// The disk as it was at the point in time; the export is called the same.
+    pub(super) fn point(&self) -> String {
+        self.id.node("point")
+    }
+
+    /// What QEMU says of it; None where it has no such node.
+    pub(super) fn survey(&self, nodes: &[Node]) -> Option<Survey> {
+        let node = nodes.iter().find(|node| node.name == self.node)?;
+        let bitmaps = node.bitmaps.iter().filter_map(bitmap).collect();
+        Some(Survey { size: node.image.size, bitmaps })
+    }
+}
+
+fn bitmap(bitmap: &NodeBitmap) -> Option<Bitmap> {
+    Some(Bitmap {
+        name: BitmapName::parse(bitmap.name.as_ref()?)?,
+        is_recording: bitmap.recording,
+        is_busy: bitmap.busy,
+        is_inconsistent: bitmap.inconsistent,
+        granularity: bitmap.granularity,
+        dirty: bitmap.count,
+    })
+}

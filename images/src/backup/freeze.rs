@@ -1,0 +1,204 @@
+//! Freezing a guest's file systems for the moment of a point in time, and thawing them whatever
+//! happens.
+//!
+//! A guest that stays frozen is worse than a backup that is not application-consistent. So it is
+//! thawed on every way out; and before it is frozen, QEMU is given an empty node whose name says so
+//! (see [`super::mark`]), which whoever comes after a process that was killed finds and acts on.
+//! How a guest is asked is the caller's: this is a trait.
+
+use std::{
+    sync::{Condvar, Mutex, PoisonError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// How often thawing is tried.
+const TRIES: usize = 3;
+
+/// Why a guest did not freeze or thaw, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+#[error("the guest's agent: {0}")]
+pub struct FreezeError(pub String);
+
+/// Who can freeze and thaw a guest: an agent in it. A thaw may be asked for from another thread, also
+/// while a freeze is waited for.
+pub trait Freeze: Sync {
+    /// Has the guest write all that it holds back and write no more, in at most this time. When it
+    /// fails it may be frozen all the same.
+    fn freeze(&self, bound: Duration) -> Result<(), FreezeError>;
+
+    /// Lets it go on; nothing where it is not frozen. Whether it had been frozen until now.
+    fn thaw(&self) -> Result<bool, FreezeError>;
+}
+
+/// What a backup holds of what the guest was doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Consistency {
+    /// The guest had written all that it held, and its programs that listen to it had too.
+    Application,
+    /// As after a power cut at that moment, and why not better.
+    Crash(CrashReason),
+}
+
+impl Consistency {
+    /// As an image's label says it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Crash(_) => "crash",
+        }
+    }
+}
+
+/// Why a backup is only crash-consistent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrashReason {
+    /// Nobody can freeze this guest.
+    NoAgent,
+    /// The guest's processors stood still anyway, so its agent could not be asked.
+    NotRunning,
+    /// It did not freeze.
+    NotFrozen(String),
+    /// It was not frozen any more when the point in time was taken, or that can't be told.
+    ThawedEarly,
+}
+
+/// What a freeze came to, and how long it took; or that the guest may still be frozen.
+pub(super) type Outcome = Result<(Consistency, Duration), FreezeError>;
+
+/// Does this while the guest is frozen, or as frozen as it can be had.
+///
+/// It is thawed when the bound is over, however long the work takes then, and in any case after it.
+pub(super) fn during<T>(
+    agent: &dyn Freeze,
+    bound: Duration,
+    work: impl FnOnce() -> T,
+) -> (T, Outcome) {
+    let since = Instant::now();
+    let alarm = Alarm::default();
+    thread::scope(|scope| {
+        let watch = thread::Builder::new().name("thaw".into());
+        if let Err(error) = watch.spawn_scoped(scope, || alarm.thaw_after(agent, bound)) {
+            // Without it nothing would bound the freeze.
+            let reason = CrashReason::NotFrozen(format!("no thread: {error}"));
+            return (work(), Ok((Consistency::Crash(reason), Duration::ZERO)));
+        }
+        // Whatever panics, the scope waits for the thread, and that thaws.
+        let fault = agent.freeze(bound).err();
+        if fault.is_some() {
+            // It may be frozen, and that is not worth the time that the work takes. It is tried
+            // again below.
+            let _ = thaw(agent);
+        }
+        let result = work();
+        alarm.end();
+        let thawed = thaw(agent);
+        let took = since.elapsed();
+        let consistency = |was_frozen: bool| match fault {
+            Some(fault) => Consistency::Crash(CrashReason::NotFrozen(fault.0)),
+            None if was_frozen && took <= bound => Consistency::Application,
+            None => Consistency::Crash(CrashReason::ThawedEarly),
+        };
+        (result, thawed.map(|was_frozen| (consistency(was_frozen), took)))
+    })
+}
+
+/// What thaws a guest when its time is over.
+#[derive(Default)]
+struct Alarm {
+    is_over: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Alarm {
+    fn thaw_after(&self, agent: &dyn Freeze, bound: Duration) {
+        let is_over = self.is_over.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = self.changed.wait_timeout_while(is_over, bound, |is_over| !*is_over);
+        let is_over = *waited.unwrap_or_else(PoisonError::into_inner).0;
+        if !is_over {
+            // The mark in QEMU stays until a thaw after the work has succeeded.
+            let _ = thaw(agent);
+        }
+    }
+
+    fn end(&self) {
+        *self.is_over.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+}
+
+/// Thaws it, with some patience.
+pub(super) fn thaw(agent: &dyn Freeze) -> Result<bool, FreezeError> {
+    for _ in 1..TRIES {
+        if let Ok(was_frozen) = agent.thaw() {
+            return Ok(was_frozen);
+        }
+    }
+    agent.thaw()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Agent(AtomicBool);
+
+    impl Freeze for Agent {
+        fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
+            self.0.store(true, Ordering::SeqCst);
+            Ok(())
+        }
+
+        fn thaw(&self) -> Result<bool, FreezeError> {
+            Ok(self.0.swap(false, Ordering::SeqCst))
+        }
+    }
+
+    impl Agent {
+        fn is_frozen(&self) -> bool {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    #[test]
+    fn a_guest_is_thawed_in_time_though_the_work_is_not_done() {
+        let agent = Agent::default();
+        let (waited, outcome) = during(&agent, Duration::from_millis(50), || {
+            assert!(agent.is_frozen());
+            let begin = Instant::now();
+            while agent.is_frozen() && begin.elapsed() < Duration::from_secs(20) {
+                thread::sleep(Duration::from_millis(1));
+            }
+            begin.elapsed()
+        });
+        assert!(waited < Duration::from_secs(10), "{waited:?}");
+        let consistency = outcome.unwrap().0;
+        assert_eq!(consistency, Consistency::Crash(CrashReason::ThawedEarly));
+    }
+
+    #[test]
+    fn a_guest_is_thawed_though_the_work_panics() {
+        let agent = Agent::default();
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            during(&agent, Duration::from_millis(50), || panic!("in the middle"))
+        }));
+        assert!(panicked.is_err());
+        assert!(!agent.is_frozen());
+    }
+
+    #[test]
+    fn work_that_is_done_in_time_is_done_at_once() {
+        let agent = Agent::default();
+        let begin = Instant::now();
+        let (_, outcome) = during(&agent, Duration::from_secs(60), || {});
+        assert_eq!(outcome.unwrap().0, Consistency::Application);
+        assert!(begin.elapsed() < Duration::from_secs(20));
+    }
+}

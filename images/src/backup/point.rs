@@ -1,0 +1,430 @@
+//! The hypervisor's side: a point in time of a running guest's disks is opened, served over NBD to
+//! whoever pulls it, and closed again.
+//!
+//! QEMU's filter `copy-before-write` copies what the guest is about to overwrite into a scratch
+//! file of this host, and the node `snapshot-access` reads the disk as it was from both. The guest
+//! waits for a copy to that file and never for whoever pulls. Where the scratch file fails, is full
+//! or takes too long, the point in time breaks and the guest goes on (`on-cbw-error:
+//! break-snapshot`); reads of it fail from then on, and so does the backup.
+//!
+//! Not the job `blockdev-backup`: in QEMU 7.2 that has no such choice and fails the guest's write.
+//!
+//! It writes no guest's data, keeps no state of its own and opens no archive. Whatever ends a
+//! process here, [`survey`] of the next one takes down what it left.
+//!
+//! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
+
+mod take_down;
+
+use std::{
+    fs::{self, OpenOptions},
+    io,
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+pub use take_down::Leftover;
+
+use super::{
+    disk::Disk,
+    freeze::{self, Consistency, CrashReason, Freeze, FreezeError},
+    mark::Mark,
+    name::PointId,
+    offer::Offer,
+    plan::{Decision, Survey},
+};
+use crate::{
+    environment::{Environment, NoRandomness, random},
+    nbd::{ALLOCATION, Nbd, NbdAddress, NbdError},
+    qmp::{Qmp, QmpError, block::BitmapChange},
+    volume::VolumeId,
+};
+
+/// Why there is no point in time, or it could not be closed.
+#[derive(Debug, thiserror::Error)]
+pub enum PointError {
+    /// QEMU refused, or is gone.
+    #[error(transparent)]
+    Qmp(#[from] QmpError),
+    /// QEMU has no such disk.
+    #[error("QEMU has no disk {0}")]
+    NoDisk(VolumeId),
+    /// Something copies or replaces disks of this guest.
+    #[error("the job {0} of this guest's disks has to end first")]
+    Job(String),
+    /// The scratch file can't be made.
+    #[error("making the scratch file {}", path.display())]
+    Scratch {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The guest could not be thawed, however often that was tried.
+    #[error("THE GUEST MAY STILL BE FROZEN")]
+    Thaw(#[source] FreezeError),
+    /// Something was left behind.
+    #[error("{0} of an earlier point in time can't be removed")]
+    Stays(Leftover),
+    /// A bitmap that was removed is still there, or there is none that should be.
+    #[error("the bitmaps of {0} are not as they were to be")]
+    Bitmaps(VolumeId),
+    /// No id can be made.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+/// Who serves a point in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Server {
+    /// QEMU's block server, which runs for another use as well and stays; it listens there.
+    Running(NbdAddress),
+    /// The same, started for this and stopped at its end. QEMU has but one.
+    Start(NbdAddress),
+}
+
+impl Server {
+    fn address(&self) -> &NbdAddress {
+        match self {
+            Self::Running(address) | Self::Start(address) => address,
+        }
+    }
+}
+
+/// How points in time are taken.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where scratch files are made. They have no names and are as long as what the guest
+    /// overwrites meanwhile; where this is full, the point in time breaks.
+    pub scratch: PathBuf,
+    /// Who serves.
+    pub server: Server,
+    /// How long a write of the guest waits for a copy, in whole seconds, before the point in time
+    /// breaks; at least one.
+    pub patience: Duration,
+    /// How long the guest may be frozen.
+    pub freeze: Duration,
+}
+
+impl Settings {
+    /// The usual: a write waits for 5 seconds, and the guest is frozen for 10 at most.
+    pub fn new(scratch: PathBuf, server: Server) -> Self {
+        let (patience, freeze) = (Duration::from_secs(5), Duration::from_secs(10));
+        Self { scratch, server, patience, freeze }
+    }
+}
+
+/// What QEMU says of these disks, after what an earlier process has left was taken down: a guest
+/// that it had stopped or frozen goes on.
+pub fn survey(
+    qmp: &mut Qmp,
+    disks: &[Disk],
+    agent: Option<&dyn Freeze>,
+) -> Result<Vec<Survey>, PointError> {
+    take_down::take_down(qmp, disks, agent)?;
+    surveys(qmp, disks)
+}
+
+fn surveys(qmp: &mut Qmp, disks: &[Disk]) -> Result<Vec<Survey>, PointError> {
+    let nodes = qmp.nodes()?;
+    let survey =
+        |disk: &Disk| disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()));
+    disks.iter().map(survey).collect()
+}
+
+/// What a point in time did to its guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Held {
+    /// How long its file systems were frozen; zero where nobody could.
+    pub frozen: Duration,
+    /// How long its processors stood still; zero where there is one disk.
+    pub stopped: Duration,
+}
+
+/// A point in time that is served.
+///
+/// It is closed by [`Point::close`]. Where it is only dropped, it goes on being served until the
+/// next [`survey`].
+#[derive(Debug)]
+pub struct Point {
+    id: PointId,
+    disks: Vec<(Disk, Decision)>,
+    offers: Vec<Offer>,
+    held: Held,
+}
+
+/// What a closed point in time was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Closed {
+    /// Disks whose point in time had broken: a copy had failed or was late.
+    pub broken: Vec<VolumeId>,
+}
+
+impl Point {
+    /// Opens one point in time of all of these disks of one guest, as it was decided of each.
+    ///
+    /// With one disk the guest is never stopped. With several it is, for the moment in which they
+    /// are switched one after the other; how long is in [`Point::held`].
+    ///
+    /// # Errors
+    /// All is as before then: nothing is served, the guest goes on, and no change since the last
+    /// backup is forgotten. But for [`PointError::Thaw`] and [`PointError::Stays`].
+    pub fn open(
+        qmp: &mut Qmp,
+        disks: Vec<(Disk, Decision)>,
+        settings: &Settings,
+        agent: Option<&dyn Freeze>,
+        environment: &dyn Environment,
+    ) -> Result<Self, PointError> {
+        let id = PointId::new(random(environment)?);
+        let only: Vec<Disk> = disks.iter().map(|(disk, _)| disk.clone()).collect();
+        let surveys = survey(qmp, &only, agent)?;
+        if let Some(job) = qmp.jobs()?.pop() {
+            return Err(PointError::Job(job));
+        }
+        let mut opening = Opening { qmp, disks: &disks, settings, agent, id, has_begun: false };
+        let (taken_ms, consistency, held) = match opening.run(environment) {
+            Ok(opened) => opened,
+            Err(error) => {
+                let has_begun = opening.has_begun;
+                let taken_down = take_down::take_down(qmp, &only, agent);
+                if has_begun {
+                    // What can't be put right now is by the next decision.
+                    let _ = change(qmp, &disks, |_, decision| decision.failed(id));
+                }
+                return Err(match taken_down {
+                    Err(worse @ (PointError::Thaw(_) | PointError::Stays(_))) => worse,
+                    _ => error,
+                });
+            }
+        };
+        let offer = |((disk, decision), survey): (&(Disk, Decision), Survey)| Offer {
+            volume: disk.id().clone(),
+            point: id,
+            taken_ms,
+            consistency: consistency.clone(),
+            size: survey.size,
+            address: settings.server.address().clone(),
+            export: disk.point(),
+            plan: decision.plan,
+            changes: decision.changes(),
+        };
+        let offers = disks.iter().zip(surveys).map(offer).collect();
+        Ok(Self { id, disks, offers, held })
+    }
+
+    /// What whoever pulls needs to know, disk by disk.
+    pub fn offers(&self) -> &[Offer] {
+        &self.offers
+    }
+
+    /// What it did to the guest.
+    pub fn held(&self) -> Held {
+        self.held
+    }
+
+    /// Closes it. `published` are the disks whose image is in the archive; of the others, what has
+    /// changed since their last backup is what has changed since the one before.
+    ///
+    /// A disk that is wrongly said to be published costs a full backup, and no change is missed.
+    pub fn close(
+        self,
+        qmp: &mut Qmp,
+        published: &[VolumeId],
+        agent: Option<&dyn Freeze>,
+    ) -> Result<Closed, PointError> {
+        let only: Vec<Disk> = self.disks.iter().map(|(disk, _)| disk.clone()).collect();
+        let broken = self.broken();
+        take_down::take_down(qmp, &only, agent)?;
+        change(qmp, &self.disks, |disk, decision| {
+            if published.contains(disk.id()) {
+                decision.succeeded()
+            } else {
+                decision.failed(self.id)
+            }
+        })?;
+        for (disk, survey) in only.iter().zip(surveys(qmp, &only)?) {
+            // One bitmap is left, which records.
+            if !survey.bitmaps.iter().all(|bitmap| bitmap.is_recording || bitmap.is_inconsistent) {
+                return Err(PointError::Bitmaps(disk.id().clone()));
+            }
+        }
+        Ok(Closed { broken })
+    }
+
+    /// The disks whose point in time has broken, as far as can be seen: QEMU 7.2 tells nobody, but
+    /// reads of it fail.
+    pub fn broken(&self) -> Vec<VolumeId> {
+        const BOUND: Duration = Duration::from_secs(5);
+        let is_broken = |offer: &&Offer| {
+            let maps = [ALLOCATION];
+            let mut nbd = match Nbd::open(&offer.address, &offer.export, &maps, BOUND) {
+                Ok(nbd) => nbd,
+                Err(_) => return false,
+            };
+            let length = 512.min(usize::try_from(offer.size).unwrap_or(512));
+            matches!(nbd.read(0, &mut vec![0; length]), Err(NbdError::Failed { .. }))
+        };
+        self.offers.iter().filter(is_broken).map(|offer| offer.volume.clone()).collect()
+    }
+}
+
+/// Changes all disks' bitmaps at once.
+fn change(
+    qmp: &mut Qmp,
+    disks: &[(Disk, Decision)],
+    changes: impl Fn(&Disk, &Decision) -> Vec<BitmapChange>,
+) -> Result<(), QmpError> {
+    let changes: Vec<_> =
+        disks.iter().map(|(disk, decision)| (disk, changes(disk, decision))).collect();
+    let all = changes.iter().flat_map(|(disk, of)| of.iter().map(|change| (disk.node(), change)));
+    qmp.change_bitmaps(all)
+}
+
+/// A point in time that is being opened.
+struct Opening<'a> {
+    qmp: &'a mut Qmp,
+    disks: &'a [(Disk, Decision)],
+    settings: &'a Settings,
+    agent: Option<&'a dyn Freeze>,
+    id: PointId,
+    /// Whether the new bitmaps are there.
+    has_begun: bool,
+}
+
+impl Opening<'_> {
+    fn run(
+        &mut self,
+        environment: &dyn Environment,
+    ) -> Result<(u64, Consistency, Held), PointError> {
+        for (disk, _) in self.disks {
+            self.prepare(disk)?;
+        }
+        // Before the point in time: a write that is noted twice is read twice, one that is not
+        // noted would be lost.
+        let id = self.id;
+        change(self.qmp, self.disks, |disk, decision| decision.before(id, disk.keeps_bitmaps()))?;
+        self.has_begun = true;
+        let is_running = self.qmp.is_running()?;
+        let mut held = Held::default();
+        let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
+            Some(agent) => {
+                Mark::Frozen.set(self.qmp)?;
+                let ((switched, taken_ms), outcome) =
+                    freeze::during(agent, self.settings.freeze, || {
+                        (self.switch(is_running), environment.now_ms())
+                    });
+                let (consistency, took) = outcome.map_err(PointError::Thaw)?;
+                Mark::Frozen.clear(self.qmp)?;
+                (held.frozen, held.stopped) = (took, switched?);
+                (taken_ms, consistency)
+            }
+            None => {
+                held.stopped = self.switch(is_running)?;
+                let reason =
+                    if is_running { CrashReason::NoAgent } else { CrashReason::NotRunning };
+                (environment.now_ms(), Consistency::Crash(reason))
+            }
+        };
+        change(self.qmp, self.disks, |_, decision| decision.after())?;
+        self.serve()?;
+        Ok((taken_ms, consistency, held))
+    }
+
+    /// Adds the filter, through which nothing goes yet.
+    fn prepare(&mut self, disk: &Disk) -> Result<(), PointError> {
+        let nodes = self.qmp.nodes()?;
+        let survey = disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()))?;
+        // Named after the disk for as long as QEMU needs to open it.
+        let path = self.settings.scratch.join(format!("{}-{}.scratch", disk.id(), self.id));
+        let failed = |source| PointError::Scratch { path: path.clone(), source };
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let made = file.and_then(|file| file.set_len(survey.size));
+        let added = made.map_err(failed).and_then(|()| {
+            let scratch = json!({
+                "driver": "raw",
+                "node-name": disk.scratch(),
+                // It needn't outlive QEMU.
+                "cache": { "direct": false, "no-flush": true },
+                "file": {
+                    "driver": "file",
+                    "filename": path,
+                    "cache": { "direct": false, "no-flush": true },
+                },
+            });
+            Ok(self.qmp.execute("blockdev-add", scratch).map(drop)?)
+        });
+        // Gone already if it could not be made.
+        let _ = fs::remove_file(&path);
+        added?;
+        let filter = json!({
+            "driver": "copy-before-write",
+            "node-name": disk.before(),
+            "file": disk.node(),
+            "target": disk.scratch(),
+            "on-cbw-error": "break-snapshot",
+            "cbw-timeout": self.settings.patience.as_secs().clamp(1, u32::MAX.into()),
+        });
+        Ok(self.qmp.execute("blockdev-add", filter).map(drop)?)
+    }
+
+    /// The point in time: the guest's writes go through the filters from here on. How long the
+    /// guest was stopped.
+    fn switch(&mut self, is_running: bool) -> Result<Duration, PointError> {
+        let is_stopped = is_running && self.disks.len() > 1;
+        let begin = Instant::now();
+        if is_stopped {
+            Mark::Stopped.set(self.qmp)?;
+            self.qmp.execute("stop", json!({}))?;
+        }
+        let switched = self
+            .disks
+            .iter()
+            .try_for_each(|(disk, _)| take_down::switch(self.qmp, disk, &disk.before()));
+        if !is_stopped {
+            return Ok(switched.map(|()| Duration::ZERO)?);
+        }
+        self.qmp.execute("cont", json!({}))?;
+        let took = begin.elapsed();
+        Mark::Stopped.clear(self.qmp)?;
+        Ok(switched.map(|()| took)?)
+    }
+
+    fn serve(&mut self) -> Result<(), PointError> {
+        if let Server::Start(address) = &self.settings.server {
+            let address = match address {
+                NbdAddress::Unix(path) => json!({ "type": "unix", "data": { "path": path } }),
+                NbdAddress::Tcp(address) => json!({
+                    "type": "inet",
+                    "data": { "host": address.ip().to_string(), "port": address.port().to_string() },
+                }),
+            };
+            Mark::Serving.set(self.qmp)?;
+            let started = self.qmp.execute("nbd-server-start", json!({ "addr": address }));
+            if let Err(refused @ QmpError::Refused { .. }) = started {
+                // It may be another's, which is not to be stopped then.
+                Mark::Serving.clear(self.qmp)?;
+                return Err(refused.into());
+            }
+            started?;
+        }
+        for (disk, decision) in self.disks {
+            let point = disk.point();
+            let access = json!({
+                "driver": "snapshot-access", "node-name": point, "file": disk.before(),
+            });
+            self.qmp.execute("blockdev-add", access)?;
+            let bitmap = |name: super::name::BitmapName| json!({ "node": disk.node(), "name": name.to_string() });
+            let bitmaps: Vec<_> = decision.changes().map(bitmap).into_iter().collect();
+            let export = json!({
+                "type": "nbd", "id": point, "node-name": point, "name": point,
+                "writable": false, "bitmaps": bitmaps,
+            });
+            self.qmp.execute("block-export-add", export)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,183 @@
+//! The side of whoever pulls: an offer is read into the archive as an image that stands by itself.
+//!
+//! It knows no QEMU and needs nothing of the hypervisor but the offer and a way to its address. What
+//! an offer says of a base that is not of this volume and point makes the pull read all.
+
+use std::collections::BTreeMap;
+
+use mezame_model::ProjectName;
+
+pub use super::source::Moved;
+use super::{
+    name::PointId,
+    offer::Offer,
+    plan::{FullReason, Plan, Published},
+    source::NbdSource,
+};
+use crate::{
+    archive::{
+        Archive, ArchiveError, Detail, Image, ImageId, Imported, Kind, NewImage, ProjectKey,
+        Provenance, Viewer, Visible, Watch,
+    },
+    volume::VolumeId,
+};
+
+/// Labels of a backup's image: its volume, its point in time and when that was (milliseconds since
+/// 1970), `application` or `crash`, and what it was read by: `incremental`, or why it was not.
+pub const VOLUME: &str = "backup.volume";
+/// See [`VOLUME`].
+pub const POINT: &str = "backup.point";
+/// See [`VOLUME`].
+pub const TAKEN: &str = "backup.taken-ms";
+/// See [`VOLUME`].
+pub const CONSISTENCY: &str = "backup.consistency";
+/// See [`VOLUME`].
+pub const READ: &str = "backup.read";
+
+/// Why an offer was not made an image. There is no image then.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The hypervisor refuses to read it any more.
+    #[error(
+        "the point in time can't be read any more: its scratch file was full, failed or too slow, or the disk itself fails"
+    )]
+    Broken(#[source] ArchiveError),
+    /// The archive, or the way to the hypervisor.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+}
+
+/// What a backup's image is to be.
+#[derive(Debug)]
+pub struct Destination<'a> {
+    /// Whose it is.
+    pub project: &'a ProjectName,
+    /// The project's key, if it is encrypted.
+    pub key: Option<&'a ProjectKey>,
+    /// What it is called.
+    pub name: String,
+    /// Labels beside those of every backup.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A backup that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled {
+    /// Its image.
+    pub image: Image,
+    /// Bytes that were written to the archive for it.
+    pub written: u64,
+    /// What went over the socket.
+    pub moved: Moved,
+    /// What was read: as planned, or all, where the base has gone meanwhile.
+    pub plan: Plan,
+}
+
+/// The backups of a volume that are in the archive, to decide by. It reads all records that the
+/// project may see.
+pub fn published(
+    archive: &Archive,
+    project: &ProjectName,
+    key: Option<&ProjectKey>,
+    volume: &VolumeId,
+) -> Result<Vec<Published>, ArchiveError> {
+    let images = archive.list(Viewer::Project(project), &|_| key.cloned())?;
+    let own = images.into_iter().filter(|image| image.project == *project);
+    Ok(own.filter_map(|image| backup_of(&image, volume)).collect())
+}
+
+/// What an image is as a backup of this volume; None where it is none.
+fn backup_of(image: &Image, volume: &VolumeId) -> Option<Published> {
+    let labels = &image.detail.as_ref()?.labels;
+    if image.kind != Kind::Backup || labels.get(VOLUME)? != volume.as_str() {
+        return None;
+    }
+    Some(Published {
+        image: image.id,
+        point: PointId::parse(labels.get(POINT)?).ok()?,
+        size: image.size,
+        created_ms: image.created_ms,
+        key: image.key.clone(),
+    })
+}
+
+/// Reads what is offered into the archive. The image is there when this returns, or not at all.
+///
+/// It may be called again for the same offer, and by several at once, as long as the point in time
+/// is open: all get the same bytes.
+pub fn pull(
+    archive: &Archive,
+    to: &Destination<'_>,
+    offer: &Offer,
+    watch: &dyn Watch,
+) -> Result<Pulled, PullError> {
+    let base = match offer.plan {
+        Plan::Incremental { base, since } => base_of(archive, to, offer, base, since)?,
+        Plan::Full(_) => None,
+    };
+    let plan = match offer.plan {
+        Plan::Incremental { .. } if base.is_none() => Plan::Full(FullReason::BaseGone),
+        plan => plan,
+    };
+    let source = NbdSource::new(offer, offer.changes.filter(|_| base.is_some()));
+    let new = NewImage {
+        project: to.project,
+        kind: Kind::Backup,
+        detail: detail(to, offer, plan),
+        key: to.key,
+        base: base.as_ref(),
+    };
+    match archive.import(&new, &source, watch) {
+        Ok(Imported { image, written }) => {
+            Ok(Pulled { image, written, moved: source.moved(), plan })
+        }
+        Err(error) if source.is_refused() => Err(PullError::Broken(error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The base, if it is what the bitmap begins at and can be opened.
+fn base_of(
+    archive: &Archive,
+    to: &Destination<'_>,
+    offer: &Offer,
+    base: ImageId,
+    since: PointId,
+) -> Result<Option<Visible>, ArchiveError> {
+    let begins_at = offer.changes.map(|name| name.since);
+    let base = match archive.view(base, Viewer::Project(to.project), &|_| to.key.cloned()) {
+        Ok(base) => base,
+        Err(
+            ArchiveError::NoImage { .. }
+            | ArchiveError::Record { .. }
+            | ArchiveError::KeyNeeded { .. },
+        ) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let is_right = backup_of(base.image(), &offer.volume).is_some_and(|published| {
+        published.point == since && published.size == offer.size && begins_at == Some(since)
+    });
+    let has_key = base.image().key == to.key.and_then(ProjectKey::name);
+    Ok((is_right && has_key && base.image().project == *to.project).then_some(base))
+}
+
+fn detail(to: &Destination<'_>, offer: &Offer, plan: Plan) -> Detail {
+    let read = match plan {
+        Plan::Incremental { .. } => "incremental".into(),
+        Plan::Full(reason) => format!("all: {reason}"),
+    };
+    let mut labels = to.labels.clone();
+    labels.extend([
+        (VOLUME.into(), offer.volume.to_string()),
+        (POINT.into(), offer.point.to_string()),
+        (TAKEN.into(), offer.taken_ms.to_string()),
+        (CONSISTENCY.into(), offer.consistency.name().into()),
+        (READ.into(), read),
+    ]);
+    let source = Some(format!("volume {}", offer.volume));
+    Detail {
+        name: to.name.clone(),
+        labels,
+        provenance: Provenance { format: Some("raw".into()), source, ..Provenance::default() },
+    }
+}

@@ -1,0 +1,85 @@
+//! Backups of a real QEMU whose disks are written while they are read.
+
+mod failures;
+mod guest;
+mod points;
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mezame_model::ProjectName;
+
+use super::{
+    freeze::{Consistency, CrashReason, Freeze, FreezeError},
+    plan::{Decision, FullReason, Plan, Published, decide},
+    point::{Point, PointError, Server, Settings, survey},
+    pull::{Destination, PullError, Pulled, published, pull},
+};
+use crate::{
+    archive::{
+        Archive, ImageId, Progress, ProjectKey, Unwatched, Viewer, Watch, store::memory::Memory,
+        target::FileTarget,
+    },
+    environment::SystemEnvironment,
+    nbd::NbdAddress,
+};
+
+/// An archive, and whose the backups are.
+struct Vault {
+    archive: Archive,
+    project: ProjectName,
+    key: Option<ProjectKey>,
+}
+
+impl Vault {
+    fn new(key: Option<ProjectKey>) -> Self {
+        let settings = crate::archive::Settings { threads: 4, ..Default::default() };
+        let environment = Arc::new(SystemEnvironment::new());
+        let archive = Archive::open(Arc::new(Memory::new()), environment, settings).unwrap();
+        Self { archive, project: ProjectName::parse("acme").unwrap(), key }
+    }
+
+    fn published(&self, disk: &super::disk::Disk) -> Vec<Published> {
+        published(&self.archive, &self.project, self.key.as_ref(), disk.id()).unwrap()
+    }
+
+    fn decide(&self, disk: &super::disk::Disk, survey: &super::plan::Survey) -> Decision {
+        let key = self.key.as_ref().and_then(ProjectKey::name);
+        decide(survey, &self.published(disk), key.as_deref(), false)
+    }
+
+    fn pull(&self, offer: &super::offer::Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {
+        // As it travels to another process.
+        let offer = serde_json::from_str(&serde_json::to_string(offer).unwrap()).unwrap();
+        let to = Destination {
+            project: &self.project,
+            key: self.key.as_ref(),
+            name: "nightly".into(),
+            labels: BTreeMap::from([("by".into(), "a test".into())]),
+        };
+        pull(&self.archive, &to, &offer, watch)
+    }
+
+    /// All of an image.
+    fn restored(&self, image: ImageId) -> Vec<u8> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("disk");
+        let viewer = Viewer::Project(&self.project);
+        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        let target = FileTarget::create(&path).unwrap();
+        self.archive.export(&visible, &target, &Unwatched).unwrap();
+        std::fs::read(path).unwrap()
+    }
+
+    /// A label of an image.
+    fn label(&self, image: ImageId, label: &str) -> String {
+        let viewer = Viewer::Project(&self.project);
+        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        visible.image().detail.as_ref().unwrap().labels[label].clone()
+    }
+
+    fn forget(&self, image: ImageId) {
+        let viewer = Viewer::Project(&self.project);
+        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        self.archive.delete(&visible).unwrap();
+    }
+}

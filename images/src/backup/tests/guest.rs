@@ -1,0 +1,205 @@
+//! A QEMU whose guest never gets further than its firmware, and whose disks are written as if by
+//! it: through their devices, by QEMU's own `qemu-io`.
+
+use std::{
+    os::unix::process::CommandExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use nix::sys::{prctl, signal::Signal};
+use serde_json::json;
+
+use super::{super::disk::Disk, *};
+use crate::{
+    qmp::Qmp,
+    testing::{Daemon, Numbers},
+    volume::Volume,
+};
+
+const BOUND: Duration = Duration::from_secs(60);
+/// The longest write.
+const LONGEST: u64 = 96 << 10;
+
+/// A QEMU with disks, and what was written to them.
+pub(super) struct Guest {
+    pub(super) host: Host,
+    pub(super) writer: Writer,
+    daemon: Daemon,
+}
+
+/// Its host's side.
+pub(super) struct Host {
+    pub(super) directory: PathBuf,
+    pub(super) disks: Vec<Disk>,
+    pub(super) qmp: Qmp,
+}
+
+/// Who writes, on a monitor of its own.
+pub(super) struct Writer {
+    qmp: Qmp,
+    devices: Vec<String>,
+    /// What the disks hold.
+    pub(super) contents: Vec<Vec<u8>>,
+    pub(super) numbers: Numbers,
+    /// Bytes written.
+    pub(super) written: u64,
+}
+
+impl Writer {
+    /// Fills a part of a disk with a byte.
+    pub(super) fn fill(&mut self, disk: usize, at: u64, length: u64, with: u8) {
+        let line = format!("qemu-io -d {} \"write -P {with} {at} {length}\"", self.devices[disk]);
+        let said = self.qmp.execute("human-monitor-command", json!({ "command-line": line }));
+        assert_eq!(said.unwrap(), "");
+        let (at, length) = (usize::try_from(at).unwrap(), usize::try_from(length).unwrap());
+        self.contents[disk][at..at + length].fill(with);
+        self.written += length as u64;
+    }
+
+    /// Writes somewhere.
+    pub(super) fn write(&mut self, disk: usize) {
+        let sectors = self.contents[disk].len() as u64 / 512;
+        let length = 1 + self.numbers.below(LONGEST / 512);
+        let at = self.numbers.below(sectors - length);
+        let with = u8::try_from(1 + self.numbers.below(255)).unwrap();
+        self.fill(disk, at * 512, length * 512, with);
+    }
+}
+
+impl Guest {
+    /// Starts one with these volumes, which hold this. `within` are words before QEMU's own name.
+    pub(super) fn start(
+        directory: &Path,
+        volumes: &[Volume],
+        contents: Vec<Vec<u8>>,
+        within: &[&str],
+    ) -> Self {
+        let sockets = ["qmp", "qmp-writer", "qmp-next"].map(|name| directory.join(name));
+        let words: Vec<&str> = within.iter().copied().chain(["qemu-system-x86_64"]).collect();
+        let mut qemu = Command::new(words[0]);
+        qemu.args(&words[1..]).args(["-machine", "q35", "-accel", "tcg", "-m", "64"]).args([
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+        ]);
+        for socket in &sockets {
+            qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
+        }
+        for volume in volumes {
+            qemu.args(["-blockdev", &volume.blockdev().to_string()]);
+            qemu.args(["-device", &volume.device().to_string()]);
+        }
+        // What `qemu-io` says of each write.
+        qemu.stdout(Stdio::null());
+        // SAFETY: prctl(2) is async-signal-safe, and nothing is allocated or locked.
+        unsafe {
+            qemu.pre_exec(|| prctl::set_pdeathsig(Signal::SIGKILL).map_err(Into::into));
+        }
+        let daemon = Daemon::start(&mut qemu, &sockets.each_ref().map(PathBuf::as_path));
+        let disks: Vec<Disk> = volumes.iter().map(Disk::of).collect();
+        let writer = Writer {
+            qmp: Qmp::connect(&sockets[1], BOUND).unwrap(),
+            devices: disks.iter().map(|disk| disk.device().to_owned()).collect(),
+            contents,
+            numbers: Numbers(9),
+            written: 0,
+        };
+        let qmp = Qmp::connect(&sockets[0], BOUND).unwrap();
+        let host = Host { directory: directory.into(), disks, qmp };
+        Self { host, writer, daemon }
+    }
+
+    /// Ends QEMU as when a machine is shut down; what the disks hold.
+    pub(super) fn quit(mut self) -> Vec<Vec<u8>> {
+        // The reply may be lost with the socket.
+        let _ = self.host.qmp.execute("quit", json!({}));
+        self.daemon.ended();
+        self.writer.contents
+    }
+
+    /// Kills QEMU with -9; what the disks hold.
+    pub(super) fn kill(self) -> Vec<Vec<u8>> {
+        drop(self.daemon);
+        self.writer.contents
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.daemon.pid()
+    }
+}
+
+impl Host {
+    pub(super) fn address(&self) -> NbdAddress {
+        NbdAddress::Unix(self.directory.join("nbd"))
+    }
+
+    pub(super) fn settings(&self) -> Settings {
+        Settings::new(self.directory.clone(), Server::Start(self.address()))
+    }
+
+    /// Opens a point in time of all disks.
+    pub(super) fn open(&mut self, vault: &Vault) -> Result<Point, PointError> {
+        let settings = self.settings();
+        self.open_with(vault, &settings, None)
+    }
+
+    pub(super) fn open_with(
+        &mut self,
+        vault: &Vault,
+        settings: &Settings,
+        agent: Option<&dyn Freeze>,
+    ) -> Result<Point, PointError> {
+        let surveys = survey(&mut self.qmp, &self.disks, agent)?;
+        let decide = |(disk, survey): (&Disk, &_)| (disk.clone(), vault.decide(disk, survey));
+        let disks = self.disks.iter().zip(&surveys).map(decide).collect();
+        Point::open(&mut self.qmp, disks, settings, agent, &SystemEnvironment::new())
+    }
+
+    /// A backup of its only disk.
+    pub(super) fn back_up(&mut self, vault: &Vault) -> Pulled {
+        let point = self.open(vault).unwrap();
+        let pulled = vault.pull(&point.offers()[0], &Unwatched).unwrap();
+        let published = [self.disks[0].id().clone()];
+        let closed = point.close(&mut self.qmp, &published, None).unwrap();
+        assert!(closed.broken.is_empty());
+        pulled
+    }
+
+    /// What another process sees that comes after ours was killed.
+    pub(super) fn reconnect(&mut self) {
+        self.qmp = Qmp::connect(&self.directory.join("qmp-next"), BOUND).unwrap();
+    }
+
+    /// Lets 100,000 bytes a second through to the first disk's scratch file.
+    pub(super) fn slow_scratch_down(&mut self) {
+        let nodes = self.qmp.execute("query-named-block-nodes", json!({ "flat": true })).unwrap();
+        let is_file = |node: &&serde_json::Value| {
+            node["drv"] == "file" && node["file"].as_str().unwrap().ends_with(".scratch")
+        };
+        let file = &nodes.as_array().unwrap().iter().find(is_file).unwrap()["node-name"];
+        let limits = json!({ "bps-total": 100_000, "bps-total-max": 100_000 });
+        let scratch = self.disks[0].scratch();
+        for (command, arguments) in [
+            ("object-add", json!({ "qom-type": "throttle-group", "id": "slow", "limits": limits })),
+            (
+                "blockdev-add",
+                json!({
+                    "driver": "throttle", "node-name": "slow", "throttle-group": "slow",
+                    "file": file,
+                }),
+            ),
+            (
+                "blockdev-reopen",
+                json!({ "options": [{
+                    "driver": "raw", "node-name": scratch, "file": "slow",
+                    "cache": { "direct": false, "no-flush": true },
+                }] }),
+            ),
+        ] {
+            self.qmp.execute(command, arguments).unwrap();
+        }
+    }
+}
