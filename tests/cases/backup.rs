@@ -18,8 +18,8 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use mezame_images::{
     archive::{
-        Archive, ImageId, Settings as ArchiveSettings, Unwatched, Viewer, store::memory::Memory,
-        target::FileTarget,
+        Archive, ImageId, KeyOf, Settings as ArchiveSettings, Unwatched, Viewer,
+        store::memory::Memory, target::FileTarget,
     },
     backup::{
         disk::Disk,
@@ -90,7 +90,7 @@ impl Desk {
         let disks = volumes.iter().map(Disk::of).collect();
         let environment = Arc::new(SystemEnvironment::new());
         let archive =
-            Archive::open(Arc::new(Memory::new()), environment, ArchiveSettings::default())?;
+            Archive::create(Arc::new(Memory::new()), environment, ArchiveSettings::default())?;
         let project = ProjectName::parse("acme")?;
         Ok(Self { directory, guest, qmp, disks, archive, project })
     }
@@ -127,7 +127,7 @@ impl Desk {
 
     fn restored(&self, image: ImageId) -> Result<Vec<u8>> {
         let path = self.directory.path().join(image.to_string());
-        let image = self.archive.view(image, Viewer::Project(&self.project), &|_| None)?;
+        let image = self.archive.view(image, Viewer::Project(&self.project), &|_| KeyOf::Open)?;
         self.archive.export(&image, &FileTarget::create(&path)?, &Unwatched)?;
         Ok(std::fs::read(path)?)
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     archive::{
-        Archive, ArchiveError, Detail, Image, ImageId, Imported, Kind, NewImage, ProjectKey,
+        Archive, ArchiveError, Detail, Image, ImageId, Imported, KeyOf, Kind, NewImage, ProjectKey,
         Provenance, Viewer, Visible, Watch,
     },
     volume::VolumeId,
@@ -81,9 +81,20 @@ pub fn published(
     key: Option<&ProjectKey>,
     volume: &VolumeId,
 ) -> Result<Vec<Published>, ArchiveError> {
-    let images = archive.list(Viewer::Project(project), &|_| key.cloned())?;
+    let images = archive.list(Viewer::Project(project), &keys_of(project, key))?;
     let own = images.into_iter().filter(|image| image.project == *project);
     Ok(own.filter_map(|image| backup_of(&image, volume)).collect())
+}
+
+/// A project's own images are encrypted with its key, if it has one. Others' are no bases.
+fn keys_of<'a>(
+    own: &'a ProjectName,
+    key: Option<&'a ProjectKey>,
+) -> impl Fn(&ProjectName) -> KeyOf + 'a {
+    move |project| match key {
+        Some(key) if project == own => KeyOf::Key(key.clone()),
+        _ => KeyOf::Open,
+    }
 }
 
 /// What an image is as a backup of this volume; None where it is none.
@@ -145,7 +156,7 @@ fn base_of(
     since: PointId,
 ) -> Result<Option<Visible>, ArchiveError> {
     let begins_at = offer.changes.map(|name| name.since);
-    let base = match archive.view(base, Viewer::Project(to.project), &|_| to.key.cloned()) {
+    let base = match archive.view(base, Viewer::Project(to.project), &keys_of(to.project, to.key)) {
         Ok(base) => base,
         Err(
             ArchiveError::NoImage { .. }

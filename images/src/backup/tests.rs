@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     archive::{
-        Archive, ImageId, Progress, ProjectKey, Unwatched, Viewer, Watch, store::memory::Memory,
-        target::FileTarget,
+        Archive, ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Watch,
+        store::memory::Memory, target::FileTarget,
     },
     environment::SystemEnvironment,
     nbd::NbdAddress,
@@ -34,8 +34,12 @@ impl Vault {
     fn new(key: Option<ProjectKey>) -> Self {
         let settings = crate::archive::Settings { threads: 4, ..Default::default() };
         let environment = Arc::new(SystemEnvironment::new());
-        let archive = Archive::open(Arc::new(Memory::new()), environment, settings).unwrap();
+        let archive = Archive::create(Arc::new(Memory::new()), environment, settings).unwrap();
         Self { archive, project: ProjectName::parse("acme").unwrap(), key }
+    }
+
+    fn keys(&self) -> KeyOf {
+        self.key.clone().map_or(KeyOf::Open, KeyOf::Key)
     }
 
     fn published(&self, disk: &super::disk::Disk) -> Vec<Published> {
@@ -64,7 +68,7 @@ impl Vault {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
         let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
         let target = FileTarget::create(&path).unwrap();
         self.archive.export(&visible, &target, &Unwatched).unwrap();
         std::fs::read(path).unwrap()
@@ -73,13 +77,13 @@ impl Vault {
     /// A label of an image.
     fn label(&self, image: ImageId, label: &str) -> String {
         let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
         visible.image().detail.as_ref().unwrap().labels[label].clone()
     }
 
     fn forget(&self, image: ImageId) {
         let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.key.clone()).unwrap();
+        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
         self.archive.delete(&visible).unwrap();
     }
 }
