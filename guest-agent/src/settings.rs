@@ -68,7 +68,7 @@ pub enum SettingsError {
     #[error("the settings are not valid YAML: {0}")]
     Yaml(#[from] YamlError),
     /// A key that is not known.
-    #[error("unknown setting {0:?}")]
+    #[error("unknown setting {0:?} in {PATH}: mend or remove the line")]
     UnknownKey(String),
     /// A value of the wrong form.
     #[error("the setting {key} must be {wanted}")]

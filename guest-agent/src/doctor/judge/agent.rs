@@ -67,7 +67,7 @@ fn not_started(starter: &Starter) -> Finding {
         ),
         Starter::Nothing => (
             "no service of this system names it".to_owned(),
-            "Install the unit of docs/agent.md; for now: `guest-agent run`".to_owned(),
+            "Have a unit start `guest-agent watch` at boot; for now: `guest-agent run`".to_owned(),
         ),
         Starter::Unknown => (
             "the ledger has no run of this boot".to_owned(),

@@ -249,6 +249,13 @@ impl Unconnected<'_> {
         if heard.sent == 0 && is_resolved {
             return self.firewall("ARP is answered, yet no packet left the device");
         }
+        if heard.sent == 0 {
+            let wrong = format!("{}: no answer at all", self.place);
+            let mend =
+                "See by `mezame describe port` whether the port's `device` is this guest's tap.";
+            let seen = "no packet left the device, as nobody answered for the address";
+            return (20, Finding::new("no-connection", Who::Operator, wrong, mend).seen(seen));
+        }
         self.silent(&format!("{} packets left the device, and none came", heard.sent))
     }
 

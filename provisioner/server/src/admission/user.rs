@@ -134,8 +134,13 @@ fn read_password(node: &Node<'_>, keys: Option<&[Box<str>]>) -> Option<PasswordF
 
 fn read_group(node: &Node<'_>) -> Option<Box<str>> {
     // Groups keep the rule of users (groupadd(8)).
-    let name: UserName = node.parsed("choose another group's name")?;
-    Some(name.as_str().into())
+    match node.text(1024)?.parse::<UserName>() {
+        Ok(name) => Some(name.as_str().into()),
+        Err(error) => node.fault(
+            format!("a group's name {:?} is not valid: {}", error.value, error.rule),
+            "choose another one; Windows' groups with blanks are given by cloud-config",
+        ),
+    }
 }
 
 fn read_shell(node: &Node<'_>) -> Option<Box<str>> {
