@@ -17,6 +17,7 @@ pub mod boot;
 pub mod command;
 pub mod doctor;
 pub mod endpoint;
+pub mod eviction;
 pub mod exit_code;
 pub mod facts;
 pub mod firewall;

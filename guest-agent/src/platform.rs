@@ -21,7 +21,7 @@ mod running;
 pub mod windows;
 
 #[cfg(test)]
-pub(crate) mod contract;
+mod contract;
 
 use std::{io, path::PathBuf};
 

@@ -17,6 +17,7 @@ mod nextest;
 mod object_store;
 mod packages;
 mod progress;
+mod pypi;
 mod small_guest;
 mod uefi_disk;
 mod wine;

@@ -221,7 +221,7 @@ pub fn attempt(
     let links = platform.facts().map_err(DiscoverError::List)?.links;
     let list = attempts(&links, settings.endpoint);
     // One card is given the time for a second SYN (RFC 6298: a second after the first).
-    let several = links.len() > 1;
+    let several = are_several(&list);
     let mut failures = Failures::default();
     for attempt in list {
         if failures.waiting.contains(&attempt.device) {
@@ -233,6 +233,11 @@ pub fn attempt(
         }
     }
     Err(failures.into_error())
+}
+
+/// Whether more than one device is tried; VLANs and the cards of a bond are not.
+fn are_several(list: &[Attempt]) -> bool {
+    list.iter().any(|attempt| attempt.device != list[0].device)
 }
 
 /// Asks for the document through one device, and leaves nothing open where none comes.

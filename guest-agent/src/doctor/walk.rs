@@ -87,8 +87,8 @@ fn walk(
     platform: &dyn Platform,
     instruments: &dyn Instruments,
 ) {
-    let links: Vec<_> =
-        seen.devices.iter().take(MAX_DEVICES).map(|device| device.link.clone()).collect();
+    let links = seen.devices.iter().map(|device| &device.link).filter(|link| link.leads_out());
+    let links: Vec<_> = links.take(MAX_DEVICES).cloned().collect();
     let mut answered: Vec<String> = Vec::new();
     for attempt in attempts(&links, named) {
         if answered.contains(&attempt.device) {

@@ -33,6 +33,21 @@ impl Change {
     pub fn and(self, other: Self) -> Self {
         if self == Self::Changed { self } else { other }
     }
+
+    /// Of several deeds of which none depends on another: all are tried, and the first error is
+    /// told when they were.
+    pub fn of_all<E>(
+        deeds: impl IntoIterator<Item = std::result::Result<Self, E>>,
+    ) -> std::result::Result<Self, E> {
+        let mut result = Ok(Self::Same);
+        for deed in deeds {
+            result = match (result, deed) {
+                (Ok(before), Ok(change)) => Ok(before.and(change)),
+                (Err(first), _) | (Ok(_), Err(first)) => Err(first),
+            };
+        }
+        result
+    }
 }
 
 /// In which form a system takes a password.
@@ -238,4 +253,22 @@ pub trait Platform {
     fn read_file(&self, path: &str) -> Result<Option<Vec<u8>>>;
     /// Puts everything that was written on the disk.
     fn flush(&self) -> Result<()>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_deeds_are_tried_and_the_first_error_is_told() {
+        let mut tried = Vec::new();
+        let deeds = [Ok(Change::Changed), Err("first"), Ok(Change::Same), Err("second")];
+        let told = Change::of_all(deeds.into_iter().inspect(|deed| tried.push(*deed)));
+        assert_eq!((told, tried.as_slice()), (Err("first"), &deeds[..]));
+        assert_eq!(
+            Change::of_all([Ok::<_, ()>(Change::Same), Ok(Change::Changed)]),
+            Ok(Change::Changed)
+        );
+        assert_eq!(Change::of_all::<()>([]), Ok(Change::Same));
+    }
 }

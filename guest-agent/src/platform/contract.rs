@@ -11,17 +11,7 @@ use crate::{
 };
 
 /// Of a certificate authority, with Ed25519: made by `openssl req -x509`.
-pub(crate) const CERTIFICATE: &str = "\
------BEGIN CERTIFICATE-----
-MIIBMDCB46ADAgECAhQJrdeg2MTgGSmRykkEvReanhV7njAFBgMrZXAwDTELMAkG
-A1UEAwwCY2EwIBcNMjYxMTI2MDkwNzI2WhgPMjEyNjExMDIwOTA3MjZaMA0xCzAJ
-BgNVBAMMAmNhMCowBQYDK2VwAyEAvnAmgulW7QzjCVihrcJmA9YDtlm7wWl0g+GC
-otiqHpejUzBRMB0GA1UdDgQWBBSADDN56fkQkz3/bfRIOKp9Vio8lTAfBgNVHSME
-GDAWgBSADDN56fkQkz3/bfRIOKp9Vio8lTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
-cANBAHLpyvDrQHSjA3a8Dxcx2q53fSlvBnUBcjc0+8/RCNCLq5x1OqsSF3fhkZQd
-jzB15h65VVpSq+aud63GC1YpEwE=
------END CERTIFICATE-----
-";
+const CERTIFICATE: &str = include_str!("../../../metadata-server/model/testdata/authority.pem");
 
 /// How the suite looks at what a platform did.
 pub(super) trait Observe: Platform {

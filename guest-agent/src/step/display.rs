@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ipnetwork::IpNetwork;
+use mezame_model::document::Interface;
 
 use super::Action;
 use crate::licence;
@@ -10,42 +11,56 @@ use crate::licence;
 /// A short line for people, without any secret.
 impl fmt::Display for Action {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let join =
-            |list: &[IpNetwork]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
         match self {
-            Self::Interface { device, interface } => {
-                write!(
-                    out,
-                    "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
-                    interface.mac,
-                    interface.mtu,
-                    join(&interface.addresses),
-                    interface.gateways,
-                    interface.dns,
-                    interface
-                        .routes
-                        .iter()
-                        .map(|route| format!(", route {} via {}", route.destination, route.via))
-                        .chain(interface.bond.iter().map(|bond| {
-                            format!(", a bond ({}) of {:?}", bond.mode, bond.members)
-                        }))
-                        .chain(interface.vlans.iter().map(|vlan| {
-                            format!(
-                                ", VLAN {}: mtu {}, addresses {}",
-                                vlan.id,
-                                vlan.mtu,
-                                join(&vlan.addresses)
-                            )
-                        }))
-                        .collect::<String>()
-                )
-            }
+            Self::Interface { .. }
+            | Self::PersistNetwork { .. }
+            | Self::Hostname(_)
+            | Self::OwnName(_) => self.network(out),
+            Self::Group { .. }
+            | Self::Account(_)
+            | Self::Sudo { .. }
+            | Self::Keys { .. }
+            | Self::Stop { .. }
+            | Self::Start { .. } => self.people(out),
+            Self::PasswordHash { .. }
+            | Self::PasswordText { .. }
+            | Self::GeneratePassword { .. }
+            | Self::AnswerWindowsKey { .. }
+            | Self::LockPassword { .. }
+            | Self::ExpirePassword { .. } => self.passwords(out),
+            Self::TrustCertificates(_)
+            | Self::RemoteDesktop(_)
+            | Self::Winrm { .. }
+            | Self::SshPasswords(_) => self.ways_in(out),
+            Self::File(_)
+            | Self::Run(_)
+            | Self::Packages(_)
+            | Self::Grow { .. }
+            | Self::Timezone(_)
+            | Self::Ntp(_)
+            | Self::Secret(_)
+            | Self::Activate(_) => self.system(out),
+        }
+    }
+}
+
+/// Each writes the actions that [`fmt::Display`] sends there, and nothing for others.
+impl Action {
+    fn network(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Interface { device, interface } => configured(out, device, interface),
             Self::PersistNetwork { interfaces } => {
                 let names: Vec<_> = interfaces.iter().map(|(name, _)| name.as_str()).collect();
                 write!(out, "write the network configuration of {}", names.join(", "))
             }
             Self::Hostname(name) => write!(out, "set the host name to {name}"),
             Self::OwnName(names) => write!(out, "let the host find itself as {}", names.join(", ")),
+            _ => Ok(()),
+        }
+    }
+
+    fn people(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Group { name, members } => {
                 write!(out, "make sure that the group {name} exists")?;
                 if !members.is_empty() {
@@ -65,6 +80,14 @@ impl fmt::Display for Action {
             }
             Self::Sudo { user, rules } => write!(out, "give {user} sudo: {}", rules.join("; ")),
             Self::Keys { user, keys } => write!(out, "let {} key(s) log in as {user}", keys.len()),
+            Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
+            Self::Start { user } => write!(out, "open {user}'s account again"),
+            _ => Ok(()),
+        }
+    }
+
+    fn passwords(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::PasswordHash { user, .. } => write!(out, "set {user}'s password by its hash"),
             Self::PasswordText { user, .. } => write!(out, "set {user}'s password"),
             Self::GeneratePassword { user, reset, .. } => {
@@ -74,9 +97,16 @@ impl fmt::Display for Action {
             Self::AnswerWindowsKey { key, .. } => {
                 write!(out, "make a password for {}, and tell it on COM4", key.user_name)
             }
-            Self::Stop { user } => write!(out, "let nobody in as {user}, and end what runs as it"),
-            Self::Start { user } => write!(out, "open {user}'s account again"),
             Self::LockPassword { user } => write!(out, "lock {user}'s password"),
+            Self::ExpirePassword { user } => {
+                write!(out, "have {user} choose a new password at the next login")
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn ways_in(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::TrustCertificates(all) => write!(out, "trust {} certificate(s)", all.len()),
             Self::RemoteDesktop(wanted) if wanted.enabled => {
                 let nla = if wanted.nla { "with" } else { "without" };
@@ -93,9 +123,12 @@ impl fmt::Display for Action {
             Self::SshPasswords(on) => {
                 write!(out, "have the SSH server {} passwords", if *on { "take" } else { "refuse" })
             }
-            Self::ExpirePassword { user } => {
-                write!(out, "have {user} choose a new password at the next login")
-            }
+            _ => Ok(()),
+        }
+    }
+
+    fn system(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::File(file) => write!(
                 out,
                 "{} {} byte(s) to {} (mode {:04o}, owner {})",
@@ -128,6 +161,35 @@ impl fmt::Display for Action {
                 let host = licence.host.as_deref().unwrap_or(licence::HOST);
                 write!(out, "activate the licence at {host}")
             }
+            _ => Ok(()),
         }
     }
+}
+
+fn configured(out: &mut fmt::Formatter<'_>, device: &str, interface: &Interface) -> fmt::Result {
+    let join =
+        |list: &[IpNetwork]| list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    write!(
+        out,
+        "configure {device} ({}): mtu {}, addresses {}, gateways {:?}, dns {:?}{}",
+        interface.mac,
+        interface.mtu,
+        join(&interface.addresses),
+        interface.gateways,
+        interface.dns,
+        interface
+            .routes
+            .iter()
+            .map(|route| format!(", route {} via {}", route.destination, route.via))
+            .chain(
+                interface
+                    .bond
+                    .iter()
+                    .map(|bond| { format!(", a bond ({}) of {:?}", bond.mode, bond.members) })
+            )
+            .chain(interface.vlans.iter().map(|vlan| {
+                format!(", VLAN {}: mtu {}, addresses {}", vlan.id, vlan.mtu, join(&vlan.addresses))
+            }))
+            .collect::<String>()
+    )
 }

@@ -1,8 +1,10 @@
 //! A certificate that a guest is to trust.
 //!
 //! X.509 in PEM (RFC 7468), one a value, written in one way alone, so that two of them are equal
-//! where they are the same. That it is a certificate is seen by its [`structure`]; whether it is one of a
-//! certificate authority, only the guest's own programs say.
+//! where they are the same. That it is a certificate is seen by its [`structure`] when it is given;
+//! whether it is one of a certificate authority, only the guest's own programs say. What was given
+//! once is read again whatever is asked of new ones: a record that can't be read is worse than one
+//! certificate that a guest's programs refuse.
 
 mod structure;
 
@@ -33,7 +35,8 @@ pub enum CertificateError {
     Long,
 }
 
-/// A certificate in PEM, with a line break at its end.
+/// A certificate in PEM, with a line break at its end. Reading one that was written here before
+/// (serde) asks only that it is PEM.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Certificate(Box<str>);
@@ -46,6 +49,13 @@ impl Certificate {
 
     /// All certificates of a text; what stands around them is left out.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, CertificateError> {
+        let all = Self::read_all(text)?;
+        let are_good = all.iter().all(|it| structure::is_certificate(&it.der()));
+        if are_good { Ok(all) } else { Err(CertificateError::Form) }
+    }
+
+    /// All of a text, as far as PEM goes.
+    fn read_all(text: &str) -> Result<Vec<Self>, CertificateError> {
         if text.contains("PRIVATE KEY") {
             return Err(CertificateError::Private);
         }
@@ -80,9 +90,6 @@ impl Certificate {
         if der.len() > Self::LENGTH_MAX {
             return Err(CertificateError::Long);
         }
-        if !structure::is_certificate(&der) {
-            return Err(CertificateError::Form);
-        }
         let encoded = STANDARD.encode(der);
         let mut pem = format!("{BEGIN}\n");
         for line in encoded.as_bytes().chunks(COLUMNS) {
@@ -95,11 +102,12 @@ impl Certificate {
     }
 }
 
+/// One that was written here before.
 impl TryFrom<String> for Certificate {
     type Error = CertificateError;
 
     fn try_from(text: String) -> Result<Self, CertificateError> {
-        let mut all = Self::parse_all(&text)?;
+        let mut all = Self::read_all(&text)?;
         match (all.pop(), all.as_slice()) {
             (Some(one), []) => Ok(one),
             _ => Err(CertificateError::Form),
@@ -126,17 +134,7 @@ mod tests {
     use super::*;
 
     /// Of a certificate authority, with Ed25519: made by `openssl req -x509`.
-    const EXAMPLE: &str = "\
------BEGIN CERTIFICATE-----
-MIIBMDCB46ADAgECAhQJrdeg2MTgGSmRykkEvReanhV7njAFBgMrZXAwDTELMAkG
-A1UEAwwCY2EwIBcNMjYxMTI2MDkwNzI2WhgPMjEyNjExMDIwOTA3MjZaMA0xCzAJ
-BgNVBAMMAmNhMCowBQYDK2VwAyEAvnAmgulW7QzjCVihrcJmA9YDtlm7wWl0g+GC
-otiqHpejUzBRMB0GA1UdDgQWBBSADDN56fkQkz3/bfRIOKp9Vio8lTAfBgNVHSME
-GDAWgBSADDN56fkQkz3/bfRIOKp9Vio8lTAPBgNVHRMBAf8EBTADAQH/MAUGAytl
-cANBAHLpyvDrQHSjA3a8Dxcx2q53fSlvBnUBcjc0+8/RCNCLq5x1OqsSF3fhkZQd
-jzB15h65VVpSq+aud63GC1YpEwE=
------END CERTIFICATE-----
-";
+    const EXAMPLE: &str = include_str!("../testdata/authority.pem");
 
     pub(super) fn example() -> Certificate {
         Certificate::try_from(EXAMPLE.to_owned()).unwrap()
@@ -156,6 +154,15 @@ jzB15h65VVpSq+aud63GC1YpEwE=
         let json = serde_json::to_string(&all[0]).unwrap();
         assert_eq!(serde_json::from_str::<Certificate>(&json).unwrap(), all[0]);
         assert!(serde_json::from_value::<Certificate>(bundle.into()).is_err());
+    }
+
+    #[test]
+    fn what_was_taken_before_its_structure_was_looked_at_is_still_read() {
+        let old = format!("{BEGIN}\nMAIwAA==\n{END}\n");
+        assert_eq!(Certificate::parse_all(&old), Err(CertificateError::Form));
+        let read: Certificate = serde_json::from_value(old.clone().into()).unwrap();
+        assert_eq!(read.pem(), old);
+        assert_eq!(read.der(), [0x30, 2, 0x30, 0]);
     }
 
     #[test]

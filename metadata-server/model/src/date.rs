@@ -1,8 +1,9 @@
 //! The calendar date of a moment, in UTC, and the moment of a date that is written by RFC 3339.
 //!
-//! Here, since nothing that uses it has a clock or needs a time zone: the arithmetic is shorter than
-//! a dependency. Proleptic Gregorian calendar, no leap seconds, as POSIX time has it. Years begin in
-//! March, so that a leap day is a year's last; the first is 0000, and 400 of them are 146,097 days.
+//! Here, since nothing that uses it has a clock or needs a time zone: the arithmetic is shorter
+//! than a dependency. Proleptic Gregorian calendar, no leap seconds, as POSIX time has it. Years
+//! begin in March, so that a leap day is a year's last; the first is 0000, and 400 of them are
+//! 146,097 days.
 
 /// Days from 0000-03-01 to 1970-01-01.
 const BEFORE_1970: i64 = 719_468;
@@ -25,8 +26,8 @@ pub struct Date {
 }
 
 impl Date {
-    /// The date of a moment, in seconds since 1970-01-01T00:00:00Z. Moments beyond the year 9999 are
-    /// taken for its last second, so that every year has four digits.
+    /// The date of a moment, in seconds since 1970-01-01T00:00:00Z. Moments beyond the year 9999
+    /// are taken for its last second, so that every year has four digits.
     pub fn of(seconds: u64) -> Self {
         const LAST: u64 = 253_402_300_799;
         let seconds = seconds.min(LAST);
@@ -56,8 +57,8 @@ impl Date {
     }
 }
 
-/// `2026-11-26T05:24:30Z`, with a fraction or an offset if need be (RFC 3339, section 5.6), in seconds
-/// since 1970-01-01T00:00:00Z; None where the text is no time, or one before that.
+/// `2026-11-26T05:24:30Z`, with a fraction or an offset if need be (RFC 3339, section 5.6), in
+/// seconds since 1970-01-01T00:00:00Z; None where the text is no time, or one before that.
 pub fn seconds(text: &str) -> Option<u64> {
     let number = |range: std::ops::Range<usize>| -> Option<i64> {
         let digits = text.get(range)?;

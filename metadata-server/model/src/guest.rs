@@ -49,6 +49,16 @@ impl GuestInterface {
     }
 }
 
+impl GuestVlan {
+    /// The resolvers to configure: the network's. None of the platform's services, which answer no
+    /// frame with a tag: a guest that had one on this device would lose it on its card.
+    pub fn resolvers(&self) -> Vec<IpAddr> {
+        let mut resolvers = self.entry.resolvers(false);
+        resolvers.retain(|it| !service_address::ALL.contains(it));
+        resolvers
+    }
+}
+
 impl GuestPort {
     /// The port's addresses with the prefix length of the subnet that each lies in; a host's own
     /// (/32, /128) for one that lies in none.

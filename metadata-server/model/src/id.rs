@@ -88,6 +88,7 @@ macro_rules! text_newtype {
         }
     };
 }
+pub(crate) use text_newtype;
 
 /// 1 to 63 of `a-z 0-9 -`, beginning and ending with a letter or digit (RFC 1123 label).
 fn is_label(text: &str) -> bool {
@@ -143,12 +144,6 @@ text_newtype!(
     DeviceName, "device name", "1 to 15 printable ASCII characters without '/', ':' or blanks, not '.' or '..'",
     |t| (1..=15).contains(&t.len()) && t != "." && t != ".."
         && t.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':'));
-text_newtype!(
-/// A bond's name, which is its device's in the guest: no card is ever named so.
-BondName, "bond name", "'bond' and up to 11 of a-z, 0-9 and '-'",
-|t| t.len() <= 15 && t.strip_prefix("bond").is_some_and(|rest| {
-    rest.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-}));
 text_newtype!(
     /// A user's name in a guest (as `useradd` takes it).
     UserName, "user name", "1 to 32 characters of a-z, 0-9, '_' and '-', beginning with a letter or '_'",
@@ -211,16 +206,6 @@ mod tests {
         }
         for bad in ["", "-a", "a-", "A", "a.b", "a/b", "ä", "a\0", &"a".repeat(64)] {
             assert!(InstanceName::parse(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn a_bonds_name_can_be_a_devices_and_is_no_cards() {
-        for name in ["bond", "bond0", "bond-uplink-one"] {
-            assert!(BondName::parse(name).is_ok(), "{name}");
-        }
-        for name in ["", "eth0", "bond0.1", "bond/0", "Bond0", "bond0123456789ab"] {
-            assert!(BondName::parse(name).is_err(), "{name}");
         }
     }
 

@@ -101,6 +101,11 @@ pub struct User {
     pub password_reset: Option<u64>,
 }
 
+impl User {
+    /// The most of an instance.
+    pub const COUNT_MAX: usize = 100;
+}
+
 /// So that what is told of others stays as it was before there was such a field.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
 fn is_false(value: &bool) -> bool {

@@ -4,6 +4,7 @@
 //! A value that exists is valid: each newtype is made by a parser that refuses what is not.
 
 pub mod api;
+pub mod bond;
 pub mod certificate;
 pub mod date;
 pub mod der;
@@ -30,6 +31,7 @@ pub mod vlan;
 pub mod volume_key;
 pub mod windows_key;
 
+pub use bond::{BondMode, BondName};
 pub use certificate::{Certificate, CertificateError};
 pub use dhcp::{Boot, Dhcp, Forward, Ipv6Mode, Route};
 pub use dialect::Dialect;
@@ -39,8 +41,8 @@ pub use generation::Generation;
 pub use guest::{Guest, GuestPort};
 pub use guest_attributes::{GuestAttribute, GuestAttributeError, GuestAttributes};
 pub use id::{
-    BondName, DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId,
-    PortName, ProjectName, SecretName, UserName, VolumeName,
+    DeviceName, IdError, InstanceId, InstanceName, NetworkId, NetworkName, PortId, PortName,
+    ProjectName, SecretName, UserName, VolumeName,
 };
 pub use instance::{HopLimit, Instance, Password, TokenPolicy, User};
 pub use link_local::LinkLocal;
@@ -52,6 +54,6 @@ pub use smbios::Smbios;
 pub use snapshot::Snapshot;
 pub use tags::Tags;
 pub use user_data::UserData;
-pub use vlan::{BondMode, Vlan, VlanId};
+pub use vlan::{Vlan, VlanId};
 pub use volume_key::{BootDigest, KeyOutcome, KeyRequest, VolumeKey, Withheld};
 pub use windows_key::WindowsKey;

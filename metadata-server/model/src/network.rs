@@ -9,8 +9,9 @@ use ipnetwork::IpNetwork;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    bond::BondName,
     dhcp::{Boot, Dhcp, Forward, Route},
-    id::{BondName, DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
+    id::{DeviceName, InstanceId, NetworkId, NetworkName, PortId, PortName, ProjectName},
     service_address,
     vlan::Vlan,
 };

@@ -1,8 +1,7 @@
-//! VLANs on a port's card, and ports that are one card to their guest.
+//! VLANs on a port's card.
 //!
 //! A port with VLANs is what OpenStack calls a trunk with subports: one card, frames without a tag
-//! for the port's own network, and a tag of IEEE 802.1Q for each further one. Ports of one bond are
-//! cards of one network, of which the guest uses one at a time.
+//! for the port's own network, and a tag of IEEE 802.1Q for each further one.
 
 use std::{fmt, net::IpAddr};
 
@@ -55,23 +54,6 @@ pub struct Vlan {
     pub addresses: Vec<IpAddr>,
 }
 
-/// How the cards of a bond share the work. One way only: with each card's MAC fixed at its tap, and
-/// with nobody at the other end who speaks LACP (IEEE 802.1AX), no other can work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BondMode {
-    /// One card at a time, by its own MAC (Linux: `fail_over_mac=active`).
-    ActiveBackup,
-}
-
-impl fmt::Display for BondMode {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::ActiveBackup => out.write_str("active-backup"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,11 +67,5 @@ mod tests {
         for number in [1, 4094] {
             assert_eq!(u16::from(VlanId::try_from(number).unwrap()), number);
         }
-    }
-
-    #[test]
-    fn a_bonds_mode_is_written_as_linux_names_it() {
-        let mode = BondMode::ActiveBackup;
-        assert_eq!(serde_json::to_value(mode).unwrap(), mode.to_string());
     }
 }

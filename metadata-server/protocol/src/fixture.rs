@@ -113,6 +113,15 @@ impl World {
         guest
     }
 
+    /// The same, where the network behind the tag names the platform's resolvers and its own.
+    pub(crate) fn trunked_with_resolvers_in(&self, dialect: Dialect) -> Guest {
+        let mut guest = self.trunked_in(dialect);
+        let network = &mut guest.ports[0].vlans[0].entry.network;
+        let dns = ["169.254.169.253", "fd00:ec2::253", "10.1.0.2"];
+        Arc::make_mut(network).dns = dns.map(|it| it.parse().unwrap()).into();
+        guest
+    }
+
     /// `web-0` in one dialect, whose two ports are one bond in the first one's network.
     pub(crate) fn bonded_in(&self, dialect: Dialect) -> Guest {
         let mut guest = self.web_in(dialect);

@@ -9,7 +9,9 @@
 use std::{fmt::Write, net::IpAddr};
 
 use ipnetwork::IpNetwork;
-use mezame_model::{BondMode, BondName, Guest, GuestPort, LinkLocal, MacAddress, Route, Subnet};
+use mezame_model::{
+    BondMode, BondName, Guest, GuestPort, LinkLocal, MacAddress, Route, Subnet, bond::MIIMON_MS,
+};
 
 use crate::render::{yaml_lines, yaml_scalar};
 
@@ -21,9 +23,6 @@ pub(crate) enum FamilyMark {
     /// `ipv4: true` or `ipv6: true`, as Hetzner has it and afterburn looks for it.
     Present,
 }
-
-/// How often a bond looks whether its cards have a carrier, in milliseconds.
-pub(crate) const MIIMON_MS: u32 = 100;
 
 /// Every port, matched by its MAC address, in version 1 of the format; then the bond that ports are
 /// the cards of, and the networks behind tags.
@@ -50,7 +49,8 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
             bond_of(&mut out, bond, &wanted.cards, entry.network.mtu);
             name = bond.to_string();
         }
-        subnets_of(&mut out, entry, wanted.is_primary(), mark);
+        let primary = wanted.is_primary();
+        subnets_of(&mut out, entry, &entry.resolvers(primary), primary, mark);
         for vlan in &entry.vlans {
             let (id, mtu) = (vlan.id, vlan.entry.network.mtu.min(entry.network.mtu));
             let _ = write!(
@@ -58,13 +58,14 @@ pub(crate) fn network_config(guest: &Guest, mark: FamilyMark) -> String {
                 "  - type: vlan\n    name: {name}.{id}\n    vlan_link: {name}\n    vlan_id: {id}\n    \
                  mtu: {mtu}\n"
             );
-            subnets_of(&mut out, &vlan.entry, false, mark);
+            subnets_of(&mut out, &vlan.entry, &vlan.resolvers(), false, mark);
         }
     }
     out
 }
 
-/// Cards that are one device. The one in use shows its own MAC, since no other may leave by its tap.
+/// Cards that are one device. The one in use shows its own MAC, since no other may leave by its
+/// tap.
 fn bond_of(out: &mut String, bond: &BondName, cards: &[(usize, MacAddress)], mtu: u16) {
     let _ = write!(out, "  - type: bond\n    name: {bond}\n    bond_interfaces:\n");
     yaml_lines(out, "      - ", cards.iter().map(|(place, _)| format!("eth{place}")));
@@ -77,8 +78,14 @@ fn bond_of(out: &mut String, bond: &BondName, cards: &[(usize, MacAddress)], mtu
 }
 
 /// The addresses of an interface, with what belongs to their subnets.
-fn subnets_of(out: &mut String, entry: &GuestPort, primary: bool, mark: FamilyMark) {
-    let (subnets, resolvers) = (subnets(entry, primary), entry.resolvers(primary));
+fn subnets_of(
+    out: &mut String,
+    entry: &GuestPort,
+    resolvers: &[IpAddr],
+    primary: bool,
+    mark: FamilyMark,
+) {
+    let subnets = subnets(entry, primary);
     if !subnets.is_empty() {
         out.push_str("    subnets:\n");
     }
@@ -120,9 +127,9 @@ pub(crate) struct Own<'g> {
 }
 
 /// The port's addresses; on the first port, the one in whose subnet a router is names it. Where
-/// that is no IPv4 router, with an address that makes the service on-link: nothing else would take a
-/// frame for it to the tap. An address and not a route, since a route without a gateway makes some
-/// of cloud-init's renderers fail.
+/// that is no IPv4 router, with an address that makes the service on-link: nothing else would take
+/// a frame for it to the tap. An address and not a route, since a route without a gateway makes
+/// some of cloud-init's renderers fail.
 pub(crate) fn subnets(entry: &GuestPort, primary: bool) -> Vec<Own<'_>> {
     let mut gateways: Vec<_> = entry.gateways().filter(|_| primary).collect();
     let alone = primary && !gateways.iter().any(IpAddr::is_ipv4);
@@ -213,6 +220,15 @@ mod tests {
         assert!(vlan.starts_with(head), "the card's MTU is the greatest:\n{text}");
         assert!(vlan.contains("address: \"10.1.0.10/20\""), "{text}");
         assert!(!vlan.contains("gateway") && !text.contains("eth1"), "{text}");
+    }
+
+    #[test]
+    fn a_network_behind_a_tag_names_no_resolver_of_the_platforms() {
+        let guest = World::new().trunked_with_resolvers_in(Dialect::Nocloud);
+        let text = network_config(&guest, FamilyMark::Absent);
+        let (_, vlan) = text.split_once("  - type: vlan\n").unwrap();
+        assert!(vlan.contains("dns_nameservers:\n          - \"10.1.0.2\"\n"), "{text}");
+        assert!(!vlan.contains("::253") && !vlan.contains("169.254.169.253"), "{text}");
     }
 
     #[test]

@@ -47,7 +47,6 @@ use form::{Faults, Node, Path, nearest};
 pub(crate) use dhcp::MODES as DHCP_MODES;
 pub(crate) use instance::SEALED;
 pub(crate) use release::release;
-pub(crate) use user::MOST_USERS;
 
 /// A write that may be done, and what it is to be told as.
 #[derive(Debug, Default)]

@@ -1,4 +1,5 @@
-//! What an operator asks of a guest's passwords later in its life, and what the guest answers. Pure.
+//! What an operator asks of a guest's passwords later in its life, and what the guest answers.
+//! Pure.
 //!
 //! ```text
 //!           ask                    the guest's password for it
@@ -97,20 +98,20 @@ pub(crate) fn answered(
     Some(Record::Instance(Arc::new(after)))
 }
 
-/// The password that OpenStack's clients are shown after the guest has sent one, where `asked` is the
-/// ask in the record and an answer to the one at `known` is the newest so far.
+/// The password that OpenStack's clients are shown after the guest has sent one, where `asked` is
+/// the ask in the record and an answer to the one at `known` is the newest so far.
 ///
 /// One that was held up on its way is not the guest's any more and does not come back. A newer one
-/// that has no form for them, since its user has no RSA key by now, leaves them none: the one before
-/// opens nothing.
+/// that has no form for them, since its user has no RSA key by now, leaves them none: the one
+/// before opens nothing.
 fn nova_after(
     before: Option<&SecretString>,
     asked: Option<u64>,
     known: Option<u64>,
     password: &SealedPassword,
 ) -> Option<SecretString> {
-    // The first password of all was made for no ask, and None is less than any. What the record asks
-    // for now is never late: an operator who wrote a hash in between took the asks back.
+    // The first password of all was made for no ask, and None is less than any. What the record
+    // asks for now is never late: an operator who wrote a hash in between took the asks back.
     let is_late = password.reset < known && password.reset != asked;
     match &password.nova {
         Some(nova) if !is_late => Some(SecretString::new(nova.clone())),

@@ -7,8 +7,8 @@
 //!   makes it fail with [`StoreError::Conflict`], and nothing is written.
 //! - A guest's event is written once, however often its key comes.
 //! - After a generation that is not yet there, whatever its number, come no events.
-//! - Events, reports, passwords and event keys are bounded; the oldest go, but for each user's newest
-//!   password.
+//! - Events, reports, passwords and event keys are bounded; the oldest go, but for each user's
+//!   newest password.
 //!
 //! Bodies are opaque here. An implementation that writes to a disk seals them.
 
@@ -22,15 +22,12 @@ mod contract;
 use std::path::PathBuf;
 
 use mezame_model::{
-    BoxFuture, Generation, InstanceId, UserName,
+    BoxFuture, Generation, InstanceId, User, UserName,
     api::{Event, Kind},
 };
 use zeroize::Zeroizing;
 
-use crate::{
-    admission::MOST_USERS,
-    sealing::{Keyring, SealError},
-};
+use crate::sealing::{Keyring, SealError};
 
 /// Most reports kept of one instance.
 pub(crate) const REPORTS_KEPT: usize = 50;
@@ -38,7 +35,7 @@ pub(crate) const REPORTS_KEPT: usize = 50;
 pub(crate) const PASSWORDS_KEPT: usize = 50;
 /// Of how many users of one instance the newest password is kept besides, however many others sent
 /// since: as many as a document may name. Of more, the users who were silent longest lose theirs.
-pub(crate) const PASSWORD_USERS_KEPT: usize = MOST_USERS;
+pub(crate) const PASSWORD_USERS_KEPT: usize = User::COUNT_MAX;
 /// Most requests for volume keys kept of one instance on each [`Trail`].
 pub(crate) const KEY_REQUESTS_KEPT: usize = 500;
 /// Most events kept.

@@ -1,5 +1,5 @@
-//! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in another, network
-//! services in the third, and shells and downloaders for the agent that is a script in the fourth;
+//! The clients' Debians: cloud-init and other clouds' clients in one, DHCP clients in another,
+//! network services in the third, and shells and downloaders for the agent that is a script in the fourth;
 //! unpacked and never installed here.
 //!
 //! On a machine these packages would enable their services and configure it for a cloud, or take
@@ -7,11 +7,11 @@
 //! layer in memory. Those that are not in Debian come from PyPI, each of one version and one hash,
 //! into `/opt/clients`. Nothing in them is edited.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use anyhow::{Context, Result};
 
-use super::{bootstrap, cache::Cache, progress::Step};
+use super::{bootstrap, cache::Cache, progress::Step, pypi};
 
 /// The clouds' clients, DHCP's, what keeps a guest's network settings, what the shell agent runs in
 /// and by, and what the firewall is made of.
@@ -49,33 +49,10 @@ fn build_one(cache: &Cache, name: &str, whose: &str) -> Result<()> {
         bootstrap::bootstrap(&root, &packages, [], &step)?;
         if let Some(requirements) = &requirements {
             let target = root.join("opt/clients");
-            add_from_pypi(&into.join("pip"), &target, requirements, &step)?;
+            pypi::add(&into.join("pip"), &target, requirements, &step)?;
         }
         fs::write(into.join("made-of"), &made_of).context("writing what the clients are made of")
     })?;
     step.done("built");
     Ok(())
-}
-
-/// Puts what the requirements name into a folder, with a pip that is thrown away afterwards. Its
-/// Python is Debian 12's, as that of the roots, so that wheels for the one fit the other.
-pub(super) fn add_from_pypi(
-    environment: &Path,
-    target: &Path,
-    requirements: &Path,
-    step: &Step,
-) -> Result<()> {
-    step.note("making a Python environment");
-    let mut venv = Command::new("/usr/bin/python3");
-    step.run(venv.args(["-m", "venv"]).arg(environment), |line| step.note(line))?;
-    let mut pip = Command::new(environment.join("bin/pip"));
-    pip.args(["install", "--require-hashes", "--only-binary", ":all:", "--no-deps"])
-        .args(["--disable-pip-version-check", "--root-user-action", "ignore"])
-        // The machine's own, as everything else here that reaches a registry.
-        .args(["--cert", "/etc/ssl/certs/ca-certificates.crt", "--target"])
-        .arg(target)
-        .arg("--requirement")
-        .arg(requirements);
-    step.run(&mut pip, |line| step.note(line))?;
-    fs::remove_dir_all(environment).context("removing the Python environment")
 }

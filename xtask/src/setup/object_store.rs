@@ -7,7 +7,7 @@ use std::fs;
 
 use anyhow::{Context, Result};
 
-use super::{cache::Cache, clients, progress::Step};
+use super::{cache::Cache, progress::Step, pypi};
 
 const NAME: &str = "object-store";
 
@@ -23,7 +23,7 @@ pub(crate) fn build(cache: &Cache) -> Result<()> {
     let step = Step::begin(NAME);
     step.line("an object store is put into the cache, to be run in tests (48 MB to fetch)");
     cache.install(NAME, |into| {
-        clients::add_from_pypi(&into.join("pip"), into, &recipe, &step)?;
+        pypi::add(&into.join("pip"), into, &recipe, &step)?;
         fs::write(into.join("made-of"), &wanted).context("writing what the object store is made of")
     })?;
     step.done("built");

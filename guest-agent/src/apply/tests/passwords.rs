@@ -269,7 +269,7 @@ fn a_windows_key_is_nothing_to_a_unix_and_a_key_that_encrypts_nothing_sets_no_pa
 
 #[test]
 fn certificates_are_trusted_as_long_as_the_record_names_them() {
-    let pem = crate::platform::contract::CERTIFICATE;
+    let pem = include_str!("../../../../metadata-server/model/testdata/authority.pem");
     let mut world = World::new(json!({"trusted_certificates": [pem]}), "");
     let applied = world.run();
     assert_eq!(super::step(&applied, "trusted certificates").outcome, Outcome::Done);

@@ -51,6 +51,20 @@ fn without_a_way_both_families_are_named_and_nothing_is_left_open() {
 }
 
 #[test]
+fn one_card_is_one_whatever_is_made_of_it() {
+    let card = link("eth0", 2, &[]);
+    let vlan = Link { kind: LinkKind::Vlan { card: 2, id: 7 }, ..link("eth0.7", 3, &[]) };
+    let with_vlan = attempts(&[card.clone(), vlan], None);
+    assert_eq!(with_vlan.len(), 2, "by either family: {with_vlan:?}");
+    assert!(!are_several(&with_vlan));
+    let bond = Link { kind: LinkKind::Bond { backup: true }, ..link("bond0", 4, &[]) };
+    let bonded = Link { bond: Some(4), ..card.clone() };
+    assert!(!are_several(&attempts(&[bonded, bond], None)));
+    assert!(are_several(&attempts(&[card, link("eth1", 3, &[])], None)));
+    assert!(!are_several(&[]));
+}
+
+#[test]
 fn a_named_endpoint_is_tried_alone() {
     let fake = Fake::new("boot", vec![link("mz-none", 9, &[])]);
     let endpoint = Some("http://[fd00:ec2::254]".parse().unwrap());

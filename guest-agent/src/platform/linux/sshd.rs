@@ -20,7 +20,7 @@ const DROP_INS: &str = "/etc/ssh/sshd_config.d";
 const DROP_IN: &str = "10-mezame.conf";
 
 /// That sshd has not read yet what was written for it. Noted before it is written: a run that is
-/// killed in between, or whose reload fails, leaves the reload to the next one. No boot finds it,
+/// killed in between, or whose reload can't be queued, leaves it to the next one. No boot finds it,
 /// as sshd reads its files then by itself.
 const DUE: &str = "/run/mezame-agent/sshd-reload";
 
@@ -78,14 +78,25 @@ fn reload(linux: &Linux) -> Result<()> {
         return Ok(());
     }
     let Some(systemctl) = linux.tool("systemctl") else { return Ok(()) };
+    queue_reload(&systemctl, linux.tool("sshd").as_deref())
+}
+
+/// Queues the reload, where the SSH server's unit is there and not at rest.
+fn queue_reload(systemctl: &str, sshd: Option<&str>) -> Result<()> {
     // Debian's unit and the others'; one of them is not there, or is the other.
     for unit in ["ssh.service", "sshd.service"] {
-        let state = program::said(&systemctl, &["show", "--property=ActiveState", unit])?;
+        let state = program::said(systemctl, &["show", "--property=ActiveState", unit])?;
         let is = |wanted: &str| state.lines().any(|line| line == wanted);
-        if !is("ActiveState=inactive") && !is("ActiveState=failed") {
-            // Not awaited: where sshd is to start after the agent, it would wait for us.
-            return program::said(&systemctl, &["--no-block", "reload-or-restart", unit]).map(drop);
+        if is("ActiveState=inactive") || is("ActiveState=failed") {
+            continue;
         }
+        // A running server that is told to read what it can't ends (sshd(8), SIGHUP). One that is
+        // starting checks by itself, and has its directory and keys by then alone.
+        if let Some(sshd) = sshd.filter(|_| is("ActiveState=active")) {
+            program::said(sshd, &["-t"])?;
+        }
+        // Not awaited: where sshd is to start after the agent, it would wait for us.
+        return program::said(systemctl, &["--no-block", "reload-or-restart", unit]).map(drop);
     }
     Ok(())
 }
@@ -176,6 +187,32 @@ mod tests {
         announce(&tree, Some(b"old"), b"new").unwrap();
         assert_eq!(if_due(&tree, &good).unwrap(), Change::Changed);
         assert_eq!((if_due(&tree, &good).unwrap(), reloads.get()), (Change::Same, 2));
+    }
+
+    #[test]
+    fn a_running_server_is_told_to_read_only_what_it_can() {
+        let room = tempfile::tempdir().unwrap();
+        let place = |name: &str| room.path().join(name).to_str().unwrap().to_owned();
+        let (systemctl, sshd, calls) = (place("systemctl"), place("sshd"), place("calls"));
+        let queued = |state: &str, verdict: i32| {
+            let script = |path: &str, body: String| {
+                std::fs::write(path, format!("#!/bin/sh\n{body}\n")).unwrap();
+                let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                std::fs::set_permissions(path, mode).unwrap();
+            };
+            let show = format!("if [ $1 = show ]; then echo ActiveState={state}; exit; fi");
+            script(&systemctl, format!("{show}\necho \"$@\" >>{calls}"));
+            script(&sshd, format!("echo sshd \"$@\" >>{calls}; exit {verdict}"));
+            let _ = std::fs::remove_file(&calls);
+            let result = queue_reload(&systemctl, Some(&sshd));
+            let seen = std::fs::read_to_string(&calls).unwrap_or_default();
+            (result.map_err(|error| error.reason()), seen)
+        };
+        let reload = "--no-block reload-or-restart ssh.service\n";
+        assert_eq!(queued("active", 0), (Ok(()), format!("sshd -t\n{reload}")));
+        assert_eq!(queued("active", 255), (Err("tool-failed"), "sshd -t\n".into()));
+        assert_eq!(queued("activating", 255), (Ok(()), reload.into()), "it checks by itself");
+        assert_eq!(queued("inactive", 255), (Ok(()), String::new()));
     }
 
     #[test]

@@ -64,7 +64,6 @@ impl<'a> Certificates<'a> {
             return Ok(Change::Same);
         }
         let notes = self.registry.create(NOTES, false)?;
-        let mut change = Change::Same;
         let wanted: Vec<_> = certificates
             .iter()
             .map(|certificate| {
@@ -74,25 +73,26 @@ impl<'a> Certificates<'a> {
             .collect();
         let named: BTreeSet<String> =
             wanted.iter().map(|(print, _)| print.as_str().to_owned()).collect();
-        // First: one that can't be put in must not keep another in that is to go.
-        for text in noted.difference(&named) {
+        // Each for itself: one that can't be taken out or put in must not keep another in that is
+        // to go, nor out that is to be trusted.
+        let taken_out = Change::of_all(noted.difference(&named).map(|text| {
             if let Some(print) = Thumbprint::parse(text) {
                 self.distrust(&print)?;
             }
             notes.delete_value(text)?;
-            change = Change::Changed;
-        }
+            Ok(Change::Changed)
+        }));
         let store = Store::open(self.store)?;
-        for (print, der) in &wanted {
+        let put_in = Change::of_all(wanted.iter().map(|(print, der)| {
             if store.has(print) {
-                continue;
+                return Ok(Change::Same);
             }
             notes.set_text(print.as_str(), self.store)?;
             notes.flush()?;
             store.add(der)?;
-            change = Change::Changed;
-        }
-        Ok(change)
+            Ok(Change::Changed)
+        }));
+        Change::of_all([taken_out, put_in])
     }
 
     /// Takes one out of the store. That it is out shows only in a store that is opened anew: what

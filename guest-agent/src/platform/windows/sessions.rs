@@ -2,8 +2,7 @@
 //! (Microsoft, "Remote Desktop Services API", "Tool Help Library").
 //!
 //! sshd's sessions and services are in session 0, which nobody logs off: so all processes with the
-//! user's SID in their token are ended, too. A process may start another one while it is ended: it
-//! is looked again, a few times.
+//! user's SID in their token are ended, too. In which order, [`eviction`](crate::eviction) says.
 
 use std::{io, ptr, time::Duration};
 
@@ -32,10 +31,11 @@ use super::{
     handle::Handle,
     wide::{pointed, succeeded},
 };
-use crate::platform::{Change, PlatformError, Result};
+use crate::{
+    eviction::{Presence, evict},
+    platform::{Change, PlatformError, Result},
+};
 
-/// So often it is looked for processes.
-const ROUNDS: u32 = 20;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 /// What a process that was ended leaves as its status.
@@ -45,37 +45,48 @@ const TOKEN_ROOM: usize = 32;
 
 /// Ends all that runs as the user of this SID.
 pub(super) fn end(sid: &str) -> Result<Change> {
-    let failed = |what| move |source| PlatformError::Process { what, source };
-    let mut change = Change::Same;
-    let mut logged_off = Ok(());
-    for session in all().map_err(failed("listing the sessions"))? {
-        if owner(session).as_deref() != Some(sid) {
-            continue;
-        }
+    evict(&User { sid })
+}
+
+/// The user of a SID.
+struct User<'a> {
+    sid: &'a str,
+}
+
+impl Presence for User<'_> {
+    type Process = Handle;
+
+    fn sessions(&self) -> Result<Vec<u32>> {
+        let all = all().map_err(failed("listing the sessions"))?;
+        Ok(all.into_iter().filter(|it| owner(*it).as_deref() == Some(self.sid)).collect())
+    }
+
+    fn log_off(&self, session: u32) -> Result<()> {
         // SAFETY: the number of a session, on this machine; it is not waited for.
         let asked = unsafe { WTSLogoffSession(WTS_CURRENT_SERVER_HANDLE, session, 0) };
-        // It may have ended since. Processes are ended in any case.
-        logged_off = logged_off.and(succeeded(asked).map_err(failed("logging a session off")));
-        change = Change::Changed;
+        succeeded(asked).map_err(failed("logging a session off"))
     }
-    for round in 0..ROUNDS {
-        let left = processes(sid).map_err(failed("listing the processes"))?;
-        if left.is_empty() {
-            return logged_off.map(|()| change);
-        }
-        change = Change::Changed;
-        for process in left {
-            // SAFETY: an open handle. One that is ending already can't be ended again.
-            unsafe { TerminateProcess(process.0, ENDED) };
-        }
-        if round + 1 < ROUNDS {
-            std::thread::sleep(PAUSE);
-        }
+
+    fn processes(&self) -> Result<Vec<Handle>> {
+        processes(self.sid).map_err(failed("listing the processes"))
     }
-    match processes(sid).map_err(failed("listing the processes"))?.is_empty() {
-        true => logged_off.map(|()| change),
-        false => Err(failed("ending the processes")(io::ErrorKind::TimedOut.into())),
+
+    fn end(&self, process: Handle) {
+        // SAFETY: an open handle. One that is ending already can't be ended again.
+        unsafe { TerminateProcess(process.0, ENDED) };
     }
+
+    fn left(&self) -> PlatformError {
+        failed("ending the processes")(io::ErrorKind::TimedOut.into())
+    }
+
+    fn pause(&self) {
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn failed(what: &'static str) -> impl Fn(io::Error) -> PlatformError {
+    move |source| PlatformError::Process { what, source }
 }
 
 /// The numbers of all sessions.

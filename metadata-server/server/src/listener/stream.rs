@@ -9,7 +9,10 @@ use std::{
 };
 
 use hyper::rt::{Read, ReadBufCursor, Write};
-use nix::sys::socket::{Shutdown, setsockopt, shutdown, sockopt};
+use nix::{
+    errno::Errno,
+    sys::socket::{Shutdown, setsockopt, shutdown, sockopt},
+};
 use tokio::{io::ReadBuf, net::TcpStream};
 
 use super::connection::Connection;
@@ -184,6 +187,44 @@ impl Write for GuestStream {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(shutdown(self.socket.as_raw_fd(), Shutdown::Write).map_err(io::Error::from))
+        Poll::Ready(match shutdown(self.socket.as_raw_fd(), Shutdown::Write) {
+            // The guest has reset it meanwhile: there is nothing left to end (shutdown(2)).
+            Ok(()) | Err(Errno::ENOTCONN) => Ok(()),
+            Err(error) => Err(error.into()),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Attachment;
+
+    fn stream(socket: TcpStream) -> GuestStream {
+        let attachment = Arc::new(Attachment::new(
+            mezame_ebpf_loader::PortSlot::new(1).unwrap(),
+            crate::fixture::port_id(1),
+            None,
+            crate::fixture::device(1),
+            7,
+        ));
+        let peer = socket.peer_addr().unwrap();
+        let gate = mezame_protocol::Gate::Metadata;
+        let connection = Arc::new(Connection::new(1, gate, peer, attachment, 0));
+        GuestStream::new(socket, connection, Arc::new(CoarseClock::start()))
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_that_the_guest_has_reset_is_no_fault() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let guest = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _) = listener.accept().await.unwrap();
+        let mut stream = stream(socket);
+        reset_on_close(&guest);
+        drop(guest);
+        // Not before the reset has come.
+        assert!(stream.socket.peek(&mut [0]).await.is_err());
+        let end = std::future::poll_fn(|cx| Pin::new(&mut stream).poll_shutdown(cx));
+        end.await.unwrap();
     }
 }

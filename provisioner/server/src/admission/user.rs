@@ -1,6 +1,6 @@
 //! Reading the `users` of an instance.
 
-use mezame_model::{SecretString, UserName};
+use mezame_model::{SecretString, User, UserName};
 
 use super::{
     crypt,
@@ -12,9 +12,6 @@ use super::{
 /// The fields of a user.
 pub(crate) const FIELDS: &[&str] =
     &["name", "ssh_keys", "password", "sudo", "groups", "shell", "stopped"];
-
-/// Most users of an instance.
-pub(crate) const MOST_USERS: usize = 100;
 
 /// A user as the document has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +36,7 @@ pub(crate) enum PasswordForm {
 
 /// Reads the list, noting every fault.
 pub(super) fn read_all(node: &Node<'_>) -> Option<Vec<UserForm>> {
-    let users = node.list(MOST_USERS, read)?;
+    let users = node.list(User::COUNT_MAX, read)?;
     let mut good = true;
     for (at, user) in users.iter().enumerate() {
         if users[..at].iter().any(|other| other.name == user.name) {

@@ -2,6 +2,7 @@
 //!
 //! The kernel loads the module for them by itself (8021q, bonding), where it is there.
 
+pub(in crate::platform::linux) use mezame_model::bond::MIIMON_MS;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::{
     RouteNetlinkMessage,
@@ -13,9 +14,6 @@ use netlink_packet_route::{
 
 use super::Netlink;
 use crate::{facts::LinkKind, platform::Result};
-
-/// How often a bond looks whether its cards have a carrier, in milliseconds.
-pub(in crate::platform::linux) const MIIMON_MS: u32 = 100;
 
 impl Netlink {
     /// Makes a VLAN on a card; it has the card's MAC and MTU.

@@ -64,7 +64,13 @@ pub(in crate::platform::linux) fn vlan_interface(
         mtu: vlan.mtu,
         addresses: vlan.addresses.clone(),
         gateways: Vec::new(),
-        dns: vlan.dns.clone(),
+        // The platform answers no frame with a tag: a route to it here would cut it off the card.
+        dns: vlan
+            .dns
+            .iter()
+            .copied()
+            .filter(|it| !mezame_model::service_address::ALL.contains(it))
+            .collect(),
         domain: vlan.domain.clone(),
         routes: vlan.routes.clone(),
         vlans: Vec::new(),

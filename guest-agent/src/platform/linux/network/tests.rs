@@ -173,6 +173,20 @@ fn a_resolver_on_the_ipv4_link_is_named_only_where_a_packet_gets_there() {
 }
 
 #[test]
+fn a_vlan_leads_to_no_resolver_of_the_platforms() {
+    let of = |text: &str| text.parse::<IpAddr>().unwrap();
+    let dns = ["169.254.169.253", "169.254.7.7", "fd00:ec2::253", "10.1.0.2"];
+    let vlan = serde_json::json!({"id": 7, "mtu": 1450, "addresses": ["10.1.0.10/20"], "dns": dns});
+    let mut card = Interface { dns: vec![of(dns[0])], ..only_v6() };
+    card.vlans.push(serde_json::from_value(vlan).unwrap());
+    let [(name, given)] = &links::vlans_of("eth0", &card)[..] else { panic!("one VLAN") };
+    assert_eq!(name, "eth0.7");
+    assert_eq!(given.dns, [of("169.254.7.7"), of("10.1.0.2")]);
+    // Its own link's are reached as before.
+    assert_eq!(routes_of(given), [(of("169.254.7.7").into(), None)]);
+}
+
+#[test]
 fn resolvers_of_several_cards_are_one_list_in_order_and_each_once() {
     let of = |dns: &[&str], domain: &str| Interface {
         dns: dns.iter().map(|it| it.parse().unwrap()).collect(),

@@ -154,7 +154,7 @@ fn vlan_interface(vlan: &GuestVlan, card: &GuestPort) -> VlanInterface {
         id: vlan.id,
         mtu: entry.network.mtu.min(card.network.mtu),
         addresses: entry.addresses().collect(),
-        dns: entry.resolvers(false),
+        dns: vlan.resolvers(),
         domain: entry.network.domain.clone(),
         routes: routes(entry, false),
     }

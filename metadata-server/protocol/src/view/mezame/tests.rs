@@ -1,5 +1,5 @@
-//! Tests of Mezame's own dialect: document, watch, reports, passwords, and in files of their own secrets
-//! and what a shell reads.
+//! Tests of Mezame's own dialect: document, watch, reports, passwords, and in files of their own
+//! secrets and what a shell reads.
 
 mod plain;
 mod secrets;
@@ -66,6 +66,15 @@ fn the_document_says_all_that_the_agent_applies() {
     assert_eq!(front.addresses[0].to_string(), "192.168.0.10/24");
     assert_eq!(front.gateways.len(), 2);
     assert_eq!((back.mtu, back.gateways.len()), (9000, 0));
+}
+
+#[test]
+fn a_network_behind_a_tag_names_no_resolver_of_the_platforms() {
+    let world = World::new();
+    let guest = world.trunked_with_resolvers_in(mezame_model::Dialect::Mezame);
+    let document = document(&world.get(&guest, DOCUMENT));
+    let wanted: std::net::IpAddr = "10.1.0.2".parse().unwrap();
+    assert_eq!(document.interfaces[0].vlans[0].dns, [wanted]);
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! `network_data.json`: each port as a link, each of its addresses as a network on that link. A bond
-//! and a network behind a tag are links of their own, by the schema's forms for them.
+//! `network_data.json`: each port as a link, each of its addresses as a network on that link. A
+//! bond and a network behind a tag are links of their own, by the schema's forms for them.
 //!
 //! Everything is static, since the record knows the addresses; a port without any is to ask by
 //! DHCP. Only the first port has default routes. The names of the links are nova's own for a port
@@ -12,12 +12,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use mezame_model::{
     BondMode, GuestPort, MacAddress, VlanId,
+    bond::MIIMON_MS,
     guest::{GuestInterface, GuestVlan},
 };
 use serde::Serialize;
 
 use crate::{
-    network_config::{self, MIIMON_MS, Own},
+    network_config::{self, Own},
     response::JSON,
     tree::{Body, Scope},
 };
@@ -154,7 +155,8 @@ impl<'a> NetworkData<'a> {
             Some(bond) => bond.to_string(),
             None => names.concat(),
         };
-        self.add_networks(entry, &link, wanted.is_primary());
+        let primary = wanted.is_primary();
+        self.add_networks(entry, &link, entry.resolvers(primary), primary);
         for (name, (place, mac)) in names.iter().zip(&wanted.cards) {
             self.links.push(Link::Card {
                 id: name.clone(),
@@ -176,9 +178,9 @@ impl<'a> NetworkData<'a> {
                 bond_fail_over_mac: "active",
             });
         }
-        for GuestVlan { id, entry: inner } in &entry.vlans {
+        for vlan @ GuestVlan { id, entry: inner } in &entry.vlans {
             let name = format!("{link}.{id}");
-            self.add_networks(inner, &name, false);
+            self.add_networks(inner, &name, vlan.resolvers(), false);
             self.links.push(Link::Vlan {
                 id: name,
                 kind: "vlan",
@@ -191,7 +193,13 @@ impl<'a> NetworkData<'a> {
     }
 
     /// Adds what is configured on a device.
-    fn add_networks(&mut self, entry: &'a GuestPort, link: &str, primary: bool) {
+    fn add_networks(
+        &mut self,
+        entry: &'a GuestPort,
+        link: &str,
+        resolvers: Vec<IpAddr>,
+        primary: bool,
+    ) {
         let network_id = entry.network.id.as_str();
         let subnets = subnets(entry, primary);
         if subnets.is_empty() {
@@ -206,7 +214,6 @@ impl<'a> NetworkData<'a> {
         // Resolvers belong to the port, but are written with one of its addresses: each with the
         // first one of its own family. No search domain: nova has none, and where cloud-init finds
         // one at an address, netplan is told no resolver there.
-        let resolvers = entry.resolvers(primary);
         let mut untold = resolvers.clone();
         for Own { address, gateway, routes } in subnets {
             let own = untold.extract_if(.., |it| it.is_ipv4() == address.is_ipv4());

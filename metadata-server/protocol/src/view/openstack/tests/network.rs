@@ -119,6 +119,17 @@ fn a_network_behind_a_tag_is_a_link_on_the_card_as_novas_trunks_have_it() {
 }
 
 #[test]
+fn a_network_behind_a_tag_names_no_resolver_of_the_platforms() {
+    let world = World::new();
+    let guest = world.trunked_with_resolvers_in(mezame_model::Dialect::Openstack);
+    let value = json(&world, &guest, "latest/network_data.json");
+    let networks = value["networks"].as_array().unwrap();
+    let own: Vec<_> = networks.iter().filter(|it| it["link"] == "interface0.100").collect();
+    let named: Vec<_> = own.iter().flat_map(|it| it["services"].as_array().unwrap()).collect();
+    assert_eq!(named, [&json!({ "type": "dns", "address": "10.1.0.2" })]);
+}
+
+#[test]
 fn a_bond_is_a_link_over_its_cards_and_has_their_addresses() {
     let world = World::new();
     let value = json(
