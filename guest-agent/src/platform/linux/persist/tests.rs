@@ -195,3 +195,23 @@ fn a_card_that_left_with_its_bond_is_given_to_it_no_longer() {
         assert!(path.exists(), "{unit}");
     }
 }
+
+#[test]
+fn what_was_made_is_forgotten_once_no_service_would_make_it_again() {
+    let (root, linux) = linux(&[]);
+    let list = |text: &str| {
+        let path = root.path().join("var/lib/mezame-agent/links");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if !text.is_empty() {
+            std::fs::write(&path, text).unwrap();
+        }
+        std::fs::read_to_string(path).unwrap()
+    };
+    let both = r#"[{"name":"eth0.100","form":{"vlan":{"card":"eth0","id":100}}},{"name":"eth0.7","form":{"vlan":{"card":"eth0","id":7}}}]"#;
+    list(both);
+    linux.persist_network(&named("eth0", trunk())).unwrap();
+    let left = list("");
+    assert!(left.contains("eth0.100") && !left.contains("eth0.7\""), "{left}");
+    linux.persist_network(&named("eth0", Interface { vlans: Vec::new(), ..trunk() })).unwrap();
+    assert_eq!(list(""), "[]");
+}
