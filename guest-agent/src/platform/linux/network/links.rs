@@ -171,7 +171,7 @@ fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
     remember(tree, &made::with(&list, new))?;
     let result = match &new.form {
         Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
-        Form::Bond { cards } => bond(netlink, tree, &new.name, cards),
+        Form::Bond { cards } => bond(netlink, tree, &list, new, cards),
     };
     // Nor may one be that somebody makes after we could not.
     if result.is_err() && netlink.links()?.iter().all(|link| link.name != new.name) {
@@ -209,13 +209,22 @@ fn vlan(netlink: &mut Netlink, name: &str, card: &str, id: u16) -> Result<Change
     Ok(Change::Changed)
 }
 
-fn bond(netlink: &mut Netlink, tree: &Tree, name: &str, cards: &[String]) -> Result<Change> {
+/// The bond of these cards; `list` is of what was ours before.
+fn bond(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    list: &[Made],
+    new: &Made,
+    cards: &[String],
+) -> Result<Change> {
+    let name = &*new.name;
     let mut change = release(netlink, tree, cards, Some(name))?;
-    let links = netlink.links()?;
+    let mut links = netlink.links()?;
     let mut there = links.iter().find(|link| link.name == name).cloned();
     if there.is_none() {
         let made = netlink.make_bond(name);
-        there = netlink.links()?.into_iter().find(|link| link.name == name);
+        links = netlink.links()?;
+        there = links.iter().find(|link| link.name == name).cloned();
         // The module, loaded for this very request, makes a bond0 of its own by default.
         if there.is_none() {
             made?;
@@ -225,7 +234,9 @@ fn bond(netlink: &mut Netlink, tree: &Tree, name: &str, cards: &[String]) -> Res
     let index = match there {
         Some(Link { kind: LinkKind::Bond { backup: true }, index, .. }) => index,
         // The module's, or ours with another mode.
-        Some(Link { kind: LinkKind::Bond { backup: false }, index, .. }) => {
+        Some(Link { kind: LinkKind::Bond { .. }, index, .. })
+            if made::is_free(list, &links, new) =>
+        {
             netlink.remove_link(index)?;
             netlink.make_bond(name)?;
             change = Change::Changed;
