@@ -1,5 +1,6 @@
 //! Devices and addresses by rtnetlink(7), one request at a time; routes have a file of their own.
 
+mod address;
 mod device;
 mod route;
 
@@ -22,6 +23,7 @@ use netlink_packet_route::{
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 pub(super) use self::{
+    address::RawAddress,
     device::MIIMON_MS,
     route::{RawRoute, Route},
 };

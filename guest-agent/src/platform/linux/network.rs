@@ -23,12 +23,17 @@ const ADDED: &str = "/run/mezame-agent";
 /// The kinds.
 const KINDS: [&str; 3] = ["addresses", "gateways", "routes"];
 
+/// Their files for a device.
+fn added_to(device: &str) -> impl Iterator<Item = String> {
+    KINDS.iter().map(move |kind| format!("{ADDED}/{device}.{kind}"))
+}
+
 /// Brings a card or a bond to the document's state, and then each VLAN on it.
 pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     let mut netlink = Netlink::open()?;
     let mut change = match &interface.bond {
-        Some(bond) => links::make_bond(&mut netlink, tree, bond)?,
-        None => links::release(&mut netlink, tree, device)?,
+        Some(_) => links::make_bond(&mut netlink, tree, device, interface)?,
+        None => links::release(&mut netlink, tree, &[device.to_owned()], None)?,
     };
     change = change.and(configure_device(&mut netlink, tree, device, interface)?);
     change = change.and(links::make_vlans(&mut netlink, tree, device, interface)?);

@@ -20,7 +20,10 @@ pub(super) use self::{
 use super::{
     Linux,
     netlink::Netlink,
-    network::{links::vlans_of, resolver},
+    network::{
+        links::{self, vlans_of},
+        resolver,
+    },
     tree::Access,
 };
 use crate::{
@@ -59,7 +62,7 @@ pub(super) fn service(linux: &Linux) -> Option<Service> {
 pub(super) fn write(linux: &Linux, interfaces: &[(String, Interface)]) -> Result<Change> {
     let mut change = resolver::write(&linux.tree, &with_vlans(interfaces))?;
     let files = match service(linux) {
-        None => return Ok(change),
+        None => Vec::new(),
         Some(Service::Netplan) => {
             vec![file("/etc/netplan/60-mezame.yaml", netplan::netplan(interfaces), 0o600)]
         }
@@ -86,6 +89,7 @@ pub(super) fn write(linux: &Linux, interfaces: &[(String, Interface)]) -> Result
             None => linux.tree.remove(&path)?,
         });
     }
+    links::forget(&linux.tree, interfaces)?;
     Ok(change)
 }
 

@@ -5,10 +5,11 @@
 //!                      ▲                              │ not
 //!                      └── the next run, after a kill ─┴──► put back, forget
 //! ```
-//! Devices' addresses, MTU and routes, the devices that the agent has made, and its own lists of
-//! what it has added. The files of the network service are not here: they are written only after
-//! the service was reached. Nor is anything after a reboot, which finds those files as they were:
-//! /run is empty then.
+//! Devices' addresses, MTU and routes, the bonds and VLANs that a change may touch, and the agent's
+//! own lists of what it has made and added. The files of the network service are not here: they are
+//! written only after the service was reached. Nor is anything after a reboot, which finds those
+//! files as they were: /run is empty then. A bond or VLAN that was there before stays, also one that
+//! the agent has only taken over, as the network service makes them at each boot.
 
 use std::collections::BTreeSet;
 
@@ -18,15 +19,18 @@ use mezame_model::document::Interface;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    ADDED, KINDS,
-    links::{self, Made},
+    added_to,
+    links::{
+        self,
+        made::{self, Made},
+    },
 };
 use crate::{
     facts::Link,
     platform::{
         NetworkGuard, Result,
         linux::{
-            netlink::{Netlink, RawRoute},
+            netlink::{Netlink, RawAddress, RawRoute},
             tree::{Access, Tree},
         },
     },
@@ -40,17 +44,20 @@ struct Before {
     devices: Vec<Device>,
     /// Path and content of the agent's lists.
     lists: Vec<(String, String)>,
-    /// What the agent had made.
-    #[serde(default)]
+    /// The agent's list of what it had made.
     made: Vec<Made>,
+    /// The bonds and VLANs that were there, of ours and of those that were to be.
+    there: Vec<Made>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Device {
     name: String,
     mtu: Option<u32>,
-    addresses: Vec<IpNetwork>,
-    /// As the kernel told them (rtnetlink(7)), in base64: with all that the agent knows nothing of.
+    /// As the kernel told them (rtnetlink(7)), in base64: with all that the agent knows nothing of,
+    /// such as the lifetime of one that was leased.
+    told: Vec<String>,
+    /// Likewise.
     routes: Vec<String>,
 }
 
@@ -67,22 +74,35 @@ impl<'a> Guard<'a> {
         tree: &'a Tree,
         interfaces: &[(&str, &Interface)],
     ) -> Result<Self> {
+        if let Some(left) = Self::left_behind(tree)? {
+            // What could not be put back then would be taken for what was before. If it still
+            // can't be, a change may be what mends it.
+            let _ = left.roll_back();
+        }
         let mut netlink = Netlink::open()?;
-        let there = netlink.links()?;
-        let made = links::made(tree)?;
-        let mut before = Before { devices: Vec::new(), lists: Vec::new(), made };
-        for name in concerned(&there, interfaces, &before.made) {
+        let links = netlink.links()?;
+        let made = made::made(tree)?;
+        let wanted = interfaces.iter().flat_map(|(name, it)| made::wanted_by(&links, name, it));
+        let there = made::seen(&made, &links, &wanted.collect::<Vec<_>>());
+        let mut before = Before { devices: Vec::new(), lists: Vec::new(), made, there };
+        for name in concerned(&links, interfaces, &before.there) {
             // One that is yet to be made is taken away again.
-            let Some(link) = there.iter().find(|link| link.name == *name) else { continue };
-            let link = link.clone();
+            let Some(link) = links.iter().find(|link| link.name == *name) else { continue };
             before.devices.push(Device {
                 name: name.to_owned(),
                 mtu: netlink.sight(name)?.mtu,
-                addresses: link.addresses,
-                routes: netlink.raw_routes(link.index)?.iter().map(encoded).collect(),
+                told: netlink
+                    .raw_addresses(link.index)?
+                    .iter()
+                    .map(|it| STANDARD.encode(it.bytes()))
+                    .collect(),
+                routes: netlink
+                    .raw_routes(link.index)?
+                    .iter()
+                    .map(|it| STANDARD.encode(it.bytes()))
+                    .collect(),
             });
-            for kind in KINDS {
-                let path = format!("{ADDED}/{name}.{kind}");
+            for path in added_to(name) {
                 before.lists.push((path.clone(), tree.text(&path)?));
             }
         }
@@ -109,7 +129,8 @@ impl NetworkGuard for Guard<'_> {
 
     fn roll_back(&self) -> Result<()> {
         let mut netlink = Netlink::open()?;
-        let mut result = links::restore(&mut netlink, self.tree, &self.before.made);
+        let mut result =
+            links::restore(&mut netlink, self.tree, &self.before.made, &self.before.there);
         for device in &self.before.devices {
             // One device that is gone must not keep the others from coming back.
             result = result.and(put_back(&mut netlink, device));
@@ -125,28 +146,33 @@ impl NetworkGuard for Guard<'_> {
 }
 
 /// The devices that a change of these interfaces may touch, each once: theirs, the cards of bonds,
-/// and all that the agent has made.
+/// and the bonds and VLANs that are there.
 fn concerned<'a>(
-    there: &'a [Link],
+    links: &'a [Link],
     interfaces: &'a [(&str, &Interface)],
-    made: &'a [Made],
+    there: &'a [Made],
 ) -> BTreeSet<&'a str> {
     let bonds = interfaces.iter().filter_map(|(_, interface)| interface.bond.as_ref());
-    let cards = bonds.flat_map(|bond| links::cards_of(there, bond)).map(|link| &*link.name);
+    let cards = bonds.flat_map(|bond| links::cards_of(links, bond)).map(|link| &*link.name);
     let named = interfaces.iter().map(|(device, _)| *device);
-    named.chain(cards).chain(made.iter().map(|it| &*it.name)).collect()
+    named.chain(cards).chain(there.iter().map(|it| &*it.name)).collect()
 }
 
 fn put_back(netlink: &mut Netlink, device: &Device) -> Result<()> {
     let link = netlink.link(&device.name)?;
-    let wanted: Vec<RawRoute> =
-        device.routes.iter().filter_map(|text| Some(decoded(text)?.through(link.index))).collect();
+    let read = |text: &String| RawRoute::parse(&STANDARD.decode(text).ok()?);
+    let routes: Vec<RawRoute> =
+        device.routes.iter().filter_map(|it| Some(read(it)?.through(link.index))).collect();
+    let read = |text: &String| RawAddress::parse(&STANDARD.decode(text).ok()?);
+    let addresses: Vec<RawAddress> =
+        device.told.iter().filter_map(|it| Some(read(it)?.on(link.index))).collect();
+    let is_wanted = |own: &IpNetwork| addresses.iter().any(|it| it.network() == Some(*own));
     for route in netlink.raw_routes(link.index)? {
-        if !wanted.iter().any(|known| known.is_same(&route)) {
+        if !routes.iter().any(|known| known.is_same(&route)) {
             netlink.remove_raw_route(&route)?;
         }
     }
-    for address in link.addresses.iter().filter(|it| !device.addresses.contains(it)) {
+    for address in link.addresses.iter().filter(|it| !is_wanted(it)) {
         netlink.remove_address(link.index, *address)?;
     }
     if let Some(mtu) = device.mtu {
@@ -155,25 +181,18 @@ fn put_back(netlink: &mut Netlink, device: &Device) -> Result<()> {
     // With the first address of a subnet the kernel takes the later ones away, and with a device's
     // MTU below 1280 those of IPv6.
     let now = netlink.link(&device.name)?;
-    for address in device.addresses.iter().filter(|it| !now.addresses.contains(it)) {
-        netlink.add_address(now.index, *address, false)?;
+    let is_there = |it: &&RawAddress| it.network().is_some_and(|it| now.addresses.contains(&it));
+    for address in addresses.iter().filter(|it| !is_there(it)) {
+        netlink.add_raw_address(address)?;
     }
     let there = netlink.raw_routes(now.index)?;
     // Routes on the link first: the others' routers are reached by them.
     let (on_link, others): (Vec<_>, Vec<_>) =
-        wanted.into_iter().partition(|route| !route.has_gateway());
+        routes.into_iter().partition(|route| !route.has_gateway());
     for route in on_link.iter().chain(&others) {
         if !there.iter().any(|known| known.is_same(route)) {
             netlink.add_raw_route(route)?;
         }
     }
     Ok(())
-}
-
-fn encoded(route: &RawRoute) -> String {
-    STANDARD.encode(route.bytes())
-}
-
-fn decoded(text: &str) -> Option<RawRoute> {
-    RawRoute::parse(&STANDARD.decode(text).ok()?)
 }

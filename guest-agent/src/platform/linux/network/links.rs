@@ -4,9 +4,12 @@
 //!   a card's step: out of a bond of ours ─► card ─► each VLAN: made, configured; others of ours go
 //!   a bond's step: made ─► its cards: addresses and VLANs off, down, given to it ─► configured
 //! ```
-//! What it made is written down in /run before it is made, so that it takes away no others. One of
-//! the wanted name and form that is there already, made by the network service out of the agent's
-//! own files, is taken over. Follows the kernel's Documentation/networking/bonding.rst.
+//! What it made is written down before it is made, so that it takes away no others, and stays so
+//! over a reboot: after it the network service makes the same out of the agent's own files. One of
+//! the wanted name and form that is there already is taken over. Follows the kernel's
+//! Documentation/networking/bonding.rst.
+
+pub(super) mod made;
 
 use std::io;
 
@@ -14,37 +17,15 @@ use mezame_model::{
     MacAddress,
     document::{Bond, Interface, VlanInterface},
 };
-use serde::{Deserialize, Serialize};
 
-use super::{ADDED, KINDS};
+use self::made::{Form, Made, made, remember};
 use crate::{
     facts::{Link, LinkKind},
     platform::{
         Change, PlatformError, Result,
-        linux::{
-            netlink::Netlink,
-            tree::{Access, Tree},
-        },
+        linux::{netlink::Netlink, tree::Tree},
     },
 };
-
-/// What was made in this boot.
-const MADE: &str = "/run/mezame-agent/links";
-
-/// A device that the agent made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Made {
-    /// Its name.
-    pub(super) name: String,
-    form: Form,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Form {
-    Vlan { card: String, id: u16 },
-    Bond { cards: Vec<String> },
-}
 
 /// The name of a VLAN's device: the card's and the tag's, as everybody writes it, where it fits the
 /// kernel's 15 bytes; else the tag's and the end of the MAC.
@@ -90,18 +71,6 @@ pub(in crate::platform::linux) fn vlans_of(
     interface.vlans.iter().map(of).collect()
 }
 
-/// What the agent has made, as far as it is written down.
-pub(super) fn made(tree: &Tree) -> Result<Vec<Made>> {
-    let bytes = tree.read(MADE)?.unwrap_or_default();
-    // Torn, it names nothing: then nothing is taken away.
-    Ok(serde_json::from_slice(&bytes).unwrap_or_default())
-}
-
-fn remember(tree: &Tree, made: &[Made]) -> Result<()> {
-    let json = serde_json::to_vec(made).unwrap_or_default();
-    tree.write(MADE, &json, Access::root(0o600)).map(drop)
-}
-
 /// Makes an interface's VLANs, and takes away those of ours on its device that it no longer has.
 pub(super) fn make_vlans(
     netlink: &mut Netlink,
@@ -109,30 +78,32 @@ pub(super) fn make_vlans(
     device: &str,
     interface: &Interface,
 ) -> Result<Change> {
-    let wanted: Vec<Made> = interface
-        .vlans
-        .iter()
-        .map(|vlan| {
-            let id = vlan.id.into();
-            let form = Form::Vlan { card: device.to_owned(), id };
-            Made { name: vlan_name(device, interface.mac, id), form }
-        })
-        .collect();
+    let links = netlink.links()?;
+    let wanted = made::wanted_by(&links, device, interface);
+    let list = made(tree)?;
     let mut change = Change::Same;
-    for old in made(tree)?.iter().filter(|it| it.is_vlan_on(device) && !wanted.contains(it)) {
+    for old in made::other_vlans(&list, &links, device, &wanted) {
         change = change.and(remove(netlink, tree, old)?);
     }
-    for new in &wanted {
+    for new in wanted.iter().filter(|it| it.is_vlan()) {
         change = change.and(make(netlink, tree, new)?);
     }
     Ok(change)
 }
 
-/// Makes a bond of those of its cards that are there.
-pub(super) fn make_bond(netlink: &mut Netlink, tree: &Tree, bond: &Bond) -> Result<Change> {
-    let links = netlink.links()?;
-    let cards = cards_of(&links, bond).map(|link| link.name.clone()).collect();
-    make(netlink, tree, &Made { name: bond.name.to_string(), form: Form::Bond { cards } })
+/// Makes an interface's bond, if it is one, of those of its cards that are there.
+pub(super) fn make_bond(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    device: &str,
+    interface: &Interface,
+) -> Result<Change> {
+    let mut change = Change::Same;
+    let wanted = made::wanted_by(&netlink.links()?, device, interface);
+    for new in wanted.iter().filter(|it| !it.is_vlan()) {
+        change = change.and(make(netlink, tree, new)?);
+    }
+    Ok(change)
 }
 
 /// The cards of a bond that are there.
@@ -140,127 +111,120 @@ pub(super) fn cards_of<'a>(links: &'a [Link], bond: &'a Bond) -> impl Iterator<I
     links.iter().filter(|it| it.kind == LinkKind::Card && bond.members.contains(&it.mac))
 }
 
-/// Takes a card that is to stand for itself out of a bond that the agent made: the whole bond goes,
-/// and its other cards' own steps configure them.
-pub(super) fn release(netlink: &mut Netlink, tree: &Tree, device: &str) -> Result<Change> {
-    let links = netlink.links()?;
-    let bond = links.iter().find(|it| it.name == device).and_then(|card| card.bond);
-    let Some(bond) = links.iter().find(|it| Some(it.index) == bond) else {
-        return Ok(Change::Same);
-    };
-    match made(tree)?.iter().find(|it| it.name == bond.name) {
-        Some(ours) => remove(netlink, tree, ours),
-        None => Ok(Change::Same),
+/// Takes cards that are to stand for themselves, or to be in the bond of this name, out of another
+/// bond that the agent made: the whole bond goes, and its other cards' own steps configure them.
+pub(super) fn release(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    cards: &[String],
+    bond: Option<&str>,
+) -> Result<Change> {
+    let list = made(tree)?;
+    let mut change = Change::Same;
+    for old in made::other_bonds(&list, &netlink.links()?, bond, cards) {
+        change = change.and(remove(netlink, tree, old)?);
     }
+    Ok(change)
 }
 
-/// Takes back what was made since, and makes anew what was taken away since.
-pub(super) fn restore(netlink: &mut Netlink, tree: &Tree, before: &[Made]) -> Result<()> {
+/// Takes back what was made since, and makes anew what was taken away since. What was there before
+/// stays, whoever made it.
+pub(super) fn restore(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    list: &[Made],
+    there: &[Made],
+) -> Result<()> {
     let mut result = Ok(());
-    let since: Vec<Made> = made(tree)?.into_iter().filter(|it| !before.contains(it)).collect();
-    // VLANs first: one may be on a bond.
-    let (vlans, bonds): (Vec<_>, Vec<_>) = since.iter().partition(|it| it.is_vlan());
-    for new in vlans.into_iter().chain(bonds) {
+    let now = made(tree)?;
+    for new in made::since(&now, &netlink.links()?, there) {
         result = result.and(remove(netlink, tree, new).map(drop));
     }
-    let (vlans, bonds): (Vec<_>, Vec<_>) = before.iter().partition(|it| it.is_vlan());
+    let (vlans, bonds): (Vec<_>, Vec<_>) = there.iter().partition(|it| it.is_vlan());
     for old in bonds.into_iter().chain(vlans) {
         result = result.and(make(netlink, tree, old).map(drop));
     }
-    result
+    // What could not be taken back is still known for the next time.
+    result?;
+    remember(tree, list)
 }
 
-impl Made {
-    fn is_vlan(&self) -> bool {
-        matches!(self.form, Form::Vlan { .. })
+/// Forgets what the service's files no longer make, now that they say these interfaces.
+pub(in crate::platform::linux) fn forget(
+    tree: &Tree,
+    interfaces: &[(String, Interface)],
+) -> Result<()> {
+    let list = made(tree)?;
+    if list.is_empty() {
+        return Ok(());
     }
-
-    fn is_vlan_on(&self, device: &str) -> bool {
-        matches!(&self.form, Form::Vlan { card, .. } if card == device)
-    }
+    let links = Netlink::open()?.links()?;
+    let wanted = interfaces.iter().flat_map(|(device, it)| made::wanted_by(&links, device, it));
+    let left = made::still_ours(&list, &links, &wanted.collect::<Vec<_>>());
+    if left == list { Ok(()) } else { remember(tree, &left) }
 }
 
 /// Makes a device, unless it is there as it is to be.
 fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
-    let mut list = made(tree)?;
-    let ours = list.iter().any(|it| it.name == new.name);
+    let list = made(tree)?;
     // What stands in the way is somebody else's, and must not be remembered as ours.
-    check_way(netlink, new, ours)?;
-    list.retain(|it| it.name != new.name);
-    list.push(new.clone());
-    remember(tree, &list)?;
-    match &new.form {
+    if !made::is_free(&list, &netlink.links()?, new) {
+        return Err(in_the_way(match new.form {
+            Form::Vlan { .. } => "making a VLAN",
+            Form::Bond { .. } => "making a bond",
+        }));
+    }
+    remember(tree, &made::with(&list, new))?;
+    let result = match &new.form {
         Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
-        Form::Bond { cards } => bond(netlink, tree, &new.name, cards, ours),
+        Form::Bond { cards } => bond(netlink, tree, &list, new, cards),
+    };
+    // Nor may one be that somebody makes after we could not.
+    if result.is_err() && netlink.links()?.iter().all(|link| link.name != new.name) {
+        remember(tree, &made::without(&list, &new.name))?;
     }
+    result
 }
 
-/// Whether a device of the name is there that is another's, and not of the form that is wanted. One
-/// that is of it was made by the network service, out of what the agent has written down.
-fn check_way(netlink: &mut Netlink, new: &Made, ours: bool) -> Result<()> {
-    let links = netlink.links()?;
-    let Some(there) = links.iter().find(|link| link.name == new.name) else { return Ok(()) };
-    match &new.form {
-        Form::Vlan { card, id } => {
-            let card = netlink.link(card)?.index;
-            let is_it = there.kind == (LinkKind::Vlan { card, id: *id });
-            if is_it { Ok(()) } else { Err(in_the_way("making a VLAN")) }
-        }
-        Form::Bond { .. } => match there.kind {
-            LinkKind::Bond { backup: true } => Ok(()),
-            LinkKind::Bond { .. } if ours || !has_cards(there.index, &links) => Ok(()),
-            _ => Err(in_the_way("making a bond")),
-        },
-    }
-}
-
-/// Whether a bond has a card.
-fn has_cards(bond: u32, links: &[Link]) -> bool {
-    links.iter().any(|link| link.bond == Some(bond))
-}
-
-/// Takes away what the agent made, and forgets what it added there.
+/// Takes away what the agent made, and forgets what it added there. It stays on the list: the
+/// service's files still say it, and would make it again at a boot before they are written anew.
 fn remove(netlink: &mut Netlink, tree: &Tree, old: &Made) -> Result<Change> {
     let mut change = Change::Same;
-    if let Some(link) = netlink.links()?.iter().find(|link| link.name == old.name) {
+    if let Some(link) = old.among(&netlink.links()?) {
         netlink.remove_link(link.index)?;
         change = Change::Changed;
     }
     forget_added(tree, &old.name)?;
-    let mut list = made(tree)?;
-    list.retain(|it| it.name != old.name);
-    remember(tree, &list)?;
     Ok(change)
 }
 
 fn forget_added(tree: &Tree, device: &str) -> Result<()> {
-    for kind in KINDS {
-        tree.remove(&format!("{ADDED}/{device}.{kind}"))?;
+    for path in super::added_to(device) {
+        tree.remove(&path)?;
     }
     Ok(())
 }
 
 fn vlan(netlink: &mut Netlink, name: &str, card: &str, id: u16) -> Result<Change> {
-    let card = netlink.link(card)?;
     let links = netlink.links()?;
-    match links.iter().find(|link| link.name == name) {
-        Some(there) if there.kind == (LinkKind::Vlan { card: card.index, id }) => {
-            return Ok(Change::Same);
-        }
-        Some(_) => return Err(in_the_way("making a VLAN")),
-        None => netlink.make_vlan(name, card.index, id)?,
+    if links.iter().any(|link| link.name == name) {
+        return Ok(Change::Same);
     }
+    let card = netlink.link(card)?.index;
+    netlink.make_vlan(name, card, id)?;
     Ok(Change::Changed)
 }
 
+/// The bond of these cards; `list` is of what was ours before.
 fn bond(
     netlink: &mut Netlink,
     tree: &Tree,
-    name: &str,
+    list: &[Made],
+    new: &Made,
     cards: &[String],
-    ours: bool,
 ) -> Result<Change> {
-    let mut change = Change::Same;
+    let name = &*new.name;
+    let mut change = release(netlink, tree, cards, Some(name))?;
     let mut links = netlink.links()?;
     let mut there = links.iter().find(|link| link.name == name).cloned();
     if there.is_none() {
@@ -275,8 +239,9 @@ fn bond(
     }
     let index = match there {
         Some(Link { kind: LinkKind::Bond { backup: true }, index, .. }) => index,
+        // The module's, or ours with another mode.
         Some(Link { kind: LinkKind::Bond { .. }, index, .. })
-            if ours || !has_cards(index, &links) =>
+            if made::is_free(list, &links, new) =>
         {
             netlink.remove_link(index)?;
             netlink.make_bond(name)?;
@@ -301,7 +266,8 @@ fn bond(
 /// Gives a card to a bond. What comes in by it is the bond's from then on, so an address that
 /// stayed on it, of whomever it is, would only answer for nobody.
 fn give(netlink: &mut Netlink, tree: &Tree, card: &Link, bond: u32) -> Result<()> {
-    for vlan in made(tree)?.iter().filter(|it| it.is_vlan_on(&card.name)) {
+    let list = made(tree)?;
+    for vlan in made::other_vlans(&list, &netlink.links()?, &card.name, &[]) {
         remove(netlink, tree, vlan)?;
     }
     for address in &card.addresses {
@@ -320,6 +286,7 @@ fn in_the_way(what: &'static str) -> PlatformError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::platform::linux::link_local6::tests::with_devices;
 
     #[test]
     fn a_vlans_device_has_a_name_that_fits() {
@@ -331,19 +298,17 @@ mod tests {
         assert!(long.len() <= 15);
     }
 
+    /// The kernel refuses a VLAN above 4094 whether or not it has the module.
     #[test]
-    fn what_was_made_is_remembered_and_a_torn_list_names_nothing() {
-        let root = tempfile::tempdir().unwrap();
-        let tree = Tree::open(root.path()).unwrap();
-        assert_eq!(made(&tree).unwrap(), []);
-        let list = [
-            Made { name: "eth0.7".into(), form: Form::Vlan { card: "eth0".into(), id: 7 } },
-            Made { name: "bond0".into(), form: Form::Bond { cards: vec!["eth0".into()] } },
-        ];
-        remember(&tree, &list).unwrap();
-        assert_eq!(made(&tree).unwrap(), list);
-        assert!(list[0].is_vlan_on("eth0") && !list[0].is_vlan_on("eth1"));
-        tree.write(MADE, b"[{\"name\":", Access::root(0o600)).unwrap();
-        assert_eq!(made(&tree).unwrap(), []);
+    fn what_could_not_be_made_is_not_ours_when_somebody_makes_it_later() {
+        with_devices(|_, [card, _]| {
+            let root = tempfile::tempdir().unwrap();
+            let tree = Tree::open(root.path()).unwrap();
+            let form = Form::Vlan { card: card.to_owned(), id: 5000 };
+            let new = Made { name: "mzv6a.5000".into(), form };
+            let mut netlink = Netlink::open().unwrap();
+            make(&mut netlink, &tree, &new).unwrap_err();
+            assert_eq!(made(&tree).unwrap(), []);
+        });
     }
 }

@@ -289,3 +289,68 @@ fn what_was_before_a_change_comes_back_with_all_that_others_had_set() {
         assert!(!ip("-4 route").contains("default"), "{}", ip("-4 route"));
     });
 }
+
+#[test]
+fn a_leased_address_comes_back_with_its_scope_its_label_and_its_end() {
+    with_devices(|_, [device, _]| {
+        let ip = |arguments: &str| {
+            let output = std::process::Command::new("ip").args(arguments.split(' ')).output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "ip {arguments}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        ip(&format!("link set {device} up"));
+        for address in [
+            format!("192.168.7.5/24 dev {device} valid_lft 3000 preferred_lft 2000 noprefixroute"),
+            format!("192.168.8.5/24 dev {device} scope link label {device}:1"),
+            format!("2001:db8:7::5/64 dev {device} valid_lft 3000 preferred_lft 0 nodad"),
+        ] {
+            ip(&format!("address add {address}"));
+        }
+        // A second may have passed.
+        let look = || {
+            let seconds = |word: &str| {
+                let left = word.strip_suffix("sec").and_then(|it| it.parse::<u32>().ok());
+                left.map_or(word.to_owned(), |it| format!("{}sec", it.div_ceil(100) * 100))
+            };
+            let shown = ip(&format!("address show dev {device}"));
+            shown.split_whitespace().map(seconds).collect::<Vec<_>>().join(" ")
+        };
+        let before = look();
+        for wanted in ["valid_lft 3000sec", "dynamic noprefixroute", "scope link mzv6a:1"] {
+            assert!(before.contains(wanted), "{wanted}: {before}");
+        }
+        let guard = guard::Guard::new(&tree, &[(device, &only_v6())]).unwrap();
+        // As a bond does with the addresses of its cards.
+        ip(&format!("address flush dev {device} scope global"));
+        ip(&format!("address flush dev {device} to 192.168.8.0/24"));
+        assert_ne!(look(), before);
+        crate::platform::NetworkGuard::roll_back(&guard).unwrap();
+        assert_eq!(look(), before);
+    });
+}
+
+#[test]
+fn what_could_not_be_put_back_is_put_back_before_the_next_change_and_not_taken_for_what_was() {
+    with_devices(|_, [device, _]| {
+        let root = tempfile::tempdir().unwrap();
+        let tree = Tree::open(root.path()).unwrap();
+        let mut interface = only_v6();
+        configure(&tree, device, &interface).unwrap();
+        let has = |address: &str| {
+            let link = Netlink::open().unwrap().link(device).unwrap();
+            link.addresses.contains(&address.parse().unwrap())
+        };
+        drop(guard::Guard::new(&tree, &[(device, &interface)]).unwrap());
+        interface.addresses = vec!["2001:db8:9::10/64".parse().unwrap()];
+        configure(&tree, device, &interface).unwrap();
+        assert!(!has("2001:db8::10/64"));
+        let guard = guard::Guard::new(&tree, &[(device, &interface)]).unwrap();
+        assert!(has("2001:db8::10/64") && !has("2001:db8:9::10/64"));
+        configure(&tree, device, &interface).unwrap();
+        crate::platform::NetworkGuard::roll_back(&guard).unwrap();
+        assert!(has("2001:db8::10/64") && !has("2001:db8:9::10/64"));
+    });
+}

@@ -17,7 +17,11 @@ use crate::platform::{
 
 const DIRECTORY: &str = "/etc/NetworkManager/system-connections";
 
-/// All profiles, and those of devices that are no longer to be made.
+/// What a profile says that is to go once it is no longer wanted: a device would be made of it, or
+/// given to one that is not.
+const MAKING: [&str; 3] = ["\ntype=vlan\n", "\ntype=bond\n", "\nslave-type=bond\n"];
+
+/// All profiles, and those of devices that are no longer to be made or to be in a bond.
 pub(super) fn files(linux: &Linux, interfaces: &[(String, Interface)]) -> Result<Vec<File>> {
     let path = |name: &str| format!("{DIRECTORY}/{name}.nmconnection");
     let profiles: Vec<(String, String)> =
@@ -30,9 +34,7 @@ pub(super) fn files(linux: &Linux, interfaces: &[(String, Interface)]) -> Result
             continue;
         }
         let text = linux.tree.text(&path(name))?;
-        if text.starts_with(NOTE)
-            && ["\ntype=vlan\n", "\ntype=bond\n"].iter().any(|it| text.contains(it))
-        {
+        if text.starts_with(NOTE) && MAKING.iter().any(|it| text.contains(it)) {
             files.push(File { path: path(name), text: None, mode: 0 });
         }
     }

@@ -18,22 +18,26 @@ use crate::platform::{
 const DIRECTORY: &str = "/etc/systemd/network";
 const PREFIX: &str = "10-mezame-";
 
-/// All files, and those of devices that are no longer to be made.
+/// All files, and those of devices that are no longer to be made or to be in a bond.
 pub(super) fn files(linux: &Linux, interfaces: &[(String, Interface)]) -> Result<Vec<File>> {
     let texts: Vec<(String, String)> =
         interfaces.iter().flat_map(|(device, interface)| networkd(device, interface)).collect();
+    let path = |name: &str| format!("{DIRECTORY}/{name}");
+    let is_wanted = |name: &str| texts.iter().any(|(wanted, _)| wanted == name);
     let mut files = Vec::new();
+    let mut remove = |name: &str| files.push(File { path: path(name), text: None, mode: 0 });
     for name in linux.tree.list(DIRECTORY) {
-        let stem = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".netdev"));
-        let Some(stem) = stem.filter(|_| texts.iter().all(|(wanted, _)| *wanted != name)) else {
-            continue;
-        };
-        for kind in ["netdev", "network"] {
-            let path = format!("{DIRECTORY}/{PREFIX}{stem}.{kind}");
-            files.push(File { path, text: None, mode: 0 });
+        let Some(own) = name.strip_prefix(PREFIX).filter(|_| !is_wanted(&name)) else { continue };
+        if let Some(stem) = own.strip_suffix(".netdev") {
+            remove(&name);
+            remove(&format!("{PREFIX}{stem}.network"));
+        } else if own.ends_with(".network") {
+            let text = linux.tree.text(&path(&name))?;
+            if text.starts_with(NOTE) && text.contains("\nBond=") {
+                remove(&name);
+            }
         }
     }
-    let path = |name: &str| format!("{DIRECTORY}/{name}");
     files.extend(texts.into_iter().map(|(name, text)| file(path(&name), text, 0o644)));
     Ok(files)
 }

@@ -164,3 +164,54 @@ fn files_of_what_is_no_longer_to_be_made_are_taken_away_and_no_others() {
         assert_eq!(linux.persist_network(&named("eth0", plain)).unwrap(), Change::Same);
     }
 }
+
+#[test]
+fn a_card_that_left_with_its_bond_is_given_to_it_no_longer() {
+    for (unit, directory, of_bond, by_hand) in [
+        (
+            "systemd-networkd.service",
+            "etc/systemd/network",
+            "10-mezame-525400000002.network",
+            "[Network]\nBond=bond0\n",
+        ),
+        (
+            "NetworkManager.service",
+            "etc/NetworkManager/system-connections",
+            "mezame-525400000002.nmconnection",
+            "[connection]\ntype=ethernet\nslave-type=bond\n",
+        ),
+    ] {
+        let mark = format!("etc/systemd/system/multi-user.target.wants/{unit}");
+        let (root, linux) = linux(&[&mark]);
+        let path = root.path().join(directory).join(of_bond);
+        let one = Interface { vlans: Vec::new(), ..trunk() };
+        linux.persist_network(&named("bond0", bond())).unwrap();
+        assert!(path.exists(), "{unit}");
+        linux.persist_network(&named("eth0", one.clone())).unwrap();
+        assert!(!path.exists(), "{unit}: it has nothing to be in");
+        // What does not say that the agent wrote it is not the agent's, whatever its name.
+        std::fs::write(&path, by_hand).unwrap();
+        linux.persist_network(&named("eth0", one)).unwrap();
+        assert!(path.exists(), "{unit}");
+    }
+}
+
+#[test]
+fn what_was_made_is_forgotten_once_no_service_would_make_it_again() {
+    let (root, linux) = linux(&[]);
+    let list = |text: &str| {
+        let path = root.path().join("var/lib/mezame-agent/links");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        if !text.is_empty() {
+            std::fs::write(&path, text).unwrap();
+        }
+        std::fs::read_to_string(path).unwrap()
+    };
+    let both = r#"[{"name":"eth0.100","form":{"vlan":{"card":"eth0","id":100}}},{"name":"eth0.7","form":{"vlan":{"card":"eth0","id":7}}}]"#;
+    list(both);
+    linux.persist_network(&named("eth0", trunk())).unwrap();
+    let left = list("");
+    assert!(left.contains("eth0.100") && !left.contains("eth0.7\""), "{left}");
+    linux.persist_network(&named("eth0", Interface { vlans: Vec::new(), ..trunk() })).unwrap();
+    assert_eq!(list(""), "[]");
+}
