@@ -128,7 +128,7 @@ pub(super) fn release(
 }
 
 /// Takes back what was made since, and makes anew what was taken away since. What was there before
-/// stays, whoever made it.
+/// stays, whoever made it; and what was on the list before, which the network service makes.
 pub(super) fn restore(
     netlink: &mut Netlink,
     tree: &Tree,
@@ -137,7 +137,7 @@ pub(super) fn restore(
 ) -> Result<()> {
     let mut result = Ok(());
     let now = made(tree)?;
-    for new in made::since(&now, &netlink.links()?, there) {
+    for new in made::since(&now, &netlink.links()?, list, there) {
         result = result.and(remove(netlink, tree, new).map(drop));
     }
     let (vlans, bonds): (Vec<_>, Vec<_>) = there.iter().partition(|it| it.is_vlan());

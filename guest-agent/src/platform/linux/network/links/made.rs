@@ -52,6 +52,15 @@ impl Made {
         };
         is_it.then_some(there)
     }
+
+    /// Whether the device that is there is all that this entry says: a bond has no further card.
+    fn says(&self, links: &[Link]) -> bool {
+        let Some(there) = self.among(links) else { return false };
+        match &self.form {
+            Form::Vlan { .. } => true,
+            Form::Bond { cards } => names_in(links, there.index).all(|card| cards.contains(card)),
+        }
+    }
 }
 
 /// Whether a device that is to be made can be: nothing of the name is there, or it is ours, or it is
@@ -184,11 +193,20 @@ pub(in crate::platform::linux::network) fn seen(
     seen
 }
 
-/// What was made since, VLANs first, as one may be on a bond: what is ours now, and was not there
-/// before.
-pub(super) fn since<'a>(list: &'a [Made], links: &[Link], before: &[Made]) -> Vec<&'a Made> {
-    let is_new =
-        |it: &&Made| it.among(links).is_some() && before.iter().all(|known| known.name != it.name);
+/// What was made since, VLANs first, as one may be on a bond: what is ours now, was not there
+/// before, and was not on the list before either. Of the latter it may be the network service that
+/// has made it since, as it does at a boot, and would make it again at the next one.
+pub(super) fn since<'a>(
+    list: &'a [Made],
+    links: &[Link],
+    listed: &[Made],
+    before: &[Made],
+) -> Vec<&'a Made> {
+    let is_new = |it: &&Made| {
+        it.among(links).is_some()
+            && before.iter().all(|known| known.name != it.name)
+            && !listed.iter().any(|known| known.name == it.name && known.says(links))
+    };
     let (mut vlans, bonds): (Vec<_>, Vec<_>) =
         list.iter().filter(is_new).partition(|it| it.is_vlan());
     vlans.extend(bonds);

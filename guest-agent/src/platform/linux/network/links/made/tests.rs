@@ -67,7 +67,21 @@ fn a_device_that_the_service_made_at_boot_is_taken_over_and_no_rollback_takes_it
     // It lists them all as its own, and makes the last.
     let mut now = links.clone();
     now.push(link("eth2.200", 11, LinkKind::Vlan { card: 3, id: 200 }, None));
-    assert_eq!(since(&wanted, &now, &before), [&wanted[2]]);
+    assert_eq!(since(&wanted, &now, &[], &before), [&wanted[2]]);
+}
+
+#[test]
+fn what_the_service_makes_only_after_the_run_began_is_not_taken_back() {
+    // On the list since an earlier boot, and not there yet when the run looked.
+    let listed = [bond("bond0", &["eth0", "eth1"]), vlan("eth2", 100)];
+    let now = with(&listed, &vlan("eth2", 200));
+    let mut links = links();
+    links.push(link("eth2.200", 11, LinkKind::Vlan { card: 3, id: 200 }, None));
+    assert_eq!(since(&now, &links, &listed, &[]), [&now[2]]);
+    // With a card that the service's files don't give to it, it is what the run has made of it.
+    let now = with(&listed, &bond("bond0", &["eth0", "eth1", "eth2"]));
+    links[2].bond = Some(9);
+    assert_eq!(since(&now, &links, &listed, &[]), [&now[1]]);
 }
 
 #[test]
@@ -82,7 +96,7 @@ fn what_is_new_is_taken_back_vlans_before_the_bond_below_them() {
     let mut links = links();
     links.push(link("bond0.5", 11, LinkKind::Vlan { card: 9, id: 5 }, None));
     let list = [bond("bond0", &["eth0", "eth1"]), vlan("bond0", 5), vlan("eth2", 9)];
-    assert_eq!(since(&list, &links, &[]), [&list[1], &list[0]]);
+    assert_eq!(since(&list, &links, &[], &[]), [&list[1], &list[0]]);
 }
 
 #[test]
