@@ -184,11 +184,12 @@ fn next_document(
             Err(error) => {
                 say(&format!("{error}; trying again"));
                 pause(&mut backoff, retry_after(&error), None);
-                // The addresses of the guest may have changed under the connection.
+                // The addresses of the guest may have changed under the connection, and so may
+                // its devices.
                 path.source.disconnect();
                 if matches!(error, SourceError::Http(_)) {
                     retry.unanswered(Instant::now());
-                    path.reopen(platform);
+                    path.find_again(platform);
                 }
             }
         }

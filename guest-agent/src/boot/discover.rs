@@ -12,7 +12,7 @@ use mezame_model::{Report, SecretName, report::SealedPassword};
 use super::attempts::{Attempt, attempts};
 use crate::{
     endpoint::Endpoint,
-    facts::{Link, System},
+    facts::System,
     platform::{EndpointPath, Platform, PlatformError},
     settings::Settings,
     source::{Fetched, FetchedSecret, Source, SourceError, Upstream, http::Client},
@@ -122,9 +122,7 @@ impl Upstream for Path {
 
     fn rolled_back(&mut self, platform: &dyn Platform) {
         self.source.disconnect();
-        if !self.follow(platform) {
-            self.reopen(platform);
-        }
+        self.find_again(platform);
     }
 
     /// Where the device has an address of its own now, the claimed one goes, and the route stays
@@ -158,8 +156,16 @@ impl Path {
         }
     }
 
-    /// Goes on through the bond that has taken the device since, or through a card where the bond
-    /// is gone. False where the device still leads out by itself.
+    /// Finds the way again that may have gone: through another device where this one is gone or a
+    /// bond's, else through the same.
+    pub fn find_again(&mut self, platform: &dyn Platform) {
+        if !self.follow(platform) {
+            self.reopen(platform);
+        }
+    }
+
+    /// Goes on through the bond that has taken the device since, through one of the same name that
+    /// was made anew, or through a card where the bond is gone. False where the device still leads out by itself.
     fn follow(&mut self, platform: &dyn Platform) -> bool {
         let Some(opened) = &self.opened else { return false };
         let Ok(facts) = platform.facts() else { return false };
@@ -171,9 +177,11 @@ impl Path {
                 by_index(bond).map(|link| link.name.clone())
             }
             None => {
-                let known =
-                    |link: &&Link| self.card.as_ref() == Some(&link.name) && link.leads_out();
-                let card = facts.links.iter().find(known).map(|link| link.name.clone());
+                let leads = |name: &String| {
+                    facts.links.iter().any(|link| link.name == *name && link.leads_out())
+                };
+                let card = [Some(&opened.device), self.card.as_ref()];
+                let card = card.into_iter().flatten().find(|name| leads(name)).cloned();
                 let endpoint = Some(Endpoint::from(opened.endpoint));
                 let other = || attempts(&facts.links, endpoint).first().map(|it| it.device.clone());
                 card.or_else(other)
@@ -188,11 +196,15 @@ impl Path {
 
     /// Opens the way once more through the same device: a network service that was restarted may
     /// have taken the route or the address away. Where that fails, the next attempt may not.
-    pub fn reopen(&mut self, platform: &dyn Platform) {
+    fn reopen(&mut self, platform: &dyn Platform) {
         let Some(opened) = &self.opened else { return };
         if let Ok(mut again) = platform.open_path(&opened.device, opened.endpoint) {
             // A route of ours that is still there is still to be taken away at the end.
             again.routed |= opened.routed;
+            // A device that was made anew has another index, which an address on the link names.
+            if again.index != opened.index {
+                self.source.move_to(&again.device, again.index);
+            }
             self.opened = Some(again);
         }
     }

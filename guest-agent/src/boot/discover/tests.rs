@@ -1,7 +1,12 @@
 //! Attempts over the devices of a guest in memory, and what their failures add up to.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use mezame_model::report::Outcome;
+
 use super::*;
 use crate::{
+    boot::{Finished, next_document, retry::Retry, run::Agent},
     facts::{Link, LinkKind},
     platform::fake::Fake,
 };
@@ -132,4 +137,76 @@ fn a_way_goes_on_through_the_bond_that_takes_its_card_and_back_when_the_bond_goe
     fake.facts.links = vec![link("eth1", 1, &["10.0.0.1/24"]), link("eth0", 2, &[])];
     path.rolled_back(&fake);
     assert_eq!(path.opened.as_ref().unwrap().device, "eth0");
+}
+
+/// A way through `bond0`, which has this index and is in no list of links any more.
+fn through_a_bond(endpoint: &str, index: u32) -> Path {
+    let endpoint: std::net::IpAddr = endpoint.parse().unwrap();
+    let bond = link("bond0", index, &["192.168.0.10/24"]);
+    let opened = Fake::new("boot", vec![bond]).open_path("bond0", endpoint).unwrap();
+    let client = Client::new(Endpoint::from(endpoint).socket_address(index), Some("bond0".into()));
+    Path { source: Source::new(client), opened: Some(opened), card: None }
+}
+
+/// Nothing else than the error wakes a watch: what it says for the second time ends it here.
+#[test]
+fn a_watch_goes_on_by_a_card_when_its_bond_was_taken_away() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = Settings { root: root.path().into(), ..Settings::default() };
+    let fake = Fake::new("boot", vec![link("mz-none", 3, &[])]);
+    let mut agent = Agent::open(&settings, &fake).unwrap();
+    let mut path = through_a_bond("169.254.169.254", 9);
+    let document = serde_json::json!({
+        "version": 1, "generation": 7, "instance_id": "i-0123456789abcdef0", "name": "web",
+        "hostname": "web",
+    });
+    let document = serde_json::from_value(document).unwrap();
+    let fetched = Fetched { document, etag: "1".into() };
+    let report = Report {
+        instance_id: fetched.document.instance_id.clone(),
+        agent: String::new(),
+        boot_id: String::new(),
+        run: 1,
+        outcome: Outcome::Done,
+        steps: Vec::new(),
+        configured_ms: None,
+        total_ms: 0,
+        host_keys: Vec::new(),
+    };
+    let finished = Finished {
+        report,
+        reply_to_configured: None,
+        reported: true,
+        lost_service: false,
+        rolled_back: false,
+        reboot: None,
+    };
+    let mut said = 0;
+    let mut say = |_: &str| {
+        said += 1;
+        if said == 2 {
+            resume_unwind(Box::new(()));
+        }
+    };
+    let watch = AssertUnwindSafe(|| {
+        let last = (fetched, &finished);
+        next_document(&mut agent, &mut path, &fake, last, &mut Retry::new(), &mut say)
+    });
+    assert!(catch_unwind(watch).is_err());
+    assert_eq!(path.opened.as_ref().unwrap().device, "mz-none");
+}
+
+#[test]
+fn a_bond_that_was_made_anew_is_asked_by_its_new_index() {
+    let kind = LinkKind::Bond { backup: true };
+    let anew = Link { kind, ..link("bond0", 12, &["192.168.0.10/24"]) };
+    let fake = Fake::new("boot", vec![link("eth0", 2, &[]), anew]);
+    for find in [Path::find_again, Path::reopen] {
+        let mut path = through_a_bond("fe80::a9fe:a9fe", 9);
+        assert!(format!("{:?}", path.source).contains("a9fe%9]"), "{:?}", path.source);
+        find(&mut path, &fake);
+        let opened = path.opened.as_ref().unwrap();
+        assert_eq!((&*opened.device, opened.index), ("bond0", 12));
+        assert!(format!("{:?}", path.source).contains("a9fe%12]"), "{:?}", path.source);
+    }
 }

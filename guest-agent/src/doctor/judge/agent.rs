@@ -18,6 +18,18 @@ pub(super) fn has_run(seen: &Observations) -> bool {
     seen.agent.report.as_ref().is_some_and(|report| report.boot_id == seen.agent.boot_id)
 }
 
+/// How the agent does what is missing once more: one that watches does it at its start, and keeps a
+/// second one out.
+pub(super) fn run_again(seen: &Observations) -> String {
+    match &seen.agent.starter {
+        _ if !seen.agent.running => "`guest-agent run`".to_owned(),
+        Starter::Service { name, .. } => format!("`systemctl restart {name}`"),
+        Starter::Nothing | Starter::Unknown => {
+            "Restart the agent that runs (its unit, if it has one)".to_owned()
+        }
+    }
+}
+
 /// Why no run has come to its end in this boot.
 pub(super) fn start(seen: &Observations, is_reached: bool) -> Option<Finding> {
     let agent = &seen.agent;

@@ -40,19 +40,19 @@ pub(super) fn devices(seen: &Observations) -> Vec<Finding> {
                     all.push(device);
                 }
             }
-            findings.extend(all.into_iter().filter_map(down));
+            findings.extend(all.into_iter().filter_map(|it| down(seen, it)));
         }
     }
     findings
 }
 
-fn down(device: &Device) -> Option<Finding> {
+fn down(seen: &Observations, device: &Device) -> Option<Finding> {
     if device.link.up {
         return None;
     }
     let name = &device.link.name;
     let wrong = format!("{name} is set down");
-    let mend = format!("`ip link set {name} up`, then `guest-agent run`.");
+    let mend = format!("`ip link set {name} up`. Then: {}.", agent::run_again(seen));
     let finding = Finding::new("device-down", Who::GuestOwner, wrong, &mend)
         .seen("the kernel says so; the agent had set it up in this boot");
     if !device.link.leads_out() {
@@ -74,9 +74,11 @@ fn missing(seen: &Observations, wanted: &Wanted<'_>) -> Option<Finding> {
         return None;
     }
     let wrong = format!("the record has {}, and it is not there any more", wanted.name);
-    let mend = "`guest-agent run`, and find out what has taken it away (a network service that was \
-         restarted?).";
-    Some(Finding::new("device-missing", Who::GuestOwner, wrong, mend))
+    let mend = format!(
+        "{}, and find out what has taken it away (a network service that was restarted?).",
+        agent::run_again(seen)
+    );
+    Some(Finding::new("device-missing", Who::GuestOwner, wrong, &mend))
 }
 
 /// A device that the record wants, and what it is to have.
@@ -136,10 +138,10 @@ pub(super) fn settings(seen: &Observations, document: &Document) -> Vec<Finding>
         return Vec::new();
     }
     let of = |interface| wanted(seen, interface);
-    document.interfaces.iter().flat_map(of).flat_map(|it| differing(&it)).collect()
+    document.interfaces.iter().flat_map(of).flat_map(|it| differing(seen, &it)).collect()
 }
 
-fn differing(wanted: &Wanted<'_>) -> Vec<Finding> {
+fn differing(seen: &Observations, wanted: &Wanted<'_>) -> Vec<Finding> {
     let Some(device) = wanted.device.filter(|it| it.link.up) else { return Vec::new() };
     let mut findings = Vec::new();
     let name = &device.link.name;
@@ -148,7 +150,8 @@ fn differing(wanted: &Wanted<'_>) -> Vec<Finding> {
             "{name} has an MTU of {mtu}, and its network one of {}: longer packets get lost",
             wanted.mtu
         );
-        let mend = format!("`ip link set {name} mtu {}`, or `guest-agent run`.", wanted.mtu);
+        let mend =
+            format!("`ip link set {name} mtu {}`, or: {}.", wanted.mtu, agent::run_again(seen));
         findings.push(Finding::new("mtu", Who::GuestOwner, wrong, &mend));
     }
     let missing: Vec<String> = wanted
@@ -159,9 +162,12 @@ fn differing(wanted: &Wanted<'_>) -> Vec<Finding> {
         .collect();
     if !missing.is_empty() {
         let wrong = format!("{name} lacks {} of its record", missing.join(", "));
-        let mend = "`guest-agent run`, and find out what has taken it off (a DHCP client, a \
-             network service that was restarted?).";
-        findings.push(Finding::new("address-missing", Who::GuestOwner, wrong, mend));
+        let mend = format!(
+            "{}, and find out what has taken it off (a DHCP client, a network service that was \
+             restarted?).",
+            agent::run_again(seen)
+        );
+        findings.push(Finding::new("address-missing", Who::GuestOwner, wrong, &mend));
     }
     findings
 }

@@ -434,6 +434,31 @@ fn a_bond_and_a_vlan_are_judged_by_their_own_devices() {
 }
 
 #[test]
+fn what_is_missing_is_made_by_a_run_or_by_a_restart_of_the_agent_that_keeps_it_out() {
+    let mends = |running: bool, starter: Starter| {
+        let mut seen = healthy();
+        bonded(&mut seen);
+        seen.devices.truncate(3);
+        seen.devices[2].link.addresses.clear();
+        (seen.agent.running, seen.agent.starter) = (running, starter);
+        let found = judge(&seen);
+        let mut reasons: Vec<_> = found.iter().map(|it| it.reason).collect();
+        reasons.sort_unstable();
+        assert_eq!(reasons, ["address-missing", "device-missing"]);
+        found.into_iter().map(|it| it.mend).collect::<Vec<_>>()
+    };
+    let unit = || Starter::Service { name: "a.service".into(), state: ServiceState::Enabled };
+    for (running, starter, wanted) in [
+        (false, unit(), "`guest-agent run`, and"),
+        (true, unit(), "`systemctl restart a.service`, and"),
+        (true, Starter::Nothing, "Restart the agent that runs"),
+    ] {
+        let mends = mends(running, starter);
+        assert!(mends.iter().all(|it| it.starts_with(wanted)), "{mends:?}");
+    }
+}
+
+#[test]
 fn a_vlan_that_is_listed_before_its_card_is_not_taken_for_it() {
     let found = of(|seen| {
         let mut vlan = seen.devices[0].clone();
