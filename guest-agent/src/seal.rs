@@ -4,8 +4,9 @@
 //! What must not go into an image goes here: secrets, sealed passwords, output of scripts, what
 //! says "once" for ever, and on Windows the routes of the network that the image was made in, the
 //! agent's notes in the registry and the certificate that it made for WinRM. Accounts, files and
-//! settings stay: they are the image. So do the notes of what users were given: a clone's agent
-//! takes back what its own record doesn't name.
+//! settings stay: they are the image. So do the notes of what users were given, and the list of the
+//! VLANs and bonds that the agent has made: the image's files make those in each clone, too, and its
+//! agent takes back what its own record doesn't name.
 
 use std::fs;
 
@@ -13,7 +14,7 @@ use crate::{
     boot::run::RunError,
     ledger::Ledger,
     platform::{Platform, create_private_directory},
-    settings::Settings,
+    settings::{LINKS, Settings},
 };
 
 /// Forgets the guest. Fails where another agent runs, which would note again what is forgotten.
@@ -32,7 +33,7 @@ pub fn seal(
     platform.forget()?;
     for entry in fs::read_dir(&state).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.ends_with("ledger") {
+        if path.ends_with("ledger") || path.ends_with(LINKS) {
             continue;
         }
         let gone = if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
@@ -74,6 +75,21 @@ mod tests {
         assert_eq!(fs::read_dir(&state).unwrap().count(), 0);
         // Once more does no harm.
         seal(&settings, &fake, &mut |_| {}).unwrap();
+    }
+
+    /// The files that make them stay in the image.
+    #[test]
+    fn what_devices_were_made_is_known_to_a_clone_which_takes_away_what_it_is_not_to_have() {
+        let root = tempfile::tempdir().unwrap();
+        let settings = Settings { root: root.path().into(), ..Settings::default() };
+        let state = settings.state();
+        fs::create_dir_all(&state).unwrap();
+        let list = r#"[{"name":"bond0","form":{"bond":{"cards":["eth0","eth1"]}}}]"#;
+        fs::write(state.join(LINKS), list).unwrap();
+        fs::write(state.join("last-network.json"), "[]").unwrap();
+        seal(&settings, &Fake::new("boot", Vec::new()), &mut |_| {}).unwrap();
+        assert_eq!(fs::read_to_string(state.join(LINKS)).unwrap(), list);
+        assert_eq!(fs::read_dir(&state).unwrap().count(), 1);
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub const PATH: &str = match platform::SYSTEM {
     System::Unix => "etc/mezame/guest-agent.yaml",
     System::Windows => "ProgramData\\Mezame\\guest-agent.yaml",
 };
+/// The file in the agent's state that names the devices which it has made.
+pub const LINKS: &str = "links";
 /// Where the agent keeps its state, inside the root.
 pub const STATE: &str = match platform::SYSTEM {
     System::Unix => "var/lib/mezame-agent",

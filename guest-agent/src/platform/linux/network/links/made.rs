@@ -16,7 +16,7 @@ use crate::{
         Result,
         linux::tree::{Access, Tree},
     },
-    settings::STATE,
+    settings::{LINKS, STATE},
 };
 
 /// A device that the agent made, or is to make.
@@ -82,7 +82,7 @@ pub(super) fn is_free(list: &[Made], links: &[Link], new: &Made) -> bool {
 
 /// The file of the list.
 pub(super) fn path() -> String {
-    format!("/{STATE}/links")
+    format!("/{STATE}/{LINKS}")
 }
 
 /// What the agent has made, as far as it is written down.
