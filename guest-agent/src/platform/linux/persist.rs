@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     facts::LinkKind,
-    platform::{Change, Result},
+    platform::{Change, Platform, Result},
 };
 
 const NOTE: &str = "# Written by guest-agent; changes here are overwritten.\n";
@@ -89,7 +89,7 @@ pub(super) fn write(linux: &Linux, interfaces: &[(String, Interface)]) -> Result
             None => linux.tree.remove(&path)?,
         });
     }
-    links::forget(&linux.tree, interfaces)?;
+    links::forget(&linux.tree, interfaces, || linux.flush())?;
     Ok(change)
 }
 

@@ -149,10 +149,12 @@ pub(super) fn restore(
     remember(tree, list)
 }
 
-/// Forgets what the service's files no longer make, now that they say these interfaces.
+/// Forgets what the service's files no longer make, now that they say these interfaces. They are
+/// flushed to the disk before: after a loss of power they must not make what the list has lost.
 pub(in crate::platform::linux) fn forget(
     tree: &Tree,
     interfaces: &[(String, Interface)],
+    flush: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let list = made(tree)?;
     if list.is_empty() {
@@ -161,7 +163,11 @@ pub(in crate::platform::linux) fn forget(
     let links = Netlink::open()?.links()?;
     let wanted = interfaces.iter().flat_map(|(device, it)| made::wanted_by(&links, device, it));
     let left = made::still_ours(&list, &links, &wanted.collect::<Vec<_>>());
-    if left == list { Ok(()) } else { remember(tree, &left) }
+    if left == list {
+        return Ok(());
+    }
+    flush()?;
+    remember(tree, &left)
 }
 
 /// Makes a device, unless it is there as it is to be.

@@ -3,7 +3,7 @@
 use mezame_model::{MacAddress, document::Interface};
 
 use super::*;
-use crate::{platform::Platform, settings::Settings};
+use crate::{platform::PlatformError, settings::Settings};
 
 const FIRST: &str = "52:54:00:00:00:01";
 const SECOND: &str = "52:54:00:00:00:02";
@@ -214,4 +214,27 @@ fn what_was_made_is_forgotten_once_no_service_would_make_it_again() {
     assert!(left.contains("eth0.100") && !left.contains("eth0.7\""), "{left}");
     linux.persist_network(&named("eth0", Interface { vlans: Vec::new(), ..trunk() })).unwrap();
     assert_eq!(list(""), "[]");
+}
+
+#[test]
+fn an_entry_is_forgotten_only_once_the_files_without_it_are_on_the_disk() {
+    let (root, linux) = linux(&[]);
+    let path = root.path().join("var/lib/mezame-agent/links");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let list = r#"[{"name":"eth0.7","form":{"vlan":{"card":"eth0","id":7}}}]"#;
+    std::fs::write(&path, list).unwrap();
+    let known = || std::fs::read_to_string(&path).unwrap();
+    let plain = named("eth0", Interface { vlans: Vec::new(), ..trunk() });
+    let source = std::io::ErrorKind::StorageFull.into();
+    let broken = PlatformError::File { path: "/".into(), source };
+    links::forget(&linux.tree, &plain, || Err(broken)).unwrap_err();
+    assert_eq!(known(), list, "the old files may still be there after a loss of power");
+    let mut at_flush = String::new();
+    links::forget(&linux.tree, &plain, || {
+        at_flush = known();
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!((&*at_flush, &*known()), (list, "[]"));
+    links::forget(&linux.tree, &plain, || panic!("nothing changes")).unwrap();
 }

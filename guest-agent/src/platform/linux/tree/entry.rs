@@ -123,6 +123,10 @@ pub(super) fn replace(
         file.sync_all().map_err(|source| io_error(path, source))?;
     }
     renameat(directory, temporary.as_os_str(), directory, name).map_err(error)?;
+    if durably {
+        // The name, too, is only then on the disk.
+        nix::unistd::fsync(directory).map_err(error)?;
+    }
     Ok(Change::Changed)
 }
 
