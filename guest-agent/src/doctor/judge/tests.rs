@@ -171,6 +171,9 @@ fn where_a_connection_fails_the_evidence_names_the_cause() {
     assert_eq!(first(unconnected(Refused, reset)), ("not-listening", Who::Operator));
     let silent = |it: &mut Asked| it.heard = Some(Heard { sent: 3, came: 0, resets: 0 });
     assert_eq!(first(unconnected(TimedOut, silent)), ("no-connection", Who::Operator));
+    let unasked = |it: &mut Asked| it.neighbour = None;
+    let unsaid = first(unconnected(TimedOut, unasked));
+    assert_eq!(unsaid, ("no-connection", Who::Either), "the port, or a rule of the guest's");
     let refusal = |it: &mut Asked| it.refusal = Some("prohibited".into());
     assert_eq!(first(unconnected(Denied, refusal)), ("route-refused", Who::GuestOwner));
     assert_eq!(first(unconnected(NoRoute, |_| ())), ("no-route", Who::GuestOwner));

@@ -239,8 +239,8 @@ impl Unconnected<'_> {
     /// Nothing said no, and nothing said yes.
     fn silence(&self) -> Weighed {
         let Some(heard) = self.asked.heard else { return self.silent("nothing came in time") };
-        // Without an answer to neighbour discovery nothing could leave, and that of IPv6 can't be
-        // asked apart.
+        // Without an answer to neighbour discovery nothing could leave. That of IPv6 can't be asked
+        // apart: it may as well be a rule of the guest's that lets nothing out.
         let is_resolved = self.asked.neighbour.is_some();
         if heard.came > 0 {
             let how = format!("{} packets of the service's came, and were not let in", heard.came);
@@ -251,10 +251,10 @@ impl Unconnected<'_> {
         }
         if heard.sent == 0 {
             let wrong = format!("{}: no answer at all", self.place);
-            let mend =
-                "See by `mezame describe port` whether the port's `device` is this guest's tap.";
-            let seen = "no packet left the device, as nobody answered for the address";
-            return (20, Finding::new("no-connection", Who::Operator, wrong, mend).seen(seen));
+            let mend = "See by `mezame describe port` whether the port's `device` is this guest's tap, \
+                 and by `nft list ruleset` in the guest whether a rule keeps it from sending.";
+            let seen = "no packet left the device";
+            return (20, Finding::new("no-connection", Who::Either, wrong, mend).seen(seen));
         }
         self.silent(&format!("{} packets left the device, and none came", heard.sent))
     }
