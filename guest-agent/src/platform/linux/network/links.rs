@@ -19,6 +19,7 @@ use mezame_model::{
 };
 
 use self::made::{Form, Made, made, remember};
+use super::device::Device;
 use crate::{
     facts::{Link, LinkKind},
     platform::{
@@ -104,6 +105,13 @@ pub(super) fn make_bond(
         change = change.and(make(netlink, tree, new)?);
     }
     Ok(change)
+}
+
+/// Whether an interface is a bond that is there, is ours and has a card: one that could be given
+/// only some of its cards still leads out.
+pub(super) fn leads_out(netlink: &mut Netlink, tree: &Tree, interface: &Interface) -> Result<bool> {
+    let Some(bond) = &interface.bond else { return Ok(false) };
+    Ok(made::has_card(&made(tree)?, &netlink.links()?, bond.name.as_str()))
 }
 
 /// The cards of a bond that are there.
@@ -250,32 +258,36 @@ fn bond(
         }
         _ => return Err(in_the_way("making a bond")),
     };
-    for card in netlink.links()?.iter().filter(|it| it.kind == LinkKind::Card) {
-        let is_wanted = cards.contains(&card.name);
-        if is_wanted && card.bond != Some(index) {
-            give(netlink, tree, card, index)?;
-            change = Change::Changed;
-        } else if !is_wanted && card.bond == Some(index) {
-            netlink.set_bond(card.index, 0)?;
-            change = Change::Changed;
-        }
-    }
-    Ok(change)
+    let links = netlink.links()?;
+    let all = links.iter().filter(|it| it.kind == LinkKind::Card);
+    let deeds = all.map(|card| match (cards.contains(&card.name), card.bond == Some(index)) {
+        (true, false) => give(netlink, tree, card, index).map(|()| Change::Changed),
+        (false, true) => netlink.set_bond(card.index, 0).map(|()| Change::Changed),
+        _ => Ok(Change::Same),
+    });
+    Ok(change.and(Change::of_all(deeds)?))
 }
 
 /// Gives a card to a bond. What comes in by it is the bond's from then on, so an address that
-/// stayed on it, of whomever it is, would only answer for nobody.
+/// stayed on it, of whomever it is, would only answer for nobody. A card that is refused is as it
+/// was: it may be the one by which the guest is reached.
 fn give(netlink: &mut Netlink, tree: &Tree, card: &Link, bond: u32) -> Result<()> {
+    let before = Device::look(netlink, card)?;
+    let given = netlink.set_down(card.index).and_then(|()| netlink.set_bond(card.index, bond));
+    if given.is_err() {
+        if card.up {
+            let _ = before.put_back(netlink);
+        }
+        return given;
+    }
     let list = made(tree)?;
     for vlan in made::other_vlans(&list, &netlink.links()?, &card.name, &[]) {
         remove(netlink, tree, vlan)?;
     }
-    for address in &card.addresses {
-        netlink.remove_address(card.index, *address)?;
+    for address in netlink.link(&card.name)?.addresses {
+        netlink.remove_address(card.index, address)?;
     }
-    forget_added(tree, &card.name)?;
-    netlink.set_down(card.index)?;
-    netlink.set_bond(card.index, bond)
+    forget_added(tree, &card.name)
 }
 
 /// Something else has the name.
@@ -296,6 +308,31 @@ mod tests {
         let long = vlan_name("enx525400abcd01", mac, 4094);
         assert_eq!(long, "v4094-abcd01");
         assert!(long.len() <= 15);
+    }
+
+    /// The kernel refuses a bond that is not there whether or not it has the module.
+    #[test]
+    fn a_card_that_no_bond_takes_keeps_its_addresses_its_routes_and_what_the_agent_has_added() {
+        with_devices(|_, [card, _]| {
+            let root = tempfile::tempdir().unwrap();
+            let tree = Tree::open(root.path()).unwrap();
+            let interface: Interface = serde_json::from_value(serde_json::json!({
+                "mac": "52:54:00:00:00:01", "mtu": 1450, "gateways": ["10.0.0.1"],
+                "addresses": ["10.0.0.9/24", "2001:db8::10/64"],
+            }))
+            .unwrap();
+            super::super::configure(&tree, card, &interface).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let link = netlink.link(card).unwrap();
+            let routes = netlink.routes(link.index).unwrap();
+            give(&mut netlink, &tree, &link, 99_999).unwrap_err();
+            let now = netlink.link(card).unwrap();
+            assert!(now.up);
+            assert!(interface.addresses.iter().all(|it| now.addresses.contains(it)), "{now:?}");
+            let now = netlink.routes(link.index).unwrap();
+            assert!(routes.iter().all(|it| now.contains(it)), "{routes:?}, {now:?}");
+            assert!(tree.read(&super::super::added_to(card).next().unwrap()).unwrap().is_some());
+        });
     }
 
     /// The kernel refuses a VLAN above 4094 whether or not it has the module.

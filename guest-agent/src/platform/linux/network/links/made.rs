@@ -155,6 +155,12 @@ pub(super) fn other_bonds<'a>(
     list.iter().filter(is_other).collect()
 }
 
+/// Whether a bond of this name is there, is ours and has a card.
+pub(super) fn has_card(list: &[Made], links: &[Link], name: &str) -> bool {
+    let ours = list.iter().filter(|it| !it.is_vlan() && it.name == name);
+    ours.filter_map(|it| it.among(links)).any(|bond| names_in(links, bond.index).next().is_some())
+}
+
 /// What is there of ours, and of what is wanted, as it is: all that a change may take away or take
 /// over. What is of another form is neither.
 pub(in crate::platform::linux::network) fn seen(

@@ -142,3 +142,16 @@ fn an_entry_stays_while_it_is_wanted_or_there_and_no_longer() {
     assert_eq!(with(&list, &bond("bond7", &["eth1"]))[2], bond("bond7", &["eth1"]));
     assert_eq!(without(&list, "eth2.100"), list[1..]);
 }
+
+#[test]
+fn a_bond_leads_out_if_it_is_ours_and_has_got_a_card() {
+    let list = [bond("bond0", &["eth0", "eth1"])];
+    let mut links = links();
+    assert!(has_card(&list, &links, "bond0"));
+    assert!(!has_card(&[], &links, "bond0"), "of others");
+    assert!(!has_card(&list, &links, "bond1"));
+    links[0].bond = None;
+    assert!(has_card(&list, &links, "bond0"));
+    links[1].bond = None;
+    assert!(!has_card(&list, &links, "bond0"));
+}
