@@ -152,9 +152,10 @@ pub(super) fn restore(
     for old in bonds.into_iter().chain(vlans) {
         result = result.and(make(netlink, tree, old).map(drop));
     }
-    // What could not be taken back is still known for the next time.
-    result?;
-    remember(tree, list)
+    // What could not be taken back is still known for the next time, and what could not be made
+    // anew stays ours: the service's files say it.
+    let left = made::left(&made(tree)?, &netlink.links()?, list, there);
+    result.and(remember(tree, &[list, &left].concat()))
 }
 
 /// Forgets what the service's files no longer make, now that they say these interfaces.
@@ -187,9 +188,9 @@ fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
         Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
         Form::Bond { cards } => bond(netlink, tree, &list, new, cards),
     };
-    // Nor may one be that somebody makes after we could not.
+    // Nor may one be that somebody makes after we could not; one that was ours before stays so.
     if result.is_err() && netlink.links()?.iter().all(|link| link.name != new.name) {
-        remember(tree, &made::without(&list, &new.name))?;
+        remember(tree, &list)?;
     }
     result
 }
@@ -346,6 +347,28 @@ mod tests {
             let mut netlink = Netlink::open().unwrap();
             make(&mut netlink, &tree, &new).unwrap_err();
             assert_eq!(made(&tree).unwrap(), []);
+        });
+    }
+
+    /// Likewise.
+    #[test]
+    fn what_was_ours_before_stays_so_where_it_can_not_be_made_again() {
+        with_devices(|_, [card, _]| {
+            let root = tempfile::tempdir().unwrap();
+            let tree = Tree::open(root.path()).unwrap();
+            let of = |card: &str, id| Form::Vlan { card: card.to_owned(), id };
+            let old = Made { name: "mzv6a.5000".into(), form: of("gone", 5) };
+            let new = Made { form: of(card, 5000), ..old.clone() };
+            let mut netlink = Netlink::open().unwrap();
+            remember(&tree, std::slice::from_ref(&old)).unwrap();
+            make(&mut netlink, &tree, &new).unwrap_err();
+            assert_eq!(made(&tree).unwrap(), [old]);
+            // A change has made another, and that one can't be brought back.
+            let other = Made { name: "mzv6a.7".into(), form: of(card, 7) };
+            let list = [new];
+            remember(&tree, &[list[0].clone(), other]).unwrap();
+            restore(&mut netlink, &tree, &list, &list).unwrap_err();
+            assert_eq!(made(&tree).unwrap(), list);
         });
     }
 }

@@ -95,11 +95,6 @@ pub(super) fn with(list: &[Made], new: &Made) -> Vec<Made> {
     others.chain([new]).cloned().collect()
 }
 
-/// The list without a device.
-pub(super) fn without(list: &[Made], name: &str) -> Vec<Made> {
-    list.iter().filter(|it| it.name != name).cloned().collect()
-}
-
 /// The list once the service's files make no more than what is wanted: what else is on it, and is
 /// not there, is no longer ours should somebody make it.
 pub(super) fn still_ours(list: &[Made], links: &[Link], wanted: &[Made]) -> Vec<Made> {
@@ -199,6 +194,13 @@ pub(super) fn since<'a>(list: &'a [Made], links: &[Link], before: &[Made]) -> Ve
         list.iter().filter(is_new).partition(|it| it.is_vlan());
     vlans.extend(bonds);
     vlans
+}
+
+/// What is still there of what was made since, after it should have gone: it is on neither the list
+/// of before nor among what was there before.
+pub(super) fn left(list: &[Made], links: &[Link], before: &[Made], there: &[Made]) -> Vec<Made> {
+    let is_known = |it: &Made| before.iter().chain(there).any(|known| known.name == it.name);
+    list.iter().filter(|it| !is_known(it) && it.among(links).is_some()).cloned().collect()
 }
 
 /// The names of a bond's cards.

@@ -140,7 +140,6 @@ fn an_entry_stays_while_it_is_wanted_or_there_and_no_longer() {
         [list[0].clone(), list[2].clone()]
     );
     assert_eq!(with(&list, &bond("bond7", &["eth1"]))[2], bond("bond7", &["eth1"]));
-    assert_eq!(without(&list, "eth2.100"), list[1..]);
 }
 
 #[test]
@@ -154,4 +153,12 @@ fn a_bond_leads_out_if_it_is_ours_and_has_got_a_card() {
     assert!(has_card(&list, &links, "bond0"));
     links[1].bond = None;
     assert!(!has_card(&list, &links, "bond0"));
+}
+
+#[test]
+fn what_could_not_be_taken_back_is_still_known_and_what_others_made_is_not() {
+    let list = [bond("bond0", &["eth0"]), vlan("eth2", 100), vlan("eth2", 200)];
+    assert_eq!(left(&list, &links(), &list[..1], &[]), [list[1].clone()]);
+    assert_eq!(left(&list, &links(), &list[..1], &list[1..2]), []);
+    assert_eq!(left(&list, &links(), &list[1..], &[]), [list[0].clone()]);
 }
