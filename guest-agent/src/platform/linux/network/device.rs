@@ -47,42 +47,50 @@ impl Device {
         self.addresses().filter_map(|it| it.network())
     }
 
-    /// Puts it back on the device of this name, which may have been made anew since.
-    pub(super) fn put_back(&self, netlink: &mut Netlink) -> Result<()> {
+    /// Puts it back, so many seconds later, on the device of this name, which may have been made
+    /// anew since. One address or route that is refused keeps no other away; the first error is told.
+    pub(super) fn put_back(&self, netlink: &mut Netlink, seconds: u32) -> Result<()> {
         let link = netlink.link(&self.name)?;
         let read = |text: &String| RawRoute::parse(&STANDARD.decode(text).ok()?);
         let routes: Vec<RawRoute> =
             self.routes.iter().filter_map(|it| Some(read(it)?.through(link.index))).collect();
-        let addresses: Vec<RawAddress> = self.addresses().map(|it| it.on(link.index)).collect();
-        let is_wanted = |own: &IpNetwork| addresses.iter().any(|it| it.network() == Some(*own));
+        let mut result = Ok(());
         for route in netlink.raw_routes(link.index)? {
             if !routes.iter().any(|known| known.is_same(&route)) {
-                netlink.remove_raw_route(&route)?;
+                result = result.and(netlink.remove_raw_route(&route));
             }
         }
-        for address in link.addresses.iter().filter(|it| !is_wanted(it)) {
-            netlink.remove_address(link.index, *address)?;
+        // One whose time was over has been renewed, if it is there.
+        for address in link.addresses.iter().filter(|it| self.networks().all(|own| own != **it)) {
+            result = result.and(netlink.remove_address(link.index, *address));
         }
         if let Some(mtu) = self.mtu {
-            netlink.set_link(link.index, true, Some(mtu))?;
+            result = result.and(netlink.set_link(link.index, true, Some(mtu)));
         }
-        // With the first address of a subnet the kernel takes the later ones away, and with a device's
-        // MTU below 1280 those of IPv6.
-        let now = netlink.link(&self.name)?;
-        let is_there =
-            |it: &&RawAddress| it.network().is_some_and(|it| now.addresses.contains(&it));
-        for address in addresses.iter().filter(|it| !is_there(it)) {
-            netlink.add_raw_address(address)?;
-        }
-        let there = netlink.raw_routes(now.index)?;
+        result = result.and(self.add_addresses(netlink, seconds));
+        let there = netlink.raw_routes(link.index)?;
         // Routes on the link first: the others' routers are reached by them.
         let (on_link, others): (Vec<_>, Vec<_>) =
             routes.into_iter().partition(|route| !route.has_gateway());
         for route in on_link.iter().chain(&others) {
             if !there.iter().any(|known| known.is_same(route)) {
-                netlink.add_raw_route(route)?;
+                result = result.and(netlink.add_raw_route(route));
             }
         }
-        Ok(())
+        result
+    }
+
+    /// With the first address of a subnet the kernel takes the later ones away, and with a device's
+    /// MTU below 1280 those of IPv6.
+    fn add_addresses(&self, netlink: &mut Netlink, seconds: u32) -> Result<()> {
+        let now = netlink.link(&self.name)?;
+        let is_there = |it: &RawAddress| it.network().is_some_and(|it| now.addresses.contains(&it));
+        let mut result = Ok(());
+        for address in self.addresses().filter(|it| !is_there(it)) {
+            if let Some(address) = address.on(now.index).after(seconds) {
+                result = result.and(netlink.add_raw_address(&address));
+            }
+        }
+        result
     }
 }

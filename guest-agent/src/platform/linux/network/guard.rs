@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use ipnetwork::IpNetwork;
 use mezame_model::document::Interface;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -42,6 +43,9 @@ const JOURNAL: &str = "/run/mezame-agent/network-before.json";
 /// The network of some devices.
 #[derive(Debug, Serialize, Deserialize)]
 struct Before {
+    /// When it was so, in seconds of a clock that goes on while the guest sleeps.
+    #[serde(default)]
+    at: Option<i64>,
     devices: Vec<Device>,
     /// Path and content of the agent's lists.
     lists: Vec<(String, String)>,
@@ -74,7 +78,8 @@ impl<'a> Guard<'a> {
         let made = made::made(tree)?;
         let wanted = interfaces.iter().flat_map(|(name, it)| made::wanted_by(&links, name, it));
         let there = made::seen(&made, &links, &wanted.collect::<Vec<_>>());
-        let mut before = Before { devices: Vec::new(), lists: Vec::new(), made, there };
+        let at = Some(now());
+        let mut before = Before { at, devices: Vec::new(), lists: Vec::new(), made, there };
         for name in concerned(&links, interfaces, &before.there) {
             // One that is yet to be made is taken away again.
             let Some(link) = links.iter().find(|link| link.name == *name) else { continue };
@@ -110,11 +115,13 @@ impl NetworkGuard for Guard<'_> {
 
     fn roll_back(&self) -> Result<()> {
         let mut netlink = Netlink::open()?;
+        let passed = self.before.at.map_or(0, |at| now().saturating_sub(at));
+        let passed = u32::try_from(passed).unwrap_or(if passed < 0 { 0 } else { u32::MAX });
         let mut result =
             links::restore(&mut netlink, self.tree, &self.before.made, &self.before.there);
         for device in &self.before.devices {
             // One device that is gone must not keep the others from coming back.
-            result = result.and(device.put_back(&mut netlink));
+            result = result.and(device.put_back(&mut netlink, passed));
         }
         for (path, text) in &self.before.lists {
             result =
@@ -137,6 +144,12 @@ fn concerned<'a>(
     let cards = bonds.flat_map(|bond| links::cards_of(links, bond)).map(|link| &*link.name);
     let named = interfaces.iter().map(|(device, _)| *device);
     named.chain(cards).chain(there.iter().map(|it| &*it.name)).collect()
+}
+
+/// Seconds since the guest's boot (clock_gettime(2), CLOCK_BOOTTIME): what is written down is of
+/// this boot, and nobody sets this clock.
+fn now() -> i64 {
+    clock_gettime(ClockId::CLOCK_BOOTTIME).map(|it| it.tv_sec().into()).unwrap_or_default()
 }
 
 /// What [`NetworkGuard::is_cut`] says, of the devices before and now. Addresses that are made up on

@@ -277,7 +277,7 @@ fn give(netlink: &mut Netlink, tree: &Tree, card: &Link, bond: u32) -> Result<()
     let given = netlink.set_down(card.index).and_then(|()| netlink.set_bond(card.index, bond));
     if given.is_err() {
         if card.up {
-            let _ = before.put_back(netlink);
+            let _ = before.put_back(netlink, 0);
         }
         return given;
     }
