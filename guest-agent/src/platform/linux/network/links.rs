@@ -150,7 +150,8 @@ pub(super) fn restore(
     }
     let (vlans, bonds): (Vec<_>, Vec<_>) = there.iter().partition(|it| it.is_vlan());
     for old in bonds.into_iter().chain(vlans) {
-        result = result.and(make(netlink, tree, old).map(drop));
+        // Not written down: one that others made is never ours.
+        result = result.and(bring(netlink, tree, &now, old).map(drop));
     }
     // What could not be taken back is still known for the next time, and what could not be made
     // anew stays ours: the service's files say it.
@@ -173,26 +174,38 @@ pub(in crate::platform::linux) fn forget(
     if left == list { Ok(()) } else { remember(tree, &left) }
 }
 
-/// Makes a device, unless it is there as it is to be.
+/// Makes a device, unless it is there as it is to be, and writes down that it is ours.
 fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
     let list = made(tree)?;
     // What stands in the way is somebody else's, and must not be remembered as ours.
-    if !made::is_free(&list, &netlink.links()?, new) {
-        return Err(in_the_way(match new.form {
-            Form::Vlan { .. } => "making a VLAN",
-            Form::Bond { .. } => "making a bond",
-        }));
-    }
+    free(netlink, &list, new)?;
     remember(tree, &made::with(&list, new))?;
-    let result = match &new.form {
-        Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
-        Form::Bond { cards } => bond(netlink, tree, &list, new, cards),
-    };
+    let result = bring(netlink, tree, &list, new);
     // Nor may one be that somebody makes after we could not; one that was ours before stays so.
     if result.is_err() && netlink.links()?.iter().all(|link| link.name != new.name) {
         remember(tree, &list)?;
     }
     result
+}
+
+/// Makes a device, unless it is there as it is to be; `list` is of what was ours before.
+fn bring(netlink: &mut Netlink, tree: &Tree, list: &[Made], new: &Made) -> Result<Change> {
+    free(netlink, list, new)?;
+    match &new.form {
+        Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
+        Form::Bond { cards } => bond(netlink, tree, list, new, cards),
+    }
+}
+
+/// Whether nothing stands in a device's way.
+fn free(netlink: &mut Netlink, list: &[Made], new: &Made) -> Result<()> {
+    if made::is_free(list, &netlink.links()?, new) {
+        return Ok(());
+    }
+    Err(in_the_way(match new.form {
+        Form::Vlan { .. } => "making a VLAN",
+        Form::Bond { .. } => "making a bond",
+    }))
 }
 
 /// Takes away what the agent made, and forgets what it added there. It stays on the list: the

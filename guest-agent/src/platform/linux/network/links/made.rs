@@ -157,7 +157,7 @@ pub(super) fn has_card(list: &[Made], links: &[Link], name: &str) -> bool {
 }
 
 /// What is there of ours, and of what is wanted, as it is: all that a change may take away or take
-/// over. What is of another form is neither.
+/// over, and the VLANs of whomever on those, which go with them. What is of another form is neither.
 pub(in crate::platform::linux::network) fn seen(
     list: &[Made],
     links: &[Link],
@@ -182,7 +182,26 @@ pub(in crate::platform::linux::network) fn seen(
             seen.push(Made { name: one.name.clone(), form });
         }
     }
+    add_vlans_on(&mut seen, links);
     seen
+}
+
+/// Adds every VLAN on one of these devices, and on those.
+fn add_vlans_on(seen: &mut Vec<Made>, links: &[Link]) {
+    let mut next = 0;
+    while let Some(Made { name, .. }) = seen.get(next).cloned() {
+        next += 1;
+        let Some(below) = links.iter().find(|link| link.name == name) else { continue };
+        for link in links {
+            if let LinkKind::Vlan { card, id } = link.kind
+                && card == below.index
+                && seen.iter().all(|it| it.name != link.name)
+            {
+                let form = Form::Vlan { card: name.clone(), id };
+                seen.push(Made { name: link.name.clone(), form });
+            }
+        }
+    }
 }
 
 /// What was made since, VLANs first, as one may be on a bond: what is ours now, and was not there
