@@ -11,7 +11,7 @@
 //! files as they were: /run is empty then. A bond or VLAN that was there before stays, also one that
 //! the agent has only taken over, as the network service makes them at each boot.
 
-use std::{collections::BTreeSet, net::IpAddr};
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use ipnetwork::IpNetwork;
 use mezame_model::document::Interface;
@@ -149,7 +149,8 @@ fn concerned<'a>(
 /// Seconds since the guest's boot (clock_gettime(2), CLOCK_BOOTTIME): what is written down is of
 /// this boot, and nobody sets this clock.
 fn now() -> i64 {
-    clock_gettime(ClockId::CLOCK_BOOTTIME).map(|it| it.tv_sec().into()).unwrap_or_default()
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or_default()
 }
 
 /// What [`NetworkGuard::is_cut`] says, of the devices before and now. Addresses that are made up on
