@@ -181,8 +181,8 @@ impl<'a> Applier<'a> {
             Planned::Do { step, resumed } => {
                 self.note_new_account(step)?;
                 run.network.before(step, self.platform);
-                let result = match (run.network.is_rolled_back, &step.action) {
-                    (true, Action::PersistNetwork { .. }) => Err(StepError::RolledBack),
+                let result = match (run.network.rolled_back_for(), &step.action) {
+                    (Some(why), Action::PersistNetwork { .. }) => Err(why),
                     _ => self.reach(step, *resumed)?,
                 };
                 run.network.after(step, &result);

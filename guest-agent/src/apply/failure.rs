@@ -41,6 +41,9 @@ pub enum StepError {
     /// The service was not reached any more.
     #[error("with it the metadata service was no longer reached: what was before is back")]
     RolledBack,
+    /// A step failed half-way, and the guest was cut off by it.
+    #[error("a step failed when addresses were gone already: what was before is back")]
+    HalfDone,
     /// A script asked for a reboot once more than is heard.
     #[error(
         "in {boots} boots in a row scripts asked for a reboot: this one is not done, and the \
@@ -71,7 +74,7 @@ impl StepError {
             Self::ScriptSignal { .. } => "script-signal",
             Self::ScriptTimeout { .. } => "script-timeout",
             Self::RebootInVain { .. } => "reboot-in-vain",
-            Self::RolledBack => "rolled-back",
+            Self::RolledBack | Self::HalfDone => "rolled-back",
         }
     }
 }

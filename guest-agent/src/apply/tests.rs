@@ -289,3 +289,36 @@ fn a_network_with_which_the_service_is_lost_is_taken_back_and_not_written_down()
     assert!(world.fake.recover_network().unwrap());
     assert_eq!(world.fake.state().interfaces, good);
 }
+
+#[test]
+fn a_network_that_a_step_has_cut_off_half_way_is_taken_back_though_the_service_is_reached() {
+    let one = |mac: u8, address: &str| {
+        let mac = format!("52:54:00:00:00:0{mac}");
+        json!({"mac": mac, "mtu": 1450, "addresses": [address]})
+    };
+    let mut world = World::new(json!({"interfaces": [one(1, "10.0.0.1/24")]}), "");
+    let link = |index: u8| crate::facts::Link {
+        name: format!("eth{}", index - 1),
+        index: index.into(),
+        mac: mezame_model::MacAddress([0x52, 0x54, 0, 0, 0, index]),
+        up: true,
+        addresses: Vec::new(),
+        kind: crate::facts::LinkKind::Card,
+        bond: None,
+    };
+    world.fake = Fake::new("boot-1", vec![link(1), link(2)]);
+    assert_eq!(world.run().outcome(), Outcome::Done);
+    let good = world.fake.state().interfaces.clone();
+    world.document.interfaces = serde_json::from_value(json!([one(2, "10.9.9.9/24")])).unwrap();
+    for (gone, is_back) in [("eth0", true), ("eth7", false)] {
+        world.fake.change(|state| state.half_done = [("eth1".into(), gone.into())].into());
+        let applied = world.run();
+        assert_eq!(applied.rolled_back, is_back, "{gone}");
+        let failed = step(&applied, "interface eth1");
+        assert_eq!((failed.outcome, failed.reason.as_str()), (Outcome::Failed, "network"));
+        assert_eq!(world.fake.state().interfaces, good, "{gone}");
+        assert!(world.fake.state().before.is_none());
+        let written = step(&applied, "network configuration");
+        assert_eq!(written.reason == "rolled-back", is_back, "{written:?}");
+    }
+}

@@ -92,6 +92,12 @@ pub struct EndpointPath {
 pub trait NetworkGuard {
     /// The change is good: forgets what was before.
     fn keep(&self) -> Result<()>;
+    /// Whether steps that failed half-way have cut the guest off: an address that was there is on no
+    /// device now, and one of the failed has none that it was to have. What `good` devices had went
+    /// as it was to go. Where nothing is taken away before something else is there: never.
+    fn is_cut(&self, _failed: &[(&str, &Interface)], _good: &[&str]) -> Result<bool> {
+        Ok(false)
+    }
     /// Puts back what was before.
     fn roll_back(&self) -> Result<()>;
 }

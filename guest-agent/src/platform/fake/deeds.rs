@@ -1,6 +1,9 @@
 //! What the guest in memory does for the agent: each operation of [`Platform`], on its state alone.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    io::ErrorKind,
+    net::{IpAddr, Ipv4Addr},
+};
 
 use mezame_model::{
     Certificate, RemoteDesktop, SecretBytes, SecretName, SecretString, Winrm, document::Interface,
@@ -27,6 +30,15 @@ impl NetworkGuard for FakeGuard<'_> {
     fn keep(&self) -> Result<()> {
         self.0.state.borrow_mut().before = None;
         Ok(())
+    }
+
+    fn is_cut(&self, failed: &[(&str, &Interface)], good: &[&str]) -> Result<bool> {
+        let state = self.0.state.borrow();
+        let mut now = state.interfaces.values().flat_map(|it| &it.addresses);
+        let before = state.before.iter().flatten().filter(|(name, _)| !good.contains(&&***name));
+        let is_lost =
+            { before }.flat_map(|(_, it)| &it.addresses).any(|address| now.all(|it| it != address));
+        Ok(is_lost && failed.iter().any(|(name, _)| !state.interfaces.contains_key(*name)))
     }
 
     fn roll_back(&self) -> Result<()> {
@@ -100,6 +112,11 @@ impl Platform for Fake {
 
     fn configure_interface(&self, device: &str, interface: &Interface) -> Result<Change> {
         let mut state = self.state.borrow_mut();
+        if let Some(gone) = state.half_done.get(device).cloned() {
+            state.interfaces.remove(&gone);
+            let what = "giving a card to a bond";
+            return Err(PlatformError::Network { what, source: ErrorKind::ResourceBusy.into() });
+        }
         let before = state.interfaces.insert(device.to_owned(), interface.clone());
         Ok(if before.as_ref() == Some(interface) { Change::Same } else { Change::Changed })
     }

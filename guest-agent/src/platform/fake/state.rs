@@ -57,6 +57,8 @@ pub struct State {
     pub interfaces: BTreeMap<String, Interface>,
     /// The interfaces as they were before a change that is not known to be good yet.
     pub before: Option<BTreeMap<String, Interface>>,
+    /// Devices whose configuration fails, and which one's is gone by then.
+    pub half_done: BTreeMap<String, String>,
     /// What was written down for the network service.
     pub persisted: Vec<(String, Interface)>,
     /// Names of the scripts that were run.

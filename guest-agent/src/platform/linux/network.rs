@@ -3,6 +3,7 @@
 //! Only what the agent added itself is taken away again: what it added to each device in this boot
 //! is kept in /run, which is empty after the next one. Addresses by DHCP or by hand stay.
 
+mod device;
 pub(super) mod guard;
 pub(super) mod links;
 pub(super) mod resolver;
@@ -31,14 +32,29 @@ fn added_to(device: &str) -> impl Iterator<Item = String> {
 /// Brings a card or a bond to the document's state, and then each VLAN on it.
 pub(super) fn configure(tree: &Tree, device: &str, interface: &Interface) -> Result<Change> {
     let mut netlink = Netlink::open()?;
-    let mut change = match &interface.bond {
-        Some(_) => links::make_bond(&mut netlink, tree, device, interface)?,
-        None => links::release(&mut netlink, tree, &[device.to_owned()], None)?,
+    let made = match &interface.bond {
+        Some(_) => links::make_bond(&mut netlink, tree, device, interface),
+        None => links::release(&mut netlink, tree, &[device.to_owned()], None),
     };
-    change = change.and(configure_device(&mut netlink, tree, device, interface)?);
-    change = change.and(links::make_vlans(&mut netlink, tree, device, interface)?);
+    // One card that a bond does not get keeps no address from the others.
+    if made.is_err() && !links::leads_out(&mut netlink, tree, interface)? {
+        return made;
+    }
+    let configured = configure_all(&mut netlink, tree, device, interface);
+    Ok(made?.and(configured?))
+}
+
+/// The device, and then each VLAN on it.
+fn configure_all(
+    netlink: &mut Netlink,
+    tree: &Tree,
+    device: &str,
+    interface: &Interface,
+) -> Result<Change> {
+    let mut change = configure_device(netlink, tree, device, interface)?;
+    change = change.and(links::make_vlans(netlink, tree, device, interface)?);
     for (name, vlan) in links::vlans_of(device, interface) {
-        change = change.and(configure_device(&mut netlink, tree, &name, &vlan)?);
+        change = change.and(configure_device(netlink, tree, &name, &vlan)?);
     }
     Ok(change)
 }

@@ -2,8 +2,8 @@
 //! its label, its flags and what is left of its lifetime.
 //!
 //! Without the lifetime an address that DHCP leased (RFC 2131) or a router advertised (RFC 4862)
-//! would stay when its time is over and somebody else has it. What passes between telling and
-//! setting is not taken off: seconds, after which whoever set it renews it as ever.
+//! would stay when its time is over and somebody else has it. So what has passed between telling
+//! and setting is taken off, which may be half an hour, and one whose time is over is not set.
 
 use ipnetwork::IpNetwork;
 use netlink_packet_core::{Emitable, NLM_F_CREATE, NLM_F_REPLACE, Parseable};
@@ -41,6 +41,23 @@ impl RawAddress {
     pub(in crate::platform::linux) fn on(mut self, device: u32) -> Self {
         self.0.header.index = device;
         self
+    }
+
+    /// The same after so many seconds; nothing where its time is over. The kernel takes no address
+    /// without a lifetime (EINVAL).
+    pub(in crate::platform::linux) fn after(mut self, seconds: u32) -> Option<Self> {
+        // That there is no end is told by the highest number (RFC 4862, section 5.5.3).
+        let less = |left: u32| if left == u32::MAX { left } else { left.saturating_sub(seconds) };
+        for attribute in &mut self.0.attributes {
+            if let AddressAttribute::CacheInfo(times) = attribute {
+                times.ifa_valid = less(times.ifa_valid);
+                times.ifa_preferred = less(times.ifa_preferred);
+                if times.ifa_valid == 0 {
+                    return None;
+                }
+            }
+        }
+        Some(self)
     }
 
     /// As it is asked for: without what only the kernel can tell.

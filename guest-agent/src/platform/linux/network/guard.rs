@@ -11,15 +11,17 @@
 //! files as they were: /run is empty then. A bond or VLAN that was there before stays, also one that
 //! the agent has only taken over, as the network service makes them at each boot.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use ipnetwork::IpNetwork;
 use mezame_model::document::Interface;
+use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use super::{
     added_to,
+    device::Device,
+    is_link_local6,
     links::{
         self,
         made::{self, Made},
@@ -30,7 +32,7 @@ use crate::{
     platform::{
         NetworkGuard, Result,
         linux::{
-            netlink::{Netlink, RawAddress, RawRoute},
+            netlink::Netlink,
             tree::{Access, Tree},
         },
     },
@@ -41,6 +43,9 @@ const JOURNAL: &str = "/run/mezame-agent/network-before.json";
 /// The network of some devices.
 #[derive(Debug, Serialize, Deserialize)]
 struct Before {
+    /// When it was so, in seconds of a clock that goes on while the guest sleeps.
+    #[serde(default)]
+    at: Option<i64>,
     devices: Vec<Device>,
     /// Path and content of the agent's lists.
     lists: Vec<(String, String)>,
@@ -48,17 +53,6 @@ struct Before {
     made: Vec<Made>,
     /// The bonds and VLANs that were there, of ours and of those that were to be.
     there: Vec<Made>,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-struct Device {
-    name: String,
-    mtu: Option<u32>,
-    /// As the kernel told them (rtnetlink(7)), in base64: with all that the agent knows nothing of,
-    /// such as the lifetime of one that was leased.
-    told: Vec<String>,
-    /// Likewise.
-    routes: Vec<String>,
 }
 
 /// Guards a change.
@@ -84,24 +78,12 @@ impl<'a> Guard<'a> {
         let made = made::made(tree)?;
         let wanted = interfaces.iter().flat_map(|(name, it)| made::wanted_by(&links, name, it));
         let there = made::seen(&made, &links, &wanted.collect::<Vec<_>>());
-        let mut before = Before { devices: Vec::new(), lists: Vec::new(), made, there };
+        let at = Some(now());
+        let mut before = Before { at, devices: Vec::new(), lists: Vec::new(), made, there };
         for name in concerned(&links, interfaces, &before.there) {
             // One that is yet to be made is taken away again.
             let Some(link) = links.iter().find(|link| link.name == *name) else { continue };
-            before.devices.push(Device {
-                name: name.to_owned(),
-                mtu: netlink.sight(name)?.mtu,
-                told: netlink
-                    .raw_addresses(link.index)?
-                    .iter()
-                    .map(|it| STANDARD.encode(it.bytes()))
-                    .collect(),
-                routes: netlink
-                    .raw_routes(link.index)?
-                    .iter()
-                    .map(|it| STANDARD.encode(it.bytes()))
-                    .collect(),
-            });
+            before.devices.push(Device::look(&mut netlink, link)?);
             for path in added_to(name) {
                 before.lists.push((path.clone(), tree.text(&path)?));
             }
@@ -127,13 +109,19 @@ impl NetworkGuard for Guard<'_> {
         self.tree.remove(JOURNAL).map(drop)
     }
 
+    fn is_cut(&self, failed: &[(&str, &Interface)], good: &[&str]) -> Result<bool> {
+        Ok(is_cut(&self.before.devices, &Netlink::open()?.links()?, failed, good))
+    }
+
     fn roll_back(&self) -> Result<()> {
         let mut netlink = Netlink::open()?;
+        let passed = self.before.at.map_or(0, |at| now().saturating_sub(at));
+        let passed = u32::try_from(passed).unwrap_or(if passed < 0 { 0 } else { u32::MAX });
         let mut result =
             links::restore(&mut netlink, self.tree, &self.before.made, &self.before.there);
         for device in &self.before.devices {
             // One device that is gone must not keep the others from coming back.
-            result = result.and(put_back(&mut netlink, device));
+            result = result.and(device.put_back(&mut netlink, passed));
         }
         for (path, text) in &self.before.lists {
             result =
@@ -158,41 +146,29 @@ fn concerned<'a>(
     named.chain(cards).chain(there.iter().map(|it| &*it.name)).collect()
 }
 
-fn put_back(netlink: &mut Netlink, device: &Device) -> Result<()> {
-    let link = netlink.link(&device.name)?;
-    let read = |text: &String| RawRoute::parse(&STANDARD.decode(text).ok()?);
-    let routes: Vec<RawRoute> =
-        device.routes.iter().filter_map(|it| Some(read(it)?.through(link.index))).collect();
-    let read = |text: &String| RawAddress::parse(&STANDARD.decode(text).ok()?);
-    let addresses: Vec<RawAddress> =
-        device.told.iter().filter_map(|it| Some(read(it)?.on(link.index))).collect();
-    let is_wanted = |own: &IpNetwork| addresses.iter().any(|it| it.network() == Some(*own));
-    for route in netlink.raw_routes(link.index)? {
-        if !routes.iter().any(|known| known.is_same(&route)) {
-            netlink.remove_raw_route(&route)?;
-        }
-    }
-    for address in link.addresses.iter().filter(|it| !is_wanted(it)) {
-        netlink.remove_address(link.index, *address)?;
-    }
-    if let Some(mtu) = device.mtu {
-        netlink.set_link(link.index, true, Some(mtu))?;
-    }
-    // With the first address of a subnet the kernel takes the later ones away, and with a device's
-    // MTU below 1280 those of IPv6.
-    let now = netlink.link(&device.name)?;
-    let is_there = |it: &&RawAddress| it.network().is_some_and(|it| now.addresses.contains(&it));
-    for address in addresses.iter().filter(|it| !is_there(it)) {
-        netlink.add_raw_address(address)?;
-    }
-    let there = netlink.raw_routes(now.index)?;
-    // Routes on the link first: the others' routers are reached by them.
-    let (on_link, others): (Vec<_>, Vec<_>) =
-        routes.into_iter().partition(|route| !route.has_gateway());
-    for route in on_link.iter().chain(&others) {
-        if !there.iter().any(|known| known.is_same(route)) {
-            netlink.add_raw_route(route)?;
-        }
-    }
-    Ok(())
+/// Seconds since the guest's boot (clock_gettime(2), CLOCK_BOOTTIME): what is written down is of
+/// this boot, and nobody sets this clock.
+fn now() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or_default()
 }
+
+/// What [`NetworkGuard::is_cut`] says, of the devices before and now. Addresses that are made up on
+/// the link come and go with the agent's own way to the service, and say nothing.
+fn is_cut(before: &[Device], now: &[Link], failed: &[(&str, &Interface)], good: &[&str]) -> bool {
+    let is_there = |address: &IpNetwork| now.iter().any(|it| it.addresses.contains(address));
+    let is_lasting = |address: &IpNetwork| match address.ip() {
+        IpAddr::V4(address) => !address.is_link_local(),
+        address @ IpAddr::V6(_) => !is_link_local6(address),
+    };
+    let others = before.iter().filter(|device| !good.contains(&&*device.name));
+    let is_bare = |(name, interface): &(&str, &Interface)| {
+        let own = now.iter().filter(|link| link.name == *name).flat_map(|link| &link.addresses);
+        !interface.addresses.is_empty() && !{ own }.any(|it| interface.addresses.contains(it))
+    };
+    others.flat_map(Device::networks).any(|it| is_lasting(&it) && !is_there(&it))
+        && failed.iter().any(is_bare)
+}
+
+#[cfg(test)]
+mod tests;

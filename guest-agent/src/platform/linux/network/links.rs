@@ -19,6 +19,7 @@ use mezame_model::{
 };
 
 use self::made::{Form, Made, made, remember};
+use super::device::Device;
 use crate::{
     facts::{Link, LinkKind},
     platform::{
@@ -106,6 +107,13 @@ pub(super) fn make_bond(
     Ok(change)
 }
 
+/// Whether an interface is a bond that is there, is ours and has a card: one that could be given
+/// only some of its cards still leads out.
+pub(super) fn leads_out(netlink: &mut Netlink, tree: &Tree, interface: &Interface) -> Result<bool> {
+    let Some(bond) = &interface.bond else { return Ok(false) };
+    Ok(made::has_card(&made(tree)?, &netlink.links()?, bond.name.as_str()))
+}
+
 /// The cards of a bond that are there.
 pub(super) fn cards_of<'a>(links: &'a [Link], bond: &'a Bond) -> impl Iterator<Item = &'a Link> {
     links.iter().filter(|it| it.kind == LinkKind::Card && bond.members.contains(&it.mac))
@@ -142,11 +150,13 @@ pub(super) fn restore(
     }
     let (vlans, bonds): (Vec<_>, Vec<_>) = there.iter().partition(|it| it.is_vlan());
     for old in bonds.into_iter().chain(vlans) {
-        result = result.and(make(netlink, tree, old).map(drop));
+        // Not written down: one that others made is never ours.
+        result = result.and(bring(netlink, tree, &now, old).map(drop));
     }
-    // What could not be taken back is still known for the next time.
-    result?;
-    remember(tree, list)
+    // What could not be taken back is still known for the next time, and what could not be made
+    // anew stays ours: the service's files say it.
+    let left = made::left(&made(tree)?, &netlink.links()?, list, there);
+    result.and(remember(tree, &[list, &left].concat()))
 }
 
 /// Forgets what the service's files no longer make, now that they say these interfaces. They are
@@ -170,26 +180,38 @@ pub(in crate::platform::linux) fn forget(
     remember(tree, &left)
 }
 
-/// Makes a device, unless it is there as it is to be.
+/// Makes a device, unless it is there as it is to be, and writes down that it is ours.
 fn make(netlink: &mut Netlink, tree: &Tree, new: &Made) -> Result<Change> {
     let list = made(tree)?;
     // What stands in the way is somebody else's, and must not be remembered as ours.
-    if !made::is_free(&list, &netlink.links()?, new) {
-        return Err(in_the_way(match new.form {
-            Form::Vlan { .. } => "making a VLAN",
-            Form::Bond { .. } => "making a bond",
-        }));
-    }
+    free(netlink, &list, new)?;
     remember(tree, &made::with(&list, new))?;
-    let result = match &new.form {
-        Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
-        Form::Bond { cards } => bond(netlink, tree, &list, new, cards),
-    };
-    // Nor may one be that somebody makes after we could not.
+    let result = bring(netlink, tree, &list, new);
+    // Nor may one be that somebody makes after we could not; one that was ours before stays so.
     if result.is_err() && netlink.links()?.iter().all(|link| link.name != new.name) {
-        remember(tree, &made::without(&list, &new.name))?;
+        remember(tree, &list)?;
     }
     result
+}
+
+/// Makes a device, unless it is there as it is to be; `list` is of what was ours before.
+fn bring(netlink: &mut Netlink, tree: &Tree, list: &[Made], new: &Made) -> Result<Change> {
+    free(netlink, list, new)?;
+    match &new.form {
+        Form::Vlan { card, id } => vlan(netlink, &new.name, card, *id),
+        Form::Bond { cards } => bond(netlink, tree, list, new, cards),
+    }
+}
+
+/// Whether nothing stands in a device's way.
+fn free(netlink: &mut Netlink, list: &[Made], new: &Made) -> Result<()> {
+    if made::is_free(list, &netlink.links()?, new) {
+        return Ok(());
+    }
+    Err(in_the_way(match new.form {
+        Form::Vlan { .. } => "making a VLAN",
+        Form::Bond { .. } => "making a bond",
+    }))
 }
 
 /// Takes away what the agent made, and forgets what it added there. It stays on the list: the
@@ -256,32 +278,36 @@ fn bond(
         }
         _ => return Err(in_the_way("making a bond")),
     };
-    for card in netlink.links()?.iter().filter(|it| it.kind == LinkKind::Card) {
-        let is_wanted = cards.contains(&card.name);
-        if is_wanted && card.bond != Some(index) {
-            give(netlink, tree, card, index)?;
-            change = Change::Changed;
-        } else if !is_wanted && card.bond == Some(index) {
-            netlink.set_bond(card.index, 0)?;
-            change = Change::Changed;
-        }
-    }
-    Ok(change)
+    let links = netlink.links()?;
+    let all = links.iter().filter(|it| it.kind == LinkKind::Card);
+    let deeds = all.map(|card| match (cards.contains(&card.name), card.bond == Some(index)) {
+        (true, false) => give(netlink, tree, card, index).map(|()| Change::Changed),
+        (false, true) => netlink.set_bond(card.index, 0).map(|()| Change::Changed),
+        _ => Ok(Change::Same),
+    });
+    Ok(change.and(Change::of_all(deeds)?))
 }
 
 /// Gives a card to a bond. What comes in by it is the bond's from then on, so an address that
-/// stayed on it, of whomever it is, would only answer for nobody.
+/// stayed on it, of whomever it is, would only answer for nobody. A card that is refused is as it
+/// was: it may be the one by which the guest is reached.
 fn give(netlink: &mut Netlink, tree: &Tree, card: &Link, bond: u32) -> Result<()> {
+    let before = Device::look(netlink, card)?;
+    let given = netlink.set_down(card.index).and_then(|()| netlink.set_bond(card.index, bond));
+    if given.is_err() {
+        if card.up {
+            let _ = before.put_back(netlink, 0);
+        }
+        return given;
+    }
     let list = made(tree)?;
     for vlan in made::other_vlans(&list, &netlink.links()?, &card.name, &[]) {
         remove(netlink, tree, vlan)?;
     }
-    for address in &card.addresses {
-        netlink.remove_address(card.index, *address)?;
+    for address in netlink.link(&card.name)?.addresses {
+        netlink.remove_address(card.index, address)?;
     }
-    forget_added(tree, &card.name)?;
-    netlink.set_down(card.index)?;
-    netlink.set_bond(card.index, bond)
+    forget_added(tree, &card.name)
 }
 
 /// Something else has the name.
@@ -304,6 +330,31 @@ mod tests {
         assert!(long.len() <= 15);
     }
 
+    /// The kernel refuses a bond that is not there whether or not it has the module.
+    #[test]
+    fn a_card_that_no_bond_takes_keeps_its_addresses_its_routes_and_what_the_agent_has_added() {
+        with_devices(|_, [card, _]| {
+            let root = tempfile::tempdir().unwrap();
+            let tree = Tree::open(root.path()).unwrap();
+            let interface: Interface = serde_json::from_value(serde_json::json!({
+                "mac": "52:54:00:00:00:01", "mtu": 1450, "gateways": ["10.0.0.1"],
+                "addresses": ["10.0.0.9/24", "2001:db8::10/64"],
+            }))
+            .unwrap();
+            super::super::configure(&tree, card, &interface).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let link = netlink.link(card).unwrap();
+            let routes = netlink.routes(link.index).unwrap();
+            give(&mut netlink, &tree, &link, 99_999).unwrap_err();
+            let now = netlink.link(card).unwrap();
+            assert!(now.up);
+            assert!(interface.addresses.iter().all(|it| now.addresses.contains(it)), "{now:?}");
+            let now = netlink.routes(link.index).unwrap();
+            assert!(routes.iter().all(|it| now.contains(it)), "{routes:?}, {now:?}");
+            assert!(tree.read(&super::super::added_to(card).next().unwrap()).unwrap().is_some());
+        });
+    }
+
     /// The kernel refuses a VLAN above 4094 whether or not it has the module.
     #[test]
     fn what_could_not_be_made_is_not_ours_when_somebody_makes_it_later() {
@@ -315,6 +366,28 @@ mod tests {
             let mut netlink = Netlink::open().unwrap();
             make(&mut netlink, &tree, &new).unwrap_err();
             assert_eq!(made(&tree).unwrap(), []);
+        });
+    }
+
+    /// Likewise.
+    #[test]
+    fn what_was_ours_before_stays_so_where_it_can_not_be_made_again() {
+        with_devices(|_, [card, _]| {
+            let root = tempfile::tempdir().unwrap();
+            let tree = Tree::open(root.path()).unwrap();
+            let of = |card: &str, id| Form::Vlan { card: card.to_owned(), id };
+            let old = Made { name: "mzv6a.5000".into(), form: of("gone", 5) };
+            let new = Made { form: of(card, 5000), ..old.clone() };
+            let mut netlink = Netlink::open().unwrap();
+            remember(&tree, std::slice::from_ref(&old)).unwrap();
+            make(&mut netlink, &tree, &new).unwrap_err();
+            assert_eq!(made(&tree).unwrap(), [old]);
+            // A change has made another, and that one can't be brought back.
+            let other = Made { name: "mzv6a.7".into(), form: of(card, 7) };
+            let list = [new];
+            remember(&tree, &[list[0].clone(), other]).unwrap();
+            restore(&mut netlink, &tree, &list, &list).unwrap_err();
+            assert_eq!(made(&tree).unwrap(), list);
         });
     }
 }

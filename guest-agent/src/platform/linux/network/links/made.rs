@@ -104,11 +104,6 @@ pub(super) fn with(list: &[Made], new: &Made) -> Vec<Made> {
     others.chain([new]).cloned().collect()
 }
 
-/// The list without a device.
-pub(super) fn without(list: &[Made], name: &str) -> Vec<Made> {
-    list.iter().filter(|it| it.name != name).cloned().collect()
-}
-
 /// The list once the service's files make no more than what is wanted: what else is on it, and is
 /// not there, is no longer ours should somebody make it.
 pub(super) fn still_ours(list: &[Made], links: &[Link], wanted: &[Made]) -> Vec<Made> {
@@ -164,8 +159,14 @@ pub(super) fn other_bonds<'a>(
     list.iter().filter(is_other).collect()
 }
 
+/// Whether a bond of this name is there, is ours and has a card.
+pub(super) fn has_card(list: &[Made], links: &[Link], name: &str) -> bool {
+    let ours = list.iter().filter(|it| !it.is_vlan() && it.name == name);
+    ours.filter_map(|it| it.among(links)).any(|bond| names_in(links, bond.index).next().is_some())
+}
+
 /// What is there of ours, and of what is wanted, as it is: all that a change may take away or take
-/// over. What is of another form is neither.
+/// over, and the VLANs of whomever on those, which go with them. What is of another form is neither.
 pub(in crate::platform::linux::network) fn seen(
     list: &[Made],
     links: &[Link],
@@ -190,7 +191,26 @@ pub(in crate::platform::linux::network) fn seen(
             seen.push(Made { name: one.name.clone(), form });
         }
     }
+    add_vlans_on(&mut seen, links);
     seen
+}
+
+/// Adds every VLAN on one of these devices, and on those.
+fn add_vlans_on(seen: &mut Vec<Made>, links: &[Link]) {
+    let mut next = 0;
+    while let Some(Made { name, .. }) = seen.get(next).cloned() {
+        next += 1;
+        let Some(below) = links.iter().find(|link| link.name == name) else { continue };
+        for link in links {
+            if let LinkKind::Vlan { card, id } = link.kind
+                && card == below.index
+                && seen.iter().all(|it| it.name != link.name)
+            {
+                let form = Form::Vlan { card: name.clone(), id };
+                seen.push(Made { name: link.name.clone(), form });
+            }
+        }
+    }
 }
 
 /// What was made since, VLANs first, as one may be on a bond: what is ours now, was not there
@@ -211,6 +231,13 @@ pub(super) fn since<'a>(
         list.iter().filter(is_new).partition(|it| it.is_vlan());
     vlans.extend(bonds);
     vlans
+}
+
+/// What is still there of what was made since, after it should have gone: it is on neither the list
+/// of before nor among what was there before.
+pub(super) fn left(list: &[Made], links: &[Link], before: &[Made], there: &[Made]) -> Vec<Made> {
+    let is_known = |it: &Made| before.iter().chain(there).any(|known| known.name == it.name);
+    list.iter().filter(|it| !is_known(it) && it.among(links).is_some()).cloned().collect()
 }
 
 /// The names of a bond's cards.

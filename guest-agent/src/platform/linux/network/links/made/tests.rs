@@ -92,6 +92,21 @@ fn what_was_before_is_told_by_what_is_there_and_not_by_the_list() {
 }
 
 #[test]
+fn vlans_of_others_on_a_bond_of_ours_were_there_before_and_others_are_not_looked_at() {
+    let mut links = links();
+    links.push(link("trunk.5", 11, LinkKind::Vlan { card: 12, id: 5 }, None));
+    links.push(link("trunk", 12, LinkKind::Vlan { card: 9, id: 7 }, None));
+    let list = [bond("bond0", &["eth0", "eth1"])];
+    let of = |name: &str, card: &str, id| Made { name: name.into(), ..vlan(card, id) };
+    let before = seen(&list, &links, &[]);
+    let wanted = [list[0].clone(), of("trunk", "bond0", 7), of("trunk.5", "trunk", 5)];
+    assert_eq!(before, wanted, "and not eth2.100");
+    // They are no more ours for that.
+    assert_eq!(left(&before, &links, &list, &before), []);
+    assert!(other_vlans(&list, &links, "bond0", &[]).is_empty());
+}
+
+#[test]
 fn what_is_new_is_taken_back_vlans_before_the_bond_below_them() {
     let mut links = links();
     links.push(link("bond0.5", 11, LinkKind::Vlan { card: 9, id: 5 }, None));
@@ -154,5 +169,25 @@ fn an_entry_stays_while_it_is_wanted_or_there_and_no_longer() {
         [list[0].clone(), list[2].clone()]
     );
     assert_eq!(with(&list, &bond("bond7", &["eth1"]))[2], bond("bond7", &["eth1"]));
-    assert_eq!(without(&list, "eth2.100"), list[1..]);
+}
+
+#[test]
+fn a_bond_leads_out_if_it_is_ours_and_has_got_a_card() {
+    let list = [bond("bond0", &["eth0", "eth1"])];
+    let mut links = links();
+    assert!(has_card(&list, &links, "bond0"));
+    assert!(!has_card(&[], &links, "bond0"), "of others");
+    assert!(!has_card(&list, &links, "bond1"));
+    links[0].bond = None;
+    assert!(has_card(&list, &links, "bond0"));
+    links[1].bond = None;
+    assert!(!has_card(&list, &links, "bond0"));
+}
+
+#[test]
+fn what_could_not_be_taken_back_is_still_known_and_what_others_made_is_not() {
+    let list = [bond("bond0", &["eth0"]), vlan("eth2", 100), vlan("eth2", 200)];
+    assert_eq!(left(&list, &links(), &list[..1], &[]), [list[1].clone()]);
+    assert_eq!(left(&list, &links(), &list[..1], &list[1..2]), []);
+    assert_eq!(left(&list, &links(), &list[1..], &[]), [list[0].clone()]);
 }
