@@ -243,7 +243,7 @@ fn lose_the_service_with_a_bond_that_was_found(site: &mut Site) {
     let earlier = site.taken_back("interface bond0");
     site.run(&format!(
         "{EMPTY_RUN}; rm -f /var/lib/mezame-agent/links; \
-         echo 'until ip address show dev bond0 | grep -q 192.168.0.12; do usleep 10000; done; \
+         echo 'until grep -q 192.168.0.12 /proc/net/fib_trie; do usleep 1000; done; \
          ip link set eth0 down; ip link set eth1 down' >/run/spoil; \
          sh /run/spoil >/dev/null 2>&1 & exit 0"
     ));
