@@ -233,6 +233,23 @@ const ASK: &str = "printf 'GET /latest/meta-data/local-hostname HTTP/1.0\\r\\nHo
 const BOND: &str = "{ ls -d /sys/class/net/bond0/lower_*; ip -o -4 address show dev bond0; \
     ip -4 route show | grep bond0; } | sed 's/^[0-9]*: //; s/ *$//; s/ linkdown//' | sort";
 
+/// Sets both cards down as soon as something is so, before the agent does anything more: it only runs
+/// for a millisecond between two looks, in which it can't have asked the service.
+fn cards_go_down_when(condition: &str) -> String {
+    format!(
+        "cat >/run/spoil <<'END'
+for it in /proc/[0-9]*; do
+    read -r name <$it/comm && [ \"$name\" = guest-agent ] && agent=${{it#/proc/}}
+done
+until kill -STOP $agent; {condition}; do kill -CONT $agent; usleep 1000; done
+ip link set eth0 down
+ip link set eth1 down
+kill -CONT $agent
+END
+sh /run/spoil >/dev/null 2>&1 & exit 0"
+    )
+}
+
 /// Has the record want another address of a bond that the agent finds and has not made, as each
 /// boot's first run finds what a network service made; somebody sets the cards down as soon as it is
 /// there. The bond stays the very same.
@@ -241,12 +258,8 @@ fn lose_the_service_with_a_bond_that_was_found(site: &mut Site) {
     let number = "cat /sys/class/net/bond0/ifindex";
     let found = site.run(number);
     let earlier = site.taken_back("interface bond0");
-    site.run(&format!(
-        "{EMPTY_RUN}; rm -f /var/lib/mezame-agent/links; \
-         echo 'until grep -q 192.168.0.12 /proc/net/fib_trie; do usleep 1000; done; \
-         ip link set eth0 down; ip link set eth1 down' >/run/spoil; \
-         sh /run/spoil >/dev/null 2>&1 & exit 0"
-    ));
+    let spoil = cards_go_down_when("grep -q 192.168.0.12 /proc/net/fib_trie");
+    site.run(&format!("{EMPTY_RUN}; rm -f /var/lib/mezame-agent/links; {spoil}"));
     site.lab.operator.apply(&cards_at(&["192.168.0.10", "192.168.0.12"], Some("bond0"))).unwrap();
     wait::until("the change to be taken back", A_BOOT, || {
         site.machine.ensure_running()?;
@@ -334,11 +347,7 @@ fn two_cards_become_one_device_and_two_again_and_a_bond_that_loses_the_service_i
     let before = site.run(addresses);
     assert!(before.contains("eth0") && before.contains("eth1"), "{before}");
     // Somebody sets the cards down as soon as both are the bond's, so the service is lost with it.
-    site.run(
-        "echo 'until [ -e /sys/class/net/bond0/lower_eth1 ]; do usleep 10000; done; \
-         ip link set eth0 down; ip link set eth1 down' >/run/spoil; \
-         sh /run/spoil >/dev/null 2>&1 & exit 0",
-    );
+    site.run(&cards_go_down_when("[ -e /sys/class/net/bond0/lower_eth1 ]"));
     site.lab.operator.apply(&cards(Some("bond0"))).unwrap();
     let report = site.until_reported(A_BOOT, |report| {
         report.steps.iter().any(|step| step.step == "interface bond0")
