@@ -14,24 +14,17 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
 
+mod open;
 mod take_down;
 
-use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io, path::PathBuf, time::Duration};
 
-use serde_json::json;
-
+use open::Opening;
 pub use take_down::Leftover;
 
 use super::{
     disk::Disk,
-    freeze::{self, Consistency, CrashReason, Freeze, FreezeError},
-    mark::Mark,
+    freeze::{Freeze, FreezeError},
     name::PointId,
     offer::Offer,
     plan::{Decision, Survey},
@@ -185,11 +178,11 @@ impl Point {
         if let Some(job) = qmp.jobs()?.pop() {
             return Err(PointError::Job(job));
         }
-        let mut opening = Opening { qmp, disks: &disks, settings, agent, id, has_begun: false };
+        let mut opening = Opening::of(qmp, &disks, settings, agent, id);
         let (taken_ms, consistency, held) = match opening.run(environment) {
             Ok(opened) => opened,
             Err(error) => {
-                let has_begun = opening.has_begun;
+                let has_begun = opening.has_begun();
                 let taken_down = take_down::take_down(qmp, &only, agent);
                 if has_begun {
                     // What can't be put right now is by the next decision.
@@ -282,149 +275,4 @@ fn change(
         disks.iter().map(|(disk, decision)| (disk, changes(disk, decision))).collect();
     let all = changes.iter().flat_map(|(disk, of)| of.iter().map(|change| (disk.node(), change)));
     qmp.change_bitmaps(all)
-}
-
-/// A point in time that is being opened.
-struct Opening<'a> {
-    qmp: &'a mut Qmp,
-    disks: &'a [(Disk, Decision)],
-    settings: &'a Settings,
-    agent: Option<&'a dyn Freeze>,
-    id: PointId,
-    /// Whether the new bitmaps are there.
-    has_begun: bool,
-}
-
-impl Opening<'_> {
-    fn run(
-        &mut self,
-        environment: &dyn Environment,
-    ) -> Result<(u64, Consistency, Held), PointError> {
-        for (disk, _) in self.disks {
-            self.prepare(disk)?;
-        }
-        // Before the point in time: a write that is noted twice is read twice, one that is not
-        // noted would be lost.
-        let id = self.id;
-        change(self.qmp, self.disks, |disk, decision| decision.before(id, disk.keeps_bitmaps()))?;
-        self.has_begun = true;
-        let is_running = self.qmp.is_running()?;
-        let mut held = Held::default();
-        let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
-            Some(agent) => {
-                Mark::Frozen.set(self.qmp)?;
-                let ((switched, taken_ms), outcome) =
-                    freeze::during(agent, self.settings.freeze, || {
-                        (self.switch(is_running), environment.now_ms())
-                    });
-                let (consistency, took) = outcome.map_err(PointError::Thaw)?;
-                Mark::Frozen.clear(self.qmp)?;
-                (held.frozen, held.stopped) = (took, switched?);
-                (taken_ms, consistency)
-            }
-            None => {
-                held.stopped = self.switch(is_running)?;
-                let reason =
-                    if is_running { CrashReason::NoAgent } else { CrashReason::NotRunning };
-                (environment.now_ms(), Consistency::Crash(reason))
-            }
-        };
-        change(self.qmp, self.disks, |_, decision| decision.after())?;
-        self.serve()?;
-        Ok((taken_ms, consistency, held))
-    }
-
-    /// Adds the filter, through which nothing goes yet.
-    fn prepare(&mut self, disk: &Disk) -> Result<(), PointError> {
-        let nodes = self.qmp.nodes()?;
-        let survey = disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()))?;
-        // Named after the disk for as long as QEMU needs to open it.
-        let path = self.settings.scratch.join(format!("{}-{}.scratch", disk.id(), self.id));
-        let failed = |source| PointError::Scratch { path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let made = file.and_then(|file| file.set_len(survey.size));
-        let added = made.map_err(failed).and_then(|()| {
-            let scratch = json!({
-                "driver": "raw",
-                "node-name": disk.scratch(),
-                // It needn't outlive QEMU.
-                "cache": { "direct": false, "no-flush": true },
-                "file": {
-                    "driver": "file",
-                    "filename": path,
-                    "cache": { "direct": false, "no-flush": true },
-                },
-            });
-            Ok(self.qmp.execute("blockdev-add", scratch).map(drop)?)
-        });
-        // Gone already if it could not be made.
-        let _ = fs::remove_file(&path);
-        added?;
-        let filter = json!({
-            "driver": "copy-before-write",
-            "node-name": disk.before(),
-            "file": disk.node(),
-            "target": disk.scratch(),
-            "on-cbw-error": "break-snapshot",
-            "cbw-timeout": self.settings.patience.as_secs().clamp(1, u32::MAX.into()),
-        });
-        Ok(self.qmp.execute("blockdev-add", filter).map(drop)?)
-    }
-
-    /// The point in time: the guest's writes go through the filters from here on. How long the
-    /// guest was stopped.
-    fn switch(&mut self, is_running: bool) -> Result<Duration, PointError> {
-        let is_stopped = is_running && self.disks.len() > 1;
-        let begin = Instant::now();
-        if is_stopped {
-            Mark::Stopped.set(self.qmp)?;
-            self.qmp.execute("stop", json!({}))?;
-        }
-        let switched = self
-            .disks
-            .iter()
-            .try_for_each(|(disk, _)| take_down::switch(self.qmp, disk, &disk.before()));
-        if !is_stopped {
-            return Ok(switched.map(|()| Duration::ZERO)?);
-        }
-        self.qmp.execute("cont", json!({}))?;
-        let took = begin.elapsed();
-        Mark::Stopped.clear(self.qmp)?;
-        Ok(switched.map(|()| took)?)
-    }
-
-    fn serve(&mut self) -> Result<(), PointError> {
-        if let Server::Start(address) = &self.settings.server {
-            let address = match address {
-                NbdAddress::Unix(path) => json!({ "type": "unix", "data": { "path": path } }),
-                NbdAddress::Tcp(address) => json!({
-                    "type": "inet",
-                    "data": { "host": address.ip().to_string(), "port": address.port().to_string() },
-                }),
-            };
-            Mark::Serving.set(self.qmp)?;
-            let started = self.qmp.execute("nbd-server-start", json!({ "addr": address }));
-            if let Err(refused @ QmpError::Refused { .. }) = started {
-                // It may be another's, which is not to be stopped then.
-                Mark::Serving.clear(self.qmp)?;
-                return Err(refused.into());
-            }
-            started?;
-        }
-        for (disk, decision) in self.disks {
-            let point = disk.point();
-            let access = json!({
-                "driver": "snapshot-access", "node-name": point, "file": disk.before(),
-            });
-            self.qmp.execute("blockdev-add", access)?;
-            let bitmap = |name: super::name::BitmapName| json!({ "node": disk.node(), "name": name.to_string() });
-            let bitmaps: Vec<_> = decision.changes().map(bitmap).into_iter().collect();
-            let export = json!({
-                "type": "nbd", "id": point, "node-name": point, "name": point,
-                "writable": false, "bitmaps": bitmaps,
-            });
-            self.qmp.execute("block-export-add", export)?;
-        }
-        Ok(())
-    }
 }
