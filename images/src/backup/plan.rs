@@ -218,6 +218,23 @@ fn usable(
 }
 
 impl Decision {
+    /// Whether this is still to be done, by what QEMU says now: since it was decided, another point
+    /// in time may have stopped the bitmap that was to go on, and then what was written since would
+    /// be taken for unchanged.
+    pub(super) fn fits(&self, survey: &Survey) -> bool {
+        let find = |name| survey.bitmaps.iter().find(|bitmap| bitmap.name == name);
+        let records = |name| find(name).is_some_and(|b| b.is_sound() && b.is_recording);
+        let is_kept = match (self.kept, self.added) {
+            (None, _) => true,
+            (Some(kept), None) => records(kept),
+            (Some(kept), Some(added)) => {
+                let goes_on = added.previous == Some(kept.since) && records(added);
+                goes_on && find(kept).is_some_and(|b| b.is_sound() && !b.is_recording)
+            }
+        };
+        is_kept && self.removed.iter().all(|name| find(*name).is_some())
+    }
+
     /// The bitmap that says what has changed, where that is read.
     pub(super) fn changes(&self) -> Option<BitmapName> {
         self.kept.filter(|_| matches!(self.plan, Plan::Incremental { .. }))

@@ -45,6 +45,12 @@ pub enum PointError {
     /// QEMU has no such disk.
     #[error("QEMU has no disk {0}")]
     NoDisk(VolumeId),
+    /// What was decided of a disk does not fit what QEMU says now: another point in time was opened
+    /// since, or closed.
+    #[error(
+        "what was decided of {0} is of an earlier state: it has to be surveyed and decided anew"
+    )]
+    Stale(VolumeId),
     /// Something copies or replaces disks of this guest.
     #[error("the job {0} of this guest's disks has to end first")]
     Job(String),
@@ -162,6 +168,9 @@ impl Point {
     /// With one disk the guest is never stopped. With several it is, for the moment in which they
     /// are switched one after the other; how long is in [`Point::held`].
     ///
+    /// A decision is for one point in time, opened or not: for the next one it is
+    /// [`PointError::Stale`], unless nothing has changed since.
+    ///
     /// # Errors
     /// All is as before then: nothing is served, the guest goes on, and no change since the last
     /// backup is forgotten. But for [`PointError::Thaw`] and [`PointError::Stays`].
@@ -177,6 +186,10 @@ impl Point {
         let surveys = survey(qmp, &only, agent)?;
         if let Some(job) = qmp.jobs()?.pop() {
             return Err(PointError::Job(job));
+        }
+        let mut decided = disks.iter().zip(&surveys);
+        if let Some(((disk, _), _)) = decided.find(|((_, decision), of)| !decision.fits(of)) {
+            return Err(PointError::Stale(disk.id().clone()));
         }
         let mut opening = Opening::of(qmp, &disks, settings, agent, id);
         let (taken_ms, consistency, held) = match opening.run(environment) {

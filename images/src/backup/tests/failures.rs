@@ -397,3 +397,28 @@ fn a_guest_that_will_not_thaw_is_an_error_and_is_thawed_by_the_next_one() {
     assert!(!agent.is_frozen());
     survey(&mut host.qmp, &host.disks, None).unwrap();
 }
+
+#[test]
+fn a_decision_is_for_one_point_in_time_and_is_refused_for_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    guest.writer.write(0);
+    let surveys = survey(&mut guest.host.qmp, &guest.host.disks, None).unwrap();
+    let disk = guest.host.disks[0].clone();
+    let decided = vec![(disk.clone(), vault.decide(&disk, &surveys[0]))];
+    let settings = guest.host.settings();
+    let open = |guest: &mut Guest| {
+        let environment = SystemEnvironment::new();
+        Point::open(&mut guest.host.qmp, decided.clone(), &settings, None, &environment)
+    };
+    // A process that is killed when the bitmap before has stopped.
+    drop(open(&mut guest).unwrap());
+    guest.writer.write(0);
+    guest.host.reconnect();
+    let error = open(&mut guest).unwrap_err();
+    assert!(matches!(&error, PointError::Stale(id) if id == disk.id()), "{error}");
+    check_next(&mut guest, &vault);
+}
