@@ -51,7 +51,18 @@ pub enum PointError {
         "what was decided of {0} is of an earlier state: it has to be surveyed and decided anew"
     )]
     Stale(VolumeId),
-    /// Something copies or replaces disks of this guest.
+    /// The guest's disk is on another node than it was to be: it went over to a plain volume, or
+    /// came back from one.
+    #[error(
+        "the disk {volume} of the guest is on QEMU's node {node:?}, and not where it was to be"
+    )]
+    Elsewhere {
+        /// The disk.
+        volume: VolumeId,
+        /// Where it is.
+        node: String,
+    },
+    /// Something copies or replaces disks of this guest, or has done so and was not dismissed.
     #[error("the job {0} of this guest's disks has to end first")]
     Job(String),
     /// The scratch file can't be made.
@@ -186,6 +197,9 @@ impl Point {
         let surveys = survey(qmp, &only, agent)?;
         if let Some(job) = qmp.jobs()?.pop() {
             return Err(PointError::Job(job));
+        }
+        for disk in &only {
+            take_down::check_drive(qmp, disk, disk.node())?;
         }
         let mut decided = disks.iter().zip(&surveys);
         if let Some(((disk, _), _)) = decided.find(|((_, decision), of)| !decision.fits(of)) {

@@ -2,6 +2,7 @@
 
 mod failures;
 mod guest;
+mod hydrated;
 mod points;
 
 use std::{collections::BTreeMap, sync::Arc};

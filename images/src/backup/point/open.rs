@@ -141,17 +141,16 @@ impl<'a> Opening<'a> {
             Mark::Stopped.set(self.qmp)?;
             self.qmp.execute("stop", json!({}))?;
         }
-        let switched = self
-            .disks
-            .iter()
-            .try_for_each(|(disk, _)| take_down::switch(self.qmp, disk, &disk.before()));
+        let switched = self.disks.iter().try_for_each(|(disk, _)| {
+            take_down::switch(self.qmp, disk, disk.node(), disk.before())
+        });
         if !is_stopped {
-            return Ok(switched.map(|()| Duration::ZERO)?);
+            return switched.map(|()| Duration::ZERO);
         }
         self.qmp.execute("cont", json!({}))?;
         let took = begin.elapsed();
         Mark::Stopped.clear(self.qmp)?;
-        Ok(switched.map(|()| took)?)
+        switched.map(|()| took)
     }
 
     fn serve(&mut self) -> Result<(), PointError> {
