@@ -98,7 +98,8 @@ pub enum FullReason {
     Wanted,
     /// The image that the bitmap begins at is not in the archive, or can't be opened.
     BaseGone,
-    /// QEMU has no bitmap that begins at the last backup.
+    /// QEMU has no bitmap that begins at the last backup. That is so as well where the disk was
+    /// cut and made as long again.
     BitmapMissing,
     /// QEMU was killed while it used the bitmap.
     BitmapInconsistent,
@@ -119,7 +120,7 @@ impl fmt::Display for FullReason {
             Self::Wanted => "it was asked for",
             Self::BaseGone => "the last backup is not in the archive any more",
             Self::BitmapMissing => {
-                "what has changed is not known: QEMU was started anew, or killed before it stored it"
+                "what has changed is not known: QEMU was started anew, or killed before it stored it, or the disk's length was changed"
             }
             Self::BitmapInconsistent => {
                 "what has changed is not known: QEMU was killed, so its bitmap may lack writes"

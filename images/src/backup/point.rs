@@ -15,11 +15,13 @@
 //! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
 
 mod open;
+mod resize;
 mod take_down;
 
 use std::{io, path::PathBuf, time::Duration};
 
 use open::Opening;
+pub use resize::resize;
 pub use take_down::Leftover;
 
 use super::{

@@ -12,7 +12,7 @@ use mezame_model::ProjectName;
 use super::{
     freeze::{Consistency, CrashReason, Freeze, FreezeError},
     plan::{Decision, FullReason, Plan, Published, decide},
-    point::{Point, PointError, Server, Settings, survey},
+    point::{Point, PointError, Server, Settings, resize, survey},
     pull::{Destination, PullError, Pulled, published, pull},
 };
 use crate::{

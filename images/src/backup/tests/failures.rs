@@ -422,3 +422,24 @@ fn a_decision_is_for_one_point_in_time_and_is_refused_for_the_next_one() {
     assert!(matches!(&error, PointError::Stale(id) if id == disk.id()), "{error}");
     check_next(&mut guest, &vault);
 }
+
+#[test]
+fn a_disk_that_was_cut_and_made_as_long_again_is_read_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let size = bytes.len();
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    let disk = guest.host.disks[0].clone();
+    for length in [size / 4, size] {
+        resize(&mut guest.host.qmp, &disk, length as u64, None).unwrap();
+        guest.writer.contents[0].resize(length, 0);
+    }
+    let then = guest.writer.contents[0].clone();
+    let pulled = guest.host.back_up(&vault);
+    assert_eq!(pulled.plan, Plan::Full(FullReason::BitmapMissing));
+    assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
+    guest.writer.write(0);
+    check_next(&mut guest, &vault);
+}
