@@ -12,7 +12,7 @@
 //! whoever takes it away knows what is below. Pure.
 
 use super::{
-    name::BitmapName,
+    name::{BitmapName, PointId},
     plan::{Bitmap, Survey},
 };
 use crate::{
@@ -96,9 +96,15 @@ impl Disk {
         self.id.node("scratch")
     }
 
-    /// The disk as it was at the point in time; the export is called the same.
+    /// The disk as it was at the point in time; the export's id is the same.
     pub(super) fn point(&self) -> String {
         self.id.node("point")
+    }
+
+    /// What the export is called by who reads it. Of another point in time it is another name, so
+    /// that nobody who comes late reads that one instead. (A node's name has no room for it.)
+    pub(super) fn export(&self, point: PointId) -> String {
+        format!("{}-{point}", self.point())
     }
 
     /// What QEMU says of it; None where it has no such node.

@@ -230,7 +230,7 @@ impl Point {
             consistency: consistency.clone(),
             size: survey.size,
             address: settings.server.address().clone(),
-            export: disk.point(),
+            export: disk.export(id),
             plan: decision.plan,
             changes: decision.changes(),
         };

@@ -181,7 +181,7 @@ impl<'a> Opening<'a> {
                 |name: BitmapName| json!({ "node": disk.node(), "name": name.to_string() });
             let bitmaps: Vec<_> = decision.changes().map(bitmap).into_iter().collect();
             let export = json!({
-                "type": "nbd", "id": point, "node-name": point, "name": point,
+                "type": "nbd", "id": point, "node-name": point, "name": disk.export(self.id),
                 "writable": false, "bitmaps": bitmaps,
             });
             self.qmp.execute("block-export-add", export)?;

@@ -443,3 +443,21 @@ fn a_disk_that_was_cut_and_made_as_long_again_is_read_whole() {
     guest.writer.write(0);
     check_next(&mut guest, &vault);
 }
+
+#[test]
+fn who_pulls_late_gets_nothing_and_not_the_next_point_in_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    let point = guest.host.open(&vault).unwrap();
+    let late = point.offers()[0].clone();
+    point.close(&mut guest.host.qmp, &[], None).unwrap();
+    guest.writer.write(0);
+    let point = guest.host.open(&vault).unwrap();
+    let error = vault.pull(&late, &Unwatched).unwrap_err();
+    assert!(matches!(error, PullError::Archive(_)), "{error}");
+    assert!(vault.published(&guest.host.disks[0]).is_empty());
+    vault.pull(&point.offers()[0], &Unwatched).unwrap();
+    point.close(&mut guest.host.qmp, &[], None).unwrap();
+}
