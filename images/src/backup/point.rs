@@ -115,17 +115,25 @@ pub struct Settings {
     /// Who serves.
     pub server: Server,
     /// How long a write of the guest waits for a copy, in whole seconds, before the point in time
-    /// breaks; at least one.
+    /// breaks; at least one, and at most [`Settings::MOST_PATIENCE`], whatever is said here.
     pub patience: Duration,
     /// How long the guest may be frozen.
     pub freeze: Duration,
 }
 
 impl Settings {
-    /// The usual: a write waits for 5 seconds, and the guest is frozen for 10 at most.
+    /// QEMU 7.2 counts nanoseconds in 32 bits: 5 seconds would be 0.7.
+    pub const MOST_PATIENCE: Duration = Duration::from_secs(4);
+
+    /// The usual: a write waits for 4 seconds, and the guest is frozen for 10 at most.
     pub fn new(scratch: PathBuf, server: Server) -> Self {
-        let (patience, freeze) = (Duration::from_secs(5), Duration::from_secs(10));
+        let (patience, freeze) = (Self::MOST_PATIENCE, Duration::from_secs(10));
         Self { scratch, server, patience, freeze }
+    }
+
+    /// As QEMU is told.
+    fn patience_seconds(&self) -> u64 {
+        self.patience.min(Self::MOST_PATIENCE).as_secs().max(1)
     }
 }
 

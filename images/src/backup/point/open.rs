@@ -127,7 +127,7 @@ impl<'a> Opening<'a> {
             "file": disk.node(),
             "target": disk.scratch(),
             "on-cbw-error": "break-snapshot",
-            "cbw-timeout": self.settings.patience.as_secs().clamp(1, u32::MAX.into()),
+            "cbw-timeout": self.settings.patience_seconds(),
         });
         Ok(self.qmp.execute("blockdev-add", filter).map(drop)?)
     }

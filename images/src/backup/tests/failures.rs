@@ -234,8 +234,9 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
     let vault = Vault::new(None);
     guest.host.back_up(&vault);
     guest.writer.write(0);
-    let patience = Duration::from_secs(2);
-    let settings = Settings { patience, ..guest.host.settings() };
+    // More than QEMU can count: it waits as long as it can.
+    let settings = Settings { patience: Duration::from_secs(3600), ..guest.host.settings() };
+    let patience = guest.host.settings().patience;
     let point = guest.host.open_with(&vault, &settings, None).unwrap();
     guest.host.slow_scratch_down();
     // The first fills what the throttle lets through at once.
@@ -247,7 +248,7 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
         })
         .collect();
     waits.sort();
-    assert!(waits[7] >= patience && waits[7] < 10 * patience, "{waits:?}");
+    assert!(waits[7] >= patience && waits[7] < 5 * patience, "{waits:?}");
     assert!(waits[6] < patience, "{waits:?}");
     let error = vault.pull(&point.offers()[0], &Unwatched).unwrap_err();
     assert!(matches!(error, PullError::Broken(_)), "{error}");

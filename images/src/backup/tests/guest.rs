@@ -173,14 +173,14 @@ impl Host {
         self.qmp = Qmp::connect(&self.directory.join("qmp-next"), BOUND).unwrap();
     }
 
-    /// Lets 100,000 bytes a second through to the first disk's scratch file.
+    /// Lets 40,000 bytes a second through to the first disk's scratch file.
     pub(super) fn slow_scratch_down(&mut self) {
         let nodes = self.qmp.execute("query-named-block-nodes", json!({ "flat": true })).unwrap();
         let is_file = |node: &&serde_json::Value| {
             node["drv"] == "file" && node["file"].as_str().unwrap().ends_with(".scratch")
         };
         let file = &nodes.as_array().unwrap().iter().find(is_file).unwrap()["node-name"];
-        let limits = json!({ "bps-total": 100_000, "bps-total-max": 100_000 });
+        let limits = json!({ "bps-total": 40_000, "bps-total-max": 40_000 });
         let scratch = self.disks[0].scratch();
         for (command, arguments) in [
             ("object-add", json!({ "qom-type": "throttle-group", "id": "slow", "limits": limits })),
