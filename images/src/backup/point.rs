@@ -78,6 +78,10 @@ pub enum PointError {
     /// The guest could not be thawed, however often that was tried.
     #[error("THE GUEST MAY STILL BE FROZEN")]
     Thaw(#[source] FreezeError),
+    /// It was given up in the middle, and QEMU does not answer: the guest may stand still, and what
+    /// was opened may be there. Connect anew and call [`survey`].
+    #[error("THE GUEST MAY STAND STILL: QEMU did not let go of a point in time, connect anew")]
+    Unsettled(#[source] Box<PointError>),
     /// Something was left behind.
     #[error("{0} of an earlier point in time can't be removed")]
     Stays(Leftover),
@@ -194,7 +198,8 @@ impl Point {
     ///
     /// # Errors
     /// All is as before then: nothing is served, the guest goes on, and no change since the last
-    /// backup is forgotten. But for [`PointError::Thaw`] and [`PointError::Stays`].
+    /// backup is forgotten. But for [`PointError::Thaw`], [`PointError::Stays`] and
+    /// [`PointError::Unsettled`].
     pub fn open(
         qmp: &mut Qmp,
         disks: Vec<(Disk, Decision)>,
@@ -226,8 +231,9 @@ impl Point {
                     let _ = change(qmp, &disks, |_, decision| decision.failed(id));
                 }
                 return Err(match taken_down {
+                    Ok(()) => error,
                     Err(worse @ (PointError::Thaw(_) | PointError::Stays(_))) => worse,
-                    _ => error,
+                    Err(_) => PointError::Unsettled(Box::new(error)),
                 });
             }
         };

@@ -147,10 +147,13 @@ impl<'a> Opening<'a> {
         if !is_stopped {
             return switched.map(|()| Duration::ZERO);
         }
-        self.qmp.execute("cont", json!({}))?;
+        let continued = self.qmp.execute("cont", json!({}));
         let took = begin.elapsed();
+        // What failed first is told.
+        switched?;
+        continued?;
         Mark::Stopped.clear(self.qmp)?;
-        switched.map(|()| took)
+        Ok(took)
     }
 
     fn serve(&mut self) -> Result<(), PointError> {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     nbd::{ALLOCATION, Nbd},
+    qmp::QmpError,
     testing::{contents, first_difference},
     volume::HostCache,
 };
@@ -461,4 +462,24 @@ fn who_pulls_late_gets_nothing_and_not_the_next_point_in_time() {
     assert!(vault.published(&guest.host.disks[0]).is_empty());
     vault.pull(&point.offers()[0], &Unwatched).unwrap();
     point.close(&mut guest.host.qmp, &[], None).unwrap();
+}
+
+#[test]
+fn that_a_guest_may_stand_still_is_said_and_the_next_one_lets_it_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volumes, contents): (Vec<_>, Vec<_>) =
+        ["one", "two"].iter().map(|name| plain(directory.path(), name)).unzip();
+    let mut guest = Guest::start(directory.path(), &volumes, contents, &[]);
+    let vault = Vault::new(None);
+    let host = &mut guest.host;
+    // QEMU stops the guest, and takes longer to switch its disk than is waited for.
+    host.lose_from("qom-set", Duration::from_secs(5));
+    let error = host.open(&vault).unwrap_err();
+    let PointError::Unsettled(cause) = &error else { panic!("{error}") };
+    assert!(matches!(**cause, PointError::Qmp(QmpError::Deadline { .. })), "{cause}");
+    host.reconnect();
+    assert!(!host.qmp.is_running().unwrap());
+    survey(&mut host.qmp, &host.disks, None).unwrap();
+    assert!(host.qmp.is_running().unwrap());
+    host.open(&vault).unwrap().close(&mut host.qmp, &[], None).unwrap();
 }

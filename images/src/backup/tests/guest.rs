@@ -2,9 +2,12 @@
 //! it: through their devices, by QEMU's own `qemu-io`.
 
 use std::{
-    os::unix::process::CommandExt,
+    io::{self, BufRead, BufReader, Write},
+    net::Shutdown,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -166,6 +169,29 @@ impl Host {
         let closed = point.close(&mut self.qmp, &published, None).unwrap();
         assert!(closed.broken.is_empty());
         pulled
+    }
+
+    /// A way to QEMU on which no command passes from the first of this name on.
+    pub(super) fn lose_from(&mut self, command: &'static str, bound: Duration) {
+        // A monitor serves one at a time: ours goes first, by way of the next one.
+        self.reconnect();
+        let qemu = UnixStream::connect(self.directory.join("qmp")).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let commands = BufReader::new(theirs.try_clone().unwrap());
+        let (mut to, mut from) = (qemu.try_clone().unwrap(), qemu);
+        thread::spawn(move || {
+            let mut is_lost = false;
+            for line in commands.lines().map_while(Result::ok) {
+                is_lost |= line.contains(command);
+                if !is_lost {
+                    writeln!(to, "{line}").unwrap();
+                }
+            }
+            // QEMU may have ended.
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        thread::spawn(move || io::copy(&mut from, &mut theirs));
+        self.qmp = Qmp::over(ours, bound).unwrap();
     }
 
     /// What another process sees that comes after ours was killed.
