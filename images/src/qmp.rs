@@ -196,6 +196,13 @@ impl Qmp {
         }
     }
 
+    /// Takes all events of this name that have come by the last reply; whether there were any.
+    pub fn take_events(&mut self, name: &str) -> bool {
+        let before = self.events.len();
+        self.events.retain(|event| event.name != name);
+        self.events.len() < before
+    }
+
     fn keep(&mut self, event: Event) {
         if self.events.len() >= EVENTS_KEPT {
             self.events.pop_front();

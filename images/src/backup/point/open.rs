@@ -73,6 +73,8 @@ impl<'a> Opening<'a> {
         let mut held = Held::default();
         let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
             Some(agent) => {
+                // Only a reset after this one undoes it.
+                self.qmp.take_events(take_down::RESET);
                 Mark::Frozen.set(self.qmp)?;
                 let ((switched, taken_ms), outcome) =
                     freeze::during(agent, self.settings.freeze, || {

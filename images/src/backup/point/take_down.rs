@@ -18,11 +18,13 @@ use crate::{
         freeze::{self, Freeze},
         mark::Mark,
     },
-    qmp::{Qmp, QmpError},
+    qmp::{Qmp, QmpError, block::Node},
 };
 
 /// How long an export may take to go: the reads that are under way.
 const EXPORT: Duration = Duration::from_secs(30);
+/// QEMU's word for a guest that begins anew, by itself or by somebody's will.
+pub(super) const RESET: &str = "RESET";
 
 /// What is left of a point in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,15 +51,28 @@ pub(super) fn take_down(
         qmp.execute("cont", json!({}))?;
         Mark::Stopped.clear(qmp)?;
     }
-    if Mark::Frozen.is_in(&nodes) {
+    // A guest that will not thaw is no reason to leave the rest; it is what is told in the end.
+    let thawed = if Mark::Frozen.is_in(&nodes) { thaw(qmp, agent) } else { Ok(()) };
+    let removed = remove(qmp, disks, &nodes);
+    thawed.and(removed)
+}
+
+/// Thaws a guest that was frozen, unless it was reset since: no agent of what runs in it now knows of
+/// a freeze.
+fn thaw(qmp: &mut Qmp, agent: Option<&dyn Freeze>) -> Result<(), PointError> {
+    if !qmp.take_events(RESET) {
         let agent = agent.ok_or(PointError::Stays(Leftover::Frozen))?;
         freeze::thaw(agent).map_err(PointError::Thaw)?;
-        Mark::Frozen.clear(qmp)?;
     }
+    Ok(Mark::Frozen.clear(qmp)?)
+}
+
+/// Removes exports and nodes; the guest's disks are on their own nodes first.
+fn remove(qmp: &mut Qmp, disks: &[Disk], nodes: &[Node]) -> Result<(), PointError> {
     for disk in disks {
         end_export(qmp, &disk.point())?;
     }
-    if Mark::Serving.is_in(&nodes) {
+    if Mark::Serving.is_in(nodes) {
         go_on(qmp.execute("nbd-server-stop", json!({})))?;
         Mark::Serving.clear(qmp)?;
     }

@@ -386,11 +386,18 @@ fn a_guest_that_will_not_thaw_is_an_error_and_is_thawed_by_the_next_one() {
     let (volume, bytes) = plain(directory.path(), "disk");
     let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
     let vault = Vault::new(None);
+    guest.host.back_up(&vault);
     let settings = guest.host.settings();
     let agent = Agent { stubborn: 6.into(), ..Agent::default() };
     let error = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap_err();
     assert!(matches!(error, PointError::Thaw(_)), "{error}");
     assert!(agent.is_frozen());
+    // Everything else is as it was: what it writes goes to its disk, and nothing else is served.
+    let disk = guest.host.disks[0].clone();
+    assert_eq!(guest.host.qmp.drive(disk.device()).unwrap(), disk.node());
+    let nodes = guest.host.qmp.nodes().unwrap();
+    let ours = [disk.before().to_owned(), disk.point(), disk.scratch()];
+    assert!(!nodes.iter().any(|node| ours.contains(&node.name)), "{nodes:?}");
     guest.host.reconnect();
     let host = &mut guest.host;
     let error = survey(&mut host.qmp, &host.disks, None).unwrap_err();
@@ -398,6 +405,26 @@ fn a_guest_that_will_not_thaw_is_an_error_and_is_thawed_by_the_next_one() {
     survey(&mut host.qmp, &host.disks, Some(&agent)).unwrap();
     assert!(!agent.is_frozen());
     survey(&mut host.qmp, &host.disks, None).unwrap();
+    guest.writer.write(0);
+    check_next(&mut guest, &vault);
+}
+
+#[test]
+fn a_guest_that_was_reset_is_not_frozen_any_more_whatever_its_agent_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    let settings = guest.host.settings();
+    let agent = Agent { stubborn: u64::MAX.into(), ..Agent::default() };
+    // One before it was frozen says nothing.
+    guest.reset();
+    let error = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap_err();
+    assert!(matches!(error, PointError::Thaw(_)), "{error}");
+    let error = survey(&mut guest.host.qmp, &guest.host.disks, Some(&agent)).unwrap_err();
+    assert!(matches!(error, PointError::Thaw(_)), "{error}");
+    guest.reset();
+    survey(&mut guest.host.qmp, &guest.host.disks, None).unwrap();
 }
 
 #[test]

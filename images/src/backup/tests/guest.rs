@@ -123,6 +123,12 @@ impl Guest {
         self.writer.contents
     }
 
+    /// Lets the guest begin anew; every monitor has been told when this returns.
+    pub(super) fn reset(&mut self) {
+        self.host.qmp.execute("system_reset", json!({})).unwrap();
+        self.writer.qmp.await_event("a reset", BOUND, |event| event.name == "RESET").unwrap();
+    }
+
     /// Kills QEMU with -9; what the disks hold.
     pub(super) fn kill(self) -> Vec<Vec<u8>> {
         drop(self.daemon);
