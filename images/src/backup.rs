@@ -21,6 +21,7 @@ pub mod freeze;
 mod mark;
 pub mod name;
 pub mod offer;
+mod pace;
 pub mod plan;
 pub mod point;
 pub mod pull;

@@ -130,7 +130,7 @@ pub fn pull(
         Plan::Incremental { .. } if base.is_none() => Plan::Full(FullReason::BaseGone),
         plan => plan,
     };
-    let source = NbdSource::new(offer, offer.changes.filter(|_| base.is_some()));
+    let source = NbdSource::new(offer, offer.changes.filter(|_| base.is_some()), watch);
     let new = NewImage {
         project: to.project,
         kind: Kind::Backup,
@@ -142,6 +142,7 @@ pub fn pull(
         Ok(Imported { image, written }) => {
             Ok(Pulled { image, written, moved: source.moved(), plan })
         }
+        Err(_) if source.is_cancelled() => Err(ArchiveError::Cancelled.into()),
         Err(error) if source.is_refused() => Err(PullError::Broken(error)),
         Err(error) => Err(error.into()),
     }

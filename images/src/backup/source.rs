@@ -12,9 +12,17 @@ use std::{
     time::Duration,
 };
 
-use super::{extents::Extents, name::BitmapName, offer::Offer};
+use super::{
+    extents::Extents,
+    name::BitmapName,
+    offer::Offer,
+    pace::{LATE, LEAST_MAPPED, LEAST_READ, Pace},
+};
 use crate::{
-    archive::source::{Extent, Source},
+    archive::{
+        Watch,
+        source::{Extent, Source},
+    },
     nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError},
 };
 
@@ -22,18 +30,21 @@ use crate::{
 const BOUND: Duration = Duration::from_secs(60);
 /// How much of a disk is asked about at once.
 const MAPPED: u64 = 1 << 30;
-/// A server that says less at once than this, on average, is not waited for.
-const LEAST_MAPPED: u64 = 1 << 20;
+/// A server that says less at once than this, on average, says nothing.
+const LEAST_AT_ONCE: u64 = 1 << 20;
 
 /// A disk at a point in time, elsewhere.
 pub(super) struct NbdSource<'a> {
     offer: &'a Offer,
     changes: Option<BitmapName>,
+    watch: &'a dyn Watch,
+    pace: Pace,
     idle: Mutex<Vec<Nbd>>,
     changed: AtomicU64,
     read: AtomicU64,
     received: AtomicU64,
     is_refused: AtomicBool,
+    is_cancelled: AtomicBool,
 }
 
 /// What went over the socket.
@@ -61,15 +72,18 @@ impl Moved {
 
 impl<'a> NbdSource<'a> {
     /// Reads what has changed where `changes` says so, else all.
-    pub(super) fn new(offer: &'a Offer, changes: Option<BitmapName>) -> Self {
+    pub(super) fn new(offer: &'a Offer, changes: Option<BitmapName>, watch: &'a dyn Watch) -> Self {
         Self {
             offer,
             changes,
+            watch,
+            pace: Pace::new(LATE),
             idle: Mutex::default(),
             changed: AtomicU64::new(0),
             read: AtomicU64::new(0),
             received: AtomicU64::new(0),
             is_refused: AtomicBool::new(false),
+            is_cancelled: AtomicBool::new(false),
         }
     }
 
@@ -88,6 +102,11 @@ impl<'a> NbdSource<'a> {
         self.is_refused.load(Ordering::SeqCst)
     }
 
+    /// Whether it ended since it was told to.
+    pub(super) fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::SeqCst)
+    }
+
     fn connect(&self, maps: &[&str]) -> Result<Nbd, NbdError> {
         let nbd = Nbd::open(&self.offer.address, &self.offer.export, maps, BOUND)?;
         if nbd.size() == self.offer.size { Ok(nbd) } else { Err(NbdError::NotNbd("length")) }
@@ -99,7 +118,11 @@ impl<'a> NbdSource<'a> {
         let mut nbd = self.connect(&maps)?;
         let size = self.offer.size;
         let mut extents = Extents::new(size);
-        for _ in 0..size / LEAST_MAPPED + 64 {
+        for _ in 0..size / LEAST_AT_ONCE + 64 {
+            if self.watch.is_cancelled() {
+                self.is_cancelled.store(true, Ordering::SeqCst);
+                return Err(io::Error::from(io::ErrorKind::Interrupted).into());
+            }
             let left = size - extents.at();
             if left == 0 {
                 self.changed.store(extents.changed(), Ordering::SeqCst);
@@ -108,10 +131,15 @@ impl<'a> NbdSource<'a> {
             }
             // No more than `MAPPED`, which fits.
             let length = u32::try_from(left.min(MAPPED)).unwrap_or(u32::MAX);
-            let status = nbd.status(extents.at(), length)?;
-            let mut status = status.iter().map(Vec::as_slice);
-            let holes = status.next().unwrap_or_default();
-            extents.add(holes, status.next());
+            let from = extents.at();
+            let add = || {
+                let status = nbd.status(from, length)?;
+                let mut status = status.iter().map(Vec::as_slice);
+                let holes = status.next().unwrap_or_default();
+                extents.add(holes, status.next());
+                Ok(extents.at() - from)
+            };
+            self.pace.wait(LEAST_MAPPED, add, |mapped| *mapped)?;
         }
         Err(NbdError::NotNbd("map"))
     }
@@ -120,8 +148,9 @@ impl<'a> NbdSource<'a> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut nbd = idle.map_or_else(|| self.connect(&[ALLOCATION]), Ok)?;
         let before = nbd.received();
-        nbd.read(offset, buffer)?;
-        self.read.fetch_add(buffer.len() as u64, Ordering::SeqCst);
+        let length = buffer.len() as u64;
+        self.pace.wait(LEAST_READ, || nbd.read(offset, buffer), |()| length)?;
+        self.read.fetch_add(length, Ordering::SeqCst);
         self.received.fetch_add(nbd.received() - before, Ordering::SeqCst);
         self.keep(nbd);
         Ok(())
@@ -154,3 +183,6 @@ impl Source for NbdSource<'_> {
         self.as_io(self.fill(buffer, offset))
     }
 }
+
+#[cfg(test)]
+mod tests;
