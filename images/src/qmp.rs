@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 pub use message::{Event, Version};
 
+use crate::local_socket::connect_within;
 use framing::Lines;
 use message::Message;
 
@@ -106,7 +107,7 @@ impl Qmp {
     /// A monitor serves one client at a time; a second one gets no greeting, so a
     /// [`QmpError::Deadline`].
     pub fn connect(path: &Path, bound: Duration) -> Result<Self, QmpError> {
-        let stream = UnixStream::connect(path)
+        let stream = connect_within(path, bound)
             .map_err(|source| QmpError::Connect { path: path.into(), source })?;
         Self::over(stream, bound)
     }

@@ -14,6 +14,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::local_socket::connect_within;
+
 /// Where a server of blocks listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -43,7 +45,7 @@ pub(super) enum Stream {
 impl Stream {
     pub(super) fn connect(address: &NbdAddress, bound: Duration) -> io::Result<Self> {
         match address {
-            NbdAddress::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+            NbdAddress::Unix(path) => connect_within(path, bound).map(Self::Unix),
             NbdAddress::Tcp(address) => {
                 let stream = TcpStream::connect_timeout(address, bound)?;
                 // A request is some bytes, and its reply is waited for.
