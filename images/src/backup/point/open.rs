@@ -8,8 +8,10 @@
 //! `BlockExportOptionsNbd`).
 
 use std::{
+    ffi::OsStr,
     fs::{self, OpenOptions},
     os::unix::fs::OpenOptionsExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -101,8 +103,9 @@ impl<'a> Opening<'a> {
     fn prepare(&mut self, disk: &Disk) -> Result<(), PointError> {
         let nodes = self.qmp.nodes()?;
         let survey = disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()))?;
+        sweep(&self.settings.scratch, disk);
         // Named after the disk for as long as QEMU needs to open it.
-        let path = self.settings.scratch.join(format!("{}-{}.scratch", disk.id(), self.id));
+        let path = self.settings.scratch.join(scratch_name(disk, self.id));
         let failed = |source| PointError::Scratch { path: path.clone(), source };
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let made = file.and_then(|file| file.set_len(survey.size));
@@ -192,5 +195,25 @@ impl<'a> Opening<'a> {
             self.qmp.execute("block-export-add", export)?;
         }
         Ok(())
+    }
+}
+
+/// What a scratch file is called while it has a name.
+fn scratch_name(disk: &Disk, point: PointId) -> String {
+    format!("{}-{point}.scratch", disk.id())
+}
+
+/// Removes scratch files of earlier points in time of this disk: a process that was killed before it
+/// took a file's name away has left it. None is in use, since a disk has one point in time at once.
+fn sweep(folder: &Path, disk: &Disk) {
+    let is_left = |name: &OsStr| {
+        let name = name.to_str()?;
+        let (_, point) = name.strip_suffix(".scratch")?.rsplit_once('-')?;
+        (scratch_name(disk, PointId::parse(point).ok()?) == name).then_some(())
+    };
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for left in entries.filter(|entry| is_left(&entry.file_name()).is_some()) {
+        // A folder that can't be listed, or a file that stays, is no reason against a backup.
+        let _ = fs::remove_file(left.path());
     }
 }

@@ -510,3 +510,19 @@ fn that_a_guest_may_stand_still_is_said_and_the_next_one_lets_it_go_on() {
     assert!(host.qmp.is_running().unwrap());
     host.open(&vault).unwrap().close(&mut host.qmp, &[], None).unwrap();
 }
+
+#[test]
+fn a_scratch_file_that_a_killed_process_left_is_removed_by_the_next_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let point = "0123456789abcdef0123456789abcdef";
+    let left = format!("disk-{point}.scratch");
+    let others = [format!("disk-2-{point}.scratch"), format!("disk-{point}"), "disk".into()];
+    for name in others.iter().take(2).chain([&left]) {
+        fs::write(directory.path().join(name), "x").unwrap();
+    }
+    guest.host.open(&Vault::new(None)).unwrap();
+    assert!(!directory.path().join(left).exists());
+    assert!(others.iter().all(|name| directory.path().join(name).exists()));
+}
