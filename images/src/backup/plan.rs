@@ -69,8 +69,6 @@ pub struct Published {
     pub size: u64,
     /// When its import began, in milliseconds since 1970.
     pub created_ms: u64,
-    /// Which key it is encrypted with, if it is.
-    pub key: Option<String>,
 }
 
 /// What a backup reads.
@@ -96,7 +94,8 @@ pub enum FullReason {
     First,
     /// It was asked for.
     Wanted,
-    /// The image that the bitmap begins at is not in the archive, or can't be opened.
+    /// The image that the bitmap begins at is not in the archive, or can't be opened with the
+    /// project's key: it is encrypted otherwise since.
     BaseGone,
     /// QEMU has no bitmap that begins at the last backup. That is so as well where the disk was
     /// cut and made as long again.
@@ -109,8 +108,6 @@ pub enum FullReason {
     BitmapStopped,
     /// The disk has another length than its last backup.
     SizeChanged,
-    /// The project is encrypted otherwise than its last backup.
-    KeyChanged,
 }
 
 impl fmt::Display for FullReason {
@@ -118,7 +115,9 @@ impl fmt::Display for FullReason {
         out.write_str(match self {
             Self::First => "it is the first backup",
             Self::Wanted => "it was asked for",
-            Self::BaseGone => "the last backup is not in the archive any more",
+            Self::BaseGone => {
+                "the last backup is not in the archive any more, or encrypted with another key"
+            }
             Self::BitmapMissing => {
                 "what has changed is not known: QEMU was started anew, or killed before it stored it, or the disk's length was changed"
             }
@@ -128,7 +127,6 @@ impl fmt::Display for FullReason {
             Self::BitmapBusy => "something else uses the bitmap of what has changed",
             Self::BitmapStopped => "what has changed was not recorded all of the time",
             Self::SizeChanged => "the disk has another length than its last backup",
-            Self::KeyChanged => "the last backup is encrypted otherwise",
         })
     }
 }
@@ -146,17 +144,15 @@ pub struct Decision {
     removed: Vec<BitmapName>,
 }
 
-/// What the next backup of a disk reads, where these backups of it are in the archive.
-///
-/// `key` is the name of the key that it is to be encrypted with. With `all`, everything is read
-/// whatever is known.
-pub fn decide(survey: &Survey, published: &[Published], key: Option<&str>, all: bool) -> Decision {
+/// What the next backup of a disk reads, where these backups of it are in the archive and can be
+/// opened. With `all`, everything is read whatever is known.
+pub fn decide(survey: &Survey, published: &[Published], all: bool) -> Decision {
     let mut newest: Vec<&Published> = published.iter().collect();
     newest.sort_by_key(|image| std::cmp::Reverse((image.created_ms, image.image)));
     let mut reason = None;
     let mut found = None;
     for image in newest {
-        match usable(survey, published, image, key) {
+        match usable(survey, published, image) {
             Ok(bitmaps) => {
                 found = Some((image, bitmaps));
                 break;
@@ -189,13 +185,9 @@ fn usable(
     survey: &Survey,
     published: &[Published],
     image: &Published,
-    key: Option<&str>,
 ) -> Result<(BitmapName, Option<BitmapName>), FullReason> {
     if image.size != survey.size {
         return Err(FullReason::SizeChanged);
-    }
-    if image.key.as_deref() != key {
-        return Err(FullReason::KeyChanged);
     }
     let is_published = |bitmap: &Bitmap| published.iter().any(|p| p.point == bitmap.name.since);
     let bitmaps = &survey.bitmaps;

@@ -73,8 +73,9 @@ pub struct Pulled {
     pub plan: Plan,
 }
 
-/// The backups of a volume that are in the archive, to decide by. It reads all records that the
-/// project may see.
+/// The backups of a volume that are in the archive and can be opened with this key, to decide by.
+/// What a project's image that was encrypted otherwise is of, nobody can tell. It reads all records
+/// that the project may see.
 pub fn published(
     archive: &Archive,
     project: &ProjectName,
@@ -108,7 +109,6 @@ fn backup_of(image: &Image, volume: &VolumeId) -> Option<Published> {
         point: PointId::parse(labels.get(POINT)?).ok()?,
         size: image.size,
         created_ms: image.created_ms,
-        key: image.key.clone(),
     })
 }
 

@@ -48,8 +48,7 @@ impl Vault {
     }
 
     fn decide(&self, disk: &super::disk::Disk, survey: &super::plan::Survey) -> Decision {
-        let key = self.key.as_ref().and_then(ProjectKey::name);
-        decide(survey, &self.published(disk), key.as_deref(), false)
+        decide(survey, &self.published(disk), false)
     }
 
     fn pull(&self, offer: &super::offer::Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {

@@ -140,7 +140,7 @@ impl World {
 
     fn decide(&self, all: bool) -> Decision {
         let published: Vec<_> = self.images.iter().map(|(image, _)| image.clone()).collect();
-        decide(&self.survey(), &published, None, all)
+        decide(&self.survey(), &published, all)
     }
 
     fn open(&mut self, decision: Decision, between: Option<usize>, ends: Ends, persistent: bool) {
@@ -189,7 +189,6 @@ impl World {
             point: open.point,
             size: BLOCKS as u64,
             created_ms: number.into(),
-            key: None,
         };
         self.images.push((image, contents));
         Ok(())
@@ -329,18 +328,16 @@ fn each_reason_for_reading_all_is_told() {
         world.meet(event, true).unwrap();
     }
     let image = world.images[0].0.clone();
-    let decide =
-        |survey: &Survey, key, all| decide(survey, std::slice::from_ref(&image), key, all).plan;
+    let decide = |survey: &Survey, all| decide(survey, std::slice::from_ref(&image), all).plan;
     let survey = world.survey();
-    assert_eq!(decide(&survey, None, true), Plan::Full(FullReason::Wanted));
-    assert_eq!(decide(&survey, Some("other"), false), Plan::Full(FullReason::KeyChanged));
+    assert_eq!(decide(&survey, true), Plan::Full(FullReason::Wanted));
     let longer = Survey { size: 99, ..survey.clone() };
-    assert_eq!(decide(&longer, None, false), Plan::Full(FullReason::SizeChanged));
+    assert_eq!(decide(&longer, false), Plan::Full(FullReason::SizeChanged));
     let with = |bitmap| Survey { size: survey.size, bitmaps: vec![bitmap] };
     let stopped = with(Bitmap { is_recording: false, ..survey.bitmaps[0] });
-    assert_eq!(decide(&stopped, None, false), Plan::Full(FullReason::BitmapStopped));
+    assert_eq!(decide(&stopped, false), Plan::Full(FullReason::BitmapStopped));
     let busy = with(Bitmap { is_busy: true, ..survey.bitmaps[0] });
-    assert_eq!(decide(&busy, None, false), Plan::Full(FullReason::BitmapBusy));
+    assert_eq!(decide(&busy, false), Plan::Full(FullReason::BitmapBusy));
 }
 
 #[test]

@@ -526,3 +526,22 @@ fn a_scratch_file_that_a_killed_process_left_is_removed_by_the_next_one() {
     assert!(!directory.path().join(left).exists());
     assert!(others.iter().all(|name| directory.path().join(name).exists()));
 }
+
+#[test]
+fn a_backup_that_is_encrypted_otherwise_is_no_base() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let mut vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    for key in [Some(ProjectKey::new([1; 32])), Some(ProjectKey::new([2; 32])), None] {
+        guest.writer.write(0);
+        vault.key = key;
+        let then = guest.writer.contents[0].clone();
+        let pulled = guest.host.back_up(&vault);
+        assert_eq!(pulled.plan, Plan::Full(FullReason::BaseGone));
+        assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
+        guest.writer.write(0);
+        check_next(&mut guest, &vault);
+    }
+}
