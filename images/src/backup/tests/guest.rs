@@ -2,6 +2,7 @@
 //! it: through their devices, by QEMU's own `qemu-io`.
 
 use std::{
+    collections::BTreeSet,
     io::{self, BufRead, BufReader, Write},
     net::Shutdown,
     os::unix::{net::UnixStream, process::CommandExt},
@@ -14,7 +15,10 @@ use std::{
 use nix::sys::{prctl, signal::Signal};
 use serde_json::json;
 
-use super::{super::disk::Disk, *};
+use super::{
+    super::{disk::Disk, plan::GRANULARITY},
+    *,
+};
 use crate::{
     qmp::Qmp,
     testing::{Daemon, Numbers},
@@ -48,6 +52,8 @@ pub(super) struct Writer {
     pub(super) numbers: Numbers,
     /// Bytes written.
     pub(super) written: u64,
+    /// Blocks of a disk, as a dirty bitmap has them, that were written since this was last taken.
+    touched: BTreeSet<(usize, u64)>,
 }
 
 impl Writer {
@@ -59,6 +65,17 @@ impl Writer {
         let (at, length) = (usize::try_from(at).unwrap(), usize::try_from(length).unwrap());
         self.contents[disk][at..at + length].fill(with);
         self.written += length as u64;
+        let block = |at: usize| at as u64 / u64::from(GRANULARITY);
+        self.touched.extend((block(at)..=block(at + length - 1)).map(|block| (disk, block)));
+    }
+
+    /// Bytes of all blocks that were written since this was asked last.
+    pub(super) fn take_touched(&mut self) -> u64 {
+        let block = |(disk, block): (usize, u64)| {
+            let start = block * u64::from(GRANULARITY);
+            (self.contents[disk].len() as u64 - start).min(GRANULARITY.into())
+        };
+        std::mem::take(&mut self.touched).into_iter().map(block).sum()
     }
 
     /// Writes somewhere.
@@ -109,6 +126,7 @@ impl Guest {
             contents,
             numbers: Numbers(9),
             written: 0,
+            touched: BTreeSet::new(),
         };
         let qmp = Qmp::connect(&sockets[0], BOUND).unwrap();
         let host = Host { directory: directory.into(), disks, qmp };
