@@ -96,7 +96,8 @@ pub enum PointError {
 /// Who serves a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// QEMU's block server, which runs for another use as well and stays; it listens there.
+    /// QEMU's block server, which runs for another use as well and stays; it listens there. Who
+    /// pulls there can use all that it serves: only for one that may read the whole guest.
     Running(NbdAddress),
     /// The same, started for this and stopped at its end. QEMU has but one.
     Start(NbdAddress),
