@@ -15,6 +15,8 @@
 //! Nothing here writes a guest's disk, starts a QEMU, or keeps a record: which backup is whose is in
 //! the images' own labels, and which bitmap is of what is in its name.
 
+mod base;
+mod changed;
 pub mod disk;
 mod extents;
 pub mod freeze;

@@ -22,9 +22,22 @@ use serde::{Deserialize, Serialize};
 use super::name::{BitmapName, PointId};
 use crate::{archive::ImageId, qmp::block::BitmapChange};
 
-/// Bytes of the disk for each bit of our bitmaps. The archive's chunks are four times as long;
-/// this is what QEMU copies at once, and takes 2 MiB for 1 TiB.
-pub const GRANULARITY: u32 = 64 << 10;
+/// Bytes of the disk for each bit of our bitmaps, of a disk of up to 1 TiB: what guests' file systems
+/// and page caches write at once, so that little is moved that was not written.
+pub const GRANULARITY: u32 = 4 << 10;
+/// Bits of a bitmap: 32 MiB of memory in QEMU for each.
+const MOST_BITS: u64 = 1 << 28;
+
+/// The same for a disk of this length: twice as much for each doubling behind 1 TiB, so 64 KiB for
+/// 16 TiB.
+pub fn granularity(size: u64) -> u32 {
+    let mut granularity = GRANULARITY;
+    // Up to what QEMU takes as one.
+    while size.div_ceil(granularity.into()) > MOST_BITS && granularity < 1 << 30 {
+        granularity *= 2;
+    }
+    granularity
+}
 
 /// What QEMU says of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +155,8 @@ pub struct Decision {
     added: Option<BitmapName>,
     /// Bitmaps that are of no use any more.
     removed: Vec<BitmapName>,
+    /// Bytes for each bit of the bitmap that begins.
+    granularity: u32,
 }
 
 /// What the next backup of a disk reads, where these backups of it are in the archive and can be
@@ -177,7 +192,7 @@ pub fn decide(survey: &Survey, published: &[Published], all: bool) -> Decision {
     let is_removed =
         |bitmap: &&Bitmap| !bitmap.is_busy && ![kept, added].contains(&Some(bitmap.name));
     let removed = survey.bitmaps.iter().filter(is_removed).map(|bitmap| bitmap.name).collect();
-    Decision { plan, kept, added, removed }
+    Decision { plan, kept, added, removed, granularity: granularity(survey.size) }
 }
 
 /// The bitmap that says what has changed since this image, and the one that has to be added to it.
@@ -247,7 +262,7 @@ impl Decision {
         }
         changes.extend(self.removed.iter().map(|name| BitmapChange::Remove(name.to_string())));
         let name = self.begun(point).to_string();
-        changes.push(BitmapChange::Add { name, granularity: GRANULARITY, persistent });
+        changes.push(BitmapChange::Add { name, granularity: self.granularity, persistent });
         changes
     }
 

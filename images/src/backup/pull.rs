@@ -9,6 +9,7 @@ use mezame_model::ProjectName;
 
 pub use super::source::Moved;
 use super::{
+    base::Base,
     name::PointId,
     offer::Offer,
     plan::{FullReason, Plan, Published},
@@ -130,7 +131,8 @@ pub fn pull(
         Plan::Incremental { .. } if base.is_none() => Plan::Full(FullReason::BaseGone),
         plan => plan,
     };
-    let source = NbdSource::new(offer, offer.changes.filter(|_| base.is_some()), watch);
+    let chunks = base.as_ref().map(|base| Base::of(archive, base)).transpose()?;
+    let source = NbdSource::new(offer, offer.changes.zip(chunks), watch);
     let new = NewImage {
         project: to.project,
         kind: Kind::Backup,

@@ -15,10 +15,7 @@ use std::{
 use nix::sys::{prctl, signal::Signal};
 use serde_json::json;
 
-use super::{
-    super::{disk::Disk, plan::GRANULARITY},
-    *,
-};
+use super::{super::disk::Disk, *};
 use crate::{
     qmp::Qmp,
     testing::{Daemon, Numbers},
@@ -26,6 +23,8 @@ use crate::{
 };
 
 const BOUND: Duration = Duration::from_secs(60);
+/// What a guest's page cache writes at once.
+const BLOCK: u64 = 4 << 10;
 /// The longest write.
 const LONGEST: u64 = 96 << 10;
 
@@ -52,7 +51,7 @@ pub(super) struct Writer {
     pub(super) numbers: Numbers,
     /// Bytes written.
     pub(super) written: u64,
-    /// Blocks of a disk, as a dirty bitmap has them, that were written since this was last taken.
+    /// Blocks of a disk that were written since this was last taken.
     touched: BTreeSet<(usize, u64)>,
 }
 
@@ -65,17 +64,26 @@ impl Writer {
         let (at, length) = (usize::try_from(at).unwrap(), usize::try_from(length).unwrap());
         self.contents[disk][at..at + length].fill(with);
         self.written += length as u64;
-        let block = |at: usize| at as u64 / u64::from(GRANULARITY);
+        let block = |at: usize| at as u64 / BLOCK;
         self.touched.extend((block(at)..=block(at + length - 1)).map(|block| (disk, block)));
     }
 
     /// Bytes of all blocks that were written since this was asked last.
     pub(super) fn take_touched(&mut self) -> u64 {
         let block = |(disk, block): (usize, u64)| {
-            let start = block * u64::from(GRANULARITY);
-            (self.contents[disk].len() as u64 - start).min(GRANULARITY.into())
+            let start = block * BLOCK;
+            (self.contents[disk].len() as u64 - start).min(BLOCK)
         };
         std::mem::take(&mut self.touched).into_iter().map(block).sum()
+    }
+
+    /// Writes somewhere as a guest's page cache does: whole blocks of 4 KiB.
+    pub(super) fn write_blocks(&mut self, disk: usize) {
+        let blocks = self.contents[disk].len() as u64 / BLOCK;
+        let length = 1 + self.numbers.below(LONGEST / BLOCK);
+        let at = self.numbers.below(blocks - length);
+        let with = u8::try_from(1 + self.numbers.below(255)).unwrap();
+        self.fill(disk, at * BLOCK, length * BLOCK, with);
     }
 
     /// Writes somewhere.
