@@ -2,8 +2,10 @@
 
 mod failures;
 mod guest;
+mod held;
 mod hydrated;
 mod points;
+mod stale;
 
 use std::{collections::BTreeMap, sync::Arc};
 

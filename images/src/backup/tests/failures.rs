@@ -3,11 +3,8 @@
 use std::{
     fs,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
-
-use serde_json::json;
 
 use super::{
     guest::Guest,
@@ -16,7 +13,6 @@ use super::{
 };
 use crate::{
     nbd::{ALLOCATION, Nbd},
-    qmp::QmpError,
     testing::{contents, first_difference},
     volume::HostCache,
 };
@@ -36,7 +32,7 @@ impl Watch for Impatient {
 }
 
 /// Takes a backup of the guest's only disk, which must be incremental and right.
-fn check_next(guest: &mut Guest, vault: &Vault) {
+pub(super) fn check_next(guest: &mut Guest, vault: &Vault) {
     let then = guest.writer.contents[0].clone();
     let pulled = guest.host.back_up(vault);
     assert!(matches!(pulled.plan, Plan::Incremental { .. }), "{:?}", pulled.plan);
@@ -263,26 +259,6 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
 }
 
 #[test]
-fn a_guest_that_a_killed_process_had_stopped_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let host = &mut guest.host;
-    crate::backup::mark::Mark::Stopped.set(&mut host.qmp).unwrap();
-    host.qmp.execute("stop", json!({})).unwrap();
-    host.reconnect();
-    assert!(!host.qmp.is_running().unwrap());
-    survey(&mut host.qmp, &host.disks, None).unwrap();
-    assert!(host.qmp.is_running().unwrap());
-    // One that somebody else has stopped stays so.
-    host.qmp.execute("stop", json!({})).unwrap();
-    let point = host.open(&Vault::new(None)).unwrap();
-    assert_eq!(point.offers()[0].consistency, Consistency::Crash(CrashReason::NotRunning));
-    point.close(&mut host.qmp, &[], None).unwrap();
-    assert!(!host.qmp.is_running().unwrap());
-}
-
-#[test]
 fn what_can_not_be_opened_leaves_all_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let (volume, bytes) = plain(directory.path(), "disk");
@@ -313,204 +289,6 @@ fn what_can_not_be_opened_leaves_all_as_it_was() {
     check_next(&mut guest, &vault);
 }
 
-/// An agent that keeps count.
-#[derive(Default)]
-struct Agent {
-    freezes: AtomicU64,
-    thaws: AtomicU64,
-    /// Fails to freeze, and is frozen all the same.
-    fails: bool,
-    /// Thaws by itself.
-    is_hasty: bool,
-    /// Fails to thaw so often.
-    stubborn: AtomicU64,
-    takes: Duration,
-}
-
-impl Agent {
-    fn is_frozen(&self) -> bool {
-        self.freezes.load(Ordering::SeqCst) > self.thaws.load(Ordering::SeqCst)
-    }
-}
-
-impl Freeze for Agent {
-    fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
-        self.freezes.fetch_add(1, Ordering::SeqCst);
-        thread::sleep(self.takes);
-        if self.fails { Err(FreezeError("no".into())) } else { Ok(()) }
-    }
-
-    fn thaw(&self) -> Result<bool, FreezeError> {
-        let left = |left: u64| left.checked_sub(1);
-        if self.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
-            return Err(FreezeError("not yet".into()));
-        }
-        let was_frozen = self.is_frozen();
-        self.thaws.store(self.freezes.load(Ordering::SeqCst), Ordering::SeqCst);
-        Ok(was_frozen && !self.is_hasty)
-    }
-}
-
-#[test]
-fn a_guest_is_frozen_for_the_instant_and_its_image_says_what_came_of_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    let settings = Settings { freeze: Duration::from_millis(500), ..guest.host.settings() };
-    let slow = Duration::from_millis(600);
-    let early = Consistency::Crash(CrashReason::ThawedEarly);
-    for (agent, expected) in [
-        (Agent::default(), Consistency::Application),
-        (Agent { stubborn: 2.into(), ..Agent::default() }, Consistency::Application),
-        (
-            Agent { fails: true, ..Agent::default() },
-            Consistency::Crash(CrashReason::NotFrozen("no".into())),
-        ),
-        (Agent { is_hasty: true, ..Agent::default() }, early.clone()),
-        (Agent { takes: slow, ..Agent::default() }, early),
-    ] {
-        let point = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap();
-        assert!(!agent.is_frozen());
-        assert_eq!(agent.freezes.load(Ordering::SeqCst), 1);
-        assert_eq!(point.offers()[0].consistency, expected);
-        let pulled = vault.pull(&point.offers()[0], &Unwatched).unwrap();
-        assert_eq!(vault.label(pulled.image.id, "backup.consistency"), expected.name());
-        point.close(&mut guest.host.qmp, &[], None).unwrap();
-    }
-}
-
-#[test]
-fn a_guest_that_will_not_thaw_is_an_error_and_is_thawed_by_the_next_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    guest.host.back_up(&vault);
-    let settings = guest.host.settings();
-    let agent = Agent { stubborn: 6.into(), ..Agent::default() };
-    let error = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap_err();
-    assert!(matches!(error, PointError::Thaw(_)), "{error}");
-    assert!(agent.is_frozen());
-    // Everything else is as it was: what it writes goes to its disk, and nothing else is served.
-    let disk = guest.host.disks[0].clone();
-    assert_eq!(guest.host.qmp.drive(disk.device()).unwrap(), disk.node());
-    let nodes = guest.host.qmp.nodes().unwrap();
-    let ours = [disk.before().to_owned(), disk.point(), disk.scratch()];
-    assert!(!nodes.iter().any(|node| ours.contains(&node.name)), "{nodes:?}");
-    guest.host.reconnect();
-    let host = &mut guest.host;
-    let error = survey(&mut host.qmp, &host.disks, None).unwrap_err();
-    assert!(matches!(error, PointError::Stays(_)), "{error}");
-    survey(&mut host.qmp, &host.disks, Some(&agent)).unwrap();
-    assert!(!agent.is_frozen());
-    survey(&mut host.qmp, &host.disks, None).unwrap();
-    guest.writer.write(0);
-    check_next(&mut guest, &vault);
-}
-
-#[test]
-fn a_guest_that_was_reset_is_not_frozen_any_more_whatever_its_agent_says() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    let settings = guest.host.settings();
-    let agent = Agent { stubborn: u64::MAX.into(), ..Agent::default() };
-    // One before it was frozen says nothing.
-    guest.reset();
-    let error = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap_err();
-    assert!(matches!(error, PointError::Thaw(_)), "{error}");
-    let error = survey(&mut guest.host.qmp, &guest.host.disks, Some(&agent)).unwrap_err();
-    assert!(matches!(error, PointError::Thaw(_)), "{error}");
-    guest.reset();
-    survey(&mut guest.host.qmp, &guest.host.disks, None).unwrap();
-}
-
-#[test]
-fn a_decision_is_for_one_point_in_time_and_is_refused_for_the_next_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    guest.host.back_up(&vault);
-    guest.writer.write(0);
-    let surveys = survey(&mut guest.host.qmp, &guest.host.disks, None).unwrap();
-    let disk = guest.host.disks[0].clone();
-    let decided = vec![(disk.clone(), vault.decide(&disk, &surveys[0]))];
-    let settings = guest.host.settings();
-    let open = |guest: &mut Guest| {
-        let environment = SystemEnvironment::new();
-        Point::open(&mut guest.host.qmp, decided.clone(), &settings, None, &environment)
-    };
-    // A process that is killed when the bitmap before has stopped.
-    drop(open(&mut guest).unwrap());
-    guest.writer.write(0);
-    guest.host.reconnect();
-    let error = open(&mut guest).unwrap_err();
-    assert!(matches!(&error, PointError::Stale(id) if id == disk.id()), "{error}");
-    check_next(&mut guest, &vault);
-}
-
-#[test]
-fn a_disk_that_was_cut_and_made_as_long_again_is_read_whole() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let size = bytes.len();
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    guest.host.back_up(&vault);
-    let disk = guest.host.disks[0].clone();
-    for length in [size / 4, size] {
-        resize(&mut guest.host.qmp, &disk, length as u64, None).unwrap();
-        guest.writer.contents[0].resize(length, 0);
-    }
-    let then = guest.writer.contents[0].clone();
-    let pulled = guest.host.back_up(&vault);
-    assert_eq!(pulled.plan, Plan::Full(FullReason::BitmapMissing));
-    assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
-    guest.writer.write(0);
-    check_next(&mut guest, &vault);
-}
-
-#[test]
-fn who_pulls_late_gets_nothing_and_not_the_next_point_in_time() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    let point = guest.host.open(&vault).unwrap();
-    let late = point.offers()[0].clone();
-    point.close(&mut guest.host.qmp, &[], None).unwrap();
-    guest.writer.write(0);
-    let point = guest.host.open(&vault).unwrap();
-    let error = vault.pull(&late, &Unwatched).unwrap_err();
-    assert!(matches!(error, PullError::Archive(_)), "{error}");
-    assert!(vault.published(&guest.host.disks[0]).is_empty());
-    vault.pull(&point.offers()[0], &Unwatched).unwrap();
-    point.close(&mut guest.host.qmp, &[], None).unwrap();
-}
-
-#[test]
-fn that_a_guest_may_stand_still_is_said_and_the_next_one_lets_it_go_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volumes, contents): (Vec<_>, Vec<_>) =
-        ["one", "two"].iter().map(|name| plain(directory.path(), name)).unzip();
-    let mut guest = Guest::start(directory.path(), &volumes, contents, &[]);
-    let vault = Vault::new(None);
-    let host = &mut guest.host;
-    // QEMU stops the guest, and takes longer to switch its disk than is waited for.
-    host.lose_from("qom-set", Duration::from_secs(5));
-    let error = host.open(&vault).unwrap_err();
-    let PointError::Unsettled(cause) = &error else { panic!("{error}") };
-    assert!(matches!(**cause, PointError::Qmp(QmpError::Deadline { .. })), "{cause}");
-    host.reconnect();
-    assert!(!host.qmp.is_running().unwrap());
-    survey(&mut host.qmp, &host.disks, None).unwrap();
-    assert!(host.qmp.is_running().unwrap());
-    host.open(&vault).unwrap().close(&mut host.qmp, &[], None).unwrap();
-}
-
 #[test]
 fn a_scratch_file_that_a_killed_process_left_is_removed_by_the_next_one() {
     let directory = tempfile::tempdir().unwrap();
@@ -525,23 +303,4 @@ fn a_scratch_file_that_a_killed_process_left_is_removed_by_the_next_one() {
     guest.host.open(&Vault::new(None)).unwrap();
     assert!(!directory.path().join(left).exists());
     assert!(others.iter().all(|name| directory.path().join(name).exists()));
-}
-
-#[test]
-fn a_backup_that_is_encrypted_otherwise_is_no_base() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let mut vault = Vault::new(None);
-    guest.host.back_up(&vault);
-    for key in [Some(ProjectKey::new([1; 32])), Some(ProjectKey::new([2; 32])), None] {
-        guest.writer.write(0);
-        vault.key = key;
-        let then = guest.writer.contents[0].clone();
-        let pulled = guest.host.back_up(&vault);
-        assert_eq!(pulled.plan, Plan::Full(FullReason::BaseGone));
-        assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
-        guest.writer.write(0);
-        check_next(&mut guest, &vault);
-    }
 }
