@@ -15,12 +15,15 @@
 //! Nothing here writes a guest's disk, starts a QEMU, or keeps a record: which backup is whose is in
 //! the images' own labels, and which bitmap is of what is in its name.
 
+mod base;
+mod changed;
 pub mod disk;
 mod extents;
 pub mod freeze;
 mod mark;
 pub mod name;
 pub mod offer;
+mod pace;
 pub mod plan;
 pub mod point;
 pub mod pull;

@@ -9,6 +9,7 @@ pub mod archive;
 pub mod backup;
 pub mod clone;
 pub mod environment;
+mod local_socket;
 mod nameless;
 pub mod nbd;
 pub mod qcow2;

@@ -151,6 +151,11 @@ impl Nbd {
         self.received
     }
 
+    /// How many bytes have gone over the socket, requests, maps and data, in both directions.
+    pub fn passed(&self) -> u64 {
+        self.stream.passed()
+    }
+
     /// Fills `into` with what is at `offset`.
     pub fn read(&mut self, offset: u64, into: &mut [u8]) -> Result<(), NbdError> {
         self.check(offset, into.len())?;

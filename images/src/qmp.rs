@@ -29,6 +29,7 @@ use serde_json::{Map, Value, json};
 
 pub use message::{Event, Version};
 
+use crate::local_socket::connect_within;
 use framing::Lines;
 use message::Message;
 
@@ -106,7 +107,7 @@ impl Qmp {
     /// A monitor serves one client at a time; a second one gets no greeting, so a
     /// [`QmpError::Deadline`].
     pub fn connect(path: &Path, bound: Duration) -> Result<Self, QmpError> {
-        let stream = UnixStream::connect(path)
+        let stream = connect_within(path, bound)
             .map_err(|source| QmpError::Connect { path: path.into(), source })?;
         Self::over(stream, bound)
     }
@@ -194,6 +195,13 @@ impl Qmp {
                 _ => return Err(QmpError::Unexpected { expected: "an event" }),
             }
         }
+    }
+
+    /// Takes all events of this name that have come by the last reply; whether there were any.
+    pub fn take_events(&mut self, name: &str) -> bool {
+        let before = self.events.len();
+        self.events.retain(|event| event.name != name);
+        self.events.len() < before
     }
 
     fn keep(&mut self, event: Event) {

@@ -100,7 +100,7 @@ impl Desk {
         let mut decided = Vec::new();
         for (disk, survey) in self.disks.iter().zip(&surveys) {
             let published = published(&self.archive, &self.project, None, disk.id())?;
-            decided.push((disk.clone(), decide(survey, &published, None, false)));
+            decided.push((disk.clone(), decide(survey, &published, false)));
         }
         let root = self.directory.path();
         let server = Server::Start(NbdAddress::Unix(root.join("nbd")));

@@ -8,10 +8,11 @@
 //!             │    ▲   └──► ID.scratch           overwritten is copied to the scratch file before
 //!             │  ID.point ◄── NBD                what it was then is read here
 //! ```
-//! Pure.
+//! The filter over the plain volume of a guest that went over to it is called otherwise, so that
+//! whoever takes it away knows what is below. Pure.
 
 use super::{
-    name::BitmapName,
+    name::{BitmapName, PointId},
     plan::{Bitmap, Survey},
 };
 use crate::{
@@ -19,12 +20,19 @@ use crate::{
     volume::{Data, Volume, VolumeId},
 };
 
+/// The plain volume's node, as a hydration calls it.
+const PLAIN: &str = "plain";
+/// The filters over a volume's own node, and over that one.
+const BEFORE: &str = "before";
+const OVER_PLAIN: &str = "over-plain";
+
 /// A disk that a running guest has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Disk {
     id: VolumeId,
     node: String,
     device: String,
+    before: String,
     keeps_bitmaps: bool,
 }
 
@@ -38,6 +46,7 @@ impl Disk {
             node: id.node(""),
             // What has the drive is the disk behind the PCI card.
             device: format!("/machine/peripheral/{}/virtio-backend", id.node("disk")),
+            before: id.node(BEFORE),
             // A raw file has no place for them.
             keeps_bitmaps: matches!(volume.data(), Data::Overlay { .. }),
         }
@@ -46,8 +55,8 @@ impl Disk {
     /// The disk of a guest that went over to a plain volume while it ran, until it is started anew:
     /// the volume is as it was before the hydration.
     pub fn hydrated(volume: &Volume) -> Self {
-        let node = volume.id().node("plain");
-        Self { node, keeps_bitmaps: false, ..Self::of(volume) }
+        let (node, before) = (volume.id().node(PLAIN), volume.id().node(OVER_PLAIN));
+        Self { node, before, keeps_bitmaps: false, ..Self::of(volume) }
     }
 
     /// Its volume's id.
@@ -71,8 +80,15 @@ impl Disk {
     }
 
     /// The filter that copies before it writes.
-    pub(super) fn before(&self) -> String {
-        self.id.node("before")
+    pub(super) fn before(&self) -> &str {
+        &self.before
+    }
+
+    /// All filters that this volume's disk may have, and the node below each: whoever opened a point
+    /// in time knew which one the guest was on, and who takes it down may not.
+    pub(super) fn filters(&self) -> [(String, String); 2] {
+        [("", BEFORE), (PLAIN, OVER_PLAIN)]
+            .map(|(below, filter)| (self.id.node(filter), self.id.node(below)))
     }
 
     /// What it copies to.
@@ -80,9 +96,15 @@ impl Disk {
         self.id.node("scratch")
     }
 
-    /// The disk as it was at the point in time; the export is called the same.
+    /// The disk as it was at the point in time; the export's id is the same.
     pub(super) fn point(&self) -> String {
         self.id.node("point")
+    }
+
+    /// What the export is called by who reads it. Of another point in time it is another name, so
+    /// that nobody who comes late reads that one instead. (A node's name has no room for it.)
+    pub(super) fn export(&self, point: PointId) -> String {
+        format!("{}-{point}", self.point())
     }
 
     /// What QEMU says of it; None where it has no such node.

@@ -1,8 +1,10 @@
 //! Two maps of a disk, of holes and of changes, made into what an archive is told of it. Pure.
 //!
 //! A server may cut its runs as finely as it likes; what no chunk of the archive lies in whole is
-//! not kept, so that this takes no more memory than the disk has chunks.
+//! not kept, so that this takes no more memory than the disk has chunks. Which blocks of a chunk have
+//! changed is noted apart.
 
+use super::changed::Changed;
 use crate::{
     archive::{
         chunk::CHUNK,
@@ -18,11 +20,12 @@ pub(super) struct Extents {
     at: u64,
     extents: Vec<Extent>,
     changed: u64,
+    blocks: Option<Changed>,
 }
 
 impl Extents {
     pub(super) fn new(size: u64) -> Self {
-        Self { size, at: 0, extents: Vec::new(), changed: 0 }
+        Self { size, at: 0, extents: Vec::new(), changed: 0, blocks: None }
     }
 
     /// How far it is known.
@@ -44,6 +47,7 @@ impl Extents {
         let (mut hole, mut change) = (holes.next(), Some(whole));
         if let Some(changes) = &mut changes {
             change = changes.next();
+            self.blocks.get_or_insert_with(|| Changed::new(self.size));
         }
         while let (Some(of_hole), Some(of_change)) = (&mut hole, &mut change) {
             let length = of_hole.length.min(of_change.length).min(self.size - self.at);
@@ -53,6 +57,9 @@ impl Extents {
             let is_changed = of_change.flags & DIRTY != 0;
             if changes.is_some() && is_changed {
                 self.changed += length;
+                if let Some(blocks) = &mut self.blocks {
+                    blocks.add(self.at, length);
+                }
             }
             self.push(
                 length,
@@ -97,6 +104,11 @@ impl Extents {
         if last.content == Content::Data || first >= behind {
             self.extents.pop();
         }
+    }
+
+    /// Which blocks have changed, where a map of changes said so; once.
+    pub(super) fn take_blocks(&mut self) -> Option<Changed> {
+        self.blocks.take()
     }
 
     /// All of it.

@@ -22,9 +22,22 @@ use serde::{Deserialize, Serialize};
 use super::name::{BitmapName, PointId};
 use crate::{archive::ImageId, qmp::block::BitmapChange};
 
-/// Bytes of the disk for each bit of our bitmaps. The archive's chunks are four times as long;
-/// this is what QEMU copies at once, and takes 2 MiB for 1 TiB.
-pub const GRANULARITY: u32 = 64 << 10;
+/// Bytes of the disk for each bit of our bitmaps, of a disk of up to 1 TiB: what guests' file systems
+/// and page caches write at once, so that little is moved that was not written.
+pub const GRANULARITY: u32 = 4 << 10;
+/// Bits of a bitmap: 32 MiB of memory in QEMU for each.
+const MOST_BITS: u64 = 1 << 28;
+
+/// The same for a disk of this length: twice as much for each doubling behind 1 TiB, so 64 KiB for
+/// 16 TiB.
+pub fn granularity(size: u64) -> u32 {
+    let mut granularity = GRANULARITY;
+    // Up to what QEMU takes as one.
+    while size.div_ceil(granularity.into()) > MOST_BITS && granularity < 1 << 30 {
+        granularity *= 2;
+    }
+    granularity
+}
 
 /// What QEMU says of a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,8 +82,6 @@ pub struct Published {
     pub size: u64,
     /// When its import began, in milliseconds since 1970.
     pub created_ms: u64,
-    /// Which key it is encrypted with, if it is.
-    pub key: Option<String>,
 }
 
 /// What a backup reads.
@@ -96,9 +107,11 @@ pub enum FullReason {
     First,
     /// It was asked for.
     Wanted,
-    /// The image that the bitmap begins at is not in the archive, or can't be opened.
+    /// The image that the bitmap begins at is not in the archive, or can't be opened with the
+    /// project's key: it is encrypted otherwise since.
     BaseGone,
-    /// QEMU has no bitmap that begins at the last backup.
+    /// QEMU has no bitmap that begins at the last backup. That is so as well where the disk was
+    /// cut and made as long again.
     BitmapMissing,
     /// QEMU was killed while it used the bitmap.
     BitmapInconsistent,
@@ -108,8 +121,6 @@ pub enum FullReason {
     BitmapStopped,
     /// The disk has another length than its last backup.
     SizeChanged,
-    /// The project is encrypted otherwise than its last backup.
-    KeyChanged,
 }
 
 impl fmt::Display for FullReason {
@@ -117,9 +128,11 @@ impl fmt::Display for FullReason {
         out.write_str(match self {
             Self::First => "it is the first backup",
             Self::Wanted => "it was asked for",
-            Self::BaseGone => "the last backup is not in the archive any more",
+            Self::BaseGone => {
+                "the last backup is not in the archive any more, or encrypted with another key"
+            }
             Self::BitmapMissing => {
-                "what has changed is not known: QEMU was started anew, or killed before it stored it"
+                "what has changed is not known: QEMU was started anew, or killed before it stored it, or the disk's length was changed"
             }
             Self::BitmapInconsistent => {
                 "what has changed is not known: QEMU was killed, so its bitmap may lack writes"
@@ -127,7 +140,6 @@ impl fmt::Display for FullReason {
             Self::BitmapBusy => "something else uses the bitmap of what has changed",
             Self::BitmapStopped => "what has changed was not recorded all of the time",
             Self::SizeChanged => "the disk has another length than its last backup",
-            Self::KeyChanged => "the last backup is encrypted otherwise",
         })
     }
 }
@@ -143,19 +155,19 @@ pub struct Decision {
     added: Option<BitmapName>,
     /// Bitmaps that are of no use any more.
     removed: Vec<BitmapName>,
+    /// Bytes for each bit of the bitmap that begins.
+    granularity: u32,
 }
 
-/// What the next backup of a disk reads, where these backups of it are in the archive.
-///
-/// `key` is the name of the key that it is to be encrypted with. With `all`, everything is read
-/// whatever is known.
-pub fn decide(survey: &Survey, published: &[Published], key: Option<&str>, all: bool) -> Decision {
+/// What the next backup of a disk reads, where these backups of it are in the archive and can be
+/// opened. With `all`, everything is read whatever is known.
+pub fn decide(survey: &Survey, published: &[Published], all: bool) -> Decision {
     let mut newest: Vec<&Published> = published.iter().collect();
     newest.sort_by_key(|image| std::cmp::Reverse((image.created_ms, image.image)));
     let mut reason = None;
     let mut found = None;
     for image in newest {
-        match usable(survey, published, image, key) {
+        match usable(survey, published, image) {
             Ok(bitmaps) => {
                 found = Some((image, bitmaps));
                 break;
@@ -180,7 +192,7 @@ pub fn decide(survey: &Survey, published: &[Published], key: Option<&str>, all: 
     let is_removed =
         |bitmap: &&Bitmap| !bitmap.is_busy && ![kept, added].contains(&Some(bitmap.name));
     let removed = survey.bitmaps.iter().filter(is_removed).map(|bitmap| bitmap.name).collect();
-    Decision { plan, kept, added, removed }
+    Decision { plan, kept, added, removed, granularity: granularity(survey.size) }
 }
 
 /// The bitmap that says what has changed since this image, and the one that has to be added to it.
@@ -188,13 +200,9 @@ fn usable(
     survey: &Survey,
     published: &[Published],
     image: &Published,
-    key: Option<&str>,
 ) -> Result<(BitmapName, Option<BitmapName>), FullReason> {
     if image.size != survey.size {
         return Err(FullReason::SizeChanged);
-    }
-    if image.key.as_deref() != key {
-        return Err(FullReason::KeyChanged);
     }
     let is_published = |bitmap: &Bitmap| published.iter().any(|p| p.point == bitmap.name.since);
     let bitmaps = &survey.bitmaps;
@@ -218,6 +226,23 @@ fn usable(
 }
 
 impl Decision {
+    /// Whether this is still to be done, by what QEMU says now: since it was decided, another point
+    /// in time may have stopped the bitmap that was to go on, and then what was written since would
+    /// be taken for unchanged.
+    pub(super) fn fits(&self, survey: &Survey) -> bool {
+        let find = |name| survey.bitmaps.iter().find(|bitmap| bitmap.name == name);
+        let records = |name| find(name).is_some_and(|b| b.is_sound() && b.is_recording);
+        let is_kept = match (self.kept, self.added) {
+            (None, _) => true,
+            (Some(kept), None) => records(kept),
+            (Some(kept), Some(added)) => {
+                let goes_on = added.previous == Some(kept.since) && records(added);
+                goes_on && find(kept).is_some_and(|b| b.is_sound() && !b.is_recording)
+            }
+        };
+        is_kept && self.removed.iter().all(|name| find(*name).is_some())
+    }
+
     /// The bitmap that says what has changed, where that is read.
     pub(super) fn changes(&self) -> Option<BitmapName> {
         self.kept.filter(|_| matches!(self.plan, Plan::Incremental { .. }))
@@ -237,7 +262,7 @@ impl Decision {
         }
         changes.extend(self.removed.iter().map(|name| BitmapChange::Remove(name.to_string())));
         let name = self.begun(point).to_string();
-        changes.push(BitmapChange::Add { name, granularity: GRANULARITY, persistent });
+        changes.push(BitmapChange::Add { name, granularity: self.granularity, persistent });
         changes
     }
 

@@ -14,24 +14,19 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
 
+mod open;
+mod resize;
 mod take_down;
 
-use std::{
-    fs::{self, OpenOptions},
-    io,
-    os::unix::fs::OpenOptionsExt,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::{io, path::PathBuf, time::Duration};
 
-use serde_json::json;
-
+use open::Opening;
+pub use resize::resize;
 pub use take_down::Leftover;
 
 use super::{
     disk::Disk,
-    freeze::{self, Consistency, CrashReason, Freeze, FreezeError},
-    mark::Mark,
+    freeze::{Freeze, FreezeError},
     name::PointId,
     offer::Offer,
     plan::{Decision, Survey},
@@ -52,7 +47,24 @@ pub enum PointError {
     /// QEMU has no such disk.
     #[error("QEMU has no disk {0}")]
     NoDisk(VolumeId),
-    /// Something copies or replaces disks of this guest.
+    /// What was decided of a disk does not fit what QEMU says now: another point in time was opened
+    /// since, or closed.
+    #[error(
+        "what was decided of {0} is of an earlier state: it has to be surveyed and decided anew"
+    )]
+    Stale(VolumeId),
+    /// The guest's disk is on another node than it was to be: it went over to a plain volume, or
+    /// came back from one.
+    #[error(
+        "the disk {volume} of the guest is on QEMU's node {node:?}, and not where it was to be"
+    )]
+    Elsewhere {
+        /// The disk.
+        volume: VolumeId,
+        /// Where it is.
+        node: String,
+    },
+    /// Something copies or replaces disks of this guest, or has done so and was not dismissed.
     #[error("the job {0} of this guest's disks has to end first")]
     Job(String),
     /// The scratch file can't be made.
@@ -66,6 +78,10 @@ pub enum PointError {
     /// The guest could not be thawed, however often that was tried.
     #[error("THE GUEST MAY STILL BE FROZEN")]
     Thaw(#[source] FreezeError),
+    /// It was given up in the middle, and QEMU does not answer: the guest may stand still, and what
+    /// was opened may be there. Connect anew and call [`survey`].
+    #[error("THE GUEST MAY STAND STILL: QEMU did not let go of a point in time, connect anew")]
+    Unsettled(#[source] Box<PointError>),
     /// Something was left behind.
     #[error("{0} of an earlier point in time can't be removed")]
     Stays(Leftover),
@@ -80,7 +96,8 @@ pub enum PointError {
 /// Who serves a point in time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Server {
-    /// QEMU's block server, which runs for another use as well and stays; it listens there.
+    /// QEMU's block server, which runs for another use as well and stays; it listens there. Who
+    /// pulls there can use all that it serves: only for one that may read the whole guest.
     Running(NbdAddress),
     /// The same, started for this and stopped at its end. QEMU has but one.
     Start(NbdAddress),
@@ -103,17 +120,25 @@ pub struct Settings {
     /// Who serves.
     pub server: Server,
     /// How long a write of the guest waits for a copy, in whole seconds, before the point in time
-    /// breaks; at least one.
+    /// breaks; at least one, and at most [`Settings::MOST_PATIENCE`], whatever is said here.
     pub patience: Duration,
     /// How long the guest may be frozen.
     pub freeze: Duration,
 }
 
 impl Settings {
-    /// The usual: a write waits for 5 seconds, and the guest is frozen for 10 at most.
+    /// QEMU 7.2 counts nanoseconds in 32 bits: 5 seconds would be 0.7.
+    pub const MOST_PATIENCE: Duration = Duration::from_secs(4);
+
+    /// The usual: a write waits for 4 seconds, and the guest is frozen for 10 at most.
     pub fn new(scratch: PathBuf, server: Server) -> Self {
-        let (patience, freeze) = (Duration::from_secs(5), Duration::from_secs(10));
+        let (patience, freeze) = (Self::MOST_PATIENCE, Duration::from_secs(10));
         Self { scratch, server, patience, freeze }
+    }
+
+    /// As QEMU is told.
+    fn patience_seconds(&self) -> u64 {
+        self.patience.min(Self::MOST_PATIENCE).as_secs().max(1)
     }
 }
 
@@ -169,9 +194,13 @@ impl Point {
     /// With one disk the guest is never stopped. With several it is, for the moment in which they
     /// are switched one after the other; how long is in [`Point::held`].
     ///
+    /// A decision is for one point in time, opened or not: for the next one it is
+    /// [`PointError::Stale`], unless nothing has changed since.
+    ///
     /// # Errors
     /// All is as before then: nothing is served, the guest goes on, and no change since the last
-    /// backup is forgotten. But for [`PointError::Thaw`] and [`PointError::Stays`].
+    /// backup is forgotten. But for [`PointError::Thaw`], [`PointError::Stays`] and
+    /// [`PointError::Unsettled`].
     pub fn open(
         qmp: &mut Qmp,
         disks: Vec<(Disk, Decision)>,
@@ -185,19 +214,27 @@ impl Point {
         if let Some(job) = qmp.jobs()?.pop() {
             return Err(PointError::Job(job));
         }
-        let mut opening = Opening { qmp, disks: &disks, settings, agent, id, has_begun: false };
+        for disk in &only {
+            take_down::check_drive(qmp, disk, disk.node())?;
+        }
+        let mut decided = disks.iter().zip(&surveys);
+        if let Some(((disk, _), _)) = decided.find(|((_, decision), of)| !decision.fits(of)) {
+            return Err(PointError::Stale(disk.id().clone()));
+        }
+        let mut opening = Opening::of(qmp, &disks, settings, agent, id);
         let (taken_ms, consistency, held) = match opening.run(environment) {
             Ok(opened) => opened,
             Err(error) => {
-                let has_begun = opening.has_begun;
+                let has_begun = opening.has_begun();
                 let taken_down = take_down::take_down(qmp, &only, agent);
                 if has_begun {
                     // What can't be put right now is by the next decision.
                     let _ = change(qmp, &disks, |_, decision| decision.failed(id));
                 }
                 return Err(match taken_down {
+                    Ok(()) => error,
                     Err(worse @ (PointError::Thaw(_) | PointError::Stays(_))) => worse,
-                    _ => error,
+                    Err(_) => PointError::Unsettled(Box::new(error)),
                 });
             }
         };
@@ -208,7 +245,7 @@ impl Point {
             consistency: consistency.clone(),
             size: survey.size,
             address: settings.server.address().clone(),
-            export: disk.point(),
+            export: disk.export(id),
             plan: decision.plan,
             changes: decision.changes(),
         };
@@ -282,149 +319,4 @@ fn change(
         disks.iter().map(|(disk, decision)| (disk, changes(disk, decision))).collect();
     let all = changes.iter().flat_map(|(disk, of)| of.iter().map(|change| (disk.node(), change)));
     qmp.change_bitmaps(all)
-}
-
-/// A point in time that is being opened.
-struct Opening<'a> {
-    qmp: &'a mut Qmp,
-    disks: &'a [(Disk, Decision)],
-    settings: &'a Settings,
-    agent: Option<&'a dyn Freeze>,
-    id: PointId,
-    /// Whether the new bitmaps are there.
-    has_begun: bool,
-}
-
-impl Opening<'_> {
-    fn run(
-        &mut self,
-        environment: &dyn Environment,
-    ) -> Result<(u64, Consistency, Held), PointError> {
-        for (disk, _) in self.disks {
-            self.prepare(disk)?;
-        }
-        // Before the point in time: a write that is noted twice is read twice, one that is not
-        // noted would be lost.
-        let id = self.id;
-        change(self.qmp, self.disks, |disk, decision| decision.before(id, disk.keeps_bitmaps()))?;
-        self.has_begun = true;
-        let is_running = self.qmp.is_running()?;
-        let mut held = Held::default();
-        let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
-            Some(agent) => {
-                Mark::Frozen.set(self.qmp)?;
-                let ((switched, taken_ms), outcome) =
-                    freeze::during(agent, self.settings.freeze, || {
-                        (self.switch(is_running), environment.now_ms())
-                    });
-                let (consistency, took) = outcome.map_err(PointError::Thaw)?;
-                Mark::Frozen.clear(self.qmp)?;
-                (held.frozen, held.stopped) = (took, switched?);
-                (taken_ms, consistency)
-            }
-            None => {
-                held.stopped = self.switch(is_running)?;
-                let reason =
-                    if is_running { CrashReason::NoAgent } else { CrashReason::NotRunning };
-                (environment.now_ms(), Consistency::Crash(reason))
-            }
-        };
-        change(self.qmp, self.disks, |_, decision| decision.after())?;
-        self.serve()?;
-        Ok((taken_ms, consistency, held))
-    }
-
-    /// Adds the filter, through which nothing goes yet.
-    fn prepare(&mut self, disk: &Disk) -> Result<(), PointError> {
-        let nodes = self.qmp.nodes()?;
-        let survey = disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()))?;
-        // Named after the disk for as long as QEMU needs to open it.
-        let path = self.settings.scratch.join(format!("{}-{}.scratch", disk.id(), self.id));
-        let failed = |source| PointError::Scratch { path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let made = file.and_then(|file| file.set_len(survey.size));
-        let added = made.map_err(failed).and_then(|()| {
-            let scratch = json!({
-                "driver": "raw",
-                "node-name": disk.scratch(),
-                // It needn't outlive QEMU.
-                "cache": { "direct": false, "no-flush": true },
-                "file": {
-                    "driver": "file",
-                    "filename": path,
-                    "cache": { "direct": false, "no-flush": true },
-                },
-            });
-            Ok(self.qmp.execute("blockdev-add", scratch).map(drop)?)
-        });
-        // Gone already if it could not be made.
-        let _ = fs::remove_file(&path);
-        added?;
-        let filter = json!({
-            "driver": "copy-before-write",
-            "node-name": disk.before(),
-            "file": disk.node(),
-            "target": disk.scratch(),
-            "on-cbw-error": "break-snapshot",
-            "cbw-timeout": self.settings.patience.as_secs().clamp(1, u32::MAX.into()),
-        });
-        Ok(self.qmp.execute("blockdev-add", filter).map(drop)?)
-    }
-
-    /// The point in time: the guest's writes go through the filters from here on. How long the
-    /// guest was stopped.
-    fn switch(&mut self, is_running: bool) -> Result<Duration, PointError> {
-        let is_stopped = is_running && self.disks.len() > 1;
-        let begin = Instant::now();
-        if is_stopped {
-            Mark::Stopped.set(self.qmp)?;
-            self.qmp.execute("stop", json!({}))?;
-        }
-        let switched = self
-            .disks
-            .iter()
-            .try_for_each(|(disk, _)| take_down::switch(self.qmp, disk, &disk.before()));
-        if !is_stopped {
-            return Ok(switched.map(|()| Duration::ZERO)?);
-        }
-        self.qmp.execute("cont", json!({}))?;
-        let took = begin.elapsed();
-        Mark::Stopped.clear(self.qmp)?;
-        Ok(switched.map(|()| took)?)
-    }
-
-    fn serve(&mut self) -> Result<(), PointError> {
-        if let Server::Start(address) = &self.settings.server {
-            let address = match address {
-                NbdAddress::Unix(path) => json!({ "type": "unix", "data": { "path": path } }),
-                NbdAddress::Tcp(address) => json!({
-                    "type": "inet",
-                    "data": { "host": address.ip().to_string(), "port": address.port().to_string() },
-                }),
-            };
-            Mark::Serving.set(self.qmp)?;
-            let started = self.qmp.execute("nbd-server-start", json!({ "addr": address }));
-            if let Err(refused @ QmpError::Refused { .. }) = started {
-                // It may be another's, which is not to be stopped then.
-                Mark::Serving.clear(self.qmp)?;
-                return Err(refused.into());
-            }
-            started?;
-        }
-        for (disk, decision) in self.disks {
-            let point = disk.point();
-            let access = json!({
-                "driver": "snapshot-access", "node-name": point, "file": disk.before(),
-            });
-            self.qmp.execute("blockdev-add", access)?;
-            let bitmap = |name: super::name::BitmapName| json!({ "node": disk.node(), "name": name.to_string() });
-            let bitmaps: Vec<_> = decision.changes().map(bitmap).into_iter().collect();
-            let export = json!({
-                "type": "nbd", "id": point, "node-name": point, "name": point,
-                "writable": false, "bitmaps": bitmaps,
-            });
-            self.qmp.execute("block-export-add", export)?;
-        }
-        Ok(())
-    }
 }

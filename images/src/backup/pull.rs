@@ -9,6 +9,7 @@ use mezame_model::ProjectName;
 
 pub use super::source::Moved;
 use super::{
+    base::Base,
     name::PointId,
     offer::Offer,
     plan::{FullReason, Plan, Published},
@@ -73,8 +74,9 @@ pub struct Pulled {
     pub plan: Plan,
 }
 
-/// The backups of a volume that are in the archive, to decide by. It reads all records that the
-/// project may see.
+/// The backups of a volume that are in the archive and can be opened with this key, to decide by.
+/// What a project's image that was encrypted otherwise is of, nobody can tell. It reads all records
+/// that the project may see.
 pub fn published(
     archive: &Archive,
     project: &ProjectName,
@@ -108,7 +110,6 @@ fn backup_of(image: &Image, volume: &VolumeId) -> Option<Published> {
         point: PointId::parse(labels.get(POINT)?).ok()?,
         size: image.size,
         created_ms: image.created_ms,
-        key: image.key.clone(),
     })
 }
 
@@ -130,7 +131,8 @@ pub fn pull(
         Plan::Incremental { .. } if base.is_none() => Plan::Full(FullReason::BaseGone),
         plan => plan,
     };
-    let source = NbdSource::new(offer, offer.changes.filter(|_| base.is_some()));
+    let chunks = base.as_ref().map(|base| Base::of(archive, base)).transpose()?;
+    let source = NbdSource::new(offer, offer.changes.zip(chunks), watch);
     let new = NewImage {
         project: to.project,
         kind: Kind::Backup,
@@ -142,6 +144,7 @@ pub fn pull(
         Ok(Imported { image, written }) => {
             Ok(Pulled { image, written, moved: source.moved(), plan })
         }
+        Err(_) if source.is_cancelled() => Err(ArchiveError::Cancelled.into()),
         Err(error) if source.is_refused() => Err(PullError::Broken(error)),
         Err(error) => Err(error.into()),
     }

@@ -2,7 +2,10 @@
 
 mod failures;
 mod guest;
+mod held;
+mod hydrated;
 mod points;
+mod stale;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,13 +14,14 @@ use mezame_model::ProjectName;
 use super::{
     freeze::{Consistency, CrashReason, Freeze, FreezeError},
     plan::{Decision, FullReason, Plan, Published, decide},
-    point::{Point, PointError, Server, Settings, survey},
+    point::{Point, PointError, Server, Settings, resize, survey},
     pull::{Destination, PullError, Pulled, published, pull},
 };
 use crate::{
     archive::{
         Archive, ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Watch,
-        store::memory::Memory, target::FileTarget,
+        store::{Store, memory::Memory},
+        target::FileTarget,
     },
     environment::SystemEnvironment,
     nbd::NbdAddress,
@@ -26,6 +30,7 @@ use crate::{
 /// An archive, and whose the backups are.
 struct Vault {
     archive: Archive,
+    store: Arc<Memory>,
     project: ProjectName,
     key: Option<ProjectKey>,
 }
@@ -34,8 +39,9 @@ impl Vault {
     fn new(key: Option<ProjectKey>) -> Self {
         let settings = crate::archive::Settings { threads: 4, ..Default::default() };
         let environment = Arc::new(SystemEnvironment::new());
-        let archive = Archive::create(Arc::new(Memory::new()), environment, settings).unwrap();
-        Self { archive, project: ProjectName::parse("acme").unwrap(), key }
+        let store = Arc::new(Memory::new());
+        let archive = Archive::create(store.clone(), environment, settings).unwrap();
+        Self { archive, store, project: ProjectName::parse("acme").unwrap(), key }
     }
 
     fn keys(&self) -> KeyOf {
@@ -47,8 +53,7 @@ impl Vault {
     }
 
     fn decide(&self, disk: &super::disk::Disk, survey: &super::plan::Survey) -> Decision {
-        let key = self.key.as_ref().and_then(ProjectKey::name);
-        decide(survey, &self.published(disk), key.as_deref(), false)
+        decide(survey, &self.published(disk), false)
     }
 
     fn pull(&self, offer: &super::offer::Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {
@@ -79,6 +84,16 @@ impl Vault {
         let viewer = Viewer::Project(&self.project);
         let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
         visible.image().detail.as_ref().unwrap().labels[label].clone()
+    }
+
+    /// Damages most of the chunks that there are, and no list of any.
+    fn damage(&self) {
+        for pack in self.store.list("packs/").unwrap() {
+            let mut bytes = self.store.read(&pack.name, u64::MAX).unwrap();
+            let most = bytes.len() * 3 / 4;
+            bytes[..most].iter_mut().step_by(16 << 10).skip(1).for_each(|byte| *byte ^= 1);
+            self.store.replace(&pack.name, &bytes).unwrap();
+        }
     }
 
     fn forget(&self, image: ImageId) {

@@ -9,10 +9,13 @@ use std::{
     net::{Shutdown, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::PathBuf,
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
+
+use crate::local_socket::connect_within;
 
 /// Where a server of blocks listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,24 +36,36 @@ impl fmt::Display for NbdAddress {
     }
 }
 
-/// A socket of either kind.
+/// A socket of either kind, and how much has gone over it.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub(super) struct Stream {
+    socket: Socket,
+    passed: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Socket {
     Unix(UnixStream),
     Tcp(TcpStream),
 }
 
 impl Stream {
     pub(super) fn connect(address: &NbdAddress, bound: Duration) -> io::Result<Self> {
-        match address {
-            NbdAddress::Unix(path) => UnixStream::connect(path).map(Self::Unix),
+        let socket = match address {
+            NbdAddress::Unix(path) => Socket::Unix(connect_within(path, bound)?),
             NbdAddress::Tcp(address) => {
                 let stream = TcpStream::connect_timeout(address, bound)?;
                 // A request is some bytes, and its reply is waited for.
                 stream.set_nodelay(true)?;
-                Ok(Self::Tcp(stream))
+                Socket::Tcp(stream)
             }
-        }
+        };
+        Ok(Self { socket, passed: AtomicU64::new(0) })
+    }
+
+    /// Bytes in both directions.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// The socket for one request, all of which has to be done by then.
@@ -61,9 +76,9 @@ impl Stream {
     /// Ends it: what comes yet can't be told from another reply.
     pub(super) fn shut(&self) {
         // The other end may have gone already.
-        let _ = match self {
-            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+        let _ = match &self.socket {
+            Socket::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Socket::Tcp(stream) => stream.shutdown(Shutdown::Both),
         };
     }
 }
@@ -77,6 +92,13 @@ pub(super) struct Timed<'a> {
 }
 
 impl Timed<'_> {
+    fn count(&self, count: io::Result<usize>) -> io::Result<usize> {
+        if let Ok(count) = count {
+            self.stream.passed.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        count
+    }
+
     fn left(&self) -> io::Result<Duration> {
         let left = self.until.checked_duration_since(Instant::now());
         // Zero would be taken for "for ever".
@@ -87,32 +109,34 @@ impl Timed<'_> {
 impl Read for Timed<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let left = Some(self.left()?);
-        match self.stream {
-            Stream::Unix(stream) => {
+        let count = match &self.stream.socket {
+            Socket::Unix(stream) => {
                 stream.set_read_timeout(left)?;
                 (&*stream).read(into)
             }
-            Stream::Tcp(stream) => {
+            Socket::Tcp(stream) => {
                 stream.set_read_timeout(left)?;
                 (&*stream).read(into)
             }
-        }
+        };
+        self.count(count)
     }
 }
 
 impl Write for Timed<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let left = Some(self.left()?);
-        match self.stream {
-            Stream::Unix(stream) => {
+        let count = match &self.stream.socket {
+            Socket::Unix(stream) => {
                 stream.set_write_timeout(left)?;
                 (&*stream).write(bytes)
             }
-            Stream::Tcp(stream) => {
+            Socket::Tcp(stream) => {
                 stream.set_write_timeout(left)?;
                 (&*stream).write(bytes)
             }
-        }
+        };
+        self.count(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {

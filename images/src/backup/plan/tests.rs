@@ -36,6 +36,8 @@ struct World {
     bitmaps: BTreeMap<String, Held>,
     images: Vec<(Published, Contents)>,
     open: Option<Open>,
+    /// What was decided last, for whoever comes back with it.
+    decided: Option<Decision>,
     /// Numbers that were given out.
     last: u32,
 }
@@ -43,11 +45,20 @@ struct World {
 #[derive(Debug, Clone, Copy)]
 enum Event {
     Write(usize),
-    /// A point in time is opened, and perhaps a write comes while it is.
+    Decide {
+        all: bool,
+    },
+    /// A point in time is opened by what was decided just now, and perhaps a write comes while it
+    /// is.
     Open {
         all: bool,
         between: Option<usize>,
-        ends_early: bool,
+        ends: Ends,
+    },
+    /// The same by what was decided some time ago.
+    OpenLate {
+        between: Option<usize>,
+        ends: Ends,
     },
     Publish,
     /// The image is there, and nobody says so to QEMU.
@@ -57,6 +68,14 @@ enum Event {
     Restart,
     Kill,
     DeleteNewest,
+}
+
+/// How far a process comes that opens a point in time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Ends {
+    BeforeTheLastStops,
+    BeforeItServes,
+    Never,
 }
 
 impl World {
@@ -121,12 +140,15 @@ impl World {
 
     fn decide(&self, all: bool) -> Decision {
         let published: Vec<_> = self.images.iter().map(|(image, _)| image.clone()).collect();
-        decide(&self.survey(), &published, None, all)
+        decide(&self.survey(), &published, all)
     }
 
-    fn open(&mut self, all: bool, between: Option<usize>, ends_early: bool, persistent: bool) {
+    fn open(&mut self, decision: Decision, between: Option<usize>, ends: Ends, persistent: bool) {
         self.open = None;
-        let (point, decision) = (self.point(), self.decide(all));
+        if !decision.fits(&self.survey()) {
+            return;
+        }
+        let point = self.point();
         self.change(&decision.before(point, persistent));
         if let Some(block) = between {
             self.write(block);
@@ -135,10 +157,13 @@ impl World {
         if let Some(block) = between {
             self.write(block);
         }
-        if ends_early {
+        if ends == Ends::BeforeTheLastStops {
             return;
         }
         self.change(&decision.after());
+        if ends == Ends::BeforeItServes {
+            return;
+        }
         let changed = decision.changes().map(|name| self.bitmaps[&name.to_string()].dirty);
         self.open = Some(Open { point, decision, contents, changed });
     }
@@ -164,7 +189,6 @@ impl World {
             point: open.point,
             size: BLOCKS as u64,
             created_ms: number.into(),
-            key: None,
         };
         self.images.push((image, contents));
         Ok(())
@@ -183,8 +207,16 @@ impl World {
     fn meet(&mut self, event: Event, persistent: bool) -> Result<(), TestCaseError> {
         match event {
             Event::Write(block) => self.write(block),
-            Event::Open { all, between, ends_early } => {
-                self.open(all, between, ends_early, persistent);
+            Event::Decide { all } => self.decided = Some(self.decide(all)),
+            Event::Open { all, between, ends } => {
+                let decision = self.decide(all);
+                self.decided = Some(decision.clone());
+                self.open(decision, between, ends, persistent);
+            }
+            Event::OpenLate { between, ends } => {
+                if let Some(decision) = self.decided.clone() {
+                    self.open(decision, between, ends, persistent);
+                }
             }
             Event::Publish => {
                 if let Some(open) = self.open.take() {
@@ -213,10 +245,21 @@ impl World {
 
 fn event() -> impl Strategy<Value = Event> {
     let block = 0..BLOCKS;
+    let all = || prop::bool::weighted(0.2);
+    let between = || prop::option::of(0..BLOCKS);
+    let ends = || {
+        prop_oneof![
+            1 => Just(Ends::BeforeTheLastStops),
+            1 => Just(Ends::BeforeItServes),
+            8 => Just(Ends::Never),
+        ]
+    };
     prop_oneof![
-        6 => block.clone().prop_map(Event::Write),
-        4 => (prop::bool::weighted(0.2), prop::option::of(block), prop::bool::weighted(0.1))
-            .prop_map(|(all, between, ends_early)| Event::Open { all, between, ends_early }),
+        6 => block.prop_map(Event::Write),
+        1 => all().prop_map(|all| Event::Decide { all }),
+        4 => (all(), between(), ends())
+            .prop_map(|(all, between, ends)| Event::Open { all, between, ends }),
+        2 => (between(), ends()).prop_map(|(between, ends)| Event::OpenLate { between, ends }),
         4 => Just(Event::Publish),
         1 => Just(Event::PublishAndVanish),
         2 => Just(Event::Fail),
@@ -245,7 +288,7 @@ proptest! {
 fn a_backup_that_fails_costs_the_next_one_nothing() {
     for end in [Event::Fail, Event::Vanish] {
         let mut world = World::default();
-        let open = Event::Open { all: false, between: None, ends_early: false };
+        let open = Event::Open { all: false, between: None, ends: Ends::Never };
         for event in
             [open, Event::Publish, Event::Write(1), open, Event::Write(2), end, Event::Write(3)]
         {
@@ -259,7 +302,7 @@ fn a_backup_that_fails_costs_the_next_one_nothing() {
 
 #[test]
 fn each_reason_for_reading_all_is_told() {
-    let open = Event::Open { all: false, between: None, ends_early: false };
+    let open = Event::Open { all: false, between: None, ends: Ends::Never };
     let after = |events: &[Event], persistent| {
         let mut world = World::default();
         for event in events {
@@ -285,23 +328,21 @@ fn each_reason_for_reading_all_is_told() {
         world.meet(event, true).unwrap();
     }
     let image = world.images[0].0.clone();
-    let decide =
-        |survey: &Survey, key, all| decide(survey, std::slice::from_ref(&image), key, all).plan;
+    let decide = |survey: &Survey, all| decide(survey, std::slice::from_ref(&image), all).plan;
     let survey = world.survey();
-    assert_eq!(decide(&survey, None, true), Plan::Full(FullReason::Wanted));
-    assert_eq!(decide(&survey, Some("other"), false), Plan::Full(FullReason::KeyChanged));
+    assert_eq!(decide(&survey, true), Plan::Full(FullReason::Wanted));
     let longer = Survey { size: 99, ..survey.clone() };
-    assert_eq!(decide(&longer, None, false), Plan::Full(FullReason::SizeChanged));
+    assert_eq!(decide(&longer, false), Plan::Full(FullReason::SizeChanged));
     let with = |bitmap| Survey { size: survey.size, bitmaps: vec![bitmap] };
     let stopped = with(Bitmap { is_recording: false, ..survey.bitmaps[0] });
-    assert_eq!(decide(&stopped, None, false), Plan::Full(FullReason::BitmapStopped));
+    assert_eq!(decide(&stopped, false), Plan::Full(FullReason::BitmapStopped));
     let busy = with(Bitmap { is_busy: true, ..survey.bitmaps[0] });
-    assert_eq!(decide(&busy, None, false), Plan::Full(FullReason::BitmapBusy));
+    assert_eq!(decide(&busy, false), Plan::Full(FullReason::BitmapBusy));
 }
 
 #[test]
 fn bitmaps_that_are_of_no_use_any_more_are_removed() {
-    let open = Event::Open { all: false, between: None, ends_early: false };
+    let open = Event::Open { all: false, between: None, ends: Ends::Never };
     let mut world = World::default();
     for event in [open, Event::Publish, open, Event::PublishAndVanish, open, Event::Publish] {
         world.meet(event, true).unwrap();

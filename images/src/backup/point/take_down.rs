@@ -18,11 +18,13 @@ use crate::{
         freeze::{self, Freeze},
         mark::Mark,
     },
-    qmp::{Qmp, QmpError},
+    qmp::{Qmp, QmpError, block::Node},
 };
 
 /// How long an export may take to go: the reads that are under way.
 const EXPORT: Duration = Duration::from_secs(30);
+/// QEMU's word for a guest that begins anew, by itself or by somebody's will.
+pub(super) const RESET: &str = "RESET";
 
 /// What is left of a point in time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -49,42 +51,75 @@ pub(super) fn take_down(
         qmp.execute("cont", json!({}))?;
         Mark::Stopped.clear(qmp)?;
     }
-    if Mark::Frozen.is_in(&nodes) {
+    // A guest that will not thaw is no reason to leave the rest; it is what is told in the end.
+    let thawed = if Mark::Frozen.is_in(&nodes) { thaw(qmp, agent) } else { Ok(()) };
+    let removed = remove(qmp, disks, &nodes);
+    thawed.and(removed)
+}
+
+/// Thaws a guest that was frozen, unless it was reset since: no agent of what runs in it now knows of
+/// a freeze.
+fn thaw(qmp: &mut Qmp, agent: Option<&dyn Freeze>) -> Result<(), PointError> {
+    if !qmp.take_events(RESET) {
         let agent = agent.ok_or(PointError::Stays(Leftover::Frozen))?;
         freeze::thaw(agent).map_err(PointError::Thaw)?;
-        Mark::Frozen.clear(qmp)?;
     }
+    Ok(Mark::Frozen.clear(qmp)?)
+}
+
+/// Removes exports and nodes; the guest's disks are on their own nodes first.
+fn remove(qmp: &mut Qmp, disks: &[Disk], nodes: &[Node]) -> Result<(), PointError> {
     for disk in disks {
         end_export(qmp, &disk.point())?;
     }
-    if Mark::Serving.is_in(&nodes) {
+    if Mark::Serving.is_in(nodes) {
         go_on(qmp.execute("nbd-server-stop", json!({})))?;
         Mark::Serving.clear(qmp)?;
     }
     for disk in disks {
         let is_there = |name: &String| nodes.iter().any(|node| node.name == *name);
-        if is_there(&disk.before()) {
+        for (before, below) in disk.filters().iter().filter(|(before, _)| is_there(before)) {
             // Reads through the filter end before the filter goes.
             delete(qmp, &disk.point())?;
-            // Where the device is gone, nothing goes through the filter any more.
-            go_on(switch(qmp, disk, disk.node()))?;
+            match switch(qmp, disk, before, below) {
+                // Where the device is gone or has another drive, nothing goes through the filter.
+                Err(PointError::Elsewhere { .. }) => {}
+                Err(PointError::Qmp(error)) => go_on::<()>(Err(error))?,
+                other => other?,
+            }
         }
-        for node in [disk.point(), disk.before(), disk.scratch()].iter().filter(|n| is_there(n)) {
-            delete(qmp, node)?;
+        for node in nodes_of(disk).filter(is_there) {
+            delete(qmp, &node)?;
         }
     }
     let nodes = qmp.nodes()?;
-    let ours = disks.iter().flat_map(|disk| [disk.point(), disk.before(), disk.scratch()]);
-    match ours.into_iter().find(|name| nodes.iter().any(|node| node.name == *name)) {
+    match disks.iter().flat_map(nodes_of).find(|name| nodes.iter().any(|node| node.name == *name)) {
         Some(left) => Err(PointError::Stays(Leftover::Node(left))),
         None => Ok(()),
     }
 }
 
-/// Lets the guest's disk be this node.
-pub(super) fn switch(qmp: &mut Qmp, disk: &Disk, node: &str) -> Result<(), QmpError> {
-    let drive = json!({ "path": disk.device(), "property": "drive", "value": node });
-    qmp.execute("qom-set", drive).map(drop)
+/// Our nodes of a disk, those above others first.
+fn nodes_of(disk: &Disk) -> impl Iterator<Item = String> + use<> {
+    let [(over_one, _), (over_other, _)] = disk.filters();
+    [disk.point(), over_one, over_other, disk.scratch()].into_iter()
+}
+
+/// Lets the guest's disk be another node, if it is the one that it is thought to be: what a guest
+/// would be moved to otherwise is not what it has written.
+pub(super) fn switch(qmp: &mut Qmp, disk: &Disk, from: &str, to: &str) -> Result<(), PointError> {
+    check_drive(qmp, disk, from)?;
+    let drive = json!({ "path": disk.device(), "property": "drive", "value": to });
+    Ok(qmp.execute("qom-set", drive).map(drop)?)
+}
+
+/// Whether the guest's disk is this node.
+pub(super) fn check_drive(qmp: &mut Qmp, disk: &Disk, node: &str) -> Result<(), PointError> {
+    let found = qmp.drive(disk.device())?;
+    if found == node {
+        return Ok(());
+    }
+    Err(PointError::Elsewhere { volume: disk.id().clone(), node: found })
 }
 
 fn end_export(qmp: &mut Qmp, export: &str) -> Result<(), PointError> {

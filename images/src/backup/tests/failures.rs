@@ -3,11 +3,8 @@
 use std::{
     fs,
     sync::atomic::{AtomicU64, Ordering},
-    thread,
     time::{Duration, Instant},
 };
-
-use serde_json::json;
 
 use super::{
     guest::Guest,
@@ -35,7 +32,7 @@ impl Watch for Impatient {
 }
 
 /// Takes a backup of the guest's only disk, which must be incremental and right.
-fn check_next(guest: &mut Guest, vault: &Vault) {
+pub(super) fn check_next(guest: &mut Guest, vault: &Vault) {
     let then = guest.writer.contents[0].clone();
     let pulled = guest.host.back_up(vault);
     assert!(matches!(pulled.plan, Plan::Incremental { .. }), "{:?}", pulled.plan);
@@ -234,8 +231,9 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
     let vault = Vault::new(None);
     guest.host.back_up(&vault);
     guest.writer.write(0);
-    let patience = Duration::from_secs(2);
-    let settings = Settings { patience, ..guest.host.settings() };
+    // More than QEMU can count: it waits as long as it can.
+    let settings = Settings { patience: Duration::from_secs(3600), ..guest.host.settings() };
+    let patience = guest.host.settings().patience;
     let point = guest.host.open_with(&vault, &settings, None).unwrap();
     guest.host.slow_scratch_down();
     // The first fills what the throttle lets through at once.
@@ -247,7 +245,7 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
         })
         .collect();
     waits.sort();
-    assert!(waits[7] >= patience && waits[7] < 10 * patience, "{waits:?}");
+    assert!(waits[7] >= patience && waits[7] < 5 * patience, "{waits:?}");
     assert!(waits[6] < patience, "{waits:?}");
     let error = vault.pull(&point.offers()[0], &Unwatched).unwrap_err();
     assert!(matches!(error, PullError::Broken(_)), "{error}");
@@ -258,26 +256,6 @@ fn a_scratch_file_that_is_slow_holds_a_write_up_once_and_breaks_the_backup() {
     assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     assert_eq!(closed.broken, [guest.host.disks[0].id().clone()]);
     check_next(&mut guest, &vault);
-}
-
-#[test]
-fn a_guest_that_a_killed_process_had_stopped_goes_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let host = &mut guest.host;
-    crate::backup::mark::Mark::Stopped.set(&mut host.qmp).unwrap();
-    host.qmp.execute("stop", json!({})).unwrap();
-    host.reconnect();
-    assert!(!host.qmp.is_running().unwrap());
-    survey(&mut host.qmp, &host.disks, None).unwrap();
-    assert!(host.qmp.is_running().unwrap());
-    // One that somebody else has stopped stays so.
-    host.qmp.execute("stop", json!({})).unwrap();
-    let point = host.open(&Vault::new(None)).unwrap();
-    assert_eq!(point.offers()[0].consistency, Consistency::Crash(CrashReason::NotRunning));
-    point.close(&mut host.qmp, &[], None).unwrap();
-    assert!(!host.qmp.is_running().unwrap());
 }
 
 #[test]
@@ -311,89 +289,18 @@ fn what_can_not_be_opened_leaves_all_as_it_was() {
     check_next(&mut guest, &vault);
 }
 
-/// An agent that keeps count.
-#[derive(Default)]
-struct Agent {
-    freezes: AtomicU64,
-    thaws: AtomicU64,
-    /// Fails to freeze, and is frozen all the same.
-    fails: bool,
-    /// Thaws by itself.
-    is_hasty: bool,
-    /// Fails to thaw so often.
-    stubborn: AtomicU64,
-    takes: Duration,
-}
-
-impl Agent {
-    fn is_frozen(&self) -> bool {
-        self.freezes.load(Ordering::SeqCst) > self.thaws.load(Ordering::SeqCst)
-    }
-}
-
-impl Freeze for Agent {
-    fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
-        self.freezes.fetch_add(1, Ordering::SeqCst);
-        thread::sleep(self.takes);
-        if self.fails { Err(FreezeError("no".into())) } else { Ok(()) }
-    }
-
-    fn thaw(&self) -> Result<bool, FreezeError> {
-        let left = |left: u64| left.checked_sub(1);
-        if self.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, left).is_ok() {
-            return Err(FreezeError("not yet".into()));
-        }
-        let was_frozen = self.is_frozen();
-        self.thaws.store(self.freezes.load(Ordering::SeqCst), Ordering::SeqCst);
-        Ok(was_frozen && !self.is_hasty)
-    }
-}
-
 #[test]
-fn a_guest_is_frozen_for_the_instant_and_its_image_says_what_came_of_it() {
+fn a_scratch_file_that_a_killed_process_left_is_removed_by_the_next_one() {
     let directory = tempfile::tempdir().unwrap();
     let (volume, bytes) = plain(directory.path(), "disk");
     let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    let settings = Settings { freeze: Duration::from_millis(500), ..guest.host.settings() };
-    let slow = Duration::from_millis(600);
-    let early = Consistency::Crash(CrashReason::ThawedEarly);
-    for (agent, expected) in [
-        (Agent::default(), Consistency::Application),
-        (Agent { stubborn: 2.into(), ..Agent::default() }, Consistency::Application),
-        (
-            Agent { fails: true, ..Agent::default() },
-            Consistency::Crash(CrashReason::NotFrozen("no".into())),
-        ),
-        (Agent { is_hasty: true, ..Agent::default() }, early.clone()),
-        (Agent { takes: slow, ..Agent::default() }, early),
-    ] {
-        let point = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap();
-        assert!(!agent.is_frozen());
-        assert_eq!(agent.freezes.load(Ordering::SeqCst), 1);
-        assert_eq!(point.offers()[0].consistency, expected);
-        let pulled = vault.pull(&point.offers()[0], &Unwatched).unwrap();
-        assert_eq!(vault.label(pulled.image.id, "backup.consistency"), expected.name());
-        point.close(&mut guest.host.qmp, &[], None).unwrap();
+    let point = "0123456789abcdef0123456789abcdef";
+    let left = format!("disk-{point}.scratch");
+    let others = [format!("disk-2-{point}.scratch"), format!("disk-{point}"), "disk".into()];
+    for name in others.iter().take(2).chain([&left]) {
+        fs::write(directory.path().join(name), "x").unwrap();
     }
-}
-
-#[test]
-fn a_guest_that_will_not_thaw_is_an_error_and_is_thawed_by_the_next_one() {
-    let directory = tempfile::tempdir().unwrap();
-    let (volume, bytes) = plain(directory.path(), "disk");
-    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
-    let vault = Vault::new(None);
-    let settings = guest.host.settings();
-    let agent = Agent { stubborn: 6.into(), ..Agent::default() };
-    let error = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap_err();
-    assert!(matches!(error, PointError::Thaw(_)), "{error}");
-    assert!(agent.is_frozen());
-    guest.host.reconnect();
-    let host = &mut guest.host;
-    let error = survey(&mut host.qmp, &host.disks, None).unwrap_err();
-    assert!(matches!(error, PointError::Stays(_)), "{error}");
-    survey(&mut host.qmp, &host.disks, Some(&agent)).unwrap();
-    assert!(!agent.is_frozen());
-    survey(&mut host.qmp, &host.disks, None).unwrap();
+    guest.host.open(&Vault::new(None)).unwrap();
+    assert!(!directory.path().join(left).exists());
+    assert!(others.iter().all(|name| directory.path().join(name).exists()));
 }

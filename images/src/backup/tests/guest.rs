@@ -2,9 +2,13 @@
 //! it: through their devices, by QEMU's own `qemu-io`.
 
 use std::{
-    os::unix::process::CommandExt,
+    collections::BTreeSet,
+    io::{self, BufRead, BufReader, Write},
+    net::Shutdown,
+    os::unix::{net::UnixStream, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -19,6 +23,8 @@ use crate::{
 };
 
 const BOUND: Duration = Duration::from_secs(60);
+/// What a guest's page cache writes at once.
+const BLOCK: u64 = 4 << 10;
 /// The longest write.
 const LONGEST: u64 = 96 << 10;
 
@@ -45,6 +51,8 @@ pub(super) struct Writer {
     pub(super) numbers: Numbers,
     /// Bytes written.
     pub(super) written: u64,
+    /// Blocks of a disk that were written since this was last taken.
+    touched: BTreeSet<(usize, u64)>,
 }
 
 impl Writer {
@@ -56,6 +64,26 @@ impl Writer {
         let (at, length) = (usize::try_from(at).unwrap(), usize::try_from(length).unwrap());
         self.contents[disk][at..at + length].fill(with);
         self.written += length as u64;
+        let block = |at: usize| at as u64 / BLOCK;
+        self.touched.extend((block(at)..=block(at + length - 1)).map(|block| (disk, block)));
+    }
+
+    /// Bytes of all blocks that were written since this was asked last.
+    pub(super) fn take_touched(&mut self) -> u64 {
+        let block = |(disk, block): (usize, u64)| {
+            let start = block * BLOCK;
+            (self.contents[disk].len() as u64 - start).min(BLOCK)
+        };
+        std::mem::take(&mut self.touched).into_iter().map(block).sum()
+    }
+
+    /// Writes somewhere as a guest's page cache does: whole blocks of 4 KiB.
+    pub(super) fn write_blocks(&mut self, disk: usize) {
+        let blocks = self.contents[disk].len() as u64 / BLOCK;
+        let length = 1 + self.numbers.below(LONGEST / BLOCK);
+        let at = self.numbers.below(blocks - length);
+        let with = u8::try_from(1 + self.numbers.below(255)).unwrap();
+        self.fill(disk, at * BLOCK, length * BLOCK, with);
     }
 
     /// Writes somewhere.
@@ -106,6 +134,7 @@ impl Guest {
             contents,
             numbers: Numbers(9),
             written: 0,
+            touched: BTreeSet::new(),
         };
         let qmp = Qmp::connect(&sockets[0], BOUND).unwrap();
         let host = Host { directory: directory.into(), disks, qmp };
@@ -118,6 +147,12 @@ impl Guest {
         let _ = self.host.qmp.execute("quit", json!({}));
         self.daemon.ended();
         self.writer.contents
+    }
+
+    /// Lets the guest begin anew; every monitor has been told when this returns.
+    pub(super) fn reset(&mut self) {
+        self.host.qmp.execute("system_reset", json!({})).unwrap();
+        self.writer.qmp.await_event("a reset", BOUND, |event| event.name == "RESET").unwrap();
     }
 
     /// Kills QEMU with -9; what the disks hold.
@@ -168,19 +203,42 @@ impl Host {
         pulled
     }
 
+    /// A way to QEMU on which no command passes from the first of this name on.
+    pub(super) fn lose_from(&mut self, command: &'static str, bound: Duration) {
+        // A monitor serves one at a time: ours goes first, by way of the next one.
+        self.reconnect();
+        let qemu = UnixStream::connect(self.directory.join("qmp")).unwrap();
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let commands = BufReader::new(theirs.try_clone().unwrap());
+        let (mut to, mut from) = (qemu.try_clone().unwrap(), qemu);
+        thread::spawn(move || {
+            let mut is_lost = false;
+            for line in commands.lines().map_while(Result::ok) {
+                is_lost |= line.contains(command);
+                if !is_lost {
+                    writeln!(to, "{line}").unwrap();
+                }
+            }
+            // QEMU may have ended.
+            let _ = to.shutdown(Shutdown::Both);
+        });
+        thread::spawn(move || io::copy(&mut from, &mut theirs));
+        self.qmp = Qmp::over(ours, bound).unwrap();
+    }
+
     /// What another process sees that comes after ours was killed.
     pub(super) fn reconnect(&mut self) {
         self.qmp = Qmp::connect(&self.directory.join("qmp-next"), BOUND).unwrap();
     }
 
-    /// Lets 100,000 bytes a second through to the first disk's scratch file.
+    /// Lets 40,000 bytes a second through to the first disk's scratch file.
     pub(super) fn slow_scratch_down(&mut self) {
         let nodes = self.qmp.execute("query-named-block-nodes", json!({ "flat": true })).unwrap();
         let is_file = |node: &&serde_json::Value| {
             node["drv"] == "file" && node["file"].as_str().unwrap().ends_with(".scratch")
         };
         let file = &nodes.as_array().unwrap().iter().find(is_file).unwrap()["node-name"];
-        let limits = json!({ "bps-total": 100_000, "bps-total-max": 100_000 });
+        let limits = json!({ "bps-total": 40_000, "bps-total-max": 40_000 });
         let scratch = self.disks[0].scratch();
         for (command, arguments) in [
             ("object-add", json!({ "qom-type": "throttle-group", "id": "slow", "limits": limits })),

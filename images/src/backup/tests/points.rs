@@ -11,6 +11,7 @@ use super::{
     *,
 };
 use crate::{
+    archive::chunk::CHUNK,
     clone::InstantClone,
     testing::{first_difference, ids, master, pool},
     volume::{Data, Durability, FlushInterval, HostCache, Place, Volume, VolumeId, flusher},
@@ -106,12 +107,13 @@ fn five_incrementals(volume: Volume, bytes: Vec<u8>, directory: &Path, key: Opti
     let vault = Vault::new(key);
     let (mut last, mut then) = (guest.host.back_up(&vault), Vec::new());
     assert_eq!(last.plan, Plan::Full(FullReason::First));
+    guest.writer.take_touched();
     for round in 0..5 {
-        let before = guest.writer.written;
         for _ in 0..6 + round {
             guest.writer.write(0);
         }
-        let written = guest.writer.written - before;
+        // Those during the pull before are among them.
+        let touched = guest.writer.take_touched();
         let point = guest.host.open(&vault).unwrap();
         then.clone_from(&guest.writer.contents[0]);
         let offer = point.offers()[0].clone();
@@ -121,12 +123,12 @@ fn five_incrementals(volume: Volume, bytes: Vec<u8>, directory: &Path, key: Opti
         let Plan::Incremental { base, .. } = pulled.plan else { panic!("{:?}", pulled.plan) };
         assert_eq!(base, last.image.id);
         println!(
-            "{written} bytes written; by the bitmap {:?} with those during the last pull, moved {} ({:.2} of that)",
+            "by the bitmap {:?} bytes were written, moved {} ({:.2} of that)",
             pulled.moved.changed.unwrap(),
             pulled.moved.received,
             pulled.moved.ratio().unwrap()
         );
-        assert!(pulled.moved.changed.unwrap() >= written.min(64 << 10));
+        assert_eq!(pulled.moved.changed, Some(touched));
         assert!(pulled.moved.read < pulled.moved.size);
         // The one before is of no use to this one.
         vault.forget(last.image.id);
@@ -152,6 +154,61 @@ fn the_fifth_incremental_backup_of_a_clone_is_restored_in_an_encrypted_project()
     let (clone, bytes) = overlay(directory.path());
     let volume = clone.volume(recovered(), HostCache::Direct).unwrap();
     five_incrementals(volume, bytes, directory.path(), Some(ProjectKey::new([3; 32])));
+}
+
+/// Backs up five times what was written in between, and adds up what that moved.
+fn little_is_moved(volume: &Volume, bytes: Vec<u8>, directory: &Path, key: Option<ProjectKey>) {
+    let mut guest = Guest::start(directory, std::slice::from_ref(volume), vec![bytes], &[]);
+    let vault = Vault::new(key);
+    guest.host.back_up(&vault);
+    guest.writer.take_touched();
+    for round in 1..=5 {
+        for _ in 0..round * 6 {
+            guest.writer.write_blocks(0);
+        }
+        let touched = guest.writer.take_touched();
+        let then = guest.writer.contents[0].clone();
+        let Pulled { image, moved, .. } = guest.host.back_up(&vault);
+        println!("of {touched} bytes written: {moved:?}, {:.3}", moved.ratio().unwrap());
+        assert_eq!((moved.changed, moved.read), (Some(touched), touched));
+        assert!(moved.passed * 10 <= touched * 11, "{moved:?}");
+        assert_eq!(first_difference(&vault.restored(image.id), &then), None);
+    }
+}
+
+#[test]
+fn of_a_plain_volume_hardly_more_is_moved_than_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    little_is_moved(&volume, bytes, directory.path(), None);
+}
+
+#[test]
+fn of_a_clone_hardly_more_is_moved_than_was_written_into_an_encrypted_project() {
+    let directory = tempfile::tempdir().unwrap();
+    let (clone, bytes) = overlay(directory.path());
+    let volume = clone.volume(recovered(), HostCache::Direct).unwrap();
+    little_is_moved(&volume, bytes, directory.path(), Some(ProjectKey::new([3; 32])));
+}
+
+#[test]
+fn a_chunk_of_the_base_that_is_damaged_is_moved_whole() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    guest.writer.take_touched();
+    for at in (0..SIZE as u64 / 2).step_by(CHUNK) {
+        guest.writer.fill(0, at + (8 << 10), 4 << 10, 7);
+    }
+    vault.damage();
+    let touched = guest.writer.take_touched();
+    let then = guest.writer.contents[0].clone();
+    let Pulled { image, moved, plan, .. } = guest.host.back_up(&vault);
+    assert!(matches!(plan, Plan::Incremental { .. }), "{plan:?}");
+    assert!(moved.read >= touched + SIZE as u64 / 8, "{moved:?}");
+    assert_eq!(first_difference(&vault.restored(image.id), &then), None);
 }
 
 /// Whether a guest that writes is held up in between, only one with processors can show: that is in
