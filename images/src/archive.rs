@@ -38,6 +38,7 @@ pub mod sweep;
 pub mod target;
 pub mod verify;
 pub mod view;
+pub(crate) mod writing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -7,7 +7,8 @@
 //! - a `put_new` that succeeded is durable, and of several for one name one succeeds;
 //! - an object is there whole or not at all, whenever whoever dies;
 //! - what was there before a listing began and is there when it ends is in it;
-//! - what was deleted does not come back.
+//! - what was deleted does not come back: of an image's and a pack's name nothing is sent again
+//!   after an answer was lost, since others may have deleted what came of it.
 
 pub mod directory;
 pub mod memory;
@@ -46,6 +47,15 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// Nobody knows whether it was written: it may be there, or come to be there later.
+    #[error("{name}: whether it was written is not known")]
+    Unsettled {
+        /// Which.
+        name: ObjectName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// It can't be reached, read or written.
     #[error("{name}: the store fails")]
     Io {
@@ -75,7 +85,8 @@ pub struct Listed {
 /// Where objects lie. Calls block; an archive calls from as many threads as it works with.
 pub trait Store: Send + Sync {
     /// Writes an object that is not there yet; `Exists` where it is. Durable on return. After an
-    /// `Io` error it may be there, and is durable if it is.
+    /// `Io` error it may be there, and is durable if it is; after `Unsettled` it may come to be
+    /// there at any time.
     fn put_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
     /// Writes an object, in place of one of this name if there is one. Need not be durable. One

@@ -4,6 +4,7 @@ mod damage;
 mod encrypted;
 mod folders;
 mod interleaved;
+mod lost;
 mod seen;
 mod sessions;
 mod troubled;

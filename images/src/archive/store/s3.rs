@@ -12,12 +12,13 @@
 //!  there is   ├─ 412 ─ after a lost answer ─► the same bytes? ─► Ok, or Exists
 //!  none       ├─ surely not done (SlowDown, no connection) ────► pause, again
 //!             └─ lost (time, 500, broken) ─► read: same, other ► Ok, or Exists
-//!                                                 └─ missing ──► pause, again; an image: Unsettled
+//!                                                 └─ missing ──► pause, again
+//!                                                                an image, a pack: Unsettled
 //! ```
-//! An image's record is never sent again once an answer was lost: it may have been there, and been
-//! deleted. Everything else may be: all attempts end within [`Patience::whole`], and a server
-//! refuses what comes later than `request::SLACK` after its signature, which together is less than
-//! the time after which a session is taken for dead.
+//! An image's record and a pack are never sent again once an answer was lost: they may have been
+//! there, and been deleted by somebody whose deletion is still under way. A record has one name
+//! only, so it is looked for until the time is up; a pack is written under another name. What else
+//! there is may be sent again: nothing is lost where it comes back or is deleted twice.
 
 pub mod address;
 mod answer;
@@ -142,12 +143,13 @@ impl S3 {
         let key = self.address.key(name);
         let ask = put(&key, bytes, true)?;
         let mut tries = self.tries(ask.length());
-        // A record that came to be and was deleted must not come back.
-        let is_once = name.as_str().starts_with(prefix::IMAGES);
+        // What came to be and was deleted must not come back.
+        let is_image = name.as_str().starts_with(prefix::IMAGES);
+        let is_pack = name.as_str().starts_with(prefix::PACKS);
         let mut is_unsure = false;
         loop {
             // What is only looked at after a lost answer may be looked at as often as one likes.
-            if !(is_unsure && is_once) {
+            if !(is_unsure && is_image) {
                 match self.attempt(&ask, LONGEST_PAGE, &tries)? {
                     Verdict::Done(_) => return Ok(true),
                     Verdict::Taken if !is_unsure => return Ok(false),
@@ -170,6 +172,9 @@ impl S3 {
                 Err(error) => return Err(S3Error::Unsettled(error.into())),
             }
             let error = tries.last.take().unwrap_or(S3Error::Answer("taken, and not there"));
+            if is_pack {
+                return Err(S3Error::Unsettled(error.into()));
+            }
             if let Err(error) = tries.pause(error, &*self.environment) {
                 return Err(S3Error::Unsettled(error.into()));
             }
@@ -279,6 +284,9 @@ impl Store for S3 {
         match self.write_new(name, bytes) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Exists { name: name.clone() }),
+            Err(error @ S3Error::Unsettled(_)) => {
+                Err(StoreError::Unsettled { name: name.clone(), source: error.into() })
+            }
             Err(error) => Err(StoreError::io(name, error.into())),
         }
     }

@@ -71,9 +71,12 @@ impl<'a> Copier<'a> {
         if pack.is_empty() {
             return Ok(());
         }
-        let name = ObjectName::pack(PackId { writer: self.id, number: self.packs });
-        self.packs += 1;
         self.copied += pack.entries().iter().map(|entry| u64::from(entry.stored)).sum::<u64>();
-        Ok(self.archive.store.put_new(&name, &pack.finish())?)
+        let Self { archive, id: writer, packs, .. } = self;
+        archive.write_pack(&pack.finish(), || {
+            let number = *packs;
+            *packs += 1;
+            PackId { writer: *writer, number }
+        })
     }
 }
