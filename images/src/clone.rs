@@ -182,13 +182,9 @@ impl Master {
         Ok(())
     }
 
-    /// Notes what a clone's volume is from now on, and whether its guest is held.
-    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
-        let record = Record { stage, is_held, ..self.find(id)?.record };
-        let at = self.record_path(id);
-        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
-        durable::sync_parent(&at).map_err(failed("syncing", &at))
+    /// Holds the master's lock for several notes.
+    fn locked(&self) -> Result<Locked<'_>, CloneError> {
+        Ok(Locked { master: self, _lock: self.lock()? })
     }
 
     /// Forgets clones that a crash left half made or half removed; which those were.
@@ -239,6 +235,22 @@ impl Master {
     /// Held while records change; given back when dropped.
     fn lock(&self) -> Result<File, CloneError> {
         lock::hold(&self.directory.join(LOCK))
+    }
+}
+
+/// A master whose records nobody else changes.
+struct Locked<'a> {
+    master: &'a Master,
+    _lock: File,
+}
+
+impl Locked<'_> {
+    /// Notes what a clone's volume is from now on, and whether its guest is held.
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
+        let record = Record { stage, is_held, ..self.master.find(id)?.record };
+        let at = self.master.record_path(id);
+        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
+        durable::sync_parent(&at).map_err(failed("syncing", &at))
     }
 }
 

@@ -142,11 +142,12 @@ fn a_guest_of_a_machine_goes_on_after_it_was_handed_over_whoever_ends_it() {
         // A process of ours that was killed when it had stopped the guest, or had recorded that
         // it hands it over as well.
         if was_begun > 0 {
-            master.mark(clone.id(), Stage::Overlay, true).unwrap();
+            master.locked().unwrap().mark(clone.id(), Stage::Overlay, true).unwrap();
             qmp.execute("stop", json!({})).unwrap();
         }
         if was_begun > 1 {
-            master.mark(clone.id(), Stage::HandingOver(place.clone()), true).unwrap();
+            let stage = Stage::HandingOver(place.clone());
+            master.locked().unwrap().mark(clone.id(), stage, true).unwrap();
         }
         let plain = hydration.complete(&mut qmp, &master).unwrap();
         assert!(is_running(&mut qmp));
@@ -193,6 +194,35 @@ fn a_guest_goes_on_with_its_clone_where_the_plain_volume_can_not_be_flushed() {
     assert_eq!(disk(&mut qmp), clone.id().node(""));
     let record = master.find(clone.id()).unwrap().record;
     assert_eq!((record.stage, record.is_held), (Stage::Overlay, false));
+}
+
+#[test]
+fn a_guest_that_stands_still_goes_on_with_its_clone_when_the_time_is_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let socket = directory.path().join("qmp");
+    let _machine = machine(&volume(&clone), &socket);
+    let mut qmp = Qmp::connect(&socket, Duration::from_secs(30)).unwrap();
+    let place = Place::File(directory.path().join("plain"));
+    let (size, direct) = (master.size(), HostCache::Direct);
+    let hydration = Hydration::start(&mut qmp, &clone, size, place, direct, None).unwrap();
+    let begin = Instant::now();
+    while !hydration.progress(&mut qmp).unwrap().is_equal {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+    // As a process of ours left it that was killed.
+    master.locked().unwrap().mark(clone.id(), Stage::Overlay, true).unwrap();
+    qmp.execute("stop", json!({})).unwrap();
+    let error = hydration.complete_within(Duration::ZERO, &mut qmp, &master).unwrap_err();
+    assert!(matches!(error, HydrationError::Late(_)), "{error}");
+    assert!(is_running(&mut qmp));
+    assert_eq!(disk(&mut qmp), clone.id().node(""));
+    let record = master.find(clone.id()).unwrap().record;
+    assert_eq!((record.stage, record.is_held), (Stage::Overlay, false));
+    // And it can be done yet.
+    hydration.complete(&mut qmp, &master).unwrap();
+    assert!(is_running(&mut qmp));
 }
 
 #[test]
