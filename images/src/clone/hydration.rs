@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 use super::{CloneError, InstantClone, Master, durable};
 use crate::{
+    archive::target::{FileTarget, Target},
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
@@ -109,7 +110,7 @@ pub struct Hydration {
 
 impl Hydration {
     /// Starts copying a clone's volume, which QEMU has open, into a file that is made, or into a
-    /// block device as long as the volume. `speed` is in bytes a second.
+    /// block device that is as long as the volume or longer. `speed` is in bytes a second.
     pub fn start(
         qmp: &mut Qmp,
         clone: &InstantClone,
@@ -259,13 +260,18 @@ impl Hydration {
     }
 }
 
-/// Makes a file of a volume's length, or checks that a block device has it.
+/// Makes a file of a volume's length, or checks that a block device has it; what a longer device has
+/// behind it becomes zeroes, since the guest sees all of the device and it was somebody's.
 fn prepare(target: &Place, size: u64) -> io::Result<()> {
     let Place::File(path) = target else {
         let (_, length) = target.open()?;
-        let is_long_enough = length >= size;
-        let short = || io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than the volume");
-        return is_long_enough.then_some(()).ok_or_else(short);
+        if length < size {
+            let short = "it is shorter than the volume";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, short));
+        }
+        let device = FileTarget::open(target.path())?;
+        device.prepare(size)?;
+        return device.finish();
     };
     let file = durable::create_private(path)?;
     file.set_len(size)?;

@@ -244,3 +244,26 @@ fn a_target_that_is_not_what_it_is_said_to_be_is_refused() {
     assert!(Place::File("/dev/null".into()).open().is_err());
     assert_eq!(Place::File(regular).open().unwrap().1, 10);
 }
+
+#[test]
+fn a_device_that_is_longer_than_the_volume_has_nothing_of_its_former_user_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lun");
+    fs::write(&path, vec![7; 5 << 20]).unwrap();
+    let out = Command::new("losetup").args(["--find", "--show"]).arg(&path).output().unwrap();
+    if !out.status.success() {
+        eprintln!("skipped, no loop device: {}", String::from_utf8_lossy(&out.stderr));
+        return;
+    }
+    let device = String::from_utf8(out.stdout).unwrap();
+    let device = Place::Device(device.trim().into());
+    let size = (2 << 20) + 512;
+    let (prepared, short) = (prepare(&device, size), prepare(&device, (5 << 20) + 1));
+    let bytes = fs::read(device.path());
+    let _ = Command::new("losetup").arg("--detach").arg(device.path()).status();
+    prepared.unwrap();
+    assert_eq!(short.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let bytes = bytes.unwrap();
+    assert_eq!(bytes.len(), 5 << 20);
+    assert!(bytes[size as usize..].iter().all(|byte| *byte == 0), "something is left");
+}
