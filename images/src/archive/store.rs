@@ -56,7 +56,16 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// It can't be reached, read or written.
+    /// It is there, and its bytes can't be had: what it lies on is bad, or it has too many of them.
+    #[error("{name}: it is damaged")]
+    Damaged {
+        /// Which.
+        name: ObjectName,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It can't be reached, read or written. That says nothing of what is there.
     #[error("{name}: the store fails")]
     Io {
         /// Which object, or prefix.
@@ -70,6 +79,11 @@ pub enum StoreError {
 impl StoreError {
     pub(crate) fn io(name: &(impl ToString + ?Sized), source: io::Error) -> Self {
         Self::Io { name: name.to_string(), source }
+    }
+
+    /// That an object is longer than its reader allows.
+    pub(crate) fn too_long(name: &ObjectName) -> Self {
+        Self::Damaged { name: name.clone(), source: io::ErrorKind::FileTooLarge.into() }
     }
 }
 
@@ -93,10 +107,11 @@ pub trait Store: Send + Sync {
     /// that was there is in every listing meanwhile, as long as its length stays the same.
     fn replace(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// The whole object, which must not be longer than `limit` bytes.
+    /// The whole object, which must not be longer than `limit` bytes (`Damaged`).
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError>;
 
-    /// Fills the buffer with the object's bytes from `offset` on. Too few of them are an error.
+    /// Fills the buffer with the object's bytes from `offset` on. Too few of them are an error
+    /// (`Damaged`).
     fn read_at(&self, name: &ObjectName, offset: u64, buffer: &mut [u8]) -> Result<(), StoreError>;
 
     /// All objects whose names begin with `prefix`, which ends with `/`, in no order.

@@ -8,6 +8,7 @@ mod lost;
 mod seen;
 mod sessions;
 mod troubled;
+mod unreachable;
 mod whole;
 
 use std::sync::Mutex;

@@ -38,9 +38,9 @@ fn an_object_is_read_back_whole_and_in_parts(store: &dyn Store) {
     store.read_at(&object, 123_456, &mut part).unwrap();
     assert_eq!(part, bytes[123_456..123_456 + 777]);
     let limited = store.read(&object, bytes.len() as u64 - 1).unwrap_err();
-    assert!(matches!(limited, StoreError::Io { .. }), "a limit was not kept");
+    assert!(matches!(limited, StoreError::Damaged { .. }), "a limit was not kept");
     let beyond = store.read_at(&object, bytes.len() as u64 - 776, &mut part).unwrap_err();
-    assert!(matches!(beyond, StoreError::Io { .. }), "bytes were read that are not there");
+    assert!(matches!(beyond, StoreError::Damaged { .. }), "bytes were read that are not there");
     for missing in [
         store.read(&name("packs/two"), 9).unwrap_err(),
         store.read(&name("other/two"), 9).unwrap_err(),

@@ -20,6 +20,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag},
     unistd::linkat,
 };
@@ -147,10 +148,19 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Whether a disk could not read a place, or a file system (XFS, Btrfs: EUCLEAN, EBADMSG; ext4: EBADMSG)
+/// found there what it did not write.
+fn is_bad_place(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::EIO | Errno::EUCLEAN | Errno::EBADMSG | Errno::ENODATA))
+}
+
 fn failed(name: &ObjectName, source: io::Error) -> StoreError {
     match source.kind() {
         ErrorKind::NotFound => StoreError::Missing { name: name.clone() },
         ErrorKind::AlreadyExists => StoreError::Exists { name: name.clone() },
+        ErrorKind::UnexpectedEof => StoreError::Damaged { name: name.clone(), source },
+        _ if is_bad_place(&source) => StoreError::Damaged { name: name.clone(), source },
         _ => StoreError::io(name, source),
     }
 }
@@ -203,7 +213,7 @@ impl Store for Directory {
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|source| failed(name, source))?;
         if bytes.len() as u64 > limit {
-            return Err(StoreError::io(name, ErrorKind::FileTooLarge.into()));
+            return Err(StoreError::too_long(name));
         }
         Ok(bytes)
     }

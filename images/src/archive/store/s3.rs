@@ -214,13 +214,13 @@ impl S3 {
         match self.ask(&ask, (buffer.len() as u64).max(1), false)? {
             Verdict::Missing => Ok(false),
             Verdict::BeyondEnd | Verdict::Done(_) if buffer.is_empty() => Ok(true),
-            Verdict::BeyondEnd => Err(ended_early()),
+            Verdict::BeyondEnd => Err(S3Error::EndedEarly),
             Verdict::Done(answer) => {
                 if answer.status.as_u16() != 206 || begins_at(&answer) != Some(offset) {
                     return Err(S3Error::Answer("another part of the object than was asked for"));
                 }
                 if answer.body.len() != buffer.len() {
-                    return Err(ended_early());
+                    return Err(S3Error::EndedEarly);
                 }
                 buffer.copy_from_slice(&answer.body);
                 Ok(true)
@@ -296,7 +296,7 @@ impl Store for S3 {
     }
 
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        let read = self.fetch(name, limit).map_err(|error| StoreError::io(name, error.into()))?;
+        let read = self.fetch(name, limit).map_err(|error| not_read(name, error))?;
         read.ok_or_else(|| StoreError::Missing { name: name.clone() })
     }
 
@@ -304,7 +304,9 @@ impl Store for S3 {
         match self.fetch_at(name, offset, buffer) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Missing { name: name.clone() }),
-            Err(error) => Err(StoreError::io(name, error.into())),
+            // An answer that is too long is the server's fault here.
+            Err(error @ S3Error::TooLong(_)) => Err(StoreError::io(name, error.into())),
+            Err(error) => Err(not_read(name, error)),
         }
     }
 
@@ -345,8 +347,14 @@ fn begins_at(answer: &Answer) -> Option<u64> {
     range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
 
-fn ended_early() -> S3Error {
-    S3Error::Answer("the object ends before what was asked for")
+/// Whether it is the object that is bad, or that the server can't be reached.
+fn not_read(name: &ObjectName, error: S3Error) -> StoreError {
+    match error {
+        S3Error::TooLong(_) | S3Error::EndedEarly | S3Error::Damaged => {
+            StoreError::Damaged { name: name.clone(), source: error.into() }
+        }
+        error => StoreError::io(name, error.into()),
+    }
 }
 
 /// The error of a verdict that this request can't have.
