@@ -34,7 +34,7 @@ mod template;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -187,15 +187,21 @@ impl Master {
         Ok(Locked { master: self, _lock: self.lock()? })
     }
 
-    /// Forgets clones that a crash left half made or half removed; which those were.
+    /// Forgets clones that a crash left half made or half removed; which those were. What it left
+    /// in their pools of clones that have no record yet is removed as well.
     ///
     /// # Errors
     /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
     pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
         let _lock = self.lock()?;
         let clones = self.clones()?;
+        let mut pools = BTreeMap::new();
         for clone in &clones {
-            Pool::of(&clone.record)?;
+            let pool = Pool::of(&clone.record)?;
+            pools.insert(pool.path().to_owned(), pool);
+        }
+        for pool in pools.values() {
+            removal::remove_unrecorded(pool, |id| self.record_path(id).exists())?;
         }
         let mut swept = Vec::new();
         for clone in clones {
