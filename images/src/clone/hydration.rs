@@ -126,9 +126,19 @@ impl Hydration {
             let path = target.path().into();
             HydrationError::Target { path, source }
         })?;
+        let made = target.clone();
         let hydration = Self::of(clone, target, cache)?;
-        qmp.execute("blockdev-add", hydration.target())?;
-        let id = &hydration.id;
+        if let Err(error) = hydration.begin(qmp, speed) {
+            unmake(&made);
+            return Err(error);
+        }
+        Ok(hydration)
+    }
+
+    /// Has QEMU copy into a target that was made.
+    fn begin(&self, qmp: &mut Qmp, speed: Option<u64>) -> Result<(), HydrationError> {
+        qmp.execute("blockdev-add", self.target())?;
+        let id = &self.id;
         let job = json!({
             "job-id": id.node("hydrate"),
             "device": id.node(""),
@@ -145,7 +155,7 @@ impl Hydration {
             let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("plain") }));
             return Err(error.into());
         }
-        Ok(hydration)
+        Ok(())
     }
 
     /// A hydration that was started before, by the clone and the target.
@@ -277,4 +287,13 @@ fn prepare(target: &Place, size: u64) -> io::Result<()> {
     file.set_len(size)?;
     file.sync_all()?;
     durable::sync_parent(path)
+}
+
+/// Removes the file that was made for a hydration which QEMU refused. It is nobody else's: it was not
+/// there before.
+fn unmake(target: &Place) {
+    if let Place::File(path) = target {
+        // The refusal is what counts.
+        let _ = durable::remove(path).and_then(|()| durable::sync_parent(path));
+    }
 }

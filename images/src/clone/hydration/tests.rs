@@ -267,3 +267,32 @@ fn a_device_that_is_longer_than_the_volume_has_nothing_of_its_former_user_behind
     assert_eq!(bytes.len(), 5 << 20);
     assert!(bytes[size as usize..].iter().all(|byte| *byte == 0), "something is left");
 }
+
+#[test]
+fn a_hydration_that_qemu_refuses_leaves_no_file_and_can_be_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let (qmp, path) = (daemon.qmp(), directory.path().join("plain"));
+    let start = |qmp: &mut _, speed| {
+        let (place, size, direct) = (Place::File(path.clone()), master.size(), HostCache::Direct);
+        Hydration::start(qmp, &clone, size, place, direct, speed)
+    };
+    // The node is there; then the job's speed is none.
+    let name = clone.id().node("plain");
+    let mut blocker = json!({ "driver": "null-co", "node-name": name, "size": 512 });
+    blocker["read-zeroes"] = true.into();
+    qmp.execute("blockdev-add", blocker).unwrap();
+    assert!(matches!(start(qmp, None), Err(HydrationError::Qmp(_))));
+    assert!(!path.exists(), "the file of a refused node is left");
+    qmp.execute("blockdev-del", json!({ "node-name": name })).unwrap();
+    assert!(matches!(start(qmp, Some(u64::MAX)), Err(HydrationError::Qmp(_))));
+    assert!(!path.exists(), "the file of a refused job is left");
+    // Somebody's is not removed.
+    fs::write(&path, "somebody's").unwrap();
+    assert!(matches!(start(qmp, None), Err(HydrationError::Target { .. })));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
+    fs::remove_file(&path).unwrap();
+    start(qmp, None).unwrap();
+}
