@@ -177,15 +177,16 @@ impl Archive {
         let mut packs = BTreeSet::new();
         for object in self.list_marked(prefix::CONDEMNED)? {
             let Some(id) = object.name.as_id(prefix::CONDEMNED) else { continue };
-            packs.extend(self.condemned_by(id)?.unwrap_or_default());
+            packs.extend(self.condemned_by(id, object.length)?.unwrap_or_default());
         }
         Ok(packs)
     }
 
-    /// The packs of one list; None where the list is gone, and with it its packs.
-    fn condemned_by(&self, id: ImageId) -> Result<Option<Vec<PackId>>, ArchiveError> {
+    /// The packs of one list, which is known to be no longer than this; None where the list is gone,
+    /// and with it its packs.
+    fn condemned_by(&self, id: ImageId, longest: u64) -> Result<Option<Vec<PackId>>, ArchiveError> {
         let name = ObjectName::condemned(id);
-        let bytes = match self.store.read(&name, LONGEST_LIST) {
+        let bytes = match self.store.read(&name, longest.min(LONGEST_LIST)) {
             Err(StoreError::Missing { .. }) => return Ok(None),
             other => other?,
         };

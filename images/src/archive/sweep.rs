@@ -252,7 +252,7 @@ impl Archive {
         // Those of the list that could not be copied from.
         let mut unread = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let Some(ids) = self.condemned_by(list)? else { return Ok(true) };
+            let Some(ids) = self.condemned_by(list, super::LONGEST_LIST)? else { return Ok(true) };
             // Images, condemned packs, packs: in this order.
             let needed = self.mark(watch)?;
             let mut others = self.condemned()?;

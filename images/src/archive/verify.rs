@@ -92,7 +92,7 @@ impl Archive {
                 return Err(ArchiveError::Cancelled);
             }
             done += listed.length;
-            match self.store.read(&listed.name, pack::LONGEST) {
+            match self.store.read(&listed.name, listed.length.min(pack::LONGEST)) {
                 Err(StoreError::Missing { .. }) => {}
                 Err(_) if listed.length > pack::LONGEST => {
                     damaged.push((listed.name, PackFault::Form));

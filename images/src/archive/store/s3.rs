@@ -102,7 +102,7 @@ impl S3 {
     /// Does one thing until the outcome is known, or the time is up. `Unsure` ends it only where
     /// `is_once`.
     fn ask(&self, ask: &Ask<'_>, limit: u64, is_once: bool) -> Result<Verdict, S3Error> {
-        let mut tries = self.tries(ask.length());
+        let mut tries = self.tries(ask.length(limit));
         loop {
             let error = match self.attempt(ask, limit, &tries)? {
                 Verdict::Busy(error) => error,
@@ -124,7 +124,7 @@ impl S3 {
         let Some(left) = tries.left(now) else {
             return Ok(Verdict::Busy(S3Error::Silent(self.patience.whole)));
         };
-        let time = self.patience.attempt + patience::on_the_way(ask.length());
+        let time = self.patience.attempt + patience::on_the_way(ask.length(limit));
         let time = time.min(left);
         // Whole seconds, at least one.
         let valid = Duration::from_secs((time + request::SLACK).as_secs());
@@ -142,7 +142,7 @@ impl S3 {
     fn write_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<bool, S3Error> {
         let key = self.address.key(name);
         let ask = put(&key, bytes, true)?;
-        let mut tries = self.tries(ask.length());
+        let mut tries = self.tries(ask.length(LONGEST_PAGE));
         // What came to be and was deleted must not come back.
         let is_image = name.as_str().starts_with(prefix::IMAGES);
         let is_pack = name.as_str().starts_with(prefix::PACKS);
@@ -194,7 +194,7 @@ impl S3 {
     fn fetch(&self, name: &ObjectName, limit: u64) -> Result<Option<Vec<u8>>, S3Error> {
         let key = self.address.key(name);
         let ask = Ask::Get { key: &key, range: None };
-        let mut tries = self.tries(0);
+        let mut tries = self.tries(ask.length(limit));
         loop {
             match self.ask(&ask, limit, false)? {
                 Verdict::Done(answer) if is_sound(&answer) => return Ok(Some(answer.body)),

@@ -144,6 +144,18 @@ fn a_server_that_says_nothing_is_waited_for_no_longer_than_told() {
 }
 
 #[test]
+fn a_long_object_is_waited_for_longer_than_a_short_one() {
+    // The time for one attempt is 2 s, and 1 s for each MiB.
+    let server = Scripted::start(|_| {
+        std::thread::sleep(Duration::from_secs(3));
+        http("200 OK", "", "a long one")
+    });
+    let read = server.store().read(&name("packs/a"), 8 << 20).unwrap();
+    assert_eq!(read, b"a long one");
+    assert_eq!(server.seen("GET"), 1);
+}
+
+#[test]
 fn an_answer_that_makes_no_sense_is_an_error_and_takes_no_memory() {
     let wrong: [(&str, Vec<u8>); 6] = [
         ("another page", http("404 Not Found", "", "<html>not here</html>")),
