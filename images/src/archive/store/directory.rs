@@ -232,20 +232,19 @@ impl Store for Directory {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let path = self.path(name);
-        let mut is_gone = false;
         for file in [successor(&path), path.clone()] {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                other => {
-                    other.map_err(|source| StoreError::io(name, source))?;
-                    is_gone = true;
-                }
+                other => other.map_err(|source| StoreError::io(name, source))?,
             }
         }
-        if is_gone {
-            (self.sync_parent)(&path).map_err(|source| StoreError::io(name, source))?;
+        // Also where nothing was there: another may have removed it just now, and not have synced
+        // the folder yet.
+        match (self.sync_parent)(&path) {
+            // Where there is no folder nothing is in it.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| StoreError::io(name, source)),
         }
-        Ok(())
     }
 }
 
@@ -336,8 +335,12 @@ mod tests {
             Err(ErrorKind::Other.into())
         };
         assert!(store.delete(&name).is_err(), "its folder was not synced");
-        // There is nothing to be made durable.
+        // Another collection may have deleted it, and not be done.
+        assert!(store.delete(&name).is_err(), "its folder was not synced by the second one");
+        store.sync_parent = sync_parent;
         store.delete(&name).unwrap();
+        // Where there is no folder either nothing is to be synced.
+        store.delete(&ObjectName::parse("shares/a/b").unwrap()).unwrap();
     }
 
     #[test]
