@@ -43,6 +43,7 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{Hydration, HydrationError, Progress};
+pub(crate) use lock::keep_from_qemu;
 pub use pool::Pool;
 
 use crate::volume::{
