@@ -14,13 +14,14 @@
 //! ```
 //! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
 
-pub mod bytes;
 pub mod chunk;
 pub(crate) mod domain;
 pub(crate) mod ends;
 pub mod error;
 pub mod export;
 pub mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod id;
 pub mod import;
 pub(crate) mod index;
