@@ -14,12 +14,14 @@
 //! ```
 //! It never mounts a disk or looks into one, and keeps no key: callers hand these in.
 
-pub mod bytes;
 pub mod chunk;
 pub(crate) mod domain;
+pub(crate) mod ends;
 pub mod error;
 pub mod export;
 pub mod foreign;
+#[doc(hidden)]
+pub mod fuzzing;
 pub(crate) mod id;
 pub mod import;
 pub(crate) mod index;
@@ -38,10 +40,11 @@ pub mod sweep;
 pub mod target;
 pub mod verify;
 pub mod view;
+pub(crate) mod writing;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -61,7 +64,6 @@ pub use self::{
 };
 use self::{
     id::{PackId, prefix},
-    index::Pack,
     pack::Placed,
     store::{Listed, Store, StoreError},
 };
@@ -75,7 +77,8 @@ const LONGEST_LIST: u64 = 256 * 1024 * 1024;
 /// How an archive works; the default is for production.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
-    /// Threads that read, compress and write. More than processors, since some wait for disks.
+    /// Threads that read, compress and write. More than processors, since some wait for disks. Where
+    /// it is one, requests to the store are not made side by side either.
     pub threads: usize,
     /// How often a session gives a sign of life; never where it is None.
     pub beat: Option<Duration>,
@@ -170,91 +173,21 @@ impl Archive {
         Ok(listed)
     }
 
-    /// All packs but those in `without`, as they are now.
-    fn packs(&self, without: &BTreeSet<PackId>) -> Result<Packs, ArchiveError> {
-        let listed = self.store.list(prefix::PACKS)?;
-        let mut all = Packs { sound: Vec::with_capacity(listed.len()), ..Packs::default() };
-        let mut lengths = BTreeMap::new();
-        for object in &listed {
-            if let Some(id) = object.name.as_pack() {
-                lengths.insert(id, object.length);
-            }
-        }
-        self.forget_all_but(&lengths);
-        for (id, length) in lengths {
-            if without.contains(&id) {
-                continue;
-            }
-            let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-            let placed = match known {
-                Some(placed) => placed,
-                None => match self.read_end(id, length) {
-                    Ok(End::Read(placed)) => placed,
-                    Ok(End::Gone) => {
-                        all.gone += 1;
-                        continue;
-                    }
-                    // What can't be read now is known no better. The others go on without it.
-                    Ok(End::Damaged) | Err(StoreError::Io { .. }) => {
-                        all.damaged.push(id);
-                        continue;
-                    }
-                    Err(error) => return Err(error.into()),
-                },
-            };
-            all.sound.push(Pack { id, length, placed });
-        }
-        Ok(all)
-    }
-
-    fn forget_all_but(&self, listed: &BTreeMap<PackId, u64>) {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|id, _| listed.contains_key(id));
-    }
-
-    fn read_end(&self, id: PackId, length: u64) -> Result<End, StoreError> {
-        /// Enough for most packs at once.
-        const GUESS: u64 = 4096;
-        let name = ObjectName::pack(id);
-        let read = |count: u64| -> Result<Option<Vec<u8>>, StoreError> {
-            let mut tail = vec![0; usize::try_from(count).unwrap_or(0)];
-            match self.store.read_at(&name, length - count, &mut tail) {
-                Err(StoreError::Missing { .. }) => Ok(None),
-                other => other.map(|()| Some(tail)),
-            }
-        };
-        let Some(mut tail) = read(GUESS.min(length))? else { return Ok(End::Gone) };
-        let Some(start) = tail.len().checked_sub(pack::TRAILER) else { return Ok(End::Damaged) };
-        let Ok(wanted) = pack::tail_length(length, &tail[start..]) else { return Ok(End::Damaged) };
-        if wanted > tail.len() {
-            match read(wanted as u64)? {
-                Some(longer) => tail = longer,
-                None => return Ok(End::Gone),
-            }
-        }
-        let Ok(placed) = pack::parse(length, &tail[tail.len() - wanted..]) else {
-            return Ok(End::Damaged);
-        };
-        let placed: Arc<[Placed]> = placed.into();
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(id, placed.clone());
-        Ok(End::Read(placed))
-    }
-
     /// The packs that are to be deleted: no session that begins now may count on them.
     fn condemned(&self) -> Result<BTreeSet<PackId>, ArchiveError> {
         let mut packs = BTreeSet::new();
         for object in self.list_marked(prefix::CONDEMNED)? {
             let Some(id) = object.name.as_id(prefix::CONDEMNED) else { continue };
-            packs.extend(self.condemned_by(id)?.unwrap_or_default());
+            packs.extend(self.condemned_by(id, object.length)?.unwrap_or_default());
         }
         Ok(packs)
     }
 
-    /// The packs of one list; None where the list is gone, and with it its packs.
-    fn condemned_by(&self, id: ImageId) -> Result<Option<Vec<PackId>>, ArchiveError> {
+    /// The packs of one list, which is known to be no longer than this; None where the list is gone,
+    /// and with it its packs.
+    fn condemned_by(&self, id: ImageId, longest: u64) -> Result<Option<Vec<PackId>>, ArchiveError> {
         let name = ObjectName::condemned(id);
-        let bytes = match self.store.read(&name, LONGEST_LIST) {
+        let bytes = match self.store.read(&name, longest.min(LONGEST_LIST)) {
             Err(StoreError::Missing { .. }) => return Ok(None),
             other => other?,
         };
@@ -274,22 +207,6 @@ impl std::fmt::Debug for Archive {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Archive").field("settings", &self.settings).finish_non_exhaustive()
     }
-}
-
-/// The packs that a look at the store found.
-#[derive(Default)]
-struct Packs {
-    sound: Vec<Pack>,
-    /// Those that can't be used.
-    damaged: Vec<PackId>,
-    /// How many went while it looked.
-    gone: usize,
-}
-
-enum End {
-    Read(Arc<[Placed]>),
-    Gone,
-    Damaged,
 }
 
 #[cfg(test)]

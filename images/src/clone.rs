@@ -34,7 +34,7 @@ mod template;
 mod tests;
 
 use std::{
-    collections::HashSet,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     path::{Path, PathBuf},
 };
@@ -43,6 +43,7 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{Hydration, HydrationError, Progress};
+pub(crate) use lock::keep_from_qemu;
 pub use pool::Pool;
 
 use crate::volume::{
@@ -182,24 +183,26 @@ impl Master {
         Ok(())
     }
 
-    /// Notes what a clone's volume is from now on, and whether its guest is held.
-    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
-        let record = Record { stage, is_held, ..self.find(id)?.record };
-        let at = self.record_path(id);
-        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
-        durable::sync_parent(&at).map_err(failed("syncing", &at))
+    /// Holds the master's lock for several notes.
+    fn locked(&self) -> Result<Locked<'_>, CloneError> {
+        Ok(Locked { master: self, _lock: self.lock()? })
     }
 
-    /// Forgets clones that a crash left half made or half removed; which those were.
+    /// Forgets clones that a crash left half made or half removed; which those were. What it left
+    /// in their pools of clones that have no record yet is removed as well.
     ///
     /// # Errors
     /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
     pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
         let _lock = self.lock()?;
         let clones = self.clones()?;
+        let mut pools = BTreeMap::new();
         for clone in &clones {
-            Pool::of(&clone.record)?;
+            let pool = Pool::of(&clone.record)?;
+            pools.insert(pool.path().to_owned(), pool);
+        }
+        for pool in pools.values() {
+            removal::remove_unrecorded(pool, |id| self.record_path(id).exists())?;
         }
         let mut swept = Vec::new();
         for clone in clones {
@@ -239,6 +242,22 @@ impl Master {
     /// Held while records change; given back when dropped.
     fn lock(&self) -> Result<File, CloneError> {
         lock::hold(&self.directory.join(LOCK))
+    }
+}
+
+/// A master whose records nobody else changes.
+struct Locked<'a> {
+    master: &'a Master,
+    _lock: File,
+}
+
+impl Locked<'_> {
+    /// Notes what a clone's volume is from now on, and whether its guest is held.
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
+        let record = Record { stage, is_held, ..self.master.find(id)?.record };
+        let at = self.master.record_path(id);
+        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
+        durable::sync_parent(&at).map_err(failed("syncing", &at))
     }
 }
 

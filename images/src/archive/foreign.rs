@@ -14,6 +14,7 @@
 
 mod convert;
 mod copy;
+mod user;
 
 use std::{
     fs::{File, OpenOptions},

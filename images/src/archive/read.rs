@@ -17,6 +17,7 @@ use super::{
     Archive, ArchiveError, ChunkFault,
     chunk::{CHUNK, Press},
     domain::Domain,
+    ends::UNREACHED,
     id::{ChunkId, ImageId, ObjectName, PackId},
     index::Index,
     pack::Placed,
@@ -42,6 +43,8 @@ pub(crate) struct Reader<'a> {
     seen: RwLock<Seen>,
     /// Since something was last found by looking again.
     looks_in_vain: AtomicUsize,
+    /// How often the store did not give what it should have.
+    unreached: AtomicUsize,
 }
 
 /// What the last look found.
@@ -81,7 +84,8 @@ pub(crate) type Each<'a> =
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(archive: &'a Archive) -> Result<Self, ArchiveError> {
-        let reader = Self { archive, seen: RwLock::default(), looks_in_vain: AtomicUsize::new(0) };
+        let (looks_in_vain, unreached) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let reader = Self { archive, seen: RwLock::default(), looks_in_vain, unreached };
         reader.look()?;
         Ok(reader)
     }
@@ -94,7 +98,7 @@ impl<'a> Reader<'a> {
         let mut seen = self.seen.write().unwrap_or_else(PoisonError::into_inner);
         let is_same = packs.gone == 0 && seen.index.is_of(&packs.sound);
         let same = if is_same { seen.same + 1 } else { usize::from(packs.gone == 0) };
-        let unlisted = packs.damaged.len();
+        let unlisted = packs.damaged.len() + packs.unreached.len();
         *seen = Seen { index: Arc::new(Index::of(packs.sound)), same, unlisted };
         Ok(())
     }
@@ -132,14 +136,24 @@ impl<'a> Reader<'a> {
             };
             let (run, read) = match read {
                 // A bad place of the disk below is no reason to give the others up.
-                Err(StoreError::Io { .. }) if run.len() > 1 => {
+                Err(StoreError::Damaged { .. }) if run.len() > 1 => {
                     let one = &run[..1];
                     (one, self.fetch(&one[0], one, &mut scratch.stored))
                 }
                 read => (&run[..], read),
             };
-            if let Err(StoreError::Io { source, .. }) = &read {
-                each(at, Err(ChunkFault::Read(source.kind())))?;
+            let why = match &read {
+                Err(StoreError::Damaged { source, .. }) => Some(source.kind()),
+                // Each of the others would be waited for as long.
+                Err(StoreError::Io { source, .. })
+                    if self.unreached.fetch_add(1, Ordering::SeqCst) < UNREACHED =>
+                {
+                    Some(source.kind())
+                }
+                _ => None,
+            };
+            if let Some(kind) = why {
+                each(at, Err(ChunkFault::Read(kind)))?;
                 (at, looks) = (at + 1, 0);
                 continue;
             }

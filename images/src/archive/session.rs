@@ -48,6 +48,8 @@ pub(crate) struct Session<'a> {
     claimed: Mutex<ChunkSet>,
     packs: AtomicU32,
     written: AtomicU64,
+    /// Whether its record stays when it ends.
+    is_left: bool,
     heart: Option<Beat>,
 }
 
@@ -65,6 +67,7 @@ impl<'a> Session<'a> {
             claimed: Mutex::default(),
             packs: AtomicU32::new(0),
             written: AtomicU64::new(0),
+            is_left: false,
             heart: archive.settings.beat.map(|interval| Beat::start(archive, id, interval)),
         };
         // After the record, and in this order. What fails here ends the session.
@@ -93,10 +96,11 @@ impl<'a> Session<'a> {
         if pack.is_empty() {
             return Ok(());
         }
-        let number = self.packs.fetch_add(1, Ordering::SeqCst);
         let bytes = pack.finish();
-        let name = ObjectName::pack(PackId { writer: self.id, number });
-        self.archive.store.put_new(&name, &bytes)?;
+        self.archive.write_pack(&bytes, || {
+            let number = self.packs.fetch_add(1, Ordering::SeqCst);
+            PackId { writer: self.id, number }
+        })?;
         self.written.fetch_add(bytes.len() as u64, Ordering::SeqCst);
         Ok(())
     }
@@ -107,18 +111,26 @@ impl<'a> Session<'a> {
     }
 
     /// Lets the image come to be. All that it counts on must be written.
-    pub(crate) fn publish(self, record: &[u8]) -> Result<(), ArchiveError> {
+    pub(crate) fn publish(mut self, record: &[u8]) -> Result<(), ArchiveError> {
         let name = ObjectName::image(self.id);
-        match self.archive.store.put_new(&name, record) {
+        let put = self.archive.store.put_new(&name, record);
+        // It may come to be yet: until somebody has ended this session, its packs are kept for it.
+        self.is_left = matches!(put, Err(StoreError::Unsettled { .. }));
+        match put {
             // By nobody but one who took it for dead: the name is this session's alone.
             Err(StoreError::Exists { .. }) => Err(ArchiveError::Ended),
             // A store that is far away may have done it and not been able to say so. It is not
             // tried again: what was published may have been deleted meanwhile. (`NotDurable` is no
             // such case: that it can be read says nothing.)
-            Err(error @ StoreError::Io { .. }) => match self.archive.store.read(&name, LONGEST) {
-                Ok(there) if there == record => Ok(()),
-                _ => Err(error.into()),
-            },
+            Err(error @ (StoreError::Io { .. } | StoreError::Unsettled { .. })) => {
+                match self.archive.store.read(&name, LONGEST) {
+                    Ok(there) if there == record => {
+                        self.is_left = false;
+                        Ok(())
+                    }
+                    _ => Err(error.into()),
+                }
+            }
             other => Ok(other?),
         }
     }
@@ -128,8 +140,10 @@ impl Drop for Session<'_> {
     fn drop(&mut self) {
         // First no more signs of life, which would bring the record back.
         self.heart = None;
-        // Where this fails the collection of garbage does it.
-        let _ = self.archive.store.delete(&ObjectName::writer(self.id));
+        if !self.is_left {
+            // Where this fails the collection of garbage does it.
+            let _ = self.archive.store.delete(&ObjectName::writer(self.id));
+        }
     }
 }
 

@@ -34,7 +34,8 @@ use std::{collections::BTreeSet, io::ErrorKind, time::Duration};
 
 use self::copy::Copier;
 use super::{
-    Archive, ArchiveError, ImageId, Packs, Progress, Watch,
+    Archive, ArchiveError, ImageId, Progress, Watch,
+    ends::Packs,
     id::{ChunkId, ObjectName, PackId, prefix},
     index::{ChunkSet, Pack},
     read::{Reader, Scratch},
@@ -107,8 +108,10 @@ impl Archive {
     ) -> Result<plan::Plan, ArchiveError> {
         let condemned = self.condemned()?;
         let quarantined = self.in_quarantine()?;
-        let Packs { mut sound, mut damaged, .. } = self.packs(&condemned)?;
+        let Packs { mut sound, mut damaged, unreached, .. } = self.packs(&condemned)?;
         swept.pass_over(damaged.iter().copied());
+        // Nothing is known of these, so they are not condemned.
+        swept.pass_over(unreached);
         damaged.extend(sound.iter().map(|pack| pack.id).filter(|id| quarantined.contains(id)));
         sound.retain(|pack| !quarantined.contains(&pack.id));
         // After the packs: what an image needs that is published meanwhile lies in packs that
@@ -141,7 +144,7 @@ impl Archive {
             // It has published, or given up.
             Err(StoreError::Missing { .. }) => return Ok(true),
             // What is no sign of life at all is none.
-            Err(StoreError::Io { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
+            Err(StoreError::Damaged { source, .. }) if source.kind() == ErrorKind::FileTooLarge => {
                 Vec::new()
             }
             other => other?,
@@ -249,13 +252,14 @@ impl Archive {
         // Those of the list that could not be copied from.
         let mut unread = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let Some(ids) = self.condemned_by(list)? else { return Ok(true) };
+            let Some(ids) = self.condemned_by(list, super::LONGEST_LIST)? else { return Ok(true) };
             // Images, condemned packs, packs: in this order.
             let needed = self.mark(watch)?;
             let mut others = self.condemned()?;
             others.extend(self.in_quarantine()?);
             let packs = self.packs(&BTreeSet::new())?;
             unread.extend(packs.damaged);
+            unread.extend(packs.unreached);
             unread.retain(|id| ids.contains(id));
             let (staying, mut condemned): (Vec<Pack>, Vec<Pack>) =
                 packs.sound.into_iter().partition(|pack| !others.contains(&pack.id));

@@ -11,13 +11,10 @@ use std::{
     path::Path,
 };
 
-use nix::{
-    errno::Errno,
-    fcntl::{FallocateFlags, FcntlArg, OFlag, fallocate, fcntl},
-    libc,
-};
+use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use super::chunk::is_zeros;
+use crate::clone::keep_from_qemu;
 
 /// A multiple of any device's block.
 const EDGE: u64 = 1024 * 1024;
@@ -111,21 +108,9 @@ impl FileTarget {
     }
 }
 
-/// Takes all of QEMU's locks on an image, each a byte: what its users do is at 100 and on, what
-/// they don't let others do at 200 and on (`block/file-posix.c`). Fails where it has one of them.
+/// Keeps QEMU from using it; fails where QEMU does.
 fn lock(file: &File) -> io::Result<()> {
-    let wanted = libc::flock {
-        l_type: libc::F_WRLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 100,
-        l_len: 200,
-        l_pid: 0,
-    };
-    match fcntl(file, FcntlArg::F_OFD_SETLK(&wanted)) {
-        Ok(_) => Ok(()),
-        Err(Errno::EAGAIN | Errno::EACCES) => Err(ErrorKind::ResourceBusy.into()),
-        Err(error) => Err(error.into()),
-    }
+    if keep_from_qemu(file)? { Ok(()) } else { Err(ErrorKind::ResourceBusy.into()) }
 }
 
 impl Target for FileTarget {

@@ -4,9 +4,11 @@ mod damage;
 mod encrypted;
 mod folders;
 mod interleaved;
+mod lost;
 mod seen;
 mod sessions;
 mod troubled;
+mod unreachable;
 mod whole;
 
 use std::sync::Mutex;

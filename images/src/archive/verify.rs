@@ -6,6 +6,7 @@
 use super::{
     Archive, ArchiveError, ChunkFault, Progress, Visible, Watch,
     chunk::CHUNK,
+    ends::UNREACHED,
     id::{ChunkId, ObjectName, prefix},
     pack::{self, PackFault},
     read::{Of, Reader, Scratch},
@@ -82,7 +83,7 @@ impl Archive {
         &self,
         watch: &dyn Watch,
     ) -> Result<Vec<(ObjectName, PackFault)>, ArchiveError> {
-        let mut damaged = Vec::new();
+        let (mut damaged, mut unreached) = (Vec::new(), 0);
         let packs = self.store.list(prefix::PACKS)?;
         let total = packs.iter().map(|pack| pack.length).sum();
         let mut done = 0;
@@ -91,13 +92,19 @@ impl Archive {
                 return Err(ArchiveError::Cancelled);
             }
             done += listed.length;
-            match self.store.read(&listed.name, pack::LONGEST) {
+            match self.store.read(&listed.name, listed.length.min(pack::LONGEST)) {
                 Err(StoreError::Missing { .. }) => {}
                 Err(_) if listed.length > pack::LONGEST => {
                     damaged.push((listed.name, PackFault::Form));
                 }
-                // The others are to be looked at all the same.
-                Err(_) => damaged.push((listed.name, PackFault::Read)),
+                // The others are to be looked at all the same; a store that fails would be asked in
+                // vain for each.
+                Err(StoreError::Io { .. }) if unreached < UNREACHED => {
+                    unreached += 1;
+                    damaged.push((listed.name, PackFault::Read));
+                }
+                Err(StoreError::Damaged { .. }) => damaged.push((listed.name, PackFault::Read)),
+                Err(error) => return Err(error.into()),
                 Ok(bytes) => {
                     if let Err(fault) = pack::check(&bytes) {
                         damaged.push((listed.name, fault));

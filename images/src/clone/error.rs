@@ -129,6 +129,9 @@ pub enum CloneError {
     /// A clone that was copied lacks writes that only the original's holes tell of.
     #[error("{0} was copied before it was recovered, or without its holes")]
     Unrecovered(VolumeId),
+    /// The file that a clone was copied from has been written since the copy was begun.
+    #[error("{0} was written after it was copied, or meanwhile; copy it anew, to a new file")]
+    Outdated(VolumeId),
     /// The pool's file system doesn't tell holes, or an overlay's table is not as it should be.
     #[error("an overlay, or its file system, is not as it should be")]
     Template(#[source] RecoveryError),

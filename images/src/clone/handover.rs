@@ -13,7 +13,8 @@
 //! ```
 //! Each line is decided anew from what there is, so a process of ours that is started in the
 //! middle goes on where the last one was. A fault before QEMU has gone over leads back the same
-//! way: the record says "overlay", then the guest goes on.
+//! way: the record says "overlay", then the guest goes on. So does one after there is no time left,
+//! unless the job was asked to complete: it may still do so.
 //!
 //! Which volume a guest is started from after its QEMU is gone is [`Stage::plain`]. While the guest
 //! stands still both are right: neither is written, the overlay has all, and the plain volume
@@ -83,9 +84,9 @@ pub(super) struct Seen<'a> {
     pub(super) is_held: bool,
     pub(super) job: Job,
     pub(super) guest: Guest,
-    /// Whether this process has asked the job to complete.
+    /// Whether this process has asked the job to complete, and was not refused.
     pub(super) is_asked: bool,
-    /// Whether a step of this process has failed.
+    /// Whether a step of this process has failed, or its time is up.
     pub(super) has_fault: bool,
 }
 
@@ -128,14 +129,15 @@ pub(super) fn next(seen: &Seen<'_>) -> Step {
         },
         Stage::Overlay => release(seen).unwrap_or(Step::GiveUp),
         Stage::HandingOver(_) => match seen.job {
-            Job::Equal if seen.has_fault => Step::GoBack,
+            // It may go over at any moment, whatever has failed since.
             Job::Equal if seen.is_asked => Step::Wait,
+            Job::Equal if seen.has_fault => Step::GoBack,
             Job::Equal => Step::Complete,
             Job::Finishing => Step::Wait,
             Job::Done => Step::GoOver,
             Job::Failed => Step::GoBack,
             // It was paused by somebody, who may resume it.
-            Job::Copying if !seen.has_fault => Step::Wait,
+            Job::Copying if seen.is_asked || !seen.has_fault => Step::Wait,
             Job::Copying => Step::GoBack,
             // Whoever dismissed it knows how it ended.
             Job::None => Step::GiveUp,

@@ -30,6 +30,7 @@ use serde_json::{Value, json};
 
 use super::{CloneError, InstantClone, Master, durable};
 use crate::{
+    archive::target::{FileTarget, Target},
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
@@ -109,7 +110,7 @@ pub struct Hydration {
 
 impl Hydration {
     /// Starts copying a clone's volume, which QEMU has open, into a file that is made, or into a
-    /// block device as long as the volume. `speed` is in bytes a second.
+    /// block device that is as long as the volume or longer. `speed` is in bytes a second.
     pub fn start(
         qmp: &mut Qmp,
         clone: &InstantClone,
@@ -125,9 +126,19 @@ impl Hydration {
             let path = target.path().into();
             HydrationError::Target { path, source }
         })?;
+        let made = target.clone();
         let hydration = Self::of(clone, target, cache)?;
-        qmp.execute("blockdev-add", hydration.target())?;
-        let id = &hydration.id;
+        if let Err(error) = hydration.begin(qmp, speed) {
+            unmake(&made);
+            return Err(error);
+        }
+        Ok(hydration)
+    }
+
+    /// Has QEMU copy into a target that was made.
+    fn begin(&self, qmp: &mut Qmp, speed: Option<u64>) -> Result<(), HydrationError> {
+        qmp.execute("blockdev-add", self.target())?;
+        let id = &self.id;
         let job = json!({
             "job-id": id.node("hydrate"),
             "device": id.node(""),
@@ -144,7 +155,7 @@ impl Hydration {
             let _ = qmp.execute("blockdev-del", json!({ "node-name": id.node("plain") }));
             return Err(error.into());
         }
-        Ok(hydration)
+        Ok(())
     }
 
     /// A hydration that was started before, by the clone and the target.
@@ -259,16 +270,30 @@ impl Hydration {
     }
 }
 
-/// Makes a file of a volume's length, or checks that a block device has it.
+/// Makes a file of a volume's length, or checks that a block device has it; what a longer device has
+/// behind it becomes zeroes, since the guest sees all of the device and it was somebody's.
 fn prepare(target: &Place, size: u64) -> io::Result<()> {
     let Place::File(path) = target else {
         let (_, length) = target.open()?;
-        let is_long_enough = length >= size;
-        let short = || io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than the volume");
-        return is_long_enough.then_some(()).ok_or_else(short);
+        if length < size {
+            let short = "it is shorter than the volume";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, short));
+        }
+        let device = FileTarget::open(target.path())?;
+        device.prepare(size)?;
+        return device.finish();
     };
     let file = durable::create_private(path)?;
     file.set_len(size)?;
     file.sync_all()?;
     durable::sync_parent(path)
+}
+
+/// Removes the file that was made for a hydration which QEMU refused. It is nobody else's: it was not
+/// there before.
+fn unmake(target: &Place) {
+    if let Place::File(path) = target {
+        // The refusal is what counts.
+        let _ = durable::remove(path).and_then(|()| durable::sync_parent(path));
+    }
 }

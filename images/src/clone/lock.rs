@@ -1,4 +1,4 @@
-//! Locks: ours on a directory whose files change, and QEMU's on an image.
+//! Locks: ours on a directory whose files change, and QEMU's on an image, which restoring takes too.
 //!
 //! Ours is flock(2) on a file of its own; the kernel gives it back when its holder ends, however
 //! it ends. QEMU's are open file description locks on bytes 100 to 299 of each image that it has
@@ -46,7 +46,7 @@ pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
 }
 
 /// Keeps QEMU from opening an image, until the file is dropped. Whether nobody has it open.
-pub(super) fn keep_from_qemu(image: &File) -> io::Result<bool> {
+pub(crate) fn keep_from_qemu(image: &File) -> io::Result<bool> {
     // SAFETY: it is numbers and nothing else, of which all zeroes are some.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as libc::c_short;

@@ -4,11 +4,16 @@
 //! clone is made in. So each file is opened and told by its identity first, and QEMU is kept from
 //! opening it from then on. What is not the clone's stays.
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use nix::fcntl::OFlag;
 
-use super::{CloneError, durable, failed, lock, new_path, record::Record};
+use super::{CloneError, Pool, durable, failed, lock, new_path, record::Record};
 use crate::volume::{FileIdentity, VolumeId};
 
 /// Removes a clone's files, under the lock of its pool.
@@ -53,4 +58,42 @@ fn take(id: &VolumeId, record: &Record, path: &Path) -> Result<Taken, CloneError
         return Ok(Taken::Ours(file));
     }
     Err(CloneError::InUse(id.clone()))
+}
+
+/// Removes what cloning made in a pool and was stopped before there was a record of it.
+///
+/// Such a file may be of another master's clone: without its pool's lock nobody is making one, so
+/// it is a leftover as well, and that master forgets the clone.
+pub(super) fn remove_unrecorded(
+    pool: &Pool,
+    is_recorded: impl Fn(&VolumeId) -> bool,
+) -> Result<(), CloneError> {
+    let _lock = pool.lock()?;
+    let entries = fs::read_dir(pool.path()).map_err(failed("reading", pool.path()))?;
+    for entry in entries {
+        let path = entry.map_err(failed("reading", pool.path()))?.path();
+        let is_new = path.extension().is_some_and(|extension| extension == "new");
+        let stem = path.file_stem().and_then(|stem| stem.to_str());
+        let Some(id) = stem.and_then(|stem| VolumeId::parse(stem).ok()) else { continue };
+        if is_new && !is_recorded(&id) && is_half_made(&path).map_err(failed("reading", &path))? {
+            durable::remove(&path).map_err(failed("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file may be a beginning of an overlay, which nobody has open: what else somebody gives
+/// such a name stays.
+fn is_half_made(path: &Path) -> io::Result<bool> {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    // A symbolic link, or a directory.
+    let Ok(mut file) = options.open(path) else { return Ok(false) };
+    let mut magic = [0; 4];
+    let is_overlay = match file.metadata()? {
+        metadata if !metadata.is_file() => false,
+        metadata if metadata.len() == 0 => true,
+        _ => file.read_exact(&mut magic).is_ok() && magic == *b"QFI\xfb",
+    };
+    Ok(is_overlay && lock::keep_from_qemu(&file)?)
 }

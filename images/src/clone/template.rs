@@ -72,7 +72,14 @@ impl Template {
             copy.sync_all()?;
             FileIdentity::of(&copy)
         };
-        copy().map_err(failed("copying the template to", path))
+        copy().map_err(|source| {
+            // Where there is no room, it takes some; nobody would find it again. One that was there
+            // is not ours.
+            if source.kind() != io::ErrorKind::AlreadyExists {
+                let _ = durable::remove(path);
+            }
+            failed("copying the template to", path)(source)
+        })
     }
 }
 
@@ -202,4 +209,22 @@ fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {
     }
     let said = String::from_utf8_lossy(&output.stderr).trim().chars().take(2048).collect();
     Err(CloneError::Tool { said })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_that_can_not_be_made_whole_leaves_no_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (from, to) = (directory.path().join("template"), directory.path().join("id.new"));
+        fs::write(&from, "half").unwrap();
+        let template = Template { file: File::open(&from).unwrap(), data: [0..2, 2..99].into() };
+        assert!(template.copy_to(&to).is_err());
+        assert!(!to.exists(), "what was copied is left");
+        fs::write(&to, "another").unwrap();
+        assert!(template.copy_to(&to).is_err());
+        assert_eq!(fs::read_to_string(&to).unwrap(), "another");
+    }
 }

@@ -294,3 +294,33 @@ fn what_guests_have_written_is_readable_to_us_alone() {
         assert_eq!(mode(file), 0o600, "{}", file.display());
     }
 }
+
+#[test]
+fn what_a_killed_cloning_left_without_a_record_is_swept_and_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let path = directory.path().join("pool");
+    let clone = master.clone_into(&Pool::create(&path).unwrap(), &ids(1)).unwrap().remove(0);
+    let overlay = fs::read(clone.path()).unwrap();
+    let leftovers = [("empty.new", &b""[..]), ("half.new", &overlay[..2000])];
+    // A raw volume with such a name, another extension, and one that is in use.
+    let others = [("raw.new", &[7; 2000][..]), ("half.old", &overlay[..]), ("used.new", &overlay)];
+    for (name, bytes) in leftovers.iter().chain(&others) {
+        fs::write(path.join(name), bytes).unwrap();
+    }
+    let recorded = new_path(clone.path());
+    fs::hard_link(clone.path(), &recorded).unwrap();
+    fs::create_dir(path.join("folder.new")).unwrap();
+    let used = File::options().read(true).write(true).open(path.join("used.new")).unwrap();
+    assert!(lock::keep_from_qemu(&used).unwrap());
+    assert!(master.sweep().unwrap().is_empty());
+    for (name, _) in leftovers {
+        assert!(!path.join(name).exists(), "{name} is left");
+    }
+    for name in ["raw.new", "half.old", "used.new", "folder.new", "clone-0.new", "clone-0.qcow2"] {
+        assert!(path.join(name).exists(), "{name} is gone");
+    }
+    drop(used);
+    master.sweep().unwrap();
+    assert!(!path.join("used.new").exists());
+}

@@ -8,7 +8,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mezame_images::archive::{ImageId, bytes, chunk::CHUNK, record::LARGEST, signature};
+use mezame_images::archive::{ImageId, chunk::CHUNK, fuzzing, record::LARGEST, signature};
 
 const MAGIC: &[u8] = b"mezpack1";
 const ENTRY: usize = 41;
@@ -20,7 +20,7 @@ fuzz_target!(|input: &[u8]| {
         1 => record(input),
         2 => chunk(input),
         3 => {
-            let _ = (bytes::condemned(input), bytes::waits(input));
+            let _ = (fuzzing::condemned(input), fuzzing::waits(input));
         }
         _ => {
             let text = String::from_utf8_lossy(input);
@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
 
 /// The first byte says how many entries there are; the chunks follow these.
 fn pack(input: &[u8]) {
-    let _ = bytes::pack(input);
+    let _ = fuzzing::pack(input);
     let Some((count, rest)) = input.split_first() else { return };
     let count = usize::from(*count).min(rest.len() / ENTRY);
     let (entries, chunks) = rest.split_at(count * ENTRY);
@@ -45,7 +45,7 @@ fn pack(input: &[u8]) {
     tail.extend_from_slice(digest.as_bytes());
     pack.extend_from_slice(&tail);
     pack.extend_from_slice(MAGIC);
-    let Ok(placed) = bytes::pack(&pack) else { return };
+    let Ok(placed) = fuzzing::pack(&pack) else { return };
     assert_eq!(placed.len(), count);
     let mut at = MAGIC.len();
     for chunk in placed {
@@ -58,11 +58,11 @@ fn pack(input: &[u8]) {
 
 fn record(input: &[u8]) {
     let Ok(id) = ImageId::parse("img-00000000000000000000000000000000") else { return };
-    let _ = bytes::record(id, input);
+    let _ = fuzzing::record(id, input);
     let mut record = [input, &[0; 32]].concat();
     let digest = blake3::hash(&record);
     record.extend_from_slice(digest.as_bytes());
-    if let Ok(Some(image)) = bytes::record(id, &record) {
+    if let Ok(Some(image)) = fuzzing::record(id, &record) {
         assert!(image.size <= LARGEST && image.id == id);
         assert!(image.detail.is_none(), "nobody vouched for it");
     }
@@ -72,7 +72,7 @@ fn chunk(input: &[u8]) {
     let Some((plain, stored)) = input.split_first_chunk::<4>() else { return };
     let plain = u32::from_le_bytes(*plain) % (CHUNK as u32 + 2);
     for is_compressed in [false, true] {
-        if let Some(Ok(length)) = bytes::chunk(stored, plain, is_compressed) {
+        if let Some(Ok(length)) = fuzzing::chunk(stored, plain, is_compressed) {
             assert_eq!(length, plain as usize);
         }
     }

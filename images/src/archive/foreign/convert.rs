@@ -4,7 +4,7 @@
 //! dies with the thread that waits for it (`PR_SET_PDEATHSIG`), gains no privileges, writes no file
 //! longer than the disk may be, and has limits of address space and processor time. Where we are
 //! root it is a user of its own without a capability, who can open the two files and nothing else
-//! that is not open to everybody.
+//! that is not open to everybody, and that no other conversion is meanwhile ([`super::user`]).
 
 use std::{
     fs::File,
@@ -19,15 +19,12 @@ use nix::{
     unistd::{Gid, Uid, fchown, geteuid},
 };
 
-use super::{FileImport, ForeignError};
+use super::{FileImport, ForeignError, user::Lease};
 use crate::{
     archive::{ArchiveError, Progress, Watch},
     nameless::nameless,
 };
 
-/// Of Debian's policy's range 65000 to 65533, which no package and no administrator gives out, and
-/// outside of what systemd draws for its services (61184 to 65519).
-const USER: u32 = 65525;
 /// What the program says may take this much, however small the disk.
 const LONGEST_SAID: u64 = 1024 * 1024;
 
@@ -49,8 +46,17 @@ pub(super) fn convert(
         import.format.name()
     );
     let scratch = |source| ForeignError::Io { path: import.scratch.into(), source };
-    let is_handed_over = hand_over(file).map_err(scratch)? && hand_over(&disk).map_err(scratch)?;
-    let qemu_img = Conversion { file, disk: &disk, import, watch, is_handed_over };
+    // Held until the program has ended.
+    let lease = lease(import, watch)?;
+    let user = match &lease {
+        Some(Lease { user, .. }) => {
+            let is_handed_over =
+                hand_over(file, *user).and_then(|is| Ok(is && hand_over(&disk, *user)?));
+            is_handed_over.map_err(scratch)?.then_some(*user)
+        }
+        None => None,
+    };
+    let qemu_img = Conversion { file, disk: &disk, import, watch, user };
     qemu_img.run(&["check", "--image-opts", &input], &SOUND)?;
     let options = ["-O", "raw", "-S", "4k", "-t", "writeback"];
     let convert = [&["convert", "--image-opts"], &options[..], &[&input, "/dev/fd/1"]].concat();
@@ -58,12 +64,25 @@ pub(super) fn convert(
     Ok(disk)
 }
 
-/// Gives a file to the user that the program will be; false where it will be who we are.
-fn hand_over(file: &File) -> io::Result<bool> {
+/// A user for the program; none where we can't make it another one than we are.
+fn lease(import: &FileImport<'_>, watch: &dyn Watch) -> Result<Option<Lease>, ForeignError> {
     if !geteuid().is_root() {
-        return Ok(false);
+        return Ok(None);
     }
-    match fchown(file, Some(Uid::from_raw(USER)), Some(Gid::from_raw(USER))) {
+    let taken = Lease::take(import.patience, || watch.is_cancelled());
+    match taken.map_err(|source| ForeignError::Io { path: "/run".into(), source })? {
+        Some(lease) => Ok(Some(lease)),
+        None if watch.is_cancelled() => Err(ArchiveError::Cancelled.into()),
+        None => {
+            let (path, patience) = (import.path.to_owned(), import.patience);
+            Err(ForeignError::Patience { path, patience })
+        }
+    }
+}
+
+/// Gives a file to the user that the program will be; false where it will be who we are.
+fn hand_over(file: &File, user: u32) -> io::Result<bool> {
+    match fchown(file, Some(Uid::from_raw(user)), Some(Gid::from_raw(user))) {
         Ok(()) => Ok(true),
         // Root of a namespace that has no such user, or without the capability.
         Err(Errno::EINVAL | Errno::EPERM) => Ok(false),
@@ -72,12 +91,12 @@ fn hand_over(file: &File) -> io::Result<bool> {
 }
 
 /// A program that may do little; its own arguments are yet to come.
-pub(super) fn sandbox(program: &str, import: &FileImport<'_>, is_other_user: bool) -> Command {
+pub(super) fn sandbox(program: &str, import: &FileImport<'_>, user: Option<u32>) -> Command {
     let mut command = Command::new("setpriv");
     // When the thread that started it ends, not only the process: that thread waits for it.
     command.args(["--no-new-privs", "--pdeathsig", "KILL"]);
-    if is_other_user {
-        let user = USER.to_string();
+    if let Some(user) = user {
+        let user = user.to_string();
         command.args(["--reuid", &user, "--regid", &user, "--clear-groups"]);
         command.args(["--inh-caps=-all", "--bounding-set=-all"]);
     }
@@ -96,8 +115,8 @@ struct Conversion<'a> {
     disk: &'a File,
     import: &'a FileImport<'a>,
     watch: &'a dyn Watch,
-    /// The files are the other user's, so the program is to be it.
-    is_handed_over: bool,
+    /// The files are this user's, so the program is to be it.
+    user: Option<u32>,
 }
 
 impl Conversion<'_> {
@@ -106,7 +125,7 @@ impl Conversion<'_> {
         let scratch = self.import.scratch;
         let in_scratch = |source| ForeignError::Io { path: scratch.into(), source };
         let said = nameless(scratch).map_err(in_scratch)?;
-        let mut command = sandbox("qemu-img", self.import, self.is_handed_over);
+        let mut command = sandbox("qemu-img", self.import, self.user);
         command.args(arguments);
         command.stdin(self.file.try_clone().map_err(in_scratch)?);
         command.stderr(said.try_clone().map_err(in_scratch)?);

@@ -16,10 +16,21 @@ fn name(text: &str) -> ObjectName {
     ObjectName::parse(text).unwrap()
 }
 
+/// Of a pack, after a lost answer, a store may not know; here nobody else is at work.
+fn put(store: &dyn Store, object: &ObjectName, bytes: &[u8]) {
+    for _ in 0..9 {
+        match store.put_new(object, bytes) {
+            Err(StoreError::Unsettled { .. }) => {}
+            other => return other.unwrap(),
+        }
+    }
+    panic!("{object} could not be written");
+}
+
 fn an_object_is_read_back_whole_and_in_parts(store: &dyn Store) {
     let bytes: Vec<u8> = (0..100_000u32).flat_map(u32::to_le_bytes).collect();
     let object = name("packs/one");
-    store.put_new(&object, &bytes).unwrap();
+    put(store, &object, &bytes);
     store.put_new(&name("empty"), b"").unwrap();
     assert_eq!(store.read(&object, bytes.len() as u64).unwrap(), bytes);
     assert_eq!(store.read(&name("empty"), 0).unwrap(), b"");
@@ -27,9 +38,9 @@ fn an_object_is_read_back_whole_and_in_parts(store: &dyn Store) {
     store.read_at(&object, 123_456, &mut part).unwrap();
     assert_eq!(part, bytes[123_456..123_456 + 777]);
     let limited = store.read(&object, bytes.len() as u64 - 1).unwrap_err();
-    assert!(matches!(limited, StoreError::Io { .. }), "a limit was not kept");
+    assert!(matches!(limited, StoreError::Damaged { .. }), "a limit was not kept");
     let beyond = store.read_at(&object, bytes.len() as u64 - 776, &mut part).unwrap_err();
-    assert!(matches!(beyond, StoreError::Io { .. }), "bytes were read that are not there");
+    assert!(matches!(beyond, StoreError::Damaged { .. }), "bytes were read that are not there");
     for missing in [
         store.read(&name("packs/two"), 9).unwrap_err(),
         store.read(&name("other/two"), 9).unwrap_err(),
@@ -66,7 +77,7 @@ fn of_many_writers_of_one_name_one_wins(store: &dyn Store) {
 fn a_listing_is_of_its_prefix(store: &dyn Store) {
     assert_eq!(store.list("packs/").unwrap(), []);
     for text in ["packs/a", "packs/b", "shares/x/y", "shares/z/y", "format"] {
-        store.put_new(&name(text), text.as_bytes()).unwrap();
+        put(store, &name(text), text.as_bytes());
     }
     let list = |prefix: &str| {
         let mut found = store.list(prefix).unwrap();
@@ -82,12 +93,12 @@ fn a_listing_is_of_its_prefix(store: &dyn Store) {
 fn what_is_deleted_is_gone_and_its_name_is_free(store: &dyn Store) {
     let object = name("packs/a");
     store.delete(&object).unwrap();
-    store.put_new(&object, b"first").unwrap();
+    put(store, &object, b"first");
     store.delete(&object).unwrap();
     store.delete(&object).unwrap();
     assert!(matches!(store.read(&object, 99), Err(StoreError::Missing { .. })));
     assert_eq!(store.list("packs/").unwrap(), []);
-    store.put_new(&object, b"second").unwrap();
+    put(store, &object, b"second");
     assert_eq!(store.read(&object, 99).unwrap(), b"second");
 }
 

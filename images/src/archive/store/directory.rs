@@ -20,6 +20,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     fcntl::{AT_FDCWD, AtFlags, OFlag},
     unistd::linkat,
 };
@@ -147,10 +148,19 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Whether a disk could not read a place, or a file system (XFS, Btrfs: EUCLEAN, EBADMSG; ext4: EBADMSG)
+/// found there what it did not write.
+fn is_bad_place(error: &io::Error) -> bool {
+    let number = error.raw_os_error().map(Errno::from_raw);
+    matches!(number, Some(Errno::EIO | Errno::EUCLEAN | Errno::EBADMSG | Errno::ENODATA))
+}
+
 fn failed(name: &ObjectName, source: io::Error) -> StoreError {
     match source.kind() {
         ErrorKind::NotFound => StoreError::Missing { name: name.clone() },
         ErrorKind::AlreadyExists => StoreError::Exists { name: name.clone() },
+        ErrorKind::UnexpectedEof => StoreError::Damaged { name: name.clone(), source },
+        _ if is_bad_place(&source) => StoreError::Damaged { name: name.clone(), source },
         _ => StoreError::io(name, source),
     }
 }
@@ -203,7 +213,7 @@ impl Store for Directory {
         let read = file.take(limit.saturating_add(1)).read_to_end(&mut bytes);
         read.map_err(|source| failed(name, source))?;
         if bytes.len() as u64 > limit {
-            return Err(StoreError::io(name, ErrorKind::FileTooLarge.into()));
+            return Err(StoreError::too_long(name));
         }
         Ok(bytes)
     }
@@ -222,20 +232,19 @@ impl Store for Directory {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let path = self.path(name);
-        let mut is_gone = false;
         for file in [successor(&path), path.clone()] {
             match fs::remove_file(&file) {
                 Err(error) if error.kind() == ErrorKind::NotFound => {}
-                other => {
-                    other.map_err(|source| StoreError::io(name, source))?;
-                    is_gone = true;
-                }
+                other => other.map_err(|source| StoreError::io(name, source))?,
             }
         }
-        if is_gone {
-            (self.sync_parent)(&path).map_err(|source| StoreError::io(name, source))?;
+        // Also where nothing was there: another may have removed it just now, and not have synced
+        // the folder yet.
+        match (self.sync_parent)(&path) {
+            // Where there is no folder nothing is in it.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            synced => synced.map_err(|source| StoreError::io(name, source)),
         }
-        Ok(())
     }
 }
 
@@ -326,8 +335,12 @@ mod tests {
             Err(ErrorKind::Other.into())
         };
         assert!(store.delete(&name).is_err(), "its folder was not synced");
-        // There is nothing to be made durable.
+        // Another collection may have deleted it, and not be done.
+        assert!(store.delete(&name).is_err(), "its folder was not synced by the second one");
+        store.sync_parent = sync_parent;
         store.delete(&name).unwrap();
+        // Where there is no folder either nothing is to be synced.
+        store.delete(&ObjectName::parse("shares/a/b").unwrap()).unwrap();
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl Store for Memory {
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
         let object = self.object(name)?;
         if object.len() as u64 > limit {
-            return Err(StoreError::io(name, io::ErrorKind::FileTooLarge.into()));
+            return Err(StoreError::too_long(name));
         }
         Ok(object.to_vec())
     }
@@ -57,7 +57,10 @@ impl Store for Memory {
         let part = usize::try_from(offset)
             .ok()
             .and_then(|start| object.get(start..start.checked_add(buffer.len())?))
-            .ok_or_else(|| StoreError::io(name, io::ErrorKind::UnexpectedEof.into()))?;
+            .ok_or_else(|| StoreError::Damaged {
+                name: name.clone(),
+                source: io::ErrorKind::UnexpectedEof.into(),
+            })?;
         buffer.copy_from_slice(part);
         Ok(())
     }

@@ -12,12 +12,13 @@
 //!  there is   ├─ 412 ─ after a lost answer ─► the same bytes? ─► Ok, or Exists
 //!  none       ├─ surely not done (SlowDown, no connection) ────► pause, again
 //!             └─ lost (time, 500, broken) ─► read: same, other ► Ok, or Exists
-//!                                                 └─ missing ──► pause, again; an image: Unsettled
+//!                                                 └─ missing ──► pause, again
+//!                                                                an image, a pack: Unsettled
 //! ```
-//! An image's record is never sent again once an answer was lost: it may have been there, and been
-//! deleted. Everything else may be: all attempts end within [`Patience::whole`], and a server
-//! refuses what comes later than `request::SLACK` after its signature, which together is less than
-//! the time after which a session is taken for dead.
+//! An image's record and a pack are never sent again once an answer was lost: they may have been
+//! there, and been deleted by somebody whose deletion is still under way. A record has one name
+//! only, so it is looked for until the time is up; a pack is written under another name. What else
+//! there is may be sent again: nothing is lost where it comes back or is deleted twice.
 
 pub mod address;
 mod answer;
@@ -101,7 +102,7 @@ impl S3 {
     /// Does one thing until the outcome is known, or the time is up. `Unsure` ends it only where
     /// `is_once`.
     fn ask(&self, ask: &Ask<'_>, limit: u64, is_once: bool) -> Result<Verdict, S3Error> {
-        let mut tries = self.tries(ask.length());
+        let mut tries = self.tries(ask.length(limit));
         loop {
             let error = match self.attempt(ask, limit, &tries)? {
                 Verdict::Busy(error) => error,
@@ -123,7 +124,7 @@ impl S3 {
         let Some(left) = tries.left(now) else {
             return Ok(Verdict::Busy(S3Error::Silent(self.patience.whole)));
         };
-        let time = self.patience.attempt + patience::on_the_way(ask.length());
+        let time = self.patience.attempt + patience::on_the_way(ask.length(limit));
         let time = time.min(left);
         // Whole seconds, at least one.
         let valid = Duration::from_secs((time + request::SLACK).as_secs());
@@ -141,13 +142,14 @@ impl S3 {
     fn write_new(&self, name: &ObjectName, bytes: &[u8]) -> Result<bool, S3Error> {
         let key = self.address.key(name);
         let ask = put(&key, bytes, true)?;
-        let mut tries = self.tries(ask.length());
-        // A record that came to be and was deleted must not come back.
-        let is_once = name.as_str().starts_with(prefix::IMAGES);
+        let mut tries = self.tries(ask.length(LONGEST_PAGE));
+        // What came to be and was deleted must not come back.
+        let is_image = name.as_str().starts_with(prefix::IMAGES);
+        let is_pack = name.as_str().starts_with(prefix::PACKS);
         let mut is_unsure = false;
         loop {
             // What is only looked at after a lost answer may be looked at as often as one likes.
-            if !(is_unsure && is_once) {
+            if !(is_unsure && is_image) {
                 match self.attempt(&ask, LONGEST_PAGE, &tries)? {
                     Verdict::Done(_) => return Ok(true),
                     Verdict::Taken if !is_unsure => return Ok(false),
@@ -170,6 +172,9 @@ impl S3 {
                 Err(error) => return Err(S3Error::Unsettled(error.into())),
             }
             let error = tries.last.take().unwrap_or(S3Error::Answer("taken, and not there"));
+            if is_pack {
+                return Err(S3Error::Unsettled(error.into()));
+            }
             if let Err(error) = tries.pause(error, &*self.environment) {
                 return Err(S3Error::Unsettled(error.into()));
             }
@@ -189,7 +194,7 @@ impl S3 {
     fn fetch(&self, name: &ObjectName, limit: u64) -> Result<Option<Vec<u8>>, S3Error> {
         let key = self.address.key(name);
         let ask = Ask::Get { key: &key, range: None };
-        let mut tries = self.tries(0);
+        let mut tries = self.tries(ask.length(limit));
         loop {
             match self.ask(&ask, limit, false)? {
                 Verdict::Done(answer) if is_sound(&answer) => return Ok(Some(answer.body)),
@@ -209,13 +214,13 @@ impl S3 {
         match self.ask(&ask, (buffer.len() as u64).max(1), false)? {
             Verdict::Missing => Ok(false),
             Verdict::BeyondEnd | Verdict::Done(_) if buffer.is_empty() => Ok(true),
-            Verdict::BeyondEnd => Err(ended_early()),
+            Verdict::BeyondEnd => Err(S3Error::EndedEarly),
             Verdict::Done(answer) => {
                 if answer.status.as_u16() != 206 || begins_at(&answer) != Some(offset) {
                     return Err(S3Error::Answer("another part of the object than was asked for"));
                 }
                 if answer.body.len() != buffer.len() {
-                    return Err(ended_early());
+                    return Err(S3Error::EndedEarly);
                 }
                 buffer.copy_from_slice(&answer.body);
                 Ok(true)
@@ -279,6 +284,9 @@ impl Store for S3 {
         match self.write_new(name, bytes) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Exists { name: name.clone() }),
+            Err(error @ S3Error::Unsettled(_)) => {
+                Err(StoreError::Unsettled { name: name.clone(), source: error.into() })
+            }
             Err(error) => Err(StoreError::io(name, error.into())),
         }
     }
@@ -288,7 +296,7 @@ impl Store for S3 {
     }
 
     fn read(&self, name: &ObjectName, limit: u64) -> Result<Vec<u8>, StoreError> {
-        let read = self.fetch(name, limit).map_err(|error| StoreError::io(name, error.into()))?;
+        let read = self.fetch(name, limit).map_err(|error| not_read(name, error))?;
         read.ok_or_else(|| StoreError::Missing { name: name.clone() })
     }
 
@@ -296,7 +304,9 @@ impl Store for S3 {
         match self.fetch_at(name, offset, buffer) {
             Ok(true) => Ok(()),
             Ok(false) => Err(StoreError::Missing { name: name.clone() }),
-            Err(error) => Err(StoreError::io(name, error.into())),
+            // An answer that is too long is the server's fault here.
+            Err(error @ S3Error::TooLong(_)) => Err(StoreError::io(name, error.into())),
+            Err(error) => Err(not_read(name, error)),
         }
     }
 
@@ -337,8 +347,14 @@ fn begins_at(answer: &Answer) -> Option<u64> {
     range.strip_prefix("bytes ")?.split_once('-')?.0.parse().ok()
 }
 
-fn ended_early() -> S3Error {
-    S3Error::Answer("the object ends before what was asked for")
+/// Whether it is the object that is bad, or that the server can't be reached.
+fn not_read(name: &ObjectName, error: S3Error) -> StoreError {
+    match error {
+        S3Error::TooLong(_) | S3Error::EndedEarly | S3Error::Damaged => {
+            StoreError::Damaged { name: name.clone(), source: error.into() }
+        }
+        error => StoreError::io(name, error.into()),
+    }
 }
 
 /// The error of a verdict that this request can't have.

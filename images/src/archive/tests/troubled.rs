@@ -12,9 +12,11 @@ pub(super) struct Troubled {
     memory: Arc<Memory>,
     hidden: Mutex<Option<&'static str>>,
     broken: Mutex<BTreeSet<ObjectName>>,
+    unreachable: Mutex<BTreeSet<ObjectName>>,
     bad_place: AtomicBool,
     is_lying: AtomicBool,
     listings: AtomicUsize,
+    failures: AtomicUsize,
 }
 
 impl Troubled {
@@ -24,9 +26,11 @@ impl Troubled {
             memory,
             hidden,
             broken,
+            unreachable: Mutex::default(),
             bad_place: AtomicBool::new(false),
             is_lying: AtomicBool::new(false),
             listings: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
         }
     }
 
@@ -39,6 +43,17 @@ impl Troubled {
     pub(super) fn break_these(&self, names: &[&str]) {
         let names = names.iter().map(|name| ObjectName::parse(name).unwrap());
         *self.broken.lock().unwrap() = names.collect();
+    }
+
+    /// From now on the store does not answer when it is asked for these.
+    pub(super) fn lose_sight_of(&self, names: &[String]) {
+        let names = names.iter().map(|name| ObjectName::parse(name).unwrap());
+        *self.unreachable.lock().unwrap() = names.collect();
+    }
+
+    /// How often it did not answer.
+    pub(super) fn failures(&self) -> usize {
+        self.failures.load(Ordering::SeqCst)
     }
 
     /// From now on the first hundred bytes of each pack can't be read.
@@ -63,6 +78,10 @@ impl Troubled {
         if self.is_hidden(name) {
             return Err(StoreError::Missing { name: name.clone() });
         }
+        if length > 0 && self.unreachable.lock().unwrap().contains(name) {
+            self.failures.fetch_add(1, Ordering::SeqCst);
+            return Err(StoreError::io(name, io::ErrorKind::TimedOut.into()));
+        }
         if length > 0 && self.broken.lock().unwrap().contains(name) {
             return Err(bad(name));
         }
@@ -71,7 +90,8 @@ impl Troubled {
 }
 
 fn bad(name: &ObjectName) -> StoreError {
-    StoreError::io(name, io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32))
+    let source = io::Error::from_raw_os_error(nix::errno::Errno::EIO as i32);
+    StoreError::Damaged { name: name.clone(), source }
 }
 
 impl Store for Troubled {

@@ -12,6 +12,8 @@ enum Fault {
     Refusal,
     /// The job fails while it goes over.
     Job,
+    /// The job takes a while before it goes over.
+    Slow,
 }
 
 /// The world, and how many writes each volume has.
@@ -25,6 +27,9 @@ struct World {
     writes: u32,
     overlay: u32,
     plain: u32,
+    /// Whether the job was asked to complete, and how often it was looked at since.
+    is_asked: bool,
+    waits: u32,
 }
 
 /// One process of ours.
@@ -46,11 +51,19 @@ impl World {
             writes: 0,
             overlay: 0,
             plain: 0,
+            is_asked: false,
+            waits: 0,
         }
     }
 
     /// The guest writes, if it runs; the job goes on.
     fn pass(&mut self) {
+        if self.is_asked && self.job == Job::Equal {
+            self.waits += 1;
+            if self.waits > 3 {
+                self.job = Job::Finishing;
+            }
+        }
         if self.job == Job::Finishing {
             self.job = if self.fault == Fault::Job { Job::Failed } else { Job::Done };
         }
@@ -88,7 +101,10 @@ impl World {
             Step::HandOver => self.stage = Stage::HandingOver(place),
             Step::Complete if self.fault == Fault::Refusal => process.has_fault = true,
             Step::Complete => {
-                self.job = Job::Finishing;
+                self.is_asked = true;
+                if self.fault != Fault::Slow {
+                    self.job = Job::Finishing;
+                }
                 process.is_asked = true;
             }
             Step::Wait | Step::End | Step::GiveUp => {}
@@ -108,6 +124,11 @@ impl World {
     /// Goes on to the end; the steps that were taken. Our process is killed after so many, and
     /// another one is started.
     fn run(&mut self, killed_after: usize) -> Vec<Step> {
+        self.run_until(killed_after, ALL)
+    }
+
+    /// The same; our time is up after so many steps.
+    fn run_until(&mut self, killed_after: usize, late_after: usize) -> Vec<Step> {
         let mut process = Process::default();
         let mut taken = Vec::new();
         loop {
@@ -116,6 +137,7 @@ impl World {
             if taken.len() == killed_after {
                 process = Process::default();
             }
+            process.has_fault |= taken.len() >= late_after;
             let step = self.decide(process);
             taken.push(step);
             self.take(step, &mut process);
@@ -203,6 +225,20 @@ fn a_job_that_is_not_equal_or_is_gone_changes_nothing() {
                 continue;
             }
             assert_eq!(world.run(ALL), expected, "{job:?}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_goes_on_whenever_the_time_is_up() {
+    for fault in [Fault::Nothing, Fault::Slow] {
+        for late_after in 1..16 {
+            let mut world = World::new(Guest::Running, fault);
+            let steps = world.run_until(ALL, late_after);
+            assert_eq!((world.guest, world.is_held), (Guest::Running, false), "{steps:?}");
+            // What was asked to complete is not taken back.
+            let is_plain = matches!(world.stage, Stage::Plain(_));
+            assert_eq!(is_plain, steps.contains(&Step::Complete), "{steps:?}");
         }
     }
 }

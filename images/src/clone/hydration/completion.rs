@@ -2,6 +2,8 @@
 //! the clone's record. What comes next is decided there and not here.
 
 use std::{
+    io,
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -11,13 +13,20 @@ use serde_json::json;
 use super::{COMPLETION, Hydration, HydrationError};
 use crate::{
     clone::{
-        Master, durable,
+        Locked, Master, durable,
         handover::{self, Guest, Job, Seen, Stage, Step},
         record::Record,
     },
     qmp::{Qmp, QmpError},
     volume::{Data, Place, Volume},
 };
+
+/// How long the plain volume's flush may take while the guest stands still. It was flushed just
+/// before.
+const FLUSH: Duration = Duration::from_secs(20);
+
+/// How long the way back may take, once there is no time left.
+const WAY_BACK: Duration = Duration::from_secs(30);
 
 impl Hydration {
     /// Goes over to the plain volume, once both are equal. The guest stands still meanwhile, some
@@ -27,12 +36,27 @@ impl Hydration {
     /// over, the guest goes on with the clone.
     ///
     /// # Errors
-    /// After [`HydrationError::Late`], or if QEMU's socket fails, the guest may stand still:
-    /// repeat this, or end QEMU. Both volumes are right then.
+    /// [`HydrationError::Late`] after a minute; the guest goes on with the clone then, unless QEMU was
+    /// asked to go over and does not say that it did. In that case, or if QEMU's socket fails, the
+    /// guest may stand still: repeat this, or end QEMU. Both volumes are right then.
     pub fn complete(&self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
-        let begin = Instant::now();
+        self.complete_within(COMPLETION, qmp, master)
+    }
+
+    pub(super) fn complete_within(
+        &self,
+        patience: Duration,
+        qmp: &mut Qmp,
+        master: &Master,
+    ) -> Result<Volume, HydrationError> {
+        // It is waited for while the guest runs, and nobody else changes the record from here on.
+        let locked = master.locked()?;
+        let mut begin = Instant::now();
         let (mut fault, mut is_asked) = (None, false);
-        while begin.elapsed() < COMPLETION {
+        while begin.elapsed() < patience + WAY_BACK {
+            if begin.elapsed() >= patience && fault.is_none() {
+                fault = Some(HydrationError::Late(self.id.clone()));
+            }
             let record = master.find(&self.id)?.record;
             let (job, said) = self.state(qmp)?;
             let seen = Seen {
@@ -47,17 +71,19 @@ impl Hydration {
             match step {
                 Step::End => return Ok(self.plain.clone()),
                 Step::GiveUp => return Err(fault.unwrap_or_else(|| self.reason(job, said))),
-                Step::Complete => is_asked = true,
                 _ => {}
             }
-            match self.take(step, &record, qmp, master) {
+            match self.take(step, &record, qmp, &locked) {
+                Ok(()) if step == Step::Complete => is_asked = true,
+                // Until here the guest ran.
+                Ok(()) if step == Step::Hold => begin = Instant::now(),
                 Ok(()) => {}
                 // It is left the way it came; another fault on that way can't be helped.
                 Err(error) if fault.is_none() && error.is_answer() => fault = Some(error),
                 Err(error) => return Err(fault.unwrap_or(error)),
             }
         }
-        Err(HydrationError::Late(self.id.clone()))
+        Err(fault.unwrap_or_else(|| HydrationError::Late(self.id.clone())))
     }
 
     /// Takes a step of handing over.
@@ -66,16 +92,20 @@ impl Hydration {
         step: Step,
         record: &Record,
         qmp: &mut Qmp,
-        master: &Master,
+        master: &Locked<'_>,
     ) -> Result<(), HydrationError> {
         let mark = |stage: Stage, is_held| master.mark(&self.id, stage, is_held);
         match step {
-            Step::Hold => mark(record.stage.clone(), true)?,
+            Step::Hold => {
+                // Most of it is written while the guest runs, however long that takes.
+                self.flush(None)?;
+                mark(record.stage.clone(), true)?;
+            }
             Step::Release => mark(record.stage.clone(), false)?,
             Step::Stop => drop(qmp.execute("stop", json!({}))?),
             Step::Continue => drop(qmp.execute("cont", json!({}))?),
             Step::HandOver => {
-                self.flush()?;
+                self.flush(Some(FLUSH))?;
                 mark(Stage::HandingOver(self.place()?.clone()), record.is_held)?;
             }
             Step::Complete => self.tell(qmp, "job-complete")?,
@@ -90,13 +120,13 @@ impl Hydration {
 
     /// Makes the plain volume durable. QEMU passes a guest's flush on to the clone alone while it
     /// copies.
-    fn flush(&self) -> Result<(), HydrationError> {
+    fn flush(&self, patience: Option<Duration>) -> Result<(), HydrationError> {
         let place = self.place()?;
-        place
-            .open()
-            .and_then(|(file, _)| file.sync_all())
-            .and_then(|()| durable::sync_parent(place.path()))
-            .map_err(|source| HydrationError::Flush { path: place.path().into(), source })
+        let flushed = match patience {
+            None => flush(place),
+            Some(patience) => flush_within(patience, place.clone()),
+        };
+        flushed.map_err(|source| HydrationError::Flush { path: place.path().into(), source })
     }
 
     fn place(&self) -> Result<&Place, HydrationError> {
@@ -135,6 +165,20 @@ impl HydrationError {
     fn is_answer(&self) -> bool {
         !matches!(self, Self::Qmp(error) if !matches!(error, QmpError::Refused { .. }))
     }
+}
+
+fn flush(place: &Place) -> io::Result<()> {
+    place.open()?.0.sync_all()?;
+    durable::sync_parent(place.path())
+}
+
+/// A flush can't be called off: where it takes too long a thread is left with it.
+fn flush_within(patience: Duration, place: Place) -> io::Result<()> {
+    let (done, flushed) = mpsc::channel();
+    // Whoever does not wait any more does not want to know.
+    let work = move || drop(done.send(flush(&place)));
+    thread::Builder::new().name("hydration-flush".into()).spawn(work)?;
+    flushed.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// What a guest does, if this QEMU is a machine.

@@ -142,11 +142,12 @@ fn a_guest_of_a_machine_goes_on_after_it_was_handed_over_whoever_ends_it() {
         // A process of ours that was killed when it had stopped the guest, or had recorded that
         // it hands it over as well.
         if was_begun > 0 {
-            master.mark(clone.id(), Stage::Overlay, true).unwrap();
+            master.locked().unwrap().mark(clone.id(), Stage::Overlay, true).unwrap();
             qmp.execute("stop", json!({})).unwrap();
         }
         if was_begun > 1 {
-            master.mark(clone.id(), Stage::HandingOver(place.clone()), true).unwrap();
+            let stage = Stage::HandingOver(place.clone());
+            master.locked().unwrap().mark(clone.id(), stage, true).unwrap();
         }
         let plain = hydration.complete(&mut qmp, &master).unwrap();
         assert!(is_running(&mut qmp));
@@ -196,6 +197,35 @@ fn a_guest_goes_on_with_its_clone_where_the_plain_volume_can_not_be_flushed() {
 }
 
 #[test]
+fn a_guest_that_stands_still_goes_on_with_its_clone_when_the_time_is_up() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let socket = directory.path().join("qmp");
+    let _machine = machine(&volume(&clone), &socket);
+    let mut qmp = Qmp::connect(&socket, Duration::from_secs(30)).unwrap();
+    let place = Place::File(directory.path().join("plain"));
+    let (size, direct) = (master.size(), HostCache::Direct);
+    let hydration = Hydration::start(&mut qmp, &clone, size, place, direct, None).unwrap();
+    let begin = Instant::now();
+    while !hydration.progress(&mut qmp).unwrap().is_equal {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+    // As a process of ours left it that was killed.
+    master.locked().unwrap().mark(clone.id(), Stage::Overlay, true).unwrap();
+    qmp.execute("stop", json!({})).unwrap();
+    let error = hydration.complete_within(Duration::ZERO, &mut qmp, &master).unwrap_err();
+    assert!(matches!(error, HydrationError::Late(_)), "{error}");
+    assert!(is_running(&mut qmp));
+    assert_eq!(disk(&mut qmp), clone.id().node(""));
+    let record = master.find(clone.id()).unwrap().record;
+    assert_eq!((record.stage, record.is_held), (Stage::Overlay, false));
+    // And it can be done yet.
+    hydration.complete(&mut qmp, &master).unwrap();
+    assert!(is_running(&mut qmp));
+}
+
+#[test]
 fn a_target_that_is_not_what_it_is_said_to_be_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
@@ -213,4 +243,56 @@ fn a_target_that_is_not_what_it_is_said_to_be_is_refused() {
     // And what the record says is not opened as something else.
     assert!(Place::File("/dev/null".into()).open().is_err());
     assert_eq!(Place::File(regular).open().unwrap().1, 10);
+}
+
+#[test]
+fn a_device_that_is_longer_than_the_volume_has_nothing_of_its_former_user_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lun");
+    fs::write(&path, vec![7; 5 << 20]).unwrap();
+    let out = Command::new("losetup").args(["--find", "--show"]).arg(&path).output().unwrap();
+    if !out.status.success() {
+        eprintln!("skipped, no loop device: {}", String::from_utf8_lossy(&out.stderr));
+        return;
+    }
+    let device = String::from_utf8(out.stdout).unwrap();
+    let device = Place::Device(device.trim().into());
+    let size = (2 << 20) + 512;
+    let (prepared, short) = (prepare(&device, size), prepare(&device, (5 << 20) + 1));
+    let bytes = fs::read(device.path());
+    let _ = Command::new("losetup").arg("--detach").arg(device.path()).status();
+    prepared.unwrap();
+    assert_eq!(short.unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let bytes = bytes.unwrap();
+    assert_eq!(bytes.len(), 5 << 20);
+    assert!(bytes[size as usize..].iter().all(|byte| *byte == 0), "something is left");
+}
+
+#[test]
+fn a_hydration_that_qemu_refuses_leaves_no_file_and_can_be_tried_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let (qmp, path) = (daemon.qmp(), directory.path().join("plain"));
+    let start = |qmp: &mut _, speed| {
+        let (place, size, direct) = (Place::File(path.clone()), master.size(), HostCache::Direct);
+        Hydration::start(qmp, &clone, size, place, direct, speed)
+    };
+    // The node is there; then the job's speed is none.
+    let name = clone.id().node("plain");
+    let mut blocker = json!({ "driver": "null-co", "node-name": name, "size": 512 });
+    blocker["read-zeroes"] = true.into();
+    qmp.execute("blockdev-add", blocker).unwrap();
+    assert!(matches!(start(qmp, None), Err(HydrationError::Qmp(_))));
+    assert!(!path.exists(), "the file of a refused node is left");
+    qmp.execute("blockdev-del", json!({ "node-name": name })).unwrap();
+    assert!(matches!(start(qmp, Some(u64::MAX)), Err(HydrationError::Qmp(_))));
+    assert!(!path.exists(), "the file of a refused job is left");
+    // Somebody's is not removed.
+    fs::write(&path, "somebody's").unwrap();
+    assert!(matches!(start(qmp, None), Err(HydrationError::Target { .. })));
+    assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
+    fs::remove_file(&path).unwrap();
+    start(qmp, None).unwrap();
 }

@@ -119,6 +119,11 @@ fn a_copied_pool_and_its_clones_are_taken_when_that_is_asked_for_and_nothing_is_
     let copied = moved.join("clone-1.qcow2");
     fs::write(&copied, fs::read(clones[1].path()).unwrap()).unwrap();
     assert!(matches!(master.adopt(&pool), Err(CloneError::Unrecovered(_))));
+    // With them, into a file that was begun before the original was recovered: who knows of when
+    // it is?
+    copy(clones[1].path(), &copied);
+    assert!(matches!(master.adopt(&pool), Err(CloneError::Outdated(_))));
+    fs::remove_file(&copied).unwrap();
     copy(clones[1].path(), &copied);
     assert_eq!(master.adopt(&pool).unwrap(), [clones[1].id().clone()]);
     assert!(master.adopt(&pool).unwrap().is_empty());
@@ -131,4 +136,46 @@ fn a_copied_pool_and_its_clones_are_taken_when_that_is_asked_for_and_nothing_is_
     }
     master.clone_into(&pool, &ids(3)[2..]).unwrap();
     assert!(clones[0].path().exists(), "the original is nobody's to remove here");
+}
+
+#[test]
+fn a_copy_is_not_taken_while_the_original_s_guest_runs_nor_after_it_has_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, mut model) = master(directory.path());
+    let (path, moved) = (directory.path().join("pool"), directory.path().join("moved"));
+    let clone = master.clone_into(&Pool::create(&path).unwrap(), &ids(1)).unwrap().remove(0);
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let daemon = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap();
+    copy(&path, &moved);
+    let pool = Pool::adopt(&moved).unwrap();
+    let error = master.adopt(&pool).unwrap_err();
+    assert!(matches!(&error, CloneError::InUse(id) if id == clone.id()), "{error}");
+    daemon.open().unwrap().write(1 << 20, &[7; 4096]).unwrap();
+    model[1 << 20..(1 << 20) + 4096].fill(7);
+    daemon.end().unwrap();
+    let error = master.adopt(&pool).unwrap_err();
+    assert!(matches!(&error, CloneError::Outdated(id) if id == clone.id()), "{error}");
+    assert_eq!(master.find(clone.id()).unwrap().path(), clone.path());
+    // Copied anew, it has what was written.
+    let copied = moved.join("clone-0.qcow2");
+    fs::remove_file(&copied).unwrap();
+    copy(clone.path(), &copied);
+    assert_eq!(master.adopt(&pool).unwrap(), [clone.id().clone()]);
+    let volume = master.find(clone.id()).unwrap();
+    let volume = volume.volume(Durability::default(), HostCache::Direct).unwrap();
+    assert_eq!(first_difference(&contents(&volume, directory.path()), &model), None);
+}
+
+#[test]
+fn a_copy_whose_original_is_gone_or_another_file_is_taken() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let (path, moved) = (directory.path().join("pool"), directory.path().join("moved"));
+    let clones = master.clone_into(&Pool::create(&path).unwrap(), &ids(2)).unwrap();
+    copy(&path, &moved);
+    fs::remove_file(clones[0].path()).unwrap();
+    fs::remove_file(clones[1].path()).unwrap();
+    fs::write(clones[1].path(), "somebody's").unwrap();
+    let adopted = master.adopt(&Pool::adopt(&moved).unwrap()).unwrap();
+    assert_eq!(adopted, ids(2));
 }

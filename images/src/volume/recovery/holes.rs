@@ -31,6 +31,7 @@ use nix::{
 };
 
 use super::RecoveryError;
+use crate::nameless::nameless;
 
 /// How many extents are asked for at once.
 const EXTENTS: usize = 128;
@@ -172,7 +173,7 @@ nix::ioctl_readwrite_bad!(extent_map, nix::request_code_readwrite!(b'f', 11, HEA
 /// [`RecoveryError::NoHoles`] where it doesn't: no overlay of a class that is recovered may be
 /// made there.
 pub fn check_holes(directory: &Path) -> Result<(), RecoveryError> {
-    match unnamed(directory).and_then(|file| is_exact(&file)) {
+    match nameless(directory).and_then(|file| is_exact(&file)) {
         Ok(true) => Ok(()),
         Err(source) if source.kind() != io::ErrorKind::Unsupported => {
             Err(RecoveryError::Io { path: directory.into(), source })
@@ -210,14 +211,4 @@ fn is_exact(file: &File) -> io::Result<bool> {
         map.next(block + BLOCK)?;
     }
     Ok(map.next(ZEROES + BLOCK)?.is_none())
-}
-
-fn unnamed(directory: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    File::options()
-        .read(true)
-        .write(true)
-        .custom_flags(nix::fcntl::OFlag::O_TMPFILE.bits())
-        .mode(0o600)
-        .open(directory)
 }

@@ -3,11 +3,11 @@
 use super::*;
 
 /// What a program says that runs as `qemu-img` does.
-fn in_sandbox(place: &Place, script: &str, is_other_user: bool) -> String {
+fn in_sandbox(place: &Place, script: &str, user: Option<u32>) -> String {
     let path = place.path("disk.raw");
     let mut file = place.file(&path, ForeignFormat::Qcow2);
     file.largest = 77 << 20;
-    let out = convert::sandbox("sh", &file, is_other_user).args(["-c", script]).output().unwrap();
+    let out = convert::sandbox("sh", &file, user).args(["-c", script]).output().unwrap();
     assert!(out.status.success(), "{out:?}");
     String::from_utf8(out.stdout).unwrap()
 }
@@ -15,7 +15,7 @@ fn in_sandbox(place: &Place, script: &str, is_other_user: bool) -> String {
 #[test]
 fn the_program_that_converts_can_do_little() {
     let place = Place::make();
-    let limits = in_sandbox(&place, "cat /proc/self/limits /proc/self/status", false);
+    let limits = in_sandbox(&place, "cat /proc/self/limits /proc/self/status", None);
     let words: Vec<Vec<&str>> =
         limits.lines().map(|line| line.split_whitespace().collect()).collect();
     for wanted in [
@@ -32,7 +32,7 @@ fn the_program_that_converts_can_do_little() {
         return;
     }
     let script = "id -u; id -g; id -G; grep Cap /proc/self/status";
-    let who = in_sandbox(&place, script, true);
+    let who = in_sandbox(&place, script, Some(65525));
     let mut words = who.split_whitespace();
     assert_eq!([words.next(), words.next(), words.next()], [Some("65525"); 3], "{who}");
     let capabilities: Vec<&str> = words.filter(|word| !word.starts_with("Cap")).collect();
@@ -44,7 +44,7 @@ fn the_program_that_converts_ends_with_who_waits_for_it() {
     let place = Place::make();
     let path = place.path("disk.raw");
     let file = place.file(&path, ForeignFormat::Qcow2);
-    let mut command = convert::sandbox("sh", &file, false);
+    let mut command = convert::sandbox("sh", &file, None);
     command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
     let mut child = std::thread::scope(|scope| {
         let start = scope.spawn(|| {
@@ -57,4 +57,30 @@ fn the_program_that_converts_ends_with_who_waits_for_it() {
     });
     let status = child.wait().unwrap();
     assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+}
+
+#[test]
+fn one_conversion_can_not_look_into_another() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: not root, so there is one user");
+        return;
+    }
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let file = place.file(&path, ForeignFormat::Qcow2);
+    let take = || user::Lease::take(file.patience, || false).unwrap().unwrap();
+    let (one, other) = (take(), take());
+    let mut command = convert::sandbox("sh", &file, Some(one.user));
+    command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut begun = [0; 6];
+    io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    let script = format!("ls /proc/{}/fd >/dev/null 2>&1 && echo seen || echo nothing", child.id());
+    let (of_same, of_other) = (
+        in_sandbox(&place, &script, Some(one.user)),
+        in_sandbox(&place, &script, Some(other.user)),
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((of_same.trim(), of_other.trim()), ("seen", "nothing"));
 }

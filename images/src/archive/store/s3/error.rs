@@ -38,6 +38,9 @@ pub enum S3Error {
     /// The answer is longer than it may be.
     #[error("the object store's answer is longer than {0} bytes")]
     TooLong(u64),
+    /// The object has fewer bytes than were asked for.
+    #[error("the object ends before what was asked for")]
+    EndedEarly,
     /// What it sent does not have the digest that it names.
     #[error("what the object store sent is damaged: its SHA-256 is another one")]
     Damaged,
@@ -57,6 +60,7 @@ impl From<S3Error> for io::Error {
         let kind = match &error {
             S3Error::Silent(_) => io::ErrorKind::TimedOut,
             S3Error::TooLong(_) => io::ErrorKind::FileTooLarge,
+            S3Error::EndedEarly => io::ErrorKind::UnexpectedEof,
             S3Error::Damaged | S3Error::Answer(_) => io::ErrorKind::InvalidData,
             S3Error::Refused { status: 401 | 403, .. } => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::Other,

@@ -15,10 +15,12 @@ const SLOWEST: u64 = 1024 * 1024;
 /// How long an object store may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For one attempt, and one second more for each MiB.
+    /// For one attempt, and one second more for each MiB; of an object that is read whole, for each
+    /// that it may have.
     pub attempt: Duration,
-    /// For all attempts of one thing, and one second more for each MiB. With five minutes more it
-    /// has to be less than [`crate::archive::Settings::dead_after`].
+    /// For all attempts of one thing, and one second more for each MiB. No image hangs on how long it
+    /// is. But a session whose signs of life take longer than [`crate::archive::Settings::dead_after`]
+    /// is taken for dead, and has to be repeated.
     pub whole: Duration,
 }
 

@@ -45,12 +45,15 @@ pub(super) fn checksum(body: &[u8]) -> String {
 }
 
 impl Ask<'_> {
-    /// How many bytes go over the network, about: what its time is measured by.
-    pub(super) fn length(&self) -> u64 {
+    /// How many bytes go over the network, at most and about: what its time is measured by. The
+    /// answer has no more than `limit`.
+    pub(super) fn length(&self, limit: u64) -> u64 {
         match self {
             Self::Put { body, .. } => body.len() as u64,
             Self::Get { range: Some((first, last)), .. } => last - first,
-            _ => 0,
+            // How long it is nobody has said.
+            Self::Get { range: None, .. } => limit,
+            Self::Delete { .. } | Self::List { .. } => 0,
         }
     }
 

@@ -64,7 +64,7 @@ fn missing() -> Vec<u8> {
 /// The words of the error itself.
 fn words(error: StoreError) -> String {
     match error {
-        StoreError::Io { source, .. } => source.to_string(),
+        StoreError::Io { source, .. } | StoreError::Unsettled { source, .. } => source.to_string(),
         other => panic!("{other}"),
     }
 }
@@ -77,9 +77,22 @@ fn an_image_is_never_written_again_after_its_answer_was_lost() {
     assert_eq!(words(error), "whether it was written is not known");
     assert_eq!(server.seen("PUT"), 1);
     assert!(server.seen("GET") > 1, "it was not looked for");
+}
+
+#[test]
+fn a_pack_is_never_written_again_under_the_same_name_after_its_answer_was_lost() {
+    let server = Scripted::start(|head| if head.starts_with("PUT") { vec![] } else { missing() });
     let error = server.store().put_new(&name("packs/a"), b"pack").unwrap_err();
-    assert_eq!(words(error), "whether it was written is not known");
-    assert!(server.seen("PUT") > 2, "a pack was not tried again");
+    assert!(matches!(error, StoreError::Unsettled { .. }), "{error}");
+    assert_eq!((server.seen("PUT"), server.seen("GET")), (1, 1));
+}
+
+#[test]
+fn a_session_s_record_is_written_again_after_its_answer_was_lost() {
+    let server = Scripted::start(|head| if head.starts_with("PUT") { vec![] } else { missing() });
+    let error = server.store().put_new(&name("writers/a"), b"time").unwrap_err();
+    assert!(matches!(error, StoreError::Io { .. } | StoreError::Unsettled { .. }), "{error}");
+    assert!(server.seen("PUT") > 2, "it was not tried again");
 }
 
 #[test]
@@ -128,6 +141,18 @@ fn a_server_that_says_nothing_is_waited_for_no_longer_than_told() {
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let error = open_unproved(nobody, "f").unwrap().delete(&name("packs/a")).unwrap_err();
     assert!(words(error).contains("connection"));
+}
+
+#[test]
+fn a_long_object_is_waited_for_longer_than_a_short_one() {
+    // The time for one attempt is 2 s, and 1 s for each MiB.
+    let server = Scripted::start(|_| {
+        std::thread::sleep(Duration::from_secs(3));
+        http("200 OK", "", "a long one")
+    });
+    let read = server.store().read(&name("packs/a"), 8 << 20).unwrap();
+    assert_eq!(read, b"a long one");
+    assert_eq!(server.seen("GET"), 1);
 }
 
 #[test]
