@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod clone;
+pub mod encryption;
 pub mod environment;
 pub mod nbd;
 pub mod qcow2;

@@ -46,7 +46,7 @@ pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
 }
 
 /// Keeps QEMU from opening an image, until the file is dropped. Whether nobody has it open.
-pub(super) fn keep_from_qemu(image: &File) -> io::Result<bool> {
+pub(crate) fn keep_from_qemu(image: &File) -> io::Result<bool> {
     // SAFETY: it is numbers and nothing else, of which all zeroes are some.
     let mut range: libc::flock = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as libc::c_short;
