@@ -18,7 +18,7 @@ use crate::{
     qmp::Qmp,
     storage_daemon::{DaemonError, StorageDaemon},
     testing::{Daemon, contents_with, first_difference, ids, keys, master, open, pool},
-    volume::{Durability, Format, HostCache, Place, Volume, VolumeId},
+    volume::{Durability, FlushInterval, Format, HostCache, Place, Volume, VolumeId},
 };
 
 const ONE: KeyNumber = KeyNumber(1);
@@ -124,6 +124,41 @@ fn contents_through(blocks: &mut Nbd) -> Vec<u8> {
     let mut bytes = vec![0; usize::try_from(blocks.size()).unwrap()];
     blocks.read(0, &mut bytes).unwrap();
     bytes
+}
+
+#[test]
+fn every_class_of_overlay_is_encrypted_and_a_killed_plain_volume_has_all_that_was_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path();
+    let (master, mut model) = master(run);
+    let keys = keys(1);
+    let clone = master.clone_encrypted(&pool(run), &ids(1)[0], ONE, &keys).unwrap();
+    let interval = FlushInterval::default();
+    let classes = [
+        Durability::FlushHonouring,
+        Durability::Bounded(interval),
+        Durability::Recovered(interval),
+        Durability::Synchronous,
+        Durability::Hydrated(interval),
+    ];
+    for (at, class) in classes.into_iter().enumerate() {
+        let volume = clone.volume(class, HostCache::Direct).unwrap();
+        let daemon = open(&volume, &keys, run);
+        write_known(&mut daemon.open().unwrap(), &mut model, (at * 2 + 1) << 20);
+        daemon.end().unwrap();
+        assert_eq!(first_difference(&contents_with(&volume, &keys, run), &model), None);
+    }
+    assert!(!is_readable(clone.path()));
+    let mut daemon = open(&volume(&clone), &keys, run);
+    let path = run.join("plain");
+    let plain = hydrate(daemon.qmp(), &master, &clone, &keys, &path);
+    daemon.end().unwrap();
+    let daemon = open(&plain, &keys, run);
+    let mut blocks = daemon.open().unwrap();
+    (0..5).for_each(|at| write_known(&mut blocks, &mut model, at << 21));
+    drop((blocks, daemon));
+    assert_eq!(first_difference(&contents_with(&plain, &keys, run), &model), None);
+    assert!(!is_readable(&path));
 }
 
 #[test]

@@ -136,3 +136,38 @@ fn a_key_is_changed_without_a_qemu_and_what_was_begun_is_ended() {
     let error = master.rotate_key(clear.id(), TWO, &mut Offline::new(&volume, &keys)).unwrap_err();
     assert!(matches!(error, RotationError::NotEncrypted), "{error}");
 }
+
+#[test]
+fn a_qemu_that_is_killed_while_a_key_is_changed_leaves_a_recorded_one_that_opens_the_volume() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path();
+    let (master, mut model) = master(run);
+    let keys = keys(1);
+    let clone = master.clone_encrypted(&pool(run), &ids(1)[0], ONE, &keys).unwrap();
+    for (to, after) in [(TWO, 100), (KeyNumber(3), 1500)] {
+        let volume = volume(&master.find(clone.id()).unwrap());
+        let mut daemon = open(&volume, &keys, run);
+        write_known(&mut daemon.open().unwrap(), &mut model, to.0 as usize * 8192);
+        let pid = nix::unistd::Pid::from_raw(daemon.pid().cast_signed());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Somewhere in the change, or behind it: what is promised holds anywhere.
+                std::thread::sleep(Duration::from_millis(after));
+                nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+            });
+            let environment = FixedEnvironment::new(to.0.into());
+            let mut running = Running::new(daemon.qmp(), &volume, &keys, &environment);
+            // Cut off, most often.
+            let _ = master.rotate_key(clone.id(), to, &mut running);
+        });
+        drop(daemon);
+        let left = master.find(clone.id()).unwrap();
+        left.recover_with(&keys, HostCache::Direct, run).unwrap();
+        let read = contents_with(&self::volume(&left), &keys, run);
+        assert_eq!(first_difference(&read, &model), None);
+        let left = self::volume(&left);
+        master.rotate_key(clone.id(), to, &mut Offline::new(&left, &keys)).unwrap();
+        assert!(wrong_key(&volume, &keys, run));
+        assert_eq!(master.find(clone.id()).unwrap().keys_needed(), [to].into());
+    }
+}
