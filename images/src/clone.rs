@@ -20,7 +20,8 @@
 //! stands on, see [`crate::volume::recovery`]), and that of an empty clone is the same for all.
 
 mod adoption;
-mod durable;
+pub(crate) mod durable;
+mod encrypted;
 mod error;
 mod handover;
 mod hydration;
@@ -42,13 +43,14 @@ use std::{
 use serde::Serialize;
 
 pub use error::CloneError;
-pub use hydration::{Hydration, HydrationError, Progress};
+pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::keep_from_qemu;
 pub use pool::Pool;
 
+use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
 use crate::volume::{
     Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
-    recovery::{self, Recovered, RecoveryError},
+    recovery::{Recovered, RecoveryError},
 };
 use durable::{sync_directory, write_new};
 use error::failed;
@@ -75,15 +77,33 @@ impl Master {
 
     /// What its clones name as theirs.
     pub fn backing(&self) -> Backing {
-        Backing { path: self.directory.join(IMAGE), format: self.manifest.format }
+        let Manifest { format, is_encrypted, .. } = self.manifest;
+        Backing { path: self.directory.join(IMAGE), format, is_encrypted }
     }
 
     /// Makes clones in a pool, each the length of the master. All of them are there and durable
     /// when this returns; with an error, those before it are.
+    ///
+    /// # Errors
+    /// [`CloneError::WouldBeClear`], if the master is encrypted: parts of it would be copied into
+    /// these. [`clone_encrypted`](Self::clone_encrypted) makes others.
     pub fn clone_into(
         &self,
         pool: &Pool,
         ids: &[VolumeId],
+    ) -> Result<Vec<InstantClone>, CloneError> {
+        if self.manifest.is_encrypted {
+            return Err(CloneError::WouldBeClear { path: self.directory.clone() });
+        }
+        self.make(pool, ids, None)
+    }
+
+    /// Makes clones, encrypted or not.
+    fn make(
+        &self,
+        pool: &Pool,
+        ids: &[VolumeId],
+        key: Option<(KeyNumber, &VolumeKeys)>,
     ) -> Result<Vec<InstantClone>, CloneError> {
         let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
@@ -91,10 +111,13 @@ impl Master {
         if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
             return Err(CloneError::Exists(id.clone()));
         }
-        let template = template::Template::of(self, pool.path())?;
+        let origin = match key {
+            None => Origin::Template(template::Template::of(self, pool.path())?),
+            Some((number, keys)) => Origin::Encrypted(number, keys),
+        };
         let mut made = Vec::with_capacity(ids.len());
         let result = ids.iter().try_for_each(|id| {
-            made.push(self.stage(&template, pool, id)?);
+            made.push(self.stage(&origin, pool, id)?);
             Ok(())
         });
         // Every record is durable before any clone has its name.
@@ -111,7 +134,7 @@ impl Master {
     /// A clone without its name, and its record.
     fn stage(
         &self,
-        template: &template::Template,
+        origin: &Origin<'_>,
         pool: &Pool,
         id: &VolumeId,
     ) -> Result<InstantClone, CloneError> {
@@ -122,13 +145,21 @@ impl Master {
         let new = new_path(&path);
         // Of a cloning that was stopped before its record was there: nobody else is at work here.
         durable::remove(&new).map_err(failed("removing", &new))?;
-        let identity = template.copy_to(&new)?;
+        let (identity, keyslots) = match origin {
+            Origin::Template(template) => (template.copy_to(&new)?, None),
+            Origin::Encrypted(number, keys) => {
+                let identity = template::make_encrypted(self, &new, id, *number, keys)?;
+                (identity, Some(Keyslots::One(*number)))
+            }
+        };
         let record = Record {
             path,
             identity,
             pool: pool.identity().clone(),
             stage: Stage::Overlay,
             is_held: false,
+            keyslots,
+            plain_keyslots: None,
         };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {
@@ -160,18 +191,13 @@ impl Master {
     /// [`CloneError::InUse`], while QEMU has it open; [`CloneError::Replaced`], if another file has its
     /// name, or another clone its id by now. Nothing is removed then.
     pub fn remove_clone(&self, clone: &InstantClone) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
-        let record = self.find(&clone.id)?.record;
-        if record.identity != clone.record.identity {
-            return Err(CloneError::Replaced { path: record.path });
-        }
-        self.forget(&clone.id, &record)
+        self.erase_clone(clone).map(drop)
     }
 
-    fn forget(&self, id: &VolumeId, record: &Record) -> Result<(), CloneError> {
+    fn forget(&self, id: &VolumeId, record: &Record) -> Result<Erased, CloneError> {
         let pool = Pool::of(record)?;
         let _lock = pool.lock()?;
-        removal::remove_files(id, record)?;
+        let erased = removal::remove_files(id, record)?;
         // The record goes only when the clone is gone for good.
         sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
         let at = self.record_path(id);
@@ -180,7 +206,7 @@ impl Master {
         if !record::is_any_in(&clones, pool.identity())? {
             template::remove(self, pool.path())?;
         }
-        Ok(())
+        Ok(erased)
     }
 
     /// Holds the master's lock for several notes.
@@ -254,10 +280,21 @@ struct Locked<'a> {
 impl Locked<'_> {
     /// Notes what a clone's volume is from now on, and whether its guest is held.
     fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
-        let record = Record { stage, is_held, ..self.master.find(id)?.record };
+        self.change(id, |record| Ok(Record { stage, is_held, ..record }))
+    }
+
+    /// Changes a clone's record, which is durable then.
+    fn change<E: From<CloneError>>(
+        &self,
+        id: &VolumeId,
+        to: impl FnOnce(Record) -> Result<Record, E>,
+    ) -> Result<(), E> {
+        let record = to(self.master.find(id)?.record)?;
         let at = self.master.record_path(id);
-        write_new(&at, &json(&record)).map_err(failed("writing", &at))?;
-        durable::sync_parent(&at).map_err(failed("syncing", &at))
+        write_new(&at, &json(&record))
+            .and_then(|()| durable::sync_parent(&at))
+            .map_err(failed("writing", &at))?;
+        Ok(())
     }
 }
 
@@ -288,26 +325,34 @@ impl InstantClone {
     /// As QEMU is told of it. A clone that was hydrated is a plain volume, whatever class is asked
     /// for: its overlay is not what its guest has written last.
     pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
-        if let Some(place) = self.hydrated() {
-            let data = Data::Plain(place.clone());
-            return Volume::new(self.id.clone(), data, Durability::Plain, cache);
-        }
-        let place = Place::File(self.record.path.clone());
-        let data = Data::Overlay { place, backing: self.backing.clone() };
-        Volume::new(self.id.clone(), data, durability, cache)
+        let (data, durability) = match self.hydrated() {
+            Some(place) => (Data::Plain(place.clone()), Durability::Plain),
+            None => {
+                let place = Place::File(self.record.path.clone());
+                (Data::Overlay { place, backing: self.backing.clone() }, durability)
+            }
+        };
+        let volume = Volume::new(self.id.clone(), data, durability, cache)?;
+        Ok(match self.keyslots() {
+            Some(keyslots) => volume.encrypted(keyslots.opening()),
+            None => volume,
+        })
     }
 
     /// Puts back what a hard stop took, which is to be done before each start of a guest on it. A
-    /// plain volume has nothing to put back.
+    /// plain volume has nothing to put back. For one that is encrypted, see
+    /// [`recover_with`](Self::recover_with).
     pub fn recover(&self, cache: HostCache, run: &Path) -> Result<Recovered, RecoveryError> {
-        if self.hydrated().is_some() {
-            return Ok(Recovered::default());
-        }
-        let volume = self
-            .volume(Durability::default(), cache)
-            .map_err(|_| RecoveryError::NotRecovered("plain"))?;
-        recovery::recover(&volume, &self.record.identity, run)
+        self.recover_with(&VolumeKeys::none(), cache, run)
     }
+}
+
+/// What clones are made of.
+enum Origin<'a> {
+    /// Copies of an empty one.
+    Template(template::Template),
+    /// Each by itself, with a header of its own.
+    Encrypted(KeyNumber, &'a VolumeKeys),
 }
 
 /// A name beside a directory's.

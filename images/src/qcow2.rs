@@ -31,6 +31,9 @@ pub enum Qcow2Fault {
     /// It is encrypted.
     #[error("it is encrypted; decrypt it first, and import it into an encrypted project")]
     Encrypted,
+    /// It is not encrypted with LUKS, and was to be.
+    #[error("it is not encrypted with LUKS")]
+    NotEncrypted,
     /// Its last user has marked it as damaged.
     #[error("it is marked as corrupt")]
     Corrupt,
@@ -48,6 +51,18 @@ pub struct Header {
 impl Header {
     /// Reads a file's first [`HEAD`] bytes.
     pub fn parse(head: &[u8]) -> Result<Self, Qcow2Fault> {
+        Self::read(head, |method| if method == 0 { Ok(()) } else { Err(Qcow2Fault::Encrypted) })
+    }
+
+    /// The same of a file that is to be encrypted with LUKS.
+    pub(crate) fn parse_luks(head: &[u8]) -> Result<Self, Qcow2Fault> {
+        Self::read(head, |method| if method == 2 { Ok(()) } else { Err(Qcow2Fault::NotEncrypted) })
+    }
+
+    fn read(
+        head: &[u8],
+        check_method: impl Fn(u32) -> Result<(), Qcow2Fault>,
+    ) -> Result<Self, Qcow2Fault> {
         let word = |at| be32(head, at).ok_or(Qcow2Fault::Form);
         let long = |at| be64(head, at).ok_or(Qcow2Fault::Form);
         let version = word(4)?;
@@ -57,9 +72,7 @@ impl Header {
         if long(8)? != 0 || word(16)? != 0 {
             return Err(Qcow2Fault::BackingFile);
         }
-        if word(32)? != 0 {
-            return Err(Qcow2Fault::Encrypted);
-        }
+        check_method(word(32)?)?;
         let (incompatible, length) = match version {
             2 => (0, 72),
             _ => (long(72)?, word(100)?),

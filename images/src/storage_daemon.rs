@@ -16,6 +16,7 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    encryption::{image::is_wrong_key, secret::Secrets},
     nbd::{Nbd, NbdError},
     qmp::{Qmp, QmpError},
 };
@@ -46,6 +47,12 @@ pub enum DaemonError {
     /// It was told to end and didn't.
     #[error("qemu-storage-daemon did not close the volume within {REPLY:?}")]
     Lingers,
+    /// A key opens neither the volume nor its master.
+    #[error("{0} or its master is not opened by the key that was given")]
+    WrongKey(String),
+    /// A key can't be passed to it.
+    #[error("passing keys to qemu-storage-daemon")]
+    Secrets(#[source] std::io::Error),
     /// Its block server.
     #[error(transparent)]
     Nbd(#[from] NbdError),
@@ -69,13 +76,36 @@ impl StorageDaemon {
     /// sockets are made in `run`, a directory that only we may enter, and named after the node, as
     /// the export is.
     pub fn start(blockdev: &Value, run: &Path) -> Result<Self, DaemonError> {
+        Self::start_with(blockdev, &Secrets::none(), run)
+    }
+
+    /// The same with secrets, by which it opens an encrypted volume.
+    ///
+    /// # Errors
+    /// [`DaemonError::WrongKey`].
+    pub fn start_with(
+        blockdev: &Value,
+        secrets: &Secrets,
+        run: &Path,
+    ) -> Result<Self, DaemonError> {
+        let mut command = Command::new("qemu-storage-daemon");
+        secrets.attach(&mut command).map_err(DaemonError::Secrets)?;
+        Self::start_by(command, blockdev, run)
+    }
+
+    /// The same by a command that has its secrets already.
+    pub(crate) fn start_by(
+        mut command: Command,
+        blockdev: &Value,
+        run: &Path,
+    ) -> Result<Self, DaemonError> {
         let node = blockdev["node-name"].as_str().unwrap_or("volume");
         let monitor = run.join(format!("{node}.qmp"));
         let blocks = run.join(format!("{node}.nbd"));
         let export = json!({
-            "type": "nbd", "id": "export", "node-name": node, "name": node, "writable": true,
+            "type": "nbd", "id": "export", "node-name": node, "name": node,
+            "writable": blockdev["read-only"] != true,
         });
-        let mut command = Command::new("qemu-storage-daemon");
         command
             .arg("--chardev")
             .arg(format!("socket,id=qmp,path={},server=on,wait=off", escaped(&monitor)))
@@ -174,6 +204,9 @@ fn connect(
             if let Some(errors) = child.stderr.take() {
                 // What is not text is not worth an error of its own.
                 let _ = errors.take(2048).read_to_string(&mut said);
+            }
+            if is_wrong_key(&said) {
+                return Err(DaemonError::WrongKey(export.into()));
             }
             return Err(DaemonError::Ended { said: said.trim().into() });
         }

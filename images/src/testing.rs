@@ -9,6 +9,8 @@ use std::{
 
 use crate::{
     clone::{Master, Pool},
+    encryption::{KeyNumber, VolumeKey, VolumeKeys},
+    environment::fixed::FixedEnvironment,
     storage_daemon::StorageDaemon,
     volume::{Format, Volume, VolumeId},
 };
@@ -128,9 +130,23 @@ pub(crate) fn ids(count: usize) -> Vec<VolumeId> {
     (0..count).map(|at| VolumeId::parse(&format!("clone-{at}")).unwrap()).collect()
 }
 
+/// Three keys of a volume, numbered from 1 on, and one of its master.
+pub(crate) fn keys(seed: u64) -> VolumeKeys {
+    let environment = FixedEnvironment::new(seed);
+    let make = || VolumeKey::make(&environment).unwrap();
+    (1..=3)
+        .fold(VolumeKeys::none(), |keys, number| keys.with(KeyNumber(number), make()))
+        .with_master(make())
+}
+
 /// All that a volume has, through QEMU.
 pub(crate) fn contents(volume: &Volume, run: &Path) -> Vec<u8> {
-    let daemon = StorageDaemon::start(&volume.blockdev(), run).unwrap();
+    contents_with(volume, &VolumeKeys::none(), run)
+}
+
+/// The same with its keys.
+pub(crate) fn contents_with(volume: &Volume, keys: &VolumeKeys, run: &Path) -> Vec<u8> {
+    let daemon = open(volume, keys, run);
     let mut blocks = daemon.open().unwrap();
     let mut bytes = vec![0; usize::try_from(blocks.size()).unwrap()];
     for (at, chunk) in bytes.chunks_mut(4 << 20).enumerate() {
@@ -139,6 +155,11 @@ pub(crate) fn contents(volume: &Volume, run: &Path) -> Vec<u8> {
     drop(blocks);
     daemon.end().unwrap();
     bytes
+}
+
+/// A daemon that has a volume open.
+pub(crate) fn open(volume: &Volume, keys: &VolumeKeys, run: &Path) -> StorageDaemon {
+    StorageDaemon::start_with(&volume.blockdev(), &volume.secrets(keys).unwrap(), run).unwrap()
 }
 
 /// The first byte in which two volumes differ.

@@ -27,6 +27,11 @@ pub use file::{FileIdentity, Place};
 pub use id::{IdError, VolumeId};
 pub use limits::Limits;
 
+use crate::encryption::{
+    KeyNumber, MissingKey, VolumeKeys,
+    secret::{Secrets, key_name, master_name},
+};
+
 /// How the bytes of a file are arranged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -54,6 +59,9 @@ pub struct Backing {
     pub path: PathBuf,
     /// How it is arranged.
     pub format: Format,
+    /// Whether it is encrypted, with LUKS over the raw file or within the qcow2 file.
+    #[serde(default)]
+    pub is_encrypted: bool,
 }
 
 /// Where a volume's bytes are.
@@ -99,6 +107,7 @@ pub struct Volume {
     data: Data,
     durability: Durability,
     cache: HostCache,
+    key: Option<KeyNumber>,
 }
 
 impl Volume {
@@ -118,7 +127,54 @@ impl Volume {
         {
             return Err(VolumeError::NeedsFile(durability.name()));
         }
-        Ok(Self { id, data, durability, cache })
+        Ok(Self { id, data, durability, cache, key: None })
+    }
+
+    /// The same, encrypted, and opened with its key of this number. A plain volume has its LUKS
+    /// header in the place, before its first byte, which makes the place 2 MiB longer than the volume.
+    #[must_use]
+    pub fn encrypted(self, key: KeyNumber) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// Which of its keys it is opened with, if it is encrypted.
+    pub fn key(&self) -> Option<KeyNumber> {
+        self.key
+    }
+
+    /// What QEMU's programs are to be started with to open it.
+    ///
+    /// # Errors
+    /// A key of its own, or its master's, is not among those that are given.
+    pub fn secrets(&self, keys: &VolumeKeys) -> Result<Secrets, MissingKey> {
+        let mut secrets = Secrets::none();
+        if let Some(number) = self.key {
+            secrets = secrets.and(Secrets::of(&self.id, number, keys)?);
+        }
+        if matches!(&self.data, Data::Overlay { backing, .. } if backing.is_encrypted) {
+            secrets = secrets.and(Secrets::of_master(&self.id, keys)?);
+        }
+        Ok(secrets)
+    }
+
+    pub(crate) fn is_overlay(&self) -> bool {
+        matches!(self.data, Data::Overlay { .. })
+    }
+
+    /// The file or device that its own bytes are in.
+    pub(crate) fn place(&self) -> &Place {
+        match &self.data {
+            Data::Plain(place) | Data::Overlay { place, .. } => place,
+        }
+    }
+
+    /// Its own file alone, without its master, opened with one of its keys.
+    pub(crate) fn header_node(&self, key: KeyNumber) -> Value {
+        let mut node = self.clone().encrypted(key).blockdev();
+        if self.is_overlay() {
+            node["backing"] = Value::Null;
+        }
+        node
     }
 
     /// Its id, which is the name of its node in QEMU too.
@@ -140,13 +196,19 @@ impl Volume {
     /// tree of nodes whose root is named after the volume.
     pub fn blockdev(&self) -> Value {
         match &self.data {
-            Data::Plain(place) => json!({
-                "driver": "raw",
-                "node-name": self.id.node(""),
-                "discard": "unmap",
-                "cache": self.cache(),
-                "file": self.protocol("file", place, "unmap"),
-            }),
+            Data::Plain(place) => {
+                let mut plain = json!({
+                    "driver": "raw",
+                    "node-name": self.id.node(""),
+                    "discard": "unmap",
+                    "cache": self.cache(),
+                    "file": self.protocol("file", place, "unmap"),
+                });
+                if let Some(key) = self.key {
+                    encrypt(&mut plain, Format::Raw, key_name(&self.id, key));
+                }
+                plain
+            }
             Data::Overlay { place, backing } => {
                 let discard = self.discard();
                 let mut overlay = json!({
@@ -161,6 +223,9 @@ impl Volume {
                     // A piece of an L2 table is written with each write that allocates: the
                     // smallest piece that there is.
                     overlay["l2-cache-entry-size"] = json!(4096);
+                }
+                if let Some(key) = self.key {
+                    encrypt(&mut overlay, Format::Qcow2, key_name(&self.id, key));
                 }
                 overlay
             }
@@ -222,6 +287,20 @@ impl Volume {
             // A master stands alone: what its header may name is not opened.
             master["backing"] = Value::Null;
         }
+        if backing.is_encrypted {
+            encrypt(&mut master, backing.format, master_name(&self.id));
+        }
         master
+    }
+}
+
+/// Makes a node one that deciphers what it reads, with the secret of this name.
+fn encrypt(node: &mut Value, format: Format, secret: String) {
+    match format {
+        Format::Raw => {
+            node["driver"] = "luks".into();
+            node["key-secret"] = secret.into();
+        }
+        Format::Qcow2 => node["encrypt"] = json!({ "format": "luks", "key-secret": secret }),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Makes a file that was not there and that only we may open: guests' data is in most of them.
-pub(super) fn create_private(path: &Path) -> io::Result<File> {
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     File::options().create_new(true).read(true).write(true).mode(0o600).open(path)
 }
 
@@ -35,12 +35,12 @@ pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
 }
 
 /// Makes a file's own name durable, or its absence.
-pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_parent(path: &Path) -> io::Result<()> {
     sync_directory(path.parent().unwrap_or(Path::new("/")))
 }
 
 /// Removes a file, which may be gone already.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),

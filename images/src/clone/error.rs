@@ -6,6 +6,7 @@ use std::{
 };
 
 use crate::{
+    encryption::{erasure::EraseError, rotation::ImageError},
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
 };
@@ -135,6 +136,24 @@ pub enum CloneError {
     /// The pool's file system doesn't tell holes, or an overlay's table is not as it should be.
     #[error("an overlay, or its file system, is not as it should be")]
     Template(#[source] RecoveryError),
+    /// What is secret of the master would be copied where it is not.
+    #[error("the master {} is encrypted, so its clones are to be", path.display())]
+    WouldBeClear {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// An image that was to be encrypted is not.
+    #[error("{} is not encrypted with LUKS, or not by QEMU", path.display())]
+    NotEncrypted {
+        /// The image.
+        path: PathBuf,
+    },
+    /// An encrypted overlay can't be made.
+    #[error(transparent)]
+    Encryption(#[from] ImageError),
+    /// A clone's keys can't be written over; it is not removed.
+    #[error(transparent)]
+    Erasure(#[from] EraseError),
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),

@@ -16,6 +16,7 @@
 //! whoever starts guests knows of the plain volume.
 
 mod completion;
+mod encrypted;
 #[cfg(test)]
 mod tests;
 
@@ -31,9 +32,12 @@ use serde_json::{Value, json};
 use super::{CloneError, InstantClone, Master, durable};
 use crate::{
     archive::target::{FileTarget, Target},
+    encryption::rotation::ImageError,
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
+
+pub use encrypted::EncryptedTarget;
 
 /// How long going over may take: the writes that are under way, and a flush.
 const COMPLETION: Duration = Duration::from_secs(60);
@@ -69,6 +73,12 @@ pub enum HydrationError {
     /// The clone is plain already, or is being handed over.
     #[error("{0} was hydrated before")]
     Plain(VolumeId),
+    /// What is encrypted in the clone, or in its master, would be in the clear in the plain volume.
+    #[error("{0} is encrypted, or was to be hydrated so; hydrate it into an encrypted volume")]
+    WouldBeClear(VolumeId),
+    /// An encrypted target can't be made.
+    #[error(transparent)]
+    Image(#[from] ImageError),
     /// The two are not equal yet.
     #[error("{0} has not been copied whole yet")]
     NotEqual(VolumeId),
@@ -122,6 +132,10 @@ impl Hydration {
         if clone.hydrated().is_some() {
             return Err(HydrationError::Plain(clone.id().clone()));
         }
+        let record = &clone.record;
+        if record.keyslots.or(record.plain_keyslots).is_some() || clone.backing.is_encrypted {
+            return Err(HydrationError::WouldBeClear(clone.id().clone()));
+        }
         prepare(&target, size).map_err(|source| {
             let path = target.path().into();
             HydrationError::Target { path, source }
@@ -166,6 +180,10 @@ impl Hydration {
     ) -> Result<Self, HydrationError> {
         let id = clone.id().clone();
         let plain = Volume::new(id.clone(), Data::Plain(target), Durability::Plain, cache)?;
+        let plain = match clone.record.plain_keyslots {
+            Some(keyslots) => plain.encrypted(keyslots.opening()),
+            None => plain,
+        };
         Ok(Self { id, plain })
     }
 
@@ -227,6 +245,7 @@ impl Hydration {
         self.tell(qmp, "job-cancel")?;
         let ended = self.concluded(qmp);
         self.dismiss(qmp, "plain")?;
+        self.note_target(master, None)?;
         match ended {
             // A cancelled job has an error of its own to tell.
             Ok(()) | Err(HydrationError::Failed { .. }) => Ok(()),

@@ -8,7 +8,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{CloneError, failed, handover::Stage};
-use crate::volume::{FileIdentity, VolumeId};
+use crate::{
+    encryption::Keyslots,
+    volume::{FileIdentity, VolumeId},
+};
 
 /// Where a clone is, and which file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,12 @@ pub(super) struct Record {
     pub(super) stage: Stage,
     /// Whether we have stopped its guest, or were about to, to hand it over.
     pub(super) is_held: bool,
+    /// Which keys open its overlay, if that is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) keyslots: Option<Keyslots>,
+    /// Which keys open the plain volume that it becomes, or has become, if that is encrypted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) plain_keyslots: Option<Keyslots>,
 }
 
 /// All records in a directory, in the order of their ids.

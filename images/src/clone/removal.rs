@@ -14,13 +14,17 @@ use std::{
 use nix::fcntl::OFlag;
 
 use super::{CloneError, Pool, durable, failed, lock, new_path, record::Record};
-use crate::volume::{FileIdentity, VolumeId};
+use crate::{
+    encryption::erasure::{self, Erased},
+    volume::{FileIdentity, Place, VolumeId},
+};
 
-/// Removes a clone's files, under the lock of its pool.
+/// Removes a clone's files, under the lock of its pool. The keys in an encrypted one are written over
+/// before; how far that can be trusted.
 ///
 /// # Errors
 /// [`CloneError::InUse`], [`CloneError::Replaced`]; then nothing has been removed.
-pub(super) fn remove_files(id: &VolumeId, record: &Record) -> Result<(), CloneError> {
+pub(super) fn remove_files(id: &VolumeId, record: &Record) -> Result<Erased, CloneError> {
     let new = new_path(&record.path);
     // Held until the names are gone.
     let named = take(id, record, &record.path)?;
@@ -28,12 +32,17 @@ pub(super) fn remove_files(id: &VolumeId, record: &Record) -> Result<(), CloneEr
         return Err(CloneError::Replaced { path: record.path.clone() });
     }
     let staged = take(id, record, &new)?;
+    let mut erased = Erased::Nothing;
     for (taken, path) in [(&named, &record.path), (&staged, &new)] {
-        if let Taken::Ours(_) = taken {
+        if let Taken::Ours(file) = taken {
+            // Two names of one file: what was seen of the first is what was there.
+            if erased == Erased::Nothing {
+                erased = erasure::erase_overlay(file, &Place::File(path.clone()))?;
+            }
             durable::remove(path).map_err(failed("removing", path))?;
         }
     }
-    Ok(())
+    Ok(erased)
 }
 
 /// What has a name.
@@ -41,7 +50,7 @@ enum Taken {
     Nothing,
     Other,
     /// The clone's file, which QEMU can't open while this is held.
-    Ours(#[expect(dead_code, reason = "it holds a lock")] File),
+    Ours(File),
 }
 
 fn take(id: &VolumeId, record: &Record, path: &Path) -> Result<Taken, CloneError> {

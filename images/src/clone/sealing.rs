@@ -27,6 +27,8 @@ const MANIFEST: &str = "master.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Manifest {
     pub(super) format: Format,
+    #[serde(default)]
+    pub(super) is_encrypted: bool,
     /// As a guest sees it, in bytes.
     pub(super) size: u64,
     /// Of the file, in bytes.
@@ -44,6 +46,28 @@ impl Master {
     /// [`CloneError::NotAlone`], [`CloneError::Qcow2`], [`CloneError::MasterExists`],
     /// [`CloneError::Leftover`]; the image is then where it was.
     pub fn seal(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+        Self::seal_as(image, format, false, directory)
+    }
+
+    /// The same of an image that is encrypted: LUKS over a raw file, or within a qcow2 file. No key is
+    /// needed for it; its clones want the image's key besides their own.
+    ///
+    /// # Errors
+    /// [`CloneError::NotEncrypted`].
+    pub fn seal_encrypted(
+        image: &Path,
+        format: Format,
+        directory: &Path,
+    ) -> Result<Self, CloneError> {
+        Self::seal_as(image, format, true, directory)
+    }
+
+    fn seal_as(
+        image: &Path,
+        format: Format,
+        is_encrypted: bool,
+        directory: &Path,
+    ) -> Result<Self, CloneError> {
         let stage = beside(directory, ".new");
         let within = stage.join(IMAGE);
         let is_there = |path: &Path| path.try_exists().map_err(failed("finding", path));
@@ -52,9 +76,10 @@ impl Master {
             (is_image, is_within) => !is_image && is_within,
         };
         if is_there(directory)? {
-            return Self::sealed(image, format, directory);
+            return Self::sealed(image, (format, is_encrypted), directory);
         }
-        let size = template::size_of(if is_moved { &within } else { image }, format)?;
+        let now = if is_moved { &within } else { image };
+        let size = template::size_of(now, format, is_encrypted)?;
         private_directory(&stage.join(CLONES)).map_err(failed("making", &stage))?;
         if !is_moved {
             fs::rename(image, &within).map_err(failed("moving", image))?;
@@ -63,7 +88,7 @@ impl Master {
             .map_err(failed("protecting", &within))?;
         let file = File::open(&within).map_err(failed("opening", &within))?;
         file.sync_all().map_err(failed("syncing", &within))?;
-        let manifest = Manifest::of(&file, &within, format, size)?;
+        let manifest = Manifest::of(&file, &within, (format, is_encrypted), size)?;
         make_lock(&stage.join(LOCK))?;
         let path = stage.join(MANIFEST);
         write_new(&path, &json(&manifest)).map_err(failed("writing", &path))?;
@@ -74,12 +99,16 @@ impl Master {
     }
 
     /// One that was sealed by a process that was stopped before it could say so.
-    fn sealed(image: &Path, format: Format, directory: &Path) -> Result<Self, CloneError> {
+    fn sealed(
+        image: &Path,
+        (format, is_encrypted): (Format, bool),
+        directory: &Path,
+    ) -> Result<Self, CloneError> {
         if image.exists() {
             return Err(CloneError::MasterExists { path: directory.into() });
         }
         let master = Self::open(directory)?;
-        if master.manifest.format != format {
+        if (master.manifest.format, master.manifest.is_encrypted) != (format, is_encrypted) {
             return Err(CloneError::MasterExists { path: directory.into() });
         }
         master.check()?;
@@ -103,7 +132,8 @@ impl Master {
     pub fn check(&self) -> Result<(), CloneError> {
         let path = self.directory.join(IMAGE);
         let file = File::open(&path).map_err(failed("opening", &path))?;
-        let now = Manifest::of(&file, &path, self.manifest.format, self.manifest.size)?;
+        let Manifest { format, is_encrypted, size, .. } = self.manifest;
+        let now = Manifest::of(&file, &path, (format, is_encrypted), size)?;
         if now == self.manifest {
             return Ok(());
         }
@@ -112,10 +142,15 @@ impl Master {
 }
 
 impl Manifest {
-    fn of(file: &File, path: &Path, format: Format, size: u64) -> Result<Self, CloneError> {
+    fn of(
+        file: &File,
+        path: &Path,
+        (format, is_encrypted): (Format, bool),
+        size: u64,
+    ) -> Result<Self, CloneError> {
         let metadata = file.metadata().map_err(failed("reading", path))?;
         let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Ok(Self { format, size, length: metadata.len(), modified, identity })
+        Ok(Self { format, is_encrypted, size, length: metadata.len(), modified, identity })
     }
 }

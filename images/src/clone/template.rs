@@ -19,8 +19,13 @@ use super::{
     CloneError, Manifest, Master, durable, failed, pool::private_directory, sync_directory,
 };
 use crate::{
+    encryption::{
+        KeyNumber, VolumeKeys,
+        header::Luks,
+        image::{self, Form},
+    },
     qcow2::{self, Qcow2Fault},
-    volume::{FileIdentity, Format, Place, recovery},
+    volume::{FileIdentity, Format, Place, VolumeId, recovery},
 };
 
 /// Clusters of 1 MiB, so subclusters of 32 KiB: what a first write completes from the master, and
@@ -133,6 +138,35 @@ fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
     file.sync_all().map_err(failed("syncing", path))
 }
 
+/// Makes an empty clone that is encrypted, with a header of its own and this key; which file it is.
+pub(super) fn make_encrypted(
+    master: &Master,
+    path: &Path,
+    id: &VolumeId,
+    number: KeyNumber,
+    keys: &VolumeKeys,
+) -> Result<FileIdentity, CloneError> {
+    let backing = master.backing();
+    let target = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    let backing_format = match (backing.format, backing.is_encrypted) {
+        (Format::Raw, true) => "luks",
+        (format, _) => format.name(),
+    };
+    let form = Form::Overlay { options: OPTIONS, backing: &target, backing_format };
+    image::make(path, master.size(), &form, (id, number, keys), || {
+        durable::remove(path).and_then(|()| durable::create_private(path)).map(drop)
+    })?;
+    let finish = || {
+        let file = File::options().read(true).write(true).open(path)?;
+        dig(&file)?;
+        file.sync_all()?;
+        Ok((FileIdentity::of(&file)?, file))
+    };
+    let (identity, file) = finish().map_err(failed("making", path))?;
+    recovery::check_empty(&file, path).map_err(CloneError::Template)?;
+    Ok(identity)
+}
+
 /// Makes holes of what is zero.
 fn dig(file: &File) -> std::io::Result<()> {
     let hole = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
@@ -170,13 +204,20 @@ struct Specific {
 /// An image's length as a guest sees it, if the image stands alone.
 ///
 /// QEMU's tool opens the files that an image names, so it is shown none that names any.
-pub(super) fn size_of(path: &Path, format: Format) -> Result<u64, CloneError> {
-    if format == Format::Qcow2 {
-        check_head(path)?;
-    }
+pub(super) fn size_of(path: &Path, format: Format, is_encrypted: bool) -> Result<u64, CloneError> {
+    let head = head_of(path)?;
+    let name = match format {
+        Format::Qcow2 => {
+            check_head(path, &head, is_encrypted)?;
+            format.name()
+        }
+        Format::Raw if !is_encrypted => format.name(),
+        Format::Raw if Luks::parse(&head).is_ok() => "luks",
+        Format::Raw => return Err(CloneError::NotEncrypted { path: path.into() }),
+    };
     let mut info = Command::new("qemu-img");
     // Told the format, qemu-img believes nothing that a raw image's first bytes say.
-    info.args(["info", "--output=json", "-f", format.name()]).arg(path);
+    info.args(["info", "--output=json", "-f", name]).arg(path);
     let said = run(&mut info)?;
     let info: Info = serde_json::from_slice(&said)
         .map_err(|source| CloneError::Record { path: path.into(), source })?;
@@ -186,18 +227,25 @@ pub(super) fn size_of(path: &Path, format: Format) -> Result<u64, CloneError> {
     Ok(info.virtual_size)
 }
 
-/// That an image's own head names no other file.
-fn check_head(path: &Path) -> Result<(), CloneError> {
+/// An image's first bytes.
+fn head_of(path: &Path) -> Result<Vec<u8>, CloneError> {
     let mut head = Vec::new();
     Place::File(path.into())
         .open()
         .and_then(|(file, _)| file.take(qcow2::HEAD as u64).read_to_end(&mut head))
         .map_err(failed("reading", path))?;
-    match qcow2::Header::parse(&head) {
+    Ok(head)
+}
+
+/// That an image's own head names no other file.
+fn check_head(path: &Path, head: &[u8], is_encrypted: bool) -> Result<(), CloneError> {
+    let parse = if is_encrypted { qcow2::Header::parse_luks } else { qcow2::Header::parse };
+    match parse(head) {
         Ok(_) => Ok(()),
         Err(Qcow2Fault::BackingFile | Qcow2Fault::DataFile) => {
             Err(CloneError::NotAlone { path: path.into() })
         }
+        Err(Qcow2Fault::NotEncrypted) => Err(CloneError::NotEncrypted { path: path.into() }),
         Err(source) => Err(CloneError::Qcow2 { path: path.into(), source }),
     }
 }

@@ -1,7 +1,8 @@
 //! What a qcow2 overlay's tables say of each subcluster, read and never written. Pure.
 //!
 //! Only what our own overlays are: version 3, extended L2 entries (a cluster is 32 subclusters,
-//! each with a bit that says whether it is allocated), no encryption, no snapshots, no data file.
+//! each with a bit that says whether it is allocated), no encryption but LUKS (which leaves the tables
+//! in the clear), no snapshots, no data file.
 //! Any other header is refused by name rather than guessed at.
 //!
 //! After <https://www.qemu.org/docs/master/interop/qcow2.html>.
@@ -23,6 +24,8 @@ const COMPRESSED: u64 = 1 << 62;
 const DIRTY: u64 = 1;
 const CORRUPT: u64 = 1 << 1;
 const EXTENDED_L2: u64 = 1 << 4;
+/// The header's word for encryption with LUKS; 1 is an older one, which is broken.
+const LUKS: u32 = 2;
 /// The longest L1 table that is read, in entries: 8 PiB with the clusters that our overlays have.
 const LONGEST_L1: u64 = (1 << 20) / 8;
 
@@ -53,6 +56,7 @@ pub struct Header {
     size: u64,
     l1_offset: u64,
     l1_entries: u32,
+    is_encrypted: bool,
 }
 
 impl Header {
@@ -66,7 +70,7 @@ impl Header {
             return Err(AllocationError::Corrupt);
         }
         let foreign = [
-            (number(bytes, 32) != 0, "encryption"),
+            (!matches!(number(bytes, 32), 0 | LUKS), "encryption other than LUKS"),
             (number(bytes, 60) != 0, "snapshots"),
             (features & DIRTY != 0, "lazy refcounts"),
             (features & EXTENDED_L2 == 0, "no extended L2 entries"),
@@ -80,6 +84,7 @@ impl Header {
             size: long(bytes, 24),
             l1_offset: long(bytes, 40),
             l1_entries: number(bytes, 36),
+            is_encrypted: number(bytes, 32) == LUKS,
         };
         // Extended entries want clusters of 16 KiB at least; 2 MiB is the format's most.
         if !(14..=21).contains(&header.cluster_bits)
@@ -95,6 +100,11 @@ impl Header {
     /// The length of the volume in bytes, as its guest sees it.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Whether the data is encrypted, with LUKS.
+    pub fn is_encrypted(&self) -> bool {
+        self.is_encrypted
     }
 
     /// A cluster's length in bytes, which is an L2 table's too.

@@ -29,11 +29,16 @@
 //! ([`FileIdentity`]); the file system says exactly where holes are ([`check_holes`]); and the
 //! guest can't zero or discard, which would be in the table alone (the volume's device refuses
 //! both). It never writes to the overlay's file itself.
+//!
+//! In an encrypted overlay the tables are in the clear and the data is not: QEMU deciphers it, by
+//! where it is in the file ([`view`]). There, QEMU reserves nothing: what completes a write is
+//! ciphertext, also of zeroes. So only a subcluster without any hole is finished.
 
 mod holes;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod view;
 
 use std::{
     fs::File,
@@ -43,13 +48,16 @@ use std::{
 };
 
 pub use holes::check_holes;
+pub(crate) use holes::{Extent, extents_of};
 
 use super::{Data, Durability, FileIdentity, Volume, allocation::AllocationError};
+use crate::encryption::{MissingKey, VolumeKeys};
 use crate::{
     nbd::NbdError,
     storage_daemon::{DaemonError, StorageDaemon},
 };
 use scan::Lost;
+use view::View;
 
 /// Why an overlay can't be recovered. It is as QEMU left it, or a part has been put back.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +85,15 @@ pub enum RecoveryError {
         /// What is wrong.
         source: AllocationError,
     },
+    /// The overlay is encrypted and its record doesn't say so, or the other way round.
+    #[error("{} is encrypted and should not be, or should be and is not", path.display())]
+    Encryption {
+        /// The overlay.
+        path: PathBuf,
+    },
+    /// A key that it is opened with was not given.
+    #[error(transparent)]
+    Missing(#[from] MissingKey),
     /// A file can't be read or written.
     #[error("reading {}", path.display())]
     Io {
@@ -109,10 +126,12 @@ pub struct Recovered {
 /// table if nothing was; sockets are made in `run`.
 ///
 /// The volume must not be in use. If it is, there is either nothing to put back or the daemon is
-/// refused QEMU's lock, and nothing has been done.
+/// refused QEMU's lock, and nothing has been done. `keys` are those that it is opened with, if it or its
+/// master is encrypted.
 pub fn recover(
     volume: &Volume,
     identity: &FileIdentity,
+    keys: &VolumeKeys,
     run: &Path,
 ) -> Result<Recovered, RecoveryError> {
     let Data::Overlay { place, .. } = volume.data() else {
@@ -127,19 +146,30 @@ pub fn recover(
     if FileIdentity::of(&file).map_err(io)? != *identity {
         return Err(RecoveryError::Copied { path: path.into() });
     }
+    if scan::header(&file, path)?.is_encrypted() != volume.key().is_some() {
+        return Err(RecoveryError::Encryption { path: path.into() });
+    }
     if !scan::is_any_lost(&file, path)? {
         return Ok(Recovered::default());
     }
-    let daemon = StorageDaemon::start(&volume.blockdev(), run)?;
+    let daemon = StorageDaemon::start_with(&volume.blockdev(), &volume.secrets(keys)?, run)?;
     let mut blocks = daemon.open()?;
+    let mut view = View::open(volume, &file, keys, run)?;
     let mut done = Recovered::default();
     // Now that nobody else can write.
     scan::each_lost(&file, path, &mut |lost| {
         let length = usize::try_from(lost.length).map_err(|_| tables(path))?;
         let mut bytes = vec![0; length];
         blocks.read(lost.volume, &mut bytes)?;
-        if is_finished(&lost, &bytes) {
-            done.bytes += lay_over(&file, &lost, &mut bytes).map_err(io)?;
+        let is_finished = match &view {
+            None => is_finished(&lost, &bytes),
+            Some(_) => is_whole(&lost),
+        };
+        if is_finished {
+            done.bytes += match &mut view {
+                None => lay_over(&file, &lost, &mut bytes).map_err(io)?,
+                Some(view) => view.read(lost.file, &mut bytes)?,
+            };
             done.subclusters += 1;
         } else {
             done.unfinished += 1;
@@ -151,7 +181,15 @@ pub fn recover(
     blocks.flush()?;
     drop(blocks);
     daemon.end()?;
+    if let Some(view) = view {
+        view.end()?;
+    }
     Ok(done)
+}
+
+/// Whether a subcluster has no hole.
+fn is_whole(lost: &Lost) -> bool {
+    lost.data.iter().map(|range| range.end - range.start).sum::<u64>() == lost.length
 }
 
 /// Whether a subcluster was completed from the master's bytes: whether it has data wherever these are

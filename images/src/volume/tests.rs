@@ -98,7 +98,7 @@ fn classes_and_places_that_do_not_go_together_are_refused() {
         Volume::new(id, data.clone(), class, HostCache::Direct)
     };
     let plain = Data::Plain(Place::Device("/dev/sdx".into()));
-    let backing = Backing { path: "/m".into(), format: Format::Qcow2 };
+    let backing = Backing { path: "/m".into(), format: Format::Qcow2, is_encrypted: false };
     let on_device = Data::Overlay { place: Place::Device("/dev/sdx".into()), backing };
     assert!(make(&plain, Durability::Plain).is_ok());
     assert!(matches!(make(&on_device, Durability::Plain), Err(VolumeError::PlainAlone("plain"))));
@@ -141,7 +141,7 @@ fn an_interval_that_no_flusher_keeps_is_refused() {
 #[test]
 fn names_of_nodes_fit_into_qemus_31_bytes() {
     let id = VolumeId::parse("abcdefghijklmnopqrs").unwrap();
-    for suffix in ["master-file", "plain-file", "hydrate", "flush", "disk"] {
+    for suffix in ["master-file", "plain-file", "view-data", "hydrate", "flush", "disk", "keys"] {
         assert!(id.node(suffix).len() <= 31, "{suffix}");
     }
 }

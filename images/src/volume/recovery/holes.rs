@@ -41,6 +41,13 @@ const SYNC: u32 = 1;
 const LAST: u32 = 1;
 /// `FIEMAP_EXTENT_UNWRITTEN`: reserved, and reads as zeroes.
 const UNWRITTEN: u32 = 0x800;
+/// `FIEMAP_EXTENT_SHARED`: another file has it too.
+const SHARED: u32 = 0x2000;
+/// `FIEMAP_EXTENT_UNKNOWN`, `_DELALLOC`, `_ENCODED`, `_DATA_ENCRYPTED`, `_NOT_ALIGNED`, `_DATA_INLINE`,
+/// `_DATA_TAIL`: what is on the device is not the data, or not alone, or not where it is said.
+const INEXACT: u32 = 0x2 | 0x4 | 0x8 | 0x80 | 0x100 | 0x200 | 0x400;
+/// How often a map is asked for more of a stretch.
+const ASKS: u32 = 1024;
 
 /// Where a file has data, from its beginning on.
 #[derive(Debug)]
@@ -81,28 +88,7 @@ impl<'a> DataMap<'a> {
 
     /// The extents from here on.
     fn ask(&mut self, from: u64) -> io::Result<()> {
-        let mut map = ExtentMap {
-            start: from,
-            length: u64::MAX - from,
-            flags: SYNC,
-            mapped: 0,
-            count: EXTENTS as u32,
-            reserved: 0,
-            extents: [Extent::default(); EXTENTS],
-        };
-        // SAFETY: the kernel writes no more than `count` extents behind the head, and the file is
-        // open for as long as it is borrowed.
-        match unsafe { extent_map(self.file.as_raw_fd(), &raw mut map) } {
-            Err(Errno::EOPNOTSUPP | Errno::ENOTTY) => {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "the file system has no map of extents (FIEMAP)",
-                ));
-            }
-            answer => answer?,
-        };
-        let mapped = usize::try_from(map.mapped).unwrap_or(EXTENTS).min(EXTENTS);
-        let extents = &map.extents[..mapped];
+        let extents = ask(self.file, from)?;
         let end = extents.last().map(|last| last.logical.saturating_add(last.length));
         let is_last = extents.last().is_none_or(|last| last.flags & LAST != 0);
         // An answer that leads nowhere is not asked for again.
@@ -137,6 +123,53 @@ impl<'a> DataMap<'a> {
     }
 }
 
+/// The extents of a file from here on, the first of them.
+fn ask(file: &File, from: u64) -> io::Result<Vec<Extent>> {
+    let mut map = ExtentMap {
+        start: from,
+        length: u64::MAX - from,
+        flags: SYNC,
+        mapped: 0,
+        count: EXTENTS as u32,
+        reserved: 0,
+        extents: [Extent::default(); EXTENTS],
+    };
+    // SAFETY: the kernel writes no more than `count` extents behind the head, and the file is
+    // open for as long as it is borrowed.
+    match unsafe { extent_map(file.as_raw_fd(), &raw mut map) } {
+        Err(Errno::EOPNOTSUPP | Errno::ENOTTY) => {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "the file system has no map of extents (FIEMAP)",
+            ));
+        }
+        answer => answer?,
+    };
+    let mapped = usize::try_from(map.mapped).unwrap_or(EXTENTS).min(EXTENTS);
+    Ok(map.extents[..mapped].to_vec())
+}
+
+/// All extents of a stretch of a file.
+///
+/// # Errors
+/// [`io::ErrorKind::Unsupported`] where the file system has no map.
+pub(crate) fn extents_of(file: &File, range: &Range<u64>) -> io::Result<Vec<Extent>> {
+    let mut all: Vec<Extent> = Vec::new();
+    let mut from = range.start;
+    for _ in 0..ASKS {
+        let extents = ask(file, from)?;
+        let Some(last) = extents.last() else { return Ok(all) };
+        let end = last.logical.saturating_add(last.length);
+        let is_last = last.flags & LAST != 0 || end >= range.end || end <= from;
+        all.extend(extents.iter().filter(|extent| extent.logical < range.end));
+        if is_last {
+            return Ok(all);
+        }
+        from = end;
+    }
+    Err(io::Error::other("the file is in too many pieces"))
+}
+
 /// `struct fiemap`, with its extents.
 #[repr(C)]
 struct ExtentMap {
@@ -152,13 +185,32 @@ struct ExtentMap {
 /// `struct fiemap_extent`.
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
-struct Extent {
-    logical: u64,
-    physical: u64,
-    length: u64,
+pub(crate) struct Extent {
+    /// In the file, in bytes.
+    pub(crate) logical: u64,
+    /// On the file system's device, in bytes.
+    pub(crate) physical: u64,
+    pub(crate) length: u64,
     reserved_long: [u64; 2],
-    flags: u32,
+    pub(crate) flags: u32,
     reserved: [u32; 3],
+}
+
+impl Extent {
+    /// Whether it is not merely reserved.
+    pub(crate) fn is_written(&self) -> bool {
+        self.flags & UNWRITTEN == 0
+    }
+
+    /// Whether another file has it too.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.flags & SHARED != 0
+    }
+
+    /// Whether the device has the data as it is, where the extent says.
+    pub(crate) fn is_exact(&self) -> bool {
+        self.flags & INEXACT == 0
+    }
 }
 
 /// The length of `struct fiemap` without its extents, which is what the request's number holds.

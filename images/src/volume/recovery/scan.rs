@@ -32,9 +32,7 @@ pub(super) fn each_lost(
 ) -> Result<(), RecoveryError> {
     let io = |source| RecoveryError::Io { path: path.into(), source };
     let refused = |source| RecoveryError::Tables { path: path.into(), source };
-    let mut head = [0; HEADER];
-    file.read_exact_at(&mut head, 0).map_err(io)?;
-    let header = Header::parse(&head).map_err(refused)?;
+    let header = header(file, path)?;
     let end = file.metadata().map_err(io)?.len();
     let (at, length) = header.l1();
     let l1 = table(file, at, length, end, path)?;
@@ -47,6 +45,14 @@ pub(super) fn each_lost(
         }
     }
     Ok(())
+}
+
+/// What an overlay's header says.
+pub(super) fn header(file: &File, path: &Path) -> Result<Header, RecoveryError> {
+    let mut head = [0; HEADER];
+    file.read_exact_at(&mut head, 0)
+        .map_err(|source| RecoveryError::Io { path: path.into(), source })?;
+    Header::parse(&head).map_err(|source| RecoveryError::Tables { path: path.into(), source })
 }
 
 /// Whether an overlay has lost anything.

@@ -7,7 +7,8 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use super::*;
 use crate::{
     clone::{InstantClone, Master},
-    testing::{Numbers, contents, first_difference, ids, master, pool},
+    encryption::KeyNumber,
+    testing::{Numbers, contents, contents_with, first_difference, ids, keys, master, open, pool},
     volume::{
         FlushInterval, Format, HostCache,
         allocation::{HEADER, Header},
@@ -16,8 +17,18 @@ use crate::{
 
 /// Writes of all sizes and places; a multiple of a sector, as a guest's are.
 fn write_some(clone: &InstantClone, model: &mut [u8], seed: u64, run: &Path) -> u64 {
+    write_some_with(&VolumeKeys::none(), clone, model, seed, run)
+}
+
+fn write_some_with(
+    keys: &VolumeKeys,
+    clone: &InstantClone,
+    model: &mut [u8],
+    seed: u64,
+    run: &Path,
+) -> u64 {
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
-    let daemon = StorageDaemon::start(&volume.blockdev(), run).unwrap();
+    let daemon = open(&volume, keys, run);
     let mut blocks = daemon.open().unwrap();
     let mut numbers = Numbers(seed);
     let mut written = 0;
@@ -60,6 +71,48 @@ fn every_write_that_was_acknowledged_is_back_and_nothing_else_has_changed() {
             assert_eq!(nothing, Recovered::default());
         }
     }
+}
+
+#[test]
+fn an_encrypted_clone_gets_back_every_write_that_was_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let (run, direct) = (directory.path(), HostCache::Direct);
+    let (master, bytes) = master(run);
+    for (id, seed) in ids(2).iter().zip(1..) {
+        let keys = keys(seed);
+        let clone = master.clone_encrypted(&pool(run), id, KeyNumber(1), &keys).unwrap();
+        let mut model = bytes.clone();
+        for again in 0..3 {
+            write_some_with(&keys, &clone, &mut model, seed + again * 100, run);
+            let volume = clone.volume(Durability::FlushHonouring, direct).unwrap();
+            let before = contents_with(&volume, &keys, run);
+            assert_ne!(first_difference(&before, &model), None, "nothing was lost to begin with");
+            // What is missing is told before anything is done.
+            let missing = clone.recover(direct, run);
+            assert!(matches!(missing, Err(RecoveryError::Missing(_))), "{missing:?}");
+            let recovered = clone.recover_with(&keys, direct, run).unwrap();
+            assert!(recovered.subclusters > 0 && recovered.unfinished == 0, "{recovered:?}");
+            let after = contents_with(&volume, &keys, run);
+            assert_eq!(first_difference(&after, &model), None, "seed {seed}, stop {again}");
+            let nothing = clone.recover_with(&keys, direct, run).unwrap();
+            assert_eq!(nothing, Recovered::default());
+        }
+    }
+}
+
+#[test]
+fn an_overlay_that_is_encrypted_against_its_record_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path();
+    let (master, _) = master(run);
+    let keys = keys(3);
+    let clone = master.clone_encrypted(&pool(run), &ids(1)[0], KeyNumber(1), &keys).unwrap();
+    let data = clone.volume(Durability::default(), HostCache::Direct).unwrap().data().clone();
+    let clear =
+        Volume::new(ids(1).remove(0), data, Durability::default(), HostCache::Direct).unwrap();
+    let identity = FileIdentity::of(&File::open(clone.path()).unwrap()).unwrap();
+    let error = recover(&clear, &identity, &keys, run).unwrap_err();
+    assert!(matches!(error, RecoveryError::Encryption { .. }), "{error}");
 }
 
 #[test]
@@ -144,7 +197,7 @@ fn classes_without_recovery_are_refused() {
     let bounded = Durability::Bounded(FlushInterval::new(Duration::from_secs(2)).unwrap());
     for class in [Durability::FlushHonouring, Durability::Synchronous, bounded] {
         let volume = clone.volume(class, HostCache::Direct).unwrap();
-        let error = recover(&volume, &identity, directory.path()).unwrap_err();
+        let error = recover(&volume, &identity, &VolumeKeys::none(), directory.path()).unwrap_err();
         assert!(matches!(error, RecoveryError::NotRecovered(_)), "{error}");
     }
 }
