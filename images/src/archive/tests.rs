@@ -6,6 +6,7 @@ mod folders;
 mod interleaved;
 mod seen;
 mod sessions;
+mod streams;
 mod troubled;
 mod whole;
 
