@@ -35,7 +35,9 @@ pub mod retention;
 pub(crate) mod session;
 pub mod signature;
 pub mod source;
+pub mod status;
 pub mod store;
+pub mod stream;
 pub mod sweep;
 pub mod target;
 pub mod verify;
@@ -58,6 +60,7 @@ pub use self::{
     progress::{Progress, Unwatched, Watch},
     record::{Detail, Image, Kind, Provenance},
     retention::Retention,
+    status::Stored,
     sweep::Swept,
     verify::Verified,
     view::{KeyOf, Viewer, Visible},

@@ -16,6 +16,7 @@ mod encrypted_roots;
 mod guests;
 mod harness;
 mod identity;
+mod images;
 mod ipv6;
 mod isolation;
 mod leases;

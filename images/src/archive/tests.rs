@@ -7,6 +7,7 @@ mod interleaved;
 mod lost;
 mod seen;
 mod sessions;
+mod streams;
 mod troubled;
 mod unreachable;
 mod whole;

@@ -55,6 +55,11 @@ impl Visible {
     pub fn image(&self) -> &Image {
         &self.image
     }
+
+    /// Whether it is of the project that looked at it, which alone may change it.
+    pub fn is_own(&self) -> bool {
+        self.is_own
+    }
 }
 
 impl std::fmt::Debug for Visible {
@@ -186,6 +191,24 @@ impl Archive {
     /// Takes that back. What was exported meanwhile is not.
     pub fn unshare(&self, image: &Visible, with: Option<&ProjectName>) -> Result<(), ArchiveError> {
         Ok(self.store.delete(&ObjectName::share(own(image)?, with))?)
+    }
+
+    /// With which projects an own image is shared; None stands for all of them.
+    pub fn shares(&self, image: &Visible) -> Result<Vec<Option<ProjectName>>, ArchiveError> {
+        let id = own(image)?;
+        let mut with = Vec::new();
+        for object in self.store.list(prefix::SHARES)? {
+            match object.name.as_share() {
+                Some((of, project))
+                    if of == id && self.is_share(&object.name, &image.domain)? =>
+                {
+                    with.push(project);
+                }
+                _ => {}
+            }
+        }
+        with.sort();
+        Ok(with)
     }
 
     /// Deletes an image. Its bytes are deleted by the next collections of garbage, as far as no

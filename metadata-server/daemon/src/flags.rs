@@ -172,6 +172,8 @@ settings! {
     api_tls: SocketAddr, "MEZAME_API_TLS", "ADDRESS";
     /// Standalone: the file of bearer tokens' digests for TLS.
     api_tokens: PathBuf, "MEZAME_API_TOKENS", "FILE";
+    /// Standalone: the directory of the image archive, which `mezame image archive create` makes.
+    image_archive: PathBuf, "MEZAME_IMAGE_ARCHIVE", "DIR";
     /// Standalone: the region that guests are told.
     region: String, "MEZAME_REGION", "NAME";
     /// Standalone: the DNS suffix that guests are told.
@@ -303,6 +305,10 @@ impl Partial {
             });
         }
         set(&mut all.tokens_file, &self.api_tokens);
+        if let Some(directory) = &self.image_archive {
+            let images = all.images.get_or_insert_default();
+            (images.directory, images.s3) = (Some(directory.clone()), None);
+        }
         set(&mut all.region, &self.region);
         set(&mut all.domain, &self.domain);
         all

@@ -22,11 +22,14 @@
 //! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
+//! | `/v1/projects/P/{images,image-jobs,image-retention}`, `/v1/archive` | see [`images`] |
 //! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
 //!
 //! A page of a list has `Link: <…>; rel="next"` while there are more (RFC 8288). Where events of the
 //! asked time are gone, the stream answers 410: list, and watch from the list's generation.
 //! Every failure is [`Problem`] (RFC 9457).
+
+pub mod images;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -8,6 +8,7 @@ pub mod address;
 mod connection;
 pub mod error;
 pub mod events;
+pub mod images;
 pub mod trust;
 
 use std::time::Duration;
@@ -26,7 +27,12 @@ use mezame_model::{
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use self::{address::ServerAddress, connection::Connection, error::ClientError, trust::Trust};
+use self::{
+    address::ServerAddress,
+    connection::{Connection, RequestBody},
+    error::ClientError,
+    trust::Trust,
+};
 use crate::kind_name::{Name, collection};
 
 /// The longest answer that is read, in bytes: room for 100,000 instances.
@@ -329,7 +335,7 @@ impl Client {
         path: &str,
         body: Option<Bytes>,
         precondition: Option<&Precondition>,
-    ) -> Result<Request<Full<Bytes>>, ClientError> {
+    ) -> Result<Request<RequestBody>, ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -345,7 +351,8 @@ impl Client {
         if let Some(authorization) = self.connection.authorization()? {
             request = request.header(header::AUTHORIZATION, authorization);
         }
-        request.body(Full::new(body.unwrap_or_default())).map_err(ClientError::Request)
+        let body = Full::new(body.unwrap_or_default()).map_err(|never| match never {});
+        request.body(body.boxed_unsync()).map_err(ClientError::Request)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Each command's help ends with examples, since those are what people look for.
 
 mod arguments;
+mod image;
 mod key;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,6 +15,10 @@ pub use arguments::{
     WatchArguments,
 };
 use clap::{Args, Parser, Subcommand};
+pub use image::{
+    ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,
+    PackName, RetainArguments, ShareArguments,
+};
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
 
@@ -185,6 +190,9 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
     /// Keys of a guest's encrypted volumes: make, replace, revoke, and see who asked for them
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Images of disks in the archive: import, export, share, delete
+    #[command(subcommand)]
+    Image(ImageCommand),
     /// Make a new key the one in use
     #[command(after_help = "Examples:
   mezame keys rotate sealing    seal all stored secrets anew

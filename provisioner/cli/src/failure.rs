@@ -2,7 +2,13 @@
 
 use std::{error::Error, fmt::Write, io, path::PathBuf};
 
-use mezame_model::IdError;
+use mezame_model::{
+    IdError,
+    api::{
+        Fault,
+        images::{ImageJob, ImageWork, JobState},
+    },
+};
 
 use crate::{
     client::{error::ClientError, trust::TrustError},
@@ -147,6 +153,49 @@ pub enum Failure {
     /// A disk was to be written to a terminal.
     #[error("a disk's image is nothing to be shown on a terminal")]
     Terminal,
+    /// No image has this name.
+    #[error("the project {project} sees no image {name:?}")]
+    NoImage {
+        /// What was asked for.
+        name: String,
+        /// Where.
+        project: String,
+    },
+    /// Several images have this name.
+    #[error("several images are called {name:?}: {}", ids.join(", "))]
+    SeveralImages {
+        /// What was asked for.
+        name: String,
+        /// Which have it.
+        ids: Vec<String>,
+    },
+    /// An image that is to be forgotten is named by its id alone.
+    #[error("{given:?} is no image's id")]
+    NoImageId {
+        /// What was given.
+        given: String,
+    },
+    /// A file that is to be imported can't be read.
+    #[error("{path} can't be read")]
+    ImageFile {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The form of a file is not said.
+    #[error("the name of {path} does not say which form it has")]
+    ImageForm {
+        /// Which one.
+        path: PathBuf,
+    },
+    /// An image was to be written to a terminal.
+    #[error("an image is nothing to be shown on a terminal")]
+    ImageTerminal,
+    /// Long work did not do what it was asked, or found damage.
+    #[error("{} {} {}", .0.what.as_str(), .0.id, .0.state.as_str())]
+    Job(Box<ImageJob>),
     /// Standard output, or a file that was to be written.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -169,8 +218,16 @@ impl Failure {
             | Self::NoField { .. }
             | Self::NoIdentity
             | Self::OutputThere { .. }
+            | Self::SeveralImages { .. }
+            | Self::NoImageId { .. }
+            | Self::ImageForm { .. }
+            | Self::ImageTerminal
             | Self::Terminal => Exit::Usage,
-            Self::NoPassword { .. } => Exit::NotFound,
+            Self::NoPassword { .. } | Self::NoImage { .. } => Exit::NotFound,
+            // What was sent is at fault, as where the archive says so at once.
+            Self::Job(job) if job.state == JobState::Failed && job.what == ImageWork::Import => {
+                Exit::Faults
+            }
             // Whoever read the results has had enough of them.
             Self::Write(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Success,
             Self::Identity { .. }
@@ -179,6 +236,8 @@ impl Failure {
             | Self::Sealed { .. }
             | Self::Editor { .. }
             | Self::Output { .. }
+            | Self::ImageFile { .. }
+            | Self::Job(_)
             | Self::Write(_) => Exit::Failure,
         }
     }
@@ -211,6 +270,11 @@ impl Failure {
             Self::Editor { .. } => "set EDITOR to an editor that is installed",
             Self::OutputThere { is_file: true, .. } => "--force replaces it",
             Self::OutputThere { .. } => "name a file; 'dd' puts its image onto a device",
+            Self::NoImage { .. } => "'mezame image list' shows what there is",
+            Self::SeveralImages { .. } => "name one by its id",
+            Self::NoImageId { .. } => "'mezame image archive images' shows them",
+            Self::ImageForm { .. } => "say it with --format raw, qcow2, vmdk or vhdx",
+            Self::ImageTerminal => "name a file, or send it to a program",
             Self::Terminal => "name a file with --to, or send it to a program",
             Self::Settings(SettingsError::Form { .. }) => {
                 "'mezame --help' shows the settings file's form"
@@ -223,6 +287,8 @@ impl Failure {
             | Self::KeyFile { .. }
             | Self::Random(_)
             | Self::Output { .. }
+            | Self::ImageFile { .. }
+            | Self::Job(_)
             | Self::Write(_) => return None,
         };
         Some(text.into())
@@ -235,26 +301,28 @@ impl Failure {
         }
         let color = screen.message_color;
         let mut out = format!("{} {}", paint(color, Paint::Red, "mezame:"), chain(self));
-        if let Self::Client(ClientError::Problem(problem))
-        | Self::About { source: ClientError::Problem(problem), .. } = self
-        {
-            for fault in &problem.faults {
-                let path = if fault.path.is_empty() { "" } else { ": " };
-                let _ = write!(
-                    out,
-                    "\n  {}{path}{}",
-                    text::line(&fault.path),
-                    text::line(&fault.message)
-                );
-                if !fault.mend.is_empty() {
-                    let _ = write!(out, "\n    mend: {}", text::line(&fault.mend));
-                }
+        for fault in self.faults() {
+            let path = if fault.path.is_empty() { "" } else { ": " };
+            let _ =
+                write!(out, "\n  {}{path}{}", text::line(&fault.path), text::line(&fault.message));
+            if !fault.mend.is_empty() {
+                let _ = write!(out, "\n    mend: {}", text::line(&fault.mend));
             }
         }
         if let Some(mend) = self.mend() {
             let _ = write!(out, "\n  mend: {mend}");
         }
         screen.complain(&out);
+    }
+
+    /// What the control plane found wrong.
+    fn faults(&self) -> &[Fault] {
+        match self {
+            Self::Client(ClientError::Problem(problem))
+            | Self::About { source: ClientError::Problem(problem), .. } => &problem.faults,
+            Self::Job(job) => &job.faults,
+            _ => &[],
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod disk;
 mod edit;
 mod explain;
 mod get;
+mod image;
 mod key;
 pub mod password;
 mod reports;
@@ -117,6 +118,7 @@ impl Session<'_> {
             Command::Reset(command) => reset::run(self, command).await,
             Command::Port(command) => small::port(self, command).await,
             Command::Key(command) => key::run(self, command).await,
+            Command::Image(command) => image::run(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,
             Command::Certificate => small::certificate(self).await,
             Command::Whoami => small::whoami(self).await,

@@ -4,6 +4,7 @@
 //! also when its caller goes away, so that memory and store never part.
 
 mod commit;
+mod image_keys;
 mod keys;
 mod password_resets;
 mod volume_keys;

@@ -16,6 +16,7 @@ mod control;
 mod disk;
 mod environment;
 mod feed;
+mod images;
 mod lifecycle;
 mod listen;
 mod password_resets;
@@ -37,10 +38,14 @@ mod volume_keys;
 pub use access::tokens::TokensError;
 pub use control::ControlError;
 pub use environment::NoRandomness;
+pub use images::StartError;
 pub use listen::{tls::TlsError, unix::SocketError};
 pub use provisioner::{OpenError, Provisioner, ServeError};
 pub use rehearsal::Rehearsal;
 pub use sealing::{SealError, key_file::KeyFileError};
-pub use settings::{Settings, Storage, TlsIdentity, TlsSettings};
+pub use settings::{
+    Settings, Storage, TlsIdentity, TlsSettings,
+    images::{ImageSettings, S3Settings},
+};
 pub use site_keys::KeyError;
 pub use store::StoreError;

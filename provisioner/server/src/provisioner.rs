@@ -19,13 +19,14 @@ use crate::{
     control::{Control, ControlError, SealingKeys},
     environment::{Environment, SystemEnvironment},
     feed::InProcessFeed,
+    images::{Images, KeyLookup, StartError},
     listen::{
         tls::{TlsError, TlsListener},
         unix::{SocketError, UnixSocket},
     },
     routes,
     sealing::key_file::{self, KeyFileError},
-    settings::{Settings, Storage},
+    settings::{Settings, Storage, images::ImageSettings},
     store::{
         Store, StoreError,
         memory::MemoryStore,
@@ -71,6 +72,9 @@ pub enum OpenError {
     /// The TLS listener can't be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The part that works with images can't begin.
+    #[error(transparent)]
+    Images(#[from] StartError),
 }
 
 /// Why serving ended early.
@@ -87,6 +91,7 @@ pub enum ServeError {
 /// The control plane of one installation.
 pub struct Provisioner {
     control: Arc<Control>,
+    images: Option<Arc<Images>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -108,8 +113,9 @@ impl Provisioner {
         check(&settings)?;
         make_directory(&settings.state_dir)?;
         let (store, keys) = open_store(&settings, &environment).await?;
-        let control =
-            Control::open(store, environment, keys, &settings.region, &settings.domain).await?;
+        let at = Arc::clone(&environment);
+        let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
+        let images = open_images(&settings, &control, environment)?;
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -122,7 +128,7 @@ impl Provisioner {
             None => None,
         };
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
-        Ok(Self { control, socket, tls, apply_bytes: settings.apply_bytes, rotation_ms })
+        Ok(Self { control, images, socket, tls, apply_bytes: settings.apply_bytes, rotation_ms })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
@@ -138,9 +144,10 @@ impl Provisioner {
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { control, socket, tls, apply_bytes, rotation_ms } = self;
+        let Self { control, images, socket, tls, apply_bytes, rotation_ms } = self;
         let (end, ending) = watch::channel(false);
-        let router = routes::router(Arc::clone(&control), apply_bytes, ending.clone());
+        let router =
+            routes::router(Arc::clone(&control), images.clone(), apply_bytes, ending.clone());
         let unix = async {
             match socket {
                 Some(socket) => {
@@ -175,6 +182,9 @@ impl Provisioner {
                 () = stop => serving.await,
             }
         };
+        if let Some(images) = images {
+            images.end().await;
+        }
         control.close().await;
         result
     }
@@ -196,6 +206,20 @@ async fn open_store(
     let ring = key_file::load_or_make(&key_path, true, &**environment)?;
     store.use_keys(ring.clone()).await?;
     Ok((Arc::new(store), SealingKeys::in_file(ring, key_path)))
+}
+
+fn open_images(
+    settings: &Settings,
+    control: &Arc<Control>,
+    environment: Arc<dyn Environment>,
+) -> Result<Option<Arc<Images>>, StartError> {
+    let Some(images) = &settings.images else { return Ok(None) };
+    let uploads = settings.state_dir.join("uploads");
+    let is_kept = settings.storage != Storage::Memory;
+    let journal = is_kept.then(|| settings.state_dir.join("image-jobs"));
+    let keys = Arc::clone(control);
+    let keys: KeyLookup = Arc::new(move |project| keys.image_key(project));
+    Images::start(images.clone(), uploads, journal, keys, environment).map(Some)
 }
 
 async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {
@@ -237,6 +261,9 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
     }
     if settings.token_rotation_hours == 0 {
         return Err(OpenError::Setting { name: "token_rotation_hours", wanted: "at least 1" });
+    }
+    if let Some((name, wanted)) = settings.images.as_ref().and_then(ImageSettings::fault) {
+        return Err(OpenError::Setting { name, wanted });
     }
     if settings.apply_bytes < 1 << 20 {
         return Err(OpenError::Setting { name: "apply_bytes", wanted: "at least 1048576" });

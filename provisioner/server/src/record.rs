@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_model::{
-    Generation, Instance, Network, Port, ProjectName, SecretDigest, SecretName, UserName,
-    VolumeName,
+    Generation, Instance, Network, Port, ProjectName, SecretBytes, SecretDigest, SecretName,
+    UserName, VolumeName,
     api::Kind,
     report::{HostKey, Outcome},
     volume_key::KeyVersion,
@@ -22,6 +22,13 @@ pub(crate) struct Project {
     pub(crate) name: ProjectName,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) description: Option<Box<str>>,
+    /// Whether its images are encrypted. It is from its beginning on, or never.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) encrypted_images: bool,
+    /// The key that they are encrypted with, 32 bytes; none of an encrypted project whose key is
+    /// gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) image_key: Option<SecretBytes>,
 }
 
 /// Read-once secrets that the guest has acknowledged, with the values' digests, so that the same

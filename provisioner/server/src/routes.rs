@@ -3,11 +3,14 @@
 //! The wire types and the table of calls are `mezame_model::api`. One table here, [`ROUTES`],
 //! makes both the router and the OpenAPI document, so that neither has what the other lacks.
 //! Reading needs a reader's rights, everything else a writer's. No answer carries a secret but an
-//! instance's disk, which therefore needs a writer's rights too.
+//! instance's disk and an image's content, which therefore need a writer's rights too.
 
+mod archive;
 mod changes;
 mod disk;
 mod events;
+mod image_jobs;
+mod images;
 mod names;
 mod openapi;
 mod password_resets;
@@ -32,15 +35,24 @@ use tokio::sync::watch;
 use crate::{
     access::{Caller, Role},
     control::Control,
+    images::Images,
 };
 use problem::Failure;
 
 /// What the handlers share.
 pub(crate) struct Api {
     control: Arc<Control>,
+    /// None where the site has no image archive.
+    images: Option<Arc<Images>>,
     apply_bytes: usize,
     /// True once the control plane is to end: streams end then.
     ending: watch::Receiver<bool>,
+}
+
+impl Api {
+    fn images(&self) -> Result<&Arc<Images>, Failure> {
+        self.images.as_ref().ok_or(Failure::NoArchive)
+    }
 }
 
 /// The longest body of a PUT: user-data and vendor-data of 1 MiB each, in the JSON that needs the
@@ -181,14 +193,72 @@ static OTHER_ROUTES: [Route; 26] = [
         => reading::whoami),
 ];
 
+/// The calls about images, and about the archive that they are in.
+static IMAGE_ROUTES: [Route; 27] = [
+    route!(GET "/v1/projects/{project}/images" "list-images"
+        "The images that the project sees, its own and those shared with it" => images::list),
+    route!(POST "/v1/projects/{project}/images" "import-image"
+        "Begin an import, which then waits for its file" => images::import),
+    route!(GET "/v1/projects/{project}/images/{image}" "show-image" "One image" => images::show),
+    route!(DELETE "/v1/projects/{project}/images/{image}" "remove-image"
+        "Delete one of the project's own images" => images::remove),
+    route!(GET "/v1/projects/{project}/images/{image}/content" "export-image"
+        "The image as a raw disk; holds secrets, so it needs the role 'write'" => images::export),
+    route!(POST "/v1/projects/{project}/images/{image}/verify" "verify-image"
+        "Have all of an image read" => images::verify),
+    route!(PUT "/v1/projects/{project}/images/{image}/shares" "share-image-with-all"
+        "Let all projects see an image" => images::share_with_all),
+    route!(DELETE "/v1/projects/{project}/images/{image}/shares" "unshare-image-with-all"
+        "Let an image be seen only by whom it is shared with by name" => images::unshare_with_all),
+    route!(PUT "/v1/projects/{project}/images/{image}/shares/{with}" "share-image"
+        "Let another project see an image" => images::share),
+    route!(DELETE "/v1/projects/{project}/images/{image}/shares/{with}" "unshare-image"
+        "Take that back" => images::unshare),
+    route!(POST "/v1/projects/{project}/image-retention" "apply-image-retention"
+        "Delete the backups of a volume that a policy does not keep" => images::retain),
+    route!(GET "/v1/projects/{project}/image-jobs" "list-image-jobs"
+        "The project's jobs about images, newest first" => image_jobs::list),
+    route!(GET "/v1/projects/{project}/image-jobs/{job}" "show-image-job" "One job"
+        => image_jobs::show),
+    route!(PUT "/v1/projects/{project}/image-jobs/{job}/content" "upload-image"
+        "Send the file of an import; what follows goes on without the sender"
+        => image_jobs::upload),
+    route!(POST "/v1/projects/{project}/image-jobs/{job}/cancel" "cancel-image-job"
+        "End a job as soon as it can be" => image_jobs::cancel),
+    route!(GET "/v1/archive" "show-archive" "How much is in the image archive" => archive::status),
+    route!(POST "/v1/archive" "create-archive" "Make the image archive at its place"
+        => archive::create),
+    route!(POST "/v1/archive/collect" "collect-garbage" "Have what no image needs deleted"
+        => archive::collect),
+    route!(POST "/v1/archive/verify" "verify-archive" "Have all packs read" => archive::verify),
+    route!(GET "/v1/archive/jobs" "list-archive-jobs" "All jobs, newest first"
+        => image_jobs::list_all),
+    route!(GET "/v1/archive/jobs/{job}" "show-archive-job" "One job of all"
+        => image_jobs::show_any),
+    route!(POST "/v1/archive/jobs/{job}/cancel" "cancel-archive-job"
+        "End any job as soon as it can be" => image_jobs::cancel_any),
+    route!(GET "/v1/archive/images" "list-archive-images" "All projects' images"
+        => archive::images),
+    route!(DELETE "/v1/archive/images/{image}" "forget-image"
+        "Delete an image without opening it: a damaged one, or one whose key is gone"
+        => archive::forget),
+    route!(GET "/v1/archive/quarantine" "list-quarantine" "The packs that are in quarantine"
+        => archive::quarantined),
+    route!(PUT "/v1/archive/quarantine/{pack}" "quarantine-pack"
+        "Keep new images from counting on a pack" => archive::quarantine),
+    route!(DELETE "/v1/archive/quarantine/{pack}" "release-pack" "Take that back"
+        => archive::release),
+];
+
 /// All calls.
 fn routes() -> impl Iterator<Item = &'static Route> {
-    OTHER_ROUTES.iter().chain(KIND_ROUTES.iter().flatten())
+    OTHER_ROUTES.iter().chain(&IMAGE_ROUTES).chain(KIND_ROUTES.iter().flatten())
 }
 
 /// The router of all calls, for callers that are in the requests' extensions.
 pub(crate) fn router(
     control: Arc<Control>,
+    images: Option<Arc<Images>>,
     apply_bytes: usize,
     ending: watch::Receiver<bool>,
 ) -> Router {
@@ -201,7 +271,7 @@ pub(crate) fn router(
         .method_not_allowed_fallback(|| async { Failure::MethodNotAllowed })
         .layer(middleware::from_fn(guard))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(Api { control, apply_bytes, ending }))
+        .with_state(Arc::new(Api { control, images, apply_bytes, ending }))
 }
 
 /// Refuses callers without the rights, and notes who changed what.

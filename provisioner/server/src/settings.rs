@@ -3,6 +3,8 @@
 //! Every field has a default, so that an empty file runs on one machine. Unknown fields are
 //! refused, since a misspelt setting that is ignored is found too late.
 
+pub(crate) mod images;
+
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -40,6 +42,8 @@ pub struct Settings {
     pub takeover_seconds: u32,
     /// The longest body of `POST /v1/apply`, in bytes.
     pub apply_bytes: usize,
+    /// The image archive; none without.
+    pub images: Option<images::ImageSettings>,
 }
 
 impl Settings {
@@ -79,6 +83,7 @@ impl Default for Settings {
             token_rotation_hours: 24,
             takeover_seconds: 10,
             apply_bytes: 256 << 20,
+            images: None,
         }
     }
 }

@@ -46,6 +46,9 @@ pub(crate) fn of_project(project: &Project) -> Value {
     if let Some(text) = &project.description {
         fields.insert("description".into(), (**text).into());
     }
+    if project.encrypted_images {
+        fields.insert("encrypted_images".into(), true.into());
+    }
     Value::Object(fields)
 }
 

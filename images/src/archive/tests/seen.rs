@@ -23,6 +23,9 @@ fn an_image_is_seen_by_its_project_and_those_that_it_is_shared_with() {
     }
     archive.share(&own, None).unwrap();
     assert!(sees(&third));
+    assert_eq!(archive.shares(&own).unwrap(), [None, Some(other.clone())]);
+    assert!(archive.shares(&lent).is_err());
+    assert_eq!((own.is_own(), lent.is_own()), (true, false));
     archive.unshare(&own, None).unwrap();
     archive.unshare(&own, Some(&other)).unwrap();
     assert_eq!([sees(&web), sees(&other), sees(&third)], [true, false, false]);

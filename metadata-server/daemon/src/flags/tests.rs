@@ -34,6 +34,19 @@ fn the_control_plane_lives_in_the_services_directories() {
 }
 
 #[test]
+fn the_image_archives_place_is_a_flag_or_stands_in_the_file() {
+    let by_flag = configured(&["--standalone", "--image-archive", "/a"], "").unwrap();
+    let images = by_flag.provisioner.unwrap().images.unwrap();
+    assert_eq!(images.directory.as_deref(), Some(Path::new("/a")));
+    let file = "standalone: true\nprovisioner:\n  images:\n    jobs: 3\n    s3:\n      \
+                endpoint: https://s3.example\n      bucket: one\n      credentials_file: /c\n";
+    let images = configured(&[], file).unwrap().provisioner.unwrap().images.unwrap();
+    assert_eq!((images.jobs, images.s3.unwrap().region.as_str()), (3, "us-east-1"));
+    let none = configured(&["--standalone"], "").unwrap();
+    assert_eq!(none.provisioner.unwrap().images, None);
+}
+
+#[test]
 fn the_veths_peer_is_named_after_it() {
     let configured = configured(&["--veth", "abc0"], "").unwrap();
     assert_eq!(configured.service.names.peer.as_str(), "abc0p");

@@ -4,10 +4,10 @@
 //! of it was sent is sent again on a new one; any other failure is the caller's, since the server
 //! may have acted.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
-use http_body_util::Full;
+use http_body_util::combinators::UnsyncBoxBody;
 use hyper::{
     Request, Response,
     body::Incoming,
@@ -26,7 +26,10 @@ use tokio_rustls::TlsConnector;
 
 use super::{ClientSettings, address::ServerAddress, error::ClientError};
 
-type Sender = SendRequest<Full<Bytes>>;
+/// What a request carries: some bytes, or a file as it is read.
+pub(super) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
+
+type Sender = SendRequest<RequestBody>;
 
 /// The way to one server.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl Connection {
     /// Sends on the kept connection.
     pub(super) async fn send(
         &self,
-        mut request: Request<Full<Bytes>>,
+        mut request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, ClientError> {
         let mut idle = self.idle.lock().await;
         if let Some(mut live) = idle.take()
@@ -118,7 +121,7 @@ impl Connection {
     /// Sends on a connection that lasts as long as the answer is read.
     pub(super) async fn send_alone(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<RequestBody>,
     ) -> Result<(Response<Incoming>, Live), ClientError> {
         let mut live = self.connect().await?;
         let answer = live.sender.send_request(request).await.map_err(|e| self.broken(e))?;

@@ -146,6 +146,9 @@ impl ClientError {
                 "see whether this is a Mezame provisioner, and of this version: 'mezame version'"
                     .into(),
             ),
+            Self::Problem(problem) if problem.kind == "other-project" => {
+                Some("have its own project do it, or import the image into yours".into())
+            }
             Self::Problem(problem) => mend_of_status(problem.status),
             Self::Status { status } => mend_of_status(*status),
             Self::Request(_) | Self::Write(_) => None,

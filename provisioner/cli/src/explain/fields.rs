@@ -46,6 +46,13 @@ const UPSTREAMS: &str = "list of addresses, such as 192.0.2.53 or [2001:db8::53]
 const PROJECT: &[Field] = &[
     field("name", "name", "required", NAME_RULE, "Its name, unique in the installation."),
     field("description", "text", "", "", "What it is for, shown to operators only."),
+    field(
+        "encrypted_images",
+        "true or false",
+        "false",
+        "as it was when the project was made; it is never changed",
+        "Its images in the archive are encrypted with a key of its own.",
+    ),
 ];
 
 const PORT: &[Field] = &[

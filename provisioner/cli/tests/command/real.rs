@@ -1,6 +1,7 @@
 //! The real binary against the real control plane: what both must agree on.
 
 mod files;
+mod images;
 
 use std::{
     collections::BTreeSet,
@@ -35,9 +36,15 @@ struct Real {
 
 impl Real {
     fn start() -> Self {
+        Self::with(|_, _| ())
+    }
+
+    /// One whose settings are changed, by who knows its folder.
+    fn with(change: impl FnOnce(&mut Settings, &std::path::Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut settings = Settings::in_directory(folder.path());
         settings.storage = Storage::Memory;
+        change(&mut settings, folder.path());
         settings.tls = Some(TlsSettings {
             listen: "127.0.0.1:0".parse().unwrap(),
             identity: None,

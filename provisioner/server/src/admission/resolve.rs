@@ -18,10 +18,11 @@ use std::{
 
 use mezame_model::{
     DeviceName, Generation, InstanceId, MacAddress, Network, NetworkId, NetworkName, Port, PortId,
-    PortName, ProjectName,
+    PortName, ProjectName, SecretBytes,
     api::{Action, Change, Event, FieldChange, Kind},
 };
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{Declared, Document, Documents, Faults, Plan, project::ProjectForm};
 use crate::{
@@ -57,7 +58,7 @@ pub(super) fn resolve(
         devices: HashMap::new(),
         last_allocated: HashMap::new(),
     };
-    resolver.resolve_projects(projects);
+    resolver.resolve_projects(projects)?;
     resolver.resolve_networks(networks)?;
     resolver.resolve_ports(ports)?;
     resolver.resolve_instances(instances)?;
@@ -109,13 +110,33 @@ enum Found<T> {
 }
 
 impl Resolver<'_> {
-    fn resolve_projects(&mut self, documents: Vec<Document<ProjectForm>>) {
+    fn resolve_projects(
+        &mut self,
+        documents: Vec<Document<ProjectForm>>,
+    ) -> Result<(), NoRandomness> {
         for Document { index, form } in documents {
             let before =
                 self.state.tenant(&form.name).map(|tenant| Arc::clone(&tenant.project.record));
-            let record = Project { name: form.name, description: form.description };
+            let was = before.as_ref().map(|before| before.encrypted_images);
+            let encrypted_images = form.encrypted_images.or(was).unwrap_or(false);
+            if was.is_some_and(|was| was != encrypted_images) {
+                let message = "a project's images are encrypted from its beginning on, or never";
+                let mend = "make another project, and import its images there again";
+                self.note(index, "encrypted_images", message, mend);
+            }
+            let image_key = match &before {
+                Some(before) => before.image_key.clone(),
+                None if encrypted_images => {
+                    let key: Zeroizing<[u8; 32]> = Zeroizing::new(random(self.environment)?);
+                    Some(SecretBytes::new(key.to_vec()))
+                }
+                None => None,
+            };
+            let ProjectForm { name, description, .. } = form;
+            let record = Project { name, description, encrypted_images, image_key };
             self.projects.push(Pending { document: Some(index), record, before });
         }
+        Ok(())
     }
 
     /// Notes a fault if no such project is there or comes to be.

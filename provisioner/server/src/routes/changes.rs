@@ -134,6 +134,18 @@ pub(super) async fn delete_project(
     names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let Some(images) = api.images.clone() else {
+        return delete(Kind::Project, api, names, headers).await;
+    };
+    // A later project of this name would have the images.
+    let _held = images.projects.lock().await;
+    let project = names.project()?;
+    if api.control.state().tenant(&project).is_some() {
+        let faults = images.in_the_way(&project).await?;
+        if !faults.is_empty() {
+            return Err(ControlError::InUse(faults).into());
+        }
+    }
     delete(Kind::Project, api, names, headers).await
 }
 

@@ -9,6 +9,7 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
+use mezame_images::archive::{ImageId, ObjectName};
 use mezame_model::{InstanceName, ProjectName, UserName, VolumeName, api::Kind};
 
 use super::problem::Failure;
@@ -60,5 +61,26 @@ impl Names {
     /// A volume's key.
     pub(super) fn volume(&self) -> Result<VolumeName, Failure> {
         VolumeName::parse(self.text("key")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// An image.
+    pub(super) fn image(&self) -> Result<ImageId, Failure> {
+        ImageId::parse(self.text("image")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// A job.
+    pub(super) fn job(&self) -> &str {
+        self.text("job")
+    }
+
+    /// The project that an image is shared with.
+    pub(super) fn with(&self) -> Result<ProjectName, Failure> {
+        ProjectName::parse(self.text("with")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// A pack of the image archive.
+    pub(super) fn pack(&self) -> Result<ObjectName, Failure> {
+        let name = ObjectName::parse(&format!("packs/{}", self.text("pack")));
+        name.ok_or(ControlError::NotFound.into())
     }
 }

@@ -50,7 +50,8 @@ fn describe() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description":
                 "What operators want their guests to be. Over a unix socket (peer credentials) \
-                 and over TLS (bearer tokens). Secrets are taken in and, but for read-disk, never \
+                 and over TLS (bearer tokens). Secrets are taken in and, but for read-disk and \
+                 export-image, never \
                  shown: they stand as \"(sealed)\", and a document that holds \"(sealed)\" keeps \
                  what is stored.",
             "license": { "name": "MIT OR Apache-2.0" },
@@ -77,6 +78,13 @@ fn operation(route: &Route) -> Value {
         operation["requestBody"] = json!({
             "required": true,
             "content": { "application/json": { "schema": schemas::named(schema) } },
+        });
+    }
+    if route.operation == "upload-image" {
+        let file = json!({ "type": "string", "format": "binary" });
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/octet-stream": { "schema": file } },
         });
     }
     operation
@@ -116,7 +124,13 @@ fn parameters(route: &Route) -> Vec<Value> {
         "list"
             if !matches!(
                 route.operation,
-                "list-reports" | "list-passwords" | "list-volume-keys" | "list-key-requests"
+                "list-reports"
+                    | "list-passwords"
+                    | "list-volume-keys"
+                    | "list-key-requests"
+                    | "list-image-jobs"
+                    | "list-archive-jobs"
+                    | "list-quarantine"
             ) =>
         {
             parameters.extend([
@@ -125,6 +139,13 @@ fn parameters(route: &Route) -> Vec<Value> {
             ]);
         }
         "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
+        "export" => parameters.push(json!({
+            "name": "Range",
+            "in": "header",
+            "required": false,
+            "description": "bytes=N-: from the byte N on; other ranges are answered with all of it",
+            "schema": { "type": "string" },
+        })),
         "watch" => {
             parameters.push(query("after", "Only events after this generation; else from now on"));
         }
@@ -149,6 +170,9 @@ fn responses(route: &Route) -> Value {
         },
     });
     match verb(route) {
+        "export" => {
+            responses["206"] = json!({ "description": "The image from the place that was named" });
+        }
         "write" => responses["201"] = responses["200"].clone(),
         "read" => {
             responses["304"] = json!({ "description": "The caller has this revision" });
@@ -195,6 +219,8 @@ fn body(operation: &str) -> Option<&'static str> {
         "create-volume-key" => "NewVolumeKey",
         "rotate-volume-key" => "NewVersion",
         "revoke-volume-key" => "Revocation",
+        "import-image" => "NewImage",
+        "apply-image-retention" => "ImageRetention",
         _ => return None,
     })
 }
@@ -203,6 +229,9 @@ fn body(operation: &str) -> Option<&'static str> {
 fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
     const JSON: &str = "application/json";
     let list_of = |name| json!({ "type": "array", "items": schemas::named(name) });
+    if let Some(answer) = image_answer(operation) {
+        return answer;
+    }
     let content = match operation {
         "list-reports" => (JSON, list_of("StoredReport")),
         "list-passwords" => (JSON, list_of("StoredPassword")),
@@ -228,6 +257,44 @@ fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
         _ => (JSON, schemas::named("Resource")),
     };
     ("200", Some(content))
+}
+
+/// The same of a call about images; None of any other.
+fn image_answer(operation: &str) -> Option<(&'static str, Option<(&'static str, Value)>)> {
+    const JSON: &str = "application/json";
+    let list_of = |items: Value| json!({ "type": "array", "items": items });
+    let (status, schema) = match operation {
+        "list-images" | "list-archive-images" => ("200", schemas::named("ImageList")),
+        "show-image" => ("200", schemas::named("Image")),
+        "import-image" => ("201", schemas::named("ImageJob")),
+        "upload-image" | "verify-image" | "collect-garbage" | "verify-archive" => {
+            ("202", schemas::named("ImageJob"))
+        }
+        "list-image-jobs" | "list-archive-jobs" => ("200", list_of(schemas::named("ImageJob"))),
+        "show-image-job" | "cancel-image-job" | "show-archive-job" | "cancel-archive-job" => {
+            ("200", schemas::named("ImageJob"))
+        }
+        "apply-image-retention" => ("200", schemas::named("Retained")),
+        "show-archive" => ("200", schemas::named("ArchiveStatus")),
+        "create-archive" => ("201", schemas::named("ArchiveStatus")),
+        "list-quarantine" => ("200", list_of(json!({ "type": "string" }))),
+        "export-image" => {
+            let file = json!({ "type": "string", "format": "binary" });
+            return Some(("200", Some(("application/octet-stream", file))));
+        }
+        "remove-image"
+        | "share-image"
+        | "unshare-image"
+        | "share-image-with-all"
+        | "unshare-image-with-all"
+        | "forget-image"
+        | "quarantine-pack"
+        | "release-pack" => {
+            return Some(("204", None));
+        }
+        _ => return None,
+    };
+    Some((status, Some((JSON, schema))))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 //! The one place that chooses a status. The answer says what the caller can do about it; the log
 //! gets the causes.
 
+mod images;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -12,7 +14,7 @@ use mezame_model::{
     api::{Fault, Problem},
 };
 
-use crate::{control::ControlError, disk::DiskError, store::StoreError};
+use crate::{control::ControlError, disk::DiskError, images::ImagesError, store::StoreError};
 
 /// Why a request fails.
 #[derive(Debug)]
@@ -41,6 +43,12 @@ pub(crate) enum Failure {
     Header { name: &'static str, wanted: &'static str },
     /// An instance has no such disk.
     Disk(DiskError),
+    /// No part of an image lies behind where the caller wants it from.
+    Range { size: u64 },
+    /// The site has no image archive.
+    NoArchive,
+    /// The image archive's own.
+    Images(ImagesError),
     /// A failure of ours that has been logged.
     Internal,
     /// The control plane's own.
@@ -50,6 +58,12 @@ pub(crate) enum Failure {
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         Self::Control(error)
+    }
+}
+
+impl From<ImagesError> for Failure {
+    fn from(error: ImagesError) -> Self {
+        Self::Images(error)
     }
 }
 
@@ -118,6 +132,14 @@ impl Failure {
                 bad("header", "A header can't be read", format!("'{name}' must be {wanted}"))
             }
             Self::Disk(error) => disk_problem(&error),
+            Self::Range { size } => plain(
+                StatusCode::RANGE_NOT_SATISFIABLE,
+                "range",
+                "Nothing lies there",
+                format!("the image has {size} bytes"),
+            ),
+            Self::NoArchive => images::no_archive(),
+            Self::Images(error) => images::problem(error),
             Self::Internal => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

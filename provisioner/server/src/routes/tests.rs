@@ -12,6 +12,7 @@ use crate::{control::SealingKeys, environment::fixed::FixedEnvironment, feed::In
 mod described;
 mod disk;
 mod documents;
+mod images;
 mod password_resets;
 mod remote_access;
 mod stream;
@@ -56,7 +57,7 @@ impl Plane {
         let control =
             Control::open(store, environment, keys, "local-1", "mezame.internal").await.unwrap();
         let (ending, end) = watch::channel(false);
-        let router = router(Arc::clone(&control), 8 << 20, end);
+        let router = router(Arc::clone(&control), None, 8 << 20, end);
         Self { control, router, ending }
     }
 

@@ -31,6 +31,8 @@ async fn every_described_route_answers() {
             plane.respond(Some(Role::Write), route.method.as_str(), &path, &[], body.into()).await;
         let status = answer.status().as_u16();
         let expected: &[u16] = match route.operation {
+            // This plane has no archive, which is said; with one they have tests of their own.
+            _ if path.contains("/image") || path.starts_with("/v1/archive") => &[404],
             "delete-project" | "delete-network" | "delete-port" => &[409],
             "create-volume-key" => &[201],
             _ => &[200, 204],

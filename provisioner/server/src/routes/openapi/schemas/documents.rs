@@ -17,6 +17,7 @@ pub(super) fn documents() -> Value {
             "kind": kind("Project"),
             "name": named("Name"),
             "description": text("For people"),
+            "encrypted_images": flag("Its images are encrypted, with a key of its own; never changed"),
         })),
         "Network": network(),
         "Port": port(),

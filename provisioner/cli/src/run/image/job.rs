@@ -1,0 +1,128 @@
+//! Long work: followed to its end, or listed.
+//!
+//! A job sends no events, so it is asked for, more seldom the longer it takes.
+
+use std::time::Duration;
+
+use mezame_model::{
+    ProjectName,
+    api::images::{ImageJob, ImageWork, JobState},
+};
+
+use super::Session;
+use crate::{exit::Exit, failure::Failure, progress::Bar, table::Table, text};
+
+/// Between the first two looks; each pause is half as long again.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits for a job's end and tells what came of it; only tells its id where `detach` says so.
+pub(super) async fn follow(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    mut job: ImageJob,
+    detach: bool,
+) -> Result<Exit, Failure> {
+    if detach {
+        return tell(session, &job);
+    }
+    let mut bar = Bar::new(session.screen);
+    let mut pause = FIRST_PAUSE;
+    while !job.state.is_end() {
+        bar.show(doing(&job), job.done, job.total);
+        tokio::time::sleep(pause).await;
+        pause = (pause + pause / 2).min(LONGEST_PAUSE);
+        job = session.client.image_job(project, &job.id).await?;
+    }
+    drop(bar);
+    if job.state == JobState::Done {
+        return tell(session, &job);
+    }
+    if session.screen.is_data() {
+        session.screen.print_value(&job)?;
+    }
+    Err(Failure::Job(Box::new(job)))
+}
+
+fn doing(job: &ImageJob) -> &'static str {
+    match (job.state, job.what) {
+        (JobState::Awaiting | JobState::Uploading, _) => "sending",
+        (JobState::Queued, _) => "waiting",
+        (_, ImageWork::Import) => "archiving",
+        (_, ImageWork::Verify | ImageWork::Scrub) => "verifying",
+        (_, ImageWork::Collect) => "collecting",
+    }
+}
+
+fn tell(session: &Session<'_>, job: &ImageJob) -> Result<Exit, Failure> {
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(job)?;
+        return Ok(Exit::Success);
+    }
+    match (&job.image, job.state) {
+        (Some(image), JobState::Done) if job.what == ImageWork::Import => {
+            screen.print(&format!("{image}\n"))?;
+        }
+        (_, state) if !state.is_end() => screen.print(&format!("{}\n", job.id))?,
+        _ => {}
+    }
+    screen.say(&format!("{} {}{}", job.what.as_str(), job.state.as_str(), figures(job)));
+    for fault in &job.faults {
+        screen.say(&format!("  {}: {}", text::line(&fault.path), text::line(&fault.message)));
+    }
+    Ok(Exit::Success)
+}
+
+fn figures(job: &ImageJob) -> String {
+    let figures = job.figures.iter().map(|(name, number)| format!("{} {number}", text::line(name)));
+    let figures = figures.collect::<Vec<_>>().join(", ");
+    if figures.is_empty() { String::new() } else { format!(": {figures}") }
+}
+
+pub(super) fn tell_cancelled(session: &Session<'_>, job: &ImageJob) -> Result<Exit, Failure> {
+    if session.screen.is_data() {
+        session.screen.print_value(job)?;
+        return Ok(Exit::Success);
+    }
+    let said = match job.state {
+        JobState::Cancelled => format!("{} is cancelled", job.id),
+        state if state.is_end() => format!("{} had ended: {}", job.id, state.as_str()),
+        _ => format!("{} ends as soon as it can", job.id),
+    };
+    session.screen.say(&said);
+    Ok(Exit::Success)
+}
+
+pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Failure> {
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(&jobs)?;
+        return Ok(Exit::Success);
+    }
+    if jobs.is_empty() {
+        screen.say("there is no long work on images");
+        return Ok(Exit::Success);
+    }
+    let mut table =
+        Table::new(["ID", "WHAT", "PROJECT", "STATE", "DONE", "CREATED", "IMAGE", "WHY"]);
+    for job in jobs {
+        let done = match job.total {
+            0 => String::new(),
+            total => format!("{}%", u128::from(job.done.min(total)) * 100 / u128::from(total)),
+        };
+        let why = job.faults.first().map(|fault| fault.message.clone());
+        table.row([
+            job.id.clone(),
+            job.what.as_str().to_owned(),
+            job.project.clone().unwrap_or_default(),
+            job.state.as_str().to_owned(),
+            done,
+            text::timestamp(job.created_ms),
+            job.image.clone().unwrap_or_default(),
+            why.unwrap_or_default(),
+        ]);
+    }
+    screen.print(&table.render(0))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,111 @@
+//! Threads for what blocks: the archive reads, compresses and writes with threads, and the
+//! runtime's own are for connections.
+//!
+//! A crew has so many threads and a queue that ends: who finds it full is told so.
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+/// What a thread does.
+type Task = Box<dyn FnOnce() + Send>;
+
+/// The queue is full, or the crew has gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Busy;
+
+/// Threads with one queue.
+pub(crate) struct Crew {
+    queue: Mutex<Option<SyncSender<Task>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Crew {
+    /// So many threads, and so many tasks that wait for one.
+    pub(crate) fn start(name: &str, threads: usize, waiting: usize) -> io::Result<Self> {
+        let (queue, tasks) = sync_channel::<Task>(waiting);
+        let tasks = Arc::new(Mutex::new(tasks));
+        let mut started = Vec::new();
+        for _ in 0..threads {
+            let tasks = Arc::clone(&tasks);
+            let thread = std::thread::Builder::new().name(name.into());
+            started.push(thread.spawn(move || work(&tasks))?);
+        }
+        Ok(Self { queue: Mutex::new(Some(queue)), threads: Mutex::new(started) })
+    }
+
+    /// Has a thread do this once one is free.
+    pub(crate) fn submit(&self, task: impl FnOnce() + Send + 'static) -> Result<(), Busy> {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.as_ref().ok_or(Busy)?.try_send(Box::new(task)).map_err(|_| Busy)
+    }
+
+    /// Waits until all that was submitted is done; takes nothing more.
+    pub(crate) fn finish(&self) {
+        drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // It catches what its tasks throw.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn work(tasks: &Mutex<Receiver<Task>>) {
+    loop {
+        let next = tasks.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(task) = next else { return };
+        // Whoever waits for it is told by what the task drops.
+        if catch_unwind(AssertUnwindSafe(task)).is_err() {
+            tracing::error!("a task of the image archive panicked");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+
+    #[test]
+    fn a_crew_does_all_that_it_took_before_it_ends() {
+        let crew = Crew::start("test", 2, 8).unwrap();
+        let (done, seen) = channel();
+        for number in 0..4 {
+            let done = done.clone();
+            crew.submit(move || done.send(number).unwrap()).unwrap();
+        }
+        crew.submit(|| panic!("meant")).unwrap();
+        crew.finish();
+        drop(done);
+        let mut numbers: Vec<i32> = seen.iter().collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3]);
+        assert_eq!(crew.submit(|| ()), Err(Busy));
+    }
+
+    #[test]
+    fn a_full_queue_is_told() {
+        let crew = Crew::start("test", 1, 1).unwrap();
+        let (release, held) = channel::<()>();
+        let (began, has_begun) = channel();
+        crew.submit(move || {
+            began.send(()).unwrap();
+            let _ = held.recv();
+        })
+        .unwrap();
+        has_begun.recv().unwrap();
+        crew.submit(|| ()).unwrap();
+        assert_eq!(crew.submit(|| ()), Err(Busy));
+        drop(release);
+        crew.finish();
+    }
+}

@@ -1,0 +1,84 @@
+//! What a job failed of, in the form of every fault: the place, what is wrong, how to mend it.
+//!
+//! An importer reads these. So the path of our own copy of his file is not in them.
+
+use std::{error::Error, fmt::Write, path::Path};
+
+use mezame_images::archive::{ArchiveError, ForeignError};
+use mezame_model::api::Fault;
+
+use super::jobs::Unfinished;
+
+/// A fault of one request.
+pub(crate) fn plain(path: &str, message: impl Into<String>, mend: &str) -> Fault {
+    Fault { document: 0, path: path.into(), message: message.into(), mend: mend.into() }
+}
+
+/// An error with its causes, without repeating a cause that its effect already says.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut out = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !out.contains(&said) {
+            // Writing to a text does not fail.
+            let _ = write!(out, ": {said}");
+        }
+        next = cause.source();
+    }
+    out
+}
+
+/// Why the archive did not do it.
+pub(crate) fn of_archive(error: &ArchiveError) -> Unfinished {
+    let (path, mend) = match error {
+        ArchiveError::Cancelled => return Unfinished::Cancelled,
+        ArchiveError::Ended => ("", "ask for it again: what was written is found"),
+        ArchiveError::NoImage { .. } => ("image", "list the images"),
+        ArchiveError::Chunk { .. } => {
+            ("image", "'verify' tells which parts are damaged; import it again if you have it")
+        }
+        ArchiveError::Unreadable { .. } => {
+            ("archive", "repair the image, or 'mezame image archive forget' it")
+        }
+        ArchiveError::TooLarge { .. } => ("size", "an image has 16 TiB at most"),
+        ArchiveError::Detail { .. } => ("labels", "leave some out"),
+        ArchiveError::KeyNeeded { .. } | ArchiveError::OtherKey { .. } => {
+            ("project", "the project's key is not at hand: ask the operator")
+        }
+        ArchiveError::Store(_) | ArchiveError::FolderMissing { .. } | ArchiveError::NoArchive => {
+            ("archive", "ask the operator whether the archive's place is there and has room")
+        }
+        ArchiveError::Source { .. } => ("", "send the file again"),
+        _ => ("archive", "the operator's log has more"),
+    };
+    plain(path, chain(error), mend).into()
+}
+
+/// Why a file was not imported; `file` is where it lies here.
+pub(crate) fn of_foreign(error: &ForeignError, file: &Path) -> Unfinished {
+    let (path, mend) = match error {
+        ForeignError::Archive(error) => return of_archive(error),
+        ForeignError::Digest { .. } => {
+            ("sha256", "the file is another than was meant, or did not come whole: get it again")
+        }
+        ForeignError::Signature { .. } => {
+            ("signature", "get file and signature again, or name the key that signs with --trust")
+        }
+        ForeignError::Qcow2 { .. } | ForeignError::Vmdk { .. } | ForeignError::Vhdx { .. } => (
+            "format",
+            "say the form that the file has; one that names other files is to be made one file \
+             first, with 'qemu-img convert'",
+        ),
+        ForeignError::TooLarge { .. } => ("largest", "make the disk smaller, or allow more"),
+        ForeignError::Conversion { .. } => ("format", "see what 'qemu-img check' says of the file"),
+        ForeignError::Patience { .. } => {
+            ("", "the operator sets 'conversion_minutes'; or convert it to raw before")
+        }
+        ForeignError::Io { .. } | ForeignError::NoFile { .. } | ForeignError::Changed { .. } => {
+            ("", "ask the operator whether the folder of uploads has room")
+        }
+    };
+    let message = chain(error).replace(&file.display().to_string(), "the file");
+    plain(path, message, mend).into()
+}

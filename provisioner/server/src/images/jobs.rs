@@ -1,0 +1,377 @@
+//! The table of jobs: what is at work, how far it is, what came of it.
+//!
+//! A job outlives the client that asked for it. It has one owner, a [`Ticket`], which tells how far
+//! it is and in the end what came of it; one that is dropped without a word has failed. So many may
+//! be unfinished, and so many that ended are kept.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use mezame_images::archive::{Progress, Watch};
+use mezame_model::{
+    ProjectName,
+    api::{
+        Fault,
+        images::{ImageJob, ImageWork, JobState},
+    },
+};
+
+use super::{ImagesError, fault, journal::Journal};
+use crate::environment::{Environment, random};
+
+/// Jobs that ended and are still told of; the oldest are forgotten.
+const KEPT: usize = 200;
+/// How long a job waits for its file.
+const AWAITED_MS: u64 = 10 * 60 * 1000;
+
+/// How a job ended.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) image: Option<String>,
+    pub(crate) figures: BTreeMap<String, u64>,
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// Why a job did not do what it was asked.
+#[derive(Debug)]
+pub(crate) enum Unfinished {
+    /// Somebody ended it.
+    Cancelled,
+    /// It can't be done, or found what should not be; figures may be told all the same.
+    Failed(Outcome),
+}
+
+impl From<Fault> for Unfinished {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(Outcome { faults: vec![fault], ..Outcome::default() })
+    }
+}
+
+/// How far a job is, and whether it is to end.
+#[derive(Debug, Default)]
+pub(crate) struct Ticker {
+    done: AtomicU64,
+    total: AtomicU64,
+    is_cancelled: AtomicBool,
+}
+
+impl Watch for Ticker {
+    fn tell(&self, progress: Progress) {
+        self.total.store(progress.total, Ordering::Relaxed);
+        // Several threads tell; none takes it back but a new part of the work.
+        self.done.store(progress.done, Ordering::Relaxed);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.is_cancelled.load(Ordering::Relaxed)
+    }
+}
+
+struct Entry {
+    job: ImageJob,
+    ticker: Arc<Ticker>,
+}
+
+impl Entry {
+    fn shown(&self) -> ImageJob {
+        let mut job = self.job.clone();
+        job.done = self.ticker.done.load(Ordering::Relaxed);
+        job.total = self.ticker.total.load(Ordering::Relaxed);
+        job
+    }
+}
+
+/// All jobs.
+pub(crate) struct Jobs {
+    table: Mutex<BTreeMap<String, Entry>>,
+    journal: Option<Journal>,
+    environment: Arc<dyn Environment>,
+    most: usize,
+    is_ending: AtomicBool,
+}
+
+impl Jobs {
+    /// Those of the journal; what was unfinished there was interrupted.
+    pub(crate) fn open(
+        journal: Option<Journal>,
+        environment: Arc<dyn Environment>,
+        most: usize,
+    ) -> io::Result<Arc<Self>> {
+        let mut table = BTreeMap::new();
+        for mut job in journal.iter().map(Journal::load).collect::<io::Result<Vec<_>>>()?.concat() {
+            if !job.state.is_end() {
+                interrupt(&mut job, environment.now_ms());
+                journal.iter().try_for_each(|journal| journal.write(&job))?;
+            }
+            let ticker = Arc::new(Ticker::default());
+            ticker.tell(Progress { done: job.done, total: job.total, written: 0 });
+            table.insert(job.id.clone(), Entry { job, ticker });
+        }
+        let (table, is_ending) = (Mutex::new(table), AtomicBool::new(false));
+        Ok(Arc::new(Self { table, journal, environment, most, is_ending }))
+    }
+
+    /// Begins a job.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        what: ImageWork,
+        project: Option<&ProjectName>,
+        image: Option<String>,
+        state: JobState,
+    ) -> Result<Ticket, ImagesError> {
+        if self.is_ending.load(Ordering::SeqCst) {
+            return Err(ImagesError::Ending);
+        }
+        let created_ms = self.environment.now_ms();
+        let random: [u8; 8] = random(&*self.environment)?;
+        let id = format!("job-{created_ms:012x}{:016x}", u64::from_be_bytes(random));
+        let project = project.map(ToString::to_string);
+        let job = ImageJob {
+            id: id.clone(),
+            what,
+            project,
+            image,
+            state,
+            done: 0,
+            total: 0,
+            created_ms,
+            ended_ms: None,
+            figures: BTreeMap::new(),
+            faults: Vec::new(),
+        };
+        let ticker = Arc::new(Ticker::default());
+        let mut table = self.table();
+        self.expire(&mut table);
+        let unfinished = table.values().filter(|entry| !entry.job.state.is_end()).count();
+        if unfinished >= self.most {
+            return Err(ImagesError::TooMany { what: "jobs", most: self.most });
+        }
+        if let Some(journal) = &self.journal {
+            journal.write(&job).map_err(ImagesError::Journal)?;
+        }
+        table.insert(id.clone(), Entry { job, ticker: Arc::clone(&ticker) });
+        self.forget_oldest(&mut table);
+        Ok(Ticket { jobs: Arc::clone(self), id, ticker, is_told: false })
+    }
+
+    /// A job; of this project where one is named.
+    pub(crate) fn get(&self, project: Option<&ProjectName>, id: &str) -> Option<ImageJob> {
+        let mut table = self.table();
+        self.expire(&mut table);
+        let entry = table.get(id)?;
+        is_of(&entry.job, project).then(|| entry.shown())
+    }
+
+    /// All jobs, of this project where one is named; newest first.
+    pub(crate) fn list(&self, project: Option<&ProjectName>) -> Vec<ImageJob> {
+        let mut table = self.table();
+        self.expire(&mut table);
+        let of = table.values().rev().filter(|entry| is_of(&entry.job, project));
+        of.map(Entry::shown).collect()
+    }
+
+    /// Whether a job of this project is unfinished.
+    pub(crate) fn is_busy(&self, project: &ProjectName) -> bool {
+        self.list(Some(project)).iter().any(|job| !job.state.is_end())
+    }
+
+    /// How many are unfinished.
+    pub(crate) fn unfinished(&self) -> usize {
+        self.list(None).iter().filter(|job| !job.state.is_end()).count()
+    }
+
+    /// Ends a job as soon as it can be. One that has ended stays as it is.
+    pub(crate) fn cancel(&self, project: Option<&ProjectName>, id: &str) -> Option<ImageJob> {
+        let mut table = self.table();
+        let entry = table.get_mut(id).filter(|entry| is_of(&entry.job, project))?;
+        entry.ticker.is_cancelled.store(true, Ordering::SeqCst);
+        // Nobody is at work on it who would tell.
+        if entry.job.state == JobState::Awaiting {
+            entry.job.state = JobState::Cancelled;
+            entry.job.ended_ms = Some(self.environment.now_ms());
+            self.note(&entry.job);
+        }
+        Some(entry.shown())
+    }
+
+    /// Has all jobs end; what does not finish is told as interrupted.
+    pub(crate) fn end(&self) {
+        self.is_ending.store(true, Ordering::SeqCst);
+        for entry in self.table().values_mut() {
+            entry.ticker.is_cancelled.store(true, Ordering::SeqCst);
+            if entry.job.state == JobState::Awaiting {
+                interrupt(&mut entry.job, self.environment.now_ms());
+                self.note(&entry.job);
+            }
+        }
+    }
+
+    pub(crate) fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::SeqCst)
+    }
+
+    fn table(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Files that never came.
+    fn expire(&self, table: &mut BTreeMap<String, Entry>) {
+        let now = self.environment.now_ms();
+        for entry in table.values_mut() {
+            let age = now.saturating_sub(entry.job.created_ms);
+            if entry.job.state == JobState::Awaiting && age > AWAITED_MS {
+                entry.job.state = JobState::Failed;
+                entry.job.ended_ms = Some(now);
+                entry.job.faults = vec![fault::plain(
+                    "",
+                    "its file did not come within 10 minutes",
+                    "import it again",
+                )];
+                self.note(&entry.job);
+            }
+        }
+    }
+
+    fn forget_oldest(&self, table: &mut BTreeMap<String, Entry>) {
+        let ended: Vec<String> = table
+            .iter()
+            .filter(|(_, entry)| entry.job.state.is_end())
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in ended.iter().take(ended.len().saturating_sub(KEPT)) {
+            table.remove(id);
+            if let Some(journal) = &self.journal {
+                journal.remove(id);
+            }
+        }
+    }
+
+    /// Writes a job's state down. Where that fails the job goes on: what a restart would tell of it
+    /// is wrong, and what it does is not.
+    fn note(&self, job: &ImageJob) {
+        let written = self.journal.iter().try_for_each(|journal| journal.write(job));
+        if let Err(error) = written {
+            tracing::error!(job = job.id, %error, "a job's record can't be written");
+        }
+    }
+
+    fn change(&self, id: &str, change: impl FnOnce(&mut ImageJob)) {
+        if let Some(entry) = self.table().get_mut(id) {
+            change(&mut entry.job);
+            let shown = entry.shown();
+            self.note(&shown);
+        }
+    }
+}
+
+/// Who does a job.
+pub(crate) struct Ticket {
+    jobs: Arc<Jobs>,
+    id: String,
+    ticker: Arc<Ticker>,
+    is_told: bool,
+}
+
+impl Ticket {
+    pub(crate) fn ticker(&self) -> &Ticker {
+        &self.ticker
+    }
+
+    /// The job as it is now.
+    pub(crate) fn shown(&self) -> Result<ImageJob, ImagesError> {
+        self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
+    }
+
+    /// Leaves a job that awaits its file to who will send it.
+    pub(crate) fn leave(mut self) {
+        self.is_told = true;
+    }
+
+    /// Takes a job that awaits its file; no other may.
+    pub(crate) fn take(
+        jobs: &Arc<Jobs>,
+        project: &ProjectName,
+        id: &str,
+    ) -> Result<Self, ImagesError> {
+        let mut table = jobs.table();
+        jobs.expire(&mut table);
+        let entry = table.get_mut(id).filter(|entry| is_of(&entry.job, Some(project)));
+        let entry = entry.ok_or(ImagesError::NoJob)?;
+        if entry.job.state != JobState::Awaiting {
+            return Err(ImagesError::NotAwaiting { state: entry.job.state.as_str() });
+        }
+        entry.job.state = JobState::Uploading;
+        jobs.note(&entry.job);
+        let ticker = Arc::clone(&entry.ticker);
+        Ok(Self { jobs: Arc::clone(jobs), id: id.into(), ticker, is_told: false })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Says how far it is.
+    pub(crate) fn enter(&self, state: JobState) {
+        self.jobs.change(&self.id, |job| job.state = state);
+    }
+
+    /// Says what came of it.
+    pub(crate) fn finish(mut self, result: Result<Outcome, Unfinished>) {
+        self.end(result);
+    }
+
+    fn end(&mut self, result: Result<Outcome, Unfinished>) {
+        self.is_told = true;
+        let (state, outcome) = match result {
+            Ok(outcome) => (JobState::Done, outcome),
+            Err(Unfinished::Failed(outcome)) => (JobState::Failed, outcome),
+            Err(Unfinished::Cancelled) => (JobState::Cancelled, Outcome::default()),
+        };
+        let now = self.jobs.environment.now_ms();
+        let is_ending = self.jobs.is_ending();
+        self.jobs.change(&self.id, |job| {
+            if is_ending && state == JobState::Cancelled {
+                return interrupt(job, now);
+            }
+            job.state = state;
+            job.ended_ms = Some(now);
+            job.image = outcome.image.or(job.image.take());
+            job.figures = outcome.figures;
+            job.faults = outcome.faults;
+        });
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.is_told {
+            return;
+        }
+        // Whoever did it panicked, or was never begun since all ended.
+        let result = if self.jobs.is_ending() {
+            Unfinished::Cancelled
+        } else {
+            fault::plain("", "the control plane failed", "its log has the cause").into()
+        };
+        self.end(Err(result));
+    }
+}
+
+fn interrupt(job: &mut ImageJob, now_ms: u64) {
+    job.state = JobState::Interrupted;
+    job.ended_ms = Some(now_ms);
+    job.faults = vec![fault::plain("", "the provisioner ended before it did", "ask for it again")];
+}
+
+fn is_of(job: &ImageJob, project: Option<&ProjectName>) -> bool {
+    project.is_none_or(|project| job.project.as_deref() == Some(project.as_str()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,135 @@
+//! Jobs without an archive.
+
+use super::*;
+use crate::environment::fixed::FixedEnvironment;
+
+fn table(journal: Option<Journal>) -> (Arc<FixedEnvironment>, Arc<Jobs>) {
+    let environment = Arc::new(FixedEnvironment::new());
+    let jobs = Jobs::open(journal, Arc::clone(&environment) as _, 3).unwrap();
+    (environment, jobs)
+}
+
+fn project(name: &str) -> ProjectName {
+    ProjectName::parse(name).unwrap()
+}
+
+fn begin(jobs: &Arc<Jobs>, project: Option<&ProjectName>, state: JobState) -> Ticket {
+    jobs.begin(ImageWork::Verify, project, None, state).unwrap()
+}
+
+#[test]
+fn what_was_unfinished_when_the_provisioner_ended_is_told_as_interrupted() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = || Journal::open(&folder.path().join("jobs")).unwrap();
+    let (_, jobs) = table(Some(open()));
+    let running = begin(&jobs, None, JobState::Queued);
+    running.enter(JobState::Running);
+    let done = begin(&jobs, None, JobState::Running);
+    let (running_id, done_id) = (running.id().to_owned(), done.id().to_owned());
+    let figures = [("chunks".to_owned(), 7)].into();
+    done.finish(Ok(Outcome { figures, ..Outcome::default() }));
+    // As a kill does: nobody says a word.
+    std::mem::forget(running);
+    std::fs::write(folder.path().join("jobs/job-torn.json"), "{").unwrap();
+
+    let (_, again) = table(Some(open()));
+    let interrupted = again.get(None, &running_id).unwrap();
+    assert_eq!(interrupted.state, JobState::Interrupted);
+    assert!(interrupted.ended_ms.is_some() && !interrupted.faults[0].mend.is_empty());
+    assert_eq!(again.get(None, &done_id).unwrap().figures["chunks"], 7);
+    assert_eq!((again.list(None).len(), again.unfinished()), (2, 0));
+}
+
+#[test]
+fn so_many_jobs_may_be_unfinished_and_no_more() {
+    let (_, jobs) = table(None);
+    let held: Vec<Ticket> = (0..3).map(|_| begin(&jobs, None, JobState::Queued)).collect();
+    let refused = jobs.begin(ImageWork::Collect, None, None, JobState::Queued);
+    assert!(matches!(refused, Err(ImagesError::TooMany { most: 3, .. })));
+    drop(held);
+    begin(&jobs, None, JobState::Queued).finish(Ok(Outcome::default()));
+}
+
+#[test]
+fn the_oldest_that_ended_are_forgotten_in_the_journal_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (environment, jobs) = table(Some(Journal::open(folder.path()).unwrap()));
+    for _ in 0..KEPT + 5 {
+        environment.advance_ms(1);
+        begin(&jobs, None, JobState::Running).finish(Ok(Outcome::default()));
+    }
+    assert_eq!(jobs.list(None).len(), KEPT + 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), KEPT + 1);
+    let listed = jobs.list(None);
+    assert!(listed.windows(2).all(|pair| pair[0].id > pair[1].id));
+}
+
+#[test]
+fn a_job_whose_owner_says_nothing_has_failed() {
+    let (_, jobs) = table(None);
+    let ticket = begin(&jobs, None, JobState::Running);
+    let id = ticket.id().to_owned();
+    drop(ticket);
+    let job = jobs.get(None, &id).unwrap();
+    assert_eq!((job.state, job.faults.len()), (JobState::Failed, 1));
+}
+
+#[test]
+fn a_job_is_seen_and_ended_by_its_project_alone() {
+    let (_, jobs) = table(None);
+    let (web, other) = (project("web"), project("other"));
+    let ticket = begin(&jobs, Some(&web), JobState::Running);
+    let id = ticket.id().to_owned();
+    assert!(jobs.get(Some(&other), &id).is_none() && jobs.cancel(Some(&other), &id).is_none());
+    assert!(!ticket.ticker().is_cancelled());
+    assert_eq!((jobs.list(Some(&web)).len(), jobs.list(Some(&other)).len()), (1, 0));
+    jobs.cancel(Some(&web), &id).unwrap();
+    assert!(ticket.ticker().is_cancelled());
+    ticket.finish(Err(Unfinished::Cancelled));
+    assert_eq!(jobs.get(None, &id).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
+fn a_file_is_taken_once_and_not_for_ever() {
+    let (environment, jobs) = table(None);
+    let web = project("web");
+    let await_file = || {
+        let ticket = begin(&jobs, Some(&web), JobState::Awaiting);
+        let id = ticket.id().to_owned();
+        ticket.leave();
+        id
+    };
+    let id = await_file();
+    let taken = Ticket::take(&jobs, &web, &id).unwrap();
+    assert!(matches!(Ticket::take(&jobs, &web, &id), Err(ImagesError::NotAwaiting { .. })));
+    taken.finish(Ok(Outcome::default()));
+    let late = await_file();
+    environment.advance_ms(AWAITED_MS + 1);
+    assert!(matches!(Ticket::take(&jobs, &web, &late), Err(ImagesError::NotAwaiting { .. })));
+    assert_eq!(jobs.get(None, &late).unwrap().state, JobState::Failed);
+    let dropped = await_file();
+    assert_eq!(jobs.cancel(None, &dropped).unwrap().state, JobState::Cancelled);
+}
+
+#[test]
+fn what_the_end_cuts_short_is_interrupted_and_nothing_begins_after_it() {
+    let (_, jobs) = table(None);
+    let running = begin(&jobs, None, JobState::Running);
+    let id = running.id().to_owned();
+    jobs.end();
+    assert!(running.ticker().is_cancelled());
+    running.finish(Err(Unfinished::Cancelled));
+    assert_eq!(jobs.get(None, &id).unwrap().state, JobState::Interrupted);
+    let refused = jobs.begin(ImageWork::Collect, None, None, JobState::Queued);
+    assert!(matches!(refused, Err(ImagesError::Ending)));
+}
+
+#[test]
+fn how_far_a_job_is_is_told() {
+    let (_, jobs) = table(None);
+    let ticket = begin(&jobs, None, JobState::Running);
+    ticket.ticker().tell(Progress { done: 5, total: 9, written: 1 });
+    let job = ticket.shown().unwrap();
+    assert_eq!((job.done, job.total), (5, 9));
+    ticket.finish(Ok(Outcome::default()));
+}

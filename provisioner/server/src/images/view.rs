@@ -1,0 +1,132 @@
+//! Images as operators see them, and the short calls about them. All of it blocks.
+
+use mezame_images::archive::{
+    Archive, Image as ArchiveImage, ImageId, Kind, Retention, Viewer, Visible, retention::Dated,
+};
+use mezame_model::{
+    ProjectName,
+    api::images::{Image, ImageList, ImageRetention, Retained, Shares},
+};
+
+use super::{ImagesError, KeyLookup};
+
+/// The label of a backup that says of which volume it is.
+const VOLUME: &str = mezame_images::backup::pull::VOLUME;
+
+/// An image as its project or one that it is shared with sees it.
+pub(crate) fn look(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: &ProjectName,
+    id: ImageId,
+) -> Result<Visible, ImagesError> {
+    Ok(archive.view(id, Viewer::Project(project), &|it: &ProjectName| keys(it))?)
+}
+
+/// One image, with whom it is shared where it is the project's own.
+pub(crate) fn one(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: &ProjectName,
+    id: ImageId,
+) -> Result<Image, ImagesError> {
+    let visible = look(archive, keys, project, id)?;
+    let mut shown = of(visible.image());
+    if visible.is_own() {
+        let with = archive.shares(&visible)?;
+        let all = with.contains(&None);
+        let projects = with.into_iter().flatten().map(|project| project.to_string()).collect();
+        shown.shares = Some(Shares { all, projects });
+    }
+    Ok(shown)
+}
+
+/// A page of what is seen, sorted by id, and whether there is more.
+pub(crate) fn page(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: Option<&ProjectName>,
+    after: Option<&str>,
+    most: usize,
+) -> Result<(ImageList, bool), ImagesError> {
+    let viewer = project.map_or(Viewer::Operator, Viewer::Project);
+    let images = archive.list(viewer, &|it: &ProjectName| keys(it))?;
+    let mut items: Vec<Image> = images.iter().map(of).collect();
+    items.retain(|image| after.is_none_or(|after| *image.id > *after));
+    items.sort_by(|one, other| one.id.cmp(&other.id));
+    let more = items.len() > most;
+    items.truncate(most);
+    Ok((ImageList { items }, more))
+}
+
+/// How many images are a project's own.
+pub(crate) fn own_count(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: &ProjectName,
+) -> Result<usize, ImagesError> {
+    let seen = archive.list(Viewer::Project(project), &|it: &ProjectName| keys(it))?;
+    Ok(seen.iter().filter(|image| image.project == *project).count())
+}
+
+/// Drops the backups of a volume that a policy does not keep; only says which for a dry run.
+pub(crate) fn retain(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: &ProjectName,
+    policy: &ImageRetention,
+    dry_run: bool,
+) -> Result<Retained, ImagesError> {
+    let mut backups = archive.list(Viewer::Project(project), &|it: &ProjectName| keys(it))?;
+    backups.retain(|image| {
+        let volume = image.detail.as_ref().and_then(|detail| detail.labels.get(VOLUME));
+        image.project == *project && image.kind == Kind::Backup && volume == Some(&policy.volume)
+    });
+    let dated: Vec<Dated> =
+        backups.iter().map(|it| Dated { id: it.id, created_ms: it.created_ms }).collect();
+    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+    let retention = Retention {
+        last: count(policy.last),
+        daily: count(policy.daily),
+        weekly: count(policy.weekly),
+        monthly: count(policy.monthly),
+    };
+    let dropped = retention.dropped(&dated);
+    if !dry_run {
+        for id in &dropped {
+            archive.delete(&look(archive, keys, project, *id)?)?;
+        }
+    }
+    let kept = dated.iter().filter(|image| !dropped.contains(&image.id));
+    Ok(Retained {
+        kept: kept.map(|image| image.id.to_string()).collect(),
+        dropped: dropped.iter().map(ToString::to_string).collect(),
+    })
+}
+
+fn of(image: &ArchiveImage) -> Image {
+    let detail = image.detail.clone();
+    let name = detail.as_ref().map(|detail| detail.name.clone());
+    let detail = detail.unwrap_or_default();
+    let kind = match image.kind {
+        Kind::Imported => "imported",
+        Kind::Captured => "captured",
+        Kind::Backup => "backup",
+    };
+    Image {
+        id: image.id.to_string(),
+        project: image.project.to_string(),
+        kind: kind.into(),
+        created_ms: image.created_ms,
+        size: image.size,
+        content: image.content.to_string(),
+        key: image.key.clone(),
+        name,
+        labels: detail.labels,
+        format: detail.provenance.format,
+        sha256: detail.provenance.sha256,
+        signer: detail.provenance.signer,
+        source: detail.provenance.source,
+        shares: None,
+    }
+}

@@ -1,0 +1,122 @@
+//! Long work that needs no file: verifying an image, and an operator's care of the whole archive.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mezame_images::archive::{Archive, ImageId, Viewer, verify::Verified};
+use mezame_model::{
+    ProjectName,
+    api::images::{ImageJob, ImageWork, JobState},
+};
+
+use super::{
+    Images, ImagesError, KeyLookup,
+    fault::{chain, of_archive, plain},
+    jobs::{Outcome, Ticker, Unfinished},
+};
+
+/// Places or packs that a job names; more are only counted.
+const NAMED: usize = 100;
+
+impl Images {
+    /// Has all of an image read. `projects` is held.
+    pub(crate) async fn begin_verify(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<ImageJob, ImagesError> {
+        let who = project.clone();
+        // One that may not be seen is told at once.
+        self.ask(move |archive, keys| {
+            Ok(archive.view(id, Viewer::Project(&who), &|it: &ProjectName| keys(it)).map(drop)?)
+        })
+        .await?;
+        let who = project.clone();
+        let verify = move |archive: &Archive, keys: &KeyLookup, ticker: &Ticker| {
+            let image = archive.view(id, Viewer::Project(&who), &|it: &ProjectName| keys(it));
+            let verified = image.and_then(|image| archive.verify(&image, ticker));
+            told(verified.map_err(|error| of_archive(&error))?)
+        };
+        self.begin(ImageWork::Verify, Some(project), Some(id.to_string()), verify)
+    }
+
+    /// Has garbage collected.
+    pub(crate) async fn begin_collect(self: &Arc<Self>) -> Result<ImageJob, ImagesError> {
+        self.ask(|_, _| Ok(())).await?;
+        self.begin(ImageWork::Collect, None, None, |archive, _, ticker| {
+            let swept = archive.gc(ticker).map_err(|error| of_archive(&error))?;
+            let figures = [
+                ("deleted", swept.deleted),
+                ("freed", swept.freed),
+                ("copied", swept.copied),
+                ("waiting", swept.waiting),
+                ("ended", swept.ended),
+                ("unread", swept.unread.len() as u64),
+            ];
+            let mend = "'mezame image archive verify' looks at all packs";
+            let unread = swept.unread.iter().take(NAMED);
+            let faults =
+                unread.map(|pack| plain(pack.as_str(), "it can't be read", mend)).collect();
+            Ok(Outcome { image: None, figures: named(&figures), faults })
+        })
+    }
+
+    /// Has all packs read.
+    pub(crate) async fn begin_scrub(self: &Arc<Self>) -> Result<ImageJob, ImagesError> {
+        self.ask(|_, _| Ok(())).await?;
+        self.begin(ImageWork::Scrub, None, None, |archive, _, ticker| {
+            let damaged = archive.verify_packs(ticker).map_err(|error| of_archive(&error))?;
+            let figures = named(&[("damaged", damaged.len() as u64)]);
+            let mend = "'mezame image archive quarantine add' keeps new images from counting on it";
+            let faults: Vec<_> = damaged
+                .iter()
+                .take(NAMED)
+                .map(|(pack, why)| plain(pack.as_str(), chain(why), mend))
+                .collect();
+            let outcome = Outcome { image: None, figures, faults };
+            if damaged.is_empty() { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
+        })
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        what: ImageWork,
+        project: Option<&ProjectName>,
+        image: Option<String>,
+        work: impl FnOnce(&Archive, &KeyLookup, &Ticker) -> Result<Outcome, Unfinished> + Send + 'static,
+    ) -> Result<ImageJob, ImagesError> {
+        let ticket = self.jobs.begin(what, project, image, JobState::Queued)?;
+        let job = ticket.shown()?;
+        let images = Arc::clone(self);
+        let task = move || {
+            use mezame_images::archive::Watch;
+            if ticket.ticker().is_cancelled() {
+                return ticket.finish(Err(Unfinished::Cancelled));
+            }
+            ticket.enter(JobState::Running);
+            let archive = images.archive().map_err(|error| {
+                Unfinished::from(plain("archive", chain(&error), "ask the operator"))
+            });
+            let result = archive.and_then(|it| work(&it, &images.keys, ticket.ticker()));
+            ticket.finish(result);
+        };
+        // As many may wait as jobs may be; where the end has come the ticket tells so.
+        let _ = self.workers.submit(task);
+        Ok(job)
+    }
+}
+
+/// What a verification found, as a job's outcome.
+fn told(verified: Verified) -> Result<Outcome, Unfinished> {
+    let figures = named(&[("chunks", verified.chunks), ("damaged", verified.damaged)]);
+    let mend = "import or back up the same disk again, which puts a sound copy beside it";
+    let place = |fault: &mezame_images::archive::verify::Fault| {
+        plain(&format!("offset {}", fault.offset), chain(&fault.why), mend)
+    };
+    let faults = verified.faults.iter().take(NAMED).map(place).collect();
+    let outcome = Outcome { image: None, figures, faults };
+    if verified.damaged == 0 { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
+}
+
+fn named(figures: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    figures.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()
+}

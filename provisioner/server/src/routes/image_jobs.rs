@@ -1,0 +1,75 @@
+//! Calls about long work on images: the file of an import comes in, and jobs are looked at and
+//! ended.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{Request, State},
+    http::StatusCode,
+    response::Response,
+};
+use http_body_util::BodyExt;
+use mezame_model::api::images::JobState;
+
+use super::{Shared, images::project_of, json, names::Names, problem::Failure};
+use crate::images::ImagesError;
+
+/// How long a sender may send nothing.
+const STALLED: Duration = Duration::from_secs(60);
+
+/// Takes a file as it comes. The import then goes on without its sender.
+pub(super) async fn upload(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    let sending = api.images()?.begin_upload(&project, names.job())?;
+    let mut body = request.into_body();
+    let job = loop {
+        // What was begun ends where this does not go on: the job has then failed.
+        let next =
+            tokio::time::timeout(STALLED, body.frame()).await.map_err(|_| Failure::Broken)?;
+        match next {
+            None => break sending.finish().await?,
+            Some(Err(_)) => return Err(Failure::Broken),
+            Some(Ok(frame)) => {
+                let Ok(bytes) = frame.into_data() else { continue };
+                if !sending.send(bytes).await {
+                    break sending.refused().await?;
+                }
+            }
+        }
+    };
+    if job.state == JobState::Failed {
+        return Err(ImagesError::Faults(job.faults).into());
+    }
+    Ok(json(StatusCode::ACCEPTED, &job))
+}
+
+pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    Ok(json(StatusCode::OK, &api.images()?.jobs(Some(&project))))
+}
+
+pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    Ok(json(StatusCode::OK, &api.images()?.job(Some(&project), names.job())?))
+}
+
+pub(super) async fn cancel(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    Ok(json(StatusCode::OK, &api.images()?.cancel(Some(&project), names.job())?))
+}
+
+pub(super) async fn list_all(State(api): Shared) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &api.images()?.jobs(None)))
+}
+
+pub(super) async fn show_any(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &api.images()?.job(None, names.job())?))
+}
+
+pub(super) async fn cancel_any(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &api.images()?.cancel(None, names.job())?))
+}

@@ -1,0 +1,118 @@
+//! The schemas of images, of long work on them, and of the archive.
+
+use mezame_model::api::images::ImageFormat;
+use serde_json::{Value, json};
+
+use super::{flag, list, map, named, number, object, text, texts};
+
+/// All of them.
+pub(super) fn all() -> Value {
+    let (Value::Object(mut all), Value::Object(work)) = (images(), work()) else {
+        return Value::Null;
+    };
+    all.extend(work);
+    Value::Object(all)
+}
+
+fn images() -> Value {
+    json!({
+        "NewImage": object("What is to be imported", &["name", "format"], json!({
+            "name": text("What it is called, 1 to 255 characters; not unique"),
+            "format": json!({
+                "type": "string",
+                "enum": ImageFormat::ALL.map(ImageFormat::as_str),
+                "description": "The file's form, which is never guessed",
+            }),
+            "size": number("The file's length in bytes, if it is known"),
+            "labels": map("The caller's own"),
+            "sha256": text("The SHA-256 that the file must have, in hexadecimal digits"),
+            "sha512": text("The SHA-512 that the file must have"),
+            "signature": text("As 'ssh-keygen -Y sign -n mezame-image' writes it"),
+            "trusted": texts("The public keys of which one must have made the signature"),
+            "largest": number("How large the disk may be, in bytes; what the site allows without"),
+            "source": text("Where it comes from, for people"),
+        })),
+        "Image": object("An image", &["id", "project", "kind", "created_ms", "size", "content"], json!({
+            "id": text("img- and 32 hexadecimal digits"),
+            "project": named("Name"),
+            "kind": json!({ "type": "string", "enum": ["imported", "captured", "backup"] }),
+            "created_ms": number("Milliseconds since 1970"),
+            "size": number("The disk's length in bytes"),
+            "content": text("The digest of its contents: the same for the same in one project"),
+            "key": text("The name of the key that it is encrypted with"),
+            "name": text("None where it is encrypted and its key is away"),
+            "labels": map("The caller's own"),
+            "format": text("The form of what was imported"),
+            "sha256": text("Of the file that was imported, where it was checked"),
+            "signer": text("The key whose signature of that file was verified"),
+            "source": text("What the importer said of its origin"),
+            "shares": named("Shares"),
+        })),
+        "Shares": object("Who sees an image besides its own project", &["all", "projects"], json!({
+            "all": flag("All projects do"),
+            "projects": texts("These do"),
+        })),
+        "ImageList": object("A page of images", &["items"], json!({
+            "items": list(named("Image"), "Sorted by id"),
+        })),
+        "ImageRetention": object("Which backups of a volume are kept; all, if all are 0", &["volume"], json!({
+            "volume": text("As the backups' label backup.volume has it"),
+            "last": number("The newest ones"),
+            "daily": number("The newest of each of so many days, in UTC"),
+            "weekly": number("The newest of each of so many weeks, from Monday"),
+            "monthly": number("The newest of each of so many months"),
+        })),
+        "Retained": object("What a retention did, or would do", &["kept", "dropped"], json!({
+            "kept": texts("Ids, oldest first"),
+            "dropped": texts("Ids of those that are deleted"),
+        })),
+    })
+}
+
+fn work() -> Value {
+    let states = [
+        "awaiting",
+        "uploading",
+        "queued",
+        "running",
+        "done",
+        "failed",
+        "cancelled",
+        "interrupted",
+    ];
+    json!({
+        "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({
+            "id": text("job- and 28 hexadecimal digits; later ones are greater"),
+            "what": json!({ "type": "string", "enum": ["import", "verify", "collect", "scrub"] }),
+            "project": text("In which project; none of the operator's own"),
+            "image": text("Which it is about, or which came of it"),
+            "state": json!({ "type": "string", "enum": states }),
+            "done": number("Bytes that are dealt with: of the file while it comes, then of the disk"),
+            "total": number("Bytes in all; 0 where that is not known"),
+            "created_ms": number("Milliseconds since 1970"),
+            "ended_ms": number("Milliseconds since 1970"),
+            "figures": json!({
+                "type": "object",
+                "additionalProperties": { "type": "integer" },
+                "description": "What came of it, such as the bytes written",
+            }),
+            "faults": list(named("Fault"), "Why it failed, or what it found damaged"),
+        })),
+        "ArchiveStatus": object(
+            "How much is in the archive",
+            &["place", "records", "packs", "bytes", "sessions", "quarantined", "uploading",
+              "uploading_most", "jobs"],
+            json!({
+                "place": text("A directory, or a bucket"),
+                "records": number("Images, and tombstones of sessions that were ended"),
+                "packs": number("Packs of chunks"),
+                "bytes": number("Of all of these"),
+                "sessions": number("Imports, backups and collections under way, on any machine"),
+                "quarantined": number("Packs in quarantine"),
+                "uploading": number("Bytes of files that are being imported"),
+                "uploading_most": number("How many bytes these may have"),
+                "jobs": number("Jobs that have not ended"),
+            }),
+        ),
+    })
+}

@@ -1,0 +1,120 @@
+//! The archive as a whole, and what is found wrong with it.
+
+use mezame_images::archive::{Archive, Settings as ArchiveSettings, store::directory::Directory};
+
+use super::*;
+
+#[tokio::test]
+async fn damage_is_told_by_place_and_what_is_read_out_then_breaks_off() {
+    let gallery = Gallery::open().await;
+    let id = gallery.image("p", "x", disk(1)).await;
+    for pack in gallery.packs() {
+        let mut bytes = std::fs::read(&pack).unwrap();
+        bytes[1000] ^= 1;
+        std::fs::remove_file(&pack).unwrap();
+        std::fs::write(&pack, bytes).unwrap();
+    }
+    let at = format!("/v1/projects/p/images/{id}");
+    let job = gallery.plane.post(&format!("{at}/verify"), Value::Null).await.json();
+    let job = format!("/v1/projects/p/image-jobs/{}", job["id"].as_str().unwrap());
+    let job = gallery.ended(&job).await;
+    assert_eq!((&job["state"], &job["figures"]["damaged"]), (&"failed".into(), &1.into()), "{job}");
+    assert!(job["faults"][0]["path"].as_str().unwrap().starts_with("offset "));
+    let role = Some(Role::Write);
+    let path = format!("{at}/content");
+    let response = gallery.plane.respond(role, "GET", &path, &[], Body::empty()).await;
+    assert!(response.into_body().collect().await.is_err());
+
+    let scrub = gallery.plane.post("/v1/archive/verify", Value::Null).await.json();
+    let job = gallery.ended(&format!("/v1/archive/jobs/{}", scrub["id"].as_str().unwrap())).await;
+    assert_eq!(job["state"], "failed");
+    let pack = job["faults"][0]["path"].as_str().unwrap().trim_start_matches("packs/").to_owned();
+    let quarantine = format!("/v1/archive/quarantine/{pack}");
+    assert_eq!(gallery.plane.call("PUT", &quarantine, &[], "").await.status, 204);
+    assert_eq!(gallery.plane.get("/v1/archive/quarantine").await.json(), json!([pack]));
+    assert_eq!(gallery.plane.call("DELETE", &quarantine, &[], "").await.status, 204);
+    assert_eq!(gallery.plane.get("/v1/archive/quarantine").await.json(), json!([]));
+    assert_eq!(gallery.plane.call("PUT", "/v1/archive/quarantine/none", &[], "").await.status, 404);
+    let forget = format!("/v1/archive/images/{id}");
+    assert_eq!(gallery.plane.call("DELETE", &forget, &[], "").await.status, 204);
+    assert_eq!(gallery.plane.get("/v1/archive/images").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn backups_that_a_policy_does_not_keep_are_dropped() {
+    use mezame_images::archive::{
+        Detail, Kind, NewImage, Unwatched, source::FileSource, store::Store,
+    };
+    let gallery = Gallery::open().await;
+    let store: Arc<dyn Store> =
+        Arc::new(Directory::open(gallery.folder.path().join("archive")).unwrap());
+    let environment = Arc::new(mezame_images::environment::SystemEnvironment::new());
+    let archive = Archive::open(store, environment, ArchiveSettings::default()).unwrap();
+    let project = mezame_model::ProjectName::parse("p").unwrap();
+    let file = gallery.folder.path().join("disk");
+    std::fs::write(&file, disk(9)).unwrap();
+    for volume in ["one", "one", "one", "two"] {
+        let labels = [("backup.volume".to_owned(), volume.to_owned())].into();
+        let new = NewImage {
+            project: &project,
+            kind: Kind::Backup,
+            detail: Detail { name: "nightly".into(), labels, ..Detail::default() },
+            key: None,
+            base: None,
+        };
+        archive.import(&new, &FileSource::open(&file).unwrap(), &Unwatched).unwrap();
+    }
+    let policy = json!({ "volume": "one", "last": 1 });
+    let path = "/v1/projects/p/image-retention";
+    let dry = gallery.plane.post(&format!("{path}?dry_run=true"), policy.clone()).await.json();
+    assert_eq!(dry["dropped"].as_array().unwrap().len(), 2);
+    assert_eq!(gallery.names("p").await.len(), 4);
+    assert_eq!(gallery.plane.post(path, policy).await.json(), dry);
+    assert_eq!(gallery.names("p").await.len(), 2);
+    let keeps_all = gallery.plane.post(path, json!({ "volume": "one" })).await.json();
+    assert_eq!(keeps_all["dropped"], json!([]));
+}
+
+#[tokio::test]
+async fn a_site_without_an_archive_says_so() {
+    let plane = Plane::seeded().await;
+    for (method, path) in [
+        ("GET", "/v1/archive"),
+        ("POST", "/v1/archive"),
+        ("GET", "/v1/projects/p/images"),
+        ("GET", "/v1/projects/p/image-jobs"),
+    ] {
+        let answer = plane.call(method, path, &[], "").await;
+        assert_eq!((answer.status, answer.problem()["type"].clone()), (404, "no-archive".into()));
+    }
+}
+
+#[tokio::test]
+async fn an_archive_is_made_when_asked_for_and_found_once_it_is_there() {
+    let gallery = Gallery::unmade(|_| ()).await;
+    for path in ["/v1/archive", "/v1/projects/p/images"] {
+        let answer = gallery.plane.get(path).await;
+        let kind = answer.problem()["type"].clone();
+        assert_eq!((answer.status, kind), (409, "no-archive-there".into()));
+    }
+    let what = json!({ "name": "x", "format": "raw" });
+    assert_eq!(gallery.plane.post("/v1/projects/p/images", what).await.status, 409);
+    assert!(!gallery.folder.path().join("archive").exists());
+    // As when what it lies on is mounted.
+    let store = Directory::create(gallery.folder.path().join("archive")).unwrap();
+    let environment = Arc::new(mezame_images::environment::SystemEnvironment::new());
+    Archive::create(Arc::new(store), environment, ArchiveSettings::default()).unwrap();
+    assert_eq!(gallery.plane.get("/v1/archive").await.status, 200);
+    let again = gallery.plane.post("/v1/archive", Value::Null).await;
+    assert_eq!((again.status, again.problem()["type"].clone()), (409, "archive-there".into()));
+}
+
+#[tokio::test]
+async fn the_end_leaves_no_thread_and_takes_nothing_more() {
+    let gallery = Gallery::open().await;
+    gallery.image("p", "x", disk(1)).await;
+    Arc::clone(&gallery.images).end().await;
+    let what = json!({ "name": "x", "format": "raw" });
+    let refused = gallery.plane.post("/v1/projects/p/images", what).await;
+    assert!(matches!(refused.status, 429 | 503), "{}", refused.text);
+}
