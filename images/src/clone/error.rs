@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    encryption::{erasure::EraseError, rotation::ImageError},
+    encryption::rotation::ImageError,
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
 };
@@ -151,9 +151,6 @@ pub enum CloneError {
     /// An encrypted overlay can't be made.
     #[error(transparent)]
     Encryption(#[from] ImageError),
-    /// A clone's keys can't be written over; it is not removed.
-    #[error(transparent)]
-    Erasure(#[from] EraseError),
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),
