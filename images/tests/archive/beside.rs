@@ -64,8 +64,8 @@ fn a_collection_that_is_killed_beside_writers_leaves_every_image_whole_and_the_n
     let mut kills = Kills::default();
     let mut length = Length { time: Duration::from_millis(50), operations: 60 };
     place.write(4);
-    for round in 0.. {
-        let is_by_time = round % 2 == 0;
+    for round in 0_u32.. {
+        let is_by_time = round.is_multiple_of(2);
         let mut writers = [begin_writer(&mut place), begin_writer(&mut place)];
         let surplus = place.images.len().saturating_sub(3);
         place.delete(surplus);
@@ -75,7 +75,7 @@ fn a_collection_that_is_killed_beside_writers_leaves_every_image_whole_and_the_n
             die_at_an_operation(&mut place, length.operations)
         };
         let is_beside = writers.iter_mut().any(|it| it.child.try_wait().unwrap().is_none());
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             writers[1].child.kill().unwrap();
             writers[1].is_killed = true;
             kills.writers += 1;
