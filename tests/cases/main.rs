@@ -6,6 +6,7 @@ mod access;
 mod backup;
 mod certificates;
 mod clients;
+mod clones;
 mod conformance;
 mod crawls;
 mod dhcp;
