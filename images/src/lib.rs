@@ -11,6 +11,7 @@ pub mod clone;
 pub mod encryption;
 pub mod environment;
 mod local_socket;
+pub mod migration;
 mod nameless;
 pub mod nbd;
 pub mod qcow2;

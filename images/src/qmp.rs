@@ -14,6 +14,7 @@
 pub mod block;
 mod framing;
 mod message;
+pub mod migration;
 #[cfg(test)]
 mod tests;
 

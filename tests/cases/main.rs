@@ -24,6 +24,7 @@ mod leases;
 mod link_local;
 mod live;
 mod many_ports;
+mod migration;
 mod offloads;
 mod renderers;
 mod seeds;

@@ -65,17 +65,17 @@ impl Disk {
     }
 
     /// The node that the guest's disk is at rest.
-    pub(super) fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         &self.node
     }
 
     /// The device's path among QEMU's objects.
-    pub(super) fn device(&self) -> &str {
+    pub(crate) fn device(&self) -> &str {
         &self.device
     }
 
     /// Whether its bitmaps outlive QEMU.
-    pub(super) fn keeps_bitmaps(&self) -> bool {
+    pub(crate) fn keeps_bitmaps(&self) -> bool {
         self.keeps_bitmaps
     }
 
@@ -108,7 +108,7 @@ impl Disk {
     }
 
     /// What QEMU says of it; None where it has no such node.
-    pub(super) fn survey(&self, nodes: &[Node]) -> Option<Survey> {
+    pub(crate) fn survey(&self, nodes: &[Node]) -> Option<Survey> {
         let node = nodes.iter().find(|node| node.name == self.node)?;
         let bitmaps = node.bitmaps.iter().filter_map(bitmap).collect();
         Some(Survey { size: node.image.size, bitmaps })

@@ -67,6 +67,9 @@ pub enum PointError {
     /// Something copies or replaces disks of this guest, or has done so and was not dismissed.
     #[error("the job {0} of this guest's disks has to end first")]
     Job(String),
+    /// The guest is on its way to or from this QEMU, or has left it.
+    #[error("the guest is being moved to another QEMU, or has been")]
+    Moving,
     /// The scratch file can't be made.
     #[error("making the scratch file {}", path.display())]
     Scratch {
@@ -153,6 +156,18 @@ pub fn survey(
     surveys(qmp, disks)
 }
 
+/// Whether these disks, of which no point in time is open, are where they have to be, and nothing copies
+/// them or moves their guest.
+pub(crate) fn check_idle(qmp: &mut Qmp, disks: &[Disk]) -> Result<(), PointError> {
+    if qmp.is_moving()? {
+        return Err(PointError::Moving);
+    }
+    if let Some(job) = qmp.jobs()?.pop() {
+        return Err(PointError::Job(job));
+    }
+    disks.iter().try_for_each(|disk| take_down::check_drive(qmp, disk, disk.node()))
+}
+
 fn surveys(qmp: &mut Qmp, disks: &[Disk]) -> Result<Vec<Survey>, PointError> {
     let nodes = qmp.nodes()?;
     let survey =
@@ -211,12 +226,7 @@ impl Point {
         let id = PointId::new(random(environment)?);
         let only: Vec<Disk> = disks.iter().map(|(disk, _)| disk.clone()).collect();
         let surveys = survey(qmp, &only, agent)?;
-        if let Some(job) = qmp.jobs()?.pop() {
-            return Err(PointError::Job(job));
-        }
-        for disk in &only {
-            take_down::check_drive(qmp, disk, disk.node())?;
-        }
+        check_idle(qmp, &only)?;
         let mut decided = disks.iter().zip(&surveys);
         if let Some(((disk, _), _)) = decided.find(|((_, decision), of)| !decision.fits(of)) {
             return Err(PointError::Stale(disk.id().clone()));

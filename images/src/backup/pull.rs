@@ -38,9 +38,10 @@ pub const READ: &str = "backup.read";
 /// Why an offer was not made an image. There is no image then.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The hypervisor refuses to read it any more.
+    /// The hypervisor refuses to read it any more, or has taken it down: its guest was to be moved, and
+    /// this took too long.
     #[error(
-        "the point in time can't be read any more: its scratch file was full, failed or too slow, or the disk itself fails"
+        "the point in time can't be read any more: it was given up, its scratch file was full, failed or too slow, or the disk itself fails"
     )]
     Broken(#[source] ArchiveError),
     /// The archive, or the way to the hypervisor.
@@ -145,7 +146,9 @@ pub fn pull(
             Ok(Pulled { image, written, moved: source.moved(), plan })
         }
         Err(_) if source.is_cancelled() => Err(ArchiveError::Cancelled.into()),
-        Err(error) if source.is_refused() => Err(PullError::Broken(error)),
+        Err(error) if source.is_refused() || source.is_taken_down() => {
+            Err(PullError::Broken(error))
+        }
         Err(error) => Err(error.into()),
     }
 }

@@ -55,6 +55,7 @@ pub(super) struct NbdSource<'a> {
     received: AtomicU64,
     passed: AtomicU64,
     is_refused: AtomicBool,
+    is_cut: AtomicBool,
     is_cancelled: AtomicBool,
 }
 
@@ -104,6 +105,7 @@ impl<'a> NbdSource<'a> {
             received: AtomicU64::new(0),
             passed: AtomicU64::new(0),
             is_refused: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
         }
     }
@@ -122,6 +124,21 @@ impl<'a> NbdSource<'a> {
     /// Whether the server refused to read: the point in time has broken, or the disk can't be read.
     pub(super) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::SeqCst)
+    }
+
+    /// Whether the point in time is not there any more: a connection ended, and whoever still answers
+    /// at its address has no such export, or nobody listens.
+    pub(super) fn is_taken_down(&self) -> bool {
+        const BOUND: Duration = Duration::from_secs(10);
+        let is_refused = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        };
+        self.is_cut.load(Ordering::SeqCst)
+            && match Nbd::open(&self.offer.address, &self.offer.export, &[ALLOCATION], BOUND) {
+                Err(NbdError::NoExport { .. }) => true,
+                Err(NbdError::Connect { source, .. }) => is_refused(&source),
+                _ => false,
+            }
     }
 
     /// Whether it ended since it was told to.
@@ -225,8 +242,12 @@ impl<'a> NbdSource<'a> {
 
     fn as_io<T>(&self, result: Result<T, NbdError>) -> io::Result<T> {
         result.map_err(|error| {
-            if matches!(error, NbdError::Failed { .. }) {
-                self.is_refused.store(true, Ordering::SeqCst);
+            match error {
+                NbdError::Failed { .. } => self.is_refused.store(true, Ordering::SeqCst),
+                NbdError::Io(_) | NbdError::Connect { .. } | NbdError::NoExport { .. } => {
+                    self.is_cut.store(true, Ordering::SeqCst);
+                }
+                _ => {}
             }
             io::Error::other(error)
         })

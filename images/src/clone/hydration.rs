@@ -53,6 +53,9 @@ pub enum HydrationError {
         /// Why not.
         source: io::Error,
     },
+    /// The guest is on its way to another QEMU, which would know nothing of the copy.
+    #[error("the guest of {0} is being moved to another QEMU, or has been")]
+    Moving(VolumeId),
     /// The class has none.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -165,6 +168,9 @@ impl Hydration {
     }
 
     fn begin(&self, qmp: &mut Qmp, speed: Option<u64>) -> Result<(), HydrationError> {
+        if qmp.is_moving()? {
+            return Err(HydrationError::Moving(self.id.clone()));
+        }
         qmp.execute("blockdev-add", self.target())?;
         let id = &self.id;
         let job = json!({
