@@ -14,6 +14,7 @@
 pub mod block;
 mod framing;
 mod message;
+mod objects;
 #[cfg(test)]
 mod tests;
 

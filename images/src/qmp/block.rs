@@ -162,7 +162,7 @@ impl Qmp {
         self.execute("transaction", json!({ "actions": actions })).map(drop)
     }
 
-    fn ask<T: DeserializeOwned>(
+    pub(super) fn ask<T: DeserializeOwned>(
         &mut self,
         command: &str,
         arguments: Value,
