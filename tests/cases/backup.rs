@@ -5,6 +5,7 @@
 //! other disk. So a point in time of both has all numbers up to some one and none behind it, or it
 //! is no point in time.
 
+mod encrypted;
 mod over_tls;
 
 use std::{
@@ -111,7 +112,7 @@ impl Desk {
         let guest = Background::start("the writing guest", &mut qemu, &root.join("console"))?;
         let stream = wait::until("QEMU's monitor", A_BOOT, || Ok(UnixStream::connect(&monitor)?))?;
         let qmp = Qmp::over(slowed(stream)?, Duration::from_secs(60))?;
-        let disks = volumes.iter().map(Disk::of).collect();
+        let disks = volumes.iter().map(|volume| Disk::of(volume).with_keys(keys)).collect();
         let environment = Arc::new(SystemEnvironment::new());
         let archive = Archive::create(store, environment, ArchiveSettings::default())?;
         let project = ProjectName::parse("acme")?;

@@ -32,6 +32,9 @@ pub struct Offer {
     pub consistency: Consistency,
     /// Its length in bytes.
     pub size: u64,
+    /// Whether its volume is encrypted at the hypervisor. What is read is in the clear.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Where it is read.
     pub address: NbdAddress,
     /// What it is read by, where it is served by TLS. Without that it isn't read there.

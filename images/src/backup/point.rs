@@ -18,6 +18,7 @@ mod admission;
 mod left;
 mod open;
 mod resize;
+mod scratch;
 mod serve;
 mod take_down;
 
@@ -36,6 +37,7 @@ use super::{
     plan::{Decision, Survey},
 };
 use crate::{
+    encryption::{ImageError, secret::SecretError},
     environment::{Environment, NoRandomness, random},
     nbd::{ALLOCATION, Nbd, NbdError, Protection, certificates::CertificateError},
     qmp::{Qmp, QmpError, block::BitmapChange},
@@ -79,6 +81,18 @@ pub enum PointError {
         /// Why not.
         source: io::Error,
     },
+    /// The scratch file of an encrypted disk can't be encrypted.
+    #[error("encrypting the scratch file of {volume}")]
+    Sealing {
+        /// The disk.
+        volume: VolumeId,
+        /// Why not.
+        source: ImageError,
+    },
+    /// QEMU can't be told the key of an encrypted disk's scratch file: none of the keys that it has is
+    /// among those that were given ([`Disk::with_keys`]).
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// It would be served over a network without TLS, and that was not asked for.
     #[error("{0} is over a network, where nothing is served without TLS")]
     Exposed(SocketAddr),
@@ -115,7 +129,8 @@ pub enum PointError {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where scratch files are made. They have no names and are as long as what the guest
-    /// overwrites meanwhile; where this is full, the point in time breaks.
+    /// overwrites meanwhile; where this is full, the point in time breaks. That of an encrypted disk
+    /// is encrypted with a key that nobody has any more once the point in time is open.
     pub scratch: PathBuf,
     /// Who serves.
     pub server: Server,
@@ -245,6 +260,7 @@ impl Point {
             taken_ms: opened.taken_ms,
             consistency: opened.consistency.clone(),
             size: survey.size,
+            encrypted: survey.is_encrypted,
             address: settings.server.address(),
             tls: opened.tls.clone(),
             export: disk.export(id),

@@ -35,6 +35,9 @@ pub const TAKEN: &str = "backup.taken-ms";
 pub const CONSISTENCY: &str = "backup.consistency";
 /// See [`VOLUME`].
 pub const READ: &str = "backup.read";
+/// `yes` of a volume that was encrypted at the hypervisor; what it is restored to should be, too
+/// ([`super::restore`]).
+pub const ENCRYPTED: &str = "backup.encrypted";
 
 /// Why an offer was not made an image. There is no image then.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +50,10 @@ pub enum PullError {
     /// It would be read over a network without TLS, and that was not asked for.
     #[error("the offer is of {0}, over a network and without TLS: nothing is read there")]
     Exposed(SocketAddr),
+    /// The volume is encrypted, and its bytes would be in the archive in the clear: the project that
+    /// they were to be put into has no key, and that was not asked for.
+    #[error("{0} is encrypted, and the project that its backup was to be put into is not")]
+    WouldBeClear(VolumeId),
     /// The archive, or the way to the hypervisor.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -72,6 +79,9 @@ pub struct Destination<'a> {
 pub struct Exceptions {
     /// Reading over a network without TLS: whoever is on the way reads it too, and can change it.
     pub clear_network: bool,
+    /// Putting an encrypted volume's bytes into a project that is not encrypted: whoever has the
+    /// archive's storage reads them.
+    pub clear_archive: bool,
 }
 
 /// A backup that was made.
@@ -141,6 +151,9 @@ pub fn pull(
     {
         return Err(PullError::Exposed(address));
     }
+    if offer.encrypted && to.key.is_none() && !to.exceptions.clear_archive {
+        return Err(PullError::WouldBeClear(offer.volume.clone()));
+    }
     let base = match offer.plan {
         Plan::Incremental { base, since } => base_of(archive, to, offer, base, since)?,
         Plan::Full(_) => None,
@@ -208,6 +221,9 @@ fn detail(to: &Destination<'_>, offer: &Offer, plan: Plan) -> Detail {
         (CONSISTENCY.into(), offer.consistency.name().into()),
         (READ.into(), read),
     ]);
+    if offer.encrypted {
+        labels.insert(ENCRYPTED.into(), "yes".into());
+    }
     let source = Some(format!("volume {}", offer.volume));
     Detail {
         name: to.name.clone(),

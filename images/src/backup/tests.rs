@@ -1,5 +1,6 @@
 //! Backups of a real QEMU whose disks are written while they are read.
 
+mod encrypted;
 mod failures;
 mod guest;
 mod held;

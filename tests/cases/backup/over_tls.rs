@@ -137,7 +137,7 @@ fn a_guest_is_backed_up_from_another_network_over_tls_and_who_looks_on_sees_none
     let point = desk.open_at(Server::StartClear(networks.address))?;
     let watcher = networks.watcher()?;
     let offer = watcher.between(&point.offers()[0]);
-    let exceptions = Exceptions { clear_network: true };
+    let exceptions = Exceptions { clear_network: true, ..Exceptions::default() };
     networks.puller.run(|| desk.pull_with(&offer, exceptions))??;
     ensure!(watcher.seen().1, "who looks on would see nothing of a disk in the clear either");
     networks.hypervisor.run(|| point.close(&mut desk.qmp, &[], None))??;
@@ -148,7 +148,7 @@ fn a_guest_is_backed_up_from_another_network_over_tls_and_who_looks_on_sees_none
 fn refused(desk: &Desk, offer: &Offer) -> Result<()> {
     let error = desk.pull(offer).err().context("it was read over a network in the clear")?;
     ensure!(matches!(error.downcast_ref(), Some(PullError::Exposed(_))), "{error:#}");
-    let exceptions = Exceptions { clear_network: true };
+    let exceptions = Exceptions { clear_network: true, ..Exceptions::default() };
     let error = desk.pull_with(offer, exceptions).err().context("it was served without TLS")?;
     ensure!(matches!(error.downcast_ref(), Some(PullError::Archive(_))), "{error:#}");
     Ok(())

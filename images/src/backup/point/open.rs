@@ -6,15 +6,11 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
 
-use std::{
-    fs::{self, OpenOptions},
-    os::unix::fs::OpenOptionsExt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Held, PointError, Settings, admission, change, left, serve, take_down};
+use super::{Held, PointError, Settings, admission, change, scratch, serve, take_down};
 use crate::{
     backup::{
         disk::Disk,
@@ -27,9 +23,6 @@ use crate::{
     nbd::tls::Credentials,
     qmp::Qmp,
 };
-
-/// What a scratch file's name ends with.
-const SCRATCH: &str = "scratch";
 
 /// A point in time that was opened.
 pub(super) struct Opened {
@@ -79,7 +72,7 @@ impl<'a> Opening<'a> {
             None => None,
         };
         for (disk, _) in self.disks {
-            self.prepare(disk)?;
+            self.prepare(disk, environment)?;
         }
         // Before the point in time: a write that is noted twice is read twice, one that is not
         // noted would be lost.
@@ -115,32 +108,10 @@ impl<'a> Opening<'a> {
     }
 
     /// Adds the filter, through which nothing goes yet.
-    fn prepare(&mut self, disk: &Disk) -> Result<(), PointError> {
+    fn prepare(&mut self, disk: &Disk, environment: &dyn Environment) -> Result<(), PointError> {
         let nodes = self.qmp.nodes()?;
         let survey = disk.survey(&nodes).ok_or_else(|| PointError::NoDisk(disk.id().clone()))?;
-        left::sweep(&self.settings.scratch, disk, SCRATCH);
-        // Named after the disk for as long as QEMU needs to open it.
-        let path = self.settings.scratch.join(left::name(disk, self.id, SCRATCH));
-        let failed = |source| PointError::Scratch { path: path.clone(), source };
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-        let made = file.and_then(|file| file.set_len(survey.size));
-        let added = made.map_err(failed).and_then(|()| {
-            let scratch = json!({
-                "driver": "raw",
-                "node-name": disk.scratch(),
-                // It needn't outlive QEMU.
-                "cache": { "direct": false, "no-flush": true },
-                "file": {
-                    "driver": "file",
-                    "filename": path,
-                    "cache": { "direct": false, "no-flush": true },
-                },
-            });
-            Ok(self.qmp.execute("blockdev-add", scratch).map(drop)?)
-        });
-        // Gone already if it could not be made.
-        let _ = fs::remove_file(&path);
-        added?;
+        scratch::add(self.qmp, &self.settings.scratch, disk, self.id, &survey, environment)?;
         let filter = json!({
             "driver": "copy-before-write",
             "node-name": disk.before(),

@@ -92,6 +92,7 @@ fn remove(qmp: &mut Qmp, disks: &[Disk], nodes: &[Node]) -> Result<(), PointErro
         for node in nodes_of(disk).filter(is_there) {
             delete(qmp, &node)?;
         }
+        go_on(qmp.remove_objects([disk.scratch_key().as_str()]))?;
     }
     let nodes = qmp.nodes()?;
     match disks.iter().flat_map(nodes_of).find(|name| nodes.iter().any(|node| node.name == *name)) {

@@ -77,6 +77,7 @@ fn offer(socket: &Path) -> Offer {
         taken_ms: 0,
         consistency: Consistency::Crash(CrashReason::NoAgent),
         size: DISK,
+        encrypted: false,
         address: NbdAddress::Unix(socket.into()),
         tls: None,
         export: "disk".into(),

@@ -83,7 +83,7 @@ fn a_point_in_time_is_served_to_a_network_without_tls_only_where_both_sides_ask_
     let offer = point.offers()[0].clone();
     let error = vault.pull(&offer, &Unwatched).unwrap_err();
     assert!(matches!(error, PullError::Exposed(address) if address == every), "{error}");
-    let exceptions = Exceptions { clear_network: true };
+    let exceptions = Exceptions { clear_network: true, ..Exceptions::default() };
     let pulled = vault.pull_with(&offer, exceptions, &Unwatched).unwrap();
     let then = guest.writer.contents[0].clone();
     assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
