@@ -15,6 +15,7 @@ pub mod block;
 mod framing;
 mod message;
 pub mod migration;
+mod objects;
 #[cfg(test)]
 mod tests;
 

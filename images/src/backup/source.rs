@@ -30,7 +30,7 @@ use crate::{
         chunk::CHUNK,
         source::{Extent, Source},
     },
-    nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError},
+    nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError, Protection},
 };
 
 /// How long connecting, or a read of up to 4 MiB, may take.
@@ -43,6 +43,7 @@ const LEAST_AT_ONCE: u64 = 1 << 20;
 /// A disk at a point in time, elsewhere.
 pub(super) struct NbdSource<'a> {
     offer: &'a Offer,
+    protection: Protection<'a>,
     /// The bitmap that says what has changed since the base.
     changes: Option<(BitmapName, Base<'a>)>,
     /// What it says, once that was asked for.
@@ -90,11 +91,13 @@ impl<'a> NbdSource<'a> {
     /// Reads what has changed where `changes` says so, else all.
     pub(super) fn new(
         offer: &'a Offer,
+        protection: Protection<'a>,
         changes: Option<(BitmapName, Base<'a>)>,
         watch: &'a dyn Watch,
     ) -> Self {
         Self {
             offer,
+            protection,
             changes,
             blocks: OnceLock::new(),
             watch,
@@ -133,8 +136,12 @@ impl<'a> NbdSource<'a> {
         let is_refused = |error: &io::Error| {
             matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
         };
+        let open = || {
+            let (address, export) = (&self.offer.address, &self.offer.export);
+            Nbd::open(address, self.protection, export, &[ALLOCATION], BOUND)
+        };
         self.is_cut.load(Ordering::SeqCst)
-            && match Nbd::open(&self.offer.address, &self.offer.export, &[ALLOCATION], BOUND) {
+            && match open() {
                 Err(NbdError::NoExport { .. }) => true,
                 Err(NbdError::Connect { source, .. }) => is_refused(&source),
                 _ => false,
@@ -147,7 +154,8 @@ impl<'a> NbdSource<'a> {
     }
 
     fn connect(&self, maps: &[&str]) -> Result<Nbd, NbdError> {
-        let nbd = Nbd::open(&self.offer.address, &self.offer.export, maps, BOUND)?;
+        let (address, export) = (&self.offer.address, &self.offer.export);
+        let nbd = Nbd::open(address, self.protection, export, maps, BOUND)?;
         if nbd.size() == self.offer.size { Ok(nbd) } else { Err(NbdError::NotNbd("length")) }
     }
 

@@ -18,11 +18,10 @@ use mezame_images::{
         offer::Offer,
         plan::decide,
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Pulled, published, pull},
+        pull::{Destination, Exceptions, Pulled, published, pull},
     },
     clone::{InstantClone, Master, Pool},
     environment::SystemEnvironment,
-    nbd::NbdAddress,
     qmp::Qmp,
     volume::{Durability, Format, HostCache, Volume, VolumeId},
 };
@@ -161,7 +160,7 @@ impl Desk {
             let published = published(&vault.archive, &vault.project, None, disk.id())?;
             decided.push((disk.clone(), decide(survey, &published, false)));
         }
-        let server = Server::Start(NbdAddress::Tcp((host.address, PORT).into()));
+        let server = Server::StartClear((host.address, PORT).into());
         let settings = Settings::new(self.directory.path().into(), server);
         let environment = SystemEnvironment::new();
         Ok(Point::open(&mut host.qmp, decided, &settings, None, &environment)?)
@@ -275,7 +274,10 @@ impl Vault {
     /// Pulls from its own network.
     pub(super) fn pull(&self, offer: &Offer, watch: &dyn Watch) -> Result<Pulled> {
         let name = "nightly".into();
-        let to = Destination { project: &self.project, key: None, name, labels: BTreeMap::new() };
+        // The networks are the test's own.
+        let exceptions = Exceptions { clear_network: true, ..Exceptions::default() };
+        let labels = BTreeMap::new();
+        let to = Destination { project: &self.project, key: None, name, labels, exceptions };
         Ok(self.host.run(|| pull(&self.archive, &to, offer, watch))??)
     }
 

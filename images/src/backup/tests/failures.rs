@@ -12,7 +12,7 @@ use super::{
     *,
 };
 use crate::{
-    nbd::{ALLOCATION, Nbd},
+    nbd::{ALLOCATION, Nbd, Protection},
     testing::{contents, first_difference},
     volume::HostCache,
 };
@@ -100,8 +100,10 @@ fn whoever_pulls_and_stands_still_holds_up_nobody() {
     let point = guest.host.open(&vault).unwrap();
     let offer = &point.offers()[0];
     // One that reads and goes away without a word, and one that stays and says nothing.
-    let open =
-        || Nbd::open(&offer.address, &offer.export, &[ALLOCATION], Duration::from_secs(5)).unwrap();
+    let open = || {
+        let (address, bound) = (&offer.address, Duration::from_secs(5));
+        Nbd::open(address, Protection::Local, &offer.export, &[ALLOCATION], bound).unwrap()
+    };
     let (mut gone, _silent) = (open(), open());
     gone.read(0, &mut [0; 4096]).unwrap();
     drop(gone);

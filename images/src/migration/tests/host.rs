@@ -20,7 +20,7 @@ use crate::{
         offer::Offer,
         plan::{Plan, decide},
         point::{Point, PointError, Server, Settings as PointSettings, survey},
-        pull::{Destination, PullError, Pulled, published, pull},
+        pull::{Destination, Exceptions, PullError, Pulled, published, pull},
     },
     environment::SystemEnvironment,
     migration::{Known, MigrationAddress, Settled, prepare, settle},
@@ -134,7 +134,8 @@ impl Vault {
 
     pub(super) fn pull(&self, offer: &Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {
         let name = "nightly".into();
-        let to = Destination { project: &self.project, key: None, name, labels: BTreeMap::new() };
+        let (labels, exceptions) = (BTreeMap::new(), Exceptions::default());
+        let to = Destination { project: &self.project, key: None, name, labels, exceptions };
         pull(&self.archive, &to, offer, watch)
     }
 
