@@ -57,7 +57,7 @@ pub use self::{
     foreign::{FileImport, ForeignError, ForeignFormat},
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
-    progress::{Progress, Unwatched, Watch},
+    progress::{Phase, Progress, Unwatched, Watch},
     record::{Detail, Image, Kind, Provenance},
     retention::Retention,
     status::Stored,

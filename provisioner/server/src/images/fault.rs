@@ -75,7 +75,11 @@ pub(crate) fn of_foreign(error: &ForeignError, file: &Path) -> Unfinished {
         ForeignError::Patience { .. } => {
             ("", "the operator sets 'conversion_minutes'; or convert it to raw before")
         }
-        ForeignError::Io { .. } | ForeignError::NoFile { .. } | ForeignError::Changed { .. } => {
+        ForeignError::Io { .. }
+        | ForeignError::Program(_)
+        | ForeignError::Room { .. }
+        | ForeignError::NoFile { .. }
+        | ForeignError::Changed { .. } => {
             ("", "ask the operator whether the folder of uploads has room")
         }
     };

@@ -200,6 +200,7 @@ impl Images {
             signature: order.signature.as_ref().map(|(signature, keys)| (signature, &**keys)),
             largest: order.largest,
             scratch: self.room.folder(),
+            reserve: 0,
             patience: Duration::from_secs(u64::from(self.settings.conversion_minutes) * 60),
         };
         match archive.import_file(&file, new, ticket.ticker()) {

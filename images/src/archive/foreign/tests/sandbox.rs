@@ -88,6 +88,31 @@ fn one_conversion_can_not_look_into_another() {
     assert_eq!((of_same.trim(), of_other.trim()), ("seen", "nothing"));
 }
 
+#[test]
+fn a_program_that_is_not_there_and_a_full_disk_are_no_faults_of_the_file() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let (file, disk) = (File::open(&path).unwrap(), tempfile::tempfile().unwrap());
+    let import = place.file(&path, ForeignFormat::Qcow2);
+    let run = |program, arguments: &[&str]| {
+        let (file, disk, import) = (&file, &disk, &import);
+        let conversion =
+            convert::Conversion { program, file, disk, import, watch: &Unwatched, user: None };
+        conversion.run(arguments, &[])
+    };
+    let missing = run("mezame-no-such-program", &["check"]).unwrap_err();
+    assert!(
+        matches!(&missing, ForeignError::Program(why)
+        if why.to_string().contains("mezame-no-such-program")),
+        "{missing:?}"
+    );
+    let script = "echo 'error while writing at byte 0: No space left on device' >&2; exit 1";
+    let full = run("sh", &["-c", script, "/dev/fd/1"]);
+    assert!(matches!(full, Err(ForeignError::Room { .. })), "{full:?}");
+    let fault = run("sh", &["-c", "echo 'it is no image' >&2; exit 1", "/dev/fd/1"]);
+    assert!(matches!(fault, Err(ForeignError::Conversion { .. })), "{fault:?}");
+}
+
 /// The capabilities that the daemon has under systemd, as setpriv(1) writes them.
 fn bounding_set() -> String {
     let unit = include_str!("../../../../../metadata-server/daemon/metadata-server.service");
