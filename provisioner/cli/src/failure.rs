@@ -204,7 +204,7 @@ pub enum Failure {
         size: u64,
         /// Why, as far as that is told.
         #[source]
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A signal ended a command that leaves nothing half done.
     #[error("ended by a signal; nothing is left of it")]

@@ -135,7 +135,7 @@ impl Export<'_> {
             let Some(size) = self.size else { return Err(failed.into()) };
             if tries >= TRIES || since.elapsed() > PATIENCE {
                 let (id, at) = (self.id.to_owned(), self.done);
-                return Err(Failure::ImageUnread { id, at, size, source: failed });
+                return Err(Failure::ImageUnread { id, at, size, source: failed.into() });
             }
             tokio::time::sleep(PAUSE * 2u32.pow(tries)).await;
         }

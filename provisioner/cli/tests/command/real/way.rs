@@ -95,8 +95,11 @@ fn answers(from: UnixStream, mut into: UnixStream, bytes: u64, then: Then, ended
     let copied = std::io::copy(&mut from.try_clone().unwrap().take(bytes), &mut into);
     if copied.is_ok_and(|copied| copied == bytes) {
         ended.fetch_add(1, Ordering::SeqCst);
-        while then == Then::Stall {
-            std::thread::park();
+        if then == Then::Stall {
+            // Its end is the process's.
+            loop {
+                std::thread::park();
+            }
         }
     }
     let _ = (into.shutdown(Shutdown::Both), from.shutdown(Shutdown::Both));
