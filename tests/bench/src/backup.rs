@@ -22,7 +22,7 @@ use mezame_images::{
     backup::{
         plan::{Plan, decide},
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Moved, Pulled, published, pull},
+        pull::{Destination, Exceptions, Moved, Pulled, published, pull},
     },
     environment::SystemEnvironment,
     nbd::NbdAddress,
@@ -99,7 +99,8 @@ impl Vault {
 
     fn pull(&self, point: &Point) -> Result<Pulled> {
         let labels = BTreeMap::new();
-        let to = Destination { project: &self.project, key: None, name: "nightly".into(), labels };
+        let (name, exceptions) = ("nightly".into(), Exceptions::default());
+        let to = Destination { project: &self.project, key: None, name, labels, exceptions };
         let offer = point.offers().first().context("nothing is offered")?;
         Ok(pull(&self.archive, &to, offer, &Unwatched)?)
     }
