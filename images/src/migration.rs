@@ -25,14 +25,15 @@ mod backup;
 mod bitmaps;
 mod gate;
 mod incoming;
+mod limit;
 mod outgoing;
 mod step;
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
-use crate::{backup::point::PointError, qmp::QmpError};
+use crate::{backup::point::PointError, environment::NoRandomness, qmp::QmpError};
 
 pub use address::MigrationAddress;
 pub use backup::{Backup, Ended};
@@ -74,9 +75,45 @@ pub enum MigrationError {
     /// guest's disks are used by anybody else.
     #[error("the guest stood still for {0:?}, and its destination did not answer")]
     Stuck(Duration),
+    /// It stands still here, since it was moved while it stood still and that failed late. QEMU 7.2
+    /// moves it again once it has run (`cont`).
+    #[error("the guest has to be let go on once before it can be moved again")]
+    Halted,
+    /// A guest that came, but by another migration than the one that is to be settled.
+    #[error("the guest that is in this QEMU did not come by this migration")]
+    Another,
+    /// Nothing says by which migration the guest came: its QEMU was not prepared.
+    #[error("it is not known how the guest came into this QEMU, in the state {0:?}")]
+    Unknown(String),
+    /// The guest's memory would go over a network that nobody has said is the operator's alone.
+    #[error("a guest's memory, with its keys, goes to {0} only as `tcp-clear`")]
+    Exposed(SocketAddr),
+    /// There is no number for the migration.
+    #[error(transparent)]
+    Randomness(#[from] NoRandomness),
     /// QEMU does not come to an end.
     #[error("QEMU neither moves the guest nor gives up, in the state {0:?}; connect anew")]
     Unsettled(String),
+}
+
+impl MigrationError {
+    /// Whether nobody knows what became of the guest.
+    fn is_unsettled(&self) -> bool {
+        match self {
+            Self::Qmp(error) | Self::Point(PointError::Qmp(error)) => {
+                !matches!(error, QmpError::Refused { .. })
+            }
+            error => matches!(error, Self::Unsettled(_)),
+        }
+    }
+
+    fn of(wrong: step::Wrong, state: String) -> Self {
+        match wrong {
+            step::Wrong::Foreign => Self::Foreign,
+            step::Wrong::NotHere => Self::NotHere(state),
+            step::Wrong::Halted => Self::Halted,
+        }
+    }
 }
 
 /// How a guest is moved.
@@ -107,4 +144,18 @@ impl Settings {
             bound: Duration::from_secs(1800),
         }
     }
+}
+
+#[test]
+fn nobody_knows_of_a_guest_whose_qemu_stops_to_answer_whoever_asked_it() {
+    let silent = || QmpError::Unexpected { expected: "an answer" };
+    let refused = || QmpError::Refused {
+        command: "cont".into(),
+        class: "GenericError".into(),
+        description: String::new(),
+    };
+    assert!(MigrationError::from(silent()).is_unsettled());
+    assert!(MigrationError::from(PointError::Qmp(silent())).is_unsettled());
+    assert!(!MigrationError::from(PointError::Qmp(refused())).is_unsettled());
+    assert!(!MigrationError::Late(Duration::ZERO).is_unsettled());
 }

@@ -20,7 +20,8 @@ use mezame_images::{
         plan::Plan,
         pull::{PullError, Pulled},
     },
-    migration::{Backup, Ended, MigrationAddress, Settings, move_guest, prepare, settle},
+    environment::SystemEnvironment,
+    migration::{Backup, Ended, MigrationAddress, Moved, Settings, move_guest, prepare, settle},
     qmp::{Qmp, migration::MigrationStatus},
     volume::Limits,
 };
@@ -72,10 +73,10 @@ fn pull_twice(
 }
 
 /// Lets the guest go on on the other host; what it writes there is waited for.
-fn arrive(desk: &Desk, there: &mut Host, known: &[mezame_images::migration::Known]) -> Result<()> {
+fn arrive(desk: &Desk, there: &mut Host, moved: &Moved) -> Result<()> {
     let volumes: Vec<_> =
         desk.volumes()?.into_iter().map(|volume| (volume, Limits::default())).collect();
-    let settled = settle(&mut there.qmp, &volumes, known)?;
+    let settled = settle(&mut there.qmp, &volumes, moved)?;
     ensure!(settled.lost.is_empty(), "{settled:?}");
     until_written(&mut there.guest, 10)
 }
@@ -94,7 +95,7 @@ fn a_guest_that_moves_while_it_is_backed_up_is_restored_from_its_fifth_increment
     }
     // The second one: two pulls of one point in time, from a third network, while the guest moves.
     let mut there = desk.machine(1, &["-S", "-incoming", "defer"])?;
-    let to = MigrationAddress::Tcp("192.0.2.2:4444".parse()?);
+    let to = MigrationAddress::TcpClear("192.0.2.2:4444".parse()?);
     prepare(&mut there.qmp, &to)?;
     let before = here.written()?;
     let point = desk.open(&mut here, &vault)?;
@@ -114,14 +115,21 @@ fn a_guest_that_moves_while_it_is_backed_up_is_restored_from_its_fifth_increment
             let mut pulled = || is_over.load(Ordering::SeqCst).then(|| published.clone());
             let mut backup = Some(Backup::new(point, &mut pulled, None));
             let settings = Settings::usual();
-            let moved = move_guest(&mut here.qmp, &disks, &to, &settings, &mut backup);
+            let moved = move_guest(
+                &mut here.qmp,
+                &disks,
+                &to,
+                &settings,
+                &mut backup,
+                &SystemEnvironment::new(),
+            );
             (moved, backup.and_then(|backup| backup.ended().cloned()))
         })?;
         let twice = pulling.join().map_err(|_| anyhow::anyhow!("a pull panicked"))??;
         Ok((twice, moved.0?, moved.1))
     })?;
     ensure!(matches!(&ended, Some(Ended::Closed(closed)) if closed.broken.is_empty()), "{ended:?}");
-    arrive(&desk, &mut there, &moved.known)?;
+    arrive(&desk, &mut there, &moved)?;
     let gone = here.written()?;
     here.guest.kill()?;
     // Both are the disk at that instant, by the guest's own log.
@@ -166,7 +174,7 @@ fn a_puller_that_stands_still_keeps_no_guest_from_moving_and_is_told_that_it_was
     until_written(&mut here.guest, 10)?;
     desk.back_up(&mut here, &mut vault)?;
     let mut there = desk.machine(1, &["-S", "-incoming", "defer"])?;
-    let to = MigrationAddress::Tcp("192.0.2.2:4444".parse()?);
+    let to = MigrationAddress::TcpClear("192.0.2.2:4444".parse()?);
     prepare(&mut there.qmp, &to)?;
     let point = desk.open(&mut here, &vault)?;
     let offers = point.offers().to_vec();
@@ -182,7 +190,14 @@ fn a_puller_that_stands_still_keeps_no_guest_from_moving_and_is_told_that_it_was
             let begin = Instant::now();
             let mut never = || None;
             let mut backup = Some(Backup::new(point, &mut never, None));
-            let moved = move_guest(&mut here.qmp, &disks, &to, &settings, &mut backup);
+            let moved = move_guest(
+                &mut here.qmp,
+                &disks,
+                &to,
+                &settings,
+                &mut backup,
+                &SystemEnvironment::new(),
+            );
             (begin.elapsed(), moved, backup.and_then(|backup| backup.ended().cloned()))
         });
         is_over.store(true, Ordering::SeqCst);
@@ -197,7 +212,7 @@ fn a_puller_that_stands_still_keeps_no_guest_from_moving_and_is_told_that_it_was
     ensure!(matches!(broken, PullError::Broken(_)), "{broken:?}");
     dead.ensure_running()?;
     dead.kill()?;
-    arrive(&desk, &mut there, &moved.known)?;
+    arrive(&desk, &mut there, &moved)?;
     here.guest.kill()?;
     println!("the guest moved after {took:?}, and stood still for {:?}", moved.downtime);
     // Nothing is forgotten.

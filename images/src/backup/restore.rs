@@ -3,10 +3,13 @@
 //!
 //! What the archive deciphers goes over a UNIX socket to QEMU's storage daemon, which enciphers it: no
 //! file ever has it in the clear. [`Archive::export`] into a file is the other way, for who wants that.
-//! What there is already is never written over.
+//! What there is already is never written over. It has another name, with `.new` at its end, until it is
+//! whole: so a restore that is killed leaves no volume, and what it leaves is the next one's to fill.
 
 use std::{
+    fs::{self, File, TryLockError},
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -47,7 +50,7 @@ pub struct NewVolume<'a> {
 /// Why there is no volume. Nothing is left of it then.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is a file of this name, or it can't be made durable.
+    /// There is a file of this name, it is being restored, or it can't be made durable.
     #[error("making {}", path.display())]
     File {
         /// Which.
@@ -90,32 +93,75 @@ pub fn restore_encrypted(
     }
     let failed = |source| RestoreError::File { path: to.path.clone(), source };
     // What is there is somebody's.
-    drop(durable::create_private(&to.path).map_err(failed)?);
-    let restored = fill(archive, image, size, &to, watch).and_then(|volume| {
-        std::fs::File::open(&to.path).and_then(|file| file.sync_all()).map_err(failed)?;
+    if fs::symlink_metadata(&to.path).is_ok() {
+        return Err(failed(io::ErrorKind::AlreadyExists.into()));
+    }
+    let (new, file) = unfinished(&to.path).map_err(failed)?;
+    let restored = fill(archive, image, size, (&to, &new, &file), watch).and_then(|()| {
+        file.sync_all().map_err(failed)?;
+        durable::name_once(&new, &to.path).map_err(failed)?;
         durable::sync_parent(&to.path).map_err(failed)?;
-        Ok(volume)
+        volume(&to, &to.path)
     });
     if restored.is_err() {
         // What failed is told, and not this.
-        let _ = durable::remove(&to.path);
+        let _ = durable::remove(&new);
     }
     restored
+}
+
+/// The file that is filled, held by a lock that ends with its holder; also one that a killed process left.
+fn unfinished(path: &Path) -> io::Result<(PathBuf, File)> {
+    /// Others end it meanwhile, one at a time.
+    const TRIES: u32 = 100;
+    let mut name = path.as_os_str().to_owned();
+    name.push(".new");
+    let new = PathBuf::from(name);
+    for _ in 0..TRIES {
+        let file = match durable::create_private(&new) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                File::options().read(true).write(true).open(&new)
+            }
+            file => file,
+        };
+        let file = match file {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            file => file?,
+        };
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        let (held, named) = (file.metadata()?, fs::symlink_metadata(&new));
+        match named {
+            // It has its last name too: that was done, and this one was still to be removed.
+            Ok(named) if named.ino() == held.ino() && held.nlink() > 1 => durable::remove(&new)?,
+            Ok(named) if named.ino() == held.ino() => return Ok((new, file)),
+            // Whoever had it has ended it.
+            _ => {}
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+fn volume(to: &NewVolume<'_>, path: &Path) -> Result<Volume, RestoreError> {
+    let data = Data::Plain(Place::File(path.into()));
+    let volume = Volume::new(to.id.clone(), data, Durability::Plain, to.cache)?;
+    Ok(volume.encrypted(to.number))
 }
 
 fn fill(
     archive: &Archive,
     image: &Visible,
     size: u64,
-    to: &NewVolume<'_>,
+    (to, new, file): (&NewVolume<'_>, &Path, &File),
     watch: &dyn Watch,
-) -> Result<Volume, RestoreError> {
-    let prepare =
-        || durable::remove(&to.path).and_then(|()| durable::create_private(&to.path)).map(drop);
-    image::make(&to.path, size, &Form::Luks, (&to.id, to.number, to.keys), prepare)?;
-    let data = Data::Plain(Place::File(to.path.clone()));
-    let volume = Volume::new(to.id.clone(), data, Durability::Plain, to.cache)?;
-    let volume = volume.encrypted(to.number);
+) -> Result<(), RestoreError> {
+    // It is the file that is locked, so it is emptied and not made anew.
+    let prepare = || file.set_len(0);
+    image::make(new, size, &Form::Luks, (&to.id, to.number, to.keys), prepare)?;
+    let volume = volume(to, new)?;
     let secrets = volume.secrets(to.keys)?;
     let daemon = StorageDaemon::start_with(&volume.blockdev(), &secrets, to.run)?;
     let target = Enciphering { daemon: &daemon, idle: Mutex::default() };
@@ -123,7 +169,7 @@ fn fill(
     // Its connections go before the daemon does.
     drop(target);
     daemon.end()?;
-    Ok(volume)
+    Ok(())
 }
 
 /// A volume that a daemon has open, as what an image is written to.
@@ -176,4 +222,21 @@ impl Target for Enciphering<'_> {
     fn finish(&self) -> io::Result<()> {
         self.with(|nbd| nbd.flush().map_err(io::Error::other))
     }
+}
+
+#[test]
+fn a_file_that_a_killed_restore_left_is_filled_by_the_next_and_one_that_is_held_by_no_other() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk");
+    let (new, held) = unfinished(&path).unwrap();
+    assert_eq!(new, directory.path().join("disk.new"));
+    fs::write(&new, "a part").unwrap();
+    assert_eq!(unfinished(&path).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
+    drop(held);
+    let (_, held) = unfinished(&path).unwrap();
+    // Whoever is killed between the two names leaves both, and the volume is somebody's by then.
+    fs::hard_link(&new, &path).unwrap();
+    drop(held);
+    unfinished(&path).unwrap().1.set_len(0).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), b"a part");
 }

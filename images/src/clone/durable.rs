@@ -24,7 +24,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Gives a file that has a name for now the one that is to last, unless another has that.
-pub(super) fn name_once(new: &Path, path: &Path) -> io::Result<()> {
+pub(crate) fn name_once(new: &Path, path: &Path) -> io::Result<()> {
     fs::hard_link(new, path)?;
     fs::remove_file(new)
 }

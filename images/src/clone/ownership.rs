@@ -8,7 +8,7 @@
 //!   A, n          B claims                       refused
 //!   A, n          A hands over to B, by (A, n)   B, n+1
 //!   B, n+1        the same once more             B, n+1: it was done
-//!   A, n          B seizes                       B, n+1
+//!   A, n          B seizes                       B, n+2: no hand-over to B is taken for it
 //! ```
 //! A claim is the owner as he was told it. One that is not the record's any more is refused: so a source
 //! that comes back late finds that the guest has moved, and so does a process that was asked to start
@@ -70,7 +70,7 @@ impl std::fmt::Display for HostName {
 pub struct Owner {
     /// The host.
     pub host: HostName,
-    /// Goes forward by one at each claim, whoever makes it.
+    /// Goes forward at each claim, whoever makes it: by one, or by two where it was seized.
     pub epoch: u64,
 }
 
@@ -96,11 +96,14 @@ enum Event<'a> {
 fn next(owner: Option<&Owner>, event: Event<'_>) -> Option<Owner> {
     let epoch = owner.map_or(0, |owner| owner.epoch);
     // One is never reached again, whatever a record says.
-    let of = |host: &HostName| Some(Owner { host: host.clone(), epoch: epoch.checked_add(1)? });
+    let of = |host: &HostName, by: u64| {
+        Some(Owner { host: host.clone(), epoch: epoch.checked_add(by)? })
+    };
     match (owner, event) {
-        (None, Event::Claim(host)) | (_, Event::Seize(host)) => of(host),
-        (Some(owner), Event::Claim(host)) if owner.host == *host => of(host),
-        (Some(owner), Event::HandOver { by, to }) if owner == by => of(to),
+        (None, Event::Claim(host)) => of(host, 1),
+        (_, Event::Seize(host)) => of(host, 2),
+        (Some(owner), Event::Claim(host)) if owner.host == *host => of(host, 1),
+        (Some(owner), Event::HandOver { by, to }) if owner == by => of(to, 1),
         (Some(owner), Event::HandOver { by, to }) => {
             let is_done = owner.host == *to && by.epoch.checked_add(1) == Some(owner.epoch);
             is_done.then(|| owner.clone())

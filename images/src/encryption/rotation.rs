@@ -145,6 +145,10 @@ pub trait Header {
 /// Why a key is not changed. The record names one that opens the volume.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
+    /// Its guest is on its way to another QEMU, which may have been started with the old key alone, or
+    /// has left. It can be repeated where the guest is then.
+    #[error("the guest is being moved, or has left this QEMU")]
+    Moving,
     /// Another change was begun and not ended.
     #[error("the change to key {0} was begun; end that one first")]
     Underway(KeyNumber),

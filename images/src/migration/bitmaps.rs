@@ -73,6 +73,17 @@ pub(super) fn to_send(disks: &[Disk], nodes: &[Node]) -> Sent {
     sent
 }
 
+/// The bits of bitmaps that a migration under way sends: QEMU lets nobody else use those.
+pub(super) fn bits_being_sent(disks: &[Disk], nodes: &[Node]) -> u64 {
+    let raw = disks.iter().filter(|disk| !disk.keeps_bitmaps());
+    let nodes = raw.filter_map(|disk| nodes.iter().find(|node| node.name == disk.node()));
+    let of = |node: &Node| -> u64 {
+        let ours = node.bitmaps.iter().filter(|b| b.name.is_some() && b.busy && b.granularity > 0);
+        ours.map(|b| node.image.size.div_ceil(b.granularity)).sum()
+    };
+    nodes.map(of).sum()
+}
+
 /// What is known of a disk's changes; None where QEMU has no such disk.
 pub(super) fn known(disk: &Disk, nodes: &[Node]) -> Option<Known> {
     let survey = disk.survey(nodes)?;

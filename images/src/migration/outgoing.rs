@@ -17,13 +17,16 @@ use serde_json::json;
 
 use super::{
     Backup, Known, MigrationAddress, MigrationError, Settings, bitmaps, gate,
-    step::{self, Gate, Seen, Step},
+    gate::Mark,
+    limit::Limit,
+    step::{self, Gate, Seen, Standing, Step},
 };
 use crate::{
     backup::{
         disk::Disk,
         point::{PointError, check_idle, survey},
     },
+    environment::{Environment, random},
     qmp::{
         Qmp, QmpError,
         migration::{MigrationState, MigrationStatus},
@@ -42,12 +45,15 @@ const END: Duration = Duration::from_secs(180);
 const RESUMED: Duration = Duration::from_secs(10);
 /// How often the downtime limit follows the rate.
 const TUNED: Duration = Duration::from_millis(500);
-/// The longest downtime that QEMU takes, in milliseconds.
-const LONGEST: u64 = 2_000_000;
 
-/// A guest that has left.
+/// A guest that has left. [`move_guest`] alone makes it, and [`super::settle`] needs it: made to travel
+/// as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moved {
+    /// By which migration.
+    pub(super) number: u64,
+    /// Whether it ran when it was seen last before it left.
+    pub(super) did_run: bool,
     /// How long it had stood still when the source gave it up; more comes until it is let go on.
     pub downtime: Duration,
     /// What was known of its disks' changes. Nothing, where the process that began did not end it.
@@ -71,12 +77,14 @@ pub fn move_guest(
     to: &MigrationAddress,
     settings: &Settings,
     backup: &mut Option<Backup<'_>>,
+    environment: &dyn Environment,
 ) -> Result<Moved, MigrationError> {
-    let mut moving = Moving::find(qmp, disks, to, settings, backup)?;
+    to.check()?;
+    let mut moving = Moving::find(qmp, disks, to, settings, backup, environment)?;
     let result = moving.run();
     match result {
         Ok(moved) => Ok(moved),
-        Err(error) if is_unsettled(&error) => Err(error),
+        Err(error) if error.is_unsettled() => Err(error),
         Err(error) => {
             moving.resume()?;
             // A refusal of what tidies up is not why it failed.
@@ -86,12 +94,16 @@ pub fn move_guest(
     }
 }
 
-/// Whether nobody knows what became of the guest.
-fn is_unsettled(error: &MigrationError) -> bool {
-    match error {
-        MigrationError::Qmp(error) => !matches!(error, QmpError::Refused { .. }),
-        error => matches!(error, MigrationError::Unsettled(_)),
+/// Whether the disks can move: they are as they are named, and nothing copies them.
+fn check(qmp: &mut Qmp, disks: &[Disk], is_begun: bool) -> Result<(), MigrationError> {
+    survey(qmp, disks, None)?;
+    if is_begun {
+        return Ok(());
     }
+    check_idle(qmp, disks).map_err(|error| match error {
+        PointError::Job(job) => MigrationError::Job(job),
+        error => error.into(),
+    })
 }
 
 /// A guest that is being moved.
@@ -102,14 +114,18 @@ struct Moving<'a, 'b> {
     settings: &'a Settings,
     backup: &'a mut Option<Backup<'b>>,
     begun: Instant,
-    /// When the gate was opened, or the migration was cancelled.
-    opened: Option<Instant>,
+    /// By which number the destination knows that it is this migration.
+    number: u64,
+    /// Whether the guest ran when it was seen last before it stood still to go over.
+    did_run: Option<bool>,
+    /// Since when nothing is waited for but QEMU, or when the migration was cancelled.
+    free: Option<Instant>,
     is_begun: bool,
     gate: Gate,
     needs_bitmaps: bool,
-    /// Bits that are sent while the guest stands still.
-    bits: u64,
-    tuned: Option<Instant>,
+    limit: Limit,
+    /// Which limit QEMU was told, and when.
+    tuned: Option<(Instant, u64)>,
     /// Since when QEMU sends the rest of a guest that stands still.
     stands: Option<Instant>,
     known: Vec<Known>,
@@ -125,65 +141,72 @@ impl<'a, 'b> Moving<'a, 'b> {
         to: &'a MigrationAddress,
         settings: &'a Settings,
         backup: &'a mut Option<Backup<'b>>,
+        environment: &dyn Environment,
     ) -> Result<Self, MigrationError> {
         let status = qmp.migration()?.status;
         let state = qmp.run_state()?;
-        let has_gate = gate::find(qmp)?.is_some();
-        let has_left = has_gate && status == MigrationStatus::Completed && state == "postmigrate";
-        if status.is_under_way() && !has_gate {
-            return Err(MigrationError::Foreign);
-        }
-        if !has_left && (state == "postmigrate" || state == "inmigrate") {
-            return Err(MigrationError::NotHere(state));
-        }
+        let found = gate::find(qmp)?;
+        let standing = step::standing(status, &state, found.is_some())
+            .map_err(|wrong| MigrationError::of(wrong, state))?;
+        let is_begun = standing != Standing::Here;
         let is_open = backup.as_ref().is_some_and(Backup::is_open);
-        if !is_open && !has_left && status != MigrationStatus::Device {
-            survey(qmp, disks, None)?;
-            if !status.is_under_way() {
-                check_idle(qmp, disks).map_err(|error| match error {
-                    PointError::Job(job) => MigrationError::Job(job),
-                    error => error.into(),
-                })?;
+        let mut broken = None;
+        if !is_open && standing != Standing::Left && status != MigrationStatus::Device {
+            let checked = check(qmp, disks, is_begun);
+            match checked {
+                // It is under way: it is cancelled for this, and not left as it is.
+                Err(error) if is_begun && !error.is_unsettled() => broken = Some(error),
+                checked => checked?,
             }
         }
-        let is_begun = status.is_under_way() || has_left;
-        if !is_begun && has_gate {
+        if !is_begun && found.is_some() {
             gate::remove(qmp)?;
         }
+        let mark = found.as_ref().and_then(|found| found.mark).filter(|_| is_begun);
+        let number = match mark {
+            Some(mark) => mark.number,
+            None => u64::from_le_bytes(random(environment)?),
+        };
         let gate = if is_begun && qmp.downtime_limit()? > 0 { Gate::Open } else { Gate::Shut };
-        let needs_bitmaps = bitmaps::has_any_to_send(disks, &qmp.nodes()?);
-        let begun = Instant::now();
-        let opened = (gate == Gate::Open).then_some(begun);
-        Ok(Self {
+        let nodes = qmp.nodes()?;
+        let bits = if is_begun { bitmaps::bits_being_sent(disks, &nodes) } else { 0 };
+        let mut moving = Self {
             qmp,
             disks,
             to,
             settings,
             backup,
-            begun,
-            opened,
+            begun: Instant::now(),
+            number,
+            did_run: found.filter(|_| is_begun).and_then(|found| found.did_run()),
+            free: None,
             is_begun,
             gate,
-            needs_bitmaps,
-            bits: 0,
+            needs_bitmaps: bitmaps::has_any_to_send(disks, &nodes),
+            limit: Limit::new(settings.downtime, bits, settings.bandwidth),
             tuned: None,
             stands: None,
             known: Vec::new(),
             cancelled: None,
-        })
+        };
+        if let Some(error) = broken {
+            moving.cancel(error)?;
+        }
+        Ok(moving)
     }
 
     fn run(&mut self) -> Result<Moved, MigrationError> {
         loop {
             let state = self.qmp.migration()?;
+            self.see_whether_it_runs()?;
             let seen = self.look(&state);
             if self.is_beyond_all() {
                 return Err(MigrationError::Unsettled(self.qmp.run_state()?));
             }
             match step::next(&seen) {
-                Step::Start => self.start(Gate::Open)?,
-                Step::StartShut => self.start(Gate::Shut)?,
-                Step::Wait => self.wait(state.rate)?,
+                Step::Start => self.start(true)?,
+                Step::StartBeside => self.start(false)?,
+                Step::Wait => self.wait(&state)?,
                 Step::Slow => self.slow()?,
                 Step::Close | Step::Break => self.end_backup()?,
                 Step::Open => self.open()?,
@@ -197,8 +220,12 @@ impl<'a, 'b> Moving<'a, 'b> {
                     self.cancel(why)?;
                 }
                 Step::End => {
-                    let downtime = Duration::from_millis(state.downtime_ms);
-                    return Ok(Moved { downtime, known: std::mem::take(&mut self.known) });
+                    return Ok(Moved {
+                        number: self.number,
+                        did_run: self.did_run == Some(true),
+                        downtime: Duration::from_millis(state.downtime_ms),
+                        known: std::mem::take(&mut self.known),
+                    });
                 }
                 Step::GiveUp => {
                     let said = state.said.unwrap_or_else(|| "it was cancelled".into());
@@ -208,46 +235,66 @@ impl<'a, 'b> Moving<'a, 'b> {
         }
     }
 
+    /// QEMU tells it no more once the guest stands still to go over. Somebody may have stopped it, or
+    /// let it go on, in the minutes before.
+    fn see_whether_it_runs(&mut self) -> Result<(), QmpError> {
+        let state = self.qmp.run_state()?;
+        if ["finish-migrate", "postmigrate", "inmigrate"].contains(&&*state) {
+            return Ok(());
+        }
+        let does_run = state == "running";
+        if self.is_begun && self.did_run != Some(does_run) {
+            gate::note(self.qmp, does_run)?;
+        }
+        self.did_run = Some(does_run);
+        Ok(())
+    }
+
     fn look(&mut self, state: &MigrationState) -> Seen {
         let is_late = self.begun.elapsed() > self.settings.patience;
         let stands = match state.status {
             MigrationStatus::Device => *self.stands.get_or_insert_with(Instant::now),
             _ => Instant::now(),
         };
+        let backup = self.backup.as_mut().map_or(step::Backup::None, |b| b.look(is_late));
+        if self.is_begun && backup == step::Backup::None {
+            self.free.get_or_insert_with(Instant::now);
+        }
         Seen {
             status: state.status,
             is_begun: self.is_begun,
             gate: self.gate,
-            backup: self.backup.as_mut().map_or(step::Backup::None, |b| b.look(is_late)),
+            backup,
             needs_bitmaps: self.needs_bitmaps,
             is_copied: state.status == MigrationStatus::Active && state.remaining == 0,
-            is_late: self.since_opened() > self.settings.bound,
+            is_late: self.since_free() > self.settings.bound,
             is_stuck: stands.elapsed() > self.settings.standstill,
             is_cancelled: self.cancelled.is_some(),
         }
     }
 
-    fn since_opened(&self) -> Duration {
-        self.opened.map_or(Duration::ZERO, |opened| opened.elapsed())
+    fn since_free(&self) -> Duration {
+        self.free.map_or(Duration::ZERO, |free| free.elapsed())
     }
 
     /// Whether QEMU doesn't even give up.
     fn is_beyond_all(&self) -> bool {
         let bound = if self.cancelled.is_some() { Duration::ZERO } else { self.settings.bound };
-        self.since_opened() > bound + self.settings.standstill + END
+        self.since_free() > bound.saturating_add(self.settings.standstill).saturating_add(END)
     }
 
-    fn start(&mut self, gate: Gate) -> Result<(), MigrationError> {
-        let does_run = self.qmp.is_running()?;
+    /// Starts with the gate shut: where this process is stopped, the guest runs on meanwhile.
+    fn start(&mut self, with_bitmaps: bool) -> Result<(), MigrationError> {
         let nodes = self.qmp.nodes()?;
-        let mut sent = if gate == Gate::Open {
+        let mut sent = if with_bitmaps {
             bitmaps::to_send(self.disks, &nodes)
         } else {
             bitmaps::Sent::default()
         };
+        let mark = Mark { number: self.number, did_run: self.did_run == Some(true) };
         gate::add_node(self.qmp)?;
-        sent.mapping.push(gate::add_bitmap(self.qmp, does_run)?);
-        self.bits = sent.bits;
+        sent.mapping.push(gate::add_bitmap(self.qmp, mark)?);
+        self.limit = Limit::new(self.settings.downtime, sent.bits, self.settings.bandwidth);
         self.qmp.set_capabilities(&CAPABILITIES, true)?;
         self.qmp.tell_migration(json!({
             "block-bitmap-mapping": sent.mapping,
@@ -257,31 +304,30 @@ impl<'a, 'b> Moving<'a, 'b> {
         self.qmp.execute("migrate", json!({ "uri": self.to.to_string() }))?;
         // What failed before is told as it is, and not as a migration that failed.
         (self.is_begun, self.gate) = (true, Gate::Shut);
-        if gate == Gate::Open {
-            self.open()?;
-        }
         Ok(())
     }
 
     /// Looks again in a moment: while the guest may stand still, in a short one.
-    fn wait(&mut self, rate: u64) -> Result<(), QmpError> {
-        let is_due = self.tuned.is_none_or(|tuned| tuned.elapsed() > TUNED);
-        if self.gate == Gate::Open && self.bits > 0 && is_due {
-            self.tuned = Some(Instant::now());
-            let limit = self.downtime(rate);
-            self.qmp.tell_migration(json!({ "downtime-limit": limit }))?;
+    fn wait(&mut self, state: &MigrationState) -> Result<(), QmpError> {
+        if self.gate == Gate::Open && state.status == MigrationStatus::Active {
+            let limit = self.limit.next(self.begun.elapsed(), state.rate, state.remaining);
+            let is_due = self.tuned.is_none_or(|(at, told)| {
+                // Room that is too much is taken away at once.
+                told != limit && (at.elapsed() > TUNED || limit < told / 2)
+            });
+            if is_due {
+                self.tell_limit(json!({ "downtime-limit": limit }), limit)?;
+            }
         }
-        let pause = if self.gate == Gate::Open { 2 } else { 20 };
-        thread::sleep(Duration::from_millis(pause));
+        let is_pulled = self.gate != Gate::Open && self.free.is_none();
+        thread::sleep(Duration::from_millis(if is_pulled { 20 } else { 2 }));
         Ok(())
     }
 
-    /// For how many milliseconds the guest may stand still. QEMU takes each bit that is to be sent for
-    /// a byte.
-    fn downtime(&self, rate: u64) -> u64 {
-        let wanted = u64::try_from(self.settings.downtime.as_millis()).unwrap_or(LONGEST);
-        let for_bits = self.bits.saturating_mul(1000) / rate.max(1 << 20);
-        wanted.saturating_add(for_bits).clamp(1, LONGEST)
+    fn tell_limit(&mut self, parameters: serde_json::Value, limit: u64) -> Result<(), QmpError> {
+        self.qmp.tell_migration(parameters)?;
+        self.tuned = Some((Instant::now(), limit));
+        Ok(())
     }
 
     /// While nothing is to be sent, QEMU would send as many empty pieces as it can.
@@ -294,10 +340,10 @@ impl<'a, 'b> Moving<'a, 'b> {
     fn open(&mut self) -> Result<(), QmpError> {
         let nodes = self.qmp.nodes()?;
         self.known = self.disks.iter().filter_map(|disk| bitmaps::known(disk, &nodes)).collect();
-        let limit = self.downtime(self.settings.bandwidth);
+        let limit = self.limit.safe();
         let bandwidth = self.settings.bandwidth;
-        self.qmp.tell_migration(json!({ "max-bandwidth": bandwidth, "downtime-limit": limit }))?;
-        (self.gate, self.opened) = (Gate::Open, Some(Instant::now()));
+        self.tell_limit(json!({ "max-bandwidth": bandwidth, "downtime-limit": limit }), limit)?;
+        self.gate = Gate::Open;
         Ok(())
     }
 
@@ -321,7 +367,7 @@ impl<'a, 'b> Moving<'a, 'b> {
 
     fn cancel(&mut self, why: MigrationError) -> Result<(), MigrationError> {
         self.qmp.execute("migrate_cancel", json!({}))?;
-        (self.cancelled, self.opened) = (Some(why), Some(Instant::now()));
+        (self.cancelled, self.free) = (Some(why), Some(Instant::now()));
         Ok(())
     }
 
@@ -331,8 +377,9 @@ impl<'a, 'b> Moving<'a, 'b> {
         while self.qmp.run_state()? == "finish-migrate" && begin.elapsed() < RESUMED {
             thread::sleep(Duration::from_millis(2));
         }
-        let did_run = gate::find(self.qmp)?.and_then(|found| found.did_run) == Some(true);
-        if did_run && !self.qmp.is_running()? {
+        // One that QEMU has let go of for another reason than this migration stays as it is.
+        let is_held = ["postmigrate", "finish-migrate"].contains(&&*self.qmp.run_state()?);
+        if is_held && self.did_run == Some(true) {
             self.qmp.execute("cont", json!({}))?;
         }
         Ok(())

@@ -3,11 +3,11 @@
 //!
 //! ```text
 //!   migration        backup        next
-//!   none             none          start, the gate open
-//!   none             being pulled  start, the gate shut; or wait, where a bitmap can't be taken then
+//!   none             none          start, the gate shut
+//!   none             being pulled  the same; or wait, where a bitmap can't be taken then
 //!   active           being pulled  wait, slowly once all memory has been copied
 //!   active           pulled        close the point in time
-//!   active, shut     none          open the gate
+//!   active, shut     none          wait until all memory has been copied once, then open the gate
 //!   active, open     none          wait
 //!   pre-switchover   none          go on: the guest goes over
 //!   pre-switchover   any           close or break the point in time first
@@ -57,7 +57,7 @@ pub(super) struct Seen {
     pub(super) needs_bitmaps: bool,
     /// Whether all memory was sent once.
     pub(super) is_copied: bool,
-    /// Whether its time is up, which is counted from the gate's opening.
+    /// Whether its time is up, which is counted from when no pull is waited for.
     pub(super) is_late: bool,
     /// Whether the guest stands still for longer than it may.
     pub(super) is_stuck: bool,
@@ -68,9 +68,9 @@ pub(super) struct Seen {
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Start, the gate shut.
-    StartShut,
-    /// Start, the gate open.
+    /// Start beside a point in time: no bitmap is sent that it uses.
+    StartBeside,
+    /// Start.
     Start,
     /// Look again in a moment.
     Wait,
@@ -92,6 +92,49 @@ pub(super) enum Step {
     GiveUp,
 }
 
+/// Where the guest is when a process begins, or comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Here, and nothing is under way.
+    Here,
+    /// On its way, by a migration of ours.
+    Leaving,
+    /// It has left.
+    Left,
+}
+
+/// Why a guest can't be moved from here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// A migration is under way that is not ours.
+    Foreign,
+    /// It has not come, or is not settled, or it is not known how it left.
+    NotHere,
+    /// It is here, and QEMU moves it only after it has run: it was moved while it stood still, and that
+    /// failed late.
+    Halted,
+}
+
+/// Where the guest is, by the migration's status, the machine's state and whether there is a gate.
+pub(super) fn standing(
+    status: MigrationStatus,
+    state: &str,
+    has_gate: bool,
+) -> Result<Standing, Wrong> {
+    match (status, state) {
+        _ if status.is_under_way() && has_gate => Ok(Standing::Leaving),
+        _ if status.is_under_way() => Err(Wrong::Foreign),
+        (_, "inmigrate") => Err(Wrong::NotHere),
+        (MigrationStatus::Completed, "postmigrate") if has_gate => Ok(Standing::Left),
+        (MigrationStatus::Failed | MigrationStatus::Cancelled, "postmigrate") => Err(Wrong::Halted),
+        (_, "postmigrate") => Err(Wrong::NotHere),
+        (_, "running") => Ok(Standing::Here),
+        // It came with this gate, and stands still since.
+        (MigrationStatus::Completed, _) if has_gate => Err(Wrong::NotHere),
+        _ => Ok(Standing::Here),
+    }
+}
+
 /// The next step.
 pub(super) fn next(seen: &Seen) -> Step {
     use MigrationStatus as Status;
@@ -104,7 +147,7 @@ pub(super) fn next(seen: &Seen) -> Step {
                 Backup::Over => Step::Close,
                 Backup::Late => Step::Break,
                 Backup::Pulled if seen.needs_bitmaps => Step::Wait,
-                Backup::Pulled => Step::StartShut,
+                Backup::Pulled => Step::StartBeside,
                 Backup::None => Step::Start,
             }
         }
@@ -116,8 +159,10 @@ pub(super) fn next(seen: &Seen) -> Step {
             (Backup::Pulled, Gate::Shut | Gate::ShutAndSlow) => Step::Wait,
             // Nobody opens a gate before a point in time.
             (Backup::Pulled, Gate::Open) => Step::Break,
+            (Backup::None, _) if seen.is_late => Step::Cancel,
+            // Whoever is killed with the gate open leaves a guest that will stand still.
+            (Backup::None, Gate::Shut) if !seen.is_copied => Step::Wait,
             (Backup::None, Gate::Shut | Gate::ShutAndSlow) => Step::Open,
-            (Backup::None, Gate::Open) if seen.is_late => Step::Cancel,
             (Backup::None, Gate::Open) => Step::Wait,
         },
         Status::PreSwitchover => match seen.backup {

@@ -105,6 +105,17 @@ impl Authority {
         Ok(Credentials::of(&self.certificate(), &certificate, key, &self.server)?)
     }
 
+    /// What a client has, with the server's name in it.
+    #[cfg(test)]
+    pub(crate) fn client_of_the_servers_name(
+        &self,
+        valid: Validity,
+    ) -> Result<ServerPair, CertificateError> {
+        let (names, usage) = (vec![self.server.clone()], ExtendedKeyUsagePurpose::ClientAuth);
+        let (certificate, key) = self.issue(CLIENT, names, usage, valid)?;
+        Ok(ServerPair { certificate, key })
+    }
+
     /// What a client's certificate says it is, as gnutls writes it (RFC 4514).
     pub fn client_identity() -> String {
         format!("CN={CLIENT}")

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 
 use super::{Qmp, QmpError};
 
+/// The node that is there while a guest moves. No volume's id has a `_`.
+pub(crate) const GATE_NODE: &str = "migration_gate";
+
 /// What QEMU says of a migration, on the side that sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -113,15 +116,23 @@ impl Qmp {
         Ok(status.status)
     }
 
-    /// Whether the guest is on its way to or from this QEMU, or has left it. A QEMU without a machine
-    /// has no guest that could be.
+    /// Whether the guest is on its way to or from this QEMU, or has left it, or has come and its disks
+    /// were not taken yet. A QEMU without a machine has no guest that could be.
     pub fn is_moving(&mut self) -> Result<bool, QmpError> {
         let state = match self.run_state() {
             Err(QmpError::Refused { class, .. }) if class == "CommandNotFound" => return Ok(false),
             state => state?,
         };
-        let is_elsewhere = ["inmigrate", "postmigrate", "finish-migrate"].contains(&&*state);
-        Ok(is_elsewhere || self.migration()?.status.is_under_way())
+        let status = self.migration()?.status;
+        Ok(match &*state {
+            _ if status.is_under_way() => true,
+            "inmigrate" | "finish-migrate" => true,
+            "running" => false,
+            // QEMU 7.2 says the same of one that stood still, and whose migration failed.
+            "postmigrate" => status == MigrationStatus::Completed,
+            _ if status != MigrationStatus::Completed => false,
+            _ => self.nodes()?.iter().any(|node| node.name == GATE_NODE),
+        })
     }
 
     /// For how long a guest may stand still, in milliseconds.

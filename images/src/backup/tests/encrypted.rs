@@ -1,7 +1,11 @@
 //! Encrypted disks: what their guest has written is in no file that a backup or a restore makes, while
 //! the same words are in those of disks in the clear.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use super::{
     guest::{Guest, Host},
@@ -198,7 +202,12 @@ impl Story {
             keys: &self.keys,
             run: directory,
         };
-        let restored = restore_encrypted(&self.vault.archive, &visible, new(), &Unwatched).unwrap();
+        // Of a restore that was killed: it has no volume's name, and is no reason against the next one.
+        fs::write(directory.join(format!("{name}.new")), "a part").unwrap();
+        let seen = Named(path.clone(), AtomicBool::new(false));
+        let restored = restore_encrypted(&self.vault.archive, &visible, new(), &seen).unwrap();
+        assert!(!seen.1.load(Ordering::SeqCst), "it had its name before it was whole");
+        assert!(!directory.join(format!("{name}.new")).exists());
         let again = restore_encrypted(&self.vault.archive, &visible, new(), &Unwatched);
         assert!(matches!(again, Err(RestoreError::File { .. })));
         // No other key opens it.
@@ -207,6 +216,20 @@ impl Story {
         let opened = StorageDaemon::start_with(&wrong.blockdev(), &secrets, directory);
         assert!(matches!(opened, Err(DaemonError::WrongKey(_))));
         contents_with(&restored, &self.keys, directory)
+    }
+}
+
+/// Whether a file is there while another is filled.
+struct Named(PathBuf, AtomicBool);
+
+impl Watch for Named {
+    fn tell(&self, _: Progress) {
+        self.1.fetch_or(self.0.exists(), Ordering::SeqCst);
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.1.fetch_or(self.0.exists(), Ordering::SeqCst);
+        false
     }
 }
 

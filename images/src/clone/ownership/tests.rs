@@ -29,7 +29,7 @@ fn a_source_that_comes_back_late_is_refused() {
     assert!(master.hand_over(&claim, &host("a-third")).is_err());
     // The other host is off for good.
     let seized = master.seize(&id, &here).unwrap();
-    assert_eq!(seized.owner.epoch, 3);
+    assert_eq!(seized.owner.epoch, 4);
     assert!(master.claimed(&moved).is_err());
     assert!(master.hand_over(&moved, &host("a-third")).is_err());
 }
@@ -47,6 +47,15 @@ fn of_two_processes_that_start_a_guest_on_one_host_the_first_is_refused() {
     master.claimed(&serde_json::from_str(&text).unwrap()).unwrap();
 }
 
+#[test]
+fn a_hand_over_that_comes_after_a_seizure_by_the_same_host_is_refused() {
+    let owner = Owner { host: host("here"), epoch: 1 };
+    let there = host("there");
+    let seized = next(Some(&owner), Event::Seize(&there)).unwrap();
+    let late = next(Some(&seized), Event::HandOver { by: &owner, to: &there });
+    assert_eq!(late, None);
+}
+
 proptest! {
     #[test]
     fn no_claim_is_ever_good_again_and_one_at_most_is_good(
@@ -55,6 +64,7 @@ proptest! {
         let hosts = ["one", "two", "three"].map(host);
         let mut owner: Option<Owner> = None;
         let mut given: Vec<Owner> = Vec::new();
+        let mut seized = Vec::new();
         for (kind, at, by) in events {
             let host = &hosts[at];
             let event = match (kind, given.get(by)) {
@@ -64,8 +74,13 @@ proptest! {
             };
             let Some(new) = next(owner.as_ref(), event) else { continue };
             let epoch = owner.as_ref().map_or(0, |owner| owner.epoch);
-            // It goes forward by one, or all was done before.
-            prop_assert!(new.epoch == epoch + 1 || Some(&new) == owner.as_ref());
+            // It goes forward, or all was done before, and then by a hand-over and no seizure.
+            let step = if matches!(event, Event::Seize(_)) { 2 } else { 1 };
+            let is_done = Some(&new) == owner.as_ref() && !seized.contains(&new.epoch);
+            prop_assert!(new.epoch == epoch + step || is_done);
+            if step == 2 {
+                seized.push(new.epoch);
+            }
             if !given.contains(&new) {
                 prop_assert!(given.iter().all(|before| before.epoch < new.epoch));
                 given.push(new.clone());

@@ -52,6 +52,9 @@ impl<'a> Running<'a> {
         other: KeyNumber,
         change: Change,
     ) -> Result<(), RotationError> {
+        if self.qmp.is_moving()? {
+            return Err(RotationError::Moving);
+        }
         let id = self.volume.id();
         let node = self.node()?;
         for key in [opening, other] {

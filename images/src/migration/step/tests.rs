@@ -19,11 +19,11 @@ fn seen() -> Seen {
 }
 
 #[test]
-fn a_guest_is_sent_at_once_where_there_is_no_backup_and_with_the_gate_shut_where_there_is_one() {
+fn a_guest_is_sent_at_once_unless_a_point_in_time_has_a_bitmap_of_it() {
     let fresh = Seen { status: MigrationStatus::None, is_begun: false, ..seen() };
     assert_eq!(next(&fresh), Step::Start);
     let pulled = Seen { backup: Backup::Pulled, ..fresh };
-    assert_eq!(next(&pulled), Step::StartShut);
+    assert_eq!(next(&pulled), Step::StartBeside);
     assert_eq!(next(&Seen { needs_bitmaps: true, ..pulled }), Step::Wait);
     assert_eq!(next(&Seen { needs_bitmaps: true, backup: Backup::Late, ..fresh }), Step::Break);
     // One that failed before is no reason against another one.
@@ -60,6 +60,8 @@ struct World {
     seen: Seen,
     /// Memory that is still to be sent.
     left: u8,
+    /// Processes that are killed yet, at most.
+    kills: u8,
 }
 
 impl World {
@@ -81,7 +83,9 @@ impl World {
             (Status::Active, _) if self.left == 0 && seen.gate == Gate::Open => {
                 Status::PreSwitchover
             }
-            (Status::Device, 2..) => Status::Completed,
+            // It may take long, and a destination may say nothing.
+            (Status::Device, 2..30) => Status::Completed,
+            (Status::Active, 8) => Status::Other,
             (Status::Cancelling, _) => Status::Cancelled,
             (status, _) => status,
         };
@@ -89,6 +93,29 @@ impl World {
             (Backup::Pulled | Backup::Late, 3) => Backup::Over,
             (backup, _) => backup,
         };
+        seen.is_late |= what == 4 && seen.is_begun && seen.backup == Backup::None;
+        seen.is_stuck = seen.status == Status::Device && what == 31;
+        if what == 9 && self.kills > 0 {
+            self.kills -= 1;
+            self.come_anew();
+        }
+    }
+
+    /// Another process comes, which knows what QEMU says and no more, and takes down what it finds of a
+    /// point in time.
+    fn come_anew(&mut self) {
+        let seen = &mut self.seen;
+        let state = match seen.status {
+            MigrationStatus::Completed => "postmigrate",
+            _ => "running",
+        };
+        let found = standing(seen.status, state, seen.is_begun).unwrap();
+        seen.is_begun = found != Standing::Here;
+        if seen.gate == Gate::ShutAndSlow {
+            seen.gate = Gate::Shut;
+        }
+        seen.backup = Backup::None;
+        (seen.is_late, seen.is_stuck, seen.is_cancelled) = (false, false, false);
     }
 
     /// Does a step; whether that is the end.
@@ -96,9 +123,9 @@ impl World {
         use MigrationStatus as Status;
         let seen = &mut self.seen;
         match step {
-            Step::StartShut | Step::Start => {
+            Step::StartBeside | Step::Start => {
                 (seen.status, seen.is_begun) = (Status::Setup, true);
-                seen.gate = if step == Step::Start { Gate::Open } else { Gate::Shut };
+                seen.gate = Gate::Shut;
             }
             Step::Wait => {}
             Step::Slow => seen.gate = Gate::ShutAndSlow,
@@ -122,22 +149,29 @@ proptest! {
         needs_bitmaps: bool,
         left in 0_u8..20,
         patience in 0_usize..30,
-        happens in prop::collection::vec(0_u8..40, 120),
+        happens in prop::collection::vec(0_u8..40, 400),
     ) {
         let backup = if has_backup { Backup::Pulled } else { Backup::None };
         let fresh = Seen { status: MigrationStatus::None, is_begun: false, ..seen() };
-        let mut world = World { seen: Seen { backup, needs_bitmaps, ..fresh }, left };
+        let mut world = World { seen: Seen { backup, needs_bitmaps, ..fresh }, left, kills: 3 };
         let mut is_done = false;
         for (at, what) in happens.into_iter().enumerate() {
             if at >= patience && world.seen.backup == Backup::Pulled {
                 world.seen.backup = Backup::Late;
             }
             let step = next(&world.seen);
-            let goes = matches!(step, Step::GoOver | Step::Open | Step::Start);
+            let goes = matches!(step, Step::GoOver | Step::Open);
+            // Where this process is killed while memory is copied, the guest runs on.
+            prop_assert!(step != Step::Open || world.seen.is_copied);
             prop_assert!(!goes || !world.has_point(), "{:?} of {:?}", step, world);
             // Nobody who pulls is broken before his time, but where QEMU holds the guest up.
             let is_held = world.seen.status == MigrationStatus::PreSwitchover;
             prop_assert!(step != Step::Break || world.seen.backup == Backup::Late || is_held);
+            // It is told once, and never of a guest that has gone over.
+            if step == Step::Cancel {
+                let status = world.seen.status;
+                prop_assert!(!world.seen.is_cancelled && status.is_under_way(), "{:?}", world);
+            }
             if world.take(step) {
                 let is_gone = world.seen.status == MigrationStatus::Completed;
                 prop_assert_eq!(is_gone, step == Step::End);
@@ -157,11 +191,39 @@ proptest! {
         is_copied: bool,
     ) {
         let backup = if has_backup { Backup::Over } else { Backup::None };
-        let mut world = World { seen: Seen { gate, backup, is_copied, ..seen() }, left: 0 };
+        let mut world = World { seen: Seen { gate, backup, is_copied, ..seen() }, left: 0, kills: 0 };
         for _ in 0..4 {
             let step = next(&world.seen);
             world.take(step);
             prop_assert!(step == Step::Wait || next(&world.seen) != step);
         }
     }
+}
+
+#[test]
+fn a_gate_is_opened_once_all_memory_was_copied_and_no_sooner() {
+    assert_eq!(next(&seen()), Step::Wait);
+    assert_eq!(next(&Seen { is_copied: true, ..seen() }), Step::Open);
+    // One that isn't read is not waited for for ever.
+    assert_eq!(next(&Seen { is_late: true, ..seen() }), Step::Cancel);
+}
+
+#[test]
+fn a_paused_guest_whose_move_failed_late_has_not_left() {
+    use MigrationStatus as Status;
+    for has_gate in [true, false] {
+        for status in [Status::Failed, Status::Cancelled] {
+            assert_eq!(standing(status, "postmigrate", has_gate), Err(Wrong::Halted));
+            assert_eq!(standing(status, "paused", has_gate), Ok(Standing::Here));
+        }
+        assert_eq!(standing(Status::None, "inmigrate", has_gate), Err(Wrong::NotHere));
+        assert_eq!(standing(Status::Completed, "running", has_gate), Ok(Standing::Here));
+    }
+    assert_eq!(standing(Status::Completed, "postmigrate", true), Ok(Standing::Left));
+    assert_eq!(standing(Status::Completed, "postmigrate", false), Err(Wrong::NotHere));
+    // It has come, and nobody has settled it.
+    assert_eq!(standing(Status::Completed, "paused", true), Err(Wrong::NotHere));
+    assert_eq!(standing(Status::Completed, "paused", false), Ok(Standing::Here));
+    assert_eq!(standing(Status::Active, "running", true), Ok(Standing::Leaving));
+    assert_eq!(standing(Status::Active, "running", false), Err(Wrong::Foreign));
 }

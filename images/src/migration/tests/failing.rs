@@ -11,10 +11,10 @@ use nix::{
 };
 use serde_json::json;
 
-use super::host::{Host, Vault, clone, plain};
+use super::host::{Host, Vault, clone, move_guest, plain};
 use crate::{
     archive::Unwatched,
-    migration::{Backup, MigrationAddress, MigrationError, Settings, move_guest},
+    migration::{Backup, MigrationAddress, MigrationError, Settings},
     qmp::migration::MigrationStatus,
     testing::first_difference,
 };
@@ -79,7 +79,7 @@ fn moves_yet(mut here: Host, vault: &Vault, contents: &[u8]) {
     let (mut there, to) = Host::wait_for_guest(&here.directory, &here.volume);
     let disks = [here.disk.clone()];
     let moved = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None).unwrap();
-    assert!(there.settle(&moved.known).lost.is_empty());
+    assert!(there.settle(&moved).lost.is_empty());
     drop(here);
     there.check_next(vault, contents);
 }
@@ -134,8 +134,18 @@ fn a_destination_that_says_nothing_while_memory_is_sent_is_not_waited_for_for_ev
     kill(pid, Signal::SIGSTOP).unwrap();
     let disks = [here.disk.clone()];
     let settings = Settings { bound: Duration::from_secs(2), ..Settings::usual() };
-    let moved = move_guest(&mut here.qmp, &disks, &to, &settings, &mut None);
+    let (qmp, watcher) = (&mut here.qmp, &mut here.watcher);
+    let (moved, limit) = thread::scope(|scope| {
+        let looking = scope.spawn(|| {
+            thread::sleep(Duration::from_secs(1));
+            (watcher.migration().unwrap().status, watcher.downtime_limit().unwrap())
+        });
+        let moved = move_guest(qmp, &disks, &to, &settings, &mut None);
+        (moved, looking.join().unwrap())
+    });
     assert!(matches!(moved, Err(MigrationError::Late(_))), "{moved:?}");
+    // Whoever was killed then would have left a guest that runs on.
+    assert_eq!(limit, (MigrationStatus::Active, 0));
     assert!(here.qmp.is_running().unwrap());
     drop(there);
     here.fill(&mut contents, 3 << 20, 8192, 5);
@@ -179,4 +189,31 @@ fn a_guest_whose_disk_is_being_copied_does_not_move() {
     let disks = [here.disk.clone()];
     let moved = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None);
     assert!(matches!(moved, Err(MigrationError::Job(job)) if job == "copies"));
+}
+
+#[test]
+fn a_paused_guest_whose_move_failed_late_is_here_and_moves_once_it_has_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, mut contents) = clone(directory.path());
+    let further = ["-device", "virtio-rng-pci,addr=10"];
+    let mut here = Host::begin(directory.path(), &volume, "here", &further);
+    let vault = Vault::new();
+    here.back_up(&vault);
+    here.qmp.execute("stop", json!({})).unwrap();
+    let (there, to) = Host::wait_for_guest(directory.path(), &volume);
+    let disks = [here.disk.clone()];
+    let moved = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None);
+    assert!(matches!(moved, Err(MigrationError::Failed { .. })), "{moved:?}");
+    assert!(!here.qmp.is_running().unwrap());
+    drop(there);
+    // It has not left.
+    assert!(!here.qmp.is_moving().unwrap());
+    here.fill(&mut contents, 3 << 20, 8192, 5);
+    here.check_next(&vault, &contents);
+    let again = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None);
+    assert!(matches!(again, Err(MigrationError::Halted)), "{again:?}");
+    here.qmp.execute("cont", json!({})).unwrap();
+    let again = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None);
+    assert!(matches!(again, Err(MigrationError::Failed { .. })), "{again:?}");
+    assert!(here.qmp.is_running().unwrap());
 }

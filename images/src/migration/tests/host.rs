@@ -23,7 +23,9 @@ use crate::{
         pull::{Destination, Exceptions, PullError, Pulled, published, pull},
     },
     environment::SystemEnvironment,
-    migration::{Known, MigrationAddress, Settled, prepare, settle},
+    migration::{
+        self, Backup, MigrationAddress, MigrationError, Moved, Settings, Settled, prepare, settle,
+    },
     nbd::NbdAddress,
     qmp::Qmp,
     testing::{Daemon, first_difference, ids, master, pool},
@@ -112,10 +114,21 @@ impl Host {
         assert_eq!(first_difference(&vault.restored(&pulled), contents), None);
     }
 
-    pub(super) fn settle(&mut self, known: &[Known]) -> Settled {
+    pub(super) fn settle(&mut self, moved: &Moved) -> Settled {
         let volumes = [(self.volume.clone(), Limits::default())];
-        settle(&mut self.qmp, &volumes, known).unwrap()
+        settle(&mut self.qmp, &volumes, moved).unwrap()
     }
+}
+
+/// Moves a guest, with the system's randomness.
+pub(super) fn move_guest(
+    qmp: &mut Qmp,
+    disks: &[Disk],
+    to: &MigrationAddress,
+    settings: &Settings,
+    backup: &mut Option<Backup<'_>>,
+) -> Result<Moved, MigrationError> {
+    migration::move_guest(qmp, disks, to, settings, backup, &SystemEnvironment::new())
 }
 
 /// An archive.

@@ -213,12 +213,11 @@ fn a_server_is_known_by_its_authority_its_name_its_purpose_and_its_dates() {
     let unknown = cause(&other);
     let is_told = unknown.contains("UnknownIssuer") || unknown.contains("BadSignature");
     assert!(unknown.starts_with("Tls(") && is_told, "{unknown}");
-    // What a client has makes no server.
+    // What a client has makes no server, also with the name that is asked for.
+    let purpose = cause(&authority.client_of_the_servers_name(now()).unwrap());
+    assert!(purpose.starts_with("Tls(") && purpose.contains("InvalidPurpose"), "{purpose}");
     let written = serde_json::to_value(&client).unwrap();
     let text = |name: &str| written[name].as_str().unwrap().to_owned();
-    let pair = ServerPair { certificate: text("certificate"), key: Zeroizing::new(text("key")) };
-    let purpose = cause(&pair);
-    assert!(purpose.starts_with("Tls("), "{purpose}");
     let key = Zeroizing::new(text("key"));
     let elsewhere = Credentials::of(&text("authority"), &text("certificate"), key, "other.invalid");
     let address = tls_server(&authority, &authority.server(now()).unwrap());
