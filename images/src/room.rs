@@ -7,9 +7,19 @@ use nix::sys::statvfs::statvfs;
 /// Bytes that who has no privilege can still write to the file system of this folder.
 pub fn free(folder: &Path) -> io::Result<u64> {
     let about = statvfs(folder)?;
-    #[allow(clippy::useless_conversion, reason = "their types differ by architecture")]
-    let (blocks, size) = (u64::from(about.blocks_available()), u64::from(about.fragment_size()));
-    Ok(blocks.saturating_mul(size))
+    Ok(bytes(about.blocks_available(), about.fragment_size()))
+}
+
+/// What is left to others on this folder's file system unless somebody says otherwise: a tenth of
+/// it, and no more than 2 GiB.
+pub fn usual_reserve(folder: &Path) -> io::Result<u64> {
+    let about = statvfs(folder)?;
+    Ok((bytes(about.blocks(), about.fragment_size()) / 10).min(2 << 30))
+}
+
+/// Their types differ by architecture.
+fn bytes(blocks: impl Into<u64>, size: impl Into<u64>) -> u64 {
+    blocks.into().saturating_mul(size.into())
 }
 
 #[cfg(test)]
@@ -20,6 +30,8 @@ mod tests {
     fn a_folder_has_room_and_one_that_is_not_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(free(folder.path()).unwrap() > 0);
+        let reserve = usual_reserve(folder.path()).unwrap();
+        assert!((1..=2 << 30).contains(&reserve));
         let gone = free(&folder.path().join("gone")).unwrap_err();
         assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }

@@ -44,6 +44,7 @@ use mezame_model::ProjectName;
 use mezame_tests::{
     guest_image::{GuestImage, Start},
     process::{self, Background},
+    qemu::PROCESSOR,
     wait::{self, A_BOOT},
 };
 use serde_json::json;
@@ -94,16 +95,18 @@ impl Desk {
             bail!("no kernel")
         };
         let monitor = root.join("qmp");
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", monitor.display()))
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            // On a busy host Linux finds its timer too slow at boot, and panics.
-            .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
+        qemu.args([
+            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
+        ])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-serial", "stdio", "-qmp"])
+        .arg(format!("unix:{},server=on,wait=off", monitor.display()))
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initrd)
+        // On a busy host Linux finds its timer too slow at boot, and panics.
+        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
         for volume in volumes {
             volume.secrets(keys)?.attach(&mut qemu)?;
             qemu.args(["-blockdev", &volume.blockdev().to_string()]);

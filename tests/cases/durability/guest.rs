@@ -26,6 +26,7 @@ use mezame_images::{
 use mezame_tests::{
     guest_image::{GuestImage, Start, cached},
     process::{self, Background},
+    qemu::PROCESSOR,
     wait::{self, A_BOOT},
 };
 
@@ -131,24 +132,26 @@ impl Desk {
         let volume = self.volume()?;
         let Start::Kernel { kernel, initrd } = &self.image.start else { bail!("no kernel") };
         let mut qemu = process::command("qemu-system-x86_64");
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", self.monitor(host).display()))
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            .arg("-append")
-            .arg(format!(
-                // On a busy host Linux finds its timer too slow at boot, and panics.
-                "console=ttyS0 quiet panic=-1 no_timer_check writer={} after={}",
-                self.writes.word(),
-                self.number
-            ))
-            .args(["-blockdev", &volume.blockdev().to_string()])
-            .args(["-device", &volume.device().to_string()])
-            .args(further);
+        qemu.args([
+            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
+        ])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-serial", "stdio", "-qmp"])
+        .arg(format!("unix:{},server=on,wait=off", self.monitor(host).display()))
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initrd)
+        .arg("-append")
+        .arg(format!(
+            // On a busy host Linux finds its timer too slow at boot, and panics.
+            "console=ttyS0 quiet panic=-1 no_timer_check writer={} after={}",
+            self.writes.word(),
+            self.number
+        ))
+        .args(["-blockdev", &volume.blockdev().to_string()])
+        .args(["-device", &volume.device().to_string()])
+        .args(further);
         let console = root.join(format!("console-{host}-{}", self.number));
         Background::start("the writing guest", &mut qemu, &console)
     }

@@ -30,6 +30,7 @@ use mezame_tests::{
     guest_image::{GuestImage, Start},
     namespace::Namespace,
     process::{self, Background},
+    qemu::PROCESSOR,
     wait::{self, A_BOOT},
 };
 use serde_json::json;
@@ -119,9 +120,11 @@ impl Desk {
         let host = self.hosts[usize::from(at)].clone();
         let name = format!("host-{at}");
         let mut qemu = host.command("qemu-system-x86_64");
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio"]);
+        qemu.args([
+            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
+        ])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-serial", "stdio"]);
         for monitor in ["qmp", "watcher"] {
             let path = self.path(&format!("{monitor}-{name}"));
             qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));

@@ -39,11 +39,12 @@ pub(crate) struct Room {
 
 impl Room {
     /// Opens the folder, made with mode 0700 where it is missing and `make` says so. What an
-    /// earlier process left in it is removed.
+    /// earlier process left in it is removed. Without a reserve it is the usual one of its file
+    /// system.
     pub(crate) fn open(
         folder: PathBuf,
         most: u64,
-        reserve: u64,
+        reserve: Option<u64>,
         make: bool,
     ) -> io::Result<Arc<Self>> {
         if make {
@@ -60,6 +61,7 @@ impl Room {
         }
         // Whether anything can be written there is better known before a file comes.
         probe(&folder)?;
+        let reserve = reserve.map_or_else(|| room::usual_reserve(&folder), Ok)?;
         Ok(Arc::new(Self { folder, most, reserve, taken: AtomicU64::new(0) }))
     }
 

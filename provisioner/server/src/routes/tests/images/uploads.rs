@@ -89,7 +89,7 @@ async fn what_an_end_or_a_cancel_cuts_off_is_told_as_that_and_not_as_done_or_fai
 
 #[tokio::test]
 async fn an_import_leaves_others_their_room() {
-    let gallery = Gallery::unmade(|settings| settings.upload_reserve_bytes = 1 << 60).await;
+    let gallery = Gallery::unmade(|settings| settings.upload_reserve_bytes = Some(1 << 60)).await;
     gallery.plane.post("/v1/archive", Value::Null).await;
     let what = json!({ "name": "x", "format": "raw" });
     let refused = gallery.plane.post("/v1/projects/p/images", what).await;
