@@ -167,6 +167,11 @@ impl Archive {
         Ok(archive)
     }
 
+    /// Milliseconds since 1970, as images are told to be of.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.environment.now_ms()
+    }
+
     /// A listing that is known to be of the archive's own folder: its marker is in it.
     fn list_marked(&self, prefix: &'static str) -> Result<Vec<Listed>, ArchiveError> {
         let mut listed = self.store.list(prefix)?;

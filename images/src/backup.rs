@@ -27,7 +27,7 @@ mod pace;
 pub mod plan;
 pub mod point;
 pub mod pull;
-mod source;
+pub(crate) mod source;
 
 #[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
-pub(crate) use lock::keep_from_qemu;
+pub(crate) use lock::{keep_from_qemu, reserve};
 pub use pool::Pool;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};

@@ -7,6 +7,7 @@
 
 pub mod archive;
 pub mod backup;
+pub mod capture;
 pub mod clone;
 pub mod encryption;
 pub mod environment;

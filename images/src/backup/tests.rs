@@ -1,5 +1,6 @@
 //! Backups of a real QEMU whose disks are written while they are read.
 
+mod captured;
 mod failures;
 mod guest;
 mod held;
@@ -7,9 +8,7 @@ mod hydrated;
 mod points;
 mod stale;
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use mezame_model::ProjectName;
+use std::collections::BTreeMap;
 
 use super::{
     freeze::{Consistency, CrashReason, Freeze, FreezeError},
@@ -18,32 +17,13 @@ use super::{
     pull::{Destination, PullError, Pulled, published, pull},
 };
 use crate::{
-    archive::{
-        Archive, ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Watch,
-        store::{Store, memory::Memory},
-        target::FileTarget,
-    },
+    archive::{ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Watch},
     environment::SystemEnvironment,
     nbd::NbdAddress,
+    testing::vault::Vault,
 };
 
-/// An archive, and whose the backups are.
-struct Vault {
-    archive: Archive,
-    store: Arc<Memory>,
-    project: ProjectName,
-    key: Option<ProjectKey>,
-}
-
 impl Vault {
-    fn new(key: Option<ProjectKey>) -> Self {
-        let settings = crate::archive::Settings { threads: 4, ..Default::default() };
-        let environment = Arc::new(SystemEnvironment::new());
-        let store = Arc::new(Memory::new());
-        let archive = Archive::create(store.clone(), environment, settings).unwrap();
-        Self { archive, store, project: ProjectName::parse("acme").unwrap(), key }
-    }
-
     fn keys(&self) -> KeyOf {
         self.key.clone().map_or(KeyOf::Open, KeyOf::Key)
     }
@@ -68,32 +48,11 @@ impl Vault {
         pull(&self.archive, &to, &offer, watch)
     }
 
-    /// All of an image.
-    fn restored(&self, image: ImageId) -> Vec<u8> {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("disk");
-        let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
-        let target = FileTarget::create(&path).unwrap();
-        self.archive.export(&visible, &target, &Unwatched).unwrap();
-        std::fs::read(path).unwrap()
-    }
-
     /// A label of an image.
     fn label(&self, image: ImageId, label: &str) -> String {
         let viewer = Viewer::Project(&self.project);
         let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
         visible.image().detail.as_ref().unwrap().labels[label].clone()
-    }
-
-    /// Damages most of the chunks that there are, and no list of any.
-    fn damage(&self) {
-        for pack in self.store.list("packs/").unwrap() {
-            let mut bytes = self.store.read(&pack.name, u64::MAX).unwrap();
-            let most = bytes.len() * 3 / 4;
-            bytes[..most].iter_mut().step_by(16 << 10).skip(1).for_each(|byte| *byte ^= 1);
-            self.store.replace(&pack.name, &bytes).unwrap();
-        }
     }
 
     fn forget(&self, image: ImageId) {
