@@ -29,6 +29,7 @@ mod lock;
 mod pool;
 mod record;
 mod removal;
+mod restoration;
 mod sealing;
 mod template;
 #[cfg(test)]
@@ -46,6 +47,7 @@ pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::{keep_from_qemu, reserve};
 pub use pool::Pool;
+pub(crate) use pool::private_directory as make_private_directory;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
 use crate::volume::{

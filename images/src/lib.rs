@@ -16,6 +16,7 @@ mod nameless;
 pub mod nbd;
 pub mod qcow2;
 pub mod qmp;
+pub mod restore;
 pub mod storage_daemon;
 pub mod vhdx;
 pub mod vmdk;
