@@ -29,6 +29,7 @@ pub mod pack;
 pub(crate) mod page;
 pub mod progress;
 pub(crate) mod quarantine;
+pub mod random;
 pub(crate) mod read;
 pub mod record;
 pub mod retention;
@@ -58,6 +59,7 @@ pub use self::{
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
     progress::{Progress, Unwatched, Watch},
+    random::ImageReader,
     record::{Detail, Image, Kind, Provenance},
     retention::Retention,
     status::Stored,

@@ -11,6 +11,7 @@ pub mod capture;
 pub mod clone;
 pub mod encryption;
 pub mod environment;
+pub mod files;
 mod local_socket;
 mod nameless;
 pub mod nbd;
