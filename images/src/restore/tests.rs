@@ -38,7 +38,7 @@ impl Vault {
 /// Bytes of 3 MiB and a bit, not all of them the same as another number's, with a hole.
 fn contents_of(number: u64) -> Vec<u8> {
     let mut numbers = Numbers(number);
-    let mut bytes = vec![0; (3 << 20) + 512];
+    let mut bytes = vec![0; (3 << 20) + 4096];
     let (first, rest) = bytes.split_at_mut(1 << 20);
     for byte in first.iter_mut().step_by(97) {
         *byte = u8::try_from(numbers.below(256)).unwrap();
