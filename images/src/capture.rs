@@ -30,7 +30,7 @@ use crate::{
         name::PointId,
         offer::Offer,
         plan::{FullReason, Plan},
-        pull::{self, Pulled},
+        pull::{self, Exceptions, Pulled},
         source::NbdSource,
     },
     clone::{self, InstantClone},
@@ -52,6 +52,9 @@ pub const BY: &str = "capture.by";
 pub const STATE: &str = "capture.state";
 /// See [`VOLUME`].
 pub const SEALED: &str = "capture.sealed";
+/// `yes` of a volume that was encrypted at the hypervisor, or whose master was; what it is restored to
+/// should be, too ([`crate::restore`]).
+pub const ENCRYPTED: &str = "capture.encrypted";
 
 /// What a captured image is to be.
 #[derive(Debug)]
@@ -134,6 +137,10 @@ pub fn stopped(
 /// Captures a running guest's disk at a point in time that was opened for it. `offer` must be one of
 /// everything ([`plan::decide`](crate::backup::plan::decide) with `all`), or of what has changed since
 /// the last backup; the disk is none of those that are published when the point is closed.
+///
+/// # Errors
+/// [`CaptureError::Pull`], as of a backup for which no [exception](Exceptions) is made: an encrypted
+/// volume is captured into an encrypted project alone, and over a network by TLS alone.
 pub fn running(
     archive: &Archive,
     capture: &Capture<'_>,
@@ -145,21 +152,28 @@ pub fn running(
         key: capture.key,
         name: capture.name.clone(),
         labels: BTreeMap::new(),
+        exceptions: Exceptions::default(),
     };
-    let labels = labels(capture, offer.volume.as_str(), offer.taken_ms, offer.consistency.name());
+    let mut labels =
+        labels(capture, offer.volume.as_str(), offer.taken_ms, offer.consistency.name());
+    mark_encrypted(&mut labels, offer.encrypted);
     Ok(pull::pull_as(archive, &to, Kind::Captured, Some(labels), offer, watch)?)
 }
 
 /// What is secret in the volume is not to be in the clear in the archive.
 fn check_key(volume: &Volume, capture: &Capture<'_>) -> Result<(), CaptureError> {
-    let backing = match volume.data() {
-        Data::Overlay { backing, .. } => backing.is_encrypted,
-        Data::Plain(_) => false,
-    };
-    if (backing || volume.key().is_some()) && capture.key.is_none() {
+    if is_encrypted(volume) && capture.key.is_none() {
         return Err(CaptureError::WouldBeClear(volume.id().clone()));
     }
     Ok(())
+}
+
+fn is_encrypted(volume: &Volume) -> bool {
+    let is_backing = match volume.data() {
+        Data::Overlay { backing, .. } => backing.is_encrypted,
+        Data::Plain(_) => false,
+    };
+    is_backing || volume.key().is_some()
 }
 
 /// The volume's file or device, which no QEMU can open until it is dropped.
@@ -196,7 +210,9 @@ fn offer(daemon: &StorageDaemon, volume: &Volume) -> Result<Offer, CaptureError>
         taken_ms: 0,
         consistency: Consistency::Crash(CrashReason::NotRunning),
         size: daemon.open()?.size(),
+        encrypted: is_encrypted(volume),
         address: NbdAddress::Unix(daemon.blocks().into()),
+        tls: None,
         export: volume.id().to_string(),
         plan: Plan::Full(FullReason::Wanted),
         changes: None,
@@ -221,11 +237,19 @@ fn labels(
     labels
 }
 
+fn mark_encrypted(labels: &mut BTreeMap<String, String>, is_encrypted: bool) {
+    if is_encrypted {
+        labels.insert(ENCRYPTED.into(), "yes".into());
+    }
+}
+
 fn detail(capture: &Capture<'_>, volume: &Volume, taken_ms: u64, state: &str) -> Detail {
     let source = Some(format!("volume {}", volume.id()));
+    let mut labels = labels(capture, volume.id().as_str(), taken_ms, state);
+    mark_encrypted(&mut labels, is_encrypted(volume));
     Detail {
         name: capture.name.clone(),
-        labels: labels(capture, volume.id().as_str(), taken_ms, state),
+        labels,
         provenance: Provenance { format: Some("raw".into()), source, ..Provenance::default() },
     }
 }

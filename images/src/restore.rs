@@ -10,6 +10,10 @@
 //! half of each. What has no name to give, a block device, is written over; a record says so until
 //! that is done ([`records`]), and whoever starts guests asks for it.
 //!
+//! What was encrypted at its hypervisor, as the image's label says, is encrypted again, with a key and a
+//! header of its own: what the archive deciphers goes over a UNIX socket to QEMU's storage daemon, and
+//! no file has it in the clear. Otherwise only where that is asked for ([`Origin::may_be_clear`]).
+//!
 //! Nothing here starts a guest or mounts a disk. To read single files out of an image see
 //! [`crate::files`].
 
@@ -30,6 +34,8 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     archive::{Archive, Visible},
+    backup::pull,
+    capture,
     encryption::VolumeKeys,
 };
 
@@ -42,8 +48,25 @@ pub struct Origin<'a> {
     pub image: &'a Visible,
     /// The keys of what it is restored to, if that is encrypted.
     pub keys: &'a VolumeKeys,
+    /// Whether what was encrypted where the image was taken may be in the clear here. That is refused
+    /// otherwise.
+    pub may_be_clear: bool,
     /// A directory that only we may enter, for sockets of QEMU's storage daemon.
     pub run: &'a Path,
+}
+
+impl Origin<'_> {
+    /// That what was encrypted is encrypted again, unless it needn't be.
+    fn check_key(&self, is_encrypted: bool) -> Result<(), RestoreError> {
+        let image = self.image.image();
+        let labels = image.detail.as_ref().map(|detail| &detail.labels);
+        let is_marked = |label| labels.is_some_and(|labels| labels.contains_key(label));
+        let was_encrypted = is_marked(pull::ENCRYPTED) || is_marked(capture::ENCRYPTED);
+        if was_encrypted && !is_encrypted && !self.may_be_clear {
+            return Err(RestoreError::WouldBeClear(image.id));
+        }
+        Ok(())
+    }
 }
 
 /// A name beside another.

@@ -65,6 +65,7 @@ fn a_clone_is_captured_with_its_masters_bytes_and_needs_it_no_more() {
     let image = capture(&vault, of(&clone), directory.path()).unwrap().image;
     assert_eq!(image.kind, Kind::Captured);
     let detail = image.detail.clone().unwrap();
+    assert!(!detail.labels.contains_key(ENCRYPTED));
     for (label, value) in [
         (VOLUME, "clone-0"),
         (BY, "a test"),
@@ -148,6 +149,7 @@ fn an_encrypted_clone_is_captured_into_an_encrypted_project_alone() {
     assert!(matches!(error, CaptureError::WouldBeClear(_)), "{error}");
     let sealed = Vault::new(Some(project_key()));
     let image = capture_with(&sealed, of(&clone), &keys, directory.path()).unwrap().image;
+    assert_eq!(image.detail.as_ref().unwrap().labels[ENCRYPTED], "yes");
     assert_eq!(first_difference(&sealed.restored(image.id), &bytes), None);
 }
 

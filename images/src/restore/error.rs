@@ -8,7 +8,7 @@ use std::{
 use crate::{
     archive::{ArchiveError, ImageId},
     clone::CloneError,
-    encryption::{MissingKey, rotation::ImageError},
+    encryption::{ImageError, MissingKey},
     storage_daemon::DaemonError,
     volume::{VolumeError, VolumeId},
 };
@@ -38,6 +38,10 @@ pub enum RestoreError {
         /// From which image.
         image: ImageId,
     },
+    /// What the image is of was encrypted, what it was to be restored to is not, and that was not asked
+    /// for.
+    #[error("{0} is of an encrypted volume, and what it was to be restored to is not encrypted")]
+    WouldBeClear(ImageId),
     /// Parts of the image can't be read, so nothing was written over.
     #[error("{damaged} chunks of {image} can't be read, the first of them at {first}")]
     Damaged {

@@ -17,6 +17,9 @@ use crate::{
     volume::{Data, Durability, HostCache, Place, Volume, VolumeId},
 };
 
+/// What QEMU takes for the shortest part of a disk.
+pub(super) const SECTOR: u64 = 512;
+
 /// Fills a file with the image's bytes, made unless it is there, durable when this returns. With a key
 /// it is LUKS over them.
 pub(super) fn fetch(
@@ -62,7 +65,8 @@ fn sealed(
     number: KeyNumber,
     watch: &dyn Watch,
 ) -> Result<Exported, RestoreError> {
-    let size = of.image.image().size;
+    // What is beyond the image becomes zeros.
+    let size = of.image.image().size.next_multiple_of(SECTOR);
     // Of an attempt that did not succeed, too.
     let anew = || durable::remove(path).and_then(|()| durable::create_private(path)).map(drop);
     image::make(path, size, &Form::Luks, (id, number, of.keys), anew)?;

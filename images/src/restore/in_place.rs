@@ -86,7 +86,8 @@ pub struct Restored {
 ///
 /// # Errors
 /// [`RestoreError::InUse`]; [`RestoreError::Damaged`], before anything is written over;
-/// [`RestoreError::NoName`]; [`RestoreError::OtherRestore`].
+/// [`RestoreError::NoName`]; [`RestoreError::OtherRestore`]; [`RestoreError::WouldBeClear`], as the
+/// volume is encrypted afterwards if it was before.
 pub fn restore(
     records: &Records,
     of: &Origin<'_>,
@@ -96,13 +97,17 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     let job = Job { records, of, watch };
     match subject {
-        Subject::Plain(volume) => match manner {
-            Manner::Beside { keeps_old } => job.beside(volume, keeps_old),
-            Manner::Over => job.over(volume),
-        },
+        Subject::Plain(volume) => {
+            of.check_key(volume.key().is_some())?;
+            match manner {
+                Manner::Beside { keeps_old } => job.beside(volume, keeps_old),
+                Manner::Over => job.over(volume),
+            }
+        }
         Subject::Clone { master, id, durability, cache } => {
             let clone = master.find(id)?;
             let volume = clone.volume(durability, cache)?;
+            of.check_key(volume.key().is_some())?;
             match manner {
                 Manner::Beside { keeps_old } => job.clone(master, &clone, &volume, keeps_old),
                 Manner::Over => job.over(&volume),

@@ -18,7 +18,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Origin, RestoreError, beside, fetch::fetch};
+use super::{
+    Origin, RestoreError, beside,
+    fetch::{SECTOR, fetch},
+};
 use crate::{
     archive::{ArchiveError, ImageId, Watch},
     clone::{Master, durable, make_private_directory},
@@ -26,8 +29,6 @@ use crate::{
     volume::{Format, VolumeId},
 };
 
-/// What QEMU takes for the shortest part of a disk.
-const SECTOR: u64 = 512;
 /// How often a master that somebody else makes is looked for.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -61,6 +62,9 @@ impl Masters {
     ///
     /// Of an encrypted project's image, too, it is in the clear; see
     /// [`obtain_encrypted`](Self::obtain_encrypted).
+    ///
+    /// # Errors
+    /// [`RestoreError::WouldBeClear`]; [`RestoreError::OtherMaster`] where there is an encrypted one.
     pub fn obtain(&self, of: &Origin<'_>, watch: &dyn Watch) -> Result<Master, RestoreError> {
         self.made(of, None, watch)
     }
@@ -126,6 +130,7 @@ impl Masters {
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
         let image = of.image.image();
+        of.check_key(key.is_some())?;
         let _held = self.wait(image.id, watch)?;
         let path = self.path(image.id);
         let master = match self.find(image.id)? {

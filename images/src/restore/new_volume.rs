@@ -18,7 +18,7 @@ use crate::{
     archive::Watch,
     backup::pull,
     clone::{InstantClone, Pool, durable},
-    encryption::KeyNumber,
+    encryption::{KeyNumber, VolumeKey},
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
 
@@ -29,7 +29,8 @@ use crate::{
 /// is done ([`Records::check`]); one that is encrypted must have its header.
 ///
 /// # Errors
-/// [`RestoreError::Exists`], [`RestoreError::SameVolume`], [`RestoreError::InUse`].
+/// [`RestoreError::Exists`], [`RestoreError::SameVolume`], [`RestoreError::InUse`],
+/// [`RestoreError::WouldBeClear`].
 pub fn plain(
     records: &Records,
     of: &Origin<'_>,
@@ -40,6 +41,7 @@ pub fn plain(
     watch: &dyn Watch,
 ) -> Result<Volume, RestoreError> {
     check_id(of, id)?;
+    of.check_key(key.is_some())?;
     let volume = Volume::new(id.clone(), Data::Plain(place), Durability::Plain, cache)?;
     let volume = key.into_iter().fold(volume, Volume::encrypted);
     match volume.place() {
@@ -52,7 +54,8 @@ pub fn plain(
 /// An instant clone of the image's master, which is made of it unless it is there.
 ///
 /// # Errors
-/// [`RestoreError::SameVolume`]; [`RestoreError::Clone`] where there is one of this id.
+/// [`RestoreError::SameVolume`]; [`RestoreError::WouldBeClear`]; [`RestoreError::Clone`] where there is
+/// one of this id.
 pub fn instant(
     masters: &Masters,
     of: &Origin<'_>,
@@ -64,6 +67,25 @@ pub fn instant(
     let master = masters.obtain(of, watch)?;
     let made = master.clone_into(pool, std::slice::from_ref(id))?;
     made.into_iter().next().ok_or_else(|| crate::clone::CloneError::NoClone(id.clone()).into())
+}
+
+/// The same, both encrypted: the master with a key of its own, which the caller keeps
+/// ([`Masters::obtain_encrypted`]), and the clone with the one of this number.
+///
+/// # Errors
+/// [`RestoreError::SameVolume`]; [`RestoreError::OtherMaster`]; [`RestoreError::Clone`].
+pub fn instant_encrypted(
+    masters: &Masters,
+    of: &Origin<'_>,
+    pool: &Pool,
+    id: &VolumeId,
+    (key, master_key): (KeyNumber, &VolumeKey),
+    watch: &dyn Watch,
+) -> Result<InstantClone, RestoreError> {
+    check_id(of, id)?;
+    let master = masters.obtain_encrypted(of, master_key, watch)?;
+    let keys = of.keys.clone().with_master(master_key.clone());
+    Ok(master.clone_encrypted(pool, id, key, &keys)?)
 }
 
 fn check_id(of: &Origin<'_>, id: &VolumeId) -> Result<(), RestoreError> {

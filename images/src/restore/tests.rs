@@ -31,7 +31,7 @@ impl Vault {
         keys: &'a VolumeKeys,
         run: &'a Path,
     ) -> Origin<'a> {
-        Origin { archive: &self.archive, image, keys, run }
+        Origin { archive: &self.archive, image, keys, may_be_clear: false, run }
     }
 }
 

@@ -65,9 +65,26 @@ impl Vault {
         volume: &str,
         bytes: &[u8],
     ) -> ImageId {
+        let label = (crate::backup::pull::VOLUME, volume);
+        Self::image_in(archive, project, key, label, bytes)
+    }
+
+    /// An image of these bytes whose label of this name is `yes`.
+    pub(crate) fn labelled(&self, label: &str, bytes: &[u8]) -> Visible {
+        let (archive, key) = (&self.archive, self.key.as_ref());
+        self.view(Self::image_in(archive, &self.project, key, (label, "yes"), bytes))
+    }
+
+    fn image_in(
+        archive: &Archive,
+        project: &ProjectName,
+        key: Option<&ProjectKey>,
+        (label, value): (&str, &str),
+        bytes: &[u8],
+    ) -> ImageId {
         let mut file = tempfile::tempfile().unwrap();
         std::io::Write::write_all(&mut file, bytes).unwrap();
-        let labels = [(crate::backup::pull::VOLUME.into(), volume.into())].into();
+        let labels = [(label.into(), value.into())].into();
         let detail = Detail { name: "nightly".into(), labels, ..Detail::default() };
         let new = NewImage { project, kind: Kind::Backup, detail, key, base: None };
         let source = FileSource::of(file).unwrap();

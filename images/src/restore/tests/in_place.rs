@@ -194,7 +194,7 @@ fn a_clone_becomes_plain_with_its_overlay_kept_and_its_next_backup_reads_all() {
     let kept = done.kept.unwrap();
     assert_eq!(first_difference(&contents(&kept, directory.path()), &bytes), None);
     // A raw file has no bitmaps, so what has changed since the backup is not known.
-    let survey = Survey { size: done.size, bitmaps: Vec::new() };
+    let survey = Survey { size: done.size, is_encrypted: false, bitmaps: Vec::new() };
     let (image, point) = (image.image().id, crate::backup::name::PointId::new([1; 16]));
     let published = [Published { image, point, size: done.size, created_ms: 0 }];
     let decided = decide(&survey, &published, false);

@@ -37,7 +37,8 @@ fn run(directory: &Path, image: ImageId, manner: Manner) {
     let project = ProjectName::parse("acme").unwrap();
     let image = archive.view(image, Viewer::Project(&project), &|_| KeyOf::Open).unwrap();
     let keys = VolumeKeys::none();
-    let of = Origin { archive: &archive, image: &image, keys: &keys, run: directory };
+    let (archive, image, keys) = (&archive, &image, &keys);
+    let of = Origin { archive, image, keys, may_be_clear: false, run: directory };
     let volume = plain("disk", Place::File(directory.join("disk.raw")));
     let records = Records::open(&directory.join("records")).unwrap();
     restore(&records, &of, Subject::Plain(&volume), manner, &Unwatched).unwrap();

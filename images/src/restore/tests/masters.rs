@@ -3,10 +3,14 @@
 use super::*;
 use crate::{
     clone::CloneError,
-    encryption::{KeyNumber, VolumeKeys},
+    encryption::{KeyNumber, VolumeKey, VolumeKeys},
     environment::fixed::FixedEnvironment,
     testing::{contents, contents_with, first_difference, keys, pool, vault::project_key},
 };
+
+fn master_key() -> VolumeKey {
+    VolumeKey::make(&FixedEnvironment::new(3)).unwrap()
+}
 
 #[test]
 fn an_images_master_is_made_once_and_found_again() {
@@ -100,7 +104,7 @@ fn an_encrypted_master_has_nothing_in_the_clear_and_its_clones_read_it_with_its_
     let none = VolumeKeys::none();
     let of = vault.origin(&image, &none, directory.path());
     let masters = Masters::create(&directory.path().join("masters")).unwrap();
-    let key = crate::encryption::VolumeKey::make(&FixedEnvironment::new(3)).unwrap();
+    let key = master_key();
     let master = masters.obtain_encrypted(&of, &key, &Unwatched).unwrap();
     let file = std::fs::read(master.backing().path).unwrap();
     assert!(!file.windows(20).any(|window| window == &words[..20]));
@@ -162,4 +166,67 @@ fn a_new_encrypted_volume_has_the_images_bytes_in_no_place() {
     let read = contents_with(&volume, &keys, directory.path());
     assert_eq!(first_difference(&read, &words), None);
     assert!(!std::fs::read(path).unwrap().windows(20).any(|window| window == &words[..20]));
+}
+
+#[test]
+fn what_was_encrypted_is_in_the_clear_only_where_that_is_asked_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("new.raw");
+    let (records, none) = (records(directory.path()), VolumeKeys::none());
+    let masters = Masters::create(&directory.path().join("masters")).unwrap();
+    let pool = pool(directory.path());
+    let (volume, _) = volume(directory.path(), &contents_of(2));
+    for label in ["backup.encrypted", "capture.encrypted"] {
+        let vault = Vault::new(Some(project_key()));
+        let image = vault.labelled(label, &contents_of(4));
+        let mut of = vault.origin(&image, &none, directory.path());
+        let new = |of: &Origin<'_>| {
+            let place = Place::File(path.clone());
+            let cache = HostCache::Direct;
+            new_volume::plain(&records, of, &id("new"), place, cache, None, &Unwatched)
+        };
+        let over = |manner| restore(&records, &of, Subject::Plain(&volume), manner, &Unwatched);
+        for refused in [
+            new(&of).unwrap_err(),
+            over(Manner::Over).unwrap_err(),
+            over(Manner::Beside { keeps_old: false }).unwrap_err(),
+            masters.obtain(&of, &Unwatched).unwrap_err(),
+            new_volume::instant(&masters, &of, &pool, &id("one"), &Unwatched).unwrap_err(),
+        ] {
+            assert!(matches!(refused, RestoreError::WouldBeClear(_)), "{refused}");
+        }
+        assert!(records.under_way().unwrap().is_empty() && !path.exists());
+        assert!(masters.find(image.image().id).unwrap().is_none());
+        assert!(contents(&volume, directory.path()) == contents_of(2));
+        of.may_be_clear = true;
+        new(&of).unwrap();
+        assert!(std::fs::read(&path).unwrap() == contents_of(4));
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
+fn what_was_encrypted_becomes_an_encrypted_volume_or_clone_of_whatever_length() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::new(Some(project_key()));
+    // Of no whole number of sectors.
+    let bytes = &contents_of(4)[..(3 << 20) + 100];
+    let image = vault.labelled("backup.encrypted", bytes);
+    let (records, keys, master_key) = (records(directory.path()), keys(5), master_key());
+    let of = vault.origin(&image, &keys, directory.path());
+    let (cache, key) = (HostCache::Buffered, Some(KeyNumber(2)));
+    let place = Place::File(directory.path().join("new.raw"));
+    let plain = new_volume::plain(&records, &of, &id("new"), place, cache, key, &Unwatched);
+    let masters = Masters::create(&directory.path().join("masters")).unwrap();
+    let (pool, numbers) = (pool(directory.path()), (KeyNumber(3), &master_key));
+    let clone =
+        new_volume::instant_encrypted(&masters, &of, &pool, &id("one"), numbers, &Unwatched);
+    let clone = clone.unwrap().volume(Durability::default(), cache).unwrap();
+    let keys = keys.clone().with_master(master_key.clone());
+    for volume in [plain.unwrap(), clone] {
+        assert!(volume.key().is_some());
+        let read = contents_with(&volume, &keys, directory.path());
+        assert_eq!(first_difference(&read[..bytes.len()], bytes), None);
+        assert_eq!(read[bytes.len()..], [0; 412]);
+    }
 }
