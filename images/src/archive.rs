@@ -30,6 +30,7 @@ pub mod pack;
 pub(crate) mod page;
 pub mod progress;
 pub(crate) mod quarantine;
+pub mod random;
 pub(crate) mod read;
 pub mod record;
 pub mod retention;
@@ -60,6 +61,7 @@ pub use self::{
     import::{Imported, NewImage},
     listing::Page,
     progress::{Phase, Progress, Unwatched, Watch},
+    random::ImageReader,
     record::{Detail, Image, Kind, Provenance},
     retention::Retention,
     status::Stored,
@@ -174,6 +176,11 @@ impl Archive {
             archive.list_marked(prefix)?;
         }
         Ok(archive)
+    }
+
+    /// Milliseconds since 1970, as images are told to be of.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.environment.now_ms()
     }
 
     /// A listing that is known to be of the archive's own folder: its marker is in it.

@@ -27,8 +27,7 @@ mod pace;
 pub mod plan;
 pub mod point;
 pub mod pull;
-pub mod restore;
-mod source;
+pub(crate) mod source;
 
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,7 @@ mod ownership;
 mod pool;
 mod record;
 mod removal;
+mod restoration;
 mod sealing;
 mod template;
 #[cfg(test)]
@@ -45,9 +46,10 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
-pub(crate) use lock::keep_from_qemu;
+pub(crate) use lock::{keep_from_qemu, reserve};
 pub use ownership::{Claim, HostName, HostNameError, Owner};
 pub use pool::Pool;
+pub(crate) use pool::private_directory as make_private_directory;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
 use crate::volume::{

@@ -7,15 +7,18 @@
 
 pub mod archive;
 pub mod backup;
+pub mod capture;
 pub mod clone;
 pub mod encryption;
 pub mod environment;
+pub mod files;
 mod local_socket;
 pub mod migration;
 mod nameless;
 pub mod nbd;
 pub mod qcow2;
 pub mod qmp;
+pub mod restore;
 pub mod room;
 pub mod storage_daemon;
 pub mod vhdx;

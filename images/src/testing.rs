@@ -1,5 +1,8 @@
 //! QEMU's programs as the tests start them: killed when dropped, awaited by their sockets.
 
+pub(crate) mod loop_device;
+pub(crate) mod vault;
+
 use std::{
     path::Path,
     process::{Child, Command, Stdio},

@@ -198,6 +198,11 @@ impl Volume {
         self.durability
     }
 
+    /// Whether the host's cache is used.
+    pub(crate) fn cache_mode(&self) -> HostCache {
+        self.cache
+    }
+
     /// The argument of `blockdev-add`, of `-blockdev` and of the storage daemon's `--blockdev`: a
     /// tree of nodes whose root is named after the volume.
     pub fn blockdev(&self) -> Value {

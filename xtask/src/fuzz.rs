@@ -41,6 +41,8 @@ pub(crate) enum Target {
     Archive,
     /// The head of a disk that somebody brings: qcow2, VMDK, VHDX
     DiskHead,
+    /// How a guest has divided its disk
+    Partitions,
     /// What a server of blocks says to who pulls a backup
     Nbd,
     /// A guest's frames in the kernel, against a model
@@ -79,7 +81,7 @@ impl Target {
     fn longest(self) -> usize {
         match self {
             // A read's reply alone is over 4 KiB.
-            Self::Mime | Self::DiskHead | Self::Nbd => 8192,
+            Self::Mime | Self::DiskHead | Self::Partitions | Self::Nbd => 8192,
             _ => 4096,
         }
     }

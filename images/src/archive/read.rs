@@ -37,9 +37,26 @@ const LOOKS_IN_VAIN: usize = 32;
 /// Bytes that are read at once.
 const AT_ONCE: u64 = 4 * 1024 * 1024;
 
+/// An archive that is lent, or one's own share of it.
+enum Handle<'a> {
+    Lent(&'a Archive),
+    Shared(Arc<Archive>),
+}
+
+impl std::ops::Deref for Handle<'_> {
+    type Target = Archive;
+
+    fn deref(&self) -> &Archive {
+        match self {
+            Self::Lent(archive) => archive,
+            Self::Shared(archive) => archive,
+        }
+    }
+}
+
 /// Reads chunks of all packs that there are.
 pub(crate) struct Reader<'a> {
-    archive: &'a Archive,
+    archive: Handle<'a>,
     seen: RwLock<Seen>,
     /// Since something was last found by looking again.
     looks_in_vain: AtomicUsize,
@@ -84,6 +101,15 @@ pub(crate) type Each<'a> =
 
 impl<'a> Reader<'a> {
     pub(crate) fn new(archive: &'a Archive) -> Result<Self, ArchiveError> {
+        Self::of(Handle::Lent(archive))
+    }
+
+    /// One that hangs on nobody's life.
+    pub(crate) fn shared(archive: Arc<Archive>) -> Result<Reader<'static>, ArchiveError> {
+        Reader::of(Handle::Shared(archive))
+    }
+
+    fn of(archive: Handle<'a>) -> Result<Self, ArchiveError> {
         let (looks_in_vain, unreached) = (AtomicUsize::new(0), AtomicUsize::new(0));
         let reader = Self { archive, seen: RwLock::default(), looks_in_vain, unreached };
         reader.look()?;

@@ -114,7 +114,7 @@ pub enum FullReason {
     /// project's key: it is encrypted otherwise since.
     BaseGone,
     /// QEMU has no bitmap that begins at the last backup. That is so as well where the disk was
-    /// cut and made as long again.
+    /// cut and made as long again, and of a volume that was restored.
     BitmapMissing,
     /// QEMU was killed while it used the bitmap.
     BitmapInconsistent,
@@ -135,7 +135,7 @@ impl fmt::Display for FullReason {
                 "the last backup is not in the archive any more, or encrypted with another key"
             }
             Self::BitmapMissing => {
-                "what has changed is not known: QEMU was started anew, or killed before it stored it, or the disk's length was changed"
+                "what has changed is not known: QEMU was started anew, or killed before it stored it, or the disk's length was changed, or the volume was restored"
             }
             Self::BitmapInconsistent => {
                 "what has changed is not known: QEMU was killed, so its bitmap may lack writes"

@@ -36,7 +36,7 @@ pub const CONSISTENCY: &str = "backup.consistency";
 /// See [`VOLUME`].
 pub const READ: &str = "backup.read";
 /// `yes` of a volume that was encrypted at the hypervisor; what it is restored to should be, too
-/// ([`super::restore`]).
+/// ([`crate::restore`]).
 pub const ENCRYPTED: &str = "backup.encrypted";
 
 /// Why an offer was not made an image. There is no image then.
@@ -147,6 +147,18 @@ pub fn pull(
     offer: &Offer,
     watch: &dyn Watch,
 ) -> Result<Pulled, PullError> {
+    pull_as(archive, to, Kind::Backup, None, offer, watch)
+}
+
+/// The same for an image of another kind, which has these labels and none of a backup's.
+pub(crate) fn pull_as(
+    archive: &Archive,
+    to: &Destination<'_>,
+    kind: Kind,
+    labels: Option<BTreeMap<String, String>>,
+    offer: &Offer,
+    watch: &dyn Watch,
+) -> Result<Pulled, PullError> {
     if let (None, Some(address), false) =
         (&offer.tls, offer.address.exposed(), to.exceptions.clear_network)
     {
@@ -169,8 +181,8 @@ pub fn pull(
     let source = NbdSource::new(offer, protection, offer.changes.zip(chunks), watch);
     let new = NewImage {
         project: to.project,
-        kind: Kind::Backup,
-        detail: detail(to, offer, plan),
+        kind,
+        detail: detail(to, labels, offer, plan),
         key: to.key,
         base: base.as_ref(),
     };
@@ -211,7 +223,21 @@ fn base_of(
     Ok((is_right && has_key && base.image().project == *to.project).then_some(base))
 }
 
-fn detail(to: &Destination<'_>, offer: &Offer, plan: Plan) -> Detail {
+fn detail(
+    to: &Destination<'_>,
+    labels: Option<BTreeMap<String, String>>,
+    offer: &Offer,
+    plan: Plan,
+) -> Detail {
+    let source = Some(format!("volume {}", offer.volume));
+    Detail {
+        name: to.name.clone(),
+        labels: labels.unwrap_or_else(|| backup_labels(to, offer, plan)),
+        provenance: Provenance { format: Some("raw".into()), source, ..Provenance::default() },
+    }
+}
+
+fn backup_labels(to: &Destination<'_>, offer: &Offer, plan: Plan) -> BTreeMap<String, String> {
     let read = match plan {
         Plan::Incremental { .. } => "incremental".into(),
         Plan::Full(reason) => format!("all: {reason}"),
@@ -227,10 +253,5 @@ fn detail(to: &Destination<'_>, offer: &Offer, plan: Plan) -> Detail {
     if offer.encrypted {
         labels.insert(ENCRYPTED.into(), "yes".into());
     }
-    let source = Some(format!("volume {}", offer.volume));
-    Detail {
-        name: to.name.clone(),
-        labels,
-        provenance: Provenance { format: Some("raw".into()), source, ..Provenance::default() },
-    }
+    labels
 }

@@ -3,8 +3,8 @@
 //! An archive reads whole chunks. Of one in which something has changed, only that is moved; the rest
 //! is the base's, out of the archive itself.
 //!
-//! It is private to [`super::pull`], which is what keeps an image's unchanged parts those of the
-//! one base that the bitmap begins at.
+//! What reads less than all is private to [`super::pull`], which is what keeps an image's unchanged
+//! parts those of the one base that the bitmap begins at.
 
 use std::{
     io, iter,
@@ -41,7 +41,7 @@ const MAPPED: u64 = 1 << 30;
 const LEAST_AT_ONCE: u64 = 1 << 20;
 
 /// A disk at a point in time, elsewhere.
-pub(super) struct NbdSource<'a> {
+pub(crate) struct NbdSource<'a> {
     offer: &'a Offer,
     protection: Protection<'a>,
     /// The bitmap that says what has changed since the base.
@@ -88,6 +88,11 @@ impl Moved {
 }
 
 impl<'a> NbdSource<'a> {
+    /// Reads all, but for holes.
+    pub(crate) fn whole(offer: &'a Offer, watch: &'a dyn Watch) -> Self {
+        Self::new(offer, offer.protection(Protection::Clear), None, watch)
+    }
+
     /// Reads what has changed where `changes` says so, else all.
     pub(super) fn new(
         offer: &'a Offer,

@@ -13,7 +13,7 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 }
 
 /// Writes a file under its name at once. Its name is durable once its directory is synced.
-pub(super) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("new");
     // Of a writing that was stopped.
     remove(&new)?;
@@ -30,7 +30,7 @@ pub(crate) fn name_once(new: &Path, path: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

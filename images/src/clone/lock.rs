@@ -9,6 +9,7 @@
 use std::{
     fs::{File, TryLockError},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -16,11 +17,12 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, fcntl},
+    fcntl::{FcntlArg, OFlag, fcntl},
     libc,
 };
 
 use super::{CloneError, failed};
+use crate::volume::Place;
 
 /// How long another process of ours may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,6 +45,23 @@ pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
             Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(5)),
         }
     }
+}
+
+/// Opens a volume's file or device, which QEMU can't open from then on, until it is dropped.
+///
+/// # Errors
+/// [`io::ErrorKind::ResourceBusy`], where QEMU has it open, or it is mounted.
+pub(crate) fn reserve(place: &Place) -> io::Result<File> {
+    // That it is a file or a device as it is said to be.
+    place.open()?;
+    let mut flags = OFlag::O_NONBLOCK;
+    if matches!(place, Place::Device(_)) {
+        // Nobody else may hold it like this, as mounting does (open(2)).
+        flags |= OFlag::O_EXCL;
+    }
+    let mut options = File::options();
+    let file = options.read(true).write(true).custom_flags(flags.bits()).open(place.path())?;
+    if keep_from_qemu(&file)? { Ok(file) } else { Err(io::ErrorKind::ResourceBusy.into()) }
 }
 
 /// Keeps QEMU from opening an image, until the file is dropped. Whether nobody has it open.

@@ -147,7 +147,7 @@ pub(super) fn make_lock(path: &Path) -> Result<(), CloneError> {
 }
 
 /// Makes a directory that only we may enter, or makes one so.
-pub(super) fn private_directory(path: &Path) -> io::Result<()> {
+pub(crate) fn private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(0o700))
 }

@@ -5,16 +5,14 @@ use std::{fs, path::Path, sync::Arc};
 
 use anyhow::{Context, Result, ensure};
 use mezame_images::{
-    archive::{ImageId, ProjectKey, Unwatched, store::directory::Directory, target::FileTarget},
-    backup::{
-        pull::{Exceptions, PullError},
-        restore::{NewVolume, restore_encrypted},
-    },
+    archive::{ImageId, ProjectKey, Unwatched, store::directory::Directory},
+    backup::pull::{Exceptions, PullError},
     clone::{Master, Pool},
     encryption::{KeyNumber, VolumeKey, VolumeKeys, rotation::Running},
     environment::SystemEnvironment,
+    restore::{Origin, new_volume, records::Records},
     storage_daemon::StorageDaemon,
-    volume::{Data, Durability, FlushInterval, Format, HostCache, Place, Volume, VolumeId},
+    volume::{Durability, FlushInterval, Format, HostCache, Place, Volume, VolumeId},
 };
 use mezame_tests::process;
 
@@ -100,16 +98,18 @@ impl Clones {
     /// An image as a plain volume, encrypted if the clone was.
     fn restore(&self, image: ImageId, name: &str) -> Result<Volume> {
         let root = self.desk.directory.path();
-        let (id, path) = (VolumeId::parse(name)?, root.join(format!("restored-{name}")));
-        let visible = self.desk.visible(image)?;
-        let archive = &self.desk.archive;
-        if self.is_encrypted {
-            let (number, keys) = (THREE, &self.keys);
-            let new = NewVolume { id, path, cache: CACHE, number, keys, run: root };
-            return Ok(restore_encrypted(archive, &visible, new, &Unwatched)?);
-        }
-        archive.export(&visible, &FileTarget::create(&path)?, &Unwatched)?;
-        Ok(Volume::new(id, Data::Plain(Place::File(path)), Durability::Plain, CACHE)?)
+        let place = Place::File(root.join(format!("restored-{name}")));
+        let (id, visible) = (VolumeId::parse(&format!("{name}-again"))?, self.desk.visible(image)?);
+        let of = Origin {
+            archive: &self.desk.archive,
+            image: &visible,
+            keys: &self.keys,
+            may_be_clear: false,
+            run: root,
+        };
+        let records = Records::create(&root.join("records"))?;
+        let key = self.is_encrypted.then_some(THREE);
+        Ok(new_volume::plain(&records, &of, &id, place, CACHE, key, &Unwatched)?)
     }
 
     /// All that a volume has.

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::*;
+use crate::testing::loop_device::Loop;
 
 fn file(folder: &Path, length: u64) -> PathBuf {
     let path = folder.join("disk");
@@ -80,27 +81,6 @@ fn what_is_neither_a_file_nor_a_device_is_refused() {
     let pipe = folder.path().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert_eq!(FileTarget::open(&pipe).unwrap_err().kind(), ErrorKind::InvalidInput);
-}
-
-/// A file as a block device; gone when it is dropped.
-struct Loop(PathBuf);
-
-impl Loop {
-    /// None, with the reason told, where none can be made.
-    fn of(file: &Path) -> Option<Self> {
-        let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
-        if !out.status.success() {
-            eprintln!("skipped, no loop device: {}", String::from_utf8_lossy(&out.stderr));
-            return None;
-        }
-        Some(Self(String::from_utf8(out.stdout).unwrap().trim().into()))
-    }
-}
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        let _ = Command::new("losetup").arg("--detach").arg(&self.0).status();
-    }
 }
 
 #[test]

@@ -13,7 +13,6 @@ use super::{
     *,
 };
 use crate::{
-    backup::restore::{NewVolume, RestoreError, restore_encrypted},
     clone::Master,
     encryption::{
         KeyNumber, Keyslots, VolumeKey, VolumeKeys,
@@ -22,6 +21,7 @@ use crate::{
         secret::{SecretError, Secrets},
     },
     environment::fixed::FixedEnvironment,
+    restore::{Origin, RestoreError, new_volume, records::Records},
     storage_daemon::{DaemonError, StorageDaemon},
     testing::{Numbers, contents_with, first_difference, ids, keys, master, pool},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeId},
@@ -187,29 +187,33 @@ impl Story {
     /// Restores an image as its volume was: encrypted with a third key, or in the clear.
     fn restore(&self, directory: &Path, image: ImageId, name: &str) -> Vec<u8> {
         let path = directory.join(name);
-        let visible = self.vault.visible(image);
+        let visible = self.vault.view(image);
         if !self.is_encrypted {
             let target = FileTarget::create(&path).unwrap();
             self.vault.archive.export(&visible, &target, &Unwatched).unwrap();
             return fs::read(path).unwrap();
         }
         assert_eq!(self.vault.label(image, "backup.encrypted"), "yes");
-        let new = || NewVolume {
-            id: VolumeId::parse(name).unwrap(),
-            path: path.clone(),
-            cache: HostCache::Direct,
-            number: THREE,
+        let records = Records::create(&directory.join("records")).unwrap();
+        let of = Origin {
+            archive: &self.vault.archive,
+            image: &visible,
             keys: &self.keys,
+            may_be_clear: false,
             run: directory,
         };
-        // Of a restore that was killed: it has no volume's name, and is no reason against the next one.
-        fs::write(directory.join(format!("{name}.new")), "a part").unwrap();
+        let (id, cache) = (VolumeId::parse(name).unwrap(), HostCache::Direct);
         let seen = Named(path.clone(), AtomicBool::new(false));
-        let restored = restore_encrypted(&self.vault.archive, &visible, new(), &seen).unwrap();
+        let make = |key| {
+            let place = Place::File(path.clone());
+            new_volume::plain(&records, &of, &id, place, cache, key, &seen)
+        };
+        let clear = make(None);
+        assert!(matches!(clear, Err(RestoreError::WouldBeClear(refused)) if refused == image));
+        let restored = make(Some(THREE)).unwrap();
         assert!(!seen.1.load(Ordering::SeqCst), "it had its name before it was whole");
         assert!(!directory.join(format!("{name}.new")).exists());
-        let again = restore_encrypted(&self.vault.archive, &visible, new(), &Unwatched);
-        assert!(matches!(again, Err(RestoreError::File { .. })));
+        assert!(matches!(make(Some(THREE)), Err(RestoreError::Exists { .. })));
         // No other key opens it.
         let wrong = restored.clone().encrypted(TWO);
         let secrets = wrong.secrets(&self.keys).unwrap();

@@ -1,0 +1,255 @@
+//! Capture: a guest's system storage becomes an image in the archive, which clones are made of.
+//!
+//! What is captured is the whole volume as its guest sees it, a clone with its master's bytes: an
+//! overlay alone would be of no use without that master. A volume that nobody has open is read under
+//! QEMU's own lock, so that no guest can be started on it meanwhile; one that a guest runs on is read
+//! at a [point in time](crate::backup::point), as a backup is, which it is not: the next backup
+//! goes on from the last one.
+//!
+//! Whether the guest's agent has forgotten who the guest was (`guest-agent seal`) is the caller's
+//! word. It writes to no volume but what [recovery](crate::volume::recovery) puts back, and mounts
+//! none.
+
+mod error;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fs::File, path::Path};
+
+use mezame_model::ProjectName;
+
+pub use error::CaptureError;
+
+use crate::{
+    archive::{
+        Archive, Detail, Imported, Kind, NewImage, ProjectKey, Provenance, Watch,
+        source::{FileSource, Source},
+    },
+    backup::{
+        freeze::{Consistency, CrashReason},
+        name::PointId,
+        offer::Offer,
+        plan::{FullReason, Plan},
+        pull::{self, Exceptions, Pulled},
+        source::NbdSource,
+    },
+    clone::{self, InstantClone},
+    encryption::VolumeKeys,
+    nbd::NbdAddress,
+    storage_daemon::StorageDaemon,
+    volume::{Data, Durability, HostCache, Volume, recovery},
+};
+
+/// Labels of a captured image: its volume, when that was as it is here (milliseconds since 1970), who
+/// had it captured, `stopped` or what a [backup's consistency](pull::CONSISTENCY) is called, and
+/// `agent` or `no`.
+pub const VOLUME: &str = "capture.volume";
+/// See [`VOLUME`].
+pub const TAKEN: &str = "capture.taken-ms";
+/// See [`VOLUME`].
+pub const BY: &str = "capture.by";
+/// See [`VOLUME`].
+pub const STATE: &str = "capture.state";
+/// See [`VOLUME`].
+pub const SEALED: &str = "capture.sealed";
+/// `yes` of a volume that was encrypted at the hypervisor, or whose master was; what it is restored to
+/// should be, too ([`crate::restore`]).
+pub const ENCRYPTED: &str = "capture.encrypted";
+
+/// What a captured image is to be.
+#[derive(Debug)]
+pub struct Capture<'a> {
+    /// Whose it is.
+    pub project: &'a ProjectName,
+    /// The project's key, if it is encrypted.
+    pub key: Option<&'a ProjectKey>,
+    /// What it is called.
+    pub name: String,
+    /// Labels beside those of every captured image.
+    pub labels: BTreeMap<String, String>,
+    /// Who has it captured: a person, an instance, a program.
+    pub by: String,
+    /// Whether the guest's agent has forgotten who the guest was, before it stopped.
+    pub is_sealed: bool,
+}
+
+/// A volume that no guest runs on.
+#[derive(Debug, Clone, Copy)]
+pub enum Stopped<'a> {
+    /// A plain one, or an overlay that needs no recovery.
+    Volume(&'a Volume),
+    /// A clone, which is recovered first if its class is.
+    Clone {
+        /// Which.
+        clone: &'a InstantClone,
+        /// The class that its guest was started with.
+        durability: Durability,
+        /// As of its guest.
+        cache: HostCache,
+    },
+}
+
+/// Captures a volume that no guest runs on. `run` is a directory that only we may enter, for sockets.
+/// The image is there when this returns, whole and durable, or not at all.
+///
+/// # Errors
+/// [`CaptureError::InUse`], while QEMU has it open; [`CaptureError::WouldBeClear`].
+pub fn stopped(
+    archive: &Archive,
+    capture: &Capture<'_>,
+    stopped: Stopped<'_>,
+    keys: &VolumeKeys,
+    run: &Path,
+    watch: &dyn Watch,
+) -> Result<Imported, CaptureError> {
+    let volume = match stopped {
+        Stopped::Volume(volume) => volume.clone(),
+        Stopped::Clone { clone, durability, cache } => {
+            let volume = clone.volume(durability, cache)?;
+            check_key(&volume, capture)?;
+            if volume.durability().needs_recovery() {
+                clone.recover_with(keys, cache, run)?;
+            }
+            volume
+        }
+    };
+    check_key(&volume, capture)?;
+    let file = hold(&volume)?;
+    let detail = detail(capture, &volume, archive.now_ms(), "stopped");
+    let import = |source: &dyn Source| {
+        let Capture { project, key, .. } = *capture;
+        let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
+        archive.import(&new, source, watch)
+    };
+    if matches!(volume.data(), Data::Plain(_)) && volume.key().is_none() {
+        let path = volume.place().path();
+        let source = FileSource::of(file).map_err(CaptureError::io("reading", path))?;
+        return Ok(import(&source)?);
+    }
+    // The file stays held, by us.
+    let daemon = StorageDaemon::start_with(&read_only(&volume), &volume.secrets(keys)?, run)?;
+    let offer = offer(&daemon, &volume)?;
+    let imported = import(&NbdSource::whole(&offer, watch));
+    daemon.end()?;
+    Ok(imported?)
+}
+
+/// Captures a running guest's disk at a point in time that was opened for it. `offer` must be one of
+/// everything ([`plan::decide`](crate::backup::plan::decide) with `all`), or of what has changed since
+/// the last backup; the disk is none of those that are published when the point is closed.
+///
+/// # Errors
+/// [`CaptureError::Pull`], as of a backup for which no [exception](Exceptions) is made: an encrypted
+/// volume is captured into an encrypted project alone, and over a network by TLS alone.
+pub fn running(
+    archive: &Archive,
+    capture: &Capture<'_>,
+    offer: &Offer,
+    watch: &dyn Watch,
+) -> Result<Pulled, CaptureError> {
+    let to = pull::Destination {
+        project: capture.project,
+        key: capture.key,
+        name: capture.name.clone(),
+        labels: BTreeMap::new(),
+        exceptions: Exceptions::default(),
+    };
+    let mut labels =
+        labels(capture, offer.volume.as_str(), offer.taken_ms, offer.consistency.name());
+    mark_encrypted(&mut labels, offer.encrypted);
+    Ok(pull::pull_as(archive, &to, Kind::Captured, Some(labels), offer, watch)?)
+}
+
+/// What is secret in the volume is not to be in the clear in the archive.
+fn check_key(volume: &Volume, capture: &Capture<'_>) -> Result<(), CaptureError> {
+    if is_encrypted(volume) && capture.key.is_none() {
+        return Err(CaptureError::WouldBeClear(volume.id().clone()));
+    }
+    Ok(())
+}
+
+fn is_encrypted(volume: &Volume) -> bool {
+    let is_backing = match volume.data() {
+        Data::Overlay { backing, .. } => backing.is_encrypted,
+        Data::Plain(_) => false,
+    };
+    is_backing || volume.key().is_some()
+}
+
+/// The volume's file or device, which no QEMU can open until it is dropped.
+fn hold(volume: &Volume) -> Result<File, CaptureError> {
+    let path = volume.place().path();
+    let file = match clone::reserve(volume.place()) {
+        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
+            return Err(CaptureError::InUse(volume.id().clone()));
+        }
+        file => file.map_err(CaptureError::io("opening", path))?,
+    };
+    // A guest may have run, and have been killed, since it was recovered.
+    let is_recovered = volume.durability().needs_recovery() && volume.is_overlay();
+    if is_recovered && recovery::needs_recovery(&file, path)? {
+        return Err(CaptureError::Unrecovered(volume.id().clone()));
+    }
+    Ok(file)
+}
+
+/// The volume as a daemon of ours opens it that writes nothing and takes no lock, since we have it.
+fn read_only(volume: &Volume) -> serde_json::Value {
+    let mut node = volume.blockdev();
+    node["read-only"] = true.into();
+    node["file"]["read-only"] = true.into();
+    node["file"]["locking"] = "off".into();
+    node
+}
+
+/// What the daemon serves, as a point in time is read.
+fn offer(daemon: &StorageDaemon, volume: &Volume) -> Result<Offer, CaptureError> {
+    Ok(Offer {
+        volume: volume.id().clone(),
+        point: PointId::new([0; 16]),
+        taken_ms: 0,
+        consistency: Consistency::Crash(CrashReason::NotRunning),
+        size: daemon.open()?.size(),
+        encrypted: is_encrypted(volume),
+        address: NbdAddress::Unix(daemon.blocks().into()),
+        tls: None,
+        export: volume.id().to_string(),
+        plan: Plan::Full(FullReason::Wanted),
+        changes: None,
+    })
+}
+
+fn labels(
+    capture: &Capture<'_>,
+    volume: &str,
+    taken_ms: u64,
+    state: &str,
+) -> BTreeMap<String, String> {
+    let mut labels = capture.labels.clone();
+    let sealed = if capture.is_sealed { "agent" } else { "no" };
+    labels.extend([
+        (VOLUME.into(), volume.into()),
+        (TAKEN.into(), taken_ms.to_string()),
+        (BY.into(), capture.by.clone()),
+        (STATE.into(), state.into()),
+        (SEALED.into(), sealed.into()),
+    ]);
+    labels
+}
+
+fn mark_encrypted(labels: &mut BTreeMap<String, String>, is_encrypted: bool) {
+    if is_encrypted {
+        labels.insert(ENCRYPTED.into(), "yes".into());
+    }
+}
+
+fn detail(capture: &Capture<'_>, volume: &Volume, taken_ms: u64, state: &str) -> Detail {
+    let source = Some(format!("volume {}", volume.id()));
+    let mut labels = labels(capture, volume.id().as_str(), taken_ms, state);
+    mark_encrypted(&mut labels, is_encrypted(volume));
+    Detail {
+        name: capture.name.clone(),
+        labels,
+        provenance: Provenance { format: Some("raw".into()), source, ..Provenance::default() },
+    }
+}

@@ -1,0 +1,134 @@
+//! Restores by a process that is killed (-9) at random moments: the volume is the old one or the new
+//! one, or its record says that it is neither, and the next restore ends it.
+
+use std::{
+    os::unix::process::ExitStatusExt,
+    process::{Command, Stdio},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use mezame_model::ProjectName;
+
+use super::*;
+use crate::{
+    archive::{Archive, ImageId, KeyOf, Settings, Viewer, store::directory::Directory},
+    encryption::VolumeKeys,
+    environment::SystemEnvironment,
+};
+
+/// What the child is told: a directory and an image, and whether to write over.
+const TOLD: &str = "MEZAME_TEST_RESTORE";
+
+fn archive(directory: &Path, is_new: bool) -> Archive {
+    let path = directory.join("archive");
+    let settings = Settings { threads: 2, beat: None, ..Settings::default() };
+    let environment = Arc::new(SystemEnvironment::new());
+    if is_new {
+        let store = Arc::new(Directory::create(&path).unwrap());
+        return Archive::create(store, environment, settings).unwrap();
+    }
+    Archive::open(Arc::new(Directory::open(&path).unwrap()), environment, settings).unwrap()
+}
+
+fn run(directory: &Path, image: ImageId, manner: Manner) {
+    let archive = archive(directory, false);
+    let project = ProjectName::parse("acme").unwrap();
+    let image = archive.view(image, Viewer::Project(&project), &|_| KeyOf::Open).unwrap();
+    let keys = VolumeKeys::none();
+    let (archive, image, keys) = (&archive, &image, &keys);
+    let of = Origin { archive, image, keys, may_be_clear: false, run: directory };
+    let volume = plain("disk", Place::File(directory.join("disk.raw")));
+    let records = Records::open(&directory.join("records")).unwrap();
+    restore(&records, &of, Subject::Plain(&volume), manner, &Unwatched).unwrap();
+}
+
+fn manner(is_over: bool) -> Manner {
+    if is_over { Manner::Over } else { Manner::Beside { keeps_old: true } }
+}
+
+/// The process that is killed; nothing when it is run as a test.
+#[test]
+fn a_child_restores_what_it_is_told_to() {
+    let Ok(told) = std::env::var(TOLD) else { return };
+    let mut told = told.split(',');
+    let directory = PathBuf::from(told.next().unwrap());
+    let image = ImageId::parse(told.next().unwrap()).unwrap();
+    run(&directory, image, manner(told.next() == Some("over")));
+}
+
+/// Whether it was killed before its end.
+fn kill_after(directory: &Path, image: ImageId, is_over: bool, moment: Duration) -> bool {
+    let word = if is_over { "over" } else { "beside" };
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "restore::tests::killed::a_child_restores_what_it_is_told_to"])
+        .env(TOLD, format!("{},{image},{word}", directory.display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    // It needs some time to come to the restore itself, which is when it has left its record.
+    let record = directory.join("records/disk.json");
+    while !record.exists() && begin.elapsed() < Duration::from_secs(60) {
+        if child.try_wait().unwrap().is_some() {
+            return false;
+        }
+        thread::sleep(Duration::from_micros(200));
+    }
+    thread::sleep(moment);
+    let _ = child.kill();
+    child.wait().unwrap().signal().is_some()
+}
+
+fn kills(is_over: bool) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("disk.raw");
+    let bytes = (1..12).flat_map(contents_of).collect::<Vec<_>>();
+    let old = contents_of(20).repeat(11);
+    let image = {
+        let archive = archive(directory.path(), true);
+        Vault::backup_in(&archive, &ProjectName::parse("acme").unwrap(), None, "disk", &bytes)
+    };
+    let records = records(directory.path());
+    let mut numbers = Numbers(41);
+    let (mut killed, mut halves) = (0, 0);
+    for _ in 0..12 {
+        std::fs::write(&path, &old).unwrap();
+        let moment = Duration::from_micros(numbers.below(60_000));
+        killed += u32::from(kill_after(directory.path(), image, is_over, moment));
+        let there = std::fs::read(&path).unwrap();
+        if there != old && there != bytes {
+            assert!(is_over, "the volume is neither the old one nor the new one");
+            let error = records.check(&id("disk")).unwrap_err();
+            assert!(matches!(error, RestoreError::HalfRestored { .. }), "{error}");
+            halves += 1;
+        }
+        run(directory.path(), image, manner(is_over));
+        assert!(std::fs::read(&path).unwrap() == bytes);
+        assert!(records.under_way().unwrap().is_empty());
+    }
+    eprintln!("{killed} of 12 were killed before their end, {halves} of them half way");
+    assert!(killed > 0, "none was killed in the middle");
+    // Whatever became of the old ones, each that is kept is whole.
+    for entry in std::fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        assert!(!name.ends_with(".restoring"), "{name} is left");
+        if name.contains(".replaced-") {
+            let kept = std::fs::read(&path).unwrap();
+            assert!(kept == old || kept == bytes, "{name} is neither");
+        }
+    }
+}
+
+#[test]
+fn a_restore_beside_that_is_killed_anywhere_leaves_a_whole_volume() {
+    kills(false);
+}
+
+#[test]
+fn a_restore_over_that_is_killed_anywhere_is_told_and_ended() {
+    kills(true);
+}
