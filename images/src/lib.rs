@@ -10,6 +10,7 @@ pub mod backup;
 pub mod clone;
 pub mod encryption;
 pub mod environment;
+pub mod iscsi;
 mod local_socket;
 mod nameless;
 pub mod nbd;

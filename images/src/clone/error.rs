@@ -5,8 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::OwnerError;
 use crate::{
     encryption::{erasure::EraseError, rotation::ImageError},
+    iscsi::{Lun, LunError},
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
 };
@@ -154,6 +156,20 @@ pub enum CloneError {
     /// A clone's keys can't be written over; it is not removed.
     #[error(transparent)]
     Erasure(#[from] EraseError),
+    /// A LUN can't be used.
+    #[error(transparent)]
+    Lun(#[from] LunError),
+    /// Somebody else may write to the clone's LUN, or nobody.
+    #[error(transparent)]
+    Owner(#[from] OwnerError),
+    /// Another clone of the master is on this LUN.
+    #[error("{lun} is the clone {id}'s")]
+    LunTaken {
+        /// The LUN.
+        lun: Box<Lun>,
+        /// The clone.
+        id: VolumeId,
+    },
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),
