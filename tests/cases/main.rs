@@ -18,6 +18,7 @@ mod harness;
 mod identity;
 mod images;
 mod ipv6;
+mod iscsi;
 mod isolation;
 mod leases;
 mod link_local;

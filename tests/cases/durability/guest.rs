@@ -76,10 +76,7 @@ impl Desk {
         }
         let master = Master::seal(&image, Format::Raw, &root.join("master"))?;
         let clone = master.clone_into(&Pool::create(root)?, &[VolumeId::parse("disk")?])?.remove(0);
-        let module = module("virtio_blk.ko")?;
-        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
-        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &module)];
-        let image = GuestImage::small_with(&programs, root)?;
+        let image = writer(root)?;
         Ok(Self { directory, image, clone, class, writes, number: 0 })
     }
 
@@ -103,24 +100,9 @@ impl Desk {
     fn machine(&self, host: &str, further: &[&str]) -> Result<Background> {
         let root = self.directory.path();
         let volume = self.volume()?;
-        let Start::Kernel { kernel, initrd } = &self.image.start else { bail!("no kernel") };
-        let mut qemu = process::command("qemu-system-x86_64");
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", self.monitor(host).display()))
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            .arg("-append")
-            .arg(format!(
-                // On a busy host Linux finds its timer too slow at boot, and panics.
-                "console=ttyS0 quiet panic=-1 no_timer_check writer={} after={}",
-                self.writes.word(),
-                self.number
-            ))
-            .args(["-blockdev", &volume.blockdev().to_string()])
+        let words = format!("writer={} after={}", self.writes.word(), self.number);
+        let mut qemu = qemu(&self.image, &self.monitor(host), &words)?;
+        qemu.args(["-blockdev", &volume.blockdev().to_string()])
             .args(["-device", &volume.device().to_string()])
             .args(further);
         let console = root.join(format!("console-{host}-{}", self.number));
@@ -167,6 +149,32 @@ impl Desk {
         process::succeed(&mut convert)?;
         Ok(raw)
     }
+}
+
+/// The system of a guest that writes.
+pub(crate) fn writer(root: &Path) -> Result<GuestImage> {
+    let module = module("virtio_blk.ko")?;
+    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
+    let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &module)];
+    GuestImage::small_with(&programs, root)
+}
+
+/// Its machine, without a disk; what it is told to write.
+pub(crate) fn qemu(image: &GuestImage, monitor: &Path, words: &str) -> Result<Command> {
+    let Start::Kernel { kernel, initrd } = &image.start else { bail!("no kernel") };
+    let mut qemu = process::command("qemu-system-x86_64");
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-serial", "stdio", "-qmp"])
+        .arg(format!("unix:{},server=on,wait=off", monitor.display()))
+        .arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initrd)
+        .arg("-append")
+        // On a busy host Linux finds its timer too slow at boot, and panics.
+        .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check {words}"));
+    Ok(qemu)
 }
 
 /// Waits until so many writes were acknowledged.
@@ -236,13 +244,17 @@ fn stop_often(class: Durability, writes: Writes) -> (usize, usize) {
 }
 
 fn missing_blocks(raw: &Path, expected: &BTreeMap<u64, u64>) -> Result<Vec<u64>> {
-    let disk = std::fs::read(raw)?;
+    Ok(missing_in(&std::fs::read(raw)?, expected))
+}
+
+/// The places of blocks of which the last write that was acknowledged is not on the disk.
+pub(crate) fn missing_in(disk: &[u8], expected: &BTreeMap<u64, u64>) -> Vec<u64> {
     let is_there = |place: u64, number: u64| {
         let at = usize::try_from(place).unwrap() * BLOCK;
         disk[at..at + BLOCK] == repeated(&format!("block {place} write {number}"), BLOCK)[..]
     };
     let missing = expected.iter().filter(|(place, number)| !is_there(**place, **number));
-    Ok(missing.map(|(place, _)| *place).collect())
+    missing.map(|(place, _)| *place).collect()
 }
 
 /// By e2fsprogs alone: the journal is replayed in user space, and nothing is mounted.
@@ -322,7 +334,7 @@ fn a_guest_is_held_to_its_limits_and_is_freed_of_them_while_it_runs() {
 }
 
 /// Moves a guest from one QEMU to another, as between two hosts that see the same files.
-fn migrate(from: &mut Qmp, socket: &Path) -> Result<()> {
+pub(crate) fn migrate(from: &mut Qmp, socket: &Path) -> Result<()> {
     from.execute("migrate", json!({ "uri": format!("unix:{}", socket.display()) }))?;
     wait::until("the migration's end", A_BOOT, || {
         let state = from.execute("query-migrate", json!({}))?;
