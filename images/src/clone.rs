@@ -28,7 +28,7 @@ mod handover;
 mod hydration;
 mod lock;
 mod lun;
-mod owner;
+mod ownership;
 mod pool;
 mod record;
 mod removal;
@@ -49,7 +49,7 @@ pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::keep_from_qemu;
 pub use lun::LunClone;
-pub use owner::{Owner, OwnerError, Start};
+pub use ownership::{Claim, HostName, HostNameError, Owner, Ownership, Start};
 pub use pool::Pool;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
@@ -178,6 +178,7 @@ impl Master {
             is_held: false,
             keyslots,
             plain_keyslots: None,
+            owner: Ownership::default(),
         };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {

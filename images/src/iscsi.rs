@@ -12,7 +12,7 @@
 //!   [`LunDisk`]     its bytes, through qemu-storage-daemon              restoring, importing
 //! ```
 //! Names and URLs are parsed without any I/O. There are no locks over iSCSI: who may write is in the
-//! master's records ([`crate::clone::Owner`]), and nothing here keeps a foreign initiator away.
+//! master's records ([`crate::clone::Ownership`]), and nothing here keeps a foreign initiator away.
 //!
 //! After RFC 7143 (§4.2.7, names; §12.1, CHAP), RFC 3720 (§3.2.6, the same names), RFC 3980 (naa
 //! names), and <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsIscsi`).

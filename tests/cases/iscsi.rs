@@ -23,15 +23,16 @@ use mezame_images::{
         disk::Disk,
         plan::{Plan, decide},
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Pulled, published, pull},
+        pull::{Destination, Exceptions, Pulled, published, pull},
     },
-    clone::{CloneError, LunClone, Master, Owner, Start},
+    clone::{Claim, CloneError, HostName, Master, Ownership, Start},
     environment::SystemEnvironment,
     iscsi::{ChapSecret, ChapUser, InitiatorName, IscsiName, Lun, LunAccess},
+    migration::{MigrationAddress, Settings as MigrationSettings, move_guest, prepare, settle},
     nbd::NbdAddress,
     qmp::Qmp,
     storage_daemon::StorageDaemon,
-    volume::{Durability, Format, HostCache, Volume, VolumeId},
+    volume::{Durability, Format, HostCache, Limits, Volume, VolumeId},
 };
 use mezame_model::ProjectName;
 use mezame_tests::{
@@ -43,9 +44,7 @@ use serde_json::json;
 use target::Target;
 use zeroize::Zeroizing;
 
-use crate::durability::guest::{
-    acknowledged, migrate, missing_in, qemu, repeated, until_written, writer,
-};
+use crate::durability::guest::{acknowledged, missing_in, qemu, repeated, until_written, writer};
 
 const DISK: u64 = 16 << 20;
 /// The numbers of the LUNs.
@@ -127,9 +126,15 @@ impl Desk {
         let settings = Settings::new(self.directory.path().into(), server);
         let point = Point::open(qmp, decided, &settings, None, &SystemEnvironment::new())?;
         let name = "nightly".into();
-        let to = Destination { project: &self.project, key: None, name, labels: BTreeMap::new() };
+        let to = Destination {
+            project: &self.project,
+            key: None,
+            name,
+            labels: BTreeMap::new(),
+            exceptions: Exceptions::default(),
+        };
         let pulled = pull(&self.archive, &to, &point.offers()[0], &Unwatched)?;
-        let closed = point.close(qmp, &[self.id.clone()], None)?;
+        let closed = point.close(qmp, std::slice::from_ref(&self.id), None)?;
         ensure!(closed.broken.is_empty(), "{:?}", closed.broken);
         let id = pulled.image.id;
         let image = self.archive.view(id, Viewer::Project(&self.project), &|_| KeyOf::Open)?;
@@ -150,8 +155,9 @@ impl Desk {
     }
 }
 
-fn volume(clone: &LunClone, start: Start) -> Result<Volume, CloneError> {
-    clone.volume(Durability::Synchronous, HostCache::Direct, start)
+fn volume(master: &Master, claim: &Claim, start: Start) -> Result<Volume, CloneError> {
+    let clone = master.find_lun_clone(&claim.volume)?;
+    clone.volume(Durability::Synchronous, HostCache::Direct, claim, start)
 }
 
 /// The last write of each place, by the numbers that were acknowledged in order.
@@ -169,53 +175,59 @@ fn a_guest_on_luns_is_backed_up_moved_and_stopped_hard_and_misses_nothing() -> R
     let desk = Desk::lay()?;
     let (here, there) = (desk.master("here")?, desk.master("there")?);
     here.clone_onto(&desk.lun(CLONE)?, &desk.id)?;
-    let clone = here.claim(&desk.id)?;
-    let volume_here = volume(&clone, Start::Cold)?;
+    let (host_here, host_there) = (HostName::parse("here")?, HostName::parse("there")?);
+    let first = here.claim(&desk.id, &host_here)?;
+    let volume_here = volume(&here, &first, Start::Cold)?;
     let mut guest = desk.machine("here", &volume_here, &[])?;
     let mut qmp_here = desk.qmp("here")?;
     until_written(&mut guest, 10)?;
 
     // An online backup: all that was acknowledged before is in it.
     let before = last_writes(acknowledged(&guest.log())?);
-    let (first, disk) = desk.back_up(&mut qmp_here, &volume_here)?;
-    ensure!(matches!(first.plan, Plan::Full(_)), "{:?}", first.plan);
+    let (full, disk) = desk.back_up(&mut qmp_here, &volume_here)?;
+    ensure!(matches!(full.plan, Plan::Full(_)), "{:?}", full.plan);
     ensure!(missing_in(&disk, &before).is_empty());
     let written = acknowledged(&guest.log())?.len();
     until_written(&mut guest, written + 5)?;
 
-    // Another hypervisor may not have it, until it is handed over, and then only to wait.
-    ensure!(there.claim(&desk.id).is_err());
-    let to = desk.access("there")?.initiator().clone();
-    here.hand_over(&desk.id, &to)?;
-    let (of_here, of_there) = (here.find_lun_clone(&desk.id)?, there.find_lun_clone(&desk.id)?);
-    for clone in [&of_here, &of_there] {
-        ensure!(matches!(volume(clone, Start::Cold), Err(CloneError::Owner(_))));
+    // Another hypervisor may not have it, until it is offered, and then only to wait.
+    ensure!(there.claim(&desk.id, &host_there).is_err());
+    let second = here.offer(&first, &host_there)?;
+    for (master, claim) in [(&here, &first), (&there, &second)] {
+        let refused = volume(master, claim, Start::Cold);
+        ensure!(matches!(refused, Err(CloneError::NotOwner { .. })), "{refused:?}");
     }
-    let volume_there = volume(&of_there, Start::Incoming)?;
+    let volume_there = volume(&there, &second, Start::Incoming)?;
     // Who waits writes nothing: the LUN is byte for byte what the first one has left.
     qmp_here.execute("stop", json!({}))?;
     let file = desk.path(&format!("lun-{CLONE}"));
     let left = stored(&file)?;
-    let socket = format!("unix:{}", desk.path("migration").display());
-    let mut moved = desk.machine("there", &volume_there, &["-incoming", &socket])?;
+    let to = MigrationAddress::Unix(desk.path("migration"));
+    let mut moved = desk.machine("there", &volume_there, &["-S", "-incoming", "defer"])?;
     let mut qmp_there = desk.qmp("there")?;
+    prepare(&mut qmp_there, &to)?;
     ensure!(stored(&file)? == left, "the QEMU that waits has written");
     qmp_here.execute("cont", json!({}))?;
-    migrate(&mut qmp_here, &desk.path("migration"))?;
+    let disks = [Disk::of(&volume_here)];
+    let usual = MigrationSettings::usual();
+    let known = move_guest(&mut qmp_here, &disks, &to, &usual, &mut None)?.known;
+    ensure!(here.hand_over(&first, &host_there)? == second);
+    let volumes = [(volume_there.clone(), Limits::default())];
+    let settled = settle(&mut qmp_there, &volumes, &known)?;
+    ensure!(settled.lost.is_empty(), "{settled:?}");
     guest.kill()?;
-    there.settle(&desk.id)?;
-    ensure!(here.claim(&desk.id).is_err());
+    ensure!(here.claim(&desk.id, &host_here).is_err());
     until_written(&mut moved, 10)?;
 
     // Backed up there, too, while nothing is written; then it is stopped hard.
     qmp_there.execute("stop", json!({}))?;
-    let (second, disk) = desk.back_up(&mut qmp_there, &volume_there)?;
-    println!("the second backup: {:?}", second.plan);
+    let (changed, disk) = desk.back_up(&mut qmp_there, &volume_there)?;
+    ensure!(matches!(changed.plan, Plan::Incremental { .. }), "{:?}", changed.plan);
     let numbers = [&guest, &moved].map(|qemu| acknowledged(&qemu.log()));
     moved.kill()?;
-    let clone = there.find_lun_clone(&desk.id)?;
-    ensure!(*clone.owner() == Owner::Held(to));
-    let contents = desk.contents("there", &volume(&clone, Start::Cold)?)?;
+    let owner = there.find_lun_clone(&desk.id)?.ownership().clone();
+    ensure!(owner == Ownership::Held(second.owner.clone()), "{owner:?}");
+    let contents = desk.contents("there", &volume(&there, &second, Start::Cold)?)?;
     let mut all = Vec::new();
     for numbers in numbers {
         all.extend(numbers?);
@@ -228,7 +240,7 @@ fn a_guest_on_luns_is_backed_up_moved_and_stopped_hard_and_misses_nothing() -> R
     // The master is as it was, and its clone goes once it is nobody's.
     there.check()?;
     ensure!(there.remove_lun_clone(&desk.id).is_err());
-    there.release(&desk.id)?;
+    there.release(&second)?;
     there.remove_lun_clone(&desk.id)?;
     there.remove()?;
     Ok(())
@@ -239,7 +251,8 @@ fn a_guest_waits_for_its_target_and_goes_on_when_that_is_back() -> Result<()> {
     let mut desk = Desk::lay()?;
     let master = desk.master("here")?;
     master.clone_onto(&desk.lun(CLONE)?, &desk.id)?;
-    let volume = volume(&master.claim(&desk.id)?, Start::Cold)?;
+    let claim = master.claim(&desk.id, &HostName::parse("here")?)?;
+    let volume = volume(&master, &claim, Start::Cold)?;
     let mut guest = desk.machine("here", &volume, &[])?;
     until_written(&mut guest, 10)?;
     desk.target.kill();

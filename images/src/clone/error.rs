@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::OwnerError;
+use super::ownership::Ownership;
 use crate::{
-    encryption::{erasure::EraseError, rotation::ImageError},
+    encryption::rotation::ImageError,
     iscsi::{Lun, LunError},
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
@@ -109,6 +109,14 @@ pub enum CloneError {
     /// QEMU has it open.
     #[error("{0} is in use")]
     InUse(VolumeId),
+    /// Another host may start it, or the same one by a later claim, or nobody may.
+    #[error("{volume} is not this one's to start, move or remove: {ownership}")]
+    NotOwner {
+        /// The clone.
+        volume: VolumeId,
+        /// Whose it is.
+        ownership: Box<Ownership>,
+    },
     /// Another file has the clone's name.
     #[error("{} is not the file that was made; it is left alone", path.display())]
     Replaced {
@@ -153,15 +161,9 @@ pub enum CloneError {
     /// An encrypted overlay can't be made.
     #[error(transparent)]
     Encryption(#[from] ImageError),
-    /// A clone's keys can't be written over; it is not removed.
-    #[error(transparent)]
-    Erasure(#[from] EraseError),
     /// A LUN can't be used.
     #[error(transparent)]
     Lun(#[from] LunError),
-    /// Somebody else may write to the clone's LUN, or nobody.
-    #[error(transparent)]
-    Owner(#[from] OwnerError),
     /// Another clone of the master is on this LUN.
     #[error("{lun} is the clone {id}'s")]
     LunTaken {

@@ -5,7 +5,7 @@
 //!
 //! A clone on a LUN is a qcow2 overlay from its first block on, and takes all of the LUN from the
 //! beginning: each cluster has its place, so that it never runs out of room. Its record, which is there
-//! before the overlay is, says which LUN and whose it is ([`Owner`]).
+//! before the overlay is, says which LUN and whose it is ([`Ownership`]).
 //!
 //! After a hard stop it is used as it is: there are no holes to tell lost writes by, so its class is
 //! `synchronous`, `bounded` or `flush-honouring`.
@@ -20,14 +20,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CLONES, CloneError, LOCK, Master, Owner, Start, beside,
+    CLONES, Claim, CloneError, LOCK, Master, Ownership, Start, beside,
     durable::{self, sync_directory, write_new},
     failed, json,
     pool::{make_lock, private_directory},
     sealing::{MANIFEST, Manifest, Sealed},
 };
 use crate::{
-    iscsi::{InitiatorName, Lun, LunAccess, LunError, LunSeal},
+    iscsi::{Lun, LunAccess, LunError, LunSeal},
     qcow2,
     volume::{Backing, Data, Durability, Format, HostCache, Place, Volume, VolumeId},
 };
@@ -37,13 +37,13 @@ const LUNS: &str = "luns";
 /// What a master keeps of a clone on a LUN.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LunRecord {
+pub(super) struct LunRecord {
     lun: Lun,
     /// The target's number for it, when the clone was made.
     serial: String,
     /// Whether the overlay is there whole.
     is_made: bool,
-    owner: Owner,
+    pub(super) owner: Ownership,
 }
 
 /// A clone whose overlay is on a LUN.
@@ -66,24 +66,26 @@ impl LunClone {
         &self.record.lun
     }
 
-    /// Who may write to it.
-    pub fn owner(&self) -> &Owner {
+    /// Who may write to it, when it was looked up.
+    pub fn ownership(&self) -> &Ownership {
         &self.record.owner
     }
 
-    /// As QEMU is told of it, if a guest may be started on it here so. Its QEMU is started with
-    /// [`Volume::secrets`] of [`LunAccess::keys`].
+    /// As QEMU is told of it, if a guest may be started on it so by this claim. Its QEMU is started
+    /// with [`Volume::secrets`] of [`LunAccess::keys`].
     ///
     /// # Errors
-    /// [`CloneError::Owner`]; [`CloneError::Volume`] for the classes that need a file.
+    /// [`CloneError::NotOwner`], also where it was claimed after it was looked up;
+    /// [`CloneError::Volume`] for the classes that need a file.
     pub fn volume(
         &self,
         durability: Durability,
         cache: HostCache,
+        claim: &Claim,
         start: Start,
     ) -> Result<Volume, CloneError> {
+        self.record.owner.check(&self.id, claim, start)?;
         let here = self.access.initiator();
-        self.record.owner.check(here, start)?;
         let place = Place::Lun(self.record.lun.clone());
         let data = Data::Overlay { place, backing: self.backing.clone() };
         Ok(Volume::new(self.id.clone(), data, durability, cache)?.reached_by(here))
@@ -163,7 +165,7 @@ impl Master {
             lun: lun.clone(),
             serial: seal.serial,
             is_made: false,
-            owner: Owner::Nobody,
+            owner: Ownership::default(),
         };
         let directory = self.directory.join(LUNS);
         private_directory(&directory).map_err(failed("making", &directory))?;
@@ -208,51 +210,19 @@ impl Master {
 
     /// One of its clones on LUNs.
     pub fn find_lun_clone(&self, id: &VolumeId) -> Result<LunClone, CloneError> {
-        let record = read(&self.lun_path(id))?.filter(|record| record.is_made);
-        self.lun_clone(id.clone(), record.ok_or_else(|| CloneError::NoClone(id.clone()))?)
-    }
-
-    /// Lets this hypervisor, and no other, start a guest on a clone. It may be repeated.
-    ///
-    /// # Errors
-    /// [`CloneError::Owner`], if another one has it.
-    pub fn claim(&self, id: &VolumeId) -> Result<LunClone, CloneError> {
-        self.change_owner(id, Owner::claim)
-    }
-
-    /// Lets the guest of a clone that this hypervisor has move to another one, which may start a QEMU
-    /// that waits for it.
-    pub fn hand_over(&self, id: &VolumeId, to: &InitiatorName) -> Result<LunClone, CloneError> {
-        self.change_owner(id, |owner, from| owner.hand_over(from, to))
-    }
-
-    /// Ends a move on this hypervisor: it has the guest, and the other side's QEMU has ended.
-    pub fn settle(&self, id: &VolumeId) -> Result<LunClone, CloneError> {
-        self.change_owner(id, Owner::settle)
-    }
-
-    /// Lets others claim a clone that no guest runs on any more.
-    pub fn release(&self, id: &VolumeId) -> Result<LunClone, CloneError> {
-        self.change_owner(id, Owner::release)
-    }
-
-    fn change_owner(
-        &self,
-        id: &VolumeId,
-        to: impl FnOnce(Owner, &InitiatorName) -> Result<Owner, super::OwnerError>,
-    ) -> Result<LunClone, CloneError> {
-        let _lock = self.lock()?;
-        let LunClone { record, access, .. } = self.find_lun_clone(id)?;
-        let owner = to(record.owner.clone(), access.initiator())?;
-        let record = LunRecord { owner, ..record };
-        self.write_lun(id, &record)?;
+        let record = self.lun_record(id)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
         self.lun_clone(id.clone(), record)
+    }
+
+    /// What is kept of a clone on a LUN that was made whole.
+    pub(super) fn lun_record(&self, id: &VolumeId) -> Result<Option<LunRecord>, CloneError> {
+        Ok(read(&self.lun_path(id))?.filter(|record| record.is_made))
     }
 
     /// Removes a clone that is nobody's: its LUN is blank then. What is behind the LUN's first MiB stays.
     ///
     /// # Errors
-    /// [`CloneError::Owner`], while somebody has it; [`CloneError::Replaced`], if another LUN has its
+    /// [`CloneError::NotOwner`], until it is [released](Self::release); [`CloneError::Replaced`], if another LUN has its
     /// number, or something else is on it. Nothing is written then.
     pub fn remove_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
         let _lock = self.lock()?;
@@ -260,8 +230,8 @@ impl Master {
         let record = read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
         let LunRecord { lun, serial, owner, .. } = &record;
         let access = self.access_to(lun)?;
-        if *owner != Owner::Nobody {
-            return Err(owner.clone().keeps(access.initiator()).into());
+        if !matches!(owner, Ownership::Nobody { .. }) {
+            return Err(owner.refuses(id));
         }
         if LunSeal::of(lun, access)?.serial != *serial || !overlay::blank(lun, access)? {
             return Err(CloneError::Replaced { path: lun.to_string().into() });
@@ -289,7 +259,7 @@ impl Master {
         self.access.as_ref().ok_or_else(|| LunError::NoAccess(Box::new(lun.clone())))
     }
 
-    fn write_lun(&self, id: &VolumeId, record: &LunRecord) -> Result<(), CloneError> {
+    pub(super) fn write_lun(&self, id: &VolumeId, record: &LunRecord) -> Result<(), CloneError> {
         let path = self.lun_path(id);
         write_new(&path, &json(record))
             .and_then(|()| durable::sync_parent(&path))

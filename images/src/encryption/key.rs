@@ -91,7 +91,7 @@ impl MissingKey {
 
 /// What a volume is opened with: its own keys, by their numbers, its master's, and CHAP secrets of the
 /// targets whose LUNs they are on.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct VolumeKeys {
     pub(super) own: BTreeMap<KeyNumber, VolumeKey>,
     master: Option<VolumeKey>,

@@ -11,6 +11,7 @@
 use std::{collections::HashMap, fmt};
 
 use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::{AddressError, IscsiName, Lun};
@@ -87,8 +88,17 @@ impl ChapSecret {
     }
 }
 
+impl PartialEq for ChapSecret {
+    /// In constant time.
+    fn eq(&self, other: &Self) -> bool {
+        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+    }
+}
+
+impl Eq for ChapSecret {}
+
 /// The secrets of targets' users. It has no `Debug`.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Accounts(HashMap<(IscsiName, ChapUser), ChapSecret>);
 
 impl Accounts {

@@ -1,7 +1,7 @@
 //! Clones whose overlays are on LUNs, and who may write to them.
 
 use mezame_images::{
-    clone::{CloneError, LunClone, Master, Owner, Start},
+    clone::{Claim, CloneError, HostName, LunClone, Master, Ownership, Start},
     iscsi::LunError,
     volume::{Durability, FlushInterval, Format, HostCache, Volume, VolumeError, VolumeId},
 };
@@ -24,8 +24,18 @@ fn master(desk: &Desk) -> (Master, Vec<u8>) {
     (master.reached_by(desk.access(1)), bytes)
 }
 
-fn volume(clone: &LunClone, class: Durability) -> Result<Volume, CloneError> {
-    clone.volume(class, HostCache::Direct, Start::Cold)
+fn host(number: u8) -> HostName {
+    HostName::parse(&format!("host-{number}")).unwrap()
+}
+
+/// A clone that this hypervisor has claimed, and by what.
+fn claimed(master: &Master, text: &str) -> (LunClone, Claim) {
+    let claim = master.claim(&id(text), &host(1)).unwrap();
+    (master.find_lun_clone(&id(text)).unwrap(), claim)
+}
+
+fn volume((clone, claim): &(LunClone, Claim), class: Durability) -> Result<Volume, CloneError> {
+    clone.volume(class, HostCache::Direct, claim, Start::Cold)
 }
 
 #[test]
@@ -43,7 +53,7 @@ fn a_lun_that_an_overlay_does_not_fit_on_is_refused_with_the_length_that_is_need
     // That much is enough, to the byte, also when every cluster has been written.
     desk.target.add(2, needed);
     master.clone_onto(&desk.lun(2), &id("one")).unwrap();
-    let clone = master.claim(&id("one")).unwrap();
+    let clone = claimed(&master, "one");
     let full = bytes(LENGTH, 77);
     let volume = volume(&clone, Durability::FlushHonouring).unwrap();
     let daemon = desk.open(&volume);
@@ -70,9 +80,13 @@ fn an_overlay_on_a_lun_keeps_what_was_flushed_and_goes_without_a_trace() {
     desk.target.add(2, 4 * LENGTH as u64);
     let again = master.clone_onto(&desk.lun(2), &id("one"));
     assert!(matches!(again, Err(CloneError::Exists(_))));
-    // Nobody has claimed it.
-    assert!(matches!(volume(&clone, Durability::Synchronous), Err(CloneError::Owner(_))));
-    let clone = master.claim(clone.id()).unwrap();
+    // Nobody has claimed it, when it was looked up.
+    assert_eq!(*clone.ownership(), Ownership::default());
+    let claim = master.claim(&id("one"), &host(1)).unwrap();
+    let unclaimed = (clone, claim.clone());
+    let fault = volume(&unclaimed, Durability::Synchronous).unwrap_err();
+    assert!(matches!(fault, CloneError::NotOwner { .. }), "{fault}");
+    let clone = (master.find_lun_clone(&id("one")).unwrap(), claim.clone());
     let fault = volume(&clone, Durability::default()).unwrap_err();
     assert!(matches!(fault, CloneError::Volume(VolumeError::NeedsFile(_))));
     for class in ["recovered", "synchronous", "bounded", "flush-honouring"] {
@@ -94,14 +108,16 @@ fn an_overlay_on_a_lun_keeps_what_was_flushed_and_goes_without_a_trace() {
     drop((blocks, daemon));
     expected[512..512 + LENGTH / 2].copy_from_slice(&written);
     assert!(desk.contents(&volume) == expected);
-    assert!(matches!(master.remove_lun_clone(clone.id()), Err(CloneError::Owner(_))));
-    master.release(clone.id()).unwrap();
+    let id_of_it = id("one");
+    let held = master.remove_lun_clone(&id_of_it);
+    assert!(matches!(held, Err(CloneError::NotOwner { .. })), "{held:?}");
+    master.release(&claim).unwrap();
     // Another LUN has its number by now.
     desk.target.rename(1, "another");
-    let fault = master.remove_lun_clone(clone.id()).unwrap_err();
+    let fault = master.remove_lun_clone(&id_of_it).unwrap_err();
     assert!(matches!(fault, CloneError::Replaced { .. }), "{fault}");
     desk.target.rename(1, FIRST);
-    master.remove_lun_clone(clone.id()).unwrap();
+    master.remove_lun_clone(&id_of_it).unwrap();
     assert!(std::fs::read(&file).unwrap()[..MIB].iter().all(|byte| *byte == 0));
     assert!(master.lun_clones().unwrap().is_empty());
     master.clone_onto(&lun, &id("two")).unwrap();
@@ -120,14 +136,14 @@ fn a_cloning_that_was_stopped_is_completed_by_the_same_call() {
     std::fs::write(&record, text.replace("\"is_made\":true", "\"is_made\":false")).unwrap();
     let half = std::fs::read(&file).unwrap()[..4096].to_vec();
     std::fs::write(&file, [half, vec![0; 4 * LENGTH - 4096]].concat()).unwrap();
-    assert!(matches!(master.claim(&id("one")), Err(CloneError::NoClone(_))));
+    assert!(matches!(master.claim(&id("one"), &host(1)), Err(CloneError::NoClone(_))));
     assert!(master.lun_clones().unwrap().is_empty());
     assert!(matches!(
         master.clone_onto(&desk.lun(1), &id("two")),
         Err(CloneError::LunTaken { .. })
     ));
     master.clone_onto(&desk.lun(1), &id("one")).unwrap();
-    let clone = master.claim(&id("one")).unwrap();
+    let clone = claimed(&master, "one");
     assert!(desk.contents(&volume(&clone, Durability::FlushHonouring).unwrap()) == expected);
 }
 
@@ -138,27 +154,31 @@ fn one_hypervisor_at_a_time_is_told_how_a_lun_is_opened() {
     desk.target.add(1, 4 * LENGTH as u64);
     here.clone_onto(&desk.lun(1), &id("one")).unwrap();
     let there = Master::open(&desk.path().join("master")).unwrap().reached_by(desk.access(2));
-    let to = desk.access(2).initiator().clone();
-    here.claim(&id("one")).unwrap();
-    let may = |master: &Master, start| {
+    let first = here.claim(&id("one"), &host(1)).unwrap();
+    let may = |master: &Master, claim: &Claim, start| {
         let clone = master.find_lun_clone(&id("one")).unwrap();
-        clone.volume(Durability::Synchronous, HostCache::Direct, start).is_ok()
+        clone.volume(Durability::Synchronous, HostCache::Direct, claim, start).is_ok()
     };
-    let all = || {
-        [
-            (&here, Start::Cold),
-            (&here, Start::Incoming),
-            (&there, Start::Cold),
-            (&there, Start::Incoming),
-        ]
-        .map(|(master, start)| may(master, start))
-    };
-    assert_eq!(all(), [true, false, false, false]);
-    assert!(matches!(there.claim(&id("one")), Err(CloneError::Owner(_))));
-    here.hand_over(&id("one"), &to).unwrap();
-    assert_eq!(all(), [false, false, false, true]);
-    let moved = there.settle(&id("one")).unwrap();
-    assert_eq!(moved.owner(), &Owner::Held(to));
-    assert_eq!(all(), [false, false, true, false]);
-    assert!(matches!(here.settle(&id("one")), Err(CloneError::Owner(_))));
+    let starts = [Start::Cold, Start::Incoming];
+    assert_eq!(starts.map(|start| may(&here, &first, start)), [true, false]);
+    let refused = there.claim(&id("one"), &host(2));
+    assert!(matches!(refused, Err(CloneError::NotOwner { .. })), "{refused:?}");
+    let second = here.offer(&first, &host(2)).unwrap();
+    assert_eq!(starts.map(|start| may(&here, &first, start)), [false, false]);
+    assert_eq!(starts.map(|start| may(&there, &second, start)), [false, true]);
+    assert_eq!(here.hand_over(&first, &host(2)).unwrap(), second);
+    assert_eq!(starts.map(|start| may(&here, &first, start)), [false, false]);
+    assert_eq!(starts.map(|start| may(&there, &second, start)), [true, false]);
+    let owner = there.find_lun_clone(&id("one")).unwrap().ownership().clone();
+    assert_eq!(owner, Ownership::Held(second.owner.clone()));
+    // The first one comes back late, and is known to be off later.
+    assert!(here.claim(&id("one"), &host(1)).is_err() && here.withdraw(&first).is_err());
+    let seized = there.seize(&id("one"), &host(1)).unwrap();
+    assert!(may(&here, &seized, Start::Cold) && !may(&there, &second, Start::Cold));
+    // A claim is of one clone.
+    desk.target.add(2, 4 * LENGTH as u64);
+    here.clone_onto(&desk.lun(2), &id("two")).unwrap();
+    let of_two = here.claim(&id("two"), &host(1)).unwrap();
+    assert!(!may(&here, &Claim { volume: id("two"), ..seized.clone() }, Start::Cold));
+    assert!(!may(&here, &of_two, Start::Cold));
 }

@@ -89,7 +89,8 @@ pub(super) fn make(
 fn create(qmp: &mut Qmp, options: Value) -> Result<Result<(), CloneError>, QmpError> {
     const JOB: &str = "create";
     let begin = Instant::now();
-    qmp.execute("block-export-del", json!({ "id": EXPORT }))?;
+    // Whether it serves was tried by a connection of ours, of whose end QEMU may not have heard.
+    qmp.execute("block-export-del", json!({ "id": EXPORT, "mode": "hard" }))?;
     while !qmp.exports()?.is_empty() {
         if begin.elapsed() > MAKING {
             return Err(QmpError::Deadline { awaited: "block-export-del".into(), bound: MAKING });
