@@ -4,7 +4,7 @@
 //! ```text
 //!   record               event                          record
 //!   nobody, n            A claims                       A, n+1
-//!   A, n                 A claims, for another start    A, n+1
+//!   A, n                 A claims, for another start    A, n+2
 //!   A, n                 B claims                       refused
 //!   A, n                 A offers it to B, by (A, n)    moving from (A, n) to (B, n+1)
 //!   moving               A or B claims                  refused
@@ -12,7 +12,7 @@
 //!   B, n+1               the same once more             B, n+1: it was done
 //!   moving               A withdraws, by (A, n)         A, n+2
 //!   A, n                 A releases it, by (A, n)       nobody, n+1
-//!   any, the last is n   B seizes                       B, n+1
+//!   any, the last is n   B seizes                       B, n+2
 //!
 //!   A, n                 A may start a guest by (A, n)
 //!   moving               A's guest runs on; by (B, n+1) B may start a QEMU that waits for it (`-incoming`).
@@ -20,7 +20,8 @@
 //! ```
 //! A claim is the owner as he was told it. One that is not the record's any more is refused: so a source
 //! that comes back late finds that the guest has moved, and so does a process that was asked to start
-//! a guest before another one was.
+//! a guest before another one was. A number that nobody's claim has is left out, where a late handing
+//! over would be taken for one that was done.
 //!
 //! It keeps no QEMU from the bytes. For a clone in a file QEMU's own locks do, on file systems that have
 //! them, and a record without an owner is of a clone that nobody asks this of. QEMU has no lock over
@@ -182,13 +183,14 @@ impl Ownership {
         // One is never reached again, whatever a record says.
         let epoch = self.last().checked_add(1);
         let of = |host: &HostName| Some(Owner { host: host.clone(), epoch: epoch? });
+        let beyond = |host: &HostName| {
+            let epoch = self.last().checked_add(2)?;
+            Some(Self::Held(Owner { host: host.clone(), epoch }))
+        };
         match (self, event) {
-            (Self::Nobody { .. }, Event::Claim(host)) | (_, Event::Seize(host)) => {
-                of(host).map(Self::Held)
-            }
-            (Self::Held(owner), Event::Claim(host)) if owner.host == *host => {
-                of(host).map(Self::Held)
-            }
+            (Self::Nobody { .. }, Event::Claim(host)) => of(host).map(Self::Held),
+            (Self::Held(owner), Event::Claim(host)) if owner.host == *host => beyond(host),
+            (_, Event::Seize(host)) => beyond(host),
             (Self::Held(owner), Event::Offer { by, to }) if owner == by => {
                 Some(Self::Moving { from: by.clone(), to: of(to)? })
             }
