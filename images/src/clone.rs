@@ -10,6 +10,7 @@
 //!         /master.json      what they were when they were sealed
 //!         /lock             held while records change
 //!         /clones/ID.json   where the clone is, and which file
+//!         /luns/ID.json     which LUN the clone is on, and who may write to it
 //!   POOL/pool.json          which makes it a pool
 //!       /ID.qcow2           the clone
 //!       /templates/…        an empty clone of each master, which clones are copies of
@@ -26,6 +27,7 @@ mod error;
 mod handover;
 mod hydration;
 mod lock;
+mod lun;
 mod ownership;
 mod pool;
 mod record;
@@ -47,11 +49,13 @@ use serde::Serialize;
 pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::{keep_from_qemu, reserve};
-pub use ownership::{Claim, HostName, HostNameError, Owner};
+pub use lun::LunClone;
+pub use ownership::{Claim, HostName, HostNameError, Owner, Ownership, Start};
 pub use pool::Pool;
 pub(crate) use pool::private_directory as make_private_directory;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
+use crate::iscsi::LunAccess;
 use crate::volume::{
     Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
     recovery::{Recovered, RecoveryError},
@@ -60,7 +64,7 @@ use durable::{sync_directory, write_new};
 use error::failed;
 use handover::Stage;
 use record::Record;
-use sealing::Manifest;
+use sealing::{Manifest, Sealed};
 
 const IMAGE: &str = "image";
 const LOCK: &str = "lock";
@@ -71,6 +75,7 @@ const CLONES: &str = "clones";
 pub struct Master {
     directory: PathBuf,
     manifest: Manifest,
+    access: Option<LunAccess>,
 }
 
 impl Master {
@@ -82,7 +87,17 @@ impl Master {
     /// What its clones name as theirs.
     pub fn backing(&self) -> Backing {
         let Manifest { format, is_encrypted, .. } = self.manifest;
-        Backing { path: self.directory.join(IMAGE), format, is_encrypted }
+        let place = match &self.manifest.sealed {
+            Sealed::File { .. } => Place::File(self.directory.join(IMAGE)),
+            Sealed::Lun { lun, .. } => Place::Lun(lun.clone()),
+        };
+        Backing { place, format, is_encrypted }
+    }
+
+    /// Says how LUNs are reached from here: its own, if it is on one, and its clones'.
+    #[must_use]
+    pub fn reached_by(self, access: LunAccess) -> Self {
+        Self { access: Some(access), ..self }
     }
 
     /// Makes clones in a pool, each the length of the master. All of them are there and durable
@@ -112,7 +127,8 @@ impl Master {
         let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();
-        if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || self.record_path(id).exists()) {
+        let is_there = |id| self.record_path(id).exists() || self.lun_path(id).exists();
+        if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || is_there(id)) {
             return Err(CloneError::Exists(id.clone()));
         }
         let origin = match key {
@@ -164,7 +180,7 @@ impl Master {
             is_held: false,
             keyslots,
             plain_keyslots: None,
-            owner: None,
+            owner: Ownership::default(),
         };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {
@@ -172,14 +188,18 @@ impl Master {
             let _ = durable::remove(&new_path(&record.path));
             return Err(failed("writing", &at)(error));
         }
-        Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
+        Ok(self.clone_of(id.clone(), record))
+    }
+
+    fn clone_of(&self, id: VolumeId, record: Record) -> InstantClone {
+        InstantClone { id, record, backing: self.backing(), access: self.access.clone() }
     }
 
     /// Its clones, by their ids.
     pub fn clones(&self) -> Result<Vec<InstantClone>, CloneError> {
         record::read_all(&self.directory.join(CLONES))?
             .into_iter()
-            .map(|(id, record)| Ok(InstantClone { id, record, backing: self.backing() }))
+            .map(|(id, record)| Ok(self.clone_of(id, record)))
             .collect()
     }
 
@@ -187,7 +207,7 @@ impl Master {
     pub fn find(&self, id: &VolumeId) -> Result<InstantClone, CloneError> {
         let record = record::read(&self.record_path(id))?;
         let record = record.ok_or_else(|| CloneError::NoClone(id.clone()))?;
-        Ok(InstantClone { id: id.clone(), record, backing: self.backing() })
+        Ok(self.clone_of(id.clone(), record))
     }
 
     /// Removes a clone that no guest runs on, and all that was written to it.
@@ -249,13 +269,11 @@ impl Master {
     /// Removes the master, if it has no clone.
     pub fn remove(self) -> Result<(), CloneError> {
         let _lock = self.lock()?;
-        let clones = self.clones()?;
-        if let Some(first) = clones.first() {
-            return Err(CloneError::HasClones {
-                path: self.directory.clone(),
-                clones: clones.len(),
-                example: first.id.clone(),
-            });
+        let mut ids: Vec<_> = self.clones()?.into_iter().map(|clone| clone.id).collect();
+        ids.extend(self.on_luns()?);
+        if let Some(example) = ids.first().cloned() {
+            let (path, clones) = (self.directory.clone(), ids.len());
+            return Err(CloneError::HasClones { path, clones, example });
         }
         let gone = beside(&self.directory, ".removed");
         if gone.exists() {
@@ -309,6 +327,7 @@ pub struct InstantClone {
     id: VolumeId,
     record: Record,
     backing: Backing,
+    access: Option<LunAccess>,
 }
 
 impl InstantClone {
@@ -338,6 +357,10 @@ impl InstantClone {
             }
         };
         let volume = Volume::new(self.id.clone(), data, durability, cache)?;
+        let volume = match &self.access {
+            Some(access) => volume.reached_by(access.initiator()),
+            None => volume,
+        };
         Ok(match self.keyslots() {
             Some(keyslots) => volume.encrypted(keyslots.opening()),
             None => volume,

@@ -12,6 +12,7 @@ pub mod clone;
 pub mod encryption;
 pub mod environment;
 pub mod files;
+pub mod iscsi;
 mod local_socket;
 pub mod migration;
 mod nameless;

@@ -26,6 +26,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long one of its replies may take: a flush waits for the device.
 const REPLY: Duration = Duration::from_secs(120);
 
+/// The id of its export; its name is the node's.
+pub(crate) const EXPORT: &str = "export";
+
 /// How long one that was killed is waited for.
 const KILLED: Duration = Duration::from_secs(10);
 
@@ -103,7 +106,7 @@ impl StorageDaemon {
         let monitor = run.join(format!("{node}.qmp"));
         let blocks = run.join(format!("{node}.nbd"));
         let export = json!({
-            "type": "nbd", "id": "export", "node-name": node, "name": node,
+            "type": "nbd", "id": EXPORT, "node-name": node, "name": node,
             "writable": blockdev["read-only"] != true,
         });
         command

@@ -20,16 +20,18 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use std::path::PathBuf;
 
 pub use durability::{Durability, FlushInterval, IntervalError, Loss};
 pub use file::{FileIdentity, Place};
 pub use id::{IdError, VolumeId};
 pub use limits::Limits;
 
-use crate::encryption::{
-    KeyNumber, MissingKey, VolumeKeys,
-    secret::{Secrets, key_name, master_name},
+use crate::{
+    encryption::{
+        KeyNumber, MissingKey, VolumeKeys,
+        secret::{Secrets, key_name, master_name},
+    },
+    iscsi::InitiatorName,
 };
 
 /// How the bytes of a file are arranged.
@@ -56,7 +58,7 @@ impl Format {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backing {
     /// Where it is.
-    pub path: PathBuf,
+    pub place: Place,
     /// How it is arranged.
     pub format: Format,
     /// Whether it is encrypted, with LUKS over the raw file or within the qcow2 file.
@@ -67,7 +69,7 @@ pub struct Backing {
 /// Where a volume's bytes are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Data {
-    /// All of them in one raw file or block device.
+    /// All of them in one raw file, block device or LUN.
     Plain(Place),
     /// What differs from a master, in a qcow2 overlay.
     Overlay {
@@ -96,7 +98,10 @@ pub enum VolumeError {
     #[error("{0} is a class of plain volumes, and plain volumes are of no other")]
     PlainAlone(&'static str),
     /// Putting writes back needs a file with holes.
-    #[error("{0} needs a file for the overlay: a block device has no holes to tell writes by")]
+    #[error(
+        "{0} needs a file for the overlay: a block device or a LUN has no holes to tell writes by; \
+         take synchronous, bounded or flush-honouring, or hydrate onto it"
+    )]
     NeedsFile(&'static str),
 }
 
@@ -108,6 +113,7 @@ pub struct Volume {
     durability: Durability,
     cache: HostCache,
     key: Option<KeyNumber>,
+    initiator: Option<InitiatorName>,
 }
 
 impl Volume {
@@ -123,11 +129,11 @@ impl Volume {
             return Err(VolumeError::PlainAlone(durability.name()));
         }
         if durability.needs_recovery()
-            && matches!(data, Data::Overlay { place: Place::Device(_), .. })
+            && matches!(data, Data::Overlay { place: Place::Device(_) | Place::Lun(_), .. })
         {
             return Err(VolumeError::NeedsFile(durability.name()));
         }
-        Ok(Self { id, data, durability, cache, key: None })
+        Ok(Self { id, data, durability, cache, key: None, initiator: None })
     }
 
     /// The same, encrypted, and opened with its key of this number. A plain volume has its LUKS
@@ -135,6 +141,12 @@ impl Volume {
     #[must_use]
     pub fn encrypted(self, key: KeyNumber) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// The same, of which what is on LUNs is reached as this hypervisor.
+    #[must_use]
+    pub fn reached_by(self, initiator: &InitiatorName) -> Self {
+        Self { initiator: Some(initiator.clone()), ..self }
     }
 
     /// Which of its keys it is opened with, if it is encrypted.
@@ -151,7 +163,7 @@ impl Volume {
     /// What QEMU's programs are to be started with to open it.
     ///
     /// # Errors
-    /// A key of its own, or its master's, is not among those that are given.
+    /// A key of its own, or its master's, or a CHAP secret, is not among those that are given.
     pub fn secrets(&self, keys: &VolumeKeys) -> Result<Secrets, MissingKey> {
         let mut secrets = Secrets::none();
         if let Some(number) = self.key {
@@ -159,6 +171,12 @@ impl Volume {
         }
         if matches!(&self.data, Data::Overlay { backing, .. } if backing.is_encrypted) {
             secrets = secrets.and(Secrets::of_master(&self.id, keys)?);
+        }
+        if let Place::Lun(lun) = self.place() {
+            secrets = secrets.and(Secrets::of_lun(&self.chap("file"), lun, keys)?);
+        }
+        if let Data::Overlay { backing: Backing { place: Place::Lun(lun), .. }, .. } = &self.data {
+            secrets = secrets.and(Secrets::of_lun(&self.chap("master-file"), lun, keys)?);
         }
         Ok(secrets)
     }
@@ -271,13 +289,20 @@ impl Volume {
     }
 
     fn protocol(&self, part: &str, place: &Place, discard: &str) -> Value {
-        json!({
-            "driver": place.driver(),
-            "node-name": self.id.node(part),
-            "filename": place.path(),
-            "discard": discard,
-            "cache": self.cache(),
-        })
+        let mut node = match place {
+            Place::File(path) => json!({ "driver": "file", "filename": path }),
+            Place::Device(path) => json!({ "driver": "host_device", "filename": path }),
+            Place::Lun(lun) => lun.node(self.initiator.as_ref(), &self.chap(part)),
+        };
+        node["node-name"] = self.id.node(part).into();
+        node["discard"] = discard.into();
+        node["cache"] = self.cache();
+        node
+    }
+
+    /// The secret of one of its nodes on a LUN.
+    fn chap(&self, part: &str) -> String {
+        self.id.node(&format!("{part}-chap"))
     }
 
     fn master(&self, backing: &Backing) -> Value {
@@ -286,14 +311,9 @@ impl Volume {
             "node-name": self.id.node("master"),
             "read-only": true,
             "cache": self.cache(),
-            "file": {
-                "driver": "file",
-                "node-name": self.id.node("master-file"),
-                "filename": backing.path,
-                "read-only": true,
-                "cache": self.cache(),
-            },
+            "file": self.protocol("master-file", &backing.place, "ignore"),
         });
+        master["file"]["read-only"] = true.into();
         if backing.format == Format::Qcow2 {
             // A master stands alone: what its header may name is not opened.
             master["backing"] = Value::Null;

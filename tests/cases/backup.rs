@@ -42,14 +42,12 @@ use mezame_images::{
 };
 use mezame_model::ProjectName;
 use mezame_tests::{
-    guest_image::{GuestImage, Start},
     process::{self, Background},
-    qemu::PROCESSOR,
     wait::{self, A_BOOT},
 };
 use serde_json::json;
 
-use crate::durability::guest::{acknowledged, module, repeated, until_written};
+use crate::durability::guest::{acknowledged, machine, repeated, until_written, writer};
 
 const BLOCK: usize = 4 << 10;
 const DISK: u64 = 8 << 20;
@@ -80,33 +78,16 @@ impl Desk {
 
     /// A guest with these volumes, and an archive that is kept there.
     fn lay_on(
-        mut qemu: Command,
+        qemu: Command,
         directory: tempfile::TempDir,
         volumes: &[Volume],
         keys: &VolumeKeys,
         store: Arc<dyn Store>,
     ) -> Result<Self> {
         let root = directory.path();
-        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
-        let driver = module("virtio_blk.ko")?;
-        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &driver)];
-        let Start::Kernel { kernel, initrd } = GuestImage::small_with(&programs, root)?.start
-        else {
-            bail!("no kernel")
-        };
+        let image = writer(root)?;
         let monitor = root.join("qmp");
-        qemu.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
-        ])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-        .args(["-serial", "stdio", "-qmp"])
-        .arg(format!("unix:{},server=on,wait=off", monitor.display()))
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initrd)
-        // On a busy host Linux finds its timer too slow at boot, and panics.
-        .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
+        let mut qemu = machine(qemu, &image, &[&monitor], "writer=disks after=0")?;
         for volume in volumes {
             volume.secrets(keys)?.attach(&mut qemu)?;
             qemu.args(["-blockdev", &volume.blockdev().to_string()]);

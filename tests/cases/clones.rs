@@ -211,6 +211,6 @@ fn ten_clones_of_one_master_boot_at_once_and_each_is_configured_as_its_own() {
     // Nobody wrote to what all of them share.
     master.check().unwrap();
     let copy = disks.join("master.read");
-    fs::copy(master.backing().path, &copy).unwrap();
+    fs::copy(master.backing().place.path().unwrap(), &copy).unwrap();
     assert_eq!(file_of(&copy, "/var/lib/own").unwrap(), "");
 }

@@ -19,6 +19,7 @@ mod harness;
 mod identity;
 mod images;
 mod ipv6;
+mod iscsi;
 mod isolation;
 mod leases;
 mod link_local;

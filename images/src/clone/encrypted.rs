@@ -98,7 +98,11 @@ impl InstantClone {
         let volume = self
             .volume(Durability::default(), cache)
             .map_err(|_| RecoveryError::NotRecovered("plain"))?;
-        recovery::recover(&volume, &self.record.identity, keys, run)
+        let keys = match &self.access {
+            Some(access) => keys.clone().with_accounts_of(access.keys()),
+            None => keys.clone(),
+        };
+        recovery::recover(&volume, &self.record.identity, &keys, run)
     }
 }
 

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::ownership::Owner;
+use super::ownership::Ownership;
 use crate::{
     encryption::rotation::ImageError,
+    iscsi::{Lun, LunError},
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
 };
@@ -108,19 +109,13 @@ pub enum CloneError {
     /// QEMU has it open.
     #[error("{0} is in use")]
     InUse(VolumeId),
-    /// Another host may start it, or the same one by a later claim.
-    #[error(
-        "{volume} is not to be started by this claim: {}",
-        owner.as_ref().map_or_else(
-            || "nobody has claimed it".to_owned(),
-            |owner| format!("it is {}'s, by claim {}", owner.host, owner.epoch),
-        )
-    )]
+    /// Another host may start it, or the same one by a later claim, or nobody may.
+    #[error("{volume} is not this one's to start, move or remove: {ownership}")]
     NotOwner {
         /// The clone.
         volume: VolumeId,
         /// Whose it is.
-        owner: Option<Owner>,
+        ownership: Box<Ownership>,
     },
     /// Another file has the clone's name.
     #[error("{} is not the file that was made; it is left alone", path.display())]
@@ -166,6 +161,17 @@ pub enum CloneError {
     /// An encrypted overlay can't be made.
     #[error(transparent)]
     Encryption(#[from] ImageError),
+    /// A LUN can't be used.
+    #[error(transparent)]
+    Lun(#[from] LunError),
+    /// Another clone of the master is on this LUN.
+    #[error("{lun} is the clone {id}'s")]
+    LunTaken {
+        /// The LUN.
+        lun: Box<Lun>,
+        /// The clone.
+        id: VolumeId,
+    },
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),

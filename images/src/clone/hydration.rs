@@ -31,8 +31,12 @@ use serde_json::{Value, json};
 
 use super::{CloneError, InstantClone, Master, durable};
 use crate::{
-    archive::target::{FileTarget, Target},
+    archive::{
+        source::Source,
+        target::{FileTarget, Target},
+    },
     encryption::rotation::ImageError,
+    iscsi::{Lun, LunAccess, LunDisk, LunError},
     qmp::{Qmp, QmpError},
     volume::{Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId},
 };
@@ -122,11 +126,15 @@ pub struct Progress {
 pub struct Hydration {
     id: VolumeId,
     plain: Volume,
+    /// How a target that is a LUN is reached.
+    access: Option<LunAccess>,
 }
 
 impl Hydration {
     /// Starts copying a clone's volume, which QEMU has open, into a file that is made, or into a
-    /// block device that is as long as the volume or longer. `speed` is in bytes a second.
+    /// block device or a LUN that is as long as the volume or longer. `speed` is in bytes a second.
+    /// A LUN's QEMU was started with [`Self::plain`]'s secrets too, and the clone's master was
+    /// [reached by](Master::reached_by) somebody.
     pub fn start(
         qmp: &mut Qmp,
         clone: &InstantClone,
@@ -142,13 +150,11 @@ impl Hydration {
         if record.keyslots.or(record.plain_keyslots).is_some() || clone.backing.is_encrypted {
             return Err(HydrationError::WouldBeClear(clone.id().clone()));
         }
-        prepare(&target, size).map_err(|source| {
-            let path = target.path().into();
-            HydrationError::Target { path, source }
-        })?;
+        prepare(&target, size, clone.access.as_ref())
+            .map_err(|source| HydrationError::Target { path: target.called(), source })?;
         let made = target.clone();
         let hydration = Self::of(clone, target, cache)?;
-        hydration.begin_in(qmp, &made, speed)?;
+        hydration.begin_in(qmp, &made, size, speed)?;
         Ok(hydration)
     }
 
@@ -157,9 +163,10 @@ impl Hydration {
         &self,
         qmp: &mut Qmp,
         made: &Place,
+        size: u64,
         speed: Option<u64>,
     ) -> Result<(), HydrationError> {
-        self.begin(qmp, speed).inspect_err(|error| {
+        self.begin(qmp, size, speed).inspect_err(|error| {
             // Where no answer came, it may be copying.
             if error.is_answer() {
                 unmake(made);
@@ -167,11 +174,11 @@ impl Hydration {
         })
     }
 
-    fn begin(&self, qmp: &mut Qmp, speed: Option<u64>) -> Result<(), HydrationError> {
+    fn begin(&self, qmp: &mut Qmp, size: u64, speed: Option<u64>) -> Result<(), HydrationError> {
         if qmp.is_moving()? {
             return Err(HydrationError::Moving(self.id.clone()));
         }
-        qmp.execute("blockdev-add", self.target())?;
+        qmp.execute("blockdev-add", self.target(size))?;
         let id = &self.id;
         let job = json!({
             "job-id": id.node("hydrate"),
@@ -204,7 +211,12 @@ impl Hydration {
             Some(keyslots) => plain.encrypted(keyslots.opening()),
             None => plain,
         };
-        Ok(Self { id, plain })
+        let access = clone.access.clone();
+        let plain = match &access {
+            Some(access) => plain.reached_by(access.initiator()),
+            None => plain,
+        };
+        Ok(Self { id, plain, access })
     }
 
     /// What the volume is afterwards.
@@ -219,8 +231,15 @@ impl Hydration {
     /// at the start, and a write that is under way at that moment is never copied: it was
     /// acknowledged, and is not in the plain volume. To a target that can't, it copies everything.
     /// So the target takes all of its length.
-    fn target(&self) -> Value {
+    ///
+    /// Both must be of one length (mirror.c, "Source and target image have different sizes"), so of a
+    /// device or a LUN no more is seen than that, until it is opened anew.
+    fn target(&self, size: u64) -> Value {
         let mut target = self.plain.blockdev();
+        let is_longer = !matches!(self.plain.place(), Place::File(_));
+        if is_longer && target["driver"] == "raw" {
+            target["size"] = size.into();
+        }
         target["discard"] = "ignore".into();
         target["file"]["discard"] = "ignore".into();
         target["node-name"] = self.id.node("plain").into();
@@ -317,21 +336,37 @@ impl Hydration {
 
 /// Makes a file of a volume's length, or checks that a block device has it; what a longer device has
 /// behind it becomes zeroes, since the guest sees all of the device and it was somebody's.
-fn prepare(target: &Place, size: u64) -> io::Result<()> {
-    let Place::File(path) = target else {
-        let (_, length) = target.open()?;
-        if length < size {
-            let short = "it is shorter than the volume";
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, short));
+fn prepare(target: &Place, size: u64, access: Option<&LunAccess>) -> io::Result<()> {
+    let short = || io::Error::new(io::ErrorKind::InvalidInput, "it is shorter than the volume");
+    let path = match target {
+        Place::File(path) => path,
+        Place::Device(path) => {
+            if target.open()?.1 < size {
+                return Err(short());
+            }
+            let device = FileTarget::open(path)?;
+            device.prepare(size)?;
+            return device.finish();
         }
-        let device = FileTarget::open(target.path())?;
-        device.prepare(size)?;
-        return device.finish();
+        Place::Lun(lun) => {
+            let disk = open_lun(lun, access)?;
+            if disk.size() < size {
+                return Err(short());
+            }
+            disk.prepare(size)?;
+            disk.finish()?;
+            return disk.close().map_err(io::Error::other);
+        }
     };
     let file = durable::create_private(path)?;
     file.set_len(size)?;
     file.sync_all()?;
     durable::sync_parent(path)
+}
+
+fn open_lun(lun: &Lun, access: Option<&LunAccess>) -> io::Result<LunDisk> {
+    let access = access.ok_or_else(|| LunError::NoAccess(Box::new(lun.clone())));
+    access.and_then(|access| LunDisk::write(lun, access)).map_err(io::Error::other)
 }
 
 /// Removes the file that was made for a hydration which QEMU refused. It is nobody else's: it was not

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::{CloneError, failed, handover::Stage, ownership::Owner};
+use super::{CloneError, failed, handover::Stage, ownership::Ownership};
 use crate::{
     encryption::Keyslots,
     volume::{FileIdentity, VolumeId},
@@ -32,12 +32,14 @@ pub(super) struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) plain_keyslots: Option<Keyslots>,
     /// Which host may start a QEMU on it, if that is asked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) owner: Option<Owner>,
+    #[serde(default, skip_serializing_if = "Ownership::is_new")]
+    pub(super) owner: Ownership,
 }
 
 /// All records in a directory, in the order of their ids.
-pub(super) fn read_all(directory: &Path) -> Result<Vec<(VolumeId, Record)>, CloneError> {
+pub(super) fn read_all<R: DeserializeOwned>(
+    directory: &Path,
+) -> Result<Vec<(VolumeId, R)>, CloneError> {
     let mut records = each(directory)?.collect::<Result<Vec<_>, _>>()?;
     records.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(records)
@@ -45,7 +47,7 @@ pub(super) fn read_all(directory: &Path) -> Result<Vec<(VolumeId, Record)>, Clon
 
 /// Whether a record in a directory is of a clone in this pool.
 pub(super) fn is_any_in(directory: &Path, pool: &FileIdentity) -> Result<bool, CloneError> {
-    for record in each(directory)? {
+    for record in each::<Record>(directory)? {
         if record?.1.pool == *pool {
             return Ok(true);
         }
@@ -54,9 +56,9 @@ pub(super) fn is_any_in(directory: &Path, pool: &FileIdentity) -> Result<bool, C
 }
 
 /// The records in a directory, read one by one.
-fn each(
+fn each<R: DeserializeOwned>(
     directory: &Path,
-) -> Result<impl Iterator<Item = Result<(VolumeId, Record), CloneError>> + '_, CloneError> {
+) -> Result<impl Iterator<Item = Result<(VolumeId, R), CloneError>> + '_, CloneError> {
     let entries = fs::read_dir(directory).map_err(failed("reading", directory))?;
     Ok(entries.filter_map(move |entry| {
         let path = match entry {
@@ -73,7 +75,7 @@ fn each(
 }
 
 /// One record, if it is there.
-pub(super) fn read(path: &Path) -> Result<Option<Record>, CloneError> {
+pub(super) fn read<R: DeserializeOwned>(path: &Path) -> Result<Option<R>, CloneError> {
     let text = match fs::read(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(failed("reading", path))?,

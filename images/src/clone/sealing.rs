@@ -19,9 +19,12 @@ use super::{
     pool::{make_lock, private_directory},
     template,
 };
-use crate::volume::{FileIdentity, Format};
+use crate::{
+    iscsi::{Lun, LunSeal},
+    volume::{FileIdentity, Format},
+};
 
-const MANIFEST: &str = "master.json";
+pub(super) const MANIFEST: &str = "master.json";
 
 /// What a master was when it was sealed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,11 +34,24 @@ pub(super) struct Manifest {
     pub(super) is_encrypted: bool,
     /// As a guest sees it, in bytes.
     pub(super) size: u64,
-    /// Of the file, in bytes.
-    pub(super) length: u64,
-    /// When the file was last written, in seconds and nanoseconds since 1970.
-    pub(super) modified: (i64, i64),
-    pub(super) identity: FileIdentity,
+    #[serde(flatten)]
+    pub(super) sealed: Sealed,
+}
+
+/// Where a master's bytes are, and what they are told by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Sealed {
+    /// In the file `image` beside the manifest.
+    File {
+        /// In bytes.
+        length: u64,
+        /// When the file was last written, in seconds and nanoseconds since 1970.
+        modified: (i64, i64),
+        identity: FileIdentity,
+    },
+    /// On a LUN.
+    Lun { lun: Lun, seal: LunSeal },
 }
 
 impl Master {
@@ -95,7 +111,7 @@ impl Master {
         sync_directory(&stage).map_err(failed("syncing", &stage))?;
         fs::rename(&stage, directory).map_err(failed("making", directory))?;
         durable::sync_parent(directory).map_err(failed("syncing", directory))?;
-        Ok(Self { directory: directory.into(), manifest })
+        Ok(Self { directory: directory.into(), manifest, access: None })
     }
 
     /// One that was sealed by a process that was stopped before it could say so.
@@ -122,7 +138,7 @@ impl Master {
         let text = fs::read(&path).map_err(failed("reading", &path))?;
         let manifest =
             serde_json::from_slice(&text).map_err(|source| CloneError::Record { path, source })?;
-        Ok(Self { directory: directory.into(), manifest })
+        Ok(Self { directory: directory.into(), manifest, access: None })
     }
 
     /// That the image is what was sealed.
@@ -130,6 +146,9 @@ impl Master {
     /// # Errors
     /// [`CloneError::Changed`]: its clones now read a mixture.
     pub fn check(&self) -> Result<(), CloneError> {
+        if let Sealed::Lun { lun, seal } = &self.manifest.sealed {
+            return self.check_lun(lun, seal);
+        }
         let path = self.directory.join(IMAGE);
         let file = File::open(&path).map_err(failed("opening", &path))?;
         let Manifest { format, is_encrypted, size, .. } = self.manifest;
@@ -151,6 +170,7 @@ impl Manifest {
         let metadata = file.metadata().map_err(failed("reading", path))?;
         let identity = FileIdentity::of(file).map_err(failed("reading", path))?;
         let modified = (metadata.mtime(), metadata.mtime_nsec());
-        Ok(Self { format, is_encrypted, size, length: metadata.len(), modified, identity })
+        let sealed = Sealed::File { length: metadata.len(), modified, identity };
+        Ok(Self { format, is_encrypted, size, sealed })
     }
 }

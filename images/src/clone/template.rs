@@ -8,7 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::{fd::AsFd, unix::fs::FileExt},
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
 };
 
@@ -16,7 +16,7 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use serde::Deserialize;
 
 use super::{
-    CloneError, Manifest, Master, durable, failed, pool::private_directory, sync_directory,
+    CloneError, Master, durable, failed, pool::private_directory, sealing::Sealed, sync_directory,
 };
 use crate::{
     encryption::{
@@ -31,7 +31,9 @@ use crate::{
 /// Clusters of 1 MiB, so subclusters of 32 KiB: what a first write completes from the master, and
 /// what the table counts. It makes the table of a clone as large as that of a plain overlay with
 /// clusters of 64 KiB; smaller ones would copy less and count more.
-const OPTIONS: &str = "extended_l2=on,preallocation=metadata,cluster_size=1M";
+pub(super) const OPTIONS: &str = "extended_l2=on,preallocation=metadata,cluster_size=1M";
+/// The same length, in bytes.
+pub(super) const CLUSTER: u64 = 1 << 20;
 
 const TEMPLATES: &str = "templates";
 
@@ -107,26 +109,35 @@ pub(super) fn remove_all(pool: &Path) -> Result<(), CloneError> {
 }
 
 impl Master {
-    /// Another master of the same name has another template, by its length, its file and the time
-    /// that this was changed.
+    /// Another master of the same name has another template, by its length, and its file and the time
+    /// that this was changed, or its LUN.
     fn template_name(&self) -> String {
         let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
         let name: String = name.chars().take(60).collect();
-        let Manifest { size, modified: (seconds, nanoseconds), identity, .. } = &self.manifest;
-        format!("{name}-{size:x}-{identity}-{seconds:x}-{nanoseconds:x}.qcow2")
+        let size = self.manifest.size;
+        match &self.manifest.sealed {
+            Sealed::File { modified: (seconds, nanoseconds), identity, .. } => {
+                format!("{name}-{size:x}-{identity}-{seconds:x}-{nanoseconds:x}.qcow2")
+            }
+            Sealed::Lun { lun, seal } => {
+                let which = blake3::hash(format!("{}\n{}", lun.bare(), seal.serial).as_bytes());
+                format!("{name}-{size:x}-{which}.qcow2", which = &which.to_hex()[..32])
+            }
+        }
     }
 }
 
 fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
     let backing = master.backing();
-    let image = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    let image = named_as_backing(&backing.place)?;
     // The tool keeps the mode of a file that is there.
     durable::remove(path)
         .and_then(|()| durable::create_private(path))
         .map_err(failed("making", path))?;
     let mut create = Command::new("qemu-img");
     create
-        .args(["create", "-q", "-f", "qcow2", "-o", OPTIONS])
+        // The master is not opened: we know its length, and how a LUN is reached is not in its name.
+        .args(["create", "-q", "-u", "-f", "qcow2", "-o", OPTIONS])
         .args(["-F", backing.format.name(), "-b"])
         .arg(image)
         .arg(path)
@@ -147,7 +158,7 @@ pub(super) fn make_encrypted(
     keys: &VolumeKeys,
 ) -> Result<FileIdentity, CloneError> {
     let backing = master.backing();
-    let target = fs::canonicalize(&backing.path).map_err(failed("finding", &backing.path))?;
+    let target = named_as_backing(&backing.place)?;
     let backing_format = match (backing.format, backing.is_encrypted) {
         (Format::Raw, true) => "luks",
         (format, _) => format.name(),
@@ -165,6 +176,16 @@ pub(super) fn make_encrypted(
     let (identity, file) = finish().map_err(failed("making", path))?;
     recovery::check_empty(&file, path).map_err(CloneError::Template)?;
     Ok(identity)
+}
+
+/// What an overlay calls its master. Who opens it is told where the master is all the same.
+pub(super) fn named_as_backing(place: &Place) -> Result<PathBuf, CloneError> {
+    match place {
+        Place::File(path) | Place::Device(path) => {
+            fs::canonicalize(path).map_err(failed("finding", path))
+        }
+        Place::Lun(lun) => Ok(lun.bare().into()),
+    }
 }
 
 /// Makes holes of what is zero.
@@ -250,7 +271,7 @@ fn check_head(path: &Path, head: &[u8], is_encrypted: bool) -> Result<(), CloneE
     }
 }
 
-fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {
+pub(super) fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {
     let output = command.output().map_err(failed("starting", Path::new(command.get_program())))?;
     if output.status.success() {
         return Ok(output.stdout);

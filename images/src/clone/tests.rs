@@ -46,7 +46,9 @@ fn a_clone_takes_no_more_than_a_plain_overlay_does() {
     let clones = master.clone_into(&pool(directory.path()), &ids(20)).unwrap();
     let bare = directory.path().join("bare");
     let mut create = Command::new("qemu-img");
-    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(master.backing().path);
+    create
+        .args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"])
+        .arg(master.backing().place.called());
     assert!(create.arg(&bare).status().unwrap().success());
     let bare = fs::metadata(&bare).unwrap().blocks();
     for clone in &clones {
@@ -94,7 +96,7 @@ fn an_id_is_given_once() {
 fn a_master_is_protected_and_a_change_of_it_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let (master, _) = master(directory.path());
-    let image = master.backing().path;
+    let image = master.backing().place.called();
     assert_eq!(fs::metadata(&image).unwrap().mode() & 0o777, 0o444);
     master.check().unwrap();
     // Root is stopped by no mode.
@@ -256,7 +258,7 @@ fn a_template_is_of_one_master_alone_and_goes_with_the_last_clone() {
     let size = first.size() + (1 << 20);
     let file = File::create(&image).unwrap();
     file.set_len(size).unwrap();
-    let changed = fs::metadata(first.backing().path).unwrap().modified().unwrap();
+    let changed = fs::metadata(first.backing().place.called()).unwrap().modified().unwrap();
     file.set_modified(changed).unwrap();
     fs::create_dir(directory.path().join("other")).unwrap();
     let other = directory.path().join("other/master");

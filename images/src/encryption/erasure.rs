@@ -112,8 +112,8 @@ pub enum EraseError {
 /// Erases the header of a plain encrypted volume that nobody has open. What is behind the header stays,
 /// and is noise.
 pub fn erase(place: &Place) -> Result<Erased, EraseError> {
-    let path = place.path();
-    let io = |source| EraseError::Io { path: path.into(), source };
+    let path = place.called();
+    let io = |source| EraseError::Io { path: path.clone(), source };
     // That it is a file, or a device, as is said.
     place.open().map_err(io)?;
     let mut options = File::options();
@@ -122,17 +122,16 @@ pub fn erase(place: &Place) -> Result<Erased, EraseError> {
     let resolved = path.canonicalize().map_err(io)?;
     let file = options.open(resolved).map_err(io)?;
     if !keep_from_qemu(&file).map_err(io)? {
-        return Err(EraseError::InUse(path.into()));
+        return Err(EraseError::InUse(path));
     }
     let luks = Luks::parse(&head(&file).map_err(io)?)
-        .map_err(|source| EraseError::Header { path: path.into(), source })?;
+        .map_err(|source| EraseError::Header { path: path.clone(), source })?;
     overwrite(&file, 0..luks.payload, place)
 }
 
 /// Erases the header in an overlay, if it has one. The caller keeps QEMU from it.
 pub(crate) fn erase_overlay(file: &File, place: &Place) -> Result<Erased, EraseError> {
-    let path = place.path();
-    let io = |source| EraseError::Io { path: path.into(), source };
+    let io = |source| EraseError::Io { path: place.called(), source };
     let head = head(file).map_err(io)?;
     match in_qcow2(&head) {
         Ok(None) => Ok(Erased::Nothing),
@@ -161,7 +160,7 @@ fn head(file: &File) -> io::Result<Vec<u8>> {
 /// Writes over all of a range, and sees what has become of it. A header's first block is written over
 /// last, so that an erasure that was stopped is repeated.
 fn overwrite(file: &File, range: Range<u64>, place: &Place) -> Result<Erased, EraseError> {
-    let io = |source| EraseError::Io { path: place.path().into(), source };
+    let io = |source| EraseError::Io { path: place.called(), source };
     let is_file = matches!(place, Place::File(_));
     let before = if is_file { Map::of(file, &range).map_err(io)? } else { None };
     let keys = (range.start + BLOCK).min(range.end);
@@ -175,7 +174,7 @@ fn overwrite(file: &File, range: Range<u64>, place: &Place) -> Result<Erased, Er
         file.sync_all().map_err(io)?;
     }
     if !is_overwritten(file, &range).map_err(io)? {
-        return Err(EraseError::Unwritten(place.path().into()));
+        return Err(EraseError::Unwritten(place.called()));
     }
     if !is_file {
         return Ok(Erased::Unsure(Doubt::Device));

@@ -170,7 +170,7 @@ pub(super) fn amend(
     })
     .map_err(|error| match error {
         ImageError::Tool { said } if is_wrong_key(&said) => {
-            let path = volume.place().path().into();
+            let path = volume.place().called();
             ImageError::WrongKey { path, name: key_name(volume.id(), opening) }
         }
         error => error,

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::environment::{Environment, NoRandomness};
+use crate::{
+    environment::{Environment, NoRandomness},
+    iscsi::{Accounts, ChapSecret, ChapUser, IscsiName},
+};
 
 /// The length of a key in bytes.
 const LENGTH: usize = 32;
@@ -79,15 +82,24 @@ impl std::fmt::Display for KeyNumber {
 #[error("the key {0} was not given")]
 pub struct MissingKey(pub(super) String);
 
-/// The keys that a volume is opened with: its own, by their numbers, and its master's.
+impl MissingKey {
+    /// One that is not a volume's, by what it is.
+    pub(crate) fn named(name: String) -> Self {
+        Self(name)
+    }
+}
+
+/// What a volume is opened with: its own keys, by their numbers, its master's, and CHAP secrets of the
+/// targets whose LUNs they are on.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct VolumeKeys {
     pub(super) own: BTreeMap<KeyNumber, VolumeKey>,
     master: Option<VolumeKey>,
+    accounts: Accounts,
 }
 
 impl VolumeKeys {
-    /// None: for a volume that is not encrypted.
+    /// None: for a volume that is not encrypted, and on no LUN with CHAP.
     pub fn none() -> Self {
         Self::default()
     }
@@ -104,6 +116,23 @@ impl VolumeKeys {
     pub fn with_master(mut self, key: VolumeKey) -> Self {
         self.master = Some(key);
         self
+    }
+
+    /// These and the CHAP secret of a user of an iSCSI target.
+    #[must_use]
+    pub fn with_account(mut self, target: IscsiName, user: ChapUser, secret: ChapSecret) -> Self {
+        self.accounts.insert(target, user, secret);
+        self
+    }
+
+    /// These and all CHAP secrets of others.
+    pub(crate) fn with_accounts_of(mut self, others: &Self) -> Self {
+        self.accounts.extend(&others.accounts);
+        self
+    }
+
+    pub(crate) fn accounts(&self) -> &Accounts {
+        &self.accounts
     }
 
     pub(super) fn own(&self, number: KeyNumber) -> Option<&VolumeKey> {

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 use super::{KeyNumber, MissingKey, VolumeKey, VolumeKeys};
 use crate::{
     environment::{Environment, NoRandomness, random},
+    iscsi::{ChapSecret, Lun},
     qmp::{Qmp, QmpError},
     volume::VolumeId,
 };
@@ -111,6 +112,16 @@ impl Secrets {
         let name = master_name(volume);
         let key = keys.master().ok_or_else(|| MissingKey(name.clone()))?;
         Ok(Self(vec![Secret::key(name, key)]))
+    }
+
+    /// The CHAP secret of a LUN, under this name; none for one without CHAP.
+    pub(crate) fn of_lun(name: &str, lun: &Lun, keys: &VolumeKeys) -> Result<Self, MissingKey> {
+        let secret = |secret: &ChapSecret| Secret {
+            name: name.into(),
+            bytes: Zeroizing::new(secret.expose().as_bytes().to_vec()),
+            form: Form::Raw,
+        };
+        Ok(Self(keys.accounts().of(lun)?.map(secret).into_iter().collect()))
     }
 
     /// These and others.

@@ -14,6 +14,7 @@ use super::{rotation::Running, secret::Secrets, *};
 use crate::{
     clone::{CloneError, EncryptedTarget, Hydration, HydrationError, InstantClone, Master},
     environment::fixed::FixedEnvironment,
+    iscsi::Lun,
     nbd::Nbd,
     qmp::Qmp,
     storage_daemon::{DaemonError, StorageDaemon},
@@ -249,8 +250,14 @@ fn a_hydration_into_an_encrypted_volume_is_cancelled_as_any_other() {
     let again = Hydration::start_encrypted(qmp, &master, &clone, &target, None);
     assert!(matches!(again, Err(HydrationError::Target { .. })));
     assert!(noted().is_empty());
+    // Nor is a LUN made one.
+    let lun = Lun::parse("iscsi://192.0.2.1/iqn.2026-01.org.example:disks/1").unwrap();
+    let onto_lun = EncryptedTarget { place: Place::Lun(lun), ..other };
+    let fault = Hydration::start_encrypted(qmp, &master, &clone, &onto_lun, None).unwrap_err();
+    assert!(matches!(fault, HydrationError::Target { .. }), "{fault}");
+    assert!(noted().is_empty());
     // Its QEMU ends in the middle: what is left is the note, which goes by a cancel as well.
-    fs::remove_file(target.place.path()).unwrap();
+    fs::remove_file(target.place.path().unwrap()).unwrap();
     Hydration::start_encrypted(qmp, &master, &clone, &target, Some(1 << 20)).unwrap();
     drop(daemon);
     assert_eq!(noted(), [ONE].into());

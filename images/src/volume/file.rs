@@ -11,7 +11,9 @@ use std::{
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
-/// A file or a block device, such as an iSCSI LUN.
+use crate::iscsi::Lun;
+
+/// A file, a block device, or a LUN that QEMU reaches by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
@@ -19,24 +21,40 @@ pub enum Place {
     File(PathBuf),
     /// A block device of the host.
     Device(PathBuf),
+    /// A LUN of an iSCSI target.
+    Lun(Lun),
 }
 
 impl Place {
-    /// Its path.
-    pub fn path(&self) -> &Path {
+    /// Its path, if the host has one of it.
+    pub fn path(&self) -> Option<&Path> {
         match self {
-            Self::File(path) | Self::Device(path) => path,
+            Self::File(path) | Self::Device(path) => Some(path),
+            Self::Lun(_) => None,
+        }
+    }
+
+    /// What errors call it: its path, or its URL.
+    pub(crate) fn called(&self) -> PathBuf {
+        match self {
+            Self::File(path) | Self::Device(path) => path.clone(),
+            Self::Lun(lun) => lun.to_string().into(),
         }
     }
 
     /// Opens it to read, if it is what it is said to be; its length in bytes.
     ///
     /// # Errors
-    /// [`io::ErrorKind::InvalidInput`] for anything but a regular file or a block device.
+    /// [`io::ErrorKind::InvalidInput`] for anything but a regular file or a block device;
+    /// [`io::ErrorKind::Unsupported`] for a LUN, which QEMU alone reaches.
     pub(crate) fn open(&self) -> io::Result<(File, u64)> {
+        let Some(path) = self.path() else {
+            let said = "QEMU alone reaches a LUN";
+            return Err(io::Error::new(ErrorKind::Unsupported, said));
+        };
         // A device that waits for its carrier, or a pipe, is not waited for.
         let mut options = File::options();
-        let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(self.path())?;
+        let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
         let metadata = file.metadata()?;
         let kind = metadata.file_type();
         match self {
@@ -46,16 +64,9 @@ impl Place {
                 Ok((file, length))
             }
             Self::File(_) => Err(io::Error::new(ErrorKind::InvalidInput, "it is no regular file")),
-            Self::Device(_) => {
+            Self::Device(_) | Self::Lun(_) => {
                 Err(io::Error::new(ErrorKind::InvalidInput, "it is no block device"))
             }
-        }
-    }
-
-    pub(super) fn driver(&self) -> &'static str {
-        match self {
-            Self::File(_) => "file",
-            Self::Device(_) => "host_device",
         }
     }
 }

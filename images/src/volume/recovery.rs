@@ -140,7 +140,7 @@ pub fn recover(
     if !matches!(volume.durability(), Durability::Recovered(_) | Durability::Hydrated(_)) {
         return Err(RecoveryError::NotRecovered(volume.durability().name()));
     }
-    let path = place.path();
+    let path = &place.called();
     let io = |source| RecoveryError::Io { path: path.into(), source };
     let (file, _) = place.open().map_err(io)?;
     if FileIdentity::of(&file).map_err(io)? != *identity {

@@ -98,7 +98,8 @@ fn classes_and_places_that_do_not_go_together_are_refused() {
         Volume::new(id, data.clone(), class, HostCache::Direct)
     };
     let plain = Data::Plain(Place::Device("/dev/sdx".into()));
-    let backing = Backing { path: "/m".into(), format: Format::Qcow2, is_encrypted: false };
+    let backing =
+        Backing { place: Place::File("/m".into()), format: Format::Qcow2, is_encrypted: false };
     let on_device = Data::Overlay { place: Place::Device("/dev/sdx".into()), backing };
     assert!(make(&plain, Durability::Plain).is_ok());
     assert!(matches!(make(&on_device, Durability::Plain), Err(VolumeError::PlainAlone("plain"))));

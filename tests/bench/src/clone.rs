@@ -48,10 +48,11 @@ pub fn measure(_: Cpu) -> Result<Vec<Row>> {
                 space = occupied(pool.path())? + occupied(&pool.path().join("templates"))?;
                 clones.iter().try_for_each(|clone| master.remove_clone(clone))?;
             } else {
-                let backing = master.backing().path;
+                let backing = master.backing().place;
+                let backing = backing.path().context("a master in a file")?;
                 for id in &ids {
                     let mut create = process::command("qemu-img");
-                    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(&backing);
+                    create.args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(backing);
                     process::succeed(create.arg(pool.path().join(id.as_str())))?;
                 }
                 bare = begin.elapsed().as_secs_f64() * 1e3;

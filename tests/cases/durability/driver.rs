@@ -120,7 +120,8 @@ impl<'a> Stop<'a> {
         let id = VolumeId::parse(&format!("stop-{stop}"))?;
         if class == Durability::Plain {
             let path = directory.join(format!("{id}.raw"));
-            std::fs::copy(master.backing().path, &path)?;
+            let image = master.backing().place;
+            std::fs::copy(image.path().context("a master in a file")?, &path)?;
             let data = Data::Plain(Place::File(path));
             let volume = Volume::new(id, data, class, HostCache::Direct)?;
             return Ok(Self { class, directory, clone: None, volume });
@@ -213,7 +214,7 @@ impl<'a> Stop<'a> {
                 std::fs::remove_file(plain)?;
             }
         } else if let Data::Plain(place) = self.volume.data() {
-            std::fs::remove_file(place.path())?;
+            std::fs::remove_file(place.path().context("a plain volume in a file")?)?;
         }
         Ok(())
     }

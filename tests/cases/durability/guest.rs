@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     num::{NonZeroU32, NonZeroU64},
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -85,10 +86,7 @@ impl Desk {
         if class != Durability::Plain {
             master.clone_into(&Pool::create(root)?, std::slice::from_ref(&id))?;
         }
-        let module = module("virtio_blk.ko")?;
-        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
-        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &module)];
-        let image = GuestImage::small_with(&programs, root)?;
+        let image = writer(root)?;
         Ok(Self { directory, image, master, id, class, writes, number: 0 })
     }
 
@@ -130,28 +128,12 @@ impl Desk {
     fn machine(&self, host: &str, further: &[&str]) -> Result<Background> {
         let root = self.directory.path();
         let volume = self.volume()?;
-        let Start::Kernel { kernel, initrd } = &self.image.start else { bail!("no kernel") };
-        let mut qemu = process::command("qemu-system-x86_64");
-        qemu.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
-        ])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-        .args(["-serial", "stdio", "-qmp"])
-        .arg(format!("unix:{},server=on,wait=off", self.monitor(host).display()))
-        .arg("-kernel")
-        .arg(kernel)
-        .arg("-initrd")
-        .arg(initrd)
-        .arg("-append")
-        .arg(format!(
-            // On a busy host Linux finds its timer too slow at boot, and panics.
-            "console=ttyS0 quiet panic=-1 no_timer_check writer={} after={}",
-            self.writes.word(),
-            self.number
-        ))
-        .args(["-blockdev", &volume.blockdev().to_string()])
-        .args(["-device", &volume.device().to_string()])
-        .args(further);
+        let words = format!("writer={} after={}", self.writes.word(), self.number);
+        let qemu = process::command("qemu-system-x86_64");
+        let mut qemu = machine(qemu, &self.image, &[self.monitor(host)], &words)?;
+        qemu.args(["-blockdev", &volume.blockdev().to_string()])
+            .args(["-device", &volume.device().to_string()])
+            .args(further);
         let console = root.join(format!("console-{host}-{}", self.number));
         Background::start("the writing guest", &mut qemu, &console)
     }
@@ -181,10 +163,45 @@ impl Desk {
         };
         let raw = self.directory.path().join("raw");
         let mut convert = process::command("qemu-img");
-        convert.args(["convert", "-f", format.name(), "-O", "raw"]).arg(place.path()).arg(&raw);
+        convert
+            .args(["convert", "-f", format.name(), "-O", "raw"])
+            .args([place.path().context("a volume in a file")?, &raw]);
         process::succeed(&mut convert)?;
         Ok(raw)
     }
+}
+
+/// The system of a guest that writes.
+pub(crate) fn writer(root: &Path) -> Result<GuestImage> {
+    let module = module("virtio_blk.ko")?;
+    let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
+    let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &module)];
+    GuestImage::small_with(&programs, root)
+}
+
+/// Its machine without a disk, where that command runs; what it is told to write.
+pub(crate) fn machine<P: AsRef<Path>>(
+    mut qemu: Command,
+    image: &GuestImage,
+    monitors: &[P],
+    words: &str,
+) -> Result<Command> {
+    let Start::Kernel { kernel, initrd } = &image.start else { bail!("no kernel") };
+    qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160"])
+        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+        .args(["-serial", "stdio"]);
+    for monitor in monitors {
+        let path = monitor.as_ref().display();
+        qemu.arg("-qmp").arg(format!("unix:{path},server=on,wait=off"));
+    }
+    qemu.arg("-kernel")
+        .arg(kernel)
+        .arg("-initrd")
+        .arg(initrd)
+        .arg("-append")
+        // On a busy host Linux finds its timer too slow at boot, and panics.
+        .arg(format!("console=ttyS0 quiet panic=-1 no_timer_check {words}"));
+    Ok(qemu)
 }
 
 /// Waits until so many writes were acknowledged.
@@ -219,6 +236,16 @@ pub(crate) fn acknowledged(console: &str) -> Result<Vec<u64>> {
 
 pub(crate) fn repeated(text: &str, length: usize) -> Vec<u8> {
     text.bytes().chain([b'\n']).cycle().take(length).collect()
+}
+
+/// The places of blocks of which the last write that was acknowledged is not on the disk.
+pub(crate) fn missing_in(disk: &[u8], expected: &BTreeMap<u64, u64>) -> Vec<u64> {
+    let is_there = |place: u64, number: u64| {
+        let at = usize::try_from(place).unwrap() * BLOCK;
+        disk[at..at + BLOCK] == repeated(&format!("block {place} write {number}"), BLOCK)[..]
+    };
+    let missing = expected.iter().filter(|(place, number)| !is_there(**place, **number));
+    missing.map(|(place, _)| *place).collect()
 }
 
 #[test]

@@ -1,13 +1,8 @@
 //! Two hosts, a guest with two clones, and an archive on a third host.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mezame_images::{
     archive::{
         Archive, KeyOf, Settings as ArchiveSettings, Unwatched, Viewer, Watch,
@@ -27,15 +22,14 @@ use mezame_images::{
 };
 use mezame_model::ProjectName;
 use mezame_tests::{
-    guest_image::{GuestImage, Start},
+    guest_image::GuestImage,
     namespace::Namespace,
     process::{self, Background},
-    qemu::PROCESSOR,
     wait::{self, A_BOOT},
 };
 use serde_json::json;
 
-use crate::durability::guest::{acknowledged, module, repeated, until_written};
+use crate::durability::guest::{acknowledged, machine, repeated, until_written, writer};
 
 const BLOCK: usize = 4 << 10;
 const DISK: usize = 24 << 20;
@@ -84,10 +78,7 @@ impl Desk {
         let master = Master::seal(&image, Format::Raw, &root.join("master"))?;
         let ids = [VolumeId::parse("one")?, VolumeId::parse("two")?];
         let clones = master.clone_into(&Pool::create(root)?, &ids)?;
-        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
-        let driver = module("virtio_blk.ko")?;
-        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &driver)];
-        let image = GuestImage::small_with(&programs, root)?;
+        let image = writer(root)?;
         let (hosts, archive) = network()?;
         let master = Some(master);
         let disks = Vec::new();
@@ -116,25 +107,11 @@ impl Desk {
 
     /// A QEMU with the guest's machine.
     pub(super) fn machine(&self, at: u8, further: &[&str]) -> Result<Host> {
-        let Start::Kernel { kernel, initrd } = &self.image.start else { bail!("no kernel") };
         let host = self.hosts[usize::from(at)].clone();
         let name = format!("host-{at}");
-        let mut qemu = host.command("qemu-system-x86_64");
-        qemu.args([
-            "-machine", "q35", "-accel", "tcg", "-cpu", PROCESSOR, "-smp", "1", "-m", "160",
-        ])
-        .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-        .args(["-serial", "stdio"]);
-        for monitor in ["qmp", "watcher"] {
-            let path = self.path(&format!("{monitor}-{name}"));
-            qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", path.display()));
-        }
-        qemu.arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            // On a busy host Linux finds its timer too slow at boot, and panics.
-            .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
+        let monitors = ["qmp", "watcher"].map(|monitor| self.path(&format!("{monitor}-{name}")));
+        let qemu = host.command("qemu-system-x86_64");
+        let mut qemu = machine(qemu, &self.image, &monitors, "writer=disks after=0")?;
         for volume in self.volumes()? {
             qemu.args(["-blockdev", &volume.blockdev().to_string()]);
             qemu.args(["-device", &volume.device().to_string()]);

@@ -88,6 +88,14 @@ pub(crate) const PACKAGES: &[Package] = &[
             "qemu-block-extra",
         ],
     },
+    package("tgt", &[Test], "as the iSCSI target whose LUNs volumes are on"),
+    Package {
+        name: "qemu-block-extra",
+        why: "for QEMU's iSCSI initiator",
+        purposes: &[Test],
+        siblings: &["qemu-system-x86", "qemu-utils", "qemu-system-common", "qemu-system-data"],
+    },
+    package("libiscsi-bin", &[Test], "to ask a target for a LUN's serial number (iscsi-inq)"),
     package("ipxe-qemu", &[Demo, Test], "as the option ROM that QEMU's network card names"),
     package(
         "mmdebstrap",

@@ -136,7 +136,7 @@ fn five_incrementals(volume: Volume, bytes: Vec<u8>, directory: &Path, key: Opti
     }
     guest.kill();
     let (Data::Plain(place) | Data::Overlay { place, .. }) = volume.data();
-    std::fs::remove_file(place.path()).unwrap();
+    std::fs::remove_file(place.called()).unwrap();
     vault.archive.gc(&Unwatched).unwrap();
     assert_eq!(first_difference(&vault.restored(last.image.id), &then), None);
 }

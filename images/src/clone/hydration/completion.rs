@@ -10,13 +10,15 @@ use std::{
 
 use serde_json::json;
 
-use super::{COMPLETION, Hydration, HydrationError};
+use super::{COMPLETION, Hydration, HydrationError, open_lun};
 use crate::{
+    archive::target::Target,
     clone::{
         Locked, Master, durable,
         handover::{self, Guest, Job, Seen, Stage, Step},
         record::Record,
     },
+    iscsi::LunAccess,
     qmp::{Qmp, QmpError},
     volume::{Data, Place, Volume},
 };
@@ -125,10 +127,10 @@ impl Hydration {
     fn flush(&self, patience: Option<Duration>) -> Result<(), HydrationError> {
         let place = self.place()?;
         let flushed = match patience {
-            None => flush(place),
-            Some(patience) => flush_within(patience, place.clone()),
+            None => flush(place, self.access.as_ref()),
+            Some(patience) => flush_within(patience, place.clone(), self.access.clone()),
         };
-        flushed.map_err(|source| HydrationError::Flush { path: place.path().into(), source })
+        flushed.map_err(|source| HydrationError::Flush { path: place.called(), source })
     }
 
     fn place(&self) -> Result<&Place, HydrationError> {
@@ -169,16 +171,22 @@ impl HydrationError {
     }
 }
 
-fn flush(place: &Place) -> io::Result<()> {
+fn flush(place: &Place, access: Option<&LunAccess>) -> io::Result<()> {
+    if let Place::Lun(lun) = place {
+        // The cache is the LUN's, whoever has written to it.
+        let disk = open_lun(lun, access)?;
+        disk.finish()?;
+        return disk.close().map_err(io::Error::other);
+    }
     place.open()?.0.sync_all()?;
-    durable::sync_parent(place.path())
+    place.path().map_or(Ok(()), durable::sync_parent)
 }
 
 /// A flush can't be called off: where it takes too long a thread is left with it.
-fn flush_within(patience: Duration, place: Place) -> io::Result<()> {
+fn flush_within(patience: Duration, place: Place, access: Option<LunAccess>) -> io::Result<()> {
     let (done, flushed) = mpsc::channel();
     // Whoever does not wait any more does not want to know.
-    let work = move || drop(done.send(flush(&place)));
+    let work = move || drop(done.send(flush(&place, access.as_ref())));
     thread::Builder::new().name("hydration-flush".into()).spawn(work)?;
     flushed.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }

@@ -60,7 +60,7 @@ impl Hydration {
         let noted = master.find(clone.id())?;
         let hydration = Self::of(&noted, target.place.clone(), target.cache)?;
         let begun = make(&noted, master.size(), target)
-            .and_then(|()| hydration.begin_in(qmp, &target.place, speed));
+            .and_then(|()| hydration.begin_in(qmp, &target.place, master.size(), speed));
         if begun.as_ref().is_err_and(HydrationError::is_answer) {
             // The first error is what counts. A note that stays can be taken away by a cancel.
             let _ = hydration.note_target(master, None);
@@ -86,17 +86,20 @@ fn make(
     size: u64,
     target: &EncryptedTarget<'_>,
 ) -> Result<(), HydrationError> {
-    let path = target.place.path();
-    let failed = |source| HydrationError::Target { path: path.into(), source };
+    let failed = |source| HydrationError::Target { path: target.place.called(), source };
+    let Some(path) = target.place.path() else {
+        let said = "a LUN is not made an encrypted volume";
+        return Err(failed(io::Error::new(io::ErrorKind::Unsupported, said)));
+    };
     // A file must not be there; qemu-img gives one its length, behind the header.
-    prepare(&target.place, if matches!(target.place, Place::File(_)) { 0 } else { size })
+    prepare(&target.place, if matches!(target.place, Place::File(_)) { 0 } else { size }, None)
         .map_err(failed)?;
     let key = (clone.id(), target.number, target.keys);
     let made = image::make(path, size, &Form::Luks, key, || match &target.place {
         Place::File(path) => {
             durable::remove(path).and_then(|()| durable::create_private(path)).map(drop)
         }
-        Place::Device(_) => Ok(()),
+        Place::Device(_) | Place::Lun(_) => Ok(()),
     });
     made.map_err(HydrationError::from)
         .and_then(|()| check(&target.place, size).map_err(failed))
@@ -114,5 +117,5 @@ fn check(place: &Place, size: u64) -> io::Result<()> {
         return Err(invalid("it is shorter than the volume and its header".into()));
     }
     file.sync_all()?;
-    durable::sync_parent(place.path())
+    place.path().map_or(Ok(()), durable::sync_parent)
 }

@@ -260,9 +260,9 @@ fn a_device_that_is_longer_than_the_volume_has_nothing_of_its_former_user_behind
     let device = String::from_utf8(out.stdout).unwrap();
     let device = Place::Device(device.trim().into());
     let size = (2 << 20) + 512;
-    let (prepared, short) = (prepare(&device, size), prepare(&device, (5 << 20) + 1));
-    let bytes = fs::read(device.path());
-    let _ = Command::new("losetup").arg("--detach").arg(device.path()).status();
+    let (prepared, short) = (prepare(&device, size, None), prepare(&device, (5 << 20) + 1, None));
+    let bytes = fs::read(device.called());
+    let _ = Command::new("losetup").arg("--detach").arg(device.called()).status();
     prepared.unwrap();
     assert_eq!(short.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     let bytes = bytes.unwrap();

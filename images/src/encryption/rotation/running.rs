@@ -144,5 +144,5 @@ pub(super) fn sync(volume: &Volume) -> Result<(), RotationError> {
     place
         .open()
         .and_then(|(file, _)| file.sync_all())
-        .map_err(|source| RotationError::Sync { path: place.path().into(), source })
+        .map_err(|source| RotationError::Sync { path: place.called(), source })
 }

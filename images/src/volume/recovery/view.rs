@@ -59,7 +59,7 @@ impl View {
         run: &Path,
     ) -> Result<Option<Self>, RecoveryError> {
         let Some(number) = volume.key() else { return Ok(None) };
-        let io = |source| RecoveryError::Io { path: volume.place().path().into(), source };
+        let io = |source| RecoveryError::Io { path: volume.place().called(), source };
         let table = OwnedFd::from(make(file).map_err(io)?);
         let mut node = volume.header_node(number);
         let (name, path) = (volume.id().node("view"), format!("/dev/fd/{}", table.as_raw_fd()));

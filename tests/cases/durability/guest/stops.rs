@@ -21,7 +21,7 @@ use super::{
         driver::{Numbers, hydrate},
         second, seed, stops,
     },
-    BLOCK, Desk, FILE, Writes, acknowledged, repeated, until_written,
+    Desk, FILE, Writes, acknowledged, missing_in, repeated, until_written,
 };
 
 /// How many stops one volume sees before a new one is taken: its guest's files must find room. What
@@ -192,13 +192,7 @@ fn stop_and_compare(
 
 /// The places of the disk that do not hold their last write.
 pub(super) fn missing_blocks(raw: &Path, expected: &BTreeMap<u64, u64>) -> Result<Vec<u64>> {
-    let disk = std::fs::read(raw)?;
-    let is_there = |place: u64, number: u64| {
-        let at = usize::try_from(place).unwrap() * BLOCK;
-        disk[at..at + BLOCK] == repeated(&format!("block {place} write {number}"), BLOCK)[..]
-    };
-    let missing = expected.iter().filter(|(place, number)| !is_there(**place, **number));
-    Ok(missing.map(|(place, _)| *place).collect())
+    Ok(missing_in(&std::fs::read(raw)?, expected))
 }
 
 /// By e2fsprogs alone: the journal is replayed in user space, and nothing is mounted.
