@@ -35,6 +35,8 @@ pub struct Machine {
     pub overlay: Option<PathBuf>,
     /// Images of further disks, which it may only read.
     pub disks: Vec<PathBuf>,
+    /// Further words of QEMU's command line.
+    pub further: Vec<String>,
 }
 
 impl Machine {
@@ -48,6 +50,7 @@ impl Machine {
             smbios: Vec::new(),
             overlay: None,
             disks: Vec::new(),
+            further: Vec::new(),
         }
     }
 }
@@ -127,6 +130,7 @@ impl QemuGuest {
         for value in &machine.smbios {
             qemu.args(["-smbios", value]);
         }
+        qemu.args(&machine.further);
         // SAFETY: fcntl(2) is async-signal-safe; the descriptors are open in the parent until the
         // child has been started.
         unsafe {
