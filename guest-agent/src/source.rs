@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use mezame_model::{
     Document, Report, SecretName, SecretString,
+    freeze::{self, Order},
     report::{HostKey, SealedPassword, StepReport},
 };
 
@@ -30,6 +31,10 @@ pub(crate) const TOKEN_TTL: &str = "21600";
 pub(crate) const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
 /// The document.
 pub(crate) const DOCUMENT: &str = "/mezame/v1/document";
+/// Orders to freeze, and what has become of them.
+const FREEZE: &str = "/mezame/v1/freeze";
+/// For what is said of an order: whoever gave it waits.
+const ANSWER: Duration = Duration::from_secs(2);
 /// For an answer that is there at once.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often, with which pause, and how long each time the service is asked whether it is still
@@ -179,6 +184,43 @@ impl Source {
     /// Asks through another device from now on.
     pub fn move_to(&mut self, device: &str, index: u32) {
         self.client.move_to(device, index);
+    }
+
+    /// Another connection of the same way, with a token of its own.
+    pub fn beside(&self) -> Self {
+        Self::new(self.client.beside())
+    }
+
+    /// Whether both go the same way.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.client.is_beside(&other.client)
+    }
+
+    /// Waits for an order that is another than the one with this tag. None when the time is over;
+    /// else the order that stands, if one does, and the tag of that.
+    pub fn order(
+        &mut self,
+        tag: &str,
+        wait: Duration,
+    ) -> Result<Option<(Option<Order>, String)>, SourceError> {
+        let (tag, seconds) = (tag.trim_matches('"'), wait.as_secs());
+        let target = format!("{FREEZE}?watch={tag}&timeout={seconds}");
+        let response = self.authorized("GET", &target, None, wait + ANSWER)?;
+        if response.head.status == 304 {
+            return Ok(None);
+        }
+        let tag = response.head.header("etag").filter(|it| !it.is_empty());
+        let tag = tag.ok_or_else(|| SourceError::Document("it came without an ETag".into()))?;
+        let tag = tag.to_owned();
+        let standing: freeze::Standing = serde_json::from_slice(&response.body)
+            .map_err(|error| SourceError::Document(json_error(&error, &response.body)))?;
+        Ok(Some((standing.order, tag)))
+    }
+
+    /// Says what has become of an order.
+    pub fn post_answer(&mut self, answer: &freeze::Answer) -> Result<(), SourceError> {
+        let body = serde_json::to_vec(answer).unwrap_or_default();
+        self.authorized("POST", FREEZE, Some(&body), ANSWER).map(drop)
     }
 
     /// Fetches the document. With an ETag and a time to wait, answers when there is another one,

@@ -140,6 +140,19 @@ impl Client {
         }
     }
 
+    /// Another client of the same server, through the same device.
+    pub fn beside(&self) -> Self {
+        Self {
+            connect_timeout: self.connect_timeout,
+            ..Self::new(self.address, self.device.clone())
+        }
+    }
+
+    /// Whether both ask the same server through the same device.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (self.address, &self.device) == (other.address, &other.device)
+    }
+
     /// Forgets the connection: the address that it was made from may be gone.
     pub fn disconnect(&mut self) {
         self.stream = None;
