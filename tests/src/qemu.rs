@@ -36,7 +36,7 @@ pub struct Machine {
     /// Images of further disks, which it may only read.
     pub disks: Vec<PathBuf>,
     /// Further words of QEMU's command line.
-    pub further: Vec<String>,
+    pub words: Vec<String>,
 }
 
 impl Machine {
@@ -50,7 +50,7 @@ impl Machine {
             smbios: Vec::new(),
             overlay: None,
             disks: Vec::new(),
-            further: Vec::new(),
+            words: Vec::new(),
         }
     }
 }
@@ -127,10 +127,10 @@ impl QemuGuest {
             let disk = format!("file={},if=virtio,format=raw,readonly=on", disk.display());
             qemu.args(["-drive", &disk]);
         }
+        qemu.args(&machine.words);
         for value in &machine.smbios {
             qemu.args(["-smbios", value]);
         }
-        qemu.args(&machine.further);
         // SAFETY: fcntl(2) is async-signal-safe; the descriptors are open in the parent until the
         // child has been started.
         unsafe {

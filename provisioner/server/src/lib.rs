@@ -38,7 +38,6 @@ mod volume_keys;
 pub use access::tokens::TokensError;
 pub use control::ControlError;
 pub use environment::NoRandomness;
-pub use images::StartError;
 pub use listen::{tls::TlsError, unix::SocketError};
 pub use provisioner::{OpenError, Provisioner, ServeError};
 pub use rehearsal::Rehearsal;

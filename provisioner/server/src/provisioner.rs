@@ -19,7 +19,7 @@ use crate::{
     control::{Control, ControlError, SealingKeys},
     environment::{Environment, SystemEnvironment},
     feed::InProcessFeed,
-    images::{Images, KeyLookup, StartError},
+    images::part::Part,
     listen::{
         tls::{TlsError, TlsListener},
         unix::{SocketError, UnixSocket},
@@ -72,9 +72,6 @@ pub enum OpenError {
     /// The TLS listener can't be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The part that works with images can't begin.
-    #[error(transparent)]
-    Images(#[from] StartError),
 }
 
 /// Why serving ended early.
@@ -91,7 +88,7 @@ pub enum ServeError {
 /// The control plane of one installation.
 pub struct Provisioner {
     control: Arc<Control>,
-    images: Option<Arc<Images>>,
+    images: Option<Arc<Part>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -115,7 +112,7 @@ impl Provisioner {
         let (store, keys) = open_store(&settings, &environment).await?;
         let at = Arc::clone(&environment);
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
-        let images = open_images(&settings, &control, environment)?;
+        let images = open_images(&settings, &control, environment).await;
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -169,20 +166,20 @@ impl Provisioner {
                 () = shutdown => {}
                 () = tend(&control, rotation_ms) => {}
             }
-            end.send_replace(true);
+            announce(&end, images.as_deref());
         };
         let result = {
             let mut serving = std::pin::pin!(async { tokio::try_join!(unix, tls).map(drop) });
             tokio::select! {
                 // A listener that fails ends the other.
                 result = serving.as_mut() => {
-                    end.send_replace(true);
+                    announce(&end, images.as_deref());
                     result
                 }
                 () = stop => serving.await,
             }
         };
-        if let Some(images) = images {
+        if let Some(images) = images.and_then(|images| images.begun()) {
             images.end().await;
         }
         control.close().await;
@@ -208,18 +205,24 @@ async fn open_store(
     Ok((Arc::new(store), SealingKeys::in_file(ring, key_path)))
 }
 
-fn open_images(
+async fn open_images(
     settings: &Settings,
     control: &Arc<Control>,
     environment: Arc<dyn Environment>,
-) -> Result<Option<Arc<Images>>, StartError> {
-    let Some(images) = &settings.images else { return Ok(None) };
+) -> Option<Arc<Part>> {
+    let images = settings.images.clone()?;
     let uploads = settings.state_dir.join("uploads");
     let is_kept = settings.storage != Storage::Memory;
     let journal = is_kept.then(|| settings.state_dir.join("image-jobs"));
-    let keys = Arc::clone(control);
-    let keys: KeyLookup = Arc::new(move |project| keys.image_key(project));
-    Images::start(images.clone(), uploads, journal, keys, environment).map(Some)
+    Some(Part::open(images, uploads, journal, Arc::clone(control), environment).await)
+}
+
+/// Says that the end has come: to long work first, since connections are cut a few seconds later.
+fn announce(end: &watch::Sender<bool>, images: Option<&Part>) {
+    if let Some(images) = images.and_then(Part::begun) {
+        images.announce_end();
+    }
+    end.send_replace(true);
 }
 
 async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {

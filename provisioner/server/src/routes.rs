@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use crate::{
     access::{Caller, Role},
     control::Control,
-    images::Images,
+    images::{Images, part::Part},
 };
 use problem::Failure;
 
@@ -43,15 +43,15 @@ use problem::Failure;
 pub(crate) struct Api {
     control: Arc<Control>,
     /// None where the site has no image archive.
-    images: Option<Arc<Images>>,
+    images: Option<Arc<Part>>,
     apply_bytes: usize,
     /// True once the control plane is to end: streams end then.
     ending: watch::Receiver<bool>,
 }
 
 impl Api {
-    fn images(&self) -> Result<&Arc<Images>, Failure> {
-        self.images.as_ref().ok_or(Failure::NoArchive)
+    async fn images(&self) -> Result<Arc<Images>, Failure> {
+        Ok(self.images.as_ref().ok_or(Failure::NoArchive)?.images().await?)
     }
 }
 
@@ -258,7 +258,7 @@ fn routes() -> impl Iterator<Item = &'static Route> {
 /// The router of all calls, for callers that are in the requests' extensions.
 pub(crate) fn router(
     control: Arc<Control>,
-    images: Option<Arc<Images>>,
+    images: Option<Arc<Part>>,
     apply_bytes: usize,
     ending: watch::Receiver<bool>,
 ) -> Router {

@@ -71,7 +71,7 @@ impl Desk {
         let root = lab.directory().to_path_buf();
         let volume = ext4(&root)?;
         let (monitor, serial) = (root.join("qmp"), root.join("qga"));
-        let further = [
+        let words = [
             "-qmp".into(),
             format!("unix:{},server=on,wait=off", monitor.display()),
             "-chardev".into(),
@@ -88,7 +88,7 @@ impl Desk {
         let machine = Machine {
             // On a busy host Linux finds its timer too slow at boot, and panics.
             command_line: format!("no_timer_check agent={agent}"),
-            further: further.into(),
+            words: words.into(),
             ..Machine::new("frozen", MAC)
         };
         let image = image(&lab)?;

@@ -11,6 +11,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 /// What a thread does.
@@ -46,15 +47,24 @@ impl Crew {
         queue.as_ref().ok_or(Busy)?.try_send(Box::new(task)).map_err(|_| Busy)
     }
 
-    /// Waits until all that was submitted is done; takes nothing more.
-    pub(crate) fn finish(&self) {
+    /// Takes nothing more, and waits until all that was submitted is done, as long as this; whether
+    /// it is. What is not is left to itself.
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
+            while !thread.is_finished() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
             // It catches what its tasks throw.
             let _ = thread.join();
         }
+        true
     }
 }
 
@@ -84,7 +94,7 @@ mod tests {
             crew.submit(move || done.send(number).unwrap()).unwrap();
         }
         crew.submit(|| panic!("meant")).unwrap();
-        crew.finish();
+        assert!(crew.finish(Duration::from_secs(60)));
         drop(done);
         let mut numbers: Vec<i32> = seen.iter().collect();
         numbers.sort_unstable();
@@ -105,7 +115,8 @@ mod tests {
         has_begun.recv().unwrap();
         crew.submit(|| ()).unwrap();
         assert_eq!(crew.submit(|| ()), Err(Busy));
+        // The end does not wait for ever.
+        assert!(!crew.finish(Duration::from_millis(20)));
         drop(release);
-        crew.finish();
     }
 }

@@ -31,12 +31,31 @@ pub(super) fn problem(error: ImagesError) -> Problem {
                  is not mounted"
             ),
         ),
+        ImagesError::NotBegun(_) => {
+            let why = chain(&error);
+            tracing::error!(error = why, "images can't be worked with");
+            plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "images-away",
+                "Images can't be worked with now",
+                &why,
+            )
+        }
         ImagesError::Faults(faults) => Problem {
             faults,
             ..plain(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "faults",
                 "Not done: what was asked for has faults",
+                "",
+            )
+        },
+        ImagesError::Site(faults) => Problem {
+            faults,
+            ..plain(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "no-room",
+                "Not done: the site can't take it now",
                 "",
             )
         },
@@ -51,7 +70,8 @@ pub(super) fn problem(error: ImagesError) -> Problem {
             &format!("{error}: try again when some have ended"),
         ),
         ImagesError::Archive(error) => archive(&error),
-        ImagesError::Place(_) => away(&chain(&error)),
+        ImagesError::Place(_) | ImagesError::Away { .. } => away(&chain(&error)),
+        ImagesError::Note(error) => Failure::from(*error).problem(),
         ImagesError::Ending => Failure::from(ControlError::Ending).problem(),
         ImagesError::Journal(_) | ImagesError::NoRandomness(_) | ImagesError::Thread(_) => {
             tracing::error!(error = chain(&error), "a call about images failed");

@@ -65,6 +65,7 @@ fn images() -> Value {
         "Retained": object("What a retention did, or would do", &["kept", "dropped"], json!({
             "kept": texts("Ids, oldest first"),
             "dropped": texts("Ids of those that are deleted"),
+            "faults": list(named("Fault"), "Why others are still there, by id"),
         })),
     })
 }
@@ -87,6 +88,7 @@ fn work() -> Value {
             "project": text("In which project; none of the operator's own"),
             "image": text("Which it is about, or which came of it"),
             "state": json!({ "type": "string", "enum": states }),
+            "phase": json!({ "type": "string", "enum": ["checking", "converting", "archiving"] }),
             "done": number("Bytes that are dealt with: of the file while it comes, then of the disk"),
             "total": number("Bytes in all; 0 where that is not known"),
             "created_ms": number("Milliseconds since 1970"),
