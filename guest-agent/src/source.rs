@@ -7,18 +7,23 @@
 //! A token is asked for first and once; where the service says 401, anew. Nothing here retries by
 //! itself: how long to wait is [`crate::boot`]'s affair.
 
+mod error;
 pub mod http;
+mod orders;
 pub mod volume_key;
 
 use std::time::{Duration, Instant};
 
 use mezame_model::{
     Document, Report, SecretName, SecretString,
-    freeze::{self, Order},
     report::{HostKey, SealedPassword, StepReport},
 };
 
-use self::http::{Client, HttpError, Request, Response};
+pub use self::error::SourceError;
+use self::{
+    error::refusal,
+    http::{Client, Request, Response},
+};
 use crate::platform::Platform;
 
 /// Where a token is asked for, in EC2's way.
@@ -31,10 +36,6 @@ pub(crate) const TOKEN_TTL: &str = "21600";
 pub(crate) const TOKEN_HEADER: &str = "X-aws-ec2-metadata-token";
 /// The document.
 pub(crate) const DOCUMENT: &str = "/mezame/v1/document";
-/// Orders to freeze, and what has become of them.
-const FREEZE: &str = "/mezame/v1/freeze";
-/// For what is said of an order: whoever gave it waits.
-const ANSWER: Duration = Duration::from_secs(2);
 /// For an answer that is there at once.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How often, with which pause, and how long each time the service is asked whether it is still
@@ -44,75 +45,6 @@ const PAUSE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The server takes no longer report.
 const MAX_REPORT: usize = 200 << 10;
-
-/// Why the service did not give what was asked for.
-#[derive(Debug, thiserror::Error)]
-pub enum SourceError {
-    /// It could not be reached, or did not speak HTTP.
-    #[error("the metadata service can't be reached")]
-    Http(#[from] HttpError),
-    /// 503 or 429: it is there, and asks for patience.
-    #[error("the metadata service is not ready for this guest yet")]
-    NotReady {
-        /// What it asked for.
-        retry_after: Option<Duration>,
-    },
-    /// 403: the endpoint is switched off for this instance.
-    #[error("the metadata service is switched off for this instance (403)")]
-    Off,
-    /// 401 even with a new token.
-    #[error("the metadata service does not take our token (401)")]
-    Unauthorized,
-    /// 404: this instance does not speak our dialect, or it is another service.
-    #[error("there is no Mezame document at this endpoint (404)")]
-    NoDocument,
-    /// Any other status.
-    #[error("the metadata service answered {status} ({error})")]
-    Status {
-        /// Such as 500.
-        status: u16,
-        /// The stable word in its answer, or nothing.
-        error: String,
-    },
-    /// The document can't be read.
-    #[error("the document can't be read: {0}")]
-    Document(String),
-    /// A document of a form that this agent does not know.
-    #[error("the document has version {0}, and this agent knows only {known}", known = Document::VERSION)]
-    Version(u32),
-}
-
-impl SourceError {
-    /// A word for programs.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Http(HttpError::Connect(_)) => "no-connection",
-            Self::Http(_) => "connection-broke",
-            Self::NotReady { .. } => "not-ready",
-            Self::Off => "endpoint-off",
-            Self::Unauthorized => "unauthorized",
-            Self::NoDocument => "no-document",
-            Self::Status { .. } => "unexpected-status",
-            Self::Document(_) => "bad-document",
-            Self::Version(_) => "unknown-version",
-        }
-    }
-
-    /// Whether the same may succeed soon: the server is away, or not ready.
-    pub fn may_pass(&self) -> bool {
-        matches!(self, Self::Http(_) | Self::NotReady { .. } | Self::Status { status: 500.., .. })
-    }
-
-    /// Whether what was named is no longer what the server has.
-    pub fn is_outdated(&self) -> bool {
-        matches!(self, Self::Status { status: 412, .. })
-    }
-
-    /// Whether the server has understood and refused, so that saying it again is of no use.
-    pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Status { status: 400..=499, .. } | Self::NoDocument)
-    }
-}
 
 /// A document and its tag.
 #[derive(Debug, Clone)]
@@ -184,43 +116,6 @@ impl Source {
     /// Asks through another device from now on.
     pub fn move_to(&mut self, device: &str, index: u32) {
         self.client.move_to(device, index);
-    }
-
-    /// Another connection of the same way, with a token of its own.
-    pub fn beside(&self) -> Self {
-        Self::new(self.client.beside())
-    }
-
-    /// Whether both go the same way.
-    pub fn is_beside(&self, other: &Self) -> bool {
-        self.client.is_beside(&other.client)
-    }
-
-    /// Waits for an order that is another than the one with this tag. None when the time is over;
-    /// else the order that stands, if one does, and the tag of that.
-    pub fn order(
-        &mut self,
-        tag: &str,
-        wait: Duration,
-    ) -> Result<Option<(Option<Order>, String)>, SourceError> {
-        let (tag, seconds) = (tag.trim_matches('"'), wait.as_secs());
-        let target = format!("{FREEZE}?watch={tag}&timeout={seconds}");
-        let response = self.authorized("GET", &target, None, wait + ANSWER)?;
-        if response.head.status == 304 {
-            return Ok(None);
-        }
-        let tag = response.head.header("etag").filter(|it| !it.is_empty());
-        let tag = tag.ok_or_else(|| SourceError::Document("it came without an ETag".into()))?;
-        let tag = tag.to_owned();
-        let standing: freeze::Standing = serde_json::from_slice(&response.body)
-            .map_err(|error| SourceError::Document(json_error(&error, &response.body)))?;
-        Ok(Some((standing.order, tag)))
-    }
-
-    /// Says what has become of an order.
-    pub fn post_answer(&mut self, answer: &freeze::Answer) -> Result<(), SourceError> {
-        let body = serde_json::to_vec(answer).unwrap_or_default();
-        self.authorized("POST", FREEZE, Some(&body), ANSWER).map(drop)
     }
 
     /// Fetches the document. With an ETag and a time to wait, answers when there is another one,
@@ -396,30 +291,6 @@ fn fitting(report: &Report) -> Vec<u8> {
 /// Whether a text can be a token.
 pub(crate) fn is_token(text: &str) -> bool {
     (1..=4096).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
-}
-
-fn refusal(response: &Response) -> SourceError {
-    match response.head.status {
-        429 | 503 => SourceError::NotReady {
-            retry_after: response
-                .head
-                .header("retry-after")
-                .and_then(|text| text.parse().ok())
-                .map(Duration::from_secs),
-        },
-        401 => SourceError::Unauthorized,
-        403 => SourceError::Off,
-        404 => SourceError::NoDocument,
-        status => {
-            #[derive(serde::Deserialize)]
-            struct Said {
-                error: String,
-            }
-            let said = serde_json::from_slice::<Said>(&response.body);
-            let error = said.map(|said| said.error.chars().take(80).collect()).unwrap_or_default();
-            SourceError::Status { status, error }
-        }
-    }
 }
 
 /// Where the document is wrong, without its content.
