@@ -86,6 +86,8 @@ pub fn watch(
     say: &mut dyn FnMut(&str),
     done: &mut dyn FnMut(&Finished),
 ) -> Result<(), RunError> {
+    // Before anything is written: the state may lie on what a killed agent has left frozen.
+    orders::recover(settings, say);
     let mut agent = Agent::open(settings, platform)?;
     recover(platform, say);
     clear_stale_routes(platform, say);

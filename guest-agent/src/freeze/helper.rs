@@ -95,8 +95,13 @@ pub struct Helper {
 }
 
 impl Helper {
-    /// Starts one, and waits until it has frozen: then there is a helper, whose drop thaws.
-    pub fn start(command: &mut Command, bound: Duration) -> (Done, Option<Self>) {
+    /// Starts one, and waits until it has frozen: then there is a helper, whose drop thaws. Where it
+    /// ends without having said that it has thawed, `gone` is called at once, on another thread.
+    pub fn start(
+        command: &mut Command,
+        bound: Duration,
+        gone: impl FnOnce() + Send + 'static,
+    ) -> (Done, Option<Self>) {
         let failed = |reason: String| (Done::Failed { reason }, None);
         let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = match pipes.spawn() {
@@ -108,11 +113,15 @@ impl Helper {
         thread::spawn(move || {
             let bounded =
                 output.into_iter().flat_map(|it| BufReader::new(it.take(LONGEST_LINE)).lines());
+            let mut has_thawed = false;
             for line in bounded.map_while(Result::ok) {
                 let Ok(done) = serde_json::from_str(&line) else { break };
-                if sender.send(done).is_err() {
-                    break;
-                }
+                has_thawed = matches!(done, Done::Thawed { .. });
+                // Nobody may listen any more; that it thaws matters all the same.
+                let _ = sender.send(done);
+            }
+            if !has_thawed {
+                gone();
             }
         });
         let mut helper = Self { child, pipe, lines };
@@ -240,17 +249,38 @@ mod tests {
     }
 
     #[test]
+    fn a_helper_that_has_thawed_is_not_taken_for_dead() {
+        let mut command = Command::new("/bin/sh");
+        let thawed = r#"{"thawed":{"was_frozen":true}}"#;
+        let frozen = r#"{"frozen":{"file_systems":["/"],"skipped":[]}}"#;
+        command.args(["-c", &format!("echo '{frozen}'; cat; echo '{thawed}'")]);
+        let (sender, gone) = mpsc::channel();
+        let told = move || sender.send(()).unwrap();
+        let (_, helper) = Helper::start(&mut command, Duration::from_secs(20), told);
+        assert_eq!(helper.unwrap().thaw(), Some(true));
+        // The thread that would say so has ended without.
+        let ended = gone.recv_timeout(Duration::from_secs(20));
+        assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));
+    }
+
+    #[test]
     fn a_helper_that_dies_has_not_said_that_it_thawed() {
         let frozen = r#"{"frozen":{"file_systems":["/"],"skipped":[]}}"#;
         let mut command = Command::new("/bin/sh");
         command.args(["-c", &format!("echo '{frozen}'")]);
-        let (done, helper) = Helper::start(&mut command, Duration::from_secs(20));
+        let (sender, gone) = mpsc::channel();
+        let (soon, told) = (Duration::from_secs(20), sender.clone());
+        let (done, helper) = Helper::start(&mut command, soon, move || told.send(()).unwrap());
         assert!(matches!(done, Done::Frozen { .. }));
+        // Before anybody asks it to thaw.
+        gone.recv_timeout(soon).unwrap();
         assert_eq!(helper.unwrap().thaw(), None);
-        let (done, helper) =
-            Helper::start(Command::new("/bin/sh").args(["-c", "echo no"]), Duration::from_secs(20));
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo no"]);
+        let (done, helper) = Helper::start(&mut command, soon, move || sender.send(()).unwrap());
         assert!(matches!(done, Done::Failed { .. }) && helper.is_none());
-        let (done, _) = Helper::start(&mut Command::new("/no/such"), Duration::from_secs(20));
+        gone.recv_timeout(soon).unwrap();
+        let (done, _) = Helper::start(&mut Command::new("/no/such"), soon, || {});
         assert!(matches!(done, Done::Failed { .. }));
     }
 }

@@ -83,16 +83,19 @@ impl Way {
     }
 }
 
-/// Starts the thread, where the agent configures the running system. What an agent has left frozen
-/// that was killed is thawed first.
+/// Thaws what an agent has left frozen that was killed, where this one configures the running system.
+pub fn recover(settings: &Settings, say: &mut dyn FnMut(&str)) {
+    let thawed = if settings.is_live() { platform::thaw_leftovers() } else { 0 };
+    if thawed > 0 {
+        say(&format!("file systems that an agent had left frozen were thawed: {thawed}"));
+    }
+}
+
+/// Starts the thread, where the agent configures the running system.
 pub fn start(settings: &Settings, say: &mut dyn FnMut(&str)) -> Way {
     let way = Way::default();
     if !settings.is_live() {
         return way;
-    }
-    let thawed = platform::thaw_leftovers();
-    if thawed > 0 {
-        say(&format!("file systems that an agent had left frozen were thawed: {thawed}"));
     }
     let (hands, followed) = (platform::hands(settings), way.clone());
     let thread = thread::Builder::new().name("orders".into());

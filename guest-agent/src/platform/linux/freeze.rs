@@ -40,6 +40,8 @@ const RUN: &str = "/run/mezame-agent";
 const NOTE: &str = "/run/mezame-agent/frozen";
 /// The longest note that is read, in bytes.
 const LONGEST_NOTE: u64 = 1 << 20;
+/// Who is killed where memory is short (proc_pid_oom_score_adj(5)).
+const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Most hooks.
 const MOST_HOOKS: usize = 64;
 /// What an editor or a package manager leaves beside a hook.
@@ -53,11 +55,13 @@ const FITHAW: libc::Ioctl = libc::_IOWR::<libc::c_int>(0x58, 120);
 #[derive(Debug)]
 pub struct LinuxSystem {
     hooks: PathBuf,
+    /// What this process's `oom_score_adj` was before it was [steeled](steel): a hook's again.
+    score: Option<Vec<u8>>,
 }
 
 impl Default for LinuxSystem {
     fn default() -> Self {
-        Self { hooks: HOOKS.into() }
+        Self { hooks: HOOKS.into(), score: None }
     }
 }
 
@@ -67,10 +71,17 @@ impl System for LinuxSystem {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(|error| format!("{}: {error}", self.hooks.display()))?,
         };
-        let mut hooks: Vec<PathBuf> =
-            entries.filter_map(|it| Some(it.ok()?.path())).filter(|it| is_hook(it)).collect();
-        if hooks.len() > MOST_HOOKS {
-            return Err(format!("more than {MOST_HOOKS} hooks"));
+        let mut hooks = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| format!("{}: {error}", self.hooks.display()))?.path();
+            // A link to nothing, say: to go on as if there were no hook would be a freeze that a
+            // database hears nothing of.
+            if is_hook(&path).map_err(|error| format!("{}: {error}", path.display()))? {
+                hooks.push(path);
+            }
+            if hooks.len() > MOST_HOOKS {
+                return Err(format!("more than {MOST_HOOKS} hooks"));
+            }
         }
         hooks.sort();
         match hooks.iter().find(|hook| !is_roots_alone(hook)) {
@@ -84,6 +95,7 @@ impl System for LinuxSystem {
         command.arg(moment.word()).current_dir("/").env_clear();
         command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        soften(&mut command, self.score.clone());
         let mut child = command.spawn().map_err(|error| error.to_string())?;
         loop {
             match child.try_wait() {
@@ -161,12 +173,13 @@ fn order(place: &File, request: libc::Ioctl) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn is_hook(path: &Path) -> bool {
+fn is_hook(path: &Path) -> io::Result<bool> {
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let is_left = name.starts_with('.') || LEFT.iter().any(|end| name.ends_with(end));
-    let is_program =
-        fs::metadata(path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-    is_program && !is_left
+    if name.starts_with('.') || LEFT.iter().any(|end| name.ends_with(end)) {
+        return Ok(false);
+    }
+    let there = fs::metadata(path)?;
+    Ok(there.is_file() && there.permissions().mode() & 0o111 != 0)
 }
 
 fn is_roots_alone(path: &Path) -> bool {
@@ -197,8 +210,10 @@ pub fn thaw_leftovers() -> usize {
 
 /// Does the helper's work on its standard input and output.
 pub fn help(bound: Duration) -> io::Result<()> {
+    let score = fs::read(OOM_SCORE).ok();
     steel();
-    helper::run(&LinuxSystem::default(), bound, io::stdin(), io::stdout())
+    let system = LinuxSystem { score, ..LinuxSystem::default() };
+    helper::run(&system, bound, io::stdin(), io::stdout())
 }
 
 /// Has this process go on whatever happens while a disk is frozen: no signal but SIGKILL ends it
@@ -207,9 +222,31 @@ pub fn help(bound: Duration) -> io::Result<()> {
 fn steel() {
     let all = nix::sys::signal::SigSet::all();
     let _ = all.thread_block();
-    let _ = fs::write("/proc/self/oom_score_adj", "-1000");
+    let _ = fs::write(OOM_SCORE, "-1000");
+    // Of its memory what was used, by now or later (Linux 4.4): all of the program would take several
+    // MiB. What was not can be read, since only writes wait for a frozen file system.
     // SAFETY: it only changes where this process's own memory is kept.
-    unsafe { libc::mlockall(libc::MCL_CURRENT) };
+    unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_ONFAULT) };
+}
+
+/// Takes from a hook what [`steel`] has done, which processes inherit: a service that it starts is to
+/// hear signals, and may be what is killed where memory is short.
+fn soften(command: &mut Command, score: Option<Vec<u8>>) {
+    let none = nix::sys::signal::SigSet::empty();
+    // SAFETY: between fork and exec only system calls are made that are safe after a fork, on values
+    // that were there before it; nothing allocates or locks.
+    unsafe {
+        command.pre_exec(move || {
+            none.thread_set_mask()?;
+            if let Some(score) = &score {
+                let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+                // Where /proc is not there it could not be changed before, either.
+                libc::write(file, score.as_ptr().cast(), score.len());
+                libc::close(file);
+            }
+            Ok(())
+        });
+    }
 }
 
 /// The agent's hands: a helper process for each freeze.
@@ -224,7 +261,10 @@ impl Hands for LinuxHands {
         // Also where another version lies at its path by now.
         let mut command = Command::new("/proc/self/exe");
         command.args(["freeze-helper", "--bound-ms", &bound_ms]).current_dir("/").process_group(0);
-        let (done, helper) = Helper::start(&mut command, bound);
+        // One that is killed leaves what it has frozen; where it said so before, that has thawed.
+        let (done, helper) = Helper::start(&mut command, bound, || {
+            thaw_leftovers();
+        });
         if helper.is_none() {
             thaw_leftovers();
         }
@@ -254,6 +294,10 @@ mod tests {
         path
     }
 
+    fn system_of(hooks: &Path) -> LinuxSystem {
+        LinuxSystem { hooks: hooks.into(), score: Some(b"7".into()) }
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(20)
     }
@@ -261,7 +305,7 @@ mod tests {
     #[test]
     fn hooks_are_programs_of_roots_in_the_order_of_their_names() {
         let directory = tempfile::tempdir().unwrap();
-        let (of, system) = (directory.path(), LinuxSystem { hooks: directory.path().into() });
+        let (of, system) = (directory.path(), system_of(directory.path()));
         for (name, mode) in [
             ("20-web", 0o755),
             ("10-db", 0o700),
@@ -276,14 +320,39 @@ mod tests {
         }
         hook(of, "30-anybody", "", 0o777);
         assert!(system.hooks().unwrap_err().contains("30-anybody"));
-        assert!(LinuxSystem { hooks: of.join("none") }.hooks().unwrap().is_empty());
+        assert!(system_of(&of.join("none")).hooks().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_hook_that_is_a_link_to_nothing_is_not_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/no/such", directory.path().join("10-db")).unwrap();
+        let error = system_of(directory.path()).hooks().unwrap_err();
+        assert!(error.contains("10-db: No such file"), "{error}");
+    }
+
+    #[test]
+    fn a_hook_hears_signals_and_may_be_killed_where_memory_is_short() {
+        let directory = tempfile::tempdir().unwrap();
+        let told = directory.path().join("told");
+        let body = format!("cat /proc/self/status /proc/self/oom_score_adj >{}", told.display());
+        let hook = hook(directory.path(), "10-db", &body, 0o700);
+        let system = system_of(directory.path());
+        // As in the helper: in a thread of its own, whose signals go with it.
+        let call = || {
+            nix::sys::signal::SigSet::all().thread_block().unwrap();
+            system.call(&hook, Moment::Freeze, soon())
+        };
+        thread::scope(|scope| scope.spawn(call).join().unwrap()).unwrap();
+        let told = fs::read_to_string(&told).unwrap();
+        assert!(told.contains("SigBlk:\t0000000000000000\n") && told.ends_with("\n7\n"), "{told}");
     }
 
     #[test]
     fn a_hook_is_told_the_moment_and_ended_when_its_time_is_over() {
         let directory = tempfile::tempdir().unwrap();
         let told = directory.path().join("told");
-        let system = LinuxSystem { hooks: directory.path().into() };
+        let system = system_of(directory.path());
         let good = hook(directory.path(), "good", &format!("echo $1 >>{}", told.display()), 0o700);
         system.call(&good, Moment::Freeze, soon()).unwrap();
         system.call(&good, Moment::Thaw, soon()).unwrap();
