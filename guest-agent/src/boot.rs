@@ -23,6 +23,7 @@ use self::{
 };
 use crate::{
     backoff::Backoff,
+    freeze::orders,
     plan::Mode,
     platform::Platform,
     settings::Settings,
@@ -85,14 +86,19 @@ pub fn watch(
     say: &mut dyn FnMut(&str),
     done: &mut dyn FnMut(&Finished),
 ) -> Result<(), RunError> {
+    // Before anything is written: the state may lie on what a killed agent has left frozen.
+    orders::recover(settings, say);
     let mut agent = Agent::open(settings, platform)?;
     recover(platform, say);
     clear_stale_routes(platform, say);
+    let orders = orders::start(settings, say);
     let (mut path, mut fetched) = first_document(settings, platform, None, say)?;
     let mut mode = Mode::Boot;
     let (mut retry, mut applied) = (Retry::new(), String::new());
     loop {
         let finished = agent.apply(&mut path, &fetched, mode)?;
+        // Not before: an address that the way went from may be gone by then.
+        orders.follow(&path.source);
         done(&finished);
         let is_new = std::mem::replace(&mut applied, fetched.etag.clone()) != fetched.etag;
         retry.after_run(finished.rolled_back, is_new, Instant::now(), random());
@@ -101,7 +107,7 @@ pub fn watch(
         }
         mode = Mode::Live;
         let last = (fetched, &finished);
-        fetched = next_document(&mut agent, &mut path, platform, last, &mut retry, say);
+        fetched = next_document(&mut agent, &mut path, &orders, platform, last, &mut retry, say);
         // A live run begins with what woke it.
         path.source.begin_at(Instant::now());
     }
@@ -149,6 +155,7 @@ fn reboot(platform: &dyn Platform, finished: &Finished, say: &mut dyn FnMut(&str
 fn next_document(
     agent: &mut Agent<'_>,
     path: &mut discover::Path,
+    orders: &orders::Way,
     platform: &dyn Platform,
     (fetched, finished): (Fetched, &Finished),
     retry: &mut Retry,
@@ -190,6 +197,7 @@ fn next_document(
                 if matches!(error, SourceError::Http(_)) {
                     retry.unanswered(Instant::now());
                     path.find_again(platform);
+                    orders.follow(&path.source);
                 }
             }
         }

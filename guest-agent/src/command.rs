@@ -75,6 +75,9 @@ enum Command {
     Install,
     /// Windows: stop the service, and have it start no more
     Uninstall,
+    /// What freezes file systems for `watch`, and thaws them when its standard input ends
+    #[command(hide = true)]
+    FreezeHelper(FreezeHelper),
     /// Windows: what the service manager starts
     #[command(hide = true)]
     Service,
@@ -91,6 +94,13 @@ struct Unlock {
     /// Give up when the service was not found after so many seconds
     #[arg(long, value_name = "SECONDS", default_value = "60")]
     timeout: u64,
+}
+
+#[derive(Debug, Clone, Args)]
+struct FreezeHelper {
+    /// When it thaws by itself
+    #[arg(long, value_name = "MILLISECONDS")]
+    bound_ms: u32,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -116,6 +126,12 @@ struct RunJson<'a> {
 
 /// Does what the command line asks for.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    // Before it reads anything: it is waited for.
+    if let Command::FreezeHelper(it) = &arguments.command {
+        let bound = Duration::from_millis(u64::from(it.bound_ms));
+        let helped = platform::help_to_freeze(bound);
+        return helped.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let settings = match settings(arguments) {
         Ok(settings) => settings,
         Err(error) => {
@@ -141,7 +157,11 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             return ordered(platform::order_service(ServiceOrder::Uninstall, &[]));
         }
         Command::Service => return serve(arguments),
-        Command::Run(_) | Command::Watch | Command::Seal | Command::Unlock(_) => {}
+        Command::FreezeHelper(_)
+        | Command::Run(_)
+        | Command::Watch
+        | Command::Seal
+        | Command::Unlock(_) => {}
     }
     let platform = match platform::native(&settings) {
         Ok(platform) => platform,

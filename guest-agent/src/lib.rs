@@ -21,6 +21,7 @@ pub mod eviction;
 pub mod exit_code;
 pub mod facts;
 pub mod firewall;
+pub mod freeze;
 pub mod hpke;
 pub mod ledger;
 pub mod licence;

@@ -31,7 +31,12 @@ pub use self::{
 };
 use mezame_model::Report;
 
-use crate::{doctor::instruments::Instruments, facts::System, settings::Settings};
+use crate::{
+    doctor::instruments::Instruments,
+    facts::System,
+    freeze::orders::{Hands, Unable},
+    settings::Settings,
+};
 
 /// Has files that are made with these options readable by root alone.
 #[cfg(unix)]
@@ -143,6 +148,47 @@ pub fn native(_settings: &Settings) -> Result<Box<dyn Platform>> {
     Err(PlatformError::Unsupported {
         what: "the agent for this system is guest-agent.sh (docs/appliances.md)",
     })
+}
+
+/// What freezes this system's file systems for a backup.
+#[cfg(target_os = "linux")]
+pub fn hands(settings: &Settings) -> Box<dyn Hands> {
+    if settings.freeze {
+        Box::new(linux::freeze::LinuxHands::default())
+    } else {
+        Box::new(Unable("it is switched off in this guest's settings (freeze: false)"))
+    }
+}
+
+/// What freezes this system's file systems for a backup: nothing.
+#[cfg(not(target_os = "linux"))]
+pub fn hands(_settings: &Settings) -> Box<dyn Hands> {
+    // By VSS it takes a requester of backups (COM), which could be tried on no Windows yet.
+    Box::new(Unable("this agent can't freeze the file systems of this system"))
+}
+
+/// Thaws what an agent has left frozen that was killed; how many file systems that were.
+#[cfg(target_os = "linux")]
+pub fn thaw_leftovers() -> usize {
+    linux::freeze::thaw_leftovers()
+}
+
+/// Thaws what an agent has left frozen: on this system there is nothing.
+#[cfg(not(target_os = "linux"))]
+pub fn thaw_leftovers() -> usize {
+    0
+}
+
+/// Is the process that freezes, until it has thawed.
+#[cfg(target_os = "linux")]
+pub fn help_to_freeze(bound: std::time::Duration) -> io::Result<()> {
+    linux::freeze::help(bound)
+}
+
+/// Is the process that freezes: on this system there is none.
+#[cfg(not(target_os = "linux"))]
+pub fn help_to_freeze(_bound: std::time::Duration) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// What the doctor looks with on the platform that this binary runs on.

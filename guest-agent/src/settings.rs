@@ -9,6 +9,7 @@
 //! follow_includes: false             # whether '#include' lists in user-data are fetched
 //! script_timeout: 3600               # seconds until a script is ended; 0: never
 //! link_local_probe: fast             # or rfc3927: its waiting times of several seconds
+//! freeze: true                       # whether a backup may freeze the file systems for a moment
 //! configure_network: true            # whether addresses of the document are applied
 //! activate_licence: false            # Windows: whether the licence is activated (KMS)
 //! activation_host: 169.254.169.250   # Windows: where; HOST or HOST:PORT
@@ -103,6 +104,8 @@ pub struct Settings {
     pub probe_pace: ProbePace,
     /// Whether the document's addresses are applied.
     pub configure_network: bool,
+    /// Whether a backup may freeze the file systems for a moment.
+    pub freeze: bool,
     /// How Windows is activated, if it is.
     pub licence: Option<Licence>,
 }
@@ -117,6 +120,7 @@ impl Default for Settings {
             script_timeout: Some(Duration::from_secs(3600)),
             probe_pace: ProbePace::Fast,
             configure_network: true,
+            freeze: true,
             licence: None,
         }
     }
@@ -152,6 +156,7 @@ impl Settings {
                 }
                 "follow_includes" => self.follow_includes = truth("follow_includes")?,
                 "configure_network" => self.configure_network = truth("configure_network")?,
+                "freeze" => self.freeze = truth("freeze")?,
                 "activate_licence" => {
                     self.licence = truth("activate_licence")?.then(|| licence.clone());
                 }
@@ -212,11 +217,12 @@ mod tests {
     #[test]
     fn every_setting_is_read_and_a_typing_mistake_is_refused() {
         let text = b"endpoint: http://127.0.0.1:8080\ndefault_user: ops\nfollow_includes: yes\n\
-            script_timeout: 0\nlink_local_probe: rfc3927\nconfigure_network: off\n";
+            script_timeout: 0\nlink_local_probe: rfc3927\nconfigure_network: off\n\
+            freeze: no\n";
         let settings = Settings::default().with(text).unwrap();
         assert_eq!(settings.endpoint.unwrap().to_string(), "http://127.0.0.1:8080");
         assert_eq!(settings.default_user, "ops");
-        assert!(settings.follow_includes && !settings.configure_network);
+        assert!(settings.follow_includes && !settings.configure_network && !settings.freeze);
         assert_eq!(settings.script_timeout, None);
         assert_eq!(settings.probe_pace, ProbePace::Rfc3927);
         let error = Settings::default().with(b"defualt_user: ops\n").unwrap_err();

@@ -12,7 +12,7 @@
 //! After <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
 pub mod block;
-mod framing;
+pub(crate) mod framing;
 mod message;
 pub mod migration;
 mod objects;

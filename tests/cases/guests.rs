@@ -7,6 +7,7 @@
 
 mod appliance;
 mod debian;
+mod frozen;
 mod ipv6;
 mod trunks;
 

@@ -37,7 +37,7 @@ use mezame_images::{
 use mezame_model::ProjectName;
 use mezame_tests::{
     guest_image::GuestImage,
-    process::Background,
+    process::{self, Background},
     wait::{self, A_BOOT},
 };
 use serde_json::json;

@@ -2,6 +2,7 @@
 //! one.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
@@ -64,7 +65,9 @@ impl GuestImage {
     pub fn small_with(programs: &[(&str, &Path)], directory: &Path) -> Result<Self> {
         let cached = cached("small-guest", "demo")?;
         let initrd = directory.join("initramfs");
-        lay_over(&cached.join("initramfs"), programs, directory, &initrd)?;
+        let below = cached.join("initramfs");
+        let new = new_directories(&below, programs)?;
+        lay_over(&below, programs, &new, directory, &initrd)?;
         let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd };
         Ok(Self { start, disk: None })
     }
@@ -95,7 +98,7 @@ impl GuestImage {
     fn locked(name: &str, initrd: &str, files: &[(&str, &Path)], directory: &Path) -> Result<Self> {
         let cached = cached(name, "test")?;
         let whole = directory.join("initramfs");
-        lay_over(&cached.join(initrd), files, directory, &whole)?;
+        lay_over(&cached.join(initrd), files, &[], directory, &whole)?;
         let start = Start::Kernel { kernel: cached.join("vmlinuz"), initrd: whole };
         Ok(Self { start, disk: Some(cached.join("disk.luks")) })
     }
@@ -108,11 +111,27 @@ impl GuestImage {
     }
 }
 
+/// The directories of these programs that an archive doesn't have, the outer ones first. Linux makes
+/// none by itself, and leaves out without a word what lies in one that is not there.
+fn new_directories(below: &Path, programs: &[(&str, &Path)]) -> Result<Vec<String>> {
+    let mut list = process::command("cpio");
+    list.args(["--list", "--quiet", "--file"]).arg(below);
+    let listed = process::output(&mut list)?;
+    let known: BTreeSet<_> = listed.lines().map(|it| it.trim_start_matches("./")).collect();
+    let mut all = BTreeSet::new();
+    for (there, _) in programs {
+        all.extend(Path::new(there).ancestors().skip(1).filter_map(Path::to_str));
+    }
+    all.remove("");
+    Ok(all.difference(&known).map(|it| (*it).to_owned()).collect())
+}
+
 /// Makes an initramfs of another one and these programs, each by its path there and where it is
-/// here.
+/// here, with these directories of theirs.
 fn lay_over(
     below: &Path,
     programs: &[(&str, &Path)],
+    new: &[String],
     directory: &Path,
     initrd: &Path,
 ) -> Result<()> {
@@ -126,10 +145,11 @@ fn lay_over(
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
             .context("making a program executable")?;
     }
-    // Files alone: a directory of the stage would replace a link of that name below it.
-    let pack =
-        "find . -type f -print0 | cpio --null --create --format=newc --quiet > ../agent.cpio";
-    process::succeed(process::command("sh").args(["-euc", pack]).current_dir(&stage))?;
+    // Not every directory: one of the stage would replace a link of that name below it.
+    let pack = "{ [ $# = 0 ] || printf '%s\\0' \"$@\"; find . -type f -print0; } |
+        cpio --null --create --format=newc --quiet >../agent.cpio";
+    let words = ["-euc", pack, "sh"];
+    process::succeed(process::command("sh").args(words).args(new).current_dir(&stage))?;
     let mut joined = File::create(initrd).context("making the guest's initramfs")?;
     let mut length = 0;
     for part in [below, &directory.join("agent.cpio")] {

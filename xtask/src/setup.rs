@@ -18,6 +18,7 @@ mod object_store;
 mod packages;
 mod progress;
 mod pypi;
+mod qemu_agent;
 mod small_guest;
 mod uefi_disk;
 mod wine;
@@ -47,6 +48,7 @@ pub(crate) fn run(purpose: Purpose) -> Result<()> {
             clients::build(&cache)?;
             object_store::build(&cache)?;
             firewall::build(&cache, &kernel)?;
+            qemu_agent::fetch(&cache)?;
             wine::build(&cache)?;
         }
         Purpose::Bench => clients::build(&cache)?,

@@ -10,6 +10,7 @@ mod certificates;
 mod clock;
 mod disk;
 mod ear;
+pub mod freeze;
 mod instruments;
 mod keys;
 mod link_local;

@@ -5,19 +5,23 @@
 //! executor. Keeps one connection; never follows a redirect; never reads more than
 //! [`MAX_HEAD`] and [`MAX_BODY`].
 
+mod answer;
+
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     net::{IpAddr, SocketAddr, TcpStream},
     time::{Duration, Instant},
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+pub use self::answer::parse_head;
+use self::answer::{Reader, left};
+
 /// The longest head of a response, in bytes.
 pub const MAX_HEAD: usize = 16 * 1024;
 /// The longest body, in bytes: user-data and vendor-data in base64, and room.
 pub const MAX_BODY: usize = 8 << 20;
-const MAX_HEADERS: usize = 64;
 
 /// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
@@ -64,29 +68,6 @@ pub struct Response {
 impl std::fmt::Debug for Response {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(out, "Response({}, {} bytes)", self.head.status, self.body.len())
-    }
-}
-
-/// Reads the head of a response: none while it is not whole, else it and its length.
-pub fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, HttpError> {
-    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut response = httparse::Response::new(&mut headers);
-    match response.parse(bytes) {
-        Ok(httparse::Status::Complete(length)) => {
-            let status = response.code.ok_or(HttpError::Malformed)?;
-            let headers = response
-                .headers
-                .iter()
-                .map(|header| {
-                    let value = String::from_utf8_lossy(header.value).trim().to_owned();
-                    (header.name.to_ascii_lowercase(), value)
-                })
-                .collect();
-            Ok(Some((Head { status, headers }, length)))
-        }
-        Ok(httparse::Status::Partial) if bytes.len() > MAX_HEAD => Err(HttpError::TooLong),
-        Ok(httparse::Status::Partial) => Ok(None),
-        Err(_) => Err(HttpError::Malformed),
     }
 }
 
@@ -138,6 +119,19 @@ impl Client {
             first_packet: None,
             first_reply: None,
         }
+    }
+
+    /// Another client of the same server, through the same device.
+    pub fn beside(&self) -> Self {
+        Self {
+            connect_timeout: self.connect_timeout,
+            ..Self::new(self.address, self.device.clone())
+        }
+    }
+
+    /// Whether both ask the same server through the same device.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        (self.address, &self.device) == (other.address, &other.device)
     }
 
     /// Forgets the connection: the address that it was made from may be gone.
@@ -194,10 +188,10 @@ impl Client {
         bytes.extend_from_slice(request.body.unwrap_or_default());
         stream.set_write_timeout(Some(left(deadline)?)).map_err(HttpError::Exchange)?;
         stream.write_all(&bytes).map_err(HttpError::Exchange)?;
-        let mut reader = Reader { stream: &mut stream, buffer: Vec::new(), deadline };
+        let mut reader = Reader::new(&mut stream, deadline);
         let head = reader.head()?;
         let (body, reusable) = reader.body(&head)?;
-        let clean = reader.buffer.is_empty();
+        let clean = reader.is_clean();
         let closes = head.header("connection").is_some_and(|it| it.eq_ignore_ascii_case("close"));
         if reusable && clean && !closes {
             self.stream = Some(stream);
@@ -244,152 +238,6 @@ fn is_closed(error: &io::Error) -> bool {
             | io::ErrorKind::BrokenPipe
             | io::ErrorKind::ConnectionAborted
     )
-}
-
-fn left(deadline: Instant) -> Result<Duration, HttpError> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        return Err(HttpError::Exchange(io::ErrorKind::TimedOut.into()));
-    }
-    Ok(left)
-}
-
-struct Reader<'a> {
-    stream: &'a mut TcpStream,
-    buffer: Vec<u8>,
-    deadline: Instant,
-}
-
-impl Reader<'_> {
-    /// Reads more; false at the end of the stream.
-    fn fill(&mut self) -> Result<bool, HttpError> {
-        self.stream.set_read_timeout(Some(left(self.deadline)?)).map_err(HttpError::Exchange)?;
-        let mut chunk = [0; 16 * 1024];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return Ok(false),
-                Ok(length) => {
-                    self.buffer.extend_from_slice(&chunk[..length]);
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(HttpError::Exchange(error)),
-            }
-        }
-    }
-
-    fn need(&mut self) -> Result<(), HttpError> {
-        if self.fill()? {
-            return Ok(());
-        }
-        Err(HttpError::Exchange(io::ErrorKind::UnexpectedEof.into()))
-    }
-
-    fn head(&mut self) -> Result<Head, HttpError> {
-        loop {
-            match parse_head(&self.buffer)? {
-                // Interim responses (RFC 9110, section 15.2).
-                Some((head, length)) if head.status < 200 => {
-                    self.buffer.drain(..length);
-                }
-                Some((head, length)) => {
-                    self.buffer.drain(..length);
-                    return Ok(head);
-                }
-                None => self.need()?,
-            }
-        }
-    }
-
-    /// The body, and whether the connection can be used again (RFC 9112, section 6.3).
-    fn body(&mut self, head: &Head) -> Result<(Vec<u8>, bool), HttpError> {
-        if matches!(head.status, 204 | 304) {
-            return Ok((Vec::new(), true));
-        }
-        let encoding = head.header("transfer-encoding");
-        match (encoding, head.header("content-length")) {
-            (Some(_), Some(_)) => Err(HttpError::Malformed),
-            (Some(encoding), None) if encoding.eq_ignore_ascii_case("chunked") => {
-                Ok((self.chunked()?, true))
-            }
-            (Some(_), None) => Err(HttpError::Malformed),
-            (None, Some(length)) => {
-                let digits = !length.is_empty() && length.bytes().all(|b| b.is_ascii_digit());
-                let length = length.parse::<usize>().ok().filter(|_| digits);
-                let length = length.ok_or(HttpError::Malformed)?;
-                Ok((self.take(length)?, true))
-            }
-            (None, None) => {
-                while self.fill()? {
-                    if self.buffer.len() > MAX_BODY {
-                        return Err(HttpError::TooLong);
-                    }
-                }
-                Ok((std::mem::take(&mut self.buffer), false))
-            }
-        }
-    }
-
-    fn take(&mut self, length: usize) -> Result<Vec<u8>, HttpError> {
-        if length > MAX_BODY {
-            return Err(HttpError::TooLong);
-        }
-        while self.buffer.len() < length {
-            self.need()?;
-        }
-        let rest = self.buffer.split_off(length);
-        Ok(std::mem::replace(&mut self.buffer, rest))
-    }
-
-    /// RFC 9112, section 7.1; trailers are read and dropped.
-    fn chunked(&mut self) -> Result<Vec<u8>, HttpError> {
-        let mut body = Vec::new();
-        loop {
-            let size = loop {
-                match httparse::parse_chunk_size(&self.buffer) {
-                    Ok(httparse::Status::Complete((at, size))) => {
-                        self.buffer.drain(..at);
-                        break size;
-                    }
-                    Ok(httparse::Status::Partial) if self.buffer.len() > MAX_HEAD => {
-                        return Err(HttpError::TooLong);
-                    }
-                    Ok(httparse::Status::Partial) => self.need()?,
-                    Err(_) => return Err(HttpError::Malformed),
-                }
-            };
-            let size = usize::try_from(size).map_err(|_| HttpError::TooLong)?;
-            if size > MAX_BODY - body.len() {
-                return Err(HttpError::TooLong);
-            }
-            if size == 0 {
-                return self.trailers().map(|()| body);
-            }
-            body.extend(self.take(size)?);
-            if self.take(2)? != b"\r\n" {
-                return Err(HttpError::Malformed);
-            }
-        }
-    }
-
-    fn trailers(&mut self) -> Result<(), HttpError> {
-        let mut read = 0;
-        loop {
-            match self.buffer.windows(2).position(|pair| pair == b"\r\n") {
-                Some(at) => {
-                    self.buffer.drain(..at + 2);
-                    read += at + 2;
-                    if at == 0 {
-                        return Ok(());
-                    }
-                }
-                None => self.need()?,
-            }
-            if read + self.buffer.len() > MAX_HEAD {
-                return Err(HttpError::TooLong);
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,12 @@
 //! A guest that stays frozen is worse than a backup that is not application-consistent. So it is
 //! thawed on every way out; and before it is frozen, QEMU is given an empty node whose name says so
 //! (see [`super::mark`]), which whoever comes after a process that was killed finds and acts on.
-//! How a guest is asked is the caller's: this is a trait.
+//! How a guest is asked is the caller's: this is a trait. There are two ways: our own agent, by the
+//! host's metadata-server ([`metadata_server`]), and QEMU's guest agent, by a socket of the guest's
+//! QEMU ([`qemu_agent`]).
+
+pub mod metadata_server;
+pub mod qemu_agent;
 
 use std::{
     sync::{Condvar, Mutex, PoisonError},
@@ -21,6 +26,13 @@ const TRIES: usize = 3;
 #[derive(Debug, thiserror::Error)]
 #[error("the guest's agent: {0}")]
 pub struct FreezeError(pub String);
+
+/// What a guest says in words, for an operator's terminal and an offer: no control characters, and
+/// not longer than a line or two.
+fn words(said: &str) -> String {
+    const LONGEST: usize = 240;
+    said.chars().take(LONGEST).map(|it| if it.is_control() { ' ' } else { it }).collect()
+}
 
 /// Who can freeze and thaw a guest: an agent in it. A thaw may be asked for from another thread, also
 /// while a freeze is waited for.

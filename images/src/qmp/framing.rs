@@ -13,16 +13,17 @@ use super::{LONGEST_LINE, QmpError};
 
 /// A socket, read by lines.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     stream: UnixStream,
     pending: Vec<u8>,
     /// How much of `pending` is known to hold no line's end.
     searched: usize,
+    longest: usize,
 }
 
 /// Why there is no line.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Late,
     TooLong,
     Closed,
@@ -31,17 +32,22 @@ pub(super) enum Fault {
 
 impl Lines {
     pub(super) fn over(stream: UnixStream) -> Self {
-        Self { stream, pending: Vec::new(), searched: 0 }
+        Self::bounded(stream, LONGEST_LINE)
+    }
+
+    /// The same for another program than QEMU, whose lines have this many bytes at most.
+    pub(crate) fn bounded(stream: UnixStream, longest: usize) -> Self {
+        Self { stream, pending: Vec::new(), searched: 0, longest }
     }
 
     /// The socket, to be written to before `until`.
-    pub(super) fn writer(&self, until: Instant) -> io::Result<&UnixStream> {
+    pub(crate) fn writer(&self, until: Instant) -> io::Result<&UnixStream> {
         self.stream.set_write_timeout(Some(left(until).ok_or(io::ErrorKind::TimedOut)?))?;
         Ok(&self.stream)
     }
 
     /// The next line, without its end.
-    pub(super) fn next(&mut self, until: Instant) -> Result<Vec<u8>, Fault> {
+    pub(crate) fn next(&mut self, until: Instant) -> Result<Vec<u8>, Fault> {
         loop {
             if let Some(at) = self.pending[self.searched..].iter().position(|byte| *byte == b'\n') {
                 let end = self.searched + at;
@@ -51,7 +57,7 @@ impl Lines {
                 return Ok(line);
             }
             self.searched = self.pending.len();
-            if self.searched > LONGEST_LINE {
+            if self.searched > self.longest {
                 return Err(Fault::TooLong);
             }
             self.stream.set_read_timeout(Some(left(until).ok_or(Fault::Late)?))?;

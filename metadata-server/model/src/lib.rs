@@ -12,6 +12,7 @@ pub mod dhcp;
 pub mod dialect;
 pub mod document;
 pub mod feed;
+pub mod freeze;
 pub mod generation;
 pub mod guest;
 pub mod guest_attributes;

@@ -22,6 +22,7 @@ pub(crate) struct World {
     pub(crate) now: UnixTime,
     pub(crate) acknowledged: Spent,
     pub(crate) start: Start,
+    pub(crate) order: Option<mezame_model::freeze::Order>,
     pub(crate) watch_over: bool,
     pub(crate) watched: Option<u64>,
 }
@@ -52,6 +53,7 @@ impl World {
             now: UnixTime(1_800_000_000),
             acknowledged: Spent::NONE,
             start: Start { age_s: 60, ..Start::NONE },
+            order: None,
             watch_over: false,
             watched: None,
         }
@@ -190,6 +192,7 @@ impl World {
             modified: Some(UnixTime(1_799_999_999)),
             acknowledged: &self.acknowledged,
             start: self.start,
+            order: self.order,
             watch_over: self.watch_over,
             watched: self.watched,
         }
@@ -208,6 +211,7 @@ impl World {
                 reply
             }
             Answer::Watch { .. } => panic!("{target} waits"),
+            Answer::Obeyed(_) => Response::obeyed(true),
             Answer::VolumeKey(_) => panic!("{target} is settled by the shell"),
         }
     }

@@ -6,7 +6,9 @@
 
 use bytes::Bytes;
 use mezame_model::{
-    Dialect, Generation, Guest, PortId, SecretDigest, SecretName, report::GuestEventKind,
+    Dialect, Generation, Guest, PortId, SecretDigest, SecretName,
+    freeze::{self, Order},
+    report::GuestEventKind,
 };
 
 use crate::{
@@ -45,6 +47,8 @@ pub struct Context<'a> {
     pub acknowledged: &'a Spent,
     /// The start of the machine behind the port.
     pub start: Start,
+    /// What the guest's agent is asked to do now.
+    pub order: Option<Order>,
     /// Whether a long-poll has waited long enough. False at the first call for a request.
     pub watch_over: bool,
     /// The state that this request's first [`Answer::Watch`] named, for a guest that does not say
@@ -86,6 +90,8 @@ pub enum Answer {
     /// the event, note what is released now; then write the audit line and send the sealed key, or
     /// the refusal.
     VolumeKey(Box<Claim>),
+    /// The guest's agent says what has become of an order; it is told [`Response::obeyed`].
+    Obeyed(Box<freeze::Answer>),
 }
 
 /// How many bytes of body the shell may read for this request. A longer one is answered with

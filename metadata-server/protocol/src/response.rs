@@ -9,7 +9,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use mezame_model::{HopLimit, SecretName, UserName, VolumeName, date::Date};
+use mezame_model::{HopLimit, SecretName, UserName, VolumeName, date::Date, freeze::OrderId};
 
 use crate::token::UnixTime;
 
@@ -124,6 +124,8 @@ pub struct Response {
     pub close: bool,
     /// The secret that it hands out.
     pub audit: Option<Audit>,
+    /// The order that it tells the guest's agent.
+    pub order: Option<OrderId>,
 }
 
 impl Response {
@@ -133,6 +135,14 @@ impl Response {
         let mut response = Self::text(Status::ServiceUnavailable, "not ready, try again\n");
         response.retry_after = Some(retry_after);
         response
+    }
+
+    /// The agent has said what has become of an order: 204, or 409 where no such order stands.
+    pub fn obeyed(is_known: bool) -> Self {
+        if is_known {
+            return Self::new(Status::NoContent, "", Bytes::new());
+        }
+        crate::render::error(Status::Conflict, "no-such-order", "no such order stands")
     }
 
     /// The bytes came through no port that we know: 403, and the connection ends.
@@ -198,6 +208,7 @@ impl Response {
             hop_limit: None,
             close: false,
             audit: None,
+            order: None,
         }
     }
 

@@ -79,6 +79,8 @@ pub fn serve_bytes(
         Answer::Reply(reply) | Answer::Event { reply, .. } | Answer::Secret { reply, .. } => reply,
         // Nobody keeps here what was given out, so nothing is.
         Answer::VolumeKey(_) => Response::not_kept(1),
+        // Nor gives anybody orders here.
+        Answer::Obeyed(_) => Response::obeyed(false),
         Answer::Watch { .. } => {
             match respond(&request, body, guest, &Context { watch_over: true, ..*context }) {
                 Answer::Reply(reply) => reply,

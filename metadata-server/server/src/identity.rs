@@ -23,6 +23,7 @@ use crate::{
     limits::{Bucket, Count},
     link_local::PortShare,
     listener::Connection,
+    orders::Orders,
     site::SiteKeys,
 };
 
@@ -92,6 +93,8 @@ pub struct Attachment {
     pub events: Bucket,
     /// Watches that wait.
     pub watches: Count,
+    /// What its guest's agent is asked to do.
+    pub(crate) orders: Orders,
     /// What it uses of the link-local services.
     pub link_local: PortShare,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
@@ -117,6 +120,7 @@ impl Attachment {
             requests: Bucket::default(),
             events: Bucket::default(),
             watches: Count::default(),
+            orders: Orders::default(),
             link_local: PortShare::default(),
             connections: Mutex::default(),
         }
@@ -170,6 +174,11 @@ impl Attachment {
             *now = Standing::Serving(Arc::new(amended));
             true
         });
+    }
+
+    /// Wakes those who wait, to look at what is told besides the record.
+    pub fn wake(&self) {
+        self.standing.send_modify(|_| {});
     }
 
     /// Ends the tenancy: nothing is answered any more, open connections are reset.

@@ -13,6 +13,7 @@ pub mod control_plane;
 pub mod entrances;
 #[cfg(test)]
 mod fixture;
+mod freezer;
 pub mod identity;
 pub mod ledger;
 pub mod limits;
@@ -22,6 +23,7 @@ pub mod metrics;
 pub mod namespace;
 #[cfg(test)]
 mod netns;
+mod orders;
 pub mod removal;
 #[cfg(test)]
 mod sandbox;

@@ -28,6 +28,7 @@ use crate::{
     chain,
     control_plane::{ControlPlane, OpenPlane},
     entrances::{self, Entrances},
+    freezer::FreezeServer,
     ledger::{LedgerError, make_private, outbox::Outbox, seal::LedgerKey},
     link_local::LinkLocal,
     listener::{Idle, Serving, Stage, Workers, reap},
@@ -111,6 +112,7 @@ struct Service<'a> {
     /// The veth's end in the metadata namespace.
     peer_ifindex: u32,
     operator: Option<MetricsServer>,
+    freezer: Option<FreezeServer>,
     door: Option<Door>,
 }
 
@@ -136,6 +138,9 @@ impl<'a> Service<'a> {
             MetricsServer::open(&operator, &self.settings.metrics_socket(), self.settings.metrics)?;
         let metrics = server.address;
         self.operator = Some(server);
+        let path = self.settings.freeze_socket();
+        let freezer = FreezeServer::open(&self.serving, &path);
+        self.freezer = Some(freezer.map_err(|source| ServiceError::FreezeSocket { path, source })?);
         self.door = Some(Door::open(&self.settings.takeover_socket())?);
         Ok(metrics)
     }
@@ -242,6 +247,7 @@ impl<'a> Service<'a> {
 
     async fn drain(mut self, idle: Idle) {
         self.operator = None;
+        self.freezer = None;
         let patience = self.settings.drain;
         let (workers, link_local) = (self.workers.take(), self.link_local.take());
         let workers = async {

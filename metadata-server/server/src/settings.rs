@@ -42,6 +42,11 @@ impl Settings {
         self.run.join("takeover.sock")
     }
 
+    /// The socket by which backups have guests frozen.
+    pub fn freeze_socket(&self) -> PathBuf {
+        self.run.join("freeze.sock")
+    }
+
     /// The socket that metrics, health and events are served on.
     pub fn metrics_socket(&self) -> PathBuf {
         self.run.join("metadata-server.sock")

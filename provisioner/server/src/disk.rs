@@ -105,6 +105,7 @@ fn files(
         modified: None,
         start: mezame_protocol::Start::NONE,
         acknowledged: &Spent::NONE,
+        order: None,
         watch_over: false,
         watched: None,
     };

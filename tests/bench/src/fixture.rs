@@ -65,6 +65,7 @@ impl Fixture {
             modified: None,
             start: mezame_protocol::Start::NONE,
             acknowledged: &self.acknowledged,
+            order: None,
             watch_over: false,
             watched: None,
         }

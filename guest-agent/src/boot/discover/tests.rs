@@ -190,7 +190,8 @@ fn a_watch_goes_on_by_a_card_when_its_bond_was_taken_away() {
     };
     let watch = AssertUnwindSafe(|| {
         let last = (fetched, &finished);
-        next_document(&mut agent, &mut path, &fake, last, &mut Retry::new(), &mut say)
+        let orders = crate::freeze::orders::Way::default();
+        next_document(&mut agent, &mut path, &orders, &fake, last, &mut Retry::new(), &mut say)
     });
     assert!(catch_unwind(watch).is_err());
     assert_eq!(path.opened.as_ref().unwrap().device, "mz-none");

@@ -1,6 +1,7 @@
 //! Answers of every framing, over loopback.
 
 use std::{
+    io::Read,
     net::{Ipv4Addr, TcpListener},
     thread::JoinHandle,
 };

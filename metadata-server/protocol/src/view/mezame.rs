@@ -8,6 +8,7 @@
 //! GET  /mezame/v1/secrets/NAME                 a secret, until it is acknowledged
 //! POST /mezame/v1/secrets/NAME/ack             and never again; with If-Match, that very value
 //! POST /mezame/v1/volume-keys/NAME             the key of an encrypted volume, once a boot
+//! GET, POST /mezame/v1/freeze                  orders to freeze and thaw, and the agent's answers
 //! GET  /mezame/v1/hostname, ssh-keys, …        plain text, a line each, for a shell
 //! ```
 //!
@@ -15,9 +16,11 @@
 //! it may say about this guest, and believed no further.
 
 mod document;
+mod freeze;
 mod inbox;
 mod plain;
 mod volume_keys;
+mod watch;
 
 use crate::{
     policy::Permit,
@@ -44,6 +47,7 @@ pub(crate) fn body_limit(request: &Request<'_>) -> usize {
         Some("password") => inbox::PASSWORD_MAX,
         Some("secrets") => inbox::ACKNOWLEDGEMENT_MAX,
         Some("volume-keys") => volume_keys::REQUEST_MAX,
+        Some("freeze") => mezame_model::freeze::Answer::LENGTH_MAX,
         _ => 0,
     }
 }
@@ -64,6 +68,9 @@ pub(crate) fn answer(
     if let Some(name) = volume_keys::asked(request) {
         return volume_keys::answer(name, permit, request, body, &scope);
     }
+    if freeze::is_asked(request) {
+        return freeze::answer(permit, request, body, &scope);
+    }
     let Some(found) = ROOT.find(request.segments().skip(1), scope) else {
         return Answer::Reply(render::error(Status::NotFound, "not-found", "nothing is here"));
     };
@@ -81,7 +88,7 @@ pub(crate) fn answer(
     }
     if request.method() == Method::Get
         && request.segments().eq(["mezame", "v1", "document"])
-        && let Some(answer) = document::watch(request, &scope)
+        && let Some(answer) = watch::watch(request, &scope, || document::tag_now(&scope))
     {
         return answer;
     }

@@ -158,6 +158,7 @@ impl Exchange<'_> {
                 self.hand_out(&record, &name, digest, reply).await
             }
             Answer::VolumeKey(claim) => self.release(&record, claim).await,
+            Answer::Obeyed(answer) => Reply::obeyed(attachment.orders.answered(*answer)),
             Answer::Watch { etag, timeout_s } => self.watch(request, body, etag, timeout_s).await,
         }
     }
@@ -179,6 +180,7 @@ impl Exchange<'_> {
             modified: Some(record.modified),
             acknowledged: &record.acknowledged,
             start: self.connection.attachment().start(),
+            order: self.connection.attachment().orders.now(),
             watch_over: wait.is_over,
             watched: wait.watched,
         };
@@ -269,6 +271,9 @@ impl Exchange<'_> {
     }
 
     fn audited(&self, record: &Record, reply: Reply) -> Reply {
+        if let Some(order) = reply.order {
+            self.connection.attachment().orders.told(order);
+        }
         if let Some(audit) = &reply.audit {
             self.note(record, audit);
         }

@@ -4,6 +4,7 @@
 mod abuse;
 mod arena;
 mod ending;
+mod freezing;
 mod password;
 mod serving;
 mod volume_keys;

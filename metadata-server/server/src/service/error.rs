@@ -34,6 +34,14 @@ pub enum ServiceError {
     /// The operator's side is not to be had.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
+    /// The socket by which guests are frozen can't be opened.
+    #[error("{}: opening the freeze socket failed", path.display())]
+    FreezeSocket {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// The control plane in this process can't be opened.
     #[error("the control plane can't be opened")]
     ControlPlane(#[source] Box<dyn std::error::Error + Send + std::marker::Sync>),

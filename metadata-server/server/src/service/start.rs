@@ -80,6 +80,7 @@ impl<'a> Service<'a> {
             link_local: None,
             peer_ifindex: namespace.peer().ifindex,
             operator: None,
+            freezer: None,
             door: None,
         })
     }

@@ -45,6 +45,7 @@ fn get(snapshot: &Snapshot, instance: &Arc<Instance>, path: &str) -> (Status, Ve
         modified: None,
         start: mezame_protocol::Start::NONE,
         acknowledged: &Spent::NONE,
+        order: None,
         watch_over: false,
         watched: None,
     };

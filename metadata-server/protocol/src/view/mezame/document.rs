@@ -1,4 +1,4 @@
-//! The agent's document, its tag, and waiting for it to change.
+//! The agent's document and its tag.
 //!
 //! The tag covers what the guest itself can see and not the snapshot's generation: a write for
 //! another tenant must not wake everybody. Nor the base64 of user-data but its bytes, so that
@@ -12,18 +12,11 @@ use mezame_model::{
 };
 
 use crate::{
-    etag, network_config, render,
-    request::Request,
-    respond::Answer,
-    response::{Audit, JSON, Response, Status},
+    etag, network_config,
+    response::{Audit, JSON},
     tree::{Body, Scope},
     view::waiting_secrets,
 };
-
-/// How long a watch lasts if it does not say, in seconds.
-const TIMEOUT: u32 = 60;
-/// How long a watch may last, in seconds.
-const TIMEOUT_MAX: u32 = 300;
 
 /// The document as a leaf.
 pub(super) fn read(scope: &Scope<'_>) -> Body {
@@ -45,35 +38,9 @@ pub(super) fn read(scope: &Scope<'_>) -> Body {
     }
 }
 
-/// What a request with `watch` is answered without the document: nothing yet, "unchanged", or
-/// what is wrong with it. None where the document is to be sent.
-pub(super) fn watch(request: &Request<'_>, scope: &Scope<'_>) -> Option<Answer> {
-    let timeout_s = match request.parameter("timeout").map(parse_timeout) {
-        None => TIMEOUT,
-        Some(Some(seconds)) => seconds,
-        Some(None) => {
-            let detail = format!("timeout is a number of seconds, at most {TIMEOUT_MAX}");
-            let reply = render::error(Status::BadRequest, "bad-timeout", detail);
-            return Some(Answer::Reply(reply));
-        }
-    };
-    // Another tag than one of ours, such as NONE, differs from any.
-    let known = request.parameter("watch").and_then(etag::parse)?;
-    if tag(&without_data(scope), scope) != known {
-        return None;
-    }
-    if scope.context.watch_over || timeout_s == 0 {
-        let mut reply = Response::new(Status::NotModified, "", Bytes::new());
-        reply.etag = Some(known);
-        return Some(Answer::Reply(reply));
-    }
-    Some(Answer::Watch { etag: known, timeout_s })
-}
-
-/// Digits, within the limit.
-fn parse_timeout(text: &str) -> Option<u32> {
-    let digits = (1..=3).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
-    digits.then(|| text.parse().ok()).flatten().filter(|seconds| *seconds <= TIMEOUT_MAX)
+/// The tag of the document as it is now.
+pub(super) fn tag_now(scope: &Scope<'_>) -> u64 {
+    tag(&without_data(scope), scope)
 }
 
 /// The document without generation, user-data and vendor-data.

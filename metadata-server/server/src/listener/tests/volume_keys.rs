@@ -152,6 +152,7 @@ fn claim(generation: u64) -> Box<mezame_protocol::Claim> {
         modified: None,
         acknowledged: &Spent::NONE,
         start: Start { age_s: 1, ..Start::NONE },
+        order: None,
         watch_over: false,
         watched: None,
     };
