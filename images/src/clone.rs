@@ -26,6 +26,7 @@ mod error;
 mod handover;
 mod hydration;
 mod lock;
+mod plain;
 mod pool;
 mod record;
 mod removal;

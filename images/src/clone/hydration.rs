@@ -242,7 +242,11 @@ impl Hydration {
         if master.find(&self.id)?.hydrated().is_some() {
             return Err(HydrationError::Plain(self.id));
         }
-        self.tell(qmp, "job-cancel")?;
+        // One that has failed has ended by itself.
+        let is_over = self.job(qmp)?.is_some_and(|job| job["status"] == "concluded");
+        if !is_over {
+            self.tell(qmp, "job-cancel")?;
+        }
         let ended = self.concluded(qmp);
         self.dismiss(qmp, "plain")?;
         self.note_target(master, None)?;

@@ -193,6 +193,12 @@ pub enum Failure {
     /// An image was to be written to a terminal.
     #[error("an image is nothing to be shown on a terminal")]
     ImageTerminal,
+    /// The keys of an encrypted volume are nothing to be printed.
+    #[error("the volume {volume} is encrypted")]
+    NoSecretsFolder {
+        /// Which one.
+        volume: String,
+    },
     /// Long work did not do what it was asked, or found damage.
     #[error("{} {} {}", .0.what.as_str(), .0.id, .0.state.as_str())]
     Job(Box<ImageJob>),
@@ -222,6 +228,7 @@ impl Failure {
             | Self::NoImageId { .. }
             | Self::ImageForm { .. }
             | Self::ImageTerminal
+            | Self::NoSecretsFolder { .. }
             | Self::Terminal => Exit::Usage,
             Self::NoPassword { .. } | Self::NoImage { .. } => Exit::NotFound,
             // What was sent is at fault, as where the archive says so at once.
@@ -274,6 +281,7 @@ impl Failure {
             Self::SeveralImages { .. } => "name one by its id",
             Self::NoImageId { .. } => "'mezame image archive images' shows them",
             Self::ImageForm { .. } => "say it with --format raw, qcow2, vmdk or vhdx",
+            Self::NoSecretsFolder { .. } => "name a folder for its keys with --secrets-dir",
             Self::ImageTerminal => "name a file, or send it to a program",
             Self::Terminal => "name a file with --to, or send it to a program",
             Self::Settings(SettingsError::Form { .. }) => {

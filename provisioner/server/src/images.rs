@@ -10,11 +10,11 @@
 //! when it is first needed and never made but by [`Images::create`]: a place that is not mounted is
 //! told, and works once it is. Projects' keys come from the control plane's state.
 
-mod crew;
+pub(crate) mod crew;
 pub(crate) mod download;
-mod fault;
+pub(crate) mod fault;
 mod import;
-mod jobs;
+pub(crate) mod jobs;
 mod journal;
 mod order;
 mod place;
@@ -29,7 +29,7 @@ use std::{
 };
 
 use mezame_images::{
-    archive::{Archive, ArchiveError, KeyOf, Settings as ArchiveSettings},
+    archive::{Archive, ArchiveError, ImageId, KeyOf, Settings as ArchiveSettings, Visible},
     environment::SystemEnvironment,
 };
 use mezame_model::{
@@ -39,9 +39,15 @@ use mezame_model::{
         images::{ArchiveStatus, ImageJob},
     },
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
-use self::{crew::Crew, jobs::Jobs, journal::Journal, place::PlaceError, upload::Room};
+use self::{
+    crew::{Crew, Unanswered},
+    jobs::Jobs,
+    journal::Journal,
+    place::PlaceError,
+    upload::Room,
+};
 use crate::{
     environment::{Environment, NoRandomness},
     settings::images::ImageSettings,
@@ -178,14 +184,10 @@ impl Images {
         &self,
         call: impl FnOnce() -> Result<T, ImagesError> + Send + 'static,
     ) -> Result<T, ImagesError> {
-        let (tell, told) = oneshot::channel();
-        let task = move || {
-            // Who asked may be gone.
-            let _ = tell.send(call());
-        };
-        let busy = |_| ImagesError::TooMany { what: "calls", most: CALLS_WAITING };
-        self.calls.submit(task).map_err(busy)?;
-        told.await.map_err(|_| ImagesError::Ending)?
+        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
+            Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
+            Unanswered::Gone => ImagesError::Ending,
+        })?
     }
 
     /// Makes the archive.
@@ -223,7 +225,7 @@ impl Images {
     }
 
     /// The archive, opened where it was not yet. Blocks.
-    fn archive(&self) -> Result<Arc<Archive>, ImagesError> {
+    pub(crate) fn archive(&self) -> Result<Arc<Archive>, ImagesError> {
         let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(archive) = &*archive {
             return Ok(Arc::clone(archive));
@@ -243,8 +245,24 @@ impl Images {
     }
 
     /// The key that images of this project are made with.
-    fn key_of(&self, project: &ProjectName) -> KeyOf {
+    pub(crate) fn key_of(&self, project: &ProjectName) -> KeyOf {
         (self.keys)(project)
+    }
+
+    /// An image as a project sees it. Blocks.
+    pub(crate) fn look(
+        &self,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<(Arc<Archive>, Visible), ImagesError> {
+        let archive = self.archive()?;
+        let visible = view::look(&archive, &self.keys, project, id)?;
+        Ok((archive, visible))
+    }
+
+    /// The table of jobs, which volumes' jobs are in too.
+    pub(crate) fn table(&self) -> &Arc<Jobs> {
+        &self.jobs
     }
 
     /// All jobs, of this project where one is named; newest first.

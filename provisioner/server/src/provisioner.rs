@@ -32,6 +32,7 @@ use crate::{
         memory::MemoryStore,
         sqlite::{self, SqliteStore},
     },
+    volumes::{Manner, Volumes, local::Local},
 };
 
 /// Why the control plane can't be opened.
@@ -92,6 +93,7 @@ pub enum ServeError {
 pub struct Provisioner {
     control: Arc<Control>,
     images: Option<Arc<Images>>,
+    volumes: Option<Arc<Volumes>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -115,7 +117,8 @@ impl Provisioner {
         let (store, keys) = open_store(&settings, &environment).await?;
         let at = Arc::clone(&environment);
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
-        let images = open_images(&settings, &control, environment)?;
+        let images = open_images(&settings, &control, Arc::clone(&environment))?;
+        let volumes = open_volumes(&settings, &control, images.as_ref(), environment)?;
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -128,7 +131,8 @@ impl Provisioner {
             None => None,
         };
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
-        Ok(Self { control, images, socket, tls, apply_bytes: settings.apply_bytes, rotation_ms })
+        let apply_bytes = settings.apply_bytes;
+        Ok(Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
@@ -144,10 +148,11 @@ impl Provisioner {
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { control, images, socket, tls, apply_bytes, rotation_ms } = self;
+        let Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms } = self;
         let (end, ending) = watch::channel(false);
-        let router =
-            routes::router(Arc::clone(&control), images.clone(), apply_bytes, ending.clone());
+        let (its_images, its_volumes) = (images.clone(), volumes.clone());
+        let at = Arc::clone(&control);
+        let router = routes::router(at, its_images, its_volumes, apply_bytes, ending.clone());
         let unix = async {
             match socket {
                 Some(socket) => {
@@ -185,6 +190,9 @@ impl Provisioner {
         if let Some(images) = images {
             images.end().await;
         }
+        if let Some(volumes) = volumes {
+            volumes.end().await;
+        }
         control.close().await;
         result
     }
@@ -220,6 +228,30 @@ fn open_images(
     let keys = Arc::clone(control);
     let keys: KeyLookup = Arc::new(move |project| keys.image_key(project));
     Images::start(images.clone(), uploads, journal, keys, environment).map(Some)
+}
+
+fn open_volumes(
+    settings: &Settings,
+    control: &Arc<Control>,
+    images: Option<&Arc<Images>>,
+    environment: Arc<dyn Environment>,
+) -> Result<Option<Arc<Volumes>>, StartError> {
+    let (Some(volumes), Some(images), Some(image_settings)) =
+        (&settings.volumes, images, &settings.images)
+    else {
+        return Ok(None);
+    };
+    let run = settings.state_dir.join("volumes");
+    let at = |source| StartError::Folder { path: run.clone(), source };
+    let local = Local::open(volumes.clone(), run.clone(), Arc::clone(images)).map_err(at)?;
+    let manner = Manner {
+        default_pool: volumes.default().unwrap_or_default().to_owned(),
+        clear_masters: volumes.clear_masters,
+        jobs: volumes.jobs,
+        jobs_waiting: image_settings.jobs_waiting,
+    };
+    let (control, images) = (Arc::clone(control), Arc::clone(images));
+    Volumes::start(control, images, Arc::new(local), environment, manner).map(Some)
 }
 
 async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {
@@ -263,6 +295,10 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
         return Err(OpenError::Setting { name: "token_rotation_hours", wanted: "at least 1" });
     }
     if let Some((name, wanted)) = settings.images.as_ref().and_then(ImageSettings::fault) {
+        return Err(OpenError::Setting { name, wanted });
+    }
+    let has_images = settings.images.is_some();
+    if let Some((name, wanted)) = settings.volumes.as_ref().and_then(|it| it.fault(has_images)) {
         return Err(OpenError::Setting { name, wanted });
     }
     if settings.apply_bytes < 1 << 20 {

@@ -13,12 +13,23 @@ use std::{
     thread::JoinHandle,
 };
 
+use tokio::sync::oneshot;
+
 /// What a thread does.
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The queue is full, or the crew has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
+
+/// Why nothing came of what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The queue is full, or the crew has gone.
+    Busy,
+    /// It panicked, or all ended before it was begun.
+    Gone,
+}
 
 /// Threads with one queue.
 pub(crate) struct Crew {
@@ -44,6 +55,20 @@ impl Crew {
     pub(crate) fn submit(&self, task: impl FnOnce() + Send + 'static) -> Result<(), Busy> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.as_ref().ok_or(Busy)?.try_send(Box::new(task)).map_err(|_| Busy)
+    }
+
+    /// Has a thread do this, and answers what came of it. It is done also if nobody waits any more.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (tell, told) = oneshot::channel();
+        let task = move || {
+            // Who asked may be gone.
+            let _ = tell.send(call());
+        };
+        self.submit(task).map_err(|Busy| Unanswered::Busy)?;
+        told.await.map_err(|_| Unanswered::Gone)
     }
 
     /// Waits until all that was submitted is done; takes nothing more.

@@ -13,7 +13,10 @@ use std::{
     },
 };
 
-use mezame_images::archive::{Progress, Watch};
+use mezame_images::{
+    archive::{Progress, Watch},
+    volume::VolumeId,
+};
 use mezame_model::{
     ProjectName,
     api::{
@@ -34,6 +37,7 @@ const AWAITED_MS: u64 = 10 * 60 * 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) image: Option<String>,
+    pub(crate) backups: Vec<String>,
     pub(crate) figures: BTreeMap<String, u64>,
     pub(crate) faults: Vec<Fault>,
 }
@@ -137,6 +141,8 @@ impl Jobs {
             what,
             project,
             image,
+            volumes: Vec::new(),
+            backups: Vec::new(),
             state,
             done: 0,
             total: 0,
@@ -288,6 +294,12 @@ impl Ticket {
         self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
     }
 
+    /// Says which volumes it is about.
+    pub(crate) fn is_about(&self, volumes: &[VolumeId]) {
+        let volumes = volumes.iter().map(ToString::to_string).collect();
+        self.jobs.change(&self.id, |job| job.volumes = volumes);
+    }
+
     /// Leaves a job that awaits its file to who will send it.
     pub(crate) fn leave(mut self) {
         self.is_told = true;
@@ -342,6 +354,7 @@ impl Ticket {
             job.state = state;
             job.ended_ms = Some(now);
             job.image = outcome.image.or(job.image.take());
+            job.backups = outcome.backups;
             job.figures = outcome.figures;
             job.faults = outcome.faults;
         });

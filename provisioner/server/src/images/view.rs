@@ -87,9 +87,11 @@ pub(crate) fn retain(
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let retention = Retention {
         last: count(policy.last),
+        hourly: count(policy.hourly),
         daily: count(policy.daily),
         weekly: count(policy.weekly),
         monthly: count(policy.monthly),
+        yearly: count(policy.yearly),
     };
     let dropped = retention.dropped(&dated);
     if !dry_run {

@@ -56,7 +56,7 @@ impl Images {
             let unread = swept.unread.iter().take(NAMED);
             let faults =
                 unread.map(|pack| plain(pack.as_str(), "it can't be read", mend)).collect();
-            Ok(Outcome { image: None, figures: named(&figures), faults })
+            Ok(Outcome { figures: named(&figures), faults, ..Outcome::default() })
         })
     }
 
@@ -72,7 +72,7 @@ impl Images {
                 .take(NAMED)
                 .map(|(pack, why)| plain(pack.as_str(), chain(why), mend))
                 .collect();
-            let outcome = Outcome { image: None, figures, faults };
+            let outcome = Outcome { figures, faults, ..Outcome::default() };
             if damaged.is_empty() { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
         })
     }
@@ -113,7 +113,7 @@ fn told(verified: Verified) -> Result<Outcome, Unfinished> {
         plain(&format!("offset {}", fault.offset), chain(&fault.why), mend)
     };
     let faults = verified.faults.iter().take(NAMED).map(place).collect();
-    let outcome = Outcome { image: None, figures, faults };
+    let outcome = Outcome { figures, faults, ..Outcome::default() };
     if verified.damaged == 0 { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
 }
 

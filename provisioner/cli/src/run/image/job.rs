@@ -17,24 +17,16 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits for a job's end and tells what came of it; only tells its id where `detach` says so.
-pub(super) async fn follow(
+pub(in crate::run) async fn follow(
     session: &Session<'_>,
     project: Option<&ProjectName>,
-    mut job: ImageJob,
+    job: ImageJob,
     detach: bool,
 ) -> Result<Exit, Failure> {
     if detach {
         return tell(session, &job);
     }
-    let mut bar = Bar::new(session.screen);
-    let mut pause = FIRST_PAUSE;
-    while !job.state.is_end() {
-        bar.show(doing(&job), job.done, job.total);
-        tokio::time::sleep(pause).await;
-        pause = (pause + pause / 2).min(LONGEST_PAUSE);
-        job = session.client.image_job(project, &job.id).await?;
-    }
-    drop(bar);
+    let job = ended(session, project, job).await?;
     if job.state == JobState::Done {
         return tell(session, &job);
     }
@@ -44,6 +36,23 @@ pub(super) async fn follow(
     Err(Failure::Job(Box::new(job)))
 }
 
+/// Waits for a job's end.
+pub(in crate::run) async fn ended(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    mut job: ImageJob,
+) -> Result<ImageJob, Failure> {
+    let mut bar = Bar::new(session.screen);
+    let mut pause = FIRST_PAUSE;
+    while !job.state.is_end() {
+        bar.show(doing(&job), job.done, job.total);
+        tokio::time::sleep(pause).await;
+        pause = (pause + pause / 2).min(LONGEST_PAUSE);
+        job = session.client.image_job(project, &job.id).await?;
+    }
+    Ok(job)
+}
+
 fn doing(job: &ImageJob) -> &'static str {
     match (job.state, job.what) {
         (JobState::Awaiting | JobState::Uploading, _) => "sending",
@@ -51,6 +60,10 @@ fn doing(job: &ImageJob) -> &'static str {
         (_, ImageWork::Import) => "archiving",
         (_, ImageWork::Verify | ImageWork::Scrub) => "verifying",
         (_, ImageWork::Collect) => "collecting",
+        (_, ImageWork::CreateVolume) => "making",
+        (_, ImageWork::RotateKey) => "changing keys",
+        (_, ImageWork::Hydrate) => "copying",
+        (_, ImageWork::Backup) => "backing up",
     }
 }
 
@@ -80,7 +93,10 @@ fn figures(job: &ImageJob) -> String {
     if figures.is_empty() { String::new() } else { format!(": {figures}") }
 }
 
-pub(super) fn tell_cancelled(session: &Session<'_>, job: &ImageJob) -> Result<Exit, Failure> {
+pub(in crate::run) fn tell_cancelled(
+    session: &Session<'_>,
+    job: &ImageJob,
+) -> Result<Exit, Failure> {
     if session.screen.is_data() {
         session.screen.print_value(job)?;
         return Ok(Exit::Success);
@@ -94,6 +110,14 @@ pub(super) fn tell_cancelled(session: &Session<'_>, job: &ImageJob) -> Result<Ex
     Ok(Exit::Success)
 }
 
+/// The volumes that a job is about, or its image.
+fn about(job: &ImageJob) -> String {
+    if job.volumes.is_empty() {
+        return job.image.clone().unwrap_or_default();
+    }
+    job.volumes.join(", ")
+}
+
 pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Failure> {
     let screen = session.screen;
     if screen.is_data() {
@@ -101,11 +125,11 @@ pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Fai
         return Ok(Exit::Success);
     }
     if jobs.is_empty() {
-        screen.say("there is no long work on images");
+        screen.say("there is no long work");
         return Ok(Exit::Success);
     }
     let mut table =
-        Table::new(["ID", "WHAT", "PROJECT", "STATE", "DONE", "CREATED", "IMAGE", "WHY"]);
+        Table::new(["ID", "WHAT", "PROJECT", "STATE", "DONE", "CREATED", "ABOUT", "WHY"]);
     for job in jobs {
         let done = match job.total {
             0 => String::new(),
@@ -119,7 +143,7 @@ pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Fai
             job.state.as_str().to_owned(),
             done,
             text::timestamp(job.created_ms),
-            job.image.clone().unwrap_or_default(),
+            about(job),
             why.unwrap_or_default(),
         ]);
     }

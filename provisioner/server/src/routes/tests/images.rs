@@ -8,14 +8,14 @@ use super::*;
 use crate::{images::Images, settings::images::ImageSettings};
 
 /// A control plane with an archive, and the projects `p` and `q`.
-struct Gallery {
-    plane: Plane,
-    images: Arc<Images>,
+pub(super) struct Gallery {
+    pub(super) plane: Plane,
+    pub(super) images: Arc<Images>,
     folder: tempfile::TempDir,
 }
 
 impl Gallery {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let gallery = Self::unmade(|_| ()).await;
         let made = gallery.plane.post("/v1/archive", Value::Null).await;
         assert_eq!(made.status, 201, "{}", made.text);
@@ -45,7 +45,7 @@ impl Gallery {
         .unwrap();
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&plane.control);
-        let router = router(control, Some(Arc::clone(&images)), 8 << 20, end);
+        let router = router(control, Some(Arc::clone(&images)), None, 8 << 20, end);
         let plane = Plane { control: plane.control, router, ending };
         plane
             .apply(json!([
@@ -71,7 +71,7 @@ impl Gallery {
         self.plane.call("PUT", &path, &[], file).await
     }
 
-    async fn ended(&self, path: &str) -> Value {
+    pub(super) async fn ended(&self, path: &str) -> Value {
         for _ in 0..3000 {
             let job = self.plane.get(path).await.json();
             if job["ended_ms"].is_number() {
@@ -83,7 +83,7 @@ impl Gallery {
     }
 
     /// A raw image with these bytes; its id.
-    async fn image(&self, project: &str, name: &str, file: Vec<u8>) -> String {
+    pub(super) async fn image(&self, project: &str, name: &str, file: Vec<u8>) -> String {
         let job = self.import(project, json!({ "name": name, "format": "raw" }), file).await;
         assert_eq!(job["state"], "done", "{job}");
         job["image"].as_str().unwrap().to_owned()
