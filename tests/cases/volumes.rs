@@ -77,7 +77,7 @@ impl Desk {
             // On a busy host Linux finds its timer too slow at boot, and panics.
             .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
         for disk in disks {
-            let words = [&["volume", "open", disk, "-p", "a"], flags].concat();
+            let words = [&["volume", "open", disk, "-p", "a"][..], flags].concat();
             qemu.args(self.mezame.run(&words)?.lines());
         }
         Background::start("the writing guest", &mut qemu, &self.path("console"))
@@ -89,7 +89,7 @@ impl Desk {
 
     fn back_up(&self, disks: &[&str]) -> Result<Vec<Value>> {
         let qmp = self.path("qmp");
-        let words = [&["backup", "create"], disks, &["--qmp", text(&qmp)]].concat();
+        let words = [&["backup", "create"][..], disks, &["--qmp", text(&qmp)]].concat();
         let made = self.json(&words)?;
         made.as_array().cloned().context("no list of backups")
     }
@@ -195,7 +195,7 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     let mezame = desk.mezame.clone();
     let words = ["--image", "blank", "-p", "a", "--encrypted", "-q"];
     for disk in ["one", "two"] {
-        mezame.run(&[&["volume", "create", disk], &words[..]].concat())?;
+        mezame.run(&[&["volume", "create", disk][..], &words].concat())?;
     }
     // Its keys are not printed.
     ensure!(mezame.run(&["volume", "open", "one", "-p", "a"]).is_err());
@@ -212,7 +212,7 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     ensure!(desk.json(&["volume", "show", "one"])?["class"] == "plain");
     let backups = desk.back_up(&["one", "two"])?;
     ensure!(backups.len() == 2, "{backups:?}");
-    let mut jobs = desk.json(&["image", "jobs"])?;
+    let jobs = desk.json(&["image", "jobs"])?;
     ensure!(jobs[0]["what"] == "backup" && jobs[1]["what"] == "hydrate", "{jobs}");
     until_written(&mut guest, 12)?;
     guest.kill()?;
@@ -225,8 +225,8 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     let mut again = desk.start(["one", "two"], &["--secrets-dir", text(&secrets)])?;
     until_written(&mut again, 4)?;
     again.kill()?;
-    jobs = desk.json(&["volume", "list"])?;
-    ensure!(jobs.as_array().is_some_and(|all| all.len() == 2), "{jobs}");
+    let listed = desk.json(&["volume", "list"])?;
+    ensure!(listed.as_array().is_some_and(|all| all.len() == 2), "{listed}");
     for disk in ["one", "two"] {
         let deleted = desk.json(&["volume", "delete", disk])?;
         ensure!(deleted["erased"] != "nothing" && deleted["keys_forgotten"] != 0, "{deleted}");

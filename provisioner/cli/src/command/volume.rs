@@ -120,6 +120,9 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
         job: JobId,
     },
     /// The directories that volumes lie in
+    #[command(after_help = "Examples:
+  mezame volume pool list
+  mezame volume pool create fast    once")]
     #[command(subcommand)]
     Pool(PoolCommand),
 }

@@ -86,9 +86,10 @@ pub(super) async fn limit(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
+    let volumes = api.volumes()?;
     let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::OK, &api.volumes()?.set_limits(&project, &id, wanted).await?))
+    Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
 }
 
 pub(super) async fn rotate_key(
@@ -96,9 +97,10 @@ pub(super) async fn rotate_key(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
+    let volumes = api.volumes()?;
     let Monitor { qmp } = asked(request, "{} or {\"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    let job = api.volumes()?.rotate_key(&project, &id, qmp).await?;
+    let job = volumes.rotate_key(&project, &id, qmp).await?;
     Ok(json(StatusCode::ACCEPTED, &job))
 }
 
@@ -107,9 +109,10 @@ pub(super) async fn hydrate(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
+    let volumes = api.volumes()?;
     let wanted: Hydrate = asked(request, "{\"qmp\": PATH, \"speed\": BYTES}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::ACCEPTED, &api.volumes()?.hydrate(&project, &id, wanted)?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted)?))
 }
 
 pub(super) async fn pause(
@@ -134,9 +137,10 @@ async fn pace(
     request: Request,
     is_paused: bool,
 ) -> Result<Response, Failure> {
+    let volumes = api.volumes()?;
     let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    api.volumes()?.pace(&project, &id, qmp, is_paused).await?;
+    volumes.pace(&project, &id, qmp, is_paused).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -156,9 +160,10 @@ pub(super) async fn back_up(
     request: Request,
 ) -> Result<Response, Failure> {
     let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false}";
+    let volumes = api.volumes()?;
     let new: NewBackup = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::ACCEPTED, &api.volumes()?.back_up(&project, new)?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new)?))
 }
 
 pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {

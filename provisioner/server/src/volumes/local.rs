@@ -119,7 +119,7 @@ impl Local {
     fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
         let begin = Instant::now();
         loop {
-            match Qmp::connect(path, COMMAND.min(TURN)) {
+            match Qmp::connect(path, COMMAND) {
                 Err(QmpError::Deadline { .. }) if begin.elapsed() < TURN => {
                     thread::sleep(Duration::from_millis(50));
                 }
