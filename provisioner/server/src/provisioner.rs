@@ -245,7 +245,7 @@ fn open_volumes(
     let at = |source| StartError::Folder { path: run.clone(), source };
     let local = Local::open(volumes.clone(), run.clone(), Arc::clone(images)).map_err(at)?;
     let manner = Manner {
-        default_pool: volumes.default().unwrap_or_default().to_owned(),
+        default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
         clear_masters: volumes.clear_masters,
         jobs: volumes.jobs,
         jobs_waiting: image_settings.jobs_waiting,

@@ -40,7 +40,7 @@ impl VolumeSettings {
             let wanted = "names of a-z, 0-9 and '-', each with a directory";
             return Some(("volumes.pools", wanted));
         }
-        if self.default().is_none() {
+        if self.usual_pool().is_none() {
             return Some(("volumes.default_pool", "one of the pools"));
         }
         if self.masters.is_none() {
@@ -53,7 +53,7 @@ impl VolumeSettings {
     }
 
     /// The pool that is meant where none is named.
-    pub(crate) fn default(&self) -> Option<&str> {
+    pub(crate) fn usual_pool(&self) -> Option<&str> {
         let named = self.default_pool.as_deref();
         let only = self.pools.keys().next().filter(|_| self.pools.len() == 1);
         named.or(only.map(String::as_str)).filter(|name| self.pools.contains_key(*name))
@@ -85,12 +85,12 @@ mod tests {
 
     #[test]
     fn the_only_pool_is_the_default_and_of_several_one_is_named() {
-        assert_eq!(settings(&["a"]).default(), Some("a"));
+        assert_eq!(settings(&["a"]).usual_pool(), Some("a"));
         let two = settings(&["a", "b"]);
-        assert_eq!(two.default(), None);
+        assert_eq!(two.usual_pool(), None);
         assert_eq!(two.fault(true).unwrap().0, "volumes.default_pool");
         let named = VolumeSettings { default_pool: Some("b".into()), ..two };
-        assert_eq!((named.default(), named.fault(true)), (Some("b"), None));
+        assert_eq!((named.usual_pool(), named.fault(true)), (Some("b"), None));
         let missing = VolumeSettings { default_pool: Some("c".into()), ..named };
         assert!(missing.fault(true).is_some());
     }

@@ -98,7 +98,7 @@ impl Local {
             name: name.into(),
             directory: directory.into(),
             host: self.host.clone(),
-            is_default: self.settings.default() == Some(name),
+            is_default: self.settings.usual_pool() == Some(name),
             is_there: why.is_none(),
             why,
         }
