@@ -25,6 +25,7 @@ pub mod fuzzing;
 pub(crate) mod id;
 pub mod import;
 pub(crate) mod index;
+pub mod listing;
 pub mod pack;
 pub(crate) mod page;
 pub mod progress;
@@ -57,7 +58,8 @@ pub use self::{
     foreign::{FileImport, ForeignError, ForeignFormat},
     id::{ChunkId, ContentId, ImageId, ImageIdError, ObjectName},
     import::{Imported, NewImage},
-    progress::{Progress, Unwatched, Watch},
+    listing::Page,
+    progress::{Phase, Progress, Unwatched, Watch},
     record::{Detail, Image, Kind, Provenance},
     retention::Retention,
     status::Stored,
@@ -109,6 +111,7 @@ pub struct Archive {
     settings: Settings,
     /// Ends of packs that were read already: these never change.
     known: Mutex<BTreeMap<PackId, Arc<[Placed]>>>,
+    owners: listing::Owners,
 }
 
 impl Archive {
@@ -140,7 +143,7 @@ impl Archive {
             Err(StoreError::Exists { .. }) => return Err(ArchiveError::NotEmpty { name }),
             other => other?,
         }
-        Ok(Self { store, environment, settings, known: Mutex::default() })
+        Ok(Self { store, environment, settings, known: Mutex::default(), owners: Mutex::default() })
     }
 
     /// Opens the archive in this store.
@@ -160,7 +163,13 @@ impl Archive {
         if format != FORMAT {
             return Err(ArchiveError::Format);
         }
-        let archive = Self { store, environment, settings, known: Mutex::default() };
+        let archive = Self {
+            store,
+            environment,
+            settings,
+            known: Mutex::default(),
+            owners: Mutex::default(),
+        };
         for prefix in prefix::MARKED {
             archive.list_marked(prefix)?;
         }

@@ -27,6 +27,7 @@ mod pace;
 pub mod plan;
 pub mod point;
 pub mod pull;
+pub mod restore;
 mod source;
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ mod error;
 mod handover;
 mod hydration;
 mod lock;
+mod ownership;
 mod plain;
 mod pool;
 mod record;
@@ -46,6 +47,7 @@ use serde::Serialize;
 pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::keep_from_qemu;
+pub use ownership::{Claim, HostName, HostNameError, Owner};
 pub use pool::Pool;
 
 use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
@@ -161,6 +163,7 @@ impl Master {
             is_held: false,
             keyslots,
             plain_keyslots: None,
+            owner: None,
         };
         let at = self.record_path(id);
         if let Err(error) = write_new(&at, &json(&record)) {

@@ -25,5 +25,6 @@ pub mod secret;
 #[cfg(test)]
 mod tests;
 
+pub use image::ImageError;
 pub use key::{KeyNumber, MissingKey, VolumeKey, VolumeKeys};
 pub use rotation::Keyslots;

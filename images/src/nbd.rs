@@ -7,23 +7,27 @@
 //! The server is not trusted: a guest that has broken out of its QEMU is one.
 //!
 //! After <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>: fixed newstyle,
-//! `NBD_OPT_GO`; simple replies, or structured ones where maps are asked for; `base:allocation`, and
-//! `qemu:dirty-bitmap:` of <https://www.qemu.org/docs/master/interop/nbd.html>. No TLS.
+//! `NBD_OPT_STARTTLS` where TLS is wanted, `NBD_OPT_GO`; simple replies, or structured ones where maps
+//! are asked for; `base:allocation`, and `qemu:dirty-bitmap:` of
+//! <https://www.qemu.org/docs/master/interop/nbd.html>.
 
 mod address;
+pub mod certificates;
 mod handshake;
 mod structured;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::{
     io::{self, Read, Write},
+    net::SocketAddr,
     path::Path,
     time::{Duration, Instant},
 };
 
-pub use address::NbdAddress;
 use address::Stream;
+pub use address::{NbdAddress, Protection};
 pub use structured::Run;
 
 /// The most that is read or written at once, in bytes; what servers without a word take.
@@ -54,6 +58,21 @@ pub enum NbdError {
         /// Why.
         source: io::Error,
     },
+    /// It would be talked to over a network without TLS, and that was not asked for.
+    #[error("{0} is over a network, where nothing is said without TLS")]
+    Exposed(SocketAddr),
+    /// What is needed for TLS is not as it should be.
+    #[error("TLS to the volume's server can't be begun")]
+    Credentials(#[from] tls::CredentialsError),
+    /// The server, or somebody on the way, would go on without TLS.
+    #[error("the volume's server does not begin TLS (reply {reply:#x}), and nothing less will do")]
+    NoTls {
+        /// The server's reply, as the protocol numbers them.
+        reply: u32,
+    },
+    /// TLS fails: the server is not who it should be, takes too long, or speaks something else.
+    #[error("beginning TLS with the volume's server")]
+    Tls(#[source] io::Error),
     /// The other end speaks something else, or an older form.
     #[error("the volume's server sent a {0} that is not the protocol's")]
     NotNbd(&'static str),
@@ -121,20 +140,33 @@ enum Request {
 impl Nbd {
     /// Connects to an export on a UNIX socket. `bound` is for connecting, and for each request.
     pub fn connect(path: &Path, export: &str, bound: Duration) -> Result<Self, NbdError> {
-        Self::open(&NbdAddress::Unix(path.into()), export, &[], bound)
+        Self::open(&NbdAddress::Unix(path.into()), Protection::Local, export, &[], bound)
     }
 
     /// Connects to an export, for reading and these maps of it. All of them are there, or it is
     /// an error.
+    ///
+    /// # Errors
+    /// [`NbdError::Exposed`] before anything is said; [`NbdError::NoTls`] and [`NbdError::Tls`] before
+    /// anything is asked of the server but TLS.
     pub fn open(
         address: &NbdAddress,
+        protection: Protection<'_>,
         export: &str,
         maps: &[&str],
         bound: Duration,
     ) -> Result<Self, NbdError> {
-        let stream = Stream::connect(address, bound)
+        if let (Protection::Local, Some(address)) = (protection, address.exposed()) {
+            return Err(NbdError::Exposed(address));
+        }
+        let mut stream = Stream::connect(address, bound)
             .map_err(|source| NbdError::Connect { address: address.clone(), source })?;
         let mut timed = stream.until(Instant::now() + bound);
+        handshake::greet(&mut timed)?;
+        if let Protection::Tls(credentials) = protection {
+            handshake::ask_for_tls(&mut timed)?;
+            timed.begin_tls(credentials)?;
+        }
         let agreed = handshake::agree(&mut timed, export, maps)?;
         let handshake::Agreed { size, flags, contexts } = agreed;
         Ok(Self { stream, bound, size, flags, contexts, next: 0, received: 0 })
@@ -234,6 +266,7 @@ impl Nbd {
         let result = stream
             .write_all(&head)
             .and_then(|()| stream.write_all(bytes))
+            .and_then(|()| stream.flush())
             .map_err(NbdError::from)
             .and_then(|()| take(&mut stream, self.next));
         if !matches!(result, Ok(_) | Err(NbdError::Failed { .. })) {
@@ -274,7 +307,8 @@ impl Drop for Nbd {
         // The server notices the socket's end as well.
         if let Ok(head) = self.head(Request::Disconnect, 0, 0) {
             let until = Instant::now() + self.bound.min(Duration::from_secs(1));
-            let _ = self.stream.until(until).write_all(&head);
+            let mut stream = self.stream.until(until);
+            let _ = stream.write_all(&head).and_then(|()| stream.flush());
         }
     }
 }
@@ -283,9 +317,18 @@ impl Drop for Nbd {
 /// and a read of 4 KiB. Pure; for whoever looks for bytes that it fails on.
 pub fn against(said: &[u8]) -> Result<(), NbdError> {
     let mut server = Said(said);
+    handshake::greet(&mut server)?;
     let agreed = handshake::agree(&mut server, "disk", &[ALLOCATION, "qemu:dirty-bitmap:a"])?;
     structured::status(&mut server, 1, &agreed.contexts)?;
     structured::read(&mut server, 2, 1 << 20, &mut [0; 4096]).map(drop)
+}
+
+/// The same of a client that wants TLS, up to the end of its handshake.
+pub fn against_tls(said: &[u8], credentials: &tls::Credentials) -> Result<(), NbdError> {
+    let mut server = Said(said);
+    handshake::greet(&mut server)?;
+    handshake::ask_for_tls(&mut server)?;
+    tls::begin(&mut server, credentials).map(drop)
 }
 
 /// A server that says something and hears nothing.

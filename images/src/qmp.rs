@@ -14,6 +14,8 @@
 pub mod block;
 mod framing;
 mod message;
+pub mod migration;
+mod objects;
 #[cfg(test)]
 mod tests;
 

@@ -142,6 +142,12 @@ impl Volume {
         self.key
     }
 
+    /// Whether a key is needed to read it: its own, or its master's.
+    pub fn is_encrypted(&self) -> bool {
+        let of_master = matches!(&self.data, Data::Overlay { backing, .. } if backing.is_encrypted);
+        self.key.is_some() || of_master
+    }
+
     /// What QEMU's programs are to be started with to open it.
     ///
     /// # Errors

@@ -5,12 +5,16 @@
 //! other disk. So a point in time of both has all numbers up to some one and none behind it, or it
 //! is no point in time.
 
+mod encrypted;
+mod over_tls;
+
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,16 +22,19 @@ use std::{
 use anyhow::{Context, Result, bail, ensure};
 use mezame_images::{
     archive::{
-        Archive, ImageId, KeyOf, Settings as ArchiveSettings, Unwatched, Viewer,
-        store::memory::Memory, target::FileTarget,
+        Archive, ImageId, KeyOf, ProjectKey, Settings as ArchiveSettings, Unwatched, Viewer,
+        Visible,
+        store::{Store, memory::Memory},
+        target::FileTarget,
     },
     backup::{
         disk::Disk,
         offer::Offer,
         plan::{Plan, decide},
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Pulled, published, pull},
+        pull::{Destination, Exceptions, Pulled, published, pull},
     },
+    encryption::VolumeKeys,
     environment::SystemEnvironment,
     nbd::NbdAddress,
     qmp::Qmp,
@@ -54,13 +61,31 @@ struct Desk {
     disks: Vec<Disk>,
     archive: Archive,
     project: ProjectName,
+    /// The project's, if it is encrypted.
+    key: Option<ProjectKey>,
 }
 
 impl Desk {
     fn lay() -> Result<Self> {
+        Self::lay_by(process::command("qemu-system-x86_64"))
+    }
+
+    fn lay_by(qemu: Command) -> Result<Self> {
         let directory = tempfile::tempdir()?;
+        let volumes = [volume(directory.path(), "one")?, volume(directory.path(), "two")?];
+        let store = Arc::new(Memory::new());
+        Self::lay_on(qemu, directory, &volumes, &VolumeKeys::none(), store)
+    }
+
+    /// A guest with these volumes, and an archive that is kept there.
+    fn lay_on(
+        mut qemu: Command,
+        directory: tempfile::TempDir,
+        volumes: &[Volume],
+        keys: &VolumeKeys,
+        store: Arc<dyn Store>,
+    ) -> Result<Self> {
         let root = directory.path();
-        let volumes = [volume(root, "one")?, volume(root, "two")?];
         let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
         let driver = module("virtio_blk.ko")?;
         let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &driver)];
@@ -69,7 +94,6 @@ impl Desk {
             bail!("no kernel")
         };
         let monitor = root.join("qmp");
-        let mut qemu = process::command("qemu-system-x86_64");
         qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
             .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
             .args(["-serial", "stdio", "-qmp"])
@@ -80,38 +104,47 @@ impl Desk {
             .arg(initrd)
             // On a busy host Linux finds its timer too slow at boot, and panics.
             .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
-        for volume in &volumes {
+        for volume in volumes {
+            volume.secrets(keys)?.attach(&mut qemu)?;
             qemu.args(["-blockdev", &volume.blockdev().to_string()]);
             qemu.args(["-device", &volume.device().to_string()]);
         }
         let guest = Background::start("the writing guest", &mut qemu, &root.join("console"))?;
         let stream = wait::until("QEMU's monitor", A_BOOT, || Ok(UnixStream::connect(&monitor)?))?;
         let qmp = Qmp::over(slowed(stream)?, Duration::from_secs(60))?;
-        let disks = volumes.iter().map(Disk::of).collect();
+        let disks = volumes.iter().map(|volume| Disk::of(volume).with_keys(keys)).collect();
         let environment = Arc::new(SystemEnvironment::new());
-        let archive =
-            Archive::create(Arc::new(Memory::new()), environment, ArchiveSettings::default())?;
+        let archive = Archive::create(store, environment, ArchiveSettings::default())?;
         let project = ProjectName::parse("acme")?;
-        Ok(Self { directory, guest, qmp, disks, archive, project })
+        Ok(Self { directory, guest, qmp, disks, archive, project, key: None })
     }
 
     fn open(&mut self) -> Result<Point> {
+        self.open_at(Server::Start(NbdAddress::Unix(self.directory.path().join("nbd"))))
+    }
+
+    fn open_at(&mut self, server: Server) -> Result<Point> {
         let surveys = survey(&mut self.qmp, &self.disks, None)?;
         let mut decided = Vec::new();
         for (disk, survey) in self.disks.iter().zip(&surveys) {
-            let published = published(&self.archive, &self.project, None, disk.id())?;
+            let published = published(&self.archive, &self.project, self.key.as_ref(), disk.id())?;
             decided.push((disk.clone(), decide(survey, &published, false)));
         }
         let root = self.directory.path();
-        let server = Server::Start(NbdAddress::Unix(root.join("nbd")));
         let settings = Settings::new(root.into(), server);
         let environment = SystemEnvironment::new();
         Ok(Point::open(&mut self.qmp, decided, &settings, None, &environment)?)
     }
 
     fn pull(&self, offer: &Offer) -> Result<Pulled> {
+        self.pull_with(offer, Exceptions::default())
+    }
+
+    fn pull_with(&self, offer: &Offer, exceptions: Exceptions) -> Result<Pulled> {
         let name = "nightly".into();
-        let to = Destination { project: &self.project, key: None, name, labels: BTreeMap::new() };
+        let labels = BTreeMap::new();
+        let (project, key) = (&self.project, self.key.as_ref());
+        let to = Destination { project, key, name, labels, exceptions };
         Ok(pull(&self.archive, &to, offer, &Unwatched)?)
     }
 
@@ -125,10 +158,14 @@ impl Desk {
         pulled.collect()
     }
 
+    fn visible(&self, image: ImageId) -> Result<Visible> {
+        let key = |_: &ProjectName| self.key.clone().map_or(KeyOf::Open, KeyOf::Key);
+        Ok(self.archive.view(image, Viewer::Project(&self.project), &key)?)
+    }
+
     fn restored(&self, image: ImageId) -> Result<Vec<u8>> {
         let path = self.directory.path().join(image.to_string());
-        let image = self.archive.view(image, Viewer::Project(&self.project), &|_| KeyOf::Open)?;
-        self.archive.export(&image, &FileTarget::create(&path)?, &Unwatched)?;
+        self.archive.export(&self.visible(image)?, &FileTarget::create(&path)?, &Unwatched)?;
         Ok(std::fs::read(path)?)
     }
 

@@ -12,7 +12,7 @@ use mezame_images::qmp::Qmp;
 use mezame_tests::{
     guest_image::{GuestImage, Start},
     lab::Lab,
-    operator::{Operator, project},
+    operator::{Operator, project as named},
     process::{self, Background},
 };
 use serde_json::{Value, json};
@@ -24,26 +24,30 @@ const DISK: usize = 8 << 20;
 
 /// A daemon with an archive, a pool and an image that two guests' disks are made of.
 struct Desk {
+    /// Whose they are.
+    project: &'static str,
     lab: Lab,
     mezame: Operator,
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    fn lay() -> Result<Self> {
+    fn lay(project: &'static str) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let (archive, volumes) = (folder.path().join("archive"), folder.path().join("volumes"));
         fs::create_dir(&volumes)?;
         let flags = ["--image-archive", text(&archive), "--volumes", text(&volumes)];
         let lab = Lab::start_with(&flags)?;
         let mezame = lab.operator.clone();
-        mezame.apply(&[project("a"), project("b")])?;
+        let vault = json!({"kind": "Project", "name": "vault", "encrypted_images": true});
+        mezame.apply(&[named("a"), named("b"), vault])?;
         mezame.run(&["image", "archive", "create"])?;
         mezame.run(&["volume", "pool", "create", "default"])?;
         let raw = folder.path().join("disk.raw");
         fs::write(&raw, repeated("nothing yet", DISK))?;
         mezame.run(&["image", "import", text(&raw), "-p", "a", "--name", "blank", "-q"])?;
-        Ok(Self { lab, mezame, folder })
+        mezame.run(&["image", "share", "blank", "-p", "a", "--with", "vault"])?;
+        Ok(Self { project, lab, mezame, folder })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -51,7 +55,7 @@ impl Desk {
     }
 
     fn json(&self, words: &[&str]) -> Result<Value> {
-        let out = self.mezame.run(&[words, &["-p", "a", "-o", "json"]].concat())?;
+        let out = self.mezame.run(&[words, &["-p", self.project, "-o", "json"]].concat())?;
         Ok(serde_json::from_str(&out)?)
     }
 
@@ -77,7 +81,7 @@ impl Desk {
             // On a busy host Linux finds its timer too slow at boot, and panics.
             .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
         for disk in disks {
-            let words = [&["volume", "open", disk, "-p", "a"][..], flags].concat();
+            let words = [&["volume", "open", disk, "-p", self.project][..], flags].concat();
             qemu.args(self.mezame.run(&words)?.lines());
         }
         Background::start("the writing guest", &mut qemu, &self.path("console"))
@@ -121,7 +125,7 @@ fn writes(bytes: &[u8], parity: u64) -> u64 {
 
 #[test]
 fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
-    let desk = Desk::lay()?;
+    let desk = Desk::lay("a")?;
     let mezame = desk.mezame.clone();
     for disk in ["one", "two"] {
         mezame.run(&["volume", "create", disk, "--image", "blank", "-p", "a", "-q"])?;
@@ -191,15 +195,15 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
 
 #[test]
 fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Result<()> {
-    let mut desk = Desk::lay()?;
+    let mut desk = Desk::lay("vault")?;
     let mezame = desk.mezame.clone();
-    let words = ["--image", "blank", "-p", "a", "--encrypted", "-q"];
+    let words = ["--image", "blank", "-p", "vault", "--encrypted", "-q"];
     for disk in ["one", "two"] {
         mezame.run(&[&["volume", "create", disk][..], &words].concat())?;
     }
     // Its keys are not printed.
-    ensure!(mezame.run(&["volume", "open", "one", "-p", "a"]).is_err());
-    mezame.run(&["volume", "rotate-key", "one", "-p", "a", "-q"])?;
+    ensure!(mezame.run(&["volume", "open", "one", "-p", "vault"]).is_err());
+    mezame.run(&["volume", "rotate-key", "one", "-p", "vault", "-q"])?;
     ensure!(desk.json(&["volume", "show", "one"])?["keys"] == json!([2]));
 
     let secrets = desk.path("secrets");
@@ -207,11 +211,20 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     let mut guest = desk.start(["one", "two"], &["--secrets-dir", text(&secrets)])?;
     until_written(&mut guest, 6)?;
     let qmp = desk.path("qmp");
-    let hydrate = ["volume", "hydrate", "one", "-p", "a", "--qmp", text(&qmp), "-q"];
+    let hydrate = ["volume", "hydrate", "one", "-p", "vault", "--qmp", text(&qmp), "-q"];
     mezame.run(&hydrate)?;
     ensure!(desk.json(&["volume", "show", "one"])?["class"] == "plain");
     let backups = desk.back_up(&["one", "two"])?;
     ensure!(backups.len() == 2, "{backups:?}");
+    // Neither a backup in the clear nor a master in the clear is made of what is encrypted.
+    let open = ["volume", "create", "open", "--size", "1MiB", "-p", "a", "--encrypted", "-q"];
+    mezame.run(&open)?;
+    let refused = mezame.run(&["backup", "create", "open", "-p", "a", "--qmp", text(&qmp)]);
+    ensure!(refused.is_err_and(|error| error.to_string().contains("is encrypted")));
+    let id = backups[0]["id"].as_str().context("no id")?;
+    let restore = ["backup", "restore", id, "--to", "again", "-p", "vault", "--encrypted", "-q"];
+    let refused = mezame.run(&restore);
+    ensure!(refused.is_err_and(|error| error.to_string().contains("in the clear")));
     let jobs = desk.json(&["image", "jobs"])?;
     ensure!(jobs[0]["what"] == "backup" && jobs[1]["what"] == "hydrate", "{jobs}");
     until_written(&mut guest, 12)?;

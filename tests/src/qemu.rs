@@ -35,6 +35,8 @@ pub struct Machine {
     pub overlay: Option<PathBuf>,
     /// Images of further disks, which it may only read.
     pub disks: Vec<PathBuf>,
+    /// Further words of QEMU's command line.
+    pub words: Vec<String>,
 }
 
 impl Machine {
@@ -48,6 +50,7 @@ impl Machine {
             smbios: Vec::new(),
             overlay: None,
             disks: Vec::new(),
+            words: Vec::new(),
         }
     }
 }
@@ -124,6 +127,7 @@ impl QemuGuest {
             let disk = format!("file={},if=virtio,format=raw,readonly=on", disk.display());
             qemu.args(["-drive", &disk]);
         }
+        qemu.args(&machine.words);
         for value in &machine.smbios {
             qemu.args(["-smbios", value]);
         }

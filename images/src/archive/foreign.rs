@@ -34,6 +34,7 @@ use super::{
 };
 use crate::{
     qcow2::{self, Qcow2Fault},
+    room,
     vhdx::{self, VhdxFault},
     vmdk::{self, VmdkFault},
 };
@@ -79,6 +80,8 @@ pub struct FileImport<'a> {
     pub largest: u64,
     /// A folder with room for the file and for the disk's data. Nothing is left in it.
     pub scratch: &'a Path,
+    /// Bytes that must stay free on that folder's file system: others write there, too.
+    pub reserve: u64,
     /// How long the conversion may take.
     pub patience: Duration,
 }
@@ -172,6 +175,15 @@ pub enum ForeignError {
         status: ExitStatus,
         /// What it said, cut.
         said: String,
+    },
+    /// `qemu-img` can't be started here: it, or what starts it, is not installed or not allowed.
+    #[error("qemu-img can't be started")]
+    Program(#[source] io::Error),
+    /// The folder's file system has no room for it. It says nothing of the file.
+    #[error("{path}: its file system has no room left")]
+    Room {
+        /// The folder.
+        path: PathBuf,
     },
     /// `qemu-img` took too long.
     #[error("{path}: the conversion took longer than {patience:?}")]
@@ -281,6 +293,24 @@ impl Identity {
         let size = i64::try_from(about.size()).unwrap_or(i64::MAX);
         Ok(Self([size, about.mtime(), about.mtime_nsec(), about.ctime(), about.ctime_nsec()]))
     }
+}
+
+/// What became of the folder's file or of its copy there.
+fn in_scratch(import: &FileImport<'_>, source: io::Error) -> ForeignError {
+    let path = import.scratch.into();
+    if source.kind() == io::ErrorKind::StorageFull {
+        return ForeignError::Room { path };
+    }
+    ForeignError::Io { path, source }
+}
+
+/// Fails where others would lack room if more were written.
+fn check_room(import: &FileImport<'_>) -> Result<(), ForeignError> {
+    let free = room::free(import.scratch).map_err(|source| in_scratch(import, source))?;
+    if free < import.reserve {
+        return Err(ForeignError::Room { path: import.scratch.into() });
+    }
+    Ok(())
 }
 
 /// Refuses what is not of its form, names other files, or has too large a disk.

@@ -8,13 +8,13 @@
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering},
+    atomic::{AtomicBool, Ordering},
 };
 
 use mezame_model::ProjectName;
 
 use super::{
-    Archive, ArchiveError, Detail, Image, Kind, Progress, ProjectKey, Visible, Watch,
+    Archive, ArchiveError, Detail, Image, Kind, Phase, Progress, ProjectKey, Visible, Watch,
     chunk::{CHUNK, Press, is_zeros},
     domain::Domain,
     id::ChunkId,
@@ -73,6 +73,7 @@ impl Archive {
             source.extents().map_err(|source| ArchiveError::Source { offset: 0, source })?;
         let parts = cut(size, &extents);
         let mut chunks = vec![ChunkId::ZEROS; parts.len()];
+        watch.enter(Phase::Archiving);
         let work = Work {
             archive: self,
             session: &session,
@@ -82,7 +83,7 @@ impl Archive {
             base: &base,
             parts: &parts,
             watch,
-            done: AtomicU64::new(0),
+            done: Mutex::new(0),
             is_failed: AtomicBool::new(false),
         };
         let rests = work.run(&mut chunks)?;
@@ -124,7 +125,8 @@ struct Work<'a> {
     base: &'a [ChunkId],
     parts: &'a [Content],
     watch: &'a dyn Watch,
-    done: AtomicU64,
+    /// Told while it is held, so that no thread takes it back.
+    done: Mutex<u64>,
     /// One thread has failed, so the others needn't go on.
     is_failed: AtomicBool,
 }
@@ -179,9 +181,10 @@ impl Work<'_> {
             }
             let start = (piece * PIECE * CHUNK) as u64;
             let length = self.size.saturating_sub(start).min((PIECE * CHUNK) as u64);
-            let done = self.done.fetch_add(length, Ordering::SeqCst) + length;
+            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+            *done += length;
             let written = self.session.written();
-            self.watch.tell(Progress { done, total: self.size, written });
+            self.watch.tell(Progress { done: *done, total: self.size, written });
         }
         Ok(pack)
     }

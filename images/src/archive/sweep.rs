@@ -84,7 +84,7 @@ impl Archive {
         let living = self.living(&mut swept)?;
         let mut plan = self.plan(&living, &mut swept, watch)?;
         if !plan.condemned.is_empty() {
-            let unread = copier.copy(&plan.copied)?;
+            let unread = copier.copy(&plan.copied, watch)?;
             plan.condemned.retain(|id| !unread.contains(id));
             swept.pass_over(unread);
         }
@@ -281,7 +281,7 @@ impl Archive {
                 swept.pass_over(unread);
                 return Ok(false);
             }
-            unread.extend(copier.copy(&last)?);
+            unread.extend(copier.copy(&last, watch)?);
         }
         Ok(false)
     }

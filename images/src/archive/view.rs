@@ -118,44 +118,15 @@ impl Archive {
         Ok(there.is_ok_and(|there| domain.authenticate_share(share) == there))
     }
 
-    /// All images that the viewer may see, oldest first. Where a key is missing, the detail is.
-    ///
-    /// Images that go while it looks are left out. A damaged record, or one that was not written
-    /// with its project's key, is an error for the operator, who can [`Self::forget`] it; nobody
-    /// knows whose it is, so projects' lists go without it.
-    pub fn list(&self, viewer: Viewer<'_>, keys: Keys<'_>) -> Result<Vec<Image>, ArchiveError> {
-        let mut images = Vec::new();
-        let shares = self.store.list(prefix::SHARES)?;
-        let shares = shares.iter().filter_map(|share| share.name.as_share());
-        let shared: BTreeSet<ImageId> = shares
-            .filter(|(_, with)| match (with, viewer) {
-                (Some(with), Viewer::Project(project)) => with == project,
-                _ => true,
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for object in self.list_marked(prefix::IMAGES)? {
-            let Some(id) = object.name.as_id(prefix::IMAGES) else { continue };
-            match self.listed(id, viewer, keys, &shared) {
-                Ok(image) => images.extend(image),
-                Err(ArchiveError::NoImage { .. }) => {}
-                Err(ArchiveError::Record { .. }) if viewer != Viewer::Operator => {}
-                Err(error) => return Err(error),
-            }
-        }
-        images.sort_by_key(|image| (image.created_ms, image.id));
-        Ok(images)
-    }
-
     /// An image as a listing shows it, if it does.
-    fn listed(
+    pub(super) fn listed(
         &self,
         id: ImageId,
+        record: Record,
         viewer: Viewer<'_>,
         keys: Keys<'_>,
         shared: &BTreeSet<ImageId>,
     ) -> Result<Option<Image>, ArchiveError> {
-        let record = self.record(id)?;
         let lent_to = match viewer {
             Viewer::Project(project) if *project != record.image.project => Some(project),
             _ => None,

@@ -9,13 +9,17 @@
 //!             │  ID.point ◄── NBD                what it was then is read here
 //! ```
 //! The filter over the plain volume of a guest that went over to it is called otherwise, so that
-//! whoever takes it away knows what is below. Pure.
+//! whoever takes it away knows what is below. The filter is above what deciphers an encrypted volume, so
+//! what it copies is in the clear; the scratch file of such a disk is encrypted by itself. Pure.
+
+use std::fmt;
 
 use super::{
     name::{BitmapName, PointId},
     plan::{Bitmap, Survey},
 };
 use crate::{
+    encryption::VolumeKeys,
     qmp::block::{Node, NodeBitmap},
     volume::{Data, Volume, VolumeId},
 };
@@ -34,6 +38,18 @@ pub struct Disk {
     device: String,
     before: String,
     keeps_bitmaps: bool,
+    is_encrypted: bool,
+    keys: Keys,
+}
+
+/// The keys that its QEMU was started with, as far as they were given.
+#[derive(Clone, PartialEq, Eq, Default)]
+struct Keys(VolumeKeys);
+
+impl fmt::Debug for Keys {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Keys(..)")
+    }
 }
 
 impl Disk {
@@ -49,7 +65,16 @@ impl Disk {
             before: id.node(BEFORE),
             // A raw file has no place for them.
             keeps_bitmaps: matches!(volume.data(), Data::Overlay { .. }),
+            is_encrypted: volume.is_encrypted(),
+            keys: Keys::default(),
         }
+    }
+
+    /// The same with the keys of an encrypted volume: one of those that its QEMU has now is among
+    /// them. By that one QEMU is told the key of the scratch file; the volume's own is not needed.
+    #[must_use]
+    pub fn with_keys(self, keys: &VolumeKeys) -> Self {
+        Self { keys: Keys(keys.clone()), ..self }
     }
 
     /// The disk of a guest that went over to a plain volume while it ran, until it is started anew:
@@ -65,23 +90,28 @@ impl Disk {
     }
 
     /// The node that the guest's disk is at rest.
-    pub(super) fn node(&self) -> &str {
+    pub(crate) fn node(&self) -> &str {
         &self.node
     }
 
     /// The device's path among QEMU's objects.
-    pub(super) fn device(&self) -> &str {
+    pub(crate) fn device(&self) -> &str {
         &self.device
     }
 
     /// Whether its bitmaps outlive QEMU.
-    pub(super) fn keeps_bitmaps(&self) -> bool {
+    pub(crate) fn keeps_bitmaps(&self) -> bool {
         self.keeps_bitmaps
     }
 
     /// The filter that copies before it writes.
     pub(super) fn before(&self) -> &str {
         &self.before
+    }
+
+    /// The keys that were given.
+    pub(super) fn keys(&self) -> &VolumeKeys {
+        &self.keys.0
     }
 
     /// All filters that this volume's disk may have, and the node below each: whoever opened a point
@@ -96,6 +126,11 @@ impl Disk {
         self.id.node("scratch")
     }
 
+    /// What that is opened with, if it is encrypted.
+    pub(super) fn scratch_key(&self) -> String {
+        self.id.node("scratch-key")
+    }
+
     /// The disk as it was at the point in time; the export's id is the same.
     pub(super) fn point(&self) -> String {
         self.id.node("point")
@@ -108,10 +143,12 @@ impl Disk {
     }
 
     /// What QEMU says of it; None where it has no such node.
-    pub(super) fn survey(&self, nodes: &[Node]) -> Option<Survey> {
+    pub(crate) fn survey(&self, nodes: &[Node]) -> Option<Survey> {
         let node = nodes.iter().find(|node| node.name == self.node)?;
         let bitmaps = node.bitmaps.iter().filter_map(bitmap).collect();
-        Some(Survey { size: node.image.size, bitmaps })
+        // QEMU knows too what a guest went over to while it ran.
+        let is_encrypted = self.is_encrypted || node.encrypted;
+        Some(Survey { size: node.image.size, bitmaps, is_encrypted })
     }
 }
 

@@ -46,6 +46,9 @@ pub struct Survey {
     pub size: u64,
     /// Our bitmaps.
     pub bitmaps: Vec<Bitmap>,
+    /// Whether its volume is encrypted at the hypervisor.
+    #[serde(default)]
+    pub is_encrypted: bool,
 }
 
 /// A bitmap of ours.

@@ -14,14 +14,19 @@
 //!
 //! After <https://www.qemu.org/docs/master/interop/qemu-qmp-ref.html> (`BlockdevOptionsCbw`).
 
+mod admission;
+mod left;
 mod open;
 mod resize;
+mod scratch;
+mod serve;
 mod take_down;
 
-use std::{io, path::PathBuf, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, time::Duration};
 
 use open::Opening;
 pub use resize::resize;
+pub use serve::Server;
 pub use take_down::Leftover;
 
 use super::{
@@ -32,8 +37,9 @@ use super::{
     plan::{Decision, Survey},
 };
 use crate::{
+    encryption::{ImageError, secret::SecretError},
     environment::{Environment, NoRandomness, random},
-    nbd::{ALLOCATION, Nbd, NbdAddress, NbdError},
+    nbd::{ALLOCATION, Nbd, NbdError, Protection, certificates::CertificateError},
     qmp::{Qmp, QmpError, block::BitmapChange},
     volume::VolumeId,
 };
@@ -67,9 +73,38 @@ pub enum PointError {
     /// Something copies or replaces disks of this guest, or has done so and was not dismissed.
     #[error("the job {0} of this guest's disks has to end first")]
     Job(String),
+    /// The guest is on its way to or from this QEMU, or has left it.
+    #[error("the guest is being moved to another QEMU, or has been")]
+    Moving,
     /// The scratch file can't be made.
     #[error("making the scratch file {}", path.display())]
     Scratch {
+        /// Where.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The scratch file of an encrypted disk can't be encrypted.
+    #[error("encrypting the scratch file of {volume}")]
+    Sealing {
+        /// The disk.
+        volume: VolumeId,
+        /// Why not.
+        source: ImageError,
+    },
+    /// QEMU can't be told the key of an encrypted disk's scratch file: none of the keys that it has is
+    /// among those that were given ([`Disk::with_keys`]).
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// It would be served over a network without TLS, and that was not asked for.
+    #[error("{0} is over a network, where nothing is served without TLS")]
+    Exposed(SocketAddr),
+    /// Certificates can't be made.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
+    /// What QEMU needs for TLS can't be handed to it.
+    #[error("handing QEMU its keys in {}", path.display())]
+    Keys {
         /// Where.
         path: PathBuf,
         /// Why not.
@@ -93,29 +128,12 @@ pub enum PointError {
     NoRandomness(#[from] NoRandomness),
 }
 
-/// Who serves a point in time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Server {
-    /// QEMU's block server, which runs for another use as well and stays; it listens there. Who
-    /// pulls there can use all that it serves: only for one that may read the whole guest.
-    Running(NbdAddress),
-    /// The same, started for this and stopped at its end. QEMU has but one.
-    Start(NbdAddress),
-}
-
-impl Server {
-    fn address(&self) -> &NbdAddress {
-        match self {
-            Self::Running(address) | Self::Start(address) => address,
-        }
-    }
-}
-
 /// How points in time are taken.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// Where scratch files are made. They have no names and are as long as what the guest
-    /// overwrites meanwhile; where this is full, the point in time breaks.
+    /// overwrites meanwhile; where this is full, the point in time breaks. That of an encrypted disk
+    /// is encrypted with a key that nobody has any more once the point in time is open.
     pub scratch: PathBuf,
     /// Who serves.
     pub server: Server,
@@ -151,6 +169,18 @@ pub fn survey(
 ) -> Result<Vec<Survey>, PointError> {
     take_down::take_down(qmp, disks, agent)?;
     surveys(qmp, disks)
+}
+
+/// Whether these disks, of which no point in time is open, are where they have to be, and nothing copies
+/// them or moves their guest.
+pub(crate) fn check_idle(qmp: &mut Qmp, disks: &[Disk]) -> Result<(), PointError> {
+    if qmp.is_moving()? {
+        return Err(PointError::Moving);
+    }
+    if let Some(job) = qmp.jobs()?.pop() {
+        return Err(PointError::Job(job));
+    }
+    disks.iter().try_for_each(|disk| take_down::check_drive(qmp, disk, disk.node()))
 }
 
 fn surveys(qmp: &mut Qmp, disks: &[Disk]) -> Result<Vec<Survey>, PointError> {
@@ -208,21 +238,17 @@ impl Point {
         agent: Option<&dyn Freeze>,
         environment: &dyn Environment,
     ) -> Result<Self, PointError> {
+        settings.server.check()?;
         let id = PointId::new(random(environment)?);
         let only: Vec<Disk> = disks.iter().map(|(disk, _)| disk.clone()).collect();
         let surveys = survey(qmp, &only, agent)?;
-        if let Some(job) = qmp.jobs()?.pop() {
-            return Err(PointError::Job(job));
-        }
-        for disk in &only {
-            take_down::check_drive(qmp, disk, disk.node())?;
-        }
+        check_idle(qmp, &only)?;
         let mut decided = disks.iter().zip(&surveys);
         if let Some(((disk, _), _)) = decided.find(|((_, decision), of)| !decision.fits(of)) {
             return Err(PointError::Stale(disk.id().clone()));
         }
         let mut opening = Opening::of(qmp, &disks, settings, agent, id);
-        let (taken_ms, consistency, held) = match opening.run(environment) {
+        let opened = match opening.run(environment) {
             Ok(opened) => opened,
             Err(error) => {
                 let has_begun = opening.has_begun();
@@ -241,16 +267,18 @@ impl Point {
         let offer = |((disk, decision), survey): (&(Disk, Decision), Survey)| Offer {
             volume: disk.id().clone(),
             point: id,
-            taken_ms,
-            consistency: consistency.clone(),
+            taken_ms: opened.taken_ms,
+            consistency: opened.consistency.clone(),
             size: survey.size,
-            address: settings.server.address().clone(),
+            encrypted: survey.is_encrypted,
+            address: settings.server.address(),
+            tls: opened.tls.clone(),
             export: disk.export(id),
             plan: decision.plan,
             changes: decision.changes(),
         };
         let offers = disks.iter().zip(surveys).map(offer).collect();
-        Ok(Self { id, disks, offers, held })
+        Ok(Self { id, disks, offers, held: opened.held })
     }
 
     /// What whoever pulls needs to know, disk by disk.
@@ -298,7 +326,10 @@ impl Point {
         const BOUND: Duration = Duration::from_secs(5);
         let is_broken = |offer: &&Offer| {
             let maps = [ALLOCATION];
-            let mut nbd = match Nbd::open(&offer.address, &offer.export, &maps, BOUND) {
+            // It is our own server, wherever others reach it.
+            let protection = offer.protection(Protection::Clear);
+            let opened = Nbd::open(&offer.address, protection, &offer.export, &maps, BOUND);
+            let mut nbd = match opened {
                 Ok(nbd) => nbd,
                 Err(_) => return false,
             };

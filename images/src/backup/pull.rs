@@ -3,7 +3,7 @@
 //! It knows no QEMU and needs nothing of the hypervisor but the offer and a way to its address. What
 //! an offer says of a base that is not of this volume and point makes the pull read all.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use mezame_model::ProjectName;
 
@@ -20,6 +20,7 @@ use crate::{
         Archive, ArchiveError, Detail, Image, ImageId, Imported, KeyOf, Kind, NewImage, ProjectKey,
         Provenance, Viewer, Visible, Watch,
     },
+    nbd::Protection,
     volume::VolumeId,
 };
 
@@ -34,15 +35,26 @@ pub const TAKEN: &str = "backup.taken-ms";
 pub const CONSISTENCY: &str = "backup.consistency";
 /// See [`VOLUME`].
 pub const READ: &str = "backup.read";
+/// `yes` of a volume that was encrypted at the hypervisor; what it is restored to should be, too
+/// ([`super::restore`]).
+pub const ENCRYPTED: &str = "backup.encrypted";
 
 /// Why an offer was not made an image. There is no image then.
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
-    /// The hypervisor refuses to read it any more.
+    /// The hypervisor refuses to read it any more, or has taken it down: its guest was to be moved, and
+    /// this took too long.
     #[error(
-        "the point in time can't be read any more: its scratch file was full, failed or too slow, or the disk itself fails"
+        "the point in time can't be read any more: it was given up, its scratch file was full, failed or too slow, or the disk itself fails"
     )]
     Broken(#[source] ArchiveError),
+    /// It would be read over a network without TLS, and that was not asked for.
+    #[error("the offer is of {0}, over a network and without TLS: nothing is read there")]
+    Exposed(SocketAddr),
+    /// The volume is encrypted, and its bytes would be in the archive in the clear: the project that
+    /// they were to be put into has no key, and that was not asked for.
+    #[error("{0} is encrypted, and the project that its backup was to be put into is not")]
+    WouldBeClear(VolumeId),
     /// The archive, or the way to the hypervisor.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
@@ -59,6 +71,18 @@ pub struct Destination<'a> {
     pub name: String,
     /// Labels beside those of every backup.
     pub labels: BTreeMap<String, String>,
+    /// What is done though it is refused otherwise.
+    pub exceptions: Exceptions,
+}
+
+/// What a pull refuses unless it is asked for by its name. None of it by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Exceptions {
+    /// Reading over a network without TLS: whoever is on the way reads it too, and can change it.
+    pub clear_network: bool,
+    /// Putting an encrypted volume's bytes into a project that is not encrypted: whoever has the
+    /// archive's storage reads them.
+    pub clear_archive: bool,
 }
 
 /// A backup that was made.
@@ -123,6 +147,14 @@ pub fn pull(
     offer: &Offer,
     watch: &dyn Watch,
 ) -> Result<Pulled, PullError> {
+    if let (None, Some(address), false) =
+        (&offer.tls, offer.address.exposed(), to.exceptions.clear_network)
+    {
+        return Err(PullError::Exposed(address));
+    }
+    if offer.encrypted && to.key.is_none() && !to.exceptions.clear_archive {
+        return Err(PullError::WouldBeClear(offer.volume.clone()));
+    }
     let base = match offer.plan {
         Plan::Incremental { base, since } => base_of(archive, to, offer, base, since)?,
         Plan::Full(_) => None,
@@ -132,7 +164,9 @@ pub fn pull(
         plan => plan,
     };
     let chunks = base.as_ref().map(|base| Base::of(archive, base)).transpose()?;
-    let source = NbdSource::new(offer, offer.changes.zip(chunks), watch);
+    // What is not to be read in the clear was refused above.
+    let protection = offer.protection(Protection::Clear);
+    let source = NbdSource::new(offer, protection, offer.changes.zip(chunks), watch);
     let new = NewImage {
         project: to.project,
         kind: Kind::Backup,
@@ -145,7 +179,9 @@ pub fn pull(
             Ok(Pulled { image, written, moved: source.moved(), plan })
         }
         Err(_) if source.is_cancelled() => Err(ArchiveError::Cancelled.into()),
-        Err(error) if source.is_refused() => Err(PullError::Broken(error)),
+        Err(error) if source.is_refused() || source.is_taken_down() => {
+            Err(PullError::Broken(error))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -188,6 +224,9 @@ fn detail(to: &Destination<'_>, offer: &Offer, plan: Plan) -> Detail {
         (CONSISTENCY.into(), offer.consistency.name().into()),
         (READ.into(), read),
     ]);
+    if offer.encrypted {
+        labels.insert(ENCRYPTED.into(), "yes".into());
+    }
     let source = Some(format!("volume {}", offer.volume));
     Detail {
         name: to.name.clone(),

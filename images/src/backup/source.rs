@@ -30,7 +30,7 @@ use crate::{
         chunk::CHUNK,
         source::{Extent, Source},
     },
-    nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError},
+    nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError, Protection},
 };
 
 /// How long connecting, or a read of up to 4 MiB, may take.
@@ -43,6 +43,7 @@ const LEAST_AT_ONCE: u64 = 1 << 20;
 /// A disk at a point in time, elsewhere.
 pub(super) struct NbdSource<'a> {
     offer: &'a Offer,
+    protection: Protection<'a>,
     /// The bitmap that says what has changed since the base.
     changes: Option<(BitmapName, Base<'a>)>,
     /// What it says, once that was asked for.
@@ -55,6 +56,7 @@ pub(super) struct NbdSource<'a> {
     received: AtomicU64,
     passed: AtomicU64,
     is_refused: AtomicBool,
+    is_cut: AtomicBool,
     is_cancelled: AtomicBool,
 }
 
@@ -89,11 +91,13 @@ impl<'a> NbdSource<'a> {
     /// Reads what has changed where `changes` says so, else all.
     pub(super) fn new(
         offer: &'a Offer,
+        protection: Protection<'a>,
         changes: Option<(BitmapName, Base<'a>)>,
         watch: &'a dyn Watch,
     ) -> Self {
         Self {
             offer,
+            protection,
             changes,
             blocks: OnceLock::new(),
             watch,
@@ -104,6 +108,7 @@ impl<'a> NbdSource<'a> {
             received: AtomicU64::new(0),
             passed: AtomicU64::new(0),
             is_refused: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
         }
     }
@@ -124,13 +129,33 @@ impl<'a> NbdSource<'a> {
         self.is_refused.load(Ordering::SeqCst)
     }
 
+    /// Whether the point in time is not there any more: a connection ended, and whoever still answers
+    /// at its address has no such export, or nobody listens.
+    pub(super) fn is_taken_down(&self) -> bool {
+        const BOUND: Duration = Duration::from_secs(10);
+        let is_refused = |error: &io::Error| {
+            matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+        };
+        let open = || {
+            let (address, export) = (&self.offer.address, &self.offer.export);
+            Nbd::open(address, self.protection, export, &[ALLOCATION], BOUND)
+        };
+        self.is_cut.load(Ordering::SeqCst)
+            && match open() {
+                Err(NbdError::NoExport { .. }) => true,
+                Err(NbdError::Connect { source, .. }) => is_refused(&source),
+                _ => false,
+            }
+    }
+
     /// Whether it ended since it was told to.
     pub(super) fn is_cancelled(&self) -> bool {
         self.is_cancelled.load(Ordering::SeqCst)
     }
 
     fn connect(&self, maps: &[&str]) -> Result<Nbd, NbdError> {
-        let nbd = Nbd::open(&self.offer.address, &self.offer.export, maps, BOUND)?;
+        let (address, export) = (&self.offer.address, &self.offer.export);
+        let nbd = Nbd::open(address, self.protection, export, maps, BOUND)?;
         if nbd.size() == self.offer.size { Ok(nbd) } else { Err(NbdError::NotNbd("length")) }
     }
 
@@ -225,8 +250,12 @@ impl<'a> NbdSource<'a> {
 
     fn as_io<T>(&self, result: Result<T, NbdError>) -> io::Result<T> {
         result.map_err(|error| {
-            if matches!(error, NbdError::Failed { .. }) {
-                self.is_refused.store(true, Ordering::SeqCst);
+            match error {
+                NbdError::Failed { .. } => self.is_refused.store(true, Ordering::SeqCst),
+                NbdError::Io(_) | NbdError::Connect { .. } | NbdError::NoExport { .. } => {
+                    self.is_cut.store(true, Ordering::SeqCst);
+                }
+                _ => {}
             }
             io::Error::other(error)
         })

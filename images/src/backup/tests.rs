@@ -1,9 +1,11 @@
 //! Backups of a real QEMU whose disks are written while they are read.
 
+mod encrypted;
 mod failures;
 mod guest;
 mod held;
 mod hydrated;
+mod over_tls;
 mod points;
 mod stale;
 
@@ -13,13 +15,14 @@ use mezame_model::ProjectName;
 
 use super::{
     freeze::{Consistency, CrashReason, Freeze, FreezeError},
+    offer::Offer,
     plan::{Decision, FullReason, Plan, Published, decide},
     point::{Point, PointError, Server, Settings, resize, survey},
-    pull::{Destination, PullError, Pulled, published, pull},
+    pull::{Destination, Exceptions, PullError, Pulled, published, pull},
 };
 use crate::{
     archive::{
-        Archive, ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Watch,
+        Archive, ImageId, KeyOf, Progress, ProjectKey, Unwatched, Viewer, Visible, Watch,
         store::{Store, memory::Memory},
         target::FileTarget,
     },
@@ -56,7 +59,16 @@ impl Vault {
         decide(survey, &self.published(disk), false)
     }
 
-    fn pull(&self, offer: &super::offer::Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {
+    fn pull(&self, offer: &Offer, watch: &dyn Watch) -> Result<Pulled, PullError> {
+        self.pull_with(offer, Exceptions::default(), watch)
+    }
+
+    fn pull_with(
+        &self,
+        offer: &Offer,
+        exceptions: Exceptions,
+        watch: &dyn Watch,
+    ) -> Result<Pulled, PullError> {
         // As it travels to another process.
         let offer = serde_json::from_str(&serde_json::to_string(offer).unwrap()).unwrap();
         let to = Destination {
@@ -64,16 +76,20 @@ impl Vault {
             key: self.key.as_ref(),
             name: "nightly".into(),
             labels: BTreeMap::from([("by".into(), "a test".into())]),
+            exceptions,
         };
         pull(&self.archive, &to, &offer, watch)
+    }
+
+    fn visible(&self, image: ImageId) -> Visible {
+        self.archive.view(image, Viewer::Project(&self.project), &|_| self.keys()).unwrap()
     }
 
     /// All of an image.
     fn restored(&self, image: ImageId) -> Vec<u8> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("disk");
-        let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
+        let visible = self.visible(image);
         let target = FileTarget::create(&path).unwrap();
         self.archive.export(&visible, &target, &Unwatched).unwrap();
         std::fs::read(path).unwrap()
@@ -81,9 +97,7 @@ impl Vault {
 
     /// A label of an image.
     fn label(&self, image: ImageId, label: &str) -> String {
-        let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
-        visible.image().detail.as_ref().unwrap().labels[label].clone()
+        self.visible(image).image().detail.as_ref().unwrap().labels[label].clone()
     }
 
     /// Damages most of the chunks that there are, and no list of any.
@@ -97,8 +111,6 @@ impl Vault {
     }
 
     fn forget(&self, image: ImageId) {
-        let viewer = Viewer::Project(&self.project);
-        let visible = self.archive.view(image, viewer, &|_| self.keys()).unwrap();
-        self.archive.delete(&visible).unwrap();
+        self.archive.delete(&self.visible(image)).unwrap();
     }
 }

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::ownership::Owner;
 use crate::{
-    encryption::{erasure::EraseError, rotation::ImageError},
+    encryption::rotation::ImageError,
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
 };
@@ -107,6 +108,20 @@ pub enum CloneError {
     /// QEMU has it open.
     #[error("{0} is in use")]
     InUse(VolumeId),
+    /// Another host may start it, or the same one by a later claim.
+    #[error(
+        "{volume} is not to be started by this claim: {}",
+        owner.as_ref().map_or_else(
+            || "nobody has claimed it".to_owned(),
+            |owner| format!("it is {}'s, by claim {}", owner.host, owner.epoch),
+        )
+    )]
+    NotOwner {
+        /// The clone.
+        volume: VolumeId,
+        /// Whose it is.
+        owner: Option<Owner>,
+    },
     /// Another file has the clone's name.
     #[error("{} is not the file that was made; it is left alone", path.display())]
     Replaced {
@@ -151,9 +166,6 @@ pub enum CloneError {
     /// An encrypted overlay can't be made.
     #[error(transparent)]
     Encryption(#[from] ImageError),
-    /// A clone's keys can't be written over; it is not removed.
-    #[error(transparent)]
-    Erasure(#[from] EraseError),
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),

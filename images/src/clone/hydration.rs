@@ -53,6 +53,9 @@ pub enum HydrationError {
         /// Why not.
         source: io::Error,
     },
+    /// The guest is on its way to another QEMU, which would know nothing of the copy.
+    #[error("the guest of {0} is being moved to another QEMU, or has been")]
+    Moving(VolumeId),
     /// The class has none.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -73,6 +76,9 @@ pub enum HydrationError {
     /// The clone is plain already, or is being handed over.
     #[error("{0} was hydrated before")]
     Plain(VolumeId),
+    /// A hydration into an encrypted volume was begun before.
+    #[error("a hydration of {0} was begun before; complete or cancel that one")]
+    Begun(VolumeId),
     /// What is encrypted in the clone, or in its master, would be in the clear in the plain volume.
     #[error("{0} is encrypted, or was to be hydrated so; hydrate it into an encrypted volume")]
     WouldBeClear(VolumeId),
@@ -142,15 +148,29 @@ impl Hydration {
         })?;
         let made = target.clone();
         let hydration = Self::of(clone, target, cache)?;
-        if let Err(error) = hydration.begin(qmp, speed) {
-            unmake(&made);
-            return Err(error);
-        }
+        hydration.begin_in(qmp, &made, speed)?;
         Ok(hydration)
     }
 
-    /// Has QEMU copy into a target that was made.
+    /// Has QEMU copy into a target that was made, which is removed again if QEMU refuses.
+    fn begin_in(
+        &self,
+        qmp: &mut Qmp,
+        made: &Place,
+        speed: Option<u64>,
+    ) -> Result<(), HydrationError> {
+        self.begin(qmp, speed).inspect_err(|error| {
+            // Where no answer came, it may be copying.
+            if error.is_answer() {
+                unmake(made);
+            }
+        })
+    }
+
     fn begin(&self, qmp: &mut Qmp, speed: Option<u64>) -> Result<(), HydrationError> {
+        if qmp.is_moving()? {
+            return Err(HydrationError::Moving(self.id.clone()));
+        }
         qmp.execute("blockdev-add", self.target())?;
         let id = &self.id;
         let job = json!({
@@ -233,7 +253,8 @@ impl Hydration {
         self.tell(qmp, "job-resume")
     }
 
-    /// Ends it before its end. The target holds a part of the volume; it is the caller's to remove.
+    /// Ends it before its end, or takes away what is left of one that has failed or whose QEMU has
+    /// ended. The target holds a part of the volume; it is the caller's to remove.
     ///
     /// # Errors
     /// [`HydrationError::Plain`] if the guest is being handed over: that is for
@@ -242,19 +263,20 @@ impl Hydration {
         if master.find(&self.id)?.hydrated().is_some() {
             return Err(HydrationError::Plain(self.id));
         }
-        // One that has failed has ended by itself.
-        let is_over = self.job(qmp)?.is_some_and(|job| job["status"] == "concluded");
-        if !is_over {
-            self.tell(qmp, "job-cancel")?;
+        if self.job(qmp)?.is_some() {
+            // One that has failed refuses, and is at its end.
+            let asked = self.tell(qmp, "job-cancel");
+            match self.concluded(qmp) {
+                // A cancelled job has an error of its own to tell.
+                Ok(()) | Err(HydrationError::Failed { .. }) => {}
+                Err(error) => return Err(asked.err().unwrap_or(error)),
+            }
+            self.dismiss(qmp, "plain")?;
+        } else {
+            // It is there only where QEMU took the target and was not heard to take the job.
+            let _ = qmp.execute("blockdev-del", json!({ "node-name": self.id.node("plain") }));
         }
-        let ended = self.concluded(qmp);
-        self.dismiss(qmp, "plain")?;
-        self.note_target(master, None)?;
-        match ended {
-            // A cancelled job has an error of its own to tell.
-            Ok(()) | Err(HydrationError::Failed { .. }) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.note_target(master, None)
     }
 
     /// The job, and the node that is not used any more.

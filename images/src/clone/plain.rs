@@ -9,13 +9,14 @@ use nix::fcntl::OFlag;
 
 use super::{CloneError, InstantClone, Master, durable, failed, lock};
 use crate::{
-    encryption::erasure::{self, Erased},
+    encryption::erasure::{self, Doubt, EraseError, Erased},
     volume::Place,
 };
 
 impl Master {
     /// Removes the plain volume that a clone was hydrated into, and writes over its keys before if it
-    /// is encrypted; nothing where it is gone. The clone itself, and its overlay, stay: without
+    /// is encrypted; where they can't be, it is removed all the same. Nothing where it is gone. The
+    /// clone itself, and its overlay, stay: without
     /// [`erase_clone`](Self::erase_clone) after this, its record names a volume that is not there.
     ///
     /// # Errors
@@ -36,7 +37,10 @@ impl Master {
             },
         };
         let erased = match record.plain_keyslots {
-            Some(_) => erasure::erase(place)?,
+            Some(_) => match erasure::erase(place) {
+                Err(EraseError::InUse(_)) => return Err(CloneError::InUse(clone.id().clone())),
+                erased => erased.unwrap_or(Erased::Unsure(Doubt::Failed)),
+            },
             None => Erased::Nothing,
         };
         if let Some(file) = held {

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloneError, failed, handover::Stage};
+use super::{CloneError, failed, handover::Stage, ownership::Owner};
 use crate::{
     encryption::Keyslots,
     volume::{FileIdentity, VolumeId},
@@ -31,6 +31,9 @@ pub(super) struct Record {
     /// Which keys open the plain volume that it becomes, or has become, if that is encrypted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) plain_keyslots: Option<Keyslots>,
+    /// Which host may start a QEMU on it, if that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<Owner>,
 }
 
 /// All records in a directory, in the order of their ids.

@@ -15,58 +15,58 @@ use nix::fcntl::OFlag;
 
 use super::{CloneError, Pool, durable, failed, lock, new_path, record::Record};
 use crate::{
-    encryption::erasure::{self, Erased},
+    encryption::erasure::{self, Doubt, Erased},
     volume::{FileIdentity, Place, VolumeId},
 };
 
 /// Removes a clone's files, under the lock of its pool. The keys in an encrypted one are written over
-/// before; how far that can be trusted.
+/// before; how far that can be trusted. Where they can't be, it is removed all the same.
 ///
 /// # Errors
 /// [`CloneError::InUse`], [`CloneError::Replaced`]; then nothing has been removed.
 pub(super) fn remove_files(id: &VolumeId, record: &Record) -> Result<Erased, CloneError> {
     let new = new_path(&record.path);
-    // Held until the names are gone.
-    let named = take(id, record, &record.path)?;
-    if let Taken::Other = named {
+    let named = open(record, &record.path)?;
+    if let Found::Other = named {
         return Err(CloneError::Replaced { path: record.path.clone() });
     }
-    let staged = take(id, record, &new)?;
-    let mut erased = Erased::Nothing;
-    for (taken, path) in [(&named, &record.path), (&staged, &new)] {
-        if let Taken::Ours(file) = taken {
-            // Two names of one file: what was seen of the first is what was there.
-            if erased == Erased::Nothing {
-                erased = erasure::erase_overlay(file, &Place::File(path.clone()))?;
-            }
-            durable::remove(path).map_err(failed("removing", path))?;
-        }
+    let staged = open(record, &new)?;
+    let ours = [(named, &record.path), (staged, &new)]
+        .into_iter()
+        .filter_map(
+            |(found, path)| if let Found::Ours(file) = found { Some((file, path)) } else { None },
+        )
+        .collect::<Vec<_>>();
+    // Both may be there, if its naming was cut short. They are one file, which is held until its
+    // names are gone.
+    let Some((file, path)) = ours.first() else { return Ok(Erased::Nothing) };
+    if !lock::keep_from_qemu(file).map_err(failed("locking", path))? {
+        return Err(CloneError::InUse(id.clone()));
     }
-    Ok(erased)
+    let erased = erasure::erase_overlay(file, &Place::File((*path).clone()));
+    for (_, path) in &ours {
+        durable::remove(path).map_err(failed("removing", path))?;
+    }
+    Ok(erased.unwrap_or(Erased::Unsure(Doubt::Failed)))
 }
 
 /// What has a name.
-enum Taken {
+enum Found {
     Nothing,
     Other,
-    /// The clone's file, which QEMU can't open while this is held.
+    /// The clone's file.
     Ours(File),
 }
 
-fn take(id: &VolumeId, record: &Record, path: &Path) -> Result<Taken, CloneError> {
+fn open(record: &Record, path: &Path) -> Result<Found, CloneError> {
     let mut options = File::options();
     options.read(true).write(true).custom_flags(OFlag::O_NOFOLLOW.bits());
     let file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Taken::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         file => file.map_err(failed("opening", path))?,
     };
-    if FileIdentity::of(&file).map_err(failed("reading", path))? != record.identity {
-        return Ok(Taken::Other);
-    }
-    if lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
-        return Ok(Taken::Ours(file));
-    }
-    Err(CloneError::InUse(id.clone()))
+    let identity = FileIdentity::of(&file).map_err(failed("reading", path))?;
+    Ok(if identity == record.identity { Found::Ours(file) } else { Found::Other })
 }
 
 /// Removes what cloning made in a pool and was stopped before there was a record of it.

@@ -323,4 +323,8 @@ fn what_a_killed_cloning_left_without_a_record_is_swept_and_nothing_else() {
     drop(used);
     master.sweep().unwrap();
     assert!(!path.join("used.new").exists());
+    // A naming that was cut short: one file with two names.
+    master.remove_clone(&clone).unwrap();
+    assert!(!recorded.exists() && !clone.path().exists());
+    master.remove().unwrap();
 }

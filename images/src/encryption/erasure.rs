@@ -13,7 +13,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io,
+    io::{self, Seek, SeekFrom},
     ops::Range,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::PathBuf,
@@ -64,6 +64,8 @@ pub enum Doubt {
     Device,
     /// The file's header doesn't say where its keys are; nothing was overwritten.
     NoHeader,
+    /// Writing over them failed, all or in part.
+    Failed,
 }
 
 impl std::fmt::Display for Doubt {
@@ -75,6 +77,7 @@ impl std::fmt::Display for Doubt {
             Self::NotWritten => "the file system has not stored what was written over it",
             Self::Device => "the device may keep what is written over",
             Self::NoHeader => "the file does not say where its keys are",
+            Self::Failed => "its keys could not be written over",
         })
     }
 }
@@ -129,11 +132,15 @@ pub fn erase(place: &Place) -> Result<Erased, EraseError> {
 /// Erases the header in an overlay, if it has one. The caller keeps QEMU from it.
 pub(crate) fn erase_overlay(file: &File, place: &Place) -> Result<Erased, EraseError> {
     let path = place.path();
-    let head = head(file).map_err(|source| EraseError::Io { path: path.into(), source })?;
+    let io = |source| EraseError::Io { path: path.into(), source };
+    let head = head(file).map_err(io)?;
     match in_qcow2(&head) {
         Ok(None) => Ok(Erased::Nothing),
-        Ok(Some(range)) => overwrite(file, range, place),
-        Err(_) => Ok(Erased::Unsure(Doubt::NoHeader)),
+        // Nothing is written where the file is not: it would become longer.
+        Ok(Some(range)) if range.end <= { file }.seek(SeekFrom::End(0)).map_err(io)? => {
+            overwrite(file, range, place)
+        }
+        _ => Ok(Erased::Unsure(Doubt::NoHeader)),
     }
 }
 

@@ -78,19 +78,29 @@ pub(crate) fn make(
     prepare: impl Fn() -> io::Result<()>,
 ) -> Result<(), ImageError> {
     let (id, number, keys) = key;
+    make_by(path, size, form, (&key_name(id, number), &Secrets::of(id, number, keys)?), prepare)
+}
+
+/// The same with a key that is no volume's own: its name, and what has it.
+pub(crate) fn make_by(
+    path: &Path,
+    size: u64,
+    form: &Form<'_>,
+    (name, secrets): (&str, &Secrets),
+    prepare: impl Fn() -> io::Result<()>,
+) -> Result<(), ImageError> {
     let (format, prefix, mut options) = match form {
         Form::Luks => ("luks", "", String::new()),
         Form::Overlay { options, .. } => {
             ("qcow2", "encrypt.", format!("{options},encrypt.format=luks,"))
         }
     };
-    let name = key_name(id, number);
     options.push_str(&format!("{prefix}key-secret={name},{prefix}iter-time={HASHING_MS}"));
     repeat(|| {
         prepare().map_err(|source| ImageError::Make { path: path.into(), source })?;
         let mut create = Command::new("qemu-img");
         create.args(["create", "-q", "-f", format, "-o", &options]);
-        Secrets::of(id, number, keys)?.attach(&mut create).map_err(ImageError::Start)?;
+        secrets.attach(&mut create).map_err(ImageError::Start)?;
         if let Form::Overlay { backing, backing_format, .. } = form {
             // It is not opened: it may be encrypted itself, and we know its length.
             create.args(["-u", "-F", backing_format, "-b"]).arg(backing);

@@ -80,7 +80,7 @@ impl std::fmt::Display for KeyNumber {
 pub struct MissingKey(pub(super) String);
 
 /// The keys that a volume is opened with: its own, by their numbers, and its master's.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct VolumeKeys {
     pub(super) own: BTreeMap<KeyNumber, VolumeKey>,
     master: Option<VolumeKey>,

@@ -24,7 +24,7 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, OFlag, fcntl},
     unistd::pipe2,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::{KeyNumber, MissingKey, VolumeKey, VolumeKeys};
@@ -99,6 +99,11 @@ impl Secrets {
         let key = keys.own(number).ok_or_else(|| MissingKey(name.clone()))?;
         let wrapping = Secret::wrapping(wrapping_name(volume, number), key);
         Ok(Self(vec![Secret::key(name, key), wrapping]))
+    }
+
+    /// A key that is no volume's own, under a name.
+    pub(crate) fn one(name: String, key: &VolumeKey) -> Self {
+        Self(vec![Secret::key(name, key)])
     }
 
     /// The key of a volume's master.
@@ -189,12 +194,24 @@ pub(crate) fn give(
     keys: &VolumeKeys,
     environment: &dyn Environment,
 ) -> Result<(), SecretError> {
-    let there = names(qmp)?;
-    let missing: Vec<_> = Secrets::of(volume, number, keys)?
-        .0
-        .into_iter()
-        .filter(|secret| !there.contains(&secret.name))
-        .collect();
+    send(qmp, Secrets::of(volume, number, keys)?, volume, keys, environment)
+}
+
+/// Gives a QEMU that runs secrets, unless it has those of the same names: sealed with one that it was
+/// started with for this volume.
+///
+/// # Errors
+/// [`SecretError::NoWrapping`] for one that was started with none of the keys.
+pub(crate) fn send(
+    qmp: &mut Qmp,
+    secrets: Secrets,
+    volume: &VolumeId,
+    keys: &VolumeKeys,
+    environment: &dyn Environment,
+) -> Result<(), SecretError> {
+    let there = qmp.objects()?;
+    let missing: Vec<_> =
+        secrets.0.into_iter().filter(|secret| !there.contains(&secret.name)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -217,20 +234,8 @@ pub(crate) fn give(
 
 /// Has a QEMU that runs forget a key. That it has none of this name is as good.
 pub(crate) fn take(qmp: &mut Qmp, volume: &VolumeId, number: KeyNumber) -> Result<(), QmpError> {
-    let there = names(qmp)?;
-    for name in [key_name(volume, number), wrapping_name(volume, number)] {
-        if there.contains(&name) {
-            qmp.execute("object-del", json!({ "id": name }))?;
-        }
-    }
-    Ok(())
-}
-
-/// All of a QEMU's objects.
-fn names(qmp: &mut Qmp) -> Result<Vec<String>, QmpError> {
-    let objects = qmp.execute("qom-list", json!({ "path": "/objects" }))?;
-    let Value::Array(objects) = objects else { return Ok(Vec::new()) };
-    Ok(objects.iter().filter_map(|object| Some(object["name"].as_str()?.to_owned())).collect())
+    let names = [key_name(volume, number), wrapping_name(volume, number)];
+    qmp.remove_objects(names.iter().map(String::as_str))
 }
 
 /// A secret as QEMU opens it by another one: AES-256-CBC with PKCS #7's padding, in base64.

@@ -236,13 +236,48 @@ fn a_hydration_into_an_encrypted_volume_is_cancelled_as_any_other() {
     let qmp = daemon.qmp();
     let hydration =
         Hydration::start_encrypted(qmp, &master, &clone, &target, Some(1 << 20)).unwrap();
-    assert_eq!(master.find(clone.id()).unwrap().keys_needed(), [ONE].into());
+    let noted = || master.find(clone.id()).unwrap().keys_needed();
+    assert_eq!(noted(), [ONE].into());
+    // Asked again, by somebody who doesn't know: the note of its key stays.
+    let other = EncryptedTarget { number: TWO, place: target.place.clone(), ..target };
+    let again = Hydration::start_encrypted(qmp, &master, &clone, &other, None);
+    assert!(matches!(again, Err(HydrationError::Begun(_))));
+    assert_eq!(noted(), [ONE].into());
     hydration.cancel(qmp, &master).unwrap();
     assert!(master.find(clone.id()).unwrap().keys_needed().is_empty());
     // What is there is not written over.
     let again = Hydration::start_encrypted(qmp, &master, &clone, &target, None);
     assert!(matches!(again, Err(HydrationError::Target { .. })));
-    assert!(master.find(clone.id()).unwrap().keys_needed().is_empty());
+    assert!(noted().is_empty());
+    // Its QEMU ends in the middle: what is left is the note, which goes by a cancel as well.
+    fs::remove_file(target.place.path()).unwrap();
+    Hydration::start_encrypted(qmp, &master, &clone, &target, Some(1 << 20)).unwrap();
+    drop(daemon);
+    assert_eq!(noted(), [ONE].into());
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), run).unwrap();
+    let found = master.find(clone.id()).unwrap();
+    let left = Hydration::of(&found, target.place.clone(), HostCache::Direct).unwrap();
+    left.cancel(daemon.qmp(), &master).unwrap();
+    assert!(noted().is_empty());
+}
+
+#[test]
+fn the_key_of_a_volume_that_a_clone_has_become_is_not_forgotten_for_an_old_word_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path();
+    let (master, _) = master(run);
+    let keys = keys(1);
+    let clone = master.clone_into(&pool(run), &ids(1)).unwrap().remove(0);
+    let secrets = Secrets::of(clone.id(), ONE, &keys).unwrap();
+    let mut daemon = StorageDaemon::start_with(&volume(&clone).blockdev(), &secrets, run).unwrap();
+    let qmp = daemon.qmp();
+    hydrate(qmp, &master, &clone, &keys, &run.join("plain"));
+    let place = Place::File(run.join("other"));
+    let target = EncryptedTarget { place, cache: HostCache::Direct, number: TWO, keys: &keys };
+    // `clone` was read before.
+    let again = Hydration::start_encrypted(qmp, &master, &clone, &target, None);
+    assert!(matches!(again, Err(HydrationError::Plain(_))));
+    assert_eq!(master.find(clone.id()).unwrap().keys_needed(), [ONE].into());
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! The first words: which export, how long it is and what it can do, and which of its maps are
-//! wanted.
+//! The first words: that TLS begins, which export, how long it is and what it can do, and which of its
+//! maps are wanted.
+//!
+//! Where TLS is wanted nothing is asked before it has begun, and a server that doesn't begin it is
+//! left. What it says before, which anybody on the way may have said, decides nothing that comes after.
 
 use std::io::{Read, Write};
 
@@ -17,6 +20,7 @@ const OPTION_REPLY_MAGIC: u64 = 0x0003_e889_0455_65a9;
 const FIXED_NEWSTYLE: u16 = 1;
 const NO_ZEROES: u16 = 1 << 1;
 
+const OPTION_STARTTLS: u32 = 5;
 const OPTION_GO: u32 = 7;
 const OPTION_STRUCTURED_REPLY: u32 = 8;
 const OPTION_SET_META_CONTEXT: u32 = 10;
@@ -41,12 +45,8 @@ pub(super) struct Agreed {
     pub(super) contexts: Vec<u32>,
 }
 
-/// Asks for the export, and for maps of it. Replies are structured if any is asked for.
-pub(super) fn agree(
-    stream: &mut (impl Read + Write),
-    export: &str,
-    maps: &[&str],
-) -> Result<Agreed, NbdError> {
+/// Takes the server's greeting, and answers it.
+pub(super) fn greet(stream: &mut (impl Read + Write)) -> Result<(), NbdError> {
     if take(stream)? != SERVER_MAGIC || take(stream)? != OPTION_MAGIC {
         return Err(NbdError::NotNbd("greeting"));
     }
@@ -54,10 +54,28 @@ pub(super) fn agree(
     if flags & FIXED_NEWSTYLE == 0 {
         return Err(NbdError::NotNbd("greeting"));
     }
+    Ok(stream.write_all(&u32::from(flags & (FIXED_NEWSTYLE | NO_ZEROES)).to_be_bytes())?)
+}
+
+/// Asks for TLS. When this returns, the next byte of either side is TLS's.
+pub(super) fn ask_for_tls(stream: &mut (impl Read + Write)) -> Result<(), NbdError> {
+    option(stream, OPTION_STARTTLS, &[])?;
+    match reply(stream, OPTION_STARTTLS)? {
+        // What comes with it would be outside of TLS.
+        (REPLY_ACK, data) if data.is_empty() => Ok(()),
+        (reply, _) => Err(NbdError::NoTls { reply }),
+    }
+}
+
+/// Asks for the export, and for maps of it. Replies are structured if any is asked for.
+pub(super) fn agree(
+    stream: &mut (impl Read + Write),
+    export: &str,
+    maps: &[&str],
+) -> Result<Agreed, NbdError> {
     if export.len() > LONGEST_NAME {
         return Err(NbdError::NoExport { name: export.into(), reply: 0 });
     }
-    stream.write_all(&u32::from(flags & (FIXED_NEWSTYLE | NO_ZEROES)).to_be_bytes())?;
     let contexts = if maps.is_empty() { Vec::new() } else { agree_on_maps(stream, export, maps)? };
     let mut ask = name(export);
     // How many further things are asked for: none.

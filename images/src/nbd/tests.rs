@@ -1,5 +1,7 @@
 //! The client against QEMU's own server, and against garbage.
 
+mod over_tls;
+
 use std::{fs::File, os::unix::net::UnixListener, path::PathBuf, thread};
 
 use proptest::prelude::*;
@@ -59,7 +61,8 @@ fn holes_are_told_and_not_sent_and_the_rest_is_read_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
     let (_daemon, socket, _) = exported(directory.path());
     Nbd::connect(&socket, "a", BOUND).unwrap().write(1 << 20, &[7; 64 << 10]).unwrap();
-    let mut nbd = Nbd::open(&NbdAddress::Unix(socket), "b", &[ALLOCATION], BOUND).unwrap();
+    let mut nbd =
+        Nbd::open(&NbdAddress::Unix(socket), Protection::Local, "b", &[ALLOCATION], BOUND).unwrap();
     let maps = nbd.status(0, 8 << 20).unwrap();
     let hole = |length| Run { length, flags: HOLE | ZERO };
     let (before, data) = (hole(1 << 20), Run { length: 64 << 10, flags: 0 });
@@ -78,7 +81,8 @@ fn a_map_that_is_not_there_is_an_error_before_anything_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let (_daemon, socket, _) = exported(directory.path());
     let maps = [ALLOCATION, "qemu:dirty-bitmap:none"];
-    let error = Nbd::open(&NbdAddress::Unix(socket), "b", &maps, BOUND).unwrap_err();
+    let error =
+        Nbd::open(&NbdAddress::Unix(socket), Protection::Local, "b", &maps, BOUND).unwrap_err();
     assert!(matches!(&error, NbdError::NoMap { name } if name.ends_with("none")), "{error}");
 }
 
@@ -100,7 +104,7 @@ fn a_server_on_tcp_is_read_as_one_on_a_unix_socket() {
     let mut nbd = loop {
         let found = daemon.ports().into_iter().find_map(|port| {
             let address = NbdAddress::Tcp(([127, 0, 0, 1], port).into());
-            Nbd::open(&address, "a", &[ALLOCATION], BOUND).ok()
+            Nbd::open(&address, Protection::Local, "a", &[ALLOCATION], BOUND).ok()
         });
         // Its monitor is there before its export is.
         match found {
@@ -176,12 +180,18 @@ fn greeting(size: u64) -> Vec<u8> {
     .concat()
 }
 
+fn agree(said: &[u8]) -> Result<handshake::Agreed, NbdError> {
+    let mut server = Said(said);
+    handshake::greet(&mut server)?;
+    handshake::agree(&mut server, "a", &[])
+}
+
 #[test]
 fn an_option_reply_of_gigabytes_is_not_waited_for() {
     let mut said = greeting(1);
     // The length of the first reply's data.
     said[34..38].copy_from_slice(&u32::MAX.to_be_bytes());
-    let error = handshake::agree(&mut Said(&said), "a", &[]).unwrap_err();
+    let error = agree(&said).unwrap_err();
     assert!(matches!(error, NbdError::NotNbd(_)), "{error}");
 }
 
@@ -308,12 +318,12 @@ proptest! {
     fn no_greeting_makes_the_client_panic(
         said in prop::collection::vec(any::<u8>(), 0..100), at in 0_usize..80, byte: u8,
     ) {
-        let _ = handshake::agree(&mut Said(&said), "a", &[]);
+        let _ = agree(&said);
         let mut bent = greeting(5);
         if let Some(bent) = bent.get_mut(at) {
             *bent = byte;
         }
-        let _ = handshake::agree(&mut Said(&bent), "a", &[]);
+        let _ = agree(&bent);
     }
     #[test]
     fn no_bytes_in_a_conversation_make_the_client_panic(

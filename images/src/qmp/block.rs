@@ -18,6 +18,9 @@ pub struct Node {
     pub name: String,
     /// What it is.
     pub image: NodeImage,
+    /// Whether it deciphers what it reads from those below it.
+    #[serde(default)]
+    pub encrypted: bool,
     /// Those that have a name, and those that QEMU keeps for itself.
     #[serde(rename = "dirty-bitmaps", default)]
     pub bitmaps: Vec<NodeBitmap>,
@@ -162,7 +165,7 @@ impl Qmp {
         self.execute("transaction", json!({ "actions": actions })).map(drop)
     }
 
-    fn ask<T: DeserializeOwned>(
+    pub(super) fn ask<T: DeserializeOwned>(
         &mut self,
         command: &str,
         arguments: Value,

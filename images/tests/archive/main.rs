@@ -7,6 +7,8 @@
 
 #![allow(clippy::unwrap_used, reason = "everything here is a test")]
 
+mod beside;
+mod dying;
 mod object_store;
 mod remote;
 mod worker;
@@ -121,6 +123,19 @@ impl Place {
         }
     }
 
+    /// What writers told of is there, and perhaps one more that a killed writer of these disks
+    /// could not tell of.
+    fn expect(&mut self, told: Vec<(ImageId, PathBuf)>, of_killed: &[PathBuf]) {
+        self.images.extend(told);
+        for image in self.archive().list(Viewer::Operator, &|_| KeyOf::Open).unwrap() {
+            if !self.images.contains_key(&image.id) {
+                // It wrote one after the other.
+                let known = self.images.values().filter(|disk| of_killed.contains(disk)).count();
+                self.images.insert(image.id, of_killed[known].clone());
+            }
+        }
+    }
+
     /// Restores all images; gives how many there are.
     fn assert_all_whole(&self, when: &str) {
         let archive = self.archive();
@@ -220,16 +235,7 @@ fn kill_beside_each_other(place: &mut Place, rounds: u32, within: u64) {
             out.lines().filter_map(|it| ImageId::parse(&it.unwrap()).ok()).collect::<Vec<_>>()
         });
         writer.wait().unwrap();
-        for (id, disk) in told.into_iter().zip(disks.clone()) {
-            place.images.insert(id, disk);
-        }
-        // One may be there that it could not tell of any more: it is of one of these disks.
-        for image in place.archive().list(Viewer::Operator, &|_| KeyOf::Open).unwrap() {
-            if !place.images.contains_key(&image.id) {
-                let known = place.images.values().filter(|disk| disks.contains(disk)).count();
-                place.images.insert(image.id, disks[known].clone());
-            }
-        }
+        place.expect(told.into_iter().zip(disks.clone()).collect(), &disks);
         place.assert_all_whole(&format!("round {round}"));
         let surplus = place.images.len().saturating_sub(4);
         place.delete(surplus);

@@ -5,7 +5,8 @@
 //! and it can't be an older one than the tests. Its words are what follows [`WORDS`].
 //!
 //! An object store is `http://127.0.0.1:PORT/BUCKET/FOLDER`, with its keys in AWS's variables.
-//! `PLACE gc` collects garbage, `PLACE import FILE` makes an image and prints its id,
+//! `PLACE gc` collects garbage and says when it begins, `PLACE gc N` does so and is killed at its
+//! store's operation N, `PLACE import FILE` makes an image and prints its id,
 //! `PLACE write FILE…` makes many, printing each
 //! id when it is there. Sessions that are silent for a second are taken for dead.
 
@@ -25,11 +26,16 @@ use mezame_images::{
 };
 use mezame_model::ProjectName;
 
+use super::dying::Dying;
+
 type Failure = Box<dyn std::error::Error>;
 
 /// What the worker's words follow. The test harness takes all of them for names of further tests,
 /// of which there are none.
 const WORDS: &str = "words-of-the-worker";
+
+/// What a collection says when it begins.
+pub(super) const BEGINS: &str = "begins";
 
 /// The command that does what its further words say.
 pub(super) fn command() -> Command {
@@ -56,11 +62,17 @@ fn run(arguments: &[&str]) -> Result<(), Failure> {
         beat: Some(Duration::from_millis(100)),
         dead_after: Duration::from_secs(1),
     };
-    let archive = Archive::open(store(place)?, Arc::new(SystemEnvironment::new()), settings)?;
+    let at = match rest {
+        ["gc", at] => at.parse()?,
+        _ => u64::MAX,
+    };
+    let store = Arc::new(Dying::new(store(place)?, at));
+    let archive = Archive::open(store.clone(), Arc::new(SystemEnvironment::new()), settings)?;
     match rest {
-        ["gc"] => {
+        ["gc", ..] => {
+            println!("\n{BEGINS}");
             let swept = archive.gc(&Unwatched)?;
-            println!("\n{swept:?}");
+            println!("\n{swept:?}\noperations: {}", store.done());
         }
         ["import", file] => import(&archive, &FileSource::open(Path::new(file))?)?,
         ["write", files @ ..] => {

@@ -134,9 +134,17 @@ impl Taps {
     fn take(&mut self, steps: Vec<Step>) -> Vec<Arc<Attachment>> {
         let mut attached = Vec::new();
         let mut ended = BTreeSet::new();
-        for step in steps {
+        let (ends, others): (Vec<_>, Vec<_>) =
+            steps.into_iter().partition(|step| matches!(step, Step::End { .. }));
+        for step in ends {
             self.take_one(step, &mut attached, &mut ended);
         }
+        // While the data path still has the way back, so that the guest gets the resets.
+        self.end_sockets(&ended);
+        for step in others {
+            self.take_one(step, &mut attached, &mut ended);
+        }
+        // What came in between, and what a refused change has ended.
         self.end_sockets(&ended);
         self.metrics.ports.set(i64::try_from(self.identities.count()).unwrap_or(i64::MAX));
         attached

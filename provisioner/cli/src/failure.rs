@@ -199,6 +199,25 @@ pub enum Failure {
         /// Which one.
         volume: String,
     },
+    /// An image could not be read out to its end.
+    #[error("{id} can't be read at {at} of its {size} bytes")]
+    ImageUnread {
+        /// Which.
+        id: String,
+        /// How much of it came.
+        at: u64,
+        /// Its length.
+        size: u64,
+        /// Why, as far as that is told.
+        #[source]
+        source: Box<ClientError>,
+    },
+    /// A signal ended a command that leaves nothing half done.
+    #[error("ended by a signal; nothing is left of it")]
+    Signal,
+    /// Some of the backups that were to be deleted are still there.
+    #[error("{} backups could not be deleted", .0.len())]
+    Retained(Vec<Fault>),
     /// Long work did not do what it was asked, or found damage.
     #[error("{} {} {}", .0.what.as_str(), .0.id, .0.state.as_str())]
     Job(Box<ImageJob>),
@@ -232,7 +251,7 @@ impl Failure {
             | Self::Terminal => Exit::Usage,
             Self::NoPassword { .. } | Self::NoImage { .. } => Exit::NotFound,
             // What was sent is at fault, as where the archive says so at once.
-            Self::Job(job) if job.state == JobState::Failed && job.what == ImageWork::Import => {
+            Self::Job(job) if job.faults.iter().any(|fault| is_of_import(job, fault)) => {
                 Exit::Faults
             }
             // Whoever read the results has had enough of them.
@@ -244,6 +263,9 @@ impl Failure {
             | Self::Editor { .. }
             | Self::Output { .. }
             | Self::ImageFile { .. }
+            | Self::ImageUnread { .. }
+            | Self::Signal
+            | Self::Retained(_)
             | Self::Job(_)
             | Self::Write(_) => Exit::Failure,
         }
@@ -280,6 +302,9 @@ impl Failure {
             Self::NoImage { .. } => "'mezame image list' shows what there is",
             Self::SeveralImages { .. } => "name one by its id",
             Self::NoImageId { .. } => "'mezame image archive images' shows them",
+            Self::ImageUnread { .. } => {
+                "'mezame image verify' tells whether it is damaged; else try again"
+            }
             Self::ImageForm { .. } => "say it with --format raw, qcow2, vmdk or vhdx",
             Self::NoSecretsFolder { .. } => "name a folder for its keys with --secrets-dir",
             Self::ImageTerminal => "name a file, or send it to a program",
@@ -296,6 +321,8 @@ impl Failure {
             | Self::Random(_)
             | Self::Output { .. }
             | Self::ImageFile { .. }
+            | Self::Signal
+            | Self::Retained(_)
             | Self::Job(_)
             | Self::Write(_) => return None,
         };
@@ -329,6 +356,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem))
             | Self::About { source: ClientError::Problem(problem), .. } => &problem.faults,
             Self::Job(job) => &job.faults,
+            Self::Retained(faults) => faults,
             _ => &[],
         }
     }
@@ -338,6 +366,16 @@ impl From<TrustError> for Failure {
     fn from(error: TrustError) -> Self {
         Self::Client(error.into())
     }
+}
+
+/// Whether what an import failed of is at fault, and not the site: its place is a field of what was
+/// asked for.
+fn is_of_import(job: &ImageJob, fault: &Fault) -> bool {
+    const FIELDS: [&str; 9] =
+        ["name", "format", "size", "labels", "sha256", "sha512", "signature", "trusted", "largest"];
+    let field = fault.path.split(['.', '[']).next().unwrap_or_default();
+    let has_failed = job.what == ImageWork::Import && job.state == JobState::Failed;
+    has_failed && FIELDS.contains(&field)
 }
 
 /// An error with its causes, without repeating a cause that its effect already says.

@@ -16,7 +16,9 @@ pub(crate) mod fault;
 mod import;
 pub(crate) mod jobs;
 mod journal;
+mod opened;
 mod order;
+pub(crate) mod part;
 mod place;
 mod upload;
 pub(crate) mod view;
@@ -25,11 +27,18 @@ mod work;
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use mezame_images::{
-    archive::{Archive, ArchiveError, ImageId, KeyOf, Settings as ArchiveSettings, Visible},
+    archive::{
+        Archive, ArchiveError, ImageId, KeyOf, Settings as ArchiveSettings, Visible,
+        store::s3::Patience,
+    },
     environment::SystemEnvironment,
 };
 use mezame_model::{
@@ -45,24 +54,35 @@ use self::{
     crew::{Crew, Unanswered},
     jobs::Jobs,
     journal::Journal,
+    opened::Opened,
     place::PlaceError,
     upload::Room,
 };
 use crate::{
+    control::{Control, ControlError},
     environment::{Environment, NoRandomness},
     settings::images::ImageSettings,
 };
 
-pub(crate) use self::fault::chain;
+pub(crate) use self::fault::{SITE, chain};
 
 /// Threads for calls that don't take long.
-const CALLS: usize = 4;
+pub(crate) const CALLS: usize = 4;
 /// Such calls that may wait for one.
 const CALLS_WAITING: usize = 64;
 
+/// How long a call waits for an object store; `mezame` gives up after 60 s.
+const CALLS_PATIENCE: Patience =
+    Patience { attempt: Duration::from_secs(10), whole: Duration::from_secs(30) };
+/// How long the end waits for what is at work. What takes longer is left to itself: the archive can
+/// be left at any moment, and a process that takes over waits for this one to end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it waits at least for the records of jobs.
+const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
+
 /// Why the part of the control plane that works with images can't begin.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub(crate) enum StartError {
     /// The folder of uploads or of jobs can't be used.
     #[error("{path}: can't be used")]
     Folder {
@@ -73,25 +93,34 @@ pub enum StartError {
         source: io::Error,
     },
     /// There are no threads.
-    #[error("no threads for the image archive")]
+    #[error("no threads can be started")]
     Threads(#[source] io::Error),
 }
 
 /// Why a call about images fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ImagesError {
+    /// What works with images could not begin.
+    #[error("images can't be worked with")]
+    NotBegun(#[source] StartError),
     /// There is no archive at its place.
     #[error("there is no archive at {place}")]
     NotMade { place: String },
     /// Its place can't be used.
     #[error("the archive's place can't be used")]
     Place(#[source] PlaceError),
+    /// It could not be opened just now.
+    #[error("the archive can't be opened: {why}")]
+    Away { why: String },
     /// The archive does not do it.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
     /// What was asked for is wrong.
     #[error("what was asked for has faults")]
     Faults(Vec<Fault>),
+    /// What was asked for is right, and the site can't do it.
+    #[error("the site has no room for what was asked for")]
+    Site(Vec<Fault>),
     /// There is no such job, or it is another project's.
     #[error("there is no such job")]
     NoJob,
@@ -110,24 +139,50 @@ pub(crate) enum ImagesError {
     /// No thread can be started.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
+    /// That there is an archive can't be noted.
+    #[error("that there is an archive can't be noted")]
+    Note(#[source] Box<ControlError>),
     /// The control plane is ending, or a thread failed.
     #[error("the control plane is ending")]
     Ending,
 }
 
-/// Where projects' keys come from.
+/// Opens the archive that these settings name, and never makes it.
+fn opened(settings: &ImageSettings, patience: Patience) -> Opened {
+    let settings = settings.clone();
+    Opened::by(move || {
+        let not_made = || ImagesError::NotMade { place: place::describe(&settings) };
+        let store = match place::open(&settings, false, patience) {
+            Err(PlaceError::NoDirectory { .. }) => return Err(not_made()),
+            other => other.map_err(ImagesError::Place)?,
+        };
+        let environment = Arc::new(SystemEnvironment::new());
+        match Archive::open(store, environment, ArchiveSettings::default()) {
+            Err(ArchiveError::NoArchive) => Err(not_made()),
+            other => Ok(other?),
+        }
+    })
+}
+
+/// Where projects' keys come from: the control plane's state.
 pub(crate) type KeyLookup = Arc<dyn Fn(&ProjectName) -> KeyOf + Send + Sync>;
 
 /// The archive, and all that is at work on it.
 pub(crate) struct Images {
     settings: ImageSettings,
-    archive: Mutex<Option<Arc<Archive>>>,
+    /// For calls: somebody waits for what comes of them.
+    for_calls: Opened,
+    /// For long work, which a store that is away for some minutes does not end.
+    for_jobs: Opened,
+    control: Arc<Control>,
     keys: KeyLookup,
     calls: Crew,
     workers: Crew,
     jobs: Arc<Jobs>,
     room: Arc<Room>,
     downloads: Arc<Semaphore>,
+    /// Images are read out until then, which is later than jobs end.
+    has_ended: Arc<AtomicBool>,
     /// What was asked for of imports that wait for their files, by job.
     orders: Mutex<std::collections::BTreeMap<String, import::Asked>>,
     /// Held while a project is deleted and while something begins in one, so that no image comes
@@ -141,15 +196,21 @@ impl Images {
         settings: ImageSettings,
         uploads: PathBuf,
         journal: Option<PathBuf>,
-        keys: KeyLookup,
+        control: Arc<Control>,
         environment: Arc<dyn Environment>,
     ) -> Result<Arc<Self>, StartError> {
+        let state = Arc::clone(&control);
+        let keys: KeyLookup = Arc::new(move |project| state.image_key(project));
+        // A folder that an operator names may be on a disk that is not mounted: what would be made
+        // in its place would fill another.
+        let is_ours = settings.upload_dir.is_none();
         let uploads = settings.upload_dir.clone().unwrap_or(uploads);
         let at = |path: &PathBuf| {
             let path = path.clone();
             move |source| StartError::Folder { path, source }
         };
-        let room = Room::open(uploads.clone(), settings.upload_bytes).map_err(at(&uploads))?;
+        let (most, reserve) = (settings.upload_bytes, settings.upload_reserve_bytes);
+        let room = Room::open(uploads.clone(), most, reserve, is_ours).map_err(at(&uploads))?;
         let folder = journal.clone().unwrap_or_default();
         let journal = journal.map(|folder| Journal::open(&folder)).transpose();
         let journal = journal.map_err(at(&folder))?;
@@ -158,13 +219,16 @@ impl Images {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };
         Ok(Arc::new(Self {
-            archive: Mutex::new(None),
+            for_calls: opened(&settings, CALLS_PATIENCE),
+            for_jobs: opened(&settings, Patience::default()),
+            control,
             keys,
             calls: crew("archive-call", CALLS, CALLS_WAITING)?,
             workers: crew("archive-job", settings.jobs, settings.jobs_waiting)?,
             jobs,
             room,
             downloads: Arc::new(Semaphore::new(settings.downloads)),
+            has_ended: Arc::default(),
             orders: Mutex::default(),
             projects: tokio::sync::Mutex::new(()),
             settings,
@@ -176,14 +240,31 @@ impl Images {
         self: &Arc<Self>,
         call: impl FnOnce(&Archive, &KeyLookup) -> Result<T, ImagesError> + Send + 'static,
     ) -> Result<T, ImagesError> {
+        self.noted_archive().await?;
         let images = Arc::clone(self);
-        self.on_a_thread(move || call(&*images.archive()?, &images.keys)).await
+        self.on_a_thread(move || call(&*images.for_calls.archive()?, &images.keys)).await
+    }
+
+    /// Opens the archive and notes in the store that there is one, once: before anything comes to
+    /// be in it, since a project's key may be deleted where there was never one.
+    async fn noted_archive(self: &Arc<Self>) -> Result<(), ImagesError> {
+        if self.control.has_noted_archive() {
+            return Ok(());
+        }
+        let images = Arc::clone(self);
+        self.on_a_thread(move || images.for_calls.archive().map(drop)).await?;
+        self.control.note_archive().await.map_err(|error| ImagesError::Note(error.into()))
     }
 
     async fn on_a_thread<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> Result<T, ImagesError> + Send + 'static,
     ) -> Result<T, ImagesError> {
+        let has_ended = Arc::clone(&self.has_ended);
+        let call = move || {
+            // Who was told that it failed does not want it done after that.
+            if has_ended.load(Ordering::SeqCst) { Err(ImagesError::Ending) } else { call() }
+        };
         self.calls.ask(call).await.map_err(|unanswered| match unanswered {
             Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
             Unanswered::Gone => ImagesError::Ending,
@@ -194,14 +275,14 @@ impl Images {
     pub(crate) async fn create(self: &Arc<Self>) -> Result<(), ImagesError> {
         let images = Arc::clone(self);
         let create = move || {
-            let mut archive = images.archive.lock().unwrap_or_else(PoisonError::into_inner);
-            let store = place::open(&images.settings, true).map_err(ImagesError::Place)?;
+            let store = place::open(&images.settings, true, CALLS_PATIENCE);
+            let store = store.map_err(ImagesError::Place)?;
             let environment = Arc::new(SystemEnvironment::new());
-            let made = Archive::create(store, environment, ArchiveSettings::default())?;
-            *archive = Some(Arc::new(made));
+            Archive::create(store, environment, ArchiveSettings::default())?;
             Ok(())
         };
-        self.on_a_thread(create).await
+        self.on_a_thread(create).await?;
+        self.noted_archive().await
     }
 
     /// The archive as a whole.
@@ -224,24 +305,9 @@ impl Images {
         .await
     }
 
-    /// The archive, opened where it was not yet. Blocks.
+    /// The archive, for long work. Blocks.
     pub(crate) fn archive(&self) -> Result<Arc<Archive>, ImagesError> {
-        let mut archive = self.archive.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(archive) = &*archive {
-            return Ok(Arc::clone(archive));
-        }
-        let not_made = || ImagesError::NotMade { place: place::describe(&self.settings) };
-        let store = match place::open(&self.settings, false) {
-            Err(PlaceError::NoDirectory { .. }) => return Err(not_made()),
-            other => other.map_err(ImagesError::Place)?,
-        };
-        let environment = Arc::new(SystemEnvironment::new());
-        let opened = match Archive::open(store, environment, ArchiveSettings::default()) {
-            Err(ArchiveError::NoArchive) => return Err(not_made()),
-            other => Arc::new(other?),
-        };
-        *archive = Some(Arc::clone(&opened));
-        Ok(opened)
+        self.for_jobs.archive()
     }
 
     /// The key that images of this project are made with.
@@ -249,7 +315,7 @@ impl Images {
         (self.keys)(project)
     }
 
-    /// An image as a project sees it. Blocks.
+    /// An image as a project sees it, for long work. Blocks.
     pub(crate) fn look(
         &self,
         project: &ProjectName,
@@ -299,9 +365,11 @@ impl Images {
             faults.push(fault::plain("", "a job about an image is at work in it", mend));
         }
         let wanted = project.clone();
-        let own = self.ask(move |archive, keys| view::own_count(archive, keys, &wanted)).await;
+        let own = self.ask(move |archive, _| Ok(archive.count_own(&wanted)?)).await;
         match own {
-            Ok(0) | Err(ImagesError::NotMade { .. }) => {}
+            Ok(0) => {}
+            // Nothing tells one that was never made from one that is away but the note.
+            Err(ImagesError::NotMade { .. }) if !self.control.may_have_images(project, true) => {}
             Ok(count) => {
                 let message = format!("the project has {count} images in the archive");
                 faults.push(fault::plain("", message, "delete them before"));
@@ -311,17 +379,37 @@ impl Images {
         Ok(faults)
     }
 
-    /// Ends all that is at work. What does not finish is told as interrupted after the next start.
-    pub(crate) async fn end(self: Arc<Self>) {
+    /// Has what is under way end, before connections are cut: what that cuts short is then told as
+    /// interrupted, and not as broken off by who sent it.
+    pub(crate) fn announce_end(&self) {
         self.jobs.end();
+    }
+
+    /// Ends all that is at work. What does not finish is told as interrupted after the next start.
+    /// `others` end meanwhile: they tell the same table of jobs. Whether all threads have ended.
+    pub(crate) async fn end(self: Arc<Self>, others: impl Future<Output = ()>) -> bool {
+        self.jobs.end();
+        self.has_ended.store(true, Ordering::SeqCst);
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let until = Instant::now() + PATIENCE;
+        let left = move || until.saturating_duration_since(Instant::now());
         // Threads that wait for others are no matter of the runtime's.
+        let images = Arc::clone(&self);
         let ended = tokio::task::spawn_blocking(move || {
-            self.workers.finish();
-            self.calls.finish();
+            let workers = images.workers.finish(left());
+            let is_all = images.calls.finish(left()) && workers;
+            if !is_all {
+                tracing::warn!("what is at work on the image archive does not end in time");
+            }
+            is_all
         });
-        if ended.await.is_err() {
+        let (ended, ()) = tokio::join!(ended, others);
+        // What ends later is told as interrupted.
+        let close = move || self.jobs.close(left().max(JOURNAL_PATIENCE));
+        let closed = tokio::task::spawn_blocking(close).await;
+        closed.and(ended).unwrap_or_else(|_| {
             tracing::error!("the threads of the image archive did not end");
-        }
+            false
+        })
     }
 }

@@ -39,7 +39,6 @@ mod volumes;
 pub use access::tokens::TokensError;
 pub use control::ControlError;
 pub use environment::NoRandomness;
-pub use images::StartError;
 pub use listen::{tls::TlsError, unix::SocketError};
 pub use provisioner::{OpenError, Provisioner, ServeError};
 pub use rehearsal::Rehearsal;

@@ -19,7 +19,7 @@ use crate::{
     control::{Control, ControlError, SealingKeys},
     environment::{Environment, SystemEnvironment},
     feed::InProcessFeed,
-    images::{Images, KeyLookup, StartError},
+    images::part::Part,
     listen::{
         tls::{TlsError, TlsListener},
         unix::{SocketError, UnixSocket},
@@ -32,7 +32,7 @@ use crate::{
         memory::MemoryStore,
         sqlite::{self, SqliteStore},
     },
-    volumes::{Manner, Volumes, local::Local},
+    volumes::{Manner, executor::Executor, local::Local, part::VolumePart},
 };
 
 /// Why the control plane can't be opened.
@@ -73,9 +73,6 @@ pub enum OpenError {
     /// The TLS listener can't be made.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The part that works with images can't begin.
-    #[error(transparent)]
-    Images(#[from] StartError),
 }
 
 /// Why serving ended early.
@@ -92,8 +89,8 @@ pub enum ServeError {
 /// The control plane of one installation.
 pub struct Provisioner {
     control: Arc<Control>,
-    images: Option<Arc<Images>>,
-    volumes: Option<Arc<Volumes>>,
+    images: Option<Arc<Part>>,
+    volumes: Option<Arc<VolumePart>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -117,8 +114,9 @@ impl Provisioner {
         let (store, keys) = open_store(&settings, &environment).await?;
         let at = Arc::clone(&environment);
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
-        let images = open_images(&settings, &control, Arc::clone(&environment))?;
-        let volumes = open_volumes(&settings, &control, images.as_ref(), environment)?;
+        let at = Arc::clone(&environment);
+        let images = open_images(&settings, &control, at).await;
+        let volumes = open_volumes(&settings, &control, images.as_ref(), environment).await;
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -174,24 +172,27 @@ impl Provisioner {
                 () = shutdown => {}
                 () = tend(&control, rotation_ms) => {}
             }
-            end.send_replace(true);
+            announce(&end, images.as_deref());
         };
         let result = {
             let mut serving = std::pin::pin!(async { tokio::try_join!(unix, tls).map(drop) });
             tokio::select! {
                 // A listener that fails ends the other.
                 result = serving.as_mut() => {
-                    end.send_replace(true);
+                    announce(&end, images.as_deref());
                     result
                 }
                 () = stop => serving.await,
             }
         };
-        if let Some(images) = images {
-            images.end().await;
-        }
-        if let Some(volumes) = volumes {
-            volumes.end().await;
+        if let Some(images) = images.and_then(|images| images.begun()) {
+            let volumes = volumes.and_then(|volumes| volumes.begun());
+            let others = async {
+                if let Some(volumes) = volumes {
+                    volumes.end().await;
+                }
+            };
+            images.end(others).await;
         }
         control.close().await;
         result
@@ -216,42 +217,46 @@ async fn open_store(
     Ok((Arc::new(store), SealingKeys::in_file(ring, key_path)))
 }
 
-fn open_images(
+async fn open_images(
     settings: &Settings,
     control: &Arc<Control>,
     environment: Arc<dyn Environment>,
-) -> Result<Option<Arc<Images>>, StartError> {
-    let Some(images) = &settings.images else { return Ok(None) };
+) -> Option<Arc<Part>> {
+    let images = settings.images.clone()?;
     let uploads = settings.state_dir.join("uploads");
     let is_kept = settings.storage != Storage::Memory;
     let journal = is_kept.then(|| settings.state_dir.join("image-jobs"));
-    let keys = Arc::clone(control);
-    let keys: KeyLookup = Arc::new(move |project| keys.image_key(project));
-    Images::start(images.clone(), uploads, journal, keys, environment).map(Some)
+    Some(Part::open(images, uploads, journal, Arc::clone(control), environment).await)
 }
 
-fn open_volumes(
+/// Says that the end has come: to long work first, since connections are cut a few seconds later.
+fn announce(end: &watch::Sender<bool>, images: Option<&Part>) {
+    if let Some(images) = images.and_then(Part::begun) {
+        images.announce_end();
+    }
+    end.send_replace(true);
+}
+
+async fn open_volumes(
     settings: &Settings,
     control: &Arc<Control>,
-    images: Option<&Arc<Images>>,
+    images: Option<&Arc<Part>>,
     environment: Arc<dyn Environment>,
-) -> Result<Option<Arc<Volumes>>, StartError> {
-    let (Some(volumes), Some(images), Some(image_settings)) =
-        (&settings.volumes, images, &settings.images)
-    else {
-        return Ok(None);
-    };
-    let run = settings.state_dir.join("volumes");
-    let at = |source| StartError::Folder { path: run.clone(), source };
-    let local = Local::open(volumes.clone(), run.clone(), Arc::clone(images)).map_err(at)?;
+) -> Option<Arc<VolumePart>> {
+    let (volumes, images) = (settings.volumes.clone()?, Arc::clone(images?));
     let manner = Manner {
         default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
         clear_masters: volumes.clear_masters,
         jobs: volumes.jobs,
-        jobs_waiting: image_settings.jobs_waiting,
+        jobs_waiting: settings.images.as_ref()?.jobs_waiting,
     };
-    let (control, images) = (Arc::clone(control), Arc::clone(images));
-    Volumes::start(control, images, Arc::new(local), environment, manner).map(Some)
+    let run = settings.state_dir.join("volumes");
+    let executor = move |images| {
+        let local = Local::open(volumes.clone(), run.clone(), images)?;
+        Ok(Arc::new(local) as Arc<dyn Executor>)
+    };
+    let control = Arc::clone(control);
+    Some(VolumePart::open(images, Box::new(executor), control, environment, manner).await)
 }
 
 async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {

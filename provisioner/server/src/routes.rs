@@ -36,8 +36,8 @@ use tokio::sync::watch;
 use crate::{
     access::{Caller, Role},
     control::Control,
-    images::Images,
-    volumes::Volumes,
+    images::{Images, part::Part},
+    volumes::{Volumes, part::VolumePart},
 };
 use problem::Failure;
 
@@ -45,21 +45,21 @@ use problem::Failure;
 pub(crate) struct Api {
     control: Arc<Control>,
     /// None where the site has no image archive.
-    images: Option<Arc<Images>>,
+    images: Option<Arc<Part>>,
     /// None where the site has no volumes.
-    volumes: Option<Arc<Volumes>>,
+    volumes: Option<Arc<VolumePart>>,
     apply_bytes: usize,
     /// True once the control plane is to end: streams end then.
     ending: watch::Receiver<bool>,
 }
 
 impl Api {
-    fn images(&self) -> Result<&Arc<Images>, Failure> {
-        self.images.as_ref().ok_or(Failure::NoArchive)
+    async fn images(&self) -> Result<Arc<Images>, Failure> {
+        Ok(self.images.as_ref().ok_or(Failure::NoArchive)?.images().await?)
     }
 
-    fn volumes(&self) -> Result<&Arc<Volumes>, Failure> {
-        self.volumes.as_ref().ok_or(Failure::NoVolumes)
+    async fn volumes(&self) -> Result<Arc<Volumes>, Failure> {
+        Ok(self.volumes.as_ref().ok_or(Failure::NoVolumes)?.volumes().await?)
     }
 }
 
@@ -304,8 +304,8 @@ fn routes() -> impl Iterator<Item = &'static Route> {
 /// The router of all calls, for callers that are in the requests' extensions.
 pub(crate) fn router(
     control: Arc<Control>,
-    images: Option<Arc<Images>>,
-    volumes: Option<Arc<Volumes>>,
+    images: Option<Arc<Part>>,
+    volumes: Option<Arc<VolumePart>>,
     apply_bytes: usize,
     ending: watch::Receiver<bool>,
 ) -> Router {

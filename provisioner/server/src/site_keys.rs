@@ -35,6 +35,10 @@ pub(crate) struct StoredSite {
     domain: String,
     token_keys: Vec<StoredTokenKey>,
     signing_key: SigningKey,
+    /// Whether an image archive was ever made or opened. Not known of an installation that is older
+    /// than this note.
+    #[serde(default)]
+    had_archive: Option<bool>,
 }
 
 /// A token key and its age.
@@ -83,6 +87,7 @@ impl StoredSite {
             domain: domain.into(),
             token_keys: vec![StoredTokenKey { key, made_ms: now, superseded_ms: None }],
             signing_key: make_signing_key(region, environment)?,
+            had_archive: Some(false),
         })
     }
 
@@ -96,6 +101,7 @@ impl StoredSite {
             domain: "mezame.internal".into(),
             token_keys: vec![StoredTokenKey { key, made_ms, superseded_ms: None }],
             signing_key: SigningKey { pkcs8: SecretBytes::new(vec![]), certificate: vec![] },
+            had_archive: Some(false),
         }
     }
 
@@ -121,6 +127,17 @@ impl StoredSite {
             return None;
         }
         Some(Self { region: region.into(), domain: domain.into(), ..self.clone() })
+    }
+
+    /// Whether there was ever an image archive, as far as that is known.
+    pub(crate) fn had_archive(&self) -> Option<bool> {
+        self.had_archive
+    }
+
+    /// The same with a note that there is an archive. None where it has that already.
+    pub(crate) fn with_archive(&self) -> Option<Self> {
+        let is_noted = self.had_archive == Some(true);
+        (!is_noted).then(|| Self { had_archive: Some(true), ..self.clone() })
     }
 
     /// A new token key in front; those before it stay while a token of theirs can live.

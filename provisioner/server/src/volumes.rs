@@ -13,12 +13,17 @@ mod backups;
 mod create;
 pub(crate) mod executor;
 pub(crate) mod local;
+pub(crate) mod part;
 pub(crate) mod record;
 mod work;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
 };
 
 use mezame_images::volume::VolumeId;
@@ -40,7 +45,7 @@ use crate::{
     control::{Control, ControlError},
     environment::{Environment, NoRandomness},
     images::{
-        Images, ImagesError, StartError,
+        Images, ImagesError, PATIENCE, StartError,
         crew::{Crew, Unanswered},
         fault::plain,
         jobs::{Outcome, Ticket, Unfinished},
@@ -55,6 +60,9 @@ const CALLS_WAITING: usize = 64;
 /// Why a call about volumes fails.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VolumesError {
+    /// What works with volumes could not begin.
+    #[error("volumes can't be worked with")]
+    NotBegun(#[source] StartError),
     /// The records.
     #[error(transparent)]
     Control(#[from] ControlError),
@@ -99,10 +107,12 @@ pub(crate) struct Volumes {
     workers: Crew,
     /// Volumes that something is done with.
     busy: Arc<Mutex<BTreeSet<VolumeId>>>,
+    has_ended: Arc<AtomicBool>,
     runtime: Handle,
 }
 
 /// What is to be known besides, to begin.
+#[derive(Debug, Clone)]
 pub(crate) struct Manner {
     pub(crate) default_pool: String,
     pub(crate) clear_masters: bool,
@@ -145,6 +155,7 @@ impl Volumes {
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             busy: Arc::default(),
+            has_ended: Arc::default(),
             runtime: Handle::current(),
         }))
     }
@@ -154,12 +165,18 @@ impl Volumes {
         &self,
         call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
     ) -> Result<T, VolumesError> {
-        let executor = Arc::clone(&self.executor);
-        let answer = self.calls.ask(move || call(&*executor)).await;
-        Ok(answer.map_err(|unanswered| match unanswered {
+        let (executor, has_ended) = (Arc::clone(&self.executor), Arc::clone(&self.has_ended));
+        let call = move || {
+            // Who was told that it failed does not want it done after that.
+            if has_ended.load(Ordering::SeqCst) {
+                return Err(ImagesError::Ending.into());
+            }
+            Ok(call(&*executor)?)
+        };
+        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
             Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
             Unanswered::Gone => ImagesError::Ending,
-        })??)
+        })?
     }
 
     /// The pools.
@@ -192,10 +209,12 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeStart, VolumesError> {
-        let _claim = self.claim(std::slice::from_ref(id))?;
+        let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.usable(project, id)?;
         let (facts, limits) = (record.facts(), record.limits);
-        let start = self.ask(move |executor| executor.open(&facts)).await?;
+        // It is claimed until all is done, also where who asked has gone.
+        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
+        let (start, _claim) = self.ask(open).await?;
         Ok(VolumeStart { limits, ..start })
     }
 
@@ -224,10 +243,12 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeDeleted, VolumesError> {
-        let _claim = self.claim(std::slice::from_ref(id))?;
+        let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.here(project, id)?;
         let (facts, is_restored) = (record.facts(), record.is_restored);
-        let erasure = self.ask(move |executor| executor.delete(&facts, is_restored)).await?;
+        let delete =
+            move |executor: &dyn Executor| Ok((executor.delete(&facts, is_restored)?, claim));
+        let (erasure, _claim) = self.ask(delete).await?;
         self.control.forget_volume(project, id).await?;
         Ok(VolumeDeleted {
             id: id.to_string(),
@@ -273,15 +294,16 @@ impl Volumes {
     }
 
     /// Begins long work on volumes that are claimed.
-    fn begin(
+    async fn begin(
         self: &Arc<Self>,
         what: ImageWork,
         project: &ProjectName,
         claim: Claim,
         work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
     ) -> Result<ImageJob, VolumesError> {
-        let ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
+        let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
         ticket.is_about(&claim.volumes);
+        ticket.noted().await?;
         let job = ticket.shown()?;
         let volumes = Arc::clone(self);
         let task = move || {
@@ -313,11 +335,17 @@ impl Volumes {
         })
     }
 
-    /// Waits until all that is at work has ended. Jobs are told to by the images' end.
+    /// Ends all that is at work, whose jobs the images' end has told to; what does not end in time is
+    /// left to itself.
     pub(crate) async fn end(self: Arc<Self>) {
+        self.has_ended.store(true, Ordering::SeqCst);
         let ended = tokio::task::spawn_blocking(move || {
-            self.workers.finish();
-            self.calls.finish();
+            let until = Instant::now() + PATIENCE;
+            let left = || until.saturating_duration_since(Instant::now());
+            let workers = self.workers.finish(left());
+            if !self.calls.finish(left()) || !workers {
+                tracing::warn!("what is at work on volumes does not end in time");
+            }
         });
         if ended.await.is_err() {
             tracing::error!("the threads of the volumes did not end");

@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod archive;
 pub mod attach;
+pub mod backup;
 pub mod clone;
 pub mod cloud_init;
 pub mod crawl;

@@ -1,8 +1,8 @@
 //! What there is to measure, in order, each with the rows it answers for.
 
 use crate::{
-    agent, archive, attach, clone, cloud_init, crawl, dhcp, frame, get, pinned::Cpu, protocol,
-    row::Row, size, storm, volume, wake,
+    agent, archive, attach, backup, clone, cloud_init, crawl, dhcp, frame, get, pinned::Cpu,
+    protocol, row::Row, size, storm, volume, wake,
 };
 
 type Measure = fn(Cpu) -> anyhow::Result<Vec<Row>>;
@@ -72,7 +72,7 @@ const ALL: &[Measurement] = &[
     Measurement { rows: &[("clone.100", "ms"), ("clone.space", "KiB")], measure: clone::measure },
     Measurement {
         rows: &[
-            ("volume.write", "MiB/s"),
+            ("volume.default", "MiB/s"),
             ("volume.write.new-file", "MiB/s"),
             ("volume.write.flush-honouring", "MiB/s"),
             ("volume.write.bounded", "MiB/s"),
@@ -84,6 +84,10 @@ const ALL: &[Measurement] = &[
             ("volume.scatter.synchronous", "MiB/s"),
         ],
         measure: volume::measure,
+    },
+    Measurement {
+        rows: &[("backup.bytes", "MB"), ("backup.latency", "µs"), ("backup.latency.first", "µs")],
+        measure: backup::measure,
     },
     Measurement {
         rows: &[

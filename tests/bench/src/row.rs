@@ -122,7 +122,7 @@ const fn wanted(name: &'static str, of: Of, bound: Bound) -> Wanted {
 }
 
 /// The project's thresholds.
-const WANTED: [Wanted; 23] = [
+const WANTED: [Wanted; 25] = [
     wanted("get.veth", Of::Ratio, Bound::AtLeast(0.95)),
     wanted("get.nginx", Of::Ratio, Bound::AtLeast(0.9)),
     wanted("get.haproxy", Of::Ratio, Bound::AtLeast(6.0)),
@@ -139,7 +139,9 @@ const WANTED: [Wanted; 23] = [
     wanted("storm.slowest", Of::Ratio, Bound::AtMost(2.0)),
     wanted("clone.100", Of::Ratio, Bound::AtMost(1.5)),
     wanted("clone.space", Of::Ratio, Bound::AtMost(1.5)),
-    wanted("volume.write", Of::Ratio, Bound::AtLeast(0.8)),
+    wanted("volume.default", Of::Ratio, Bound::AtLeast(0.8)),
+    wanted("backup.bytes", Of::Ratio, Bound::AtMost(1.1)),
+    wanted("backup.latency", Of::Ratio, Bound::AtMost(1.2)),
     wanted("archive.import.restic", Of::Ratio, Bound::AtLeast(1.5)),
     wanted("archive.restore.restic", Of::Ratio, Bound::AtLeast(1.5)),
     wanted("archive.size.restic", Of::Ratio, Bound::AtMost(1.0)),

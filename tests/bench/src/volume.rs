@@ -29,13 +29,27 @@ const ROUNDS: usize = 21;
 /// One after the other, of 64 KiB each; and of 4 KiB, each in another place, of which the clone
 /// completes 32 KiB from its master.
 const WRITES: [Writes; 2] = [
-    Writes { name: "volume.write", length: 64 << 10, stride: 64 << 10, count: 1024 },
-    Writes { name: "volume.scatter", length: 4 << 10, stride: 132 << 10, count: 512 },
+    Writes {
+        name: "volume.write",
+        default: "volume.default",
+        length: 64 << 10,
+        stride: 64 << 10,
+        count: 1024,
+    },
+    Writes {
+        name: "volume.scatter",
+        default: "volume.scatter",
+        length: 4 << 10,
+        stride: 132 << 10,
+        count: 512,
+    },
 ];
 
 #[derive(Clone, Copy)]
 struct Writes {
     name: &'static str,
+    /// The row of the default class.
+    default: &'static str,
     length: usize,
     stride: usize,
     count: usize,
@@ -65,7 +79,7 @@ impl Contender {
     /// Its row.
     fn row(self, writes: Writes) -> String {
         match self.class {
-            Durability::Recovered(_) => writes.name.into(),
+            Durability::Recovered(_) => writes.default.into(),
             Durability::Plain => format!("{}.new-file", writes.name),
             class => format!("{}.{}", writes.name, class.name()),
         }

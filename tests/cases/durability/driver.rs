@@ -12,6 +12,7 @@ use anyhow::{Context, Result, ensure};
 use mezame_images::{
     clone::{Hydration, InstantClone, Master, Pool},
     nbd::Nbd,
+    qmp::Qmp,
     storage_daemon::StorageDaemon,
     volume::{
         Data, Durability, FlushInterval, Format, HostCache, Loss, Place, Volume, VolumeId,
@@ -177,24 +178,12 @@ impl<'a> Stop<'a> {
         Ok(Flusher::start(daemon.blocks(), self.volume.id(), interval)?)
     }
 
-    /// Copies into a plain volume, and goes over to it if there is time.
     fn hydrate(&self, daemon: &mut StorageDaemon, until: Instant) -> Result<()> {
         let (Durability::Hydrated(_), Some(clone)) = (self.class, &self.clone) else {
             return Ok(());
         };
         let master = Master::open(&self.directory.join("master"))?;
-        let place = Place::File(self.directory.join(format!("{}.plain", clone.id())));
-        let qmp = daemon.qmp();
-        let size = master.size();
-        let hydration = Hydration::start(qmp, clone, size, place, HostCache::Direct, None)?;
-        while Instant::now() < until {
-            if hydration.progress(qmp)?.is_equal {
-                hydration.complete(qmp, &master)?;
-                return Ok(());
-            }
-            thread::sleep(Duration::from_millis(3));
-        }
-        Ok(())
+        hydrate(daemon.qmp(), &master, clone, self.directory, until)
     }
 
     /// What a guest that is started again would see.
@@ -228,6 +217,27 @@ impl<'a> Stop<'a> {
         }
         Ok(())
     }
+}
+
+/// Copies a clone that QEMU has open into a plain volume, and goes over to it if there is time.
+pub(super) fn hydrate(
+    qmp: &mut Qmp,
+    master: &Master,
+    clone: &InstantClone,
+    directory: &Path,
+    until: Instant,
+) -> Result<()> {
+    let place = Place::File(directory.join(format!("{}.plain", clone.id())));
+    let size = master.size();
+    let hydration = Hydration::start(qmp, clone, size, place, HostCache::Direct, None)?;
+    while Instant::now() < until {
+        if hydration.progress(qmp)?.is_equal {
+            hydration.complete(qmp, master)?;
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(3));
+    }
+    Ok(())
 }
 
 /// One that writes into its part of the volume until the volume is gone.

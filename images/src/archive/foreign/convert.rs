@@ -19,9 +19,9 @@ use nix::{
     unistd::{Gid, Uid, fchown, geteuid},
 };
 
-use super::{FileImport, ForeignError, user::Lease};
+use super::{FileImport, ForeignError, check_room, in_scratch, user::Lease};
 use crate::{
-    archive::{ArchiveError, Progress, Watch},
+    archive::{ArchiveError, Phase, Progress, Watch},
     nameless::nameless,
 };
 
@@ -39,13 +39,13 @@ pub(super) fn convert(
 ) -> Result<File, ForeignError> {
     /// Sound but for room that nobody uses; and a form that can't be checked.
     const SOUND: [i32; 2] = [3, 63];
-    let disk = nameless(import.scratch)
-        .map_err(|source| ForeignError::Io { path: import.scratch.into(), source })?;
+    let scratch = |source| in_scratch(import, source);
+    let disk = nameless(import.scratch).map_err(scratch)?;
     let input = format!(
         "driver={},file.driver=file,file.locking=off,file.filename=/dev/fd/0",
         import.format.name()
     );
-    let scratch = |source| ForeignError::Io { path: import.scratch.into(), source };
+    watch.enter(Phase::Converting);
     // Held until the program has ended.
     let lease = lease(import, watch)?;
     let user = match &lease {
@@ -56,7 +56,7 @@ pub(super) fn convert(
         }
         None => None,
     };
-    let qemu_img = Conversion { file, disk: &disk, import, watch, user };
+    let qemu_img = Conversion { program: "qemu-img", file, disk: &disk, import, watch, user };
     qemu_img.run(&["check", "--image-opts", &input], &SOUND)?;
     let options = ["-O", "raw", "-S", "4k", "-t", "writeback"];
     let convert = [&["convert", "--image-opts"], &options[..], &[&input, "/dev/fd/1"]].concat();
@@ -110,22 +110,22 @@ pub(super) fn sandbox(program: &str, import: &FileImport<'_>, user: Option<u32>)
 }
 
 /// Runs of `qemu-img` with a file as standard input, and one for the disk as standard output.
-struct Conversion<'a> {
-    file: &'a File,
-    disk: &'a File,
-    import: &'a FileImport<'a>,
-    watch: &'a dyn Watch,
+pub(super) struct Conversion<'a> {
+    pub(super) program: &'a str,
+    pub(super) file: &'a File,
+    pub(super) disk: &'a File,
+    pub(super) import: &'a FileImport<'a>,
+    pub(super) watch: &'a dyn Watch,
     /// The files are this user's, so the program is to be it.
-    user: Option<u32>,
+    pub(super) user: Option<u32>,
 }
 
 impl Conversion<'_> {
     /// Fails unless it ends with 0 or one of the codes that are good too.
-    fn run(&self, arguments: &[&str], good: &[i32]) -> Result<(), ForeignError> {
-        let scratch = self.import.scratch;
-        let in_scratch = |source| ForeignError::Io { path: scratch.into(), source };
-        let said = nameless(scratch).map_err(in_scratch)?;
-        let mut command = sandbox("qemu-img", self.import, self.user);
+    pub(super) fn run(&self, arguments: &[&str], good: &[i32]) -> Result<(), ForeignError> {
+        let in_scratch = |source| in_scratch(self.import, source);
+        let said = nameless(self.import.scratch).map_err(in_scratch)?;
+        let mut command = sandbox(self.program, self.import, self.user);
         command.args(arguments);
         command.stdin(self.file.try_clone().map_err(in_scratch)?);
         command.stderr(said.try_clone().map_err(in_scratch)?);
@@ -142,6 +142,14 @@ impl Conversion<'_> {
         let read = reader.seek(SeekFrom::Start(0));
         let _ = read.and_then(|_| reader.take(2000).read_to_end(&mut text));
         let said = String::from_utf8_lossy(&text).trim().escape_debug().to_string();
+        // Of setpriv(1) and prlimit(1), which have not become it.
+        if matches!(status.code(), Some(126 | 127)) {
+            return Err(ForeignError::Program(io::Error::other(said)));
+        }
+        // strerror(3)'s text for ENOSPC, which is what qemu-img says of it.
+        if is_conversion && said.contains("No space left on device") {
+            return Err(ForeignError::Room { path: self.import.scratch.into() });
+        }
         Err(ForeignError::Conversion { path: self.import.path.into(), status, said })
     }
 }
@@ -155,7 +163,7 @@ fn wait(
 ) -> Result<ExitStatus, ForeignError> {
     /// How often it is looked after.
     const INTERVAL: Duration = Duration::from_millis(20);
-    let io = |source| ForeignError::Io { path: "qemu-img".into(), source };
+    let io = ForeignError::Program;
     let begin = Instant::now();
     let mut child = command.spawn().map_err(io)?;
     loop {
@@ -163,17 +171,19 @@ fn wait(
             return Ok(status);
         }
         let is_late = begin.elapsed() > import.patience;
-        if is_late || watch.is_cancelled() {
+        let room = check_room(import);
+        if is_late || room.is_err() || watch.is_cancelled() {
             // Nobody forked: setpriv and prlimit have become qemu-img.
             let _ = child.kill();
             let _ = child.wait();
+            room?;
             let (path, patience) = (import.path.to_owned(), import.patience);
             let late = ForeignError::Patience { path, patience };
             return Err(if is_late { late } else { ArchiveError::Cancelled.into() });
         }
         if let Ok(about) = disk.metadata() {
             let written = about.blocks() * 512;
-            watch.tell(Progress { done: 0, total: about.size(), written });
+            watch.tell(Progress { done: written, total: about.size(), written });
         }
         std::thread::sleep(INTERVAL);
     }

@@ -8,14 +8,16 @@ use std::{fs::File, io, os::unix::fs::FileExt};
 
 use ring::digest::{Context, SHA256};
 
-use super::{FileImport, ForeignError};
+use super::{FileImport, ForeignError, check_room, in_scratch};
 use crate::{
-    archive::{ArchiveError, Progress, Watch, chunk::is_zeros, id::hex},
+    archive::{ArchiveError, Phase, Progress, Watch, chunk::is_zeros, id::hex},
     nameless::nameless,
 };
 
 /// Bytes that are read at once; such a part is a hole of the copy where it is zeros.
 const PART: usize = 64 * 1024;
+/// After so many of its bytes it is looked whether there is room for more.
+const LOOK: u64 = 16 << 20;
 
 /// A copy that has the digest and the signature that it should.
 pub(super) struct Copied {
@@ -33,16 +35,20 @@ pub(super) fn copy(
     watch: &dyn Watch,
 ) -> Result<Copied, ForeignError> {
     let of_file = |source| ForeignError::Io { path: import.path.into(), source };
-    let of_copy = |source| ForeignError::Io { path: import.scratch.into(), source };
+    let of_copy = |source| in_scratch(import, source);
     let copy = nameless(import.scratch).map_err(of_copy)?;
     let mut sha256 = Context::new(&SHA256);
     let mut signed =
         import.signature.map(|(signature, _)| Context::new(signature.hash().algorithm()));
     let mut buffer = vec![0; PART];
-    let mut at = 0;
+    let mut at = 0u64;
+    watch.enter(Phase::Checking);
     loop {
         if watch.is_cancelled() {
             return Err(ArchiveError::Cancelled.into());
+        }
+        if at.is_multiple_of(LOOK) {
+            check_room(import)?;
         }
         let part = read_part(file, &mut buffer, at).map_err(of_file)?;
         if part.is_empty() {
@@ -58,7 +64,7 @@ pub(super) fn copy(
             copy.write_all_at(part, at).map_err(of_copy)?;
         }
         at += part.len() as u64;
-        watch.tell(Progress { done: 0, total: size, written: at });
+        watch.tell(Progress { done: at, total: size, written: 0 });
     }
     copy.set_len(at).map_err(of_copy)?;
     let found = sha256.finish();

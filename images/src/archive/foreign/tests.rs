@@ -11,7 +11,7 @@ use ring::digest::{SHA256, digest};
 use super::*;
 use crate::{
     archive::{
-        Detail, KeyOf, Kind, ObjectName, Settings, Unwatched, Viewer,
+        Detail, KeyOf, Kind, ObjectName, Phase, Progress, Settings, Unwatched, Viewer,
         id::hex,
         store::{Listed, Store, StoreError, memory::Memory},
         target::FileTarget,
@@ -97,6 +97,7 @@ impl Place {
             signature: None,
             largest: 1 << 30,
             scratch: self.folder.path(),
+            reserve: 0,
             patience: Duration::from_secs(60),
         }
     }
@@ -254,6 +255,50 @@ fn a_file_that_was_cut_short_is_an_error_with_what_qemu_img_said() {
         assert!(is_told, "{options}: {refused}");
     }
     assert!(place.archive.list(Viewer::Operator, &|_| KeyOf::Open).unwrap().is_empty());
+}
+
+#[test]
+fn a_file_system_without_room_is_told_as_that_and_not_as_a_fault_of_the_file() {
+    let place = Place::make();
+    place.run("qemu-img", &["convert", "-O", "qcow2", "disk.raw", "disk.qcow2"]);
+    let path = place.path("disk.qcow2");
+    let mut file = place.file(&path, ForeignFormat::Qcow2);
+    file.reserve = u64::MAX;
+    assert!(matches!(place.import(&file), Err(ForeignError::Room { .. })));
+    assert_eq!(place.store.records(), 0);
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told(std::sync::Mutex<Vec<(Phase, Vec<Progress>)>>);
+
+impl Watch for Told {
+    fn enter(&self, phase: Phase) {
+        self.0.lock().unwrap().push((phase, Vec::new()));
+    }
+    fn tell(&self, progress: Progress) {
+        self.0.lock().unwrap().last_mut().unwrap().1.push(progress);
+    }
+}
+
+#[test]
+fn each_part_of_an_import_tells_how_far_it_is_and_never_less_than_before() {
+    let place = Place::make();
+    place.run("qemu-img", &["convert", "-O", "qcow2", "disk.raw", "disk.qcow2"]);
+    let path = place.path("disk.qcow2");
+    let told = Told::default();
+    let file = place.file(&path, ForeignFormat::Qcow2);
+    place.archive.import_file(&file, place.about(), &told).unwrap();
+    let told = told.0.into_inner().unwrap();
+    let phases: Vec<Phase> = told.iter().map(|(phase, _)| *phase).collect();
+    assert_eq!(phases, [Phase::Checking, Phase::Converting, Phase::Archiving]);
+    for (phase, told) in &told {
+        assert!(told.is_sorted_by_key(|progress| progress.done), "{phase:?}: {told:?}");
+        if *phase != Phase::Converting {
+            let last = told.last().unwrap();
+            assert_eq!((last.done, last.total > 0), (last.total, true), "{phase:?}");
+        }
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::archive::{
-    Archive, ArchiveError, ImageId,
+    Archive, ArchiveError, ImageId, Watch,
     chunk::Entry,
     ends::UNREACHED,
     id::{ObjectName, PackId},
@@ -31,15 +31,19 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies these chunks as they are stored: a collection has no project's key. Gives the packs
-    /// that could not be read.
+    /// that could not be read. Where it is ended what was copied is found again, as no image's yet.
     pub(super) fn copy(
         &mut self,
         chunks: &[(PackId, Placed)],
+        watch: &dyn Watch,
     ) -> Result<BTreeSet<PackId>, ArchiveError> {
         let mut pack = Builder::new();
         let (mut unread, mut unreached) = (BTreeSet::new(), 0);
         for run in chunks.chunk_by(|(a, _), (b, _)| a == b) {
             let Some((from, _)) = run.first() else { continue };
+            if watch.is_cancelled() {
+                return Err(ArchiveError::Cancelled);
+            }
             // All of it, since only its digest tells whether it is sound.
             let bytes = match self.archive.store.read(&ObjectName::pack(*from), pack::LONGEST) {
                 // Another collection was faster, so it has copied these too.

@@ -159,3 +159,29 @@ fn an_archive_of_another_form_is_not_touched() {
     let refused = Archive::open(memory, environment, Settings::default()).unwrap_err();
     assert!(matches!(refused, ArchiveError::Format));
 }
+
+/// Ends the work once it was asked so often whether to.
+struct Impatient(std::sync::atomic::AtomicUsize);
+
+impl Watch for Impatient {
+    fn tell(&self, _progress: Progress) {}
+    fn is_cancelled(&self) -> bool {
+        use std::sync::atomic::Ordering::SeqCst;
+        self.0.fetch_update(SeqCst, SeqCst, |left| Some(left.saturating_sub(1))) == Ok(0)
+    }
+}
+
+#[test]
+fn a_collection_that_copies_hears_that_it_is_to_end() {
+    let (memory, archive) = fresh();
+    let wide = import(&archive, &Disk::of(&[1, 2, 3, 4, 5, 6])).image.id;
+    let narrow = import(&archive, &Disk::of(&[1])).image.id;
+    archive.forget(wide).unwrap();
+    let packs = names(&memory, prefix::PACKS);
+    // Once for the one image that is left, and then where its chunks are copied.
+    let end = archive.gc(&Impatient(1.into()));
+    assert!(matches!(end, Err(ArchiveError::Cancelled)), "{end:?}");
+    assert_eq!(names(&memory, prefix::PACKS), packs, "it has copied");
+    assert!(archive.gc(&Unwatched).unwrap().copied > 0);
+    assert_eq!(restore(&archive, narrow).unwrap(), Disk::of(&[1]).bytes);
+}

@@ -135,7 +135,11 @@ impl World {
             granularity: 1,
             dirty: 0,
         };
-        Survey { size: BLOCKS as u64, bitmaps: self.bitmaps.iter().map(bitmap).collect() }
+        Survey {
+            size: BLOCKS as u64,
+            bitmaps: self.bitmaps.iter().map(bitmap).collect(),
+            is_encrypted: false,
+        }
     }
 
     fn decide(&self, all: bool) -> Decision {
@@ -333,7 +337,7 @@ fn each_reason_for_reading_all_is_told() {
     assert_eq!(decide(&survey, true), Plan::Full(FullReason::Wanted));
     let longer = Survey { size: 99, ..survey.clone() };
     assert_eq!(decide(&longer, false), Plan::Full(FullReason::SizeChanged));
-    let with = |bitmap| Survey { size: survey.size, bitmaps: vec![bitmap] };
+    let with = |bitmap| Survey { size: survey.size, bitmaps: vec![bitmap], ..survey.clone() };
     let stopped = with(Bitmap { is_recording: false, ..survey.bitmaps[0] });
     assert_eq!(decide(&stopped, false), Plan::Full(FullReason::BitmapStopped));
     let busy = with(Bitmap { is_busy: true, ..survey.bitmaps[0] });

@@ -32,6 +32,9 @@ pub fn resize(
     agent: Option<&dyn Freeze>,
 ) -> Result<(), PointError> {
     let surveys = survey(qmp, std::slice::from_ref(disk), agent)?;
+    if qmp.is_moving()? {
+        return Err(PointError::Moving);
+    }
     check_drive(qmp, disk, disk.node())?;
     let bitmaps = surveys.iter().flat_map(|survey| &survey.bitmaps);
     let removed: Vec<_> =

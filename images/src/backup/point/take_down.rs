@@ -11,7 +11,7 @@ use std::{
 
 use serde_json::json;
 
-use super::PointError;
+use super::{PointError, admission};
 use crate::{
     backup::{
         disk::Disk,
@@ -76,6 +76,7 @@ fn remove(qmp: &mut Qmp, disks: &[Disk], nodes: &[Node]) -> Result<(), PointErro
         go_on(qmp.execute("nbd-server-stop", json!({})))?;
         Mark::Serving.clear(qmp)?;
     }
+    go_on(admission::forget(qmp))?;
     for disk in disks {
         let is_there = |name: &String| nodes.iter().any(|node| node.name == *name);
         for (before, below) in disk.filters().iter().filter(|(before, _)| is_there(before)) {
@@ -91,6 +92,7 @@ fn remove(qmp: &mut Qmp, disks: &[Disk], nodes: &[Node]) -> Result<(), PointErro
         for node in nodes_of(disk).filter(is_there) {
             delete(qmp, &node)?;
         }
+        go_on(qmp.remove_objects([disk.scratch_key().as_str()]))?;
     }
     let nodes = qmp.nodes()?;
     match disks.iter().flat_map(nodes_of).find(|name| nodes.iter().any(|node| node.name == *name)) {

@@ -77,7 +77,9 @@ fn offer(socket: &Path) -> Offer {
         taken_ms: 0,
         consistency: Consistency::Crash(CrashReason::NoAgent),
         size: DISK,
+        encrypted: false,
         address: NbdAddress::Unix(socket.into()),
+        tls: None,
         export: "disk".into(),
         plan: Plan::Full(FullReason::First),
         changes: None,
@@ -102,7 +104,7 @@ fn a_pull_is_ended_while_the_server_still_tells_its_map() {
     let server = serve(&socket, Duration::ZERO);
     let offer = offer(&socket);
     let watch = Countdown(100.into());
-    let source = NbdSource::new(&offer, None, &watch);
+    let source = NbdSource::new(&offer, Protection::Local, None, &watch);
     source.extents().unwrap_err();
     assert!(source.is_cancelled());
     server.join().unwrap();
@@ -116,7 +118,7 @@ fn a_server_that_tells_its_map_slowly_is_given_up() {
     let offer = offer(&socket);
     // Without a bound it would take six hours.
     let watch = Countdown(1000.into());
-    let mut source = NbdSource::new(&offer, None, &watch);
+    let mut source = NbdSource::new(&offer, Protection::Local, None, &watch);
     source.pace = Pace::new(Duration::from_millis(500));
     let error = source.extents().unwrap_err();
     assert!(!source.is_cancelled());

@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
     io::{self, BufRead, BufReader, Write},
     net::Shutdown,
     os::unix::{net::UnixStream, process::CommandExt},
@@ -17,6 +18,7 @@ use serde_json::json;
 
 use super::{super::disk::Disk, *};
 use crate::{
+    encryption::secret::Secrets,
     qmp::Qmp,
     testing::{Daemon, Numbers},
     volume::Volume,
@@ -58,11 +60,30 @@ pub(super) struct Writer {
 impl Writer {
     /// Fills a part of a disk with a byte.
     pub(super) fn fill(&mut self, disk: usize, at: u64, length: u64, with: u8) {
-        let line = format!("qemu-io -d {} \"write -P {with} {at} {length}\"", self.devices[disk]);
-        let said = self.qmp.execute("human-monitor-command", json!({ "command-line": line }));
-        assert_eq!(said.unwrap(), "");
+        self.ask(disk, &format!("-P {with} {at} {length}"));
         let (at, length) = (usize::try_from(at).unwrap(), usize::try_from(length).unwrap());
         self.contents[disk][at..at + length].fill(with);
+        self.note(disk, at, length);
+    }
+
+    /// Writes these bytes to a part of a disk.
+    pub(super) fn write_bytes(&mut self, disk: usize, at: u64, bytes: &[u8]) {
+        // Elsewhere than the guest's files, which are looked through.
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(bytes).unwrap();
+        self.ask(disk, &format!("-s {} {at} {}", file.path().display(), bytes.len()));
+        let at = usize::try_from(at).unwrap();
+        self.contents[disk][at..at + bytes.len()].copy_from_slice(bytes);
+        self.note(disk, at, bytes.len());
+    }
+
+    fn ask(&mut self, disk: usize, words: &str) {
+        let line = format!("qemu-io -d {} \"write {words}\"", self.devices[disk]);
+        let said = self.qmp.execute("human-monitor-command", json!({ "command-line": line }));
+        assert_eq!(said.unwrap(), "");
+    }
+
+    fn note(&mut self, disk: usize, at: usize, length: usize) {
         self.written += length as u64;
         let block = |at: usize| at as u64 / BLOCK;
         self.touched.extend((block(at)..=block(at + length - 1)).map(|block| (disk, block)));
@@ -104,6 +125,17 @@ impl Guest {
         contents: Vec<Vec<u8>>,
         within: &[&str],
     ) -> Self {
+        Self::start_with(directory, volumes, contents, within, &Secrets::none())
+    }
+
+    /// The same with what opens them.
+    pub(super) fn start_with(
+        directory: &Path,
+        volumes: &[Volume],
+        contents: Vec<Vec<u8>>,
+        within: &[&str],
+        secrets: &Secrets,
+    ) -> Self {
         let sockets = ["qmp", "qmp-writer", "qmp-next"].map(|name| directory.join(name));
         let words: Vec<&str> = within.iter().copied().chain(["qemu-system-x86_64"]).collect();
         let mut qemu = Command::new(words[0]);
@@ -113,9 +145,14 @@ impl Guest {
             "-display",
             "none",
         ]);
+        // Nothing but `hlt`: SeaBIOS that is reset in its middle resets the machine once more.
+        let firmware = directory.join("firmware");
+        fs::write(&firmware, [0xf4; 64 << 10]).unwrap();
+        qemu.arg("-bios").arg(firmware);
         for socket in &sockets {
             qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
         }
+        secrets.attach(&mut qemu).unwrap();
         for volume in volumes {
             qemu.args(["-blockdev", &volume.blockdev().to_string()]);
             qemu.args(["-device", &volume.device().to_string()]);

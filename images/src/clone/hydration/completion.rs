@@ -49,6 +49,9 @@ impl Hydration {
         qmp: &mut Qmp,
         master: &Master,
     ) -> Result<Volume, HydrationError> {
+        // Most of it is written while the guest runs and others may use the master, however long that
+        // takes. Whether it can be is seen later.
+        let _ = self.flush(None);
         // It is waited for while the guest runs, and nobody else changes the record from here on.
         let locked = master.locked()?;
         let mut begin = Instant::now();
@@ -97,8 +100,7 @@ impl Hydration {
         let mark = |stage: Stage, is_held| master.mark(&self.id, stage, is_held);
         match step {
             Step::Hold => {
-                // Most of it is written while the guest runs, however long that takes.
-                self.flush(None)?;
+                self.flush(Some(FLUSH))?;
                 mark(record.stage.clone(), true)?;
             }
             Step::Release => mark(record.stage.clone(), false)?,
@@ -162,7 +164,7 @@ impl Hydration {
 
 impl HydrationError {
     /// Whether QEMU can still be told what to do.
-    fn is_answer(&self) -> bool {
+    pub(super) fn is_answer(&self) -> bool {
         !matches!(self, Self::Qmp(error) if !matches!(error, QmpError::Refused { .. }))
     }
 }

@@ -35,8 +35,9 @@ impl Hydration {
     /// [`start`](Self::start) with an encrypted target.
     ///
     /// # Errors
-    /// After one, `start` refuses a target in the clear until this hydration was cancelled or its
-    /// record was seen to be without it.
+    /// [`HydrationError::Begun`] where one was begun and not cancelled, whatever became of it. After
+    /// any other, all is as it was, unless QEMU's answer is not known: [`cancel`](Self::cancel) what
+    /// [`of`](Self::of) makes of the clone's record then.
     pub fn start_encrypted(
         qmp: &mut Qmp,
         master: &Master,
@@ -44,19 +45,25 @@ impl Hydration {
         target: &EncryptedTarget<'_>,
         speed: Option<u64>,
     ) -> Result<Self, HydrationError> {
-        if clone.hydrated().is_some() {
-            return Err(HydrationError::Plain(clone.id().clone()));
-        }
         let noted = Some(Keyslots::One(target.number));
         master.locked()?.change(clone.id(), |record| {
-            Ok::<_, HydrationError>(Record { plain_keyslots: noted, ..record })
+            // What the caller has of it may be old; the key of a volume that is there, or comes to
+            // be, is never written over.
+            if record.stage.plain().is_some() {
+                return Err(HydrationError::Plain(clone.id().clone()));
+            }
+            if record.plain_keyslots.is_some() {
+                return Err(HydrationError::Begun(clone.id().clone()));
+            }
+            Ok(Record { plain_keyslots: noted, ..record })
         })?;
         let noted = master.find(clone.id())?;
         let hydration = Self::of(&noted, target.place.clone(), target.cache)?;
         let begun = make(&noted, master.size(), target)
-            .and_then(|()| hydration.begin(qmp, speed).inspect_err(|_| unmake(&target.place)));
-        if begun.is_err() {
-            hydration.note_target(master, None)?;
+            .and_then(|()| hydration.begin_in(qmp, &target.place, speed));
+        if begun.as_ref().is_err_and(HydrationError::is_answer) {
+            // The first error is what counts. A note that stays can be taken away by a cancel.
+            let _ = hydration.note_target(master, None);
         }
         begun.map(|()| hydration)
     }

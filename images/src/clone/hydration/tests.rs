@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use nix::sys::signal::{SigHandler, Signal};
+
 use super::*;
 use crate::{
     clone::handover::Stage,
@@ -295,4 +297,46 @@ fn a_hydration_that_qemu_refuses_leaves_no_file_and_can_be_tried_again() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "somebody's");
     fs::remove_file(&path).unwrap();
     start(qmp, None).unwrap();
+}
+
+#[test]
+fn a_hydration_that_has_failed_is_taken_away_and_may_be_begun_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, bytes) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    // QEMU gets an error in place of the signal, as from a disk that is full.
+    // SAFETY: nothing in this process waits for it.
+    unsafe { nix::sys::signal::signal(Signal::SIGXFSZ, SigHandler::SigIgn) }.unwrap();
+    let mut daemon = StorageDaemon::start(&volume(&clone).blockdev(), directory.path()).unwrap();
+    let pid = daemon.pid().to_string();
+    let limit = |length: &str| {
+        let mut prlimit = Command::new("prlimit");
+        assert!(prlimit.args(["--pid", &pid, length]).status().unwrap().success());
+    };
+    let target = directory.path().join("plain");
+    let start = |qmp: &mut Qmp| {
+        let place = Place::File(target.clone());
+        Hydration::start(qmp, &clone, master.size(), place, HostCache::Direct, None).unwrap()
+    };
+    let qmp = daemon.qmp();
+    limit("--fsize=1048576:unlimited");
+    let hydration = start(qmp);
+    let begin = Instant::now();
+    let error = loop {
+        match hydration.progress(qmp) {
+            Err(error) => break error,
+            Ok(progress) => assert!(begin.elapsed() < Duration::from_secs(60), "{progress:?}"),
+        }
+    };
+    assert!(matches!(error, HydrationError::Failed { .. }), "{error}");
+    hydration.cancel(qmp, &master).unwrap();
+    limit("--fsize=unlimited:unlimited");
+    fs::remove_file(&target).unwrap();
+    let hydration = start(qmp);
+    while !hydration.progress(qmp).unwrap().is_equal {
+        assert!(begin.elapsed() < Duration::from_secs(60));
+    }
+    let plain = hydration.complete(qmp, &master).unwrap();
+    daemon.end().unwrap();
+    assert_eq!(first_difference(&contents(&plain, directory.path()), &bytes), None);
 }

@@ -144,21 +144,28 @@ fn a_qemu_that_is_killed_while_a_key_is_changed_leaves_a_recorded_one_that_opens
     let (master, mut model) = master(run);
     let keys = keys(1);
     let clone = master.clone_encrypted(&pool(run), &ids(1)[0], ONE, &keys).unwrap();
-    for (to, after) in [(TWO, 100), (KeyNumber(3), 1500)] {
+    let states: [fn(Keyslots) -> bool; 2] = [
+        |keyslots| matches!(keyslots, Keyslots::Adding { .. }),
+        |keyslots| matches!(keyslots, Keyslots::Removing { .. }),
+    ];
+    for (to, is_under_way) in [TWO, KeyNumber(3)].into_iter().zip(states) {
         let volume = volume(&master.find(clone.id()).unwrap());
         let mut daemon = open(&volume, &keys, run);
         write_known(&mut daemon.open().unwrap(), &mut model, to.0 as usize * 8192);
         let pid = nix::unistd::Pid::from_raw(daemon.pid().cast_signed());
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Somewhere in the change, or behind it: what is promised holds anywhere.
-                std::thread::sleep(Duration::from_millis(after));
+                let begin = Instant::now();
+                while !is_under_way(master.find(clone.id()).unwrap().keyslots().unwrap()) {
+                    assert!(begin.elapsed() < BOUND, "it never came to that");
+                }
                 nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
             });
             let environment = FixedEnvironment::new(to.0.into());
             let mut running = Running::new(daemon.qmp(), &volume, &keys, &environment);
-            // Cut off, most often.
-            let _ = master.rotate_key(clone.id(), to, &mut running);
+            // Cut off, but for a removal that was quicker.
+            let rotated = master.rotate_key(clone.id(), to, &mut running);
+            assert!(to == KeyNumber(3) || rotated.is_err());
         });
         drop(daemon);
         let left = master.find(clone.id()).unwrap();

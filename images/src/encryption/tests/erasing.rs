@@ -79,3 +79,24 @@ fn a_plain_volume_in_use_and_one_in_the_clear_are_not_erased() {
     assert_eq!(contents_with(&volume, &keys, run)[..16], KNOWN[..]);
     assert_eq!(erase(&place).unwrap(), expected(&path));
 }
+
+#[test]
+fn a_clone_whose_header_says_that_its_keys_are_where_the_file_is_not_is_removed_with_a_doubt() {
+    let directory = tempfile::tempdir().unwrap();
+    let run = directory.path();
+    let (master, _) = master(run);
+    let clone = master.clone_encrypted(&pool(run), &ids(1)[0], ONE, &keys(1)).unwrap();
+    let mut head = fs::read(clone.path()).unwrap();
+    let begin = header::in_qcow2(&head[..header::HEAD]).unwrap().unwrap().start.to_be_bytes();
+    let at = head[..header::HEAD].windows(8).position(|bytes| bytes == begin).unwrap();
+    // As a QEMU may leave it that its guest has broken out of.
+    let far = (1_u64 << 62).to_be_bytes();
+    let file = File::options().write(true).open(clone.path()).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &far, at as u64).unwrap();
+    head[at..at + 8].copy_from_slice(&far);
+    let kept = run.join("kept");
+    fs::hard_link(clone.path(), &kept).unwrap();
+    assert_eq!(master.erase_clone(&clone).unwrap(), Erased::Unsure(Doubt::NoHeader));
+    assert!(!clone.path().exists());
+    assert!(fs::read(&kept).unwrap() == head, "something was written");
+}

@@ -254,6 +254,10 @@ pub struct ImageJob {
     pub backups: Vec<String>,
     /// How far it is.
     pub state: JobState,
+    /// Which part of an import is at work: `checking`, `converting` or `archiving`; what is done
+    /// and in all is of this part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
     /// Bytes that are dealt with: of the file while it comes, then of the disk.
     pub done: u64,
     /// Bytes in all; 0 where that is not known.
@@ -307,6 +311,9 @@ pub struct Retained {
     pub kept: Vec<String>,
     /// Ids of those that are deleted.
     pub dropped: Vec<String>,
+    /// Why others that are not to be kept are still there; the place is an id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
 }
 
 /// The archive as a whole.

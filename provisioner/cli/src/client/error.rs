@@ -60,6 +60,9 @@ pub enum ClientError {
     /// The answer's body did not come whole, or is too long.
     #[error("the answer did not come whole")]
     Body(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was to be sent can't be read to its end.
+    #[error("the file can't be read to its end")]
+    Sent(#[source] io::Error),
     /// The answer is not what the API says.
     #[error("the answer is not understood")]
     Answer(#[source] serde_json::Error),
@@ -95,7 +98,20 @@ impl ClientError {
             Self::Problem(problem) => Exit::of_status(problem.status, !problem.faults.is_empty()),
             Self::Status { status } => Exit::of_status(*status, false),
             Self::Trust(_) | Self::TokenForm => Exit::Usage,
-            Self::Request(_) | Self::Write(_) | Self::Body(_) | Self::Answer(_) => Exit::Failure,
+            Self::Request(_) | Self::Write(_) | Self::Sent(_) | Self::Body(_) | Self::Answer(_) => {
+                Exit::Failure
+            }
+        }
+    }
+
+    /// Whether the same look may succeed in a while: nobody answers now, or not for long.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            Self::Broken { .. } | Self::TimedOut { .. } | Self::Body(_) => true,
+            Self::Problem(problem) => matches!(problem.status, 429 | 502..=504),
+            Self::Status { status } => matches!(status, 429 | 502..=504),
+            _ => false,
         }
     }
 
@@ -135,7 +151,7 @@ impl ClientError {
                     .into(),
             ),
             Self::TimedOut { .. } => {
-                Some("see the server's log, or give it longer with --timeout".into())
+                Some("see the server's log, or give it longer with --request-timeout".into())
             }
             Self::Trust(TrustError::NoneOnThisMachine) => {
                 Some("install ca-certificates, or give --ca-file".into())
@@ -151,6 +167,9 @@ impl ClientError {
             }
             Self::Problem(problem) => mend_of_status(problem.status),
             Self::Status { status } => mend_of_status(*status),
+            Self::Sent(_) => {
+                Some("see whether it is changed meanwhile; then import it again".into())
+            }
             Self::Request(_) | Self::Write(_) => None,
         }
     }

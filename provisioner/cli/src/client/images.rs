@@ -5,7 +5,7 @@ use std::{
     io::{self, Read},
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
-    Method,
+    Method, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     header,
 };
@@ -35,6 +35,9 @@ const PARTS: usize = 8;
 const AFTER: Duration = Duration::from_secs(120);
 /// Pages of a list; an archive has far fewer images.
 const MOST_PAGES: usize = 10_000;
+
+/// Why a file could not be read.
+type Unread = Arc<Mutex<Option<io::Error>>>;
 
 /// How much of a file is sent.
 pub type Sent = Arc<AtomicU64>;
@@ -87,14 +90,19 @@ impl Client {
         sent: &Sent,
     ) -> Result<ImageJob, ClientError> {
         let path = Self::of(project, &format!("image-jobs/{job}/content"));
-        let body = FileBody::of(file, length, Arc::clone(sent));
+        let unread = Unread::default();
+        let body = FileBody::of(file, length, Arc::clone(sent), Arc::clone(&unread));
         let mut request =
             self.request(Method::PUT, &path, None, None)?.map(|_| body.boxed_unsync());
         let kind = header::HeaderValue::from_static("application/octet-stream");
         request.headers_mut().insert(header::CONTENT_TYPE, kind);
         // As long as bytes go out it may take; the server gives up who sends none.
         let sending = self.connection.send_alone(request);
-        let (answer, _keep) = self.while_it_moves(sending, sent).await?;
+        let (answer, _keep) = self.while_it_moves(sending, sent).await.map_err(|error| {
+            // What breaks the connection then is this side.
+            let why = unread.lock().unwrap_or_else(PoisonError::into_inner).take();
+            why.map_or(error, ClientError::Sent)
+        })?;
         if !answer.status().is_success() {
             return Err(self.in_time(problem(answer)).await.unwrap_or_else(|failed| failed));
         }
@@ -122,21 +130,30 @@ impl Client {
         }
     }
 
-    /// An image's bytes, as a raw disk.
+    /// An image's bytes from a place on, as a raw disk. An image never changes, so it is the same
+    /// one however often it is asked for.
     pub async fn image_content(
         &self,
         project: &ProjectName,
         id: &str,
+        from: u64,
     ) -> Result<Content, ClientError> {
         let path = Self::of(project, &format!("images/{id}/content"));
-        let request = self.request(Method::GET, &path, None, None)?;
+        let mut request = self.request(Method::GET, &path, None, None)?;
+        if from > 0 {
+            // RFC 9110, section 14.2.
+            let range = header::HeaderValue::try_from(format!("bytes={from}-"));
+            let range = range.map_err(|error| ClientError::Request(error.into()))?;
+            request.headers_mut().insert(header::RANGE, range);
+        }
         let (answer, keep) = self.in_time(self.connection.send_alone(request)).await?;
         if !answer.status().is_success() {
             return Err(self.in_time(problem(answer)).await.unwrap_or_else(|failed| failed));
         }
+        let start = if answer.status() == StatusCode::PARTIAL_CONTENT { from } else { 0 };
         let body = answer.into_body();
-        let size = body.size_hint().exact().unwrap_or(0);
-        Ok(Content { size, body, timeout: self.timeout.max(AFTER), _keep: keep })
+        let size = start + body.size_hint().exact().unwrap_or(0);
+        Ok(Content { start, size, body, timeout: self.timeout.max(AFTER), _keep: keep })
     }
 
     /// Has all of an image read.
@@ -260,7 +277,9 @@ fn next_page(link: &str) -> Option<String> {
 /// An image on its way in.
 #[derive(Debug)]
 pub struct Content {
-    /// Its length in bytes, as the server says.
+    /// Where on the disk it begins: 0 where the server gives no part of it.
+    pub start: u64,
+    /// The disk's length in bytes, as the server says.
     pub size: u64,
     body: Incoming,
     timeout: Duration,
@@ -292,13 +311,17 @@ struct FileBody {
 }
 
 impl FileBody {
-    fn of(mut file: impl Read + Send + 'static, length: u64, sent: Sent) -> Self {
+    fn of(mut file: impl Read + Send + 'static, length: u64, sent: Sent, unread: Unread) -> Self {
         let (parts, taken) = mpsc::channel(PARTS);
         std::thread::spawn(move || {
             let mut left = length;
             while left > 0 {
                 let mut part = vec![0; PART.min(usize::try_from(left).unwrap_or(PART))];
                 let read = file.read_exact(&mut part).map(|()| Bytes::from(part));
+                if let Err(error) = &read {
+                    let why = io::Error::new(error.kind(), error.to_string());
+                    *unread.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                }
                 left -= read.as_ref().map_or(left, |part| part.len() as u64);
                 // The request may have ended before the file.
                 if parts.blocking_send(read).is_err() {

@@ -30,7 +30,8 @@ whether this command waits or not: 'mezame image jobs' shows how far it is.")]
   mezame image show debian-12 -p tenant-a
   mezame image show img-0123456789abcdef0123456789abcdef -p tenant-a -o json
 
-IMAGE is an image's id, or its name where only one has it.")]
+IMAGE is an image's id, or its name where only one has it. An image of the project's own goes before
+those that are shared with it.")]
     Show(ImageName),
     /// Write an image into a file, as a raw disk
     #[command(after_help = "Examples:
@@ -137,8 +138,12 @@ Exits with 1 where something is damaged.")]
     Verify(Detach),
     /// Show all long work, of every project
     #[command(after_help = "Examples:
-  mezame image archive jobs")]
-    Jobs,
+  mezame image archive jobs
+  mezame image archive jobs job-0123456789abcdef0123456789ab    wait for one")]
+    Jobs {
+        /// Wait for this one, and show what comes of it
+        job: Option<JobId>,
+    },
     /// End any long work before it is done
     #[command(after_help = "Examples:
   mezame image archive cancel job-0123456789abcdef0123456789ab")]

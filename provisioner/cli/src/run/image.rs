@@ -62,7 +62,7 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
         ImageCommand::Jobs { job: Some(job) } => {
             let project = session.project()?;
             let job = client.image_job(Some(project), &job.0).await?;
-            job::follow(session, Some(project), job, false).await
+            job::wait(session, Some(project), job).await
         }
         ImageCommand::Cancel { job } => {
             let job = client.cancel_image_job(Some(session.project()?), &job.0).await?;
@@ -72,7 +72,8 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
     }
 }
 
-/// The id of an image that is named by it, or by a name that only one has.
+/// The id of an image that is named by it, or by a name that only one has. What others share comes
+/// after what is the project's own: nobody else decides what a name means in it.
 pub(super) async fn find(
     session: &Session<'_>,
     project: &ProjectName,
@@ -82,9 +83,10 @@ pub(super) async fn find(
         return Ok(given.into());
     }
     let images = session.client.images(Some(project)).await?;
-    let named: Vec<&Image> =
-        images.iter().filter(|image| image.name.as_deref() == Some(given)).collect();
-    match named.as_slice() {
+    let named = images.iter().filter(|image| image.name.as_deref() == Some(given));
+    let (own, shared): (Vec<&Image>, Vec<&Image>) =
+        named.partition(|image| image.project == project.as_str());
+    match if own.is_empty() { shared } else { own }.as_slice() {
         [image] => Ok(image.id.clone()),
         [] => Err(Failure::NoImage { name: given.into(), project: project.to_string() }),
         several => {
@@ -201,15 +203,19 @@ async fn retain(session: &Session<'_>, arguments: RetainArguments) -> Result<Exi
     let RetainArguments { volume, last, hourly, daily, weekly, monthly, yearly, dry_run } =
         arguments;
     let policy = ImageRetention { volume, last, hourly, daily, weekly, monthly, yearly };
-    let retained = session.client.retain_images(session.project()?, &policy, dry_run).await?;
+    let mut retained = session.client.retain_images(session.project()?, &policy, dry_run).await?;
+    let failed = |faults: Vec<_>| {
+        if faults.is_empty() { Ok(Exit::Success) } else { Err(Failure::Retained(faults)) }
+    };
     if session.screen.is_data() {
         session.screen.print_value(&retained)?;
-        return Ok(Exit::Success);
+        return failed(std::mem::take(&mut retained.faults));
     }
     let lines: String = retained.dropped.iter().map(|id| format!("{id}\n")).collect();
     session.screen.print(&lines)?;
     let done = if dry_run { "would be deleted" } else { "are deleted" };
     let (kept, dropped) = (retained.kept.len(), retained.dropped.len());
-    session.screen.say(&format!("{dropped} of {} backups {done}", kept + dropped));
-    Ok(Exit::Success)
+    let all = kept + dropped + retained.faults.len();
+    session.screen.say(&format!("{dropped} of {all} backups {done}"));
+    failed(retained.faults)
 }

@@ -2,6 +2,7 @@
 
 mod files;
 mod images;
+mod way;
 
 use std::{
     collections::BTreeSet,
@@ -91,6 +92,18 @@ impl Real {
         let ran = self.run(&[arguments, &["-o", "json"]].concat());
         assert_eq!(ran.code, 0, "{ran}");
         serde_json::from_str(&ran.out).unwrap()
+    }
+
+    /// Asks for something that no command asks for alone; the answer as it comes.
+    fn post(&self, path: &str, body: &str) -> String {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        let length = body.len();
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n");
+        let form = format!("Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{form}{body}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// What a guest of the example did.

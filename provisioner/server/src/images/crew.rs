@@ -11,6 +11,7 @@ use std::{
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
@@ -57,29 +58,42 @@ impl Crew {
         queue.as_ref().ok_or(Busy)?.try_send(Box::new(task)).map_err(|_| Busy)
     }
 
-    /// Has a thread do this, and answers what came of it. It is done also if nobody waits any more.
+    /// Has a thread do this, and answers what came of it. Who has given it up before it was begun
+    /// does not want it done an hour later: it is not.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,
         call: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Unanswered> {
         let (tell, told) = oneshot::channel();
         let task = move || {
-            // Who asked may be gone.
+            if tell.is_closed() {
+                return;
+            }
+            // Who asked may be gone by now.
             let _ = tell.send(call());
         };
         self.submit(task).map_err(|Busy| Unanswered::Busy)?;
         told.await.map_err(|_| Unanswered::Gone)
     }
 
-    /// Waits until all that was submitted is done; takes nothing more.
-    pub(crate) fn finish(&self) {
+    /// Takes nothing more, and waits until all that was submitted is done, as long as this; whether
+    /// it is. What is not is left to itself.
+    pub(crate) fn finish(&self, patience: Duration) -> bool {
+        let until = Instant::now() + patience;
         drop(self.queue.lock().unwrap_or_else(PoisonError::into_inner).take());
         let threads =
             std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
+            while !thread.is_finished() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                std::thread::sleep(Duration::from_millis(5));
+            }
             // It catches what its tasks throw.
             let _ = thread.join();
         }
+        true
     }
 }
 
@@ -109,7 +123,7 @@ mod tests {
             crew.submit(move || done.send(number).unwrap()).unwrap();
         }
         crew.submit(|| panic!("meant")).unwrap();
-        crew.finish();
+        assert!(crew.finish(Duration::from_secs(60)));
         drop(done);
         let mut numbers: Vec<i32> = seen.iter().collect();
         numbers.sort_unstable();
@@ -130,7 +144,8 @@ mod tests {
         has_begun.recv().unwrap();
         crew.submit(|| ()).unwrap();
         assert_eq!(crew.submit(|| ()), Err(Busy));
+        // The end does not wait for ever.
+        assert!(!crew.finish(Duration::from_millis(20)));
         drop(release);
-        crew.finish();
     }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -73,7 +73,7 @@ impl Images {
         let work = move || {
             let Download { visible, permit: _held } = download;
             let mut sink = Sink { parts, part: Vec::with_capacity(PART), images: &images };
-            let archive = match images.archive() {
+            let archive = match images.for_jobs.archive() {
                 Ok(archive) => archive,
                 Err(error) => return sink.fail(&chain(&error)),
             };
@@ -100,7 +100,7 @@ impl Watch for Until<'_> {
     fn tell(&self, _progress: Progress) {}
 
     fn is_cancelled(&self) -> bool {
-        self.0.jobs.is_ending()
+        self.0.has_ended.load(Ordering::SeqCst)
     }
 }
 
@@ -123,7 +123,7 @@ impl Sink<'_> {
                 }
                 Err(mpsc::error::TrySendError::Full(part)) => part,
             };
-            if begun.elapsed() > STALLED || self.images.jobs.is_ending() {
+            if begun.elapsed() > STALLED || self.images.has_ended.load(Ordering::SeqCst) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             std::thread::sleep(REST);

@@ -9,6 +9,9 @@ use mezame_model::api::Fault;
 
 use super::jobs::Unfinished;
 
+/// The place of what is wrong with the archive's site, and not with what was sent.
+pub(crate) const SITE: &str = "archive";
+
 /// A fault of one request.
 pub(crate) fn plain(path: &str, message: impl Into<String>, mend: &str) -> Fault {
     Fault { document: 0, path: path.into(), message: message.into(), mend: mend.into() }
@@ -55,6 +58,11 @@ pub(crate) fn of_archive(error: &ArchiveError) -> Unfinished {
     plain(path, chain(error), mend).into()
 }
 
+/// Of the folder of uploads, for who can do something about it.
+pub(crate) fn no_room(message: impl Into<String>) -> Fault {
+    plain(SITE, message, "try again later, or ask the operator for room in the folder of uploads")
+}
+
 /// Why a file was not imported; `file` is where it lies here.
 pub(crate) fn of_foreign(error: &ForeignError, file: &Path) -> Unfinished {
     let (path, mend) = match error {
@@ -73,12 +81,22 @@ pub(crate) fn of_foreign(error: &ForeignError, file: &Path) -> Unfinished {
         ForeignError::TooLarge { .. } => ("largest", "make the disk smaller, or allow more"),
         ForeignError::Conversion { .. } => ("format", "see what 'qemu-img check' says of the file"),
         ForeignError::Patience { .. } => {
-            ("", "the operator sets 'conversion_minutes'; or convert it to raw before")
+            (SITE, "the operator sets 'conversion_minutes'; or convert it to raw before")
         }
+        ForeignError::Program(_) => {
+            (SITE, "ask the operator: qemu-utils and util-linux are installed, and root starts it")
+        }
+        ForeignError::Room { .. } => return no_room("no room is left to convert the file").into(),
         ForeignError::Io { .. } | ForeignError::NoFile { .. } | ForeignError::Changed { .. } => {
-            ("", "ask the operator whether the folder of uploads has room")
+            (SITE, "ask the operator whether the folder of uploads can be used")
         }
     };
     let message = chain(error).replace(&file.display().to_string(), "the file");
+    let folder = file.parent().map(|folder| folder.display().to_string());
+    // What replaces nothing would stand between all letters.
+    let message = match folder.filter(|folder| !folder.is_empty()) {
+        Some(folder) => message.replace(&folder, "the folder of uploads"),
+        None => message,
+    };
     plain(path, message, mend).into()
 }

@@ -76,12 +76,16 @@ impl Images {
     ) -> Result<ImageJob, ImagesError> {
         let allowed = Allowed { upload: self.room.most(), disk: self.settings.largest_bytes };
         let order = Order::of(new, allowed).map_err(ImagesError::Faults)?;
+        let room = self.room.check(order.size.unwrap_or(0));
+        room.map_err(|fault| ImagesError::Site(vec![fault]))?;
         if matches!(self.key_of(project), KeyOf::Away) {
             return Err(ImagesError::Faults(vec![key_away()]));
         }
         // A site whose archive is not there takes no files.
         self.ask(|_, _| Ok(())).await?;
-        let ticket = self.jobs.begin(ImageWork::Import, Some(project), None, JobState::Awaiting)?;
+        let mut ticket =
+            self.jobs.begin(ImageWork::Import, Some(project), None, JobState::Awaiting)?;
+        ticket.noted().await?;
         let job = ticket.shown()?;
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
         // Those whose files never came.
@@ -175,7 +179,7 @@ impl Images {
         asked: &Asked,
         upload: &Upload,
     ) -> Result<Outcome, Unfinished> {
-        let archive = self.archive().map_err(|error| {
+        let archive = self.for_jobs.archive().map_err(|error| {
             Unfinished::from(plain("archive", super::chain(&error), "ask the operator"))
         })?;
         let Asked { project, order } = asked;
@@ -200,6 +204,7 @@ impl Images {
             signature: order.signature.as_ref().map(|(signature, keys)| (signature, &**keys)),
             largest: order.largest,
             scratch: self.room.folder(),
+            reserve: self.room.reserve(),
             patience: Duration::from_secs(u64::from(self.settings.conversion_minutes) * 60),
         };
         match archive.import_file(&file, new, ticket.ticker()) {

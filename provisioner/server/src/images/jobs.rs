@@ -4,13 +4,17 @@
 //! it is and in the end what came of it; one that is dropped without a word has failed. So many may
 //! be unfinished, and so many that ended are kept.
 
+mod kept;
+mod ticker;
+
 use std::{
     collections::BTreeMap,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use mezame_images::{
@@ -25,11 +29,14 @@ use mezame_model::{
     },
 };
 
-use super::{ImagesError, fault, journal::Journal};
+use super::{
+    ImagesError, fault,
+    journal::{Journal, Noted},
+};
 use crate::environment::{Environment, random};
 
-/// Jobs that ended and are still told of; the oldest are forgotten.
-const KEPT: usize = 200;
+pub(crate) use self::ticker::Ticker;
+
 /// How long a job waits for its file.
 const AWAITED_MS: u64 = 10 * 60 * 1000;
 
@@ -57,26 +64,6 @@ impl From<Fault> for Unfinished {
     }
 }
 
-/// How far a job is, and whether it is to end.
-#[derive(Debug, Default)]
-pub(crate) struct Ticker {
-    done: AtomicU64,
-    total: AtomicU64,
-    is_cancelled: AtomicBool,
-}
-
-impl Watch for Ticker {
-    fn tell(&self, progress: Progress) {
-        self.total.store(progress.total, Ordering::Relaxed);
-        // Several threads tell; none takes it back but a new part of the work.
-        self.done.store(progress.done, Ordering::Relaxed);
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.is_cancelled.load(Ordering::Relaxed)
-    }
-}
-
 struct Entry {
     job: ImageJob,
     ticker: Arc<Ticker>,
@@ -85,8 +72,7 @@ struct Entry {
 impl Entry {
     fn shown(&self) -> ImageJob {
         let mut job = self.job.clone();
-        job.done = self.ticker.done.load(Ordering::Relaxed);
-        job.total = self.ticker.total.load(Ordering::Relaxed);
+        self.ticker.show(&mut job);
         job
     }
 }
@@ -111,7 +97,8 @@ impl Jobs {
         for mut job in journal.iter().map(Journal::load).collect::<io::Result<Vec<_>>>()?.concat() {
             if !job.state.is_end() {
                 interrupt(&mut job, environment.now_ms());
-                journal.iter().try_for_each(|journal| journal.write(&job))?;
+                // Where it can't be written the next start will tell the same.
+                journal.iter().for_each(|journal| drop(journal.write(&job)));
             }
             let ticker = Arc::new(Ticker::default());
             ticker.tell(Progress { done: job.done, total: job.total, written: 0 });
@@ -144,6 +131,7 @@ impl Jobs {
             volumes: Vec::new(),
             backups: Vec::new(),
             state,
+            phase: None,
             done: 0,
             total: 0,
             created_ms,
@@ -158,12 +146,10 @@ impl Jobs {
         if unfinished >= self.most {
             return Err(ImagesError::TooMany { what: "jobs", most: self.most });
         }
-        if let Some(journal) = &self.journal {
-            journal.write(&job).map_err(ImagesError::Journal)?;
-        }
+        let noted = self.journal.as_ref().map(|journal| journal.write(&job));
         table.insert(id.clone(), Entry { job, ticker: Arc::clone(&ticker) });
         self.forget_oldest(&mut table);
-        Ok(Ticket { jobs: Arc::clone(self), id, ticker, is_told: false })
+        Ok(Ticket { jobs: Arc::clone(self), id, ticker, is_told: false, noted })
     }
 
     /// A job; of this project where one is named.
@@ -196,7 +182,7 @@ impl Jobs {
     pub(crate) fn cancel(&self, project: Option<&ProjectName>, id: &str) -> Option<ImageJob> {
         let mut table = self.table();
         let entry = table.get_mut(id).filter(|entry| is_of(&entry.job, project))?;
-        entry.ticker.is_cancelled.store(true, Ordering::SeqCst);
+        entry.ticker.cancel();
         // Nobody is at work on it who would tell.
         if entry.job.state == JobState::Awaiting {
             entry.job.state = JobState::Cancelled;
@@ -210,7 +196,7 @@ impl Jobs {
     pub(crate) fn end(&self) {
         self.is_ending.store(true, Ordering::SeqCst);
         for entry in self.table().values_mut() {
-            entry.ticker.is_cancelled.store(true, Ordering::SeqCst);
+            entry.ticker.cancel();
             if entry.job.state == JobState::Awaiting {
                 interrupt(&mut entry.job, self.environment.now_ms());
                 self.note(&entry.job);
@@ -245,12 +231,8 @@ impl Jobs {
     }
 
     fn forget_oldest(&self, table: &mut BTreeMap<String, Entry>) {
-        let ended: Vec<String> = table
-            .iter()
-            .filter(|(_, entry)| entry.job.state.is_end())
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in ended.iter().take(ended.len().saturating_sub(KEPT)) {
+        let forgotten = kept::forgotten(table.values().map(|entry| &entry.job));
+        for id in &forgotten {
             table.remove(id);
             if let Some(journal) = &self.journal {
                 journal.remove(id);
@@ -258,12 +240,15 @@ impl Jobs {
         }
     }
 
-    /// Writes a job's state down. Where that fails the job goes on: what a restart would tell of it
-    /// is wrong, and what it does is not.
+    /// Has a job's state written down.
     fn note(&self, job: &ImageJob) {
-        let written = self.journal.iter().try_for_each(|journal| journal.write(job));
-        if let Err(error) = written {
-            tracing::error!(job = job.id, %error, "a job's record can't be written");
+        self.journal.iter().for_each(|journal| drop(journal.write(job)));
+    }
+
+    /// Notes nothing more, once all is that is told by now; waits for that as long as this.
+    pub(crate) fn close(&self, patience: Duration) {
+        if self.journal.as_ref().is_some_and(|journal| !journal.close(patience)) {
+            tracing::error!("the records of jobs are not all written");
         }
     }
 
@@ -282,6 +267,7 @@ pub(crate) struct Ticket {
     id: String,
     ticker: Arc<Ticker>,
     is_told: bool,
+    noted: Option<Noted>,
 }
 
 impl Ticket {
@@ -294,10 +280,19 @@ impl Ticket {
         self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
     }
 
-    /// Says which volumes it is about.
-    pub(crate) fn is_about(&self, volumes: &[VolumeId]) {
-        let volumes = volumes.iter().map(ToString::to_string).collect();
-        self.jobs.change(&self.id, |job| job.volumes = volumes);
+    /// Says which volumes it is about, before anybody is told of it.
+    pub(crate) fn is_about(&mut self, volumes: &[VolumeId]) {
+        let mut table = self.jobs.table();
+        let Some(entry) = table.get_mut(&self.id) else { return };
+        entry.job.volumes = volumes.iter().map(ToString::to_string).collect();
+        // What is asked for later is written later.
+        self.noted = self.jobs.journal.as_ref().map(|journal| journal.write(&entry.job));
+    }
+
+    /// Waits until a job that was begun is written down: not before that is anybody told of it.
+    pub(crate) async fn noted(&mut self) -> Result<(), ImagesError> {
+        let Some(noted) = self.noted.take() else { return Ok(()) };
+        noted.await.map_err(|_| ImagesError::Ending)?.map_err(ImagesError::Journal)
     }
 
     /// Leaves a job that awaits its file to who will send it.
@@ -321,7 +316,7 @@ impl Ticket {
         entry.job.state = JobState::Uploading;
         jobs.note(&entry.job);
         let ticker = Arc::clone(&entry.ticker);
-        Ok(Self { jobs: Arc::clone(jobs), id: id.into(), ticker, is_told: false })
+        Ok(Self { jobs: Arc::clone(jobs), id: id.into(), ticker, is_told: false, noted: None })
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -330,6 +325,10 @@ impl Ticket {
 
     /// Says how far it is.
     pub(crate) fn enter(&self, state: JobState) {
+        // How far the file came says nothing of what follows.
+        if state == JobState::Queued {
+            self.ticker.begin(None);
+        }
         self.jobs.change(&self.id, |job| job.state = state);
     }
 

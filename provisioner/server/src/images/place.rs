@@ -42,9 +42,14 @@ pub(crate) enum PlaceError {
 }
 
 /// Opens the store. A directory is made only where `create` says so, and never its parent.
-pub(crate) fn open(settings: &ImageSettings, create: bool) -> Result<Arc<dyn Store>, PlaceError> {
+/// `patience` is for an object store.
+pub(crate) fn open(
+    settings: &ImageSettings,
+    create: bool,
+    patience: Patience,
+) -> Result<Arc<dyn Store>, PlaceError> {
     if let Some(bucket) = &settings.s3 {
-        return Ok(Arc::new(open_bucket(bucket)?));
+        return Ok(Arc::new(open_bucket(bucket, patience)?));
     }
     let path = settings.directory.as_ref().ok_or(PlaceError::None)?;
     if create {
@@ -58,7 +63,7 @@ pub(crate) fn open(settings: &ImageSettings, create: bool) -> Result<Arc<dyn Sto
     }
 }
 
-fn open_bucket(settings: &S3Settings) -> Result<S3, PlaceError> {
+fn open_bucket(settings: &S3Settings, patience: Patience) -> Result<S3, PlaceError> {
     let path = &settings.credentials_file;
     let at = |source| PlaceError::Credentials { path: path.clone(), source };
     let mode = fs::metadata(path).map_err(at)?.mode();
@@ -76,7 +81,7 @@ fn open_bucket(settings: &S3Settings) -> Result<S3, PlaceError> {
     };
     let trust = settings.ca_file.clone().map_or(Trust::System, Trust::File);
     let environment = Arc::new(SystemEnvironment::new());
-    Ok(S3::open(&place, Credentials::parse(&text)?, &trust, Patience::default(), environment)?)
+    Ok(S3::open(&place, Credentials::parse(&text)?, &trust, patience, environment)?)
 }
 
 /// For people.

@@ -12,10 +12,18 @@ use std::{
     },
 };
 
+use nix::fcntl::OFlag;
 use ring::digest::{Context, SHA512};
 use subtle::ConstantTimeEq;
 
-use super::{fault::plain, jobs::Unfinished, order::Order};
+use mezame_images::room;
+use mezame_model::api::Fault;
+
+use super::{
+    fault::{self, plain},
+    jobs::Unfinished,
+    order::Order,
+};
 
 /// What such a file's name begins with.
 const PREFIX: &str = "upload-";
@@ -24,21 +32,35 @@ const PREFIX: &str = "upload-";
 pub(crate) struct Room {
     folder: PathBuf,
     most: u64,
+    /// What must stay free on the folder's file system, in bytes: by default the database is there.
+    reserve: u64,
     taken: AtomicU64,
 }
 
 impl Room {
-    /// Opens the folder, made with mode 0700 where it is missing. What an earlier process left in
-    /// it is removed.
-    pub(crate) fn open(folder: PathBuf, most: u64) -> io::Result<Arc<Self>> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+    /// Opens the folder, made with mode 0700 where it is missing and `make` says so. What an
+    /// earlier process left in it is removed.
+    pub(crate) fn open(
+        folder: PathBuf,
+        most: u64,
+        reserve: u64,
+        make: bool,
+    ) -> io::Result<Arc<Self>> {
+        if make {
+            DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        }
         for entry in fs::read_dir(&folder)? {
             let entry = entry?;
-            if entry.file_name().to_string_lossy().starts_with(PREFIX) {
-                fs::remove_file(entry.path())?;
+            if entry.file_name().to_string_lossy().starts_with(PREFIX)
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                let path = entry.path();
+                tracing::warn!(path = %path.display(), %error, "an upload can't be removed");
             }
         }
-        Ok(Arc::new(Self { folder, most, taken: AtomicU64::new(0) }))
+        // Whether anything can be written there is better known before a file comes.
+        probe(&folder)?;
+        Ok(Arc::new(Self { folder, most, reserve, taken: AtomicU64::new(0) }))
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -47,6 +69,19 @@ impl Room {
 
     pub(crate) fn most(&self) -> u64 {
         self.most
+    }
+
+    pub(crate) fn reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    /// Whether so many bytes more leave others their room.
+    pub(crate) fn check(&self, bytes: u64) -> Result<(), Fault> {
+        match room::free(&self.folder) {
+            Ok(free) if free >= self.reserve.saturating_add(bytes) => Ok(()),
+            Ok(_) => Err(fault::no_room("the folder of uploads has no room for the file")),
+            Err(error) => Err(unwritten(&error)),
+        }
     }
 
     pub(crate) fn taken(&self) -> u64 {
@@ -84,7 +119,7 @@ impl Upload {
             Ok(file) => file,
             Err(error) => {
                 room.taken.fetch_sub(taken, Ordering::SeqCst);
-                return Err(unwritten(&error));
+                return Err(unwritten(&error).into());
             }
         };
         let sha512 = order.sha512.map(|_| Context::new(&SHA512));
@@ -105,10 +140,12 @@ impl Upload {
             }
             self.taken = self.length;
         }
+        self.room.check(bytes.len() as u64)?;
         if let Some(context) = &mut self.sha512 {
             context.update(bytes);
         }
-        self.file.write_all(bytes).map_err(|error| unwritten(&error))
+        self.file.write_all(bytes).map_err(|error| unwritten(&error))?;
+        Ok(())
     }
 
     /// Looks whether all of it came, and whether it is what was meant.
@@ -148,12 +185,17 @@ impl Drop for Upload {
 
 fn full(room: &Room) -> Unfinished {
     let message = format!("all files that are sent may have {} bytes together", room.most);
-    plain("size", message, "wait until other imports are done, or have 'upload_bytes' raised")
-        .into()
+    let mend = "wait until other imports are done, or have 'upload_bytes' raised";
+    plain(fault::SITE, message, mend).into()
 }
 
-fn unwritten(error: &io::Error) -> Unfinished {
+fn unwritten(error: &io::Error) -> Fault {
     tracing::error!(%error, "an upload can't be written");
-    let mend = "ask the operator whether the folder of uploads has room";
-    plain("", format!("the file can't be written: {}", error.kind()), mend).into()
+    fault::no_room(format!("the file can't be written: {}", error.kind()))
+}
+
+/// Opens a file without a name, to be written.
+fn probe(folder: &Path) -> io::Result<()> {
+    let flags = OFlag::O_TMPFILE.bits();
+    OpenOptions::new().write(true).mode(0o600).custom_flags(flags).open(folder).map(drop)
 }

@@ -1,14 +1,21 @@
 //! Images as operators see them, and the short calls about them. All of it blocks.
 
 use mezame_images::archive::{
-    Archive, Image as ArchiveImage, ImageId, Kind, Retention, Viewer, Visible, retention::Dated,
+    Archive, ArchiveError, Image as ArchiveImage, ImageId, Kind, Retention, Viewer, Visible,
+    retention::Dated,
 };
 use mezame_model::{
     ProjectName,
-    api::images::{Image, ImageList, ImageRetention, Retained, Shares},
+    api::{
+        Fault,
+        images::{Image, ImageList, ImageRetention, Retained, Shares},
+    },
 };
 
-use super::{ImagesError, KeyLookup};
+use super::{
+    ImagesError, KeyLookup,
+    fault::{chain, plain},
+};
 
 /// The label of a backup that says of which volume it is.
 const VOLUME: &str = mezame_images::backup::pull::VOLUME;
@@ -50,23 +57,8 @@ pub(crate) fn page(
     most: usize,
 ) -> Result<(ImageList, bool), ImagesError> {
     let viewer = project.map_or(Viewer::Operator, Viewer::Project);
-    let images = archive.list(viewer, &|it: &ProjectName| keys(it))?;
-    let mut items: Vec<Image> = images.iter().map(of).collect();
-    items.retain(|image| after.is_none_or(|after| *image.id > *after));
-    items.sort_by(|one, other| one.id.cmp(&other.id));
-    let more = items.len() > most;
-    items.truncate(most);
-    Ok((ImageList { items }, more))
-}
-
-/// How many images are a project's own.
-pub(crate) fn own_count(
-    archive: &Archive,
-    keys: &KeyLookup,
-    project: &ProjectName,
-) -> Result<usize, ImagesError> {
-    let seen = archive.list(Viewer::Project(project), &|it: &ProjectName| keys(it))?;
-    Ok(seen.iter().filter(|image| image.project == *project).count())
+    let page = archive.page(viewer, &|it: &ProjectName| keys(it), after, most)?;
+    Ok((ImageList { items: page.images.iter().map(of).collect() }, page.has_more))
 }
 
 /// Drops the backups of a volume that a policy does not keep; only says which for a dry run.
@@ -93,17 +85,42 @@ pub(crate) fn retain(
         monthly: count(policy.monthly),
         yearly: count(policy.yearly),
     };
-    let dropped = retention.dropped(&dated);
-    if !dry_run {
-        for id in &dropped {
-            archive.delete(&look(archive, keys, project, *id)?)?;
-        }
-    }
+    let mut dropped = retention.dropped(&dated);
     let kept = dated.iter().filter(|image| !dropped.contains(&image.id));
-    Ok(Retained {
-        kept: kept.map(|image| image.id.to_string()).collect(),
-        dropped: dropped.iter().map(ToString::to_string).collect(),
-    })
+    let kept = kept.map(|image| image.id.to_string()).collect();
+    let faults = if dry_run { Vec::new() } else { drop_all(archive, keys, project, &mut dropped) };
+    let dropped = dropped.iter().map(ToString::to_string).collect();
+    Ok(Retained { kept, dropped, faults })
+}
+
+/// Deletes these, and leaves in the list what was deleted; tells why others are not.
+fn drop_all(
+    archive: &Archive,
+    keys: &KeyLookup,
+    project: &ProjectName,
+    ids: &mut Vec<ImageId>,
+) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut is_away = false;
+    ids.retain(|id| {
+        // Each try at a store that is away takes minutes.
+        if is_away {
+            faults.push(plain(&id.to_string(), "it was not tried", "ask for it again"));
+            return false;
+        }
+        let deleted = look(archive, keys, project, *id).and_then(|it| Ok(archive.delete(&it)?));
+        match deleted {
+            Ok(()) => true,
+            // Somebody else was faster.
+            Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => false,
+            Err(error) => {
+                is_away = matches!(error, ImagesError::Archive(ArchiveError::Store(_)));
+                faults.push(plain(&id.to_string(), chain(&error), "ask for it again"));
+                false
+            }
+        }
+    });
+    faults
 }
 
 fn of(image: &ArchiveImage) -> Image {
@@ -132,3 +149,6 @@ fn of(image: &ArchiveImage) -> Image {
         shares: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

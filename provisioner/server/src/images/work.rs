@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use mezame_images::archive::{Archive, ImageId, Viewer, verify::Verified};
+use mezame_images::archive::{
+    Archive, ImageId, ObjectName, Viewer, pack::PackFault, verify::Verified,
+};
 use mezame_model::{
     ProjectName,
     api::images::{ImageJob, ImageWork, JobState},
@@ -36,7 +38,7 @@ impl Images {
             let verified = image.and_then(|image| archive.verify(&image, ticker));
             told(verified.map_err(|error| of_archive(&error))?)
         };
-        self.begin(ImageWork::Verify, Some(project), Some(id.to_string()), verify)
+        self.begin(ImageWork::Verify, Some(project), Some(id.to_string()), verify).await
     }
 
     /// Has garbage collected.
@@ -58,6 +60,7 @@ impl Images {
                 unread.map(|pack| plain(pack.as_str(), "it can't be read", mend)).collect();
             Ok(Outcome { figures: named(&figures), faults, ..Outcome::default() })
         })
+        .await
     }
 
     /// Has all packs read.
@@ -66,25 +69,27 @@ impl Images {
         self.begin(ImageWork::Scrub, None, None, |archive, _, ticker| {
             let damaged = archive.verify_packs(ticker).map_err(|error| of_archive(&error))?;
             let figures = named(&[("damaged", damaged.len() as u64)]);
-            let mend = "'mezame image archive quarantine add' keeps new images from counting on it";
-            let faults: Vec<_> = damaged
-                .iter()
-                .take(NAMED)
-                .map(|(pack, why)| plain(pack.as_str(), chain(why), mend))
-                .collect();
+            let place = |(pack, why): &(ObjectName, PackFault)| {
+                let command = format!("'mezame image archive quarantine --add {pack}'");
+                let mend = format!("{command} keeps new images from counting on it");
+                plain(pack.as_str(), chain(why), &mend)
+            };
+            let faults: Vec<_> = damaged.iter().take(NAMED).map(place).collect();
             let outcome = Outcome { figures, faults, ..Outcome::default() };
             if damaged.is_empty() { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
         })
+        .await
     }
 
-    fn begin(
+    async fn begin(
         self: &Arc<Self>,
         what: ImageWork,
         project: Option<&ProjectName>,
         image: Option<String>,
         work: impl FnOnce(&Archive, &KeyLookup, &Ticker) -> Result<Outcome, Unfinished> + Send + 'static,
     ) -> Result<ImageJob, ImagesError> {
-        let ticket = self.jobs.begin(what, project, image, JobState::Queued)?;
+        let mut ticket = self.jobs.begin(what, project, image, JobState::Queued)?;
+        ticket.noted().await?;
         let job = ticket.shown()?;
         let images = Arc::clone(self);
         let task = move || {
@@ -93,7 +98,7 @@ impl Images {
                 return ticket.finish(Err(Unfinished::Cancelled));
             }
             ticket.enter(JobState::Running);
-            let archive = images.archive().map_err(|error| {
+            let archive = images.for_jobs.archive().map_err(|error| {
                 Unfinished::from(plain("archive", chain(&error), "ask the operator"))
             });
             let result = archive.and_then(|it| work(&it, &images.keys, ticket.ticker()));

@@ -11,21 +11,21 @@ use axum::{
 use super::{Shared, images::page, json, names::Names, problem::Failure};
 
 pub(super) async fn status(State(api): Shared) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &api.images()?.status().await?))
+    Ok(json(StatusCode::OK, &api.images().await?.status().await?))
 }
 
 pub(super) async fn create(State(api): Shared) -> Result<Response, Failure> {
-    let images = api.images()?;
+    let images = api.images().await?;
     images.create().await?;
     Ok(json(StatusCode::CREATED, &images.status().await?))
 }
 
 pub(super) async fn collect(State(api): Shared) -> Result<Response, Failure> {
-    Ok(json(StatusCode::ACCEPTED, &api.images()?.begin_collect().await?))
+    Ok(json(StatusCode::ACCEPTED, &api.images().await?.begin_collect().await?))
 }
 
 pub(super) async fn verify(State(api): Shared) -> Result<Response, Failure> {
-    Ok(json(StatusCode::ACCEPTED, &api.images()?.begin_scrub().await?))
+    Ok(json(StatusCode::ACCEPTED, &api.images().await?.begin_scrub().await?))
 }
 
 pub(super) async fn images(
@@ -37,25 +37,25 @@ pub(super) async fn images(
 
 pub(super) async fn forget(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let image = names.image()?;
-    api.images()?.ask(move |archive, _| Ok(archive.forget(image)?)).await?;
+    api.images().await?.ask(move |archive, _| Ok(archive.forget(image)?)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn quarantined(State(api): Shared) -> Result<Response, Failure> {
-    let packs = api.images()?.ask(|archive, _| Ok(archive.quarantined()?)).await?;
+    let packs = api.images().await?.ask(|archive, _| Ok(archive.quarantined()?)).await?;
     let packs: Vec<String> = packs.iter().map(|pack| short(pack.as_str()).to_owned()).collect();
     Ok(json(StatusCode::OK, &packs))
 }
 
 pub(super) async fn quarantine(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let pack = names.pack()?;
-    api.images()?.ask(move |archive, _| Ok(archive.quarantine(&pack)?)).await?;
+    api.images().await?.ask(move |archive, _| Ok(archive.quarantine(&pack)?)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
 pub(super) async fn release(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let pack = names.pack()?;
-    api.images()?.ask(move |archive, _| Ok(archive.release(&pack)?)).await?;
+    api.images().await?.ask(move |archive, _| Ok(archive.release(&pack)?)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -134,12 +134,18 @@ pub(super) async fn delete_project(
     names: Names,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
-    let Some(images) = api.images.clone() else {
+    let project = names.project()?;
+    if api.images.is_none() {
+        if api.control.state().tenant(&project).is_some()
+            && api.control.may_have_images(&project, false)
+        {
+            return Err(ControlError::InUse(vec![unseen()]).into());
+        }
         return delete(Kind::Project, api, names, headers).await;
-    };
+    }
+    let images = api.images().await?;
     // A later project of this name would have the images.
     let _held = images.projects.lock().await;
-    let project = names.project()?;
     if api.control.state().tenant(&project).is_some() {
         let faults = images.in_the_way(&project).await?;
         if !faults.is_empty() {
@@ -147,6 +153,18 @@ pub(super) async fn delete_project(
         }
     }
     delete(Kind::Project, api, names, headers).await
+}
+
+/// The settings name no archive, and there was one.
+fn unseen() -> Fault {
+    Fault {
+        document: 0,
+        path: String::new(),
+        message: "it may have images in an archive that the settings no longer name".into(),
+        mend: "set 'images' again, and delete them; where that archive is given up for good, name \
+               another place and make one there with 'mezame image archive create'"
+            .into(),
+    }
 }
 
 pub(super) async fn delete(

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use mezame_model::api::images::JobState;
 
 use super::{Shared, images::project_of, json, names::Names, problem::Failure};
-use crate::images::ImagesError;
+use crate::images::{ImagesError, SITE};
 
 /// How long a sender may send nothing.
 const STALLED: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub(super) async fn upload(
     request: Request,
 ) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    let sending = api.images()?.begin_upload(&project, names.job())?;
+    let sending = api.images().await?.begin_upload(&project, names.job())?;
     let mut body = request.into_body();
     let job = loop {
         // What was begun ends where this does not go on: the job has then failed.
@@ -41,35 +41,42 @@ pub(super) async fn upload(
             }
         }
     };
-    if job.state == JobState::Failed {
-        return Err(ImagesError::Faults(job.faults).into());
+    match job.state {
+        JobState::Failed if job.faults.iter().all(|fault| fault.path == SITE) => {
+            Err(ImagesError::Site(job.faults).into())
+        }
+        JobState::Failed => Err(ImagesError::Faults(job.faults).into()),
+        // Nobody will go on with the file that was sent.
+        JobState::Cancelled | JobState::Interrupted => {
+            Err(ImagesError::NotAwaiting { state: job.state.as_str() }.into())
+        }
+        _ => Ok(json(StatusCode::ACCEPTED, &job)),
     }
-    Ok(json(StatusCode::ACCEPTED, &job))
 }
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.images()?.jobs(Some(&project))))
+    Ok(json(StatusCode::OK, &api.images().await?.jobs(Some(&project))))
 }
 
 pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.images()?.job(Some(&project), names.job())?))
+    Ok(json(StatusCode::OK, &api.images().await?.job(Some(&project), names.job())?))
 }
 
 pub(super) async fn cancel(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.images()?.cancel(Some(&project), names.job())?))
+    Ok(json(StatusCode::OK, &api.images().await?.cancel(Some(&project), names.job())?))
 }
 
 pub(super) async fn list_all(State(api): Shared) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &api.images()?.jobs(None)))
+    Ok(json(StatusCode::OK, &api.images().await?.jobs(None)))
 }
 
 pub(super) async fn show_any(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &api.images()?.job(None, names.job())?))
+    Ok(json(StatusCode::OK, &api.images().await?.job(None, names.job())?))
 }
 
 pub(super) async fn cancel_any(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &api.images()?.cancel(None, names.job())?))
+    Ok(json(StatusCode::OK, &api.images().await?.cancel(None, names.job())?))
 }

@@ -64,7 +64,8 @@ pub(super) async fn page(
         Some(_) => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
     };
     let after = query.get("after").cloned();
-    let seen = api.images()?.ask(move |archive, keys| {
+    let images = api.images().await?;
+    let seen = images.ask(move |archive, keys| {
         view::page(archive, keys, project.as_ref(), after.as_deref(), limit)
     });
     let (list, more) = seen.await?;
@@ -80,7 +81,8 @@ pub(super) async fn page(
 
 pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, image) = (project_of(&api, &names)?, names.image()?);
-    let seen = api.images()?.ask(move |archive, keys| view::one(archive, keys, &project, image));
+    let images = api.images().await?;
+    let seen = images.ask(move |archive, keys| view::one(archive, keys, &project, image));
     Ok(json(StatusCode::OK, &seen.await?))
 }
 
@@ -89,7 +91,7 @@ pub(super) async fn import(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let images = api.images()?;
+    let images = api.images().await?;
     let (parts, content) = request.into_parts();
     let wanted = "{\"name\": NAME, \"format\": \"raw\", \"qcow2\", \"vmdk\" or \"vhdx\", …}";
     let new: NewImage = body(&parts.headers, content, BODY_BYTES, wanted).await?;
@@ -99,7 +101,7 @@ pub(super) async fn import(
 }
 
 pub(super) async fn verify(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let images = api.images()?;
+    let images = api.images().await?;
     let _held = images.projects.lock().await;
     let (project, image) = (project_of(&api, &names)?, names.image()?);
     Ok(json(StatusCode::ACCEPTED, &images.begin_verify(&project, image).await?))
@@ -107,7 +109,8 @@ pub(super) async fn verify(State(api): Shared, names: Names) -> Result<Response,
 
 pub(super) async fn remove(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, image) = (project_of(&api, &names)?, names.image()?);
-    let done = api.images()?.ask(move |archive, keys| {
+    let images = api.images().await?;
+    let done = images.ask(move |archive, keys| {
         Ok(archive.delete(&view::look(archive, keys, &project, image)?)?)
     });
     done.await?;
@@ -125,7 +128,7 @@ pub(super) async fn retain(
         Some("true") => true,
         Some(_) => return Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
     };
-    let images = api.images()?;
+    let images = api.images().await?;
     let project = project_of(&api, &names)?;
     let (parts, content) = request.into_parts();
     let wanted = "{\"volume\": VOLUME, \"last\": NUMBER, …}";
@@ -173,7 +176,8 @@ async fn set_share(
     is_shared: bool,
 ) -> Result<Response, Failure> {
     let (project, image) = (project_of(api, names)?, names.image()?);
-    let done = api.images()?.ask(move |archive, keys| {
+    let images = api.images().await?;
+    let done = images.ask(move |archive, keys| {
         let image = view::look(archive, keys, &project, image)?;
         if is_shared {
             archive.share(&image, with.as_ref())?;
@@ -201,7 +205,7 @@ pub(super) async fn export(
         );
         return Err(Failure::Forbidden);
     }
-    let images = api.images()?;
+    let images = api.images().await?;
     let download = images.prepare_download(&project, image).await?;
     let (size, tag) = (download.size(), format!("\"{}\"", download.content()));
     let from = first_byte(&headers, &tag).filter(|from| *from > 0);

@@ -29,17 +29,17 @@ async fn asked<T: DeserializeOwned + Send + 'static>(
 }
 
 pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
-    Ok(json(StatusCode::OK, &api.volumes()?.pools().await?))
+    Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
 }
 
 pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let pool = api.volumes()?.make_pool(names.pool().to_owned()).await?;
+    let pool = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
     Ok(json(StatusCode::CREATED, &pool))
 }
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.volumes()?.list(&project)?))
+    Ok(json(StatusCode::OK, &api.volumes().await?.list(&project)?))
 }
 
 pub(super) async fn create(
@@ -48,7 +48,7 @@ pub(super) async fn create(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let new: NewVolume = asked(request, "{\"id\": VOLUME, \"image\": IMAGE, …}").await?;
     let project = project_of(&api, &names)?;
     let job = volumes.create(&project, &caller.name, new).await?;
@@ -57,12 +57,12 @@ pub(super) async fn create(
 
 pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::OK, &api.volumes()?.show(&project, &id)?))
+    Ok(json(StatusCode::OK, &api.volumes().await?.show(&project, &id)?))
 }
 
 pub(super) async fn erase(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::OK, &api.volumes()?.delete(&project, &id).await?))
+    Ok(json(StatusCode::OK, &api.volumes().await?.delete(&project, &id).await?))
 }
 
 pub(super) async fn open(
@@ -71,7 +71,7 @@ pub(super) async fn open(
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    let start = api.volumes()?.open(&project, &id).await?;
+    let start = api.volumes().await?.open(&project, &id).await?;
     if !start.secrets.is_empty() {
         tracing::info!(
             target: "audit", caller = %caller.name, %project, volume = %id, what = "volume-key",
@@ -86,7 +86,7 @@ pub(super) async fn limit(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
     Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
@@ -97,7 +97,7 @@ pub(super) async fn rotate_key(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{} or {\"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
     let job = volumes.rotate_key(&project, &id, qmp).await?;
@@ -109,10 +109,10 @@ pub(super) async fn hydrate(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let wanted: Hydrate = asked(request, "{\"qmp\": PATH, \"speed\": BYTES}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted)?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted).await?))
 }
 
 pub(super) async fn pause(
@@ -137,7 +137,7 @@ async fn pace(
     request: Request,
     is_paused: bool,
 ) -> Result<Response, Failure> {
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
     volumes.pace(&project, &id, qmp, is_paused).await?;
@@ -150,7 +150,7 @@ pub(super) async fn backups(
     Query(mut query): Query<HashMap<String, String>>,
 ) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    let found = api.volumes()?.backups(&project, query.remove("volume")).await?;
+    let found = api.volumes().await?.backups(&project, query.remove("volume")).await?;
     Ok(json(StatusCode::OK, &found))
 }
 
@@ -160,19 +160,19 @@ pub(super) async fn back_up(
     request: Request,
 ) -> Result<Response, Failure> {
     let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false}";
-    let volumes = api.volumes()?;
+    let volumes = api.volumes().await?;
     let new: NewBackup = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new)?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new).await?))
 }
 
 pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.image()?);
-    Ok(json(StatusCode::OK, &api.volumes()?.backup(&project, id).await?))
+    Ok(json(StatusCode::OK, &api.volumes().await?.backup(&project, id).await?))
 }
 
 pub(super) async fn remove_backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.image()?);
-    api.volumes()?.delete_backup(&project, id).await?;
+    api.volumes().await?.delete_backup(&project, id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -18,6 +18,8 @@ pub struct ImageSettings {
     pub upload_dir: Option<PathBuf>,
     /// How many bytes all files that are being imported may have together.
     pub upload_bytes: u64,
+    /// How many bytes imports leave free on the file system of that folder, for others.
+    pub upload_reserve_bytes: u64,
     /// How large the disk of an imported image may be, in bytes.
     pub largest_bytes: u64,
     /// How many jobs are at work at once, 1 to 64; each takes threads and memory of its own.
@@ -59,6 +61,7 @@ impl Default for ImageSettings {
             s3: None,
             upload_dir: None,
             upload_bytes: 256 << 30,
+            upload_reserve_bytes: 2 << 30,
             largest_bytes: 1 << 40,
             jobs: 2,
             jobs_waiting: 32,

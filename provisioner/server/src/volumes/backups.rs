@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use mezame_images::{
-    archive::{Image, ImageId, Kind, Viewer},
+    archive::{Archive, Image, ImageId, KeyOf, Kind, Viewer},
     backup::pull::{CONSISTENCY, POINT, READ, TAKEN, VOLUME},
     volume::VolumeId,
 };
@@ -20,14 +20,17 @@ use super::{
     executor::{BackedUp, BackupOrder, Reason},
     plain, unfinished,
 };
-use crate::{control::ControlError, images::jobs::Outcome};
+use crate::{
+    control::ControlError,
+    images::{KeyLookup, jobs::Outcome, view::look},
+};
 
 /// Volumes of one guest that are backed up at once.
 const MOST: usize = 64;
 
 impl Volumes {
     /// Begins a backup of one point in time.
-    pub(crate) fn back_up(
+    pub(crate) async fn back_up(
         self: &Arc<Self>,
         project: &ProjectName,
         new: NewBackup,
@@ -56,15 +59,26 @@ impl Volumes {
         }
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         let claim = self.claim(&ids)?;
+        // Bytes that are encrypted here are not put into an archive in the clear.
+        let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());
         for id in &ids {
-            volumes.push(self.usable(project, id)?.facts());
+            let record = self.usable(project, id)?;
+            if is_clear && !record.keys.is_empty() {
+                let message = format!("the volume {id} is encrypted, and its project is not");
+                let mend = "keep it in a project with 'encrypted_images: true'";
+                return Err(VolumesError::fault("volumes", message, mend));
+            }
+            volumes.push(record.facts());
         }
+        // A site whose archive is not there takes no backups; that there is one is noted before.
+        self.images.ask(|_, _| Ok(())).await?;
         let order = BackupOrder { project: project.clone(), volumes, qmp, full, name };
         self.begin(ImageWork::Backup, project, claim, move |all, ticket| {
             let done = all.executor.back_up(order, ticket.ticker());
             told(done.map_err(|error| unfinished("", error))?)
         })
+        .await
     }
 
     /// A project's backups, of this volume where one is named; newest first.
@@ -74,8 +88,7 @@ impl Volumes {
         volume: Option<String>,
     ) -> Result<Vec<Backup>, VolumesError> {
         let who = project.clone();
-        let list = move |archive: &mezame_images::archive::Archive,
-                         keys: &crate::images::KeyLookup| {
+        let list = move |archive: &Archive, keys: &KeyLookup| {
             Ok(archive.list(Viewer::Project(&who), &|it: &ProjectName| keys(it))?)
         };
         let images = self.images.ask(list).await?;
@@ -92,8 +105,9 @@ impl Volumes {
         project: &ProjectName,
         id: ImageId,
     ) -> Result<Backup, VolumesError> {
-        let (images, who) = (Arc::clone(&self.images), project.clone());
-        let (_, visible) = self.images.ask(move |_, _| images.look(&who, id)).await?;
+        let who = project.clone();
+        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
+        let visible = self.images.ask(look).await?;
         let backup = backup_of(visible.image()).filter(|_| visible.is_own());
         Ok(backup.ok_or(ControlError::NotFound)?)
     }
@@ -106,11 +120,9 @@ impl Volumes {
     ) -> Result<(), VolumesError> {
         // Another image is none of this call's.
         self.backup(project, id).await?;
-        let (images, who) = (Arc::clone(&self.images), project.clone());
-        let delete = move |archive: &mezame_images::archive::Archive,
-                           _: &crate::images::KeyLookup| {
-            let (_, visible) = images.look(&who, id)?;
-            Ok(archive.delete(&visible)?)
+        let who = project.clone();
+        let delete = move |archive: &Archive, keys: &KeyLookup| {
+            Ok(archive.delete(&look(archive, keys, &who, id)?)?)
         };
         Ok(self.images.ask(delete).await?)
     }

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_images::{
-    archive::{ImageId, Kind, Visible},
+    archive::{Archive, ArchiveError, ImageId, Kind, Visible},
+    backup::pull::ENCRYPTED,
     volume::VolumeId,
 };
 use mezame_model::{
@@ -17,12 +18,16 @@ use mezame_model::{
 use zeroize::Zeroizing;
 
 use super::{
-    Unfinished, Volumes, VolumesError, check_limits, executor::Beginning, plain,
+    Claim, Unfinished, Volumes, VolumesError, check_limits, executor::Beginning, plain,
     record::VolumeRecord, unfinished,
 };
 use crate::{
     environment::{Environment, NoRandomness, random},
-    images::{ImagesError, jobs::Outcome},
+    images::{
+        ImagesError, KeyLookup,
+        jobs::{Outcome, Ticker, Ticket},
+        view::look,
+    },
 };
 
 /// Sizes are whole such.
@@ -77,14 +82,28 @@ impl Volumes {
             created_ms: self.environment.now_ms(),
         };
         let claim = self.claim(std::slice::from_ref(&id))?;
-        self.control.add_volume(record.clone()).await?;
         let image = image.map(|image| (project.clone(), image.image().id));
-        let of = project.clone();
-        let begun = self.begin(ImageWork::CreateVolume, project, claim, move |volumes, ticket| {
-            volumes.make(&record, &Beginning { image, size }, ticket.ticker())
+        let volumes = Arc::clone(self);
+        // Where who asked goes meanwhile, no record is left without its job.
+        let begun = tokio::spawn(async move {
+            volumes.begin_making(record, Beginning { image, size }, claim).await
         });
+        begun.await.map_err(|_| ImagesError::Ending)?
+    }
+
+    async fn begin_making(
+        self: &Arc<Self>,
+        record: VolumeRecord,
+        from: Beginning,
+        claim: Claim,
+    ) -> Result<ImageJob, VolumesError> {
+        let (project, id) = (record.project.clone(), record.id.clone());
+        self.control.add_volume(record.clone()).await?;
+        let make =
+            move |volumes: &Self, ticket: &Ticket| volumes.make(&record, &from, ticket.ticker());
+        let begun = self.begin(ImageWork::CreateVolume, &project, claim, make).await;
         if begun.is_err() {
-            self.control.forget_volume(&of, &id).await?;
+            self.control.forget_volume(&project, &id).await?;
         }
         begun
     }
@@ -93,7 +112,7 @@ impl Volumes {
         &self,
         record: &VolumeRecord,
         from: &Beginning,
-        ticker: &crate::images::jobs::Ticker,
+        ticker: &Ticker,
     ) -> Result<Outcome, Unfinished> {
         let (project, id) = (&record.project, &record.id);
         let facts = record.facts();
@@ -121,13 +140,11 @@ impl Volumes {
         let Some(text) = id else { return Ok(None) };
         let none = || VolumesError::fault("image", "there is no such image", "list the images");
         let id = ImageId::parse(text).map_err(|_| none())?;
-        let (images, who) = (Arc::clone(&self.images), project.clone());
-        let seen = self.images.ask(move |_, _| images.look(&who, id)).await;
-        let visible = match seen {
-            Ok((_, visible)) => visible,
-            Err(ImagesError::Archive(mezame_images::archive::ArchiveError::NoImage { .. })) => {
-                return Err(none());
-            }
+        let who = project.clone();
+        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
+        let visible = match self.images.ask(look).await {
+            Ok(visible) => visible,
+            Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => return Err(none()),
             Err(error) => return Err(error.into()),
         };
         if visible.image().key.is_some() && !self.clear_masters {
@@ -148,6 +165,10 @@ fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> 
         let mend = "'recovered', 'synchronous' or 'flush-honouring'; hydrate it later";
         faults.push(plain("class", "a volume becomes plain by hydration", mend));
     }
+    if !new.encrypted && image.is_some_and(was_encrypted) {
+        let message = "the volume that it is a backup of is encrypted, and this one would not be";
+        faults.push(plain("encrypted", message, "have it encrypted, too"));
+    }
     let least = image.map(|image| image.image().size);
     match (new.size, least) {
         (None, None) => faults.push(plain("size", "it is missing", "say it, or name an image")),
@@ -163,6 +184,12 @@ fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> 
     // QEMU counts sectors.
     let size = new.size.or(least).unwrap_or_default().next_multiple_of(512);
     if faults.is_empty() { Ok(size) } else { Err(faults) }
+}
+
+/// Whether an image is the backup of a volume that was encrypted.
+fn was_encrypted(image: &Visible) -> bool {
+    let detail = image.image().detail.as_ref();
+    detail.is_some_and(|detail| detail.labels.contains_key(ENCRYPTED))
 }
 
 /// What a master is called. One of an image at its own length is shared by all of its volumes that have

@@ -11,6 +11,7 @@ mod masters;
 use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder},
+    io,
     num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -36,7 +37,7 @@ use super::executor::{
     BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
 };
 use crate::{
-    images::{Images, chain},
+    images::{Images, StartError, chain},
     settings::volumes::VolumeSettings,
 };
 
@@ -66,10 +67,17 @@ impl Local {
         settings: VolumeSettings,
         run: PathBuf,
         images: Arc<Images>,
-    ) -> std::io::Result<Self> {
+    ) -> Result<Self, StartError> {
         let run = settings.run_dir.clone().unwrap_or(run);
-        DirBuilder::new().recursive(true).mode(0o700).create(&run)?;
-        let host = nix::unistd::gethostname()?.to_string_lossy().into_owned();
+        let at = |source: io::Error| StartError::Folder { path: run.clone(), source };
+        // A parent that is missing may be a file system that is not mounted, where it is not ours.
+        let is_ours = settings.run_dir.is_none();
+        match DirBuilder::new().recursive(is_ours).mode(0o700).create(&run) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
+            made => made.map_err(at)?,
+        }
+        let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
+        let host = host.to_string_lossy().into_owned();
         Ok(Self {
             host,
             masters: settings.masters.clone().unwrap_or_default(),
@@ -153,7 +161,7 @@ impl Executor for Local {
         // A parent that is missing may be a file system that is not mounted: it is not made.
         for path in [&self.masters, directory] {
             match DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                     let message = format!("{} can't be made: {error}", path.display());
                     return Err(ExecutorError::new(Reason::NoPool, message));
                 }
@@ -306,9 +314,9 @@ fn worse(one: Erased, other: Erased) -> Erasure {
 }
 
 /// Removes a file of ours that may be there.
-fn remove(path: &Path) -> std::io::Result<()> {
+fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }

@@ -52,10 +52,11 @@ impl Volumes {
             let figures = [("forgotten".to_owned(), forgotten as u64)].into();
             Ok(Outcome { figures, ..Outcome::default() })
         })
+        .await
     }
 
     /// Begins to copy a running guest's volume into a plain one; goes on with what was begun.
-    pub(crate) fn hydrate(
+    pub(crate) async fn hydrate(
         self: &Arc<Self>,
         project: &ProjectName,
         id: &VolumeId,
@@ -76,6 +77,7 @@ impl Volumes {
             volumes.wait(plain)?;
             Ok(Outcome::default())
         })
+        .await
     }
 
     /// Has a hydration rest, or go on.

@@ -1,16 +1,31 @@
 //! Files that change while they are imported, and words for what was not checked.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
+use crate::archive::{Phase, Progress};
 
 /// Writes to a file once an import has begun to read what it archives.
 struct Writing {
     path: PathBuf,
-    is_done: std::sync::atomic::AtomicBool,
+    is_archiving: AtomicBool,
+    is_done: AtomicBool,
+}
+
+impl Writing {
+    fn to(path: &Path) -> Self {
+        Self { path: path.into(), is_archiving: false.into(), is_done: false.into() }
+    }
 }
 
 impl Watch for Writing {
-    fn tell(&self, progress: crate::archive::Progress) {
-        if progress.done > 0 && !self.is_done.swap(true, std::sync::atomic::Ordering::SeqCst) {
+    fn enter(&self, phase: Phase) {
+        self.is_archiving.store(phase == Phase::Archiving, Ordering::SeqCst);
+    }
+
+    fn tell(&self, progress: Progress) {
+        let is_time = progress.done > 0 && self.is_archiving.load(Ordering::SeqCst);
+        if is_time && !self.is_done.swap(true, Ordering::SeqCst) {
             let file = OpenOptions::new().write(true).open(&self.path).unwrap();
             std::os::unix::fs::FileExt::write_all_at(&file, &[0xee; 5 << 20], 0).unwrap();
         }
@@ -24,7 +39,7 @@ fn what_is_archived_is_what_the_digest_is_of_whoever_writes_to_the_file() {
     let before = fs::read(&path).unwrap();
     let mut file = place.file(&path, ForeignFormat::Raw);
     file.sha256 = Some(digest(&SHA256, &before).as_ref().try_into().unwrap());
-    let watch = Writing { path: path.clone(), is_done: false.into() };
+    let watch = Writing::to(&path);
     let imported = place.archive.import_file(&file, place.about(), &watch).unwrap();
     assert!(fs::read(&path).unwrap() != before, "nobody wrote to it");
     fs::write(&path, &before).unwrap();
@@ -35,7 +50,7 @@ fn what_is_archived_is_what_the_digest_is_of_whoever_writes_to_the_file() {
 fn a_file_that_changed_while_it_was_read_is_an_image_at_no_time() {
     let place = Place::make();
     let path = place.path("disk.raw");
-    let watch = Writing { path: path.clone(), is_done: false.into() };
+    let watch = Writing::to(&path);
     let file = place.file(&path, ForeignFormat::Raw);
     let refused = place.archive.import_file(&file, place.about(), &watch).unwrap_err();
     assert!(matches!(refused, ForeignError::Changed { .. }), "{refused}");

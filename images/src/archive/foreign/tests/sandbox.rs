@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What marks the process that has the capabilities of the daemon's unit and no others.
+const IN_UNIT: &str = "MEZAME_TEST_IN_UNIT";
+
 /// What a program says that runs as `qemu-img` does.
 fn in_sandbox(place: &Place, script: &str, user: Option<u32>) -> String {
     let path = place.path("disk.raw");
@@ -83,4 +86,77 @@ fn one_conversion_can_not_look_into_another() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!((of_same.trim(), of_other.trim()), ("seen", "nothing"));
+}
+
+#[test]
+fn a_program_that_is_not_there_and_a_full_disk_are_no_faults_of_the_file() {
+    let place = Place::make();
+    let path = place.path("disk.raw");
+    let (file, disk) = (File::open(&path).unwrap(), tempfile::tempfile().unwrap());
+    let import = place.file(&path, ForeignFormat::Qcow2);
+    let run = |program, arguments: &[&str]| {
+        let (file, disk, import) = (&file, &disk, &import);
+        let conversion =
+            convert::Conversion { program, file, disk, import, watch: &Unwatched, user: None };
+        conversion.run(arguments, &[])
+    };
+    let missing = run("mezame-no-such-program", &["check"]).unwrap_err();
+    assert!(
+        matches!(&missing, ForeignError::Program(why)
+        if why.to_string().contains("mezame-no-such-program")),
+        "{missing:?}"
+    );
+    let script = "echo 'error while writing at byte 0: No space left on device' >&2; exit 1";
+    let full = run("sh", &["-c", script, "/dev/fd/1"]);
+    assert!(matches!(full, Err(ForeignError::Room { .. })), "{full:?}");
+    let fault = run("sh", &["-c", "echo 'it is no image' >&2; exit 1", "/dev/fd/1"]);
+    assert!(matches!(fault, Err(ForeignError::Conversion { .. })), "{fault:?}");
+}
+
+/// The capabilities that the daemon has under systemd, as setpriv(1) writes them.
+fn bounding_set() -> String {
+    let unit = include_str!("../../../../../metadata-server/daemon/metadata-server.service");
+    let line = unit.lines().find_map(|line| line.strip_prefix("CapabilityBoundingSet=")).unwrap();
+    let names = line
+        .split_whitespace()
+        .map(|name| format!(",+{}", name.strip_prefix("CAP_").unwrap().to_ascii_lowercase()));
+    format!("-all{}", names.collect::<String>())
+}
+
+#[test]
+fn the_capabilities_of_the_daemons_unit_are_enough_for_an_import_and_for_its_end() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: not root, so there are no capabilities to be taken away");
+        return;
+    }
+    if std::env::var_os(IN_UNIT).is_some() {
+        return import_and_end();
+    }
+    // This test once more, as systemd starts the daemon.
+    let name = "the_capabilities_of_the_daemons_unit_are_enough_for_an_import_and_for_its_end";
+    let name = format!("archive::foreign::tests::sandbox::{name}");
+    let mut command = Command::new("setpriv");
+    command.args(["--no-new-privs", "--inh-caps=-all", "--bounding-set", &bounding_set(), "--"]);
+    command.arg(std::env::current_exe().unwrap()).args(["--exact", &name, "--nocapture"]);
+    let out = command.env(IN_UNIT, "1").output().unwrap();
+    assert!(out.status.success(), "{out:?}");
+    assert!(String::from_utf8_lossy(&out.stdout).contains("imported and ended"), "{out:?}");
+}
+
+fn import_and_end() {
+    let place = Place::make();
+    place.run("qemu-img", &["convert", "-O", "qcow2", "disk.raw", "disk.qcow2"]);
+    let path = place.path("disk.qcow2");
+    place.assert_whole(&place.import(&place.file(&path, ForeignFormat::Qcow2)).unwrap());
+    // One that would go on: who ends it must be allowed to.
+    let lease = user::Lease::take(Duration::from_secs(60), || false).unwrap().unwrap();
+    let file = place.file(&path, ForeignFormat::Qcow2);
+    let mut command = convert::sandbox("sh", &file, Some(lease.user));
+    command.args(["-c", "echo begun; exec sleep 60"]).stdout(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut begun = [0; 6];
+    io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    println!("imported and ended");
 }

@@ -38,6 +38,9 @@ pub(super) async fn run(
     }
     let new = what(arguments, about.len())?;
     let begun = session.client.begin_import(project, &new).await?;
+    if !detach {
+        job::tell_how_to_wait(session, Some(project), &begun);
+    }
     let job = match send(session, project, &begun, file, about.len()).await {
         Ok(job) => job,
         // Where the archive wanted no more of it, its job says why better than the connection.
@@ -45,9 +48,13 @@ pub(super) async fn run(
             let job = session.client.image_job(Some(project), &begun.id).await;
             job.ok().filter(|job| job.state.is_end()).ok_or(error)?
         }
+        Err(ClientError::Sent(source)) => return Err(at(source)),
         Err(error) => return Err(error.into()),
     };
-    job::follow(session, Some(project), job, detach).await
+    if detach {
+        return job::follow(session, Some(project), job, detach).await;
+    }
+    job::wait(session, Some(project), job).await
 }
 
 fn what(arguments: ImportArguments, size: u64) -> Result<NewImage, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! A job sends no events, so it is asked for, more seldom the longer it takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mezame_model::{
     ProjectName,
@@ -15,8 +15,11 @@ use crate::{exit::Exit, failure::Failure, progress::Bar, table::Table, text};
 /// Between the first two looks; each pause is half as long again.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// How long it is looked again where nobody answers: a restart takes less.
+const PATIENCE: Duration = Duration::from_secs(180);
 
-/// Waits for a job's end and tells what came of it; only tells its id where `detach` says so.
+/// Says a job's id, waits for its end and tells what came of it; only tells its id where `detach`
+/// says so.
 pub(in crate::run) async fn follow(
     session: &Session<'_>,
     project: Option<&ProjectName>,
@@ -26,6 +29,33 @@ pub(in crate::run) async fn follow(
     if detach {
         return tell(session, &job);
     }
+    tell_how_to_wait(session, project, &job);
+    wait(session, project, job).await
+}
+
+/// Says a job's id before it is waited for: whoever stops waiting needs it.
+pub(in crate::run) fn tell_how_to_wait(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    job: &ImageJob,
+) {
+    if job.state.is_end() {
+        return;
+    }
+    let id = text::line(&job.id);
+    let command = match project {
+        Some(project) => format!("mezame image jobs {id} -p {project}"),
+        None => format!("mezame image archive jobs {id}"),
+    };
+    session.screen.say(&format!("{id}: it goes on by itself; '{command}' waits for it"));
+}
+
+/// Waits for a job's end and tells what came of it.
+pub(super) async fn wait(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    job: ImageJob,
+) -> Result<Exit, Failure> {
     let job = ended(session, project, job).await?;
     if job.state == JobState::Done {
         return tell(session, &job);
@@ -48,13 +78,32 @@ pub(in crate::run) async fn ended(
         bar.show(doing(&job), job.done, job.total);
         tokio::time::sleep(pause).await;
         pause = (pause + pause / 2).min(LONGEST_PAUSE);
-        job = session.client.image_job(project, &job.id).await?;
+        job = look(session, project, &job.id).await?;
     }
     Ok(job)
 }
 
+/// Looks at a job, and again for a while where nobody answers.
+async fn look(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    id: &str,
+) -> Result<ImageJob, Failure> {
+    let begun = Instant::now();
+    loop {
+        match session.client.image_job(project, id).await {
+            Err(error) if error.is_passing() && begun.elapsed() < PATIENCE => {
+                tokio::time::sleep(LONGEST_PAUSE).await;
+            }
+            other => return Ok(other?),
+        }
+    }
+}
+
 fn doing(job: &ImageJob) -> &'static str {
     match (job.state, job.what) {
+        (JobState::Running, _) if job.phase.as_deref() == Some("checking") => "checking",
+        (JobState::Running, _) if job.phase.as_deref() == Some("converting") => "converting",
         (JobState::Awaiting | JobState::Uploading, _) => "sending",
         (JobState::Queued, _) => "waiting",
         (_, ImageWork::Import) => "archiving",

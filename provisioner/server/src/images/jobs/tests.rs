@@ -1,6 +1,8 @@
 //! Jobs without an archive.
 
-use super::*;
+use mezame_images::archive::Phase;
+
+use super::{kept::KEPT, *};
 use crate::environment::fixed::FixedEnvironment;
 
 fn table(journal: Option<Journal>) -> (Arc<FixedEnvironment>, Arc<Jobs>) {
@@ -8,6 +10,9 @@ fn table(journal: Option<Journal>) -> (Arc<FixedEnvironment>, Arc<Jobs>) {
     let jobs = Jobs::open(journal, Arc::clone(&environment) as _, 3).unwrap();
     (environment, jobs)
 }
+
+/// How long a test's records may take.
+const SOON: Duration = Duration::from_secs(60);
 
 fn project(name: &str) -> ProjectName {
     ProjectName::parse(name).unwrap()
@@ -30,6 +35,7 @@ fn what_was_unfinished_when_the_provisioner_ended_is_told_as_interrupted() {
     done.finish(Ok(Outcome { figures, ..Outcome::default() }));
     // As a kill does: nobody says a word.
     std::mem::forget(running);
+    jobs.close(SOON);
     std::fs::write(folder.path().join("jobs/job-torn.json"), "{").unwrap();
 
     let (_, again) = table(Some(open()));
@@ -38,6 +44,36 @@ fn what_was_unfinished_when_the_provisioner_ended_is_told_as_interrupted() {
     assert!(interrupted.ended_ms.is_some() && !interrupted.faults[0].mend.is_empty());
     assert_eq!(again.get(None, &done_id).unwrap().figures["chunks"], 7);
     assert_eq!((again.list(None).len(), again.unfinished()), (2, 0));
+}
+
+#[test]
+fn whoever_asks_for_jobs_does_not_wait_for_the_disk() {
+    // A pipe that nobody reads: to open it for writing blocks as a disk that hangs does.
+    let folder = tempfile::tempdir().unwrap();
+    let (environment, jobs) = table(Some(Journal::open(folder.path()).unwrap()));
+    let _keep = environment;
+    let pipe = |id: &str| {
+        let path = folder.path().join(format!("{id}.new"));
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        path
+    };
+    let ticket = begin(&jobs, None, JobState::Queued);
+    let id = ticket.id().to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut ticket = ticket;
+    runtime.block_on(ticket.noted()).unwrap();
+    let path = pipe(&id);
+    ticket.enter(JobState::Running);
+    assert_eq!(jobs.get(None, &id).unwrap().state, JobState::Running);
+    assert_eq!((jobs.list(None).len(), jobs.unfinished()), (1, 1));
+    jobs.cancel(None, &id).unwrap();
+    ticket.finish(Err(Unfinished::Cancelled));
+    assert!(!jobs.journal.as_ref().unwrap().close(Duration::from_millis(50)));
+    // The thread goes on once the pipe has a reader: a pipe can't be made durable.
+    let reader = std::fs::File::open(path).unwrap();
+    assert!(jobs.journal.as_ref().unwrap().close(SOON));
+    drop(reader);
 }
 
 #[test]
@@ -59,9 +95,33 @@ fn the_oldest_that_ended_are_forgotten_in_the_journal_too() {
         begin(&jobs, None, JobState::Running).finish(Ok(Outcome::default()));
     }
     assert_eq!(jobs.list(None).len(), KEPT + 1);
+    jobs.close(SOON);
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), KEPT + 1);
     let listed = jobs.list(None);
     assert!(listed.windows(2).all(|pair| pair[0].id > pair[1].id));
+}
+
+#[test]
+fn a_long_job_is_told_of_when_it_ends_and_a_busy_project_pushes_out_its_own_alone() {
+    let (environment, jobs) = table(None);
+    let (busy, calm) = (project("busy"), project("calm"));
+    let long = begin(&jobs, Some(&busy), JobState::Running);
+    let quiet = begin(&jobs, Some(&calm), JobState::Running);
+    let (long_id, quiet_id) = (long.id().to_owned(), quiet.id().to_owned());
+    quiet.finish(Ok(Outcome::default()));
+    let mut first = None;
+    for _ in 0..KEPT {
+        environment.advance_ms(1);
+        let short = begin(&jobs, Some(&busy), JobState::Running);
+        first.get_or_insert(short.id().to_owned());
+        short.finish(Ok(Outcome::default()));
+    }
+    environment.advance_ms(1);
+    long.finish(Ok(Outcome::default()));
+    begin(&jobs, Some(&busy), JobState::Running).finish(Ok(Outcome::default()));
+    assert_eq!(jobs.get(None, &long_id).map(|job| job.state), Some(JobState::Done));
+    assert_eq!(jobs.get(None, &quiet_id).map(|job| job.state), Some(JobState::Done));
+    assert!(jobs.get(None, &first.unwrap()).is_none());
 }
 
 #[test]
@@ -130,6 +190,14 @@ fn how_far_a_job_is_is_told() {
     let ticket = begin(&jobs, None, JobState::Running);
     ticket.ticker().tell(Progress { done: 5, total: 9, written: 1 });
     let job = ticket.shown().unwrap();
-    assert_eq!((job.done, job.total), (5, 9));
+    assert_eq!((job.done, job.total, job.phase), (5, 9, None));
+    ticket.enter(JobState::Queued);
+    let job = ticket.shown().unwrap();
+    assert_eq!((job.done, job.total), (0, 0));
+    ticket.enter(JobState::Running);
+    ticket.ticker().enter(Phase::Converting);
+    ticket.ticker().tell(Progress { done: 2, total: 4, written: 0 });
+    let job = ticket.shown().unwrap();
+    assert_eq!((job.done, job.phase.as_deref()), (2, Some("converting")));
     ticket.finish(Ok(Outcome::default()));
 }

@@ -31,7 +31,26 @@ pub(super) fn problem(error: ImagesError) -> Problem {
                  is not mounted"
             ),
         ),
+        ImagesError::NotBegun(_) => {
+            let why = chain(&error);
+            tracing::error!(error = why, "images can't be worked with");
+            plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "images-away",
+                "Images can't be worked with now",
+                &why,
+            )
+        }
         ImagesError::Faults(faults) => faulty(faults),
+        ImagesError::Site(faults) => Problem {
+            faults,
+            ..plain(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "no-room",
+                "Not done: the site can't take it now",
+                "",
+            )
+        },
         ImagesError::NoJob => Failure::from(ControlError::NotFound).problem(),
         ImagesError::NotAwaiting { .. } => {
             plain(StatusCode::CONFLICT, "not-awaiting", "No file is taken", &error.to_string())
@@ -43,7 +62,8 @@ pub(super) fn problem(error: ImagesError) -> Problem {
             &format!("{error}: try again when some have ended"),
         ),
         ImagesError::Archive(error) => archive(&error),
-        ImagesError::Place(_) => away(&chain(&error)),
+        ImagesError::Place(_) | ImagesError::Away { .. } => away(&chain(&error)),
+        ImagesError::Note(error) => Failure::from(*error).problem(),
         ImagesError::Ending => Failure::from(ControlError::Ending).problem(),
         ImagesError::Journal(_) | ImagesError::NoRandomness(_) | ImagesError::Thread(_) => {
             tracing::error!(error = chain(&error), "a call about images failed");

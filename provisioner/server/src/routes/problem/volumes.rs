@@ -28,6 +28,12 @@ pub(super) fn no_volumes() -> Problem {
 pub(super) fn problem(error: VolumesError) -> Problem {
     let conflict = |kind, title, detail: &str| plain(StatusCode::CONFLICT, kind, title, detail);
     match error {
+        VolumesError::NotBegun(_) => {
+            let why = chain(&error);
+            tracing::error!(error = why, "volumes can't be worked with");
+            let title = "Volumes can't be worked with now";
+            plain(StatusCode::SERVICE_UNAVAILABLE, "volumes-away", title, &why)
+        }
         VolumesError::Control(error) => Failure::from(error).problem(),
         VolumesError::Images(error) => Failure::from(error).problem(),
         VolumesError::Faults(faults) => faulty(faults),

@@ -1,17 +1,22 @@
 //! The image archive over the API, with a real archive in a directory.
 
 mod care;
+mod uploads;
 
 use std::{path::PathBuf, time::Duration};
 
 use super::*;
-use crate::{images::Images, settings::images::ImageSettings};
+use crate::{
+    images::{Images, part::Part},
+    settings::images::ImageSettings,
+};
 
 /// A control plane with an archive, and the projects `p` and `q`.
 pub(super) struct Gallery {
     pub(super) plane: Plane,
     pub(super) images: Arc<Images>,
-    folder: tempfile::TempDir,
+    pub(super) part: Arc<Part>,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Gallery {
@@ -35,17 +40,12 @@ impl Gallery {
         change(&mut settings);
         let (uploads, jobs) = (folder.path().join("uploads"), folder.path().join("jobs"));
         let control = Arc::clone(&plane.control);
-        let images = Images::start(
-            settings,
-            uploads,
-            Some(jobs),
-            Arc::new(move |project| control.image_key(project)),
-            Arc::new(FixedEnvironment::new()),
-        )
-        .unwrap();
+        let environment = Arc::new(FixedEnvironment::new());
+        let part = Part::open(settings, uploads, Some(jobs), control, environment).await;
+        let images = part.begun().unwrap();
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&plane.control);
-        let router = router(control, Some(Arc::clone(&images)), None, 8 << 20, end);
+        let router = router(control, Some(Arc::clone(&part)), None, 8 << 20, end);
         let plane = Plane { control: plane.control, router, ending };
         plane
             .apply(json!([
@@ -54,7 +54,28 @@ impl Gallery {
                 { "kind": "Project", "name": "vault", "encrypted_images": true },
             ]))
             .await;
-        Self { plane, images, folder }
+        Self { plane, images, part, folder }
+    }
+
+    /// The same control plane as after a restart: it has opened nothing yet.
+    async fn again(&self) -> Plane {
+        self.again_with(|_| ()).await
+    }
+
+    async fn again_with(&self, change: impl FnOnce(&mut ImageSettings)) -> Plane {
+        let mut settings = ImageSettings {
+            directory: Some(self.folder.path().join("archive")),
+            ..ImageSettings::default()
+        };
+        change(&mut settings);
+        let (uploads, jobs) = (self.folder.path().join("uploads"), self.folder.path().join("jobs"));
+        let control = Arc::clone(&self.plane.control);
+        let environment = Arc::new(FixedEnvironment::new());
+        let part = Part::open(settings, uploads, Some(jobs), control, environment).await;
+        let (ending, end) = watch::channel(false);
+        let control = Arc::clone(&self.plane.control);
+        let router = router(Arc::clone(&control), Some(part), None, 8 << 20, end);
+        Plane { control, router, ending }
     }
 
     /// Imports a file of this form; the job once it has ended.
@@ -201,70 +222,6 @@ async fn an_image_comes_in_is_seen_goes_out_is_shared_and_deleted() {
     let status = plane.get("/v1/archive").await.json();
     assert_eq!((&status["bytes"], &status["jobs"]), (&0.into(), &0.into()), "{status}");
     assert_eq!(plane.call("DELETE", "/v1/projects/p", &[], "").await.status, 204);
-}
-
-#[tokio::test]
-async fn a_file_that_is_not_what_was_said_becomes_no_image() {
-    let gallery = Gallery::open().await;
-    let file = disk(1);
-    let wrong = |field: &str, value: Value| {
-        let mut what = json!({ "name": "x", "format": "raw" });
-        what[field] = value;
-        what
-    };
-    for (what, place) in [
-        (wrong("sha256", "00".repeat(32).into()), "sha256"),
-        (wrong("sha512", "00".repeat(64).into()), "sha512"),
-        (wrong("size", 1_500_001.into()), "size"),
-        (wrong("size", 1_499_999.into()), "size"),
-        (wrong("largest", 1_499_999.into()), "largest"),
-        (wrong("format", "qcow2".into()), "format"),
-    ] {
-        let job = gallery.import("p", what, file.clone()).await;
-        assert_eq!((&job["state"], &job["faults"][0]["path"]), (&"failed".into(), &place.into()));
-        let text = job["faults"][0].to_string();
-        assert!(!text.contains("uploads") && !text.contains("\"mend\":\"\""), "{text}");
-    }
-    assert!(gallery.names("p").await.is_empty());
-    assert_eq!(gallery.uploads(), 0);
-    let faults = json!({ "name": "", "format": "raw", "sha256": "x" });
-    let refused = gallery.plane.post("/v1/projects/p/images", faults).await;
-    assert_eq!((refused.status, refused.problem()["faults"].as_array().unwrap().len()), (422, 2));
-}
-
-#[tokio::test]
-async fn a_sender_that_breaks_off_leaves_nothing_but_a_job_that_says_so() {
-    let gallery = Gallery::open().await;
-    let what = json!({ "name": "x", "format": "raw" });
-    let asked = gallery.plane.post("/v1/projects/p/images", what).await.json();
-    let id = asked["id"].as_str().unwrap();
-    assert_eq!(asked["state"], "awaiting");
-    let parts = [Ok(vec![1; 100_000]), Err(std::io::Error::other("gone"))];
-    let body = Body::from_stream(futures_util::stream::iter(parts));
-    let path = format!("/v1/projects/p/image-jobs/{id}/content");
-    let answer = gallery.plane.call("PUT", &path, &[], body).await;
-    assert_eq!(answer.status, 400, "{}", answer.text);
-    let job = gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
-    assert_eq!(job["state"], "failed");
-    assert!(job["faults"][0]["message"].as_str().unwrap().contains("100000 bytes"), "{job}");
-    assert_eq!(gallery.uploads(), 0);
-    // It is not taken up again, and no other project's.
-    assert_eq!(gallery.send("p", id, disk(1)).await.status, 409);
-    assert_eq!(gallery.send("q", id, disk(1)).await.status, 404);
-}
-
-#[tokio::test]
-async fn uploads_take_so_much_of_the_disk_and_no_more() {
-    let gallery = Gallery::unmade(|settings| settings.upload_bytes = 1 << 20).await;
-    gallery.plane.post("/v1/archive", Value::Null).await;
-    let what = json!({ "name": "x", "format": "raw" });
-    let job = gallery.import("p", what, disk(1)).await;
-    assert_eq!((&job["state"], &job["faults"][0]["path"]), (&"failed".into(), &"size".into()));
-    let what = json!({ "name": "x", "format": "raw", "size": 2 << 20 });
-    assert_eq!(gallery.plane.post("/v1/projects/p/images", what).await.status, 422);
-    assert_eq!(gallery.uploads(), 0);
-    let status = gallery.plane.get("/v1/archive").await.json();
-    assert_eq!((&status["uploading"], &status["uploading_most"]), (&0.into(), &(1 << 20).into()));
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use mezame_images::{
         offer::Offer,
         plan::{Decision, decide},
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Pulled, published, pull},
+        pull::{Destination, Exceptions, Pulled, published, pull},
     },
     nbd::NbdAddress,
     qmp::Qmp,
@@ -86,7 +86,8 @@ impl Local {
             let plain = format!("{}.plain", facts.id);
             let went_over =
                 clone.hydrated().is_some() && nodes.iter().any(|node| node.name == plain);
-            disks.push(if went_over { Disk::hydrated(&volume) } else { Disk::of(&volume) });
+            let disk = if went_over { Disk::hydrated(&volume) } else { Disk::of(&volume) };
+            disks.push(disk.with_keys(&facts.keys));
         }
         Ok(disks)
     }
@@ -116,7 +117,8 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<Pulled, ExecutorError> {
         let name = order.name.clone().unwrap_or_else(|| format!("backup of {}", offer.volume));
-        let to = Destination { project: &order.project, key, name, labels: BTreeMap::new() };
+        let (labels, exceptions) = (BTreeMap::new(), Exceptions::default());
+        let to = Destination { project: &order.project, key, name, labels, exceptions };
         let archive = self.images.archive()?;
         Ok(pull(&archive, &to, offer, watch)?)
     }

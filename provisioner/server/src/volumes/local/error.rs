@@ -4,7 +4,7 @@ use mezame_images::{
     archive::ArchiveError,
     backup::{point::PointError, pull::PullError},
     clone::{CloneError, HydrationError},
-    encryption::{erasure::EraseError, rotation::RotationError},
+    encryption::rotation::RotationError,
     qmp::QmpError,
     storage_daemon::DaemonError,
     volume::{VolumeError, recovery::RecoveryError},
@@ -21,15 +21,14 @@ fn told(reason: Reason, error: &dyn std::error::Error) -> ExecutorError {
 impl From<CloneError> for ExecutorError {
     fn from(error: CloneError) -> Self {
         let reason = match &error {
-            CloneError::InUse(_)
-            | CloneError::Busy { .. }
-            | CloneError::Erasure(EraseError::InUse(_)) => Reason::InUse,
+            CloneError::InUse(_) | CloneError::Busy { .. } => Reason::InUse,
             CloneError::NoPool { .. }
             | CloneError::OtherPool { .. }
             | CloneError::PoolCopied { .. } => Reason::NoPool,
             CloneError::Exists(_)
             | CloneError::NoClone(_)
             | CloneError::PoolExists { .. }
+            | CloneError::NotOwner { .. }
             | CloneError::Replaced { .. }
             | CloneError::HasClones { .. } => Reason::Conflict,
             _ => Reason::Failed,
@@ -55,7 +54,10 @@ impl From<HydrationError> for ExecutorError {
             HydrationError::Qmp(_) | HydrationError::NoJob(_) | HydrationError::Late(_) => {
                 Reason::Monitor
             }
-            HydrationError::Plain(_) | HydrationError::WouldBeClear(_) => Reason::Conflict,
+            HydrationError::Plain(_)
+            | HydrationError::Begun(_)
+            | HydrationError::Moving(_)
+            | HydrationError::WouldBeClear(_) => Reason::Conflict,
             _ => Reason::Failed,
         };
         told(reason, &error)
@@ -76,8 +78,10 @@ impl From<RotationError> for ExecutorError {
 impl From<PointError> for ExecutorError {
     fn from(error: PointError) -> Self {
         let reason = match &error {
-            PointError::Qmp(_) | PointError::NoDisk(_) => Reason::Monitor,
-            PointError::Job(_) | PointError::Elsewhere { .. } => Reason::Conflict,
+            PointError::Qmp(_) | PointError::NoDisk(_) | PointError::Secret(_) => Reason::Monitor,
+            PointError::Job(_) | PointError::Moving | PointError::Elsewhere { .. } => {
+                Reason::Conflict
+            }
             _ => Reason::Failed,
         };
         told(reason, &error)
@@ -88,6 +92,7 @@ impl From<PullError> for ExecutorError {
     fn from(error: PullError) -> Self {
         match error {
             PullError::Archive(error) => error.into(),
+            refused @ PullError::WouldBeClear(_) => told(Reason::Conflict, &refused),
             broken => told(Reason::Failed, &broken),
         }
     }

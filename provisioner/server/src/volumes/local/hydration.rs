@@ -98,8 +98,10 @@ impl Local {
         qmp: &mut Qmp,
         speed: Option<u64>,
     ) -> Result<Hydration, ExecutorError> {
-        // Of one that was cut short.
+        // Of one that was cut short, as where its QEMU has ended: the note of its key, and its target.
+        self.hydration(facts, clone)?.cancel(qmp, master)?;
         self.discard(facts)?;
+        let clone = &master.find(&facts.id)?;
         let place = Place::File(self.target(facts)?);
         let hydration = match facts.newest {
             None => Hydration::start(qmp, clone, master.size(), place, CACHE, speed)?,

@@ -67,6 +67,7 @@ fn images() -> Value {
         "Retained": object("What a retention did, or would do", &["kept", "dropped"], json!({
             "kept": texts("Ids, oldest first"),
             "dropped": texts("Ids of those that are deleted"),
+            "faults": list(named("Fault"), "Why others are still there, by id"),
         })),
     })
 }
@@ -101,6 +102,7 @@ fn work() -> Value {
             "volumes": texts("Which it is about"),
             "backups": texts("The images that came of a backup"),
             "state": json!({ "type": "string", "enum": states }),
+            "phase": json!({ "type": "string", "enum": ["checking", "converting", "archiving"] }),
             "done": number("Bytes that are dealt with: of the file while it comes, then of the disk"),
             "total": number("Bytes in all; 0 where that is not known"),
             "created_ms": number("Milliseconds since 1970"),

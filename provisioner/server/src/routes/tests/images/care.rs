@@ -110,10 +110,124 @@ async fn an_archive_is_made_when_asked_for_and_found_once_it_is_there() {
 }
 
 #[tokio::test]
+async fn a_project_stays_while_the_archive_with_its_images_is_away() {
+    let gallery = Gallery::open().await;
+    let delete = async |plane: &Plane, project: &str| {
+        let answer = plane.call("DELETE", &format!("/v1/projects/{project}"), &[], "").await;
+        let kind = (answer.status != 204).then(|| answer.problem()["type"].clone());
+        (answer.status, kind)
+    };
+    gallery.image("vault", "secret", disk(1)).await;
+    gallery.image("p", "open", disk(2)).await;
+    // As when what it lies on is not mounted after a restart: there is an empty folder, or none.
+    let (archive, away) =
+        (gallery.folder.path().join("archive"), gallery.folder.path().join("away"));
+    std::fs::rename(&archive, &away).unwrap();
+    let again = gallery.again().await;
+    for is_mount_point in [false, true] {
+        if is_mount_point {
+            std::fs::create_dir(&archive).unwrap();
+        }
+        for project in ["vault", "p", "q"] {
+            let refused = (409, Some("no-archive-there".into()));
+            assert_eq!(delete(&again, project).await, refused, "{project}");
+        }
+    }
+    // As when the settings name none any more.
+    let (_ending, end) = watch::channel(false);
+    let router = router(Arc::clone(&gallery.plane.control), None, None, 8 << 20, end);
+    let control = Arc::clone(&gallery.plane.control);
+    let without = Plane { control, router, ending: watch::channel(false).0 };
+    for project in ["vault", "p"] {
+        assert_eq!(delete(&without, project).await, (409, Some("in-use".into())), "{project}");
+    }
+    std::fs::remove_dir(&archive).unwrap();
+    std::fs::rename(&away, &archive).unwrap();
+    assert_eq!(delete(&again, "vault").await, (409, Some("in-use".into())));
+    assert_eq!(delete(&again, "q").await, (204, None));
+}
+
+#[tokio::test]
+async fn a_folder_that_is_not_there_stops_images_alone_and_is_not_made() {
+    let gallery = Gallery::open().await;
+    let uploads = gallery.folder.path().join("disk/uploads");
+    let folder = uploads.clone();
+    let plane = gallery.again_with(|settings| settings.upload_dir = Some(folder)).await;
+    assert_eq!(plane.get("/v1/projects/p").await.status, 200);
+    let kind = async |path: &str| {
+        let answer = plane.get(path).await;
+        (answer.status, answer.problem()["type"].clone())
+    };
+    assert_eq!(kind("/v1/archive").await, (503, "images-away".into()));
+    assert_eq!(kind("/v1/projects/p/images").await, (503, "images-away".into()));
+    assert!(!uploads.exists());
+    // A file in its place is no folder either.
+    std::fs::create_dir(uploads.parent().unwrap()).unwrap();
+    std::fs::write(&uploads, "").unwrap();
+    assert_eq!(kind("/v1/archive").await, (503, "images-away".into()));
+    std::fs::remove_file(&uploads).unwrap();
+    // What is left over and can't be removed is in nobody's way.
+    std::fs::create_dir_all(uploads.join("upload-x/y")).unwrap();
+    let status = plane.get("/v1/archive").await;
+    assert_eq!(status.status, 200, "{}", status.text);
+}
+
+#[tokio::test]
+async fn a_project_goes_where_an_archive_was_never_made() {
+    let gallery = Gallery::unmade(|_| ()).await;
+    for project in ["vault", "p"] {
+        let gone = gallery.plane.call("DELETE", &format!("/v1/projects/{project}"), &[], "").await;
+        assert_eq!(gone.status, 204, "{}", gone.text);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_waits_for_any_more_is_not_carried_out_later() {
+    let gallery = Gallery::open().await;
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Arc::new(std::sync::Mutex::new(held));
+    let (began, has_begun) = std::sync::mpsc::channel();
+    // All threads are at work.
+    let mut working = Vec::new();
+    for _ in 0..crate::images::CALLS {
+        let (images, held, began) = (Arc::clone(&gallery.images), Arc::clone(&held), began.clone());
+        working.push(tokio::spawn(async move {
+            let call = move |_: &_, _: &_| {
+                began.send(()).unwrap();
+                let _ = held.lock().unwrap().recv();
+                Ok(())
+            };
+            images.ask(call).await
+        }));
+    }
+    for _ in 0..crate::images::CALLS {
+        while has_begun.try_recv().is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let is_done = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let tell = Arc::clone(&is_done);
+    let mut given_up = Box::pin(gallery.images.ask(move |_, _| {
+        tell.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(())
+    }));
+    assert!(crate::testing::poll_once(&mut given_up).is_pending());
+    drop(given_up);
+    drop(release);
+    for call in working {
+        call.await.unwrap().unwrap();
+    }
+    // One that comes later is done, so that one would have been done before.
+    gallery.images.ask(|_, _| Ok(())).await.unwrap();
+    assert!(!is_done.load(std::sync::atomic::Ordering::SeqCst));
+}
+
+#[tokio::test]
 async fn the_end_leaves_no_thread_and_takes_nothing_more() {
     let gallery = Gallery::open().await;
     gallery.image("p", "x", disk(1)).await;
-    Arc::clone(&gallery.images).end().await;
+    let others = std::future::ready(());
+    assert!(Arc::clone(&gallery.images).end(others).await, "a thread is left");
     let what = json!({ "name": "x", "format": "raw" });
     let refused = gallery.plane.post("/v1/projects/p/images", what).await;
     assert!(matches!(refused.status, 429 | 503), "{}", refused.text);

@@ -1,0 +1,27 @@
+//! Which jobs that ended are still told of. One busy project does not push out the others'.
+
+use std::{cmp::Reverse, collections::BTreeMap};
+
+use mezame_model::api::images::ImageJob;
+
+/// Of one project, or of none; of more, those that ended first are forgotten.
+pub(super) const KEPT: usize = 200;
+/// Of all projects.
+const KEPT_IN_ALL: usize = 5000;
+
+/// The ids of those that are to be forgotten.
+pub(super) fn forgotten<'a>(jobs: impl Iterator<Item = &'a ImageJob>) -> Vec<String> {
+    let mut ended: Vec<&ImageJob> = jobs.filter(|job| job.state.is_end()).collect();
+    // Not as they began: one that took hours may have ended last of all.
+    ended.sort_by_key(|job| Reverse((job.ended_ms, &job.id)));
+    let mut kept: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let mut forgotten = Vec::new();
+    for (place, job) in ended.into_iter().enumerate() {
+        let of_project = kept.entry(job.project.as_deref()).or_default();
+        *of_project += 1;
+        if *of_project > KEPT || place >= KEPT_IN_ALL {
+            forgotten.push(job.id.clone());
+        }
+    }
+    forgotten
+}
