@@ -62,7 +62,7 @@ fn who_pulls_late_gets_nothing_and_not_the_next_point_in_time() {
     guest.writer.write(0);
     let point = guest.host.open(&vault).unwrap();
     let error = vault.pull(&late, &Unwatched).unwrap_err();
-    assert!(matches!(error, PullError::Broken), "{error}");
+    assert!(matches!(error, PullError::Broken(_)), "{error}");
     assert!(vault.published(&guest.host.disks[0]).is_empty());
     vault.pull(&point.offers()[0], &Unwatched).unwrap();
     point.close(&mut guest.host.qmp, &[], None).unwrap();
