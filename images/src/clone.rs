@@ -29,6 +29,7 @@ mod hydration;
 mod lock;
 mod lun;
 mod ownership;
+mod plain;
 mod pool;
 mod record;
 mod removal;

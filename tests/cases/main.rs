@@ -32,4 +32,5 @@ mod seeds;
 mod shell_agent;
 mod storm;
 mod upgrade;
+mod volumes;
 mod windows;

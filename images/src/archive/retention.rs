@@ -1,4 +1,4 @@
-//! Which backups are kept: the newest ones, and the newest of each day, week and month.
+//! Which backups are kept: the newest ones, and the newest of each hour, day, week, month and year.
 //!
 //! Pure: from times to decisions. Days begin at midnight UTC, weeks on Monday (ISO 8601).
 
@@ -12,12 +12,16 @@ use super::ImageId;
 pub struct Retention {
     /// The newest ones.
     pub last: usize,
+    /// The newest of each of so many hours that have any.
+    pub hourly: usize,
     /// The newest of each of so many days that have any.
     pub daily: usize,
     /// The newest of each of so many weeks that have any.
     pub weekly: usize,
     /// The newest of each of so many months that have any.
     pub monthly: usize,
+    /// The newest of each of so many years that have any.
+    pub yearly: usize,
 }
 
 /// A point in time that an image is of.
@@ -44,8 +48,13 @@ impl Retention {
         newest.sort_by_key(|image| std::cmp::Reverse((image.created_ms, image.id)));
         let mut kept: BTreeSet<ImageId> =
             newest.iter().take(self.last).map(|image| image.id).collect();
-        let periods: [(usize, Period); 3] =
-            [(self.daily, day), (self.weekly, week), (self.monthly, month)];
+        let periods: [(usize, Period); 5] = [
+            (self.hourly, hour),
+            (self.daily, day),
+            (self.weekly, week),
+            (self.monthly, month),
+            (self.yearly, year),
+        ];
         for (count, period) in periods {
             let mut seen = BTreeSet::new();
             for image in &newest {
@@ -60,6 +69,10 @@ impl Retention {
         }
         images.iter().map(|image| image.id).filter(|id| !kept.contains(id)).collect()
     }
+}
+
+fn hour(ms: u64) -> u64 {
+    ms / (DAY_MS / 24)
 }
 
 fn day(ms: u64) -> u64 {
@@ -81,6 +94,10 @@ fn month(ms: u64) -> u64 {
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let from_march = (5 * day_of_year + 2) / 153;
     (era * 400 + year_of_era) * 12 + from_march + 2
+}
+
+fn year(ms: u64) -> u64 {
+    month(ms) / 12
 }
 
 #[cfg(test)]
@@ -147,6 +164,23 @@ mod tests {
     }
 
     #[test]
+    fn of_each_hour_and_each_year_the_newest_is_kept() {
+        let images: Vec<_> = (0..9).map(|n| image(n, n * DAY_MS / 48)).collect();
+        let policy = Retention { hourly: 2, ..Retention::default() };
+        let dropped = policy.dropped(&images);
+        assert!(!dropped.contains(&images[8].id) && !dropped.contains(&images[7].id));
+        assert_eq!(dropped.len(), 7);
+        // 2025-12-31 is the day before the new year, and the 31st of 2026 its 365th.
+        let days = daily(NEW_YEAR - 40, 60);
+        let yearly = Retention { yearly: 2, ..Retention::default() };
+        assert_eq!(kept(yearly, &days), [NEW_YEAR - 1, NEW_YEAR + 19]);
+        assert_eq!((year((NEW_YEAR - 1) * DAY_MS), year(NEW_YEAR * DAY_MS)), (2025, 2026));
+        // From the first month of a year to its last.
+        assert_eq!(year((NEW_YEAR + 364) * DAY_MS), 2026);
+        assert_eq!(year((NEW_YEAR + 365) * DAY_MS), 2027);
+    }
+
+    #[test]
     fn days_without_a_backup_do_not_count() {
         let images = [image(1, 0), image(2, 40 * DAY_MS), image(3, 90 * DAY_MS)];
         let policy = Retention { daily: 3, ..Retention::default() };
@@ -157,14 +191,15 @@ mod tests {
         #[test]
         fn a_policy_keeps_what_it_promises_and_no_more(
             times in prop::collection::vec(0..200 * DAY_MS, 1..80),
-            last in 0..5usize, daily in 0..5usize, weekly in 0..5usize, monthly in 0..5usize
+            last in 0..5usize, daily in 0..5usize, weekly in 0..5usize, monthly in 0..5usize,
+            hourly in 0..5usize, yearly in 0..3usize,
         ) {
-            let policy = Retention { last, daily, weekly, monthly };
+            let policy = Retention { last, hourly, daily, weekly, monthly, yearly };
             let images: Vec<_> = (0u64..).zip(&times).map(|(n, ms)| image(n, *ms)).collect();
             let dropped = policy.dropped(&images);
             let kept = images.len() - dropped.len();
             if policy != Retention::default() {
-                prop_assert!(kept <= last + daily + weekly + monthly);
+                prop_assert!(kept <= last + hourly + daily + weekly + monthly + yearly);
                 prop_assert!(kept >= last.min(images.len()));
                 // The newest of all is always kept.
                 let newest = images.iter().max_by_key(|i| (i.created_ms, i.id)).unwrap();

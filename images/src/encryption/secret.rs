@@ -131,6 +131,15 @@ impl Secrets {
         self
     }
 
+    /// Each as its object is told of it: its id, its format (`raw` or `base64`), and its text. For
+    /// whoever starts QEMU elsewhere than here and gives it them himself.
+    pub fn objects(&self) -> impl Iterator<Item = (&str, &'static str, Zeroizing<Vec<u8>>)> {
+        self.0.iter().map(|secret| {
+            let (format, bytes) = secret.written();
+            (secret.name.as_str(), format, bytes)
+        })
+    }
+
     /// Adds them to a program of QEMU's that is to be started, once: its words, and the pipes that it
     /// reads them from. After the tool's command, for qemu-img.
     pub fn attach(&self, command: &mut Command) -> io::Result<()> {

@@ -174,6 +174,9 @@ settings! {
     api_tokens: PathBuf, "MEZAME_API_TOKENS", "FILE";
     /// Standalone: the directory of the image archive, which `mezame image archive create` makes.
     image_archive: PathBuf, "MEZAME_IMAGE_ARCHIVE", "DIR";
+    /// Standalone: a directory for volumes, with the pool "default", which `mezame volume pool create`
+    /// makes.
+    volumes: PathBuf, "MEZAME_VOLUMES", "DIR";
     /// Standalone: the region that guests are told.
     region: String, "MEZAME_REGION", "NAME";
     /// Standalone: the DNS suffix that guests are told.
@@ -308,6 +311,12 @@ impl Partial {
         if let Some(directory) = &self.image_archive {
             let images = all.images.get_or_insert_default();
             (images.directory, images.s3) = (Some(directory.clone()), None);
+        }
+        if let Some(directory) = &self.volumes {
+            let volumes = all.volumes.get_or_insert_default();
+            volumes.pools = [("default".to_owned(), directory.join("pool"))].into();
+            volumes.default_pool = None;
+            volumes.masters = Some(directory.join("masters"));
         }
         set(&mut all.region, &self.region);
         set(&mut all.domain, &self.domain);

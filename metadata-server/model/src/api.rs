@@ -23,6 +23,7 @@
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
 //! | `/v1/projects/P/{images,image-jobs,image-retention}`, `/v1/archive` | see [`images`] |
+//! | `/v1/projects/P/{volumes,backups}`, `/v1/pools` | see [`volumes`] |
 //! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
 //!
 //! A page of a list has `Link: <…>; rel="next"` while there are more (RFC 8288). Where events of the
@@ -30,6 +31,7 @@
 //! Every failure is [`Problem`] (RFC 9457).
 
 pub mod images;
+pub mod volumes;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod images;
 pub mod trust;
+mod volumes;
 
 use std::time::Duration;
 

@@ -3,8 +3,10 @@
 //! Each command's help ends with examples, since those are what people look for.
 
 mod arguments;
+mod backup;
 mod image;
 mod key;
+mod volume;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -14,6 +16,7 @@ pub use arguments::{
     ReportsArguments, ResetArguments, ResetCommand, RotatedKey, SeedFiles, WaitArguments,
     WatchArguments,
 };
+pub use backup::{BackupCommand, BackupId, BackupName, CreateBackupArguments, RestoreArguments};
 use clap::{Args, Parser, Subcommand};
 pub use image::{
     ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,
@@ -21,6 +24,10 @@ pub use image::{
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
+pub use volume::{
+    ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
+    VolumeIdArgument, VolumeName, VolumePool,
+};
 
 use crate::{
     client::address::ServerAddress,
@@ -193,6 +200,12 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
     /// Images of disks in the archive: import, export, share, delete
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Volumes of guests: make, open, limit, copy, delete
+    #[command(subcommand)]
+    Volume(VolumeCommand),
+    /// Backups of running guests' volumes
+    #[command(subcommand)]
+    Backup(BackupCommand),
     /// Make a new key the one in use
     #[command(after_help = "Examples:
   mezame keys rotate sealing    seal all stored secrets anew

@@ -193,6 +193,12 @@ pub enum Failure {
     /// An image was to be written to a terminal.
     #[error("an image is nothing to be shown on a terminal")]
     ImageTerminal,
+    /// The keys of an encrypted volume are nothing to be printed.
+    #[error("the volume {volume} is encrypted")]
+    NoSecretsFolder {
+        /// Which one.
+        volume: String,
+    },
     /// An image could not be read out to its end.
     #[error("{id} can't be read at {at} of its {size} bytes")]
     ImageUnread {
@@ -241,6 +247,7 @@ impl Failure {
             | Self::NoImageId { .. }
             | Self::ImageForm { .. }
             | Self::ImageTerminal
+            | Self::NoSecretsFolder { .. }
             | Self::Terminal => Exit::Usage,
             Self::NoPassword { .. } | Self::NoImage { .. } => Exit::NotFound,
             // What was sent is at fault, as where the archive says so at once.
@@ -299,6 +306,7 @@ impl Failure {
                 "'mezame image verify' tells whether it is damaged; else try again"
             }
             Self::ImageForm { .. } => "say it with --format raw, qcow2, vmdk or vhdx",
+            Self::NoSecretsFolder { .. } => "name a folder for its keys with --secrets-dir",
             Self::ImageTerminal => "name a file, or send it to a program",
             Self::Terminal => "name a file with --to, or send it to a program",
             Self::Settings(SettingsError::Form { .. }) => {

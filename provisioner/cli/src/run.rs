@@ -3,6 +3,7 @@
 //! One thread and one connection: the command waits for the control plane and for nothing else.
 
 mod apply;
+mod backup;
 mod delete;
 mod describe;
 mod disk;
@@ -16,6 +17,7 @@ mod reports;
 mod reset;
 mod rows;
 mod small;
+mod volume;
 mod wait;
 mod watch;
 
@@ -119,6 +121,8 @@ impl Session<'_> {
             Command::Port(command) => small::port(self, command).await,
             Command::Key(command) => key::run(self, command).await,
             Command::Image(command) => image::run(self, command).await,
+            Command::Volume(command) => volume::run(self, command).await,
+            Command::Backup(command) => backup::run(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,
             Command::Certificate => small::certificate(self).await,
             Command::Whoami => small::whoami(self).await,

@@ -8,6 +8,7 @@ mod image_keys;
 mod keys;
 mod password_resets;
 mod volume_keys;
+mod volumes;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 

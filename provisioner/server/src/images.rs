@@ -10,11 +10,11 @@
 //! when it is first needed and never made but by [`Images::create`]: a place that is not mounted is
 //! told, and works once it is. Projects' keys come from the control plane's state.
 
-mod crew;
+pub(crate) mod crew;
 pub(crate) mod download;
-mod fault;
+pub(crate) mod fault;
 mod import;
-mod jobs;
+pub(crate) mod jobs;
 mod journal;
 mod opened;
 mod order;
@@ -35,7 +35,10 @@ use std::{
 };
 
 use mezame_images::{
-    archive::{Archive, ArchiveError, KeyOf, Settings as ArchiveSettings, store::s3::Patience},
+    archive::{
+        Archive, ArchiveError, ImageId, KeyOf, Settings as ArchiveSettings, Visible,
+        store::s3::Patience,
+    },
     environment::SystemEnvironment,
 };
 use mezame_model::{
@@ -45,10 +48,15 @@ use mezame_model::{
         images::{ArchiveStatus, ImageJob},
     },
 };
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 
 use self::{
-    crew::Crew, jobs::Jobs, journal::Journal, opened::Opened, place::PlaceError, upload::Room,
+    crew::{Crew, Unanswered},
+    jobs::Jobs,
+    journal::Journal,
+    opened::Opened,
+    place::PlaceError,
+    upload::Room,
 };
 use crate::{
     control::{Control, ControlError},
@@ -68,7 +76,7 @@ const CALLS_PATIENCE: Patience =
     Patience { attempt: Duration::from_secs(10), whole: Duration::from_secs(30) };
 /// How long the end waits for what is at work. What takes longer is left to itself: the archive can
 /// be left at any moment, and a process that takes over waits for this one to end.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits at least for the records of jobs.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -85,7 +93,7 @@ pub(crate) enum StartError {
         source: io::Error,
     },
     /// There are no threads.
-    #[error("no threads for the image archive")]
+    #[error("no threads can be started")]
     Threads(#[source] io::Error),
 }
 
@@ -252,19 +260,15 @@ impl Images {
         &self,
         call: impl FnOnce() -> Result<T, ImagesError> + Send + 'static,
     ) -> Result<T, ImagesError> {
-        let (tell, told) = oneshot::channel();
         let has_ended = Arc::clone(&self.has_ended);
-        let task = move || {
-            // Who has given it up, or was told that it failed, does not want it done an hour later.
-            if tell.is_closed() || has_ended.load(Ordering::SeqCst) {
-                return;
-            }
-            // Who asked may be gone.
-            let _ = tell.send(call());
+        let call = move || {
+            // Who was told that it failed does not want it done after that.
+            if has_ended.load(Ordering::SeqCst) { Err(ImagesError::Ending) } else { call() }
         };
-        let busy = |_| ImagesError::TooMany { what: "calls", most: CALLS_WAITING };
-        self.calls.submit(task).map_err(busy)?;
-        told.await.map_err(|_| ImagesError::Ending)?
+        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
+            Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
+            Unanswered::Gone => ImagesError::Ending,
+        })?
     }
 
     /// Makes the archive.
@@ -301,9 +305,30 @@ impl Images {
         .await
     }
 
+    /// The archive, for long work. Blocks.
+    pub(crate) fn archive(&self) -> Result<Arc<Archive>, ImagesError> {
+        self.for_jobs.archive()
+    }
+
     /// The key that images of this project are made with.
-    fn key_of(&self, project: &ProjectName) -> KeyOf {
+    pub(crate) fn key_of(&self, project: &ProjectName) -> KeyOf {
         (self.keys)(project)
+    }
+
+    /// An image as a project sees it, for long work. Blocks.
+    pub(crate) fn look(
+        &self,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<(Arc<Archive>, Visible), ImagesError> {
+        let archive = self.archive()?;
+        let visible = view::look(&archive, &self.keys, project, id)?;
+        Ok((archive, visible))
+    }
+
+    /// The table of jobs, which volumes' jobs are in too.
+    pub(crate) fn table(&self) -> &Arc<Jobs> {
+        &self.jobs
     }
 
     /// All jobs, of this project where one is named; newest first.
@@ -361,25 +386,28 @@ impl Images {
     }
 
     /// Ends all that is at work. What does not finish is told as interrupted after the next start.
-    /// Whether all threads have ended.
-    pub(crate) async fn end(self: Arc<Self>) -> bool {
+    /// `others` end meanwhile: they tell the same table of jobs. Whether all threads have ended.
+    pub(crate) async fn end(self: Arc<Self>, others: impl Future<Output = ()>) -> bool {
         self.jobs.end();
         self.has_ended.store(true, Ordering::SeqCst);
         self.orders.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let until = Instant::now() + PATIENCE;
+        let left = move || until.saturating_duration_since(Instant::now());
         // Threads that wait for others are no matter of the runtime's.
+        let images = Arc::clone(&self);
         let ended = tokio::task::spawn_blocking(move || {
-            let until = Instant::now() + PATIENCE;
-            let left = || until.saturating_duration_since(Instant::now());
-            let workers = self.workers.finish(left());
-            let is_all = self.calls.finish(left()) && workers;
+            let workers = images.workers.finish(left());
+            let is_all = images.calls.finish(left()) && workers;
             if !is_all {
                 tracing::warn!("what is at work on the image archive does not end in time");
             }
-            // What ends later is told as interrupted.
-            self.jobs.close(left().max(JOURNAL_PATIENCE));
             is_all
         });
-        ended.await.unwrap_or_else(|_| {
+        let (ended, ()) = tokio::join!(ended, others);
+        // What ends later is told as interrupted.
+        let close = move || self.jobs.close(left().max(JOURNAL_PATIENCE));
+        let closed = tokio::task::spawn_blocking(close).await;
+        closed.and(ended).unwrap_or_else(|_| {
             tracing::error!("the threads of the image archive did not end");
             false
         })

@@ -34,6 +34,7 @@ mod store;
 #[cfg(test)]
 mod testing;
 mod volume_keys;
+mod volumes;
 
 pub use access::tokens::TokensError;
 pub use control::ControlError;
@@ -45,6 +46,7 @@ pub use sealing::{SealError, key_file::KeyFileError};
 pub use settings::{
     Settings, Storage, TlsIdentity, TlsSettings,
     images::{ImageSettings, S3Settings},
+    volumes::VolumeSettings,
 };
 pub use site_keys::KeyError;
 pub use store::StoreError;

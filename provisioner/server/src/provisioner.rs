@@ -32,6 +32,7 @@ use crate::{
         memory::MemoryStore,
         sqlite::{self, SqliteStore},
     },
+    volumes::{Manner, executor::Executor, local::Local, part::VolumePart},
 };
 
 /// Why the control plane can't be opened.
@@ -89,6 +90,7 @@ pub enum ServeError {
 pub struct Provisioner {
     control: Arc<Control>,
     images: Option<Arc<Part>>,
+    volumes: Option<Arc<VolumePart>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -112,7 +114,9 @@ impl Provisioner {
         let (store, keys) = open_store(&settings, &environment).await?;
         let at = Arc::clone(&environment);
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
-        let images = open_images(&settings, &control, environment).await;
+        let at = Arc::clone(&environment);
+        let images = open_images(&settings, &control, at).await;
+        let volumes = open_volumes(&settings, &control, images.as_ref(), environment).await;
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -125,7 +129,8 @@ impl Provisioner {
             None => None,
         };
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
-        Ok(Self { control, images, socket, tls, apply_bytes: settings.apply_bytes, rotation_ms })
+        let apply_bytes = settings.apply_bytes;
+        Ok(Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
@@ -141,10 +146,11 @@ impl Provisioner {
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { control, images, socket, tls, apply_bytes, rotation_ms } = self;
+        let Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms } = self;
         let (end, ending) = watch::channel(false);
-        let router =
-            routes::router(Arc::clone(&control), images.clone(), apply_bytes, ending.clone());
+        let (its_images, its_volumes) = (images.clone(), volumes.clone());
+        let at = Arc::clone(&control);
+        let router = routes::router(at, its_images, its_volumes, apply_bytes, ending.clone());
         let unix = async {
             match socket {
                 Some(socket) => {
@@ -180,7 +186,13 @@ impl Provisioner {
             }
         };
         if let Some(images) = images.and_then(|images| images.begun()) {
-            images.end().await;
+            let volumes = volumes.and_then(|volumes| volumes.begun());
+            let others = async {
+                if let Some(volumes) = volumes {
+                    volumes.end().await;
+                }
+            };
+            images.end(others).await;
         }
         control.close().await;
         result
@@ -225,6 +237,28 @@ fn announce(end: &watch::Sender<bool>, images: Option<&Part>) {
     end.send_replace(true);
 }
 
+async fn open_volumes(
+    settings: &Settings,
+    control: &Arc<Control>,
+    images: Option<&Arc<Part>>,
+    environment: Arc<dyn Environment>,
+) -> Option<Arc<VolumePart>> {
+    let (volumes, images) = (settings.volumes.clone()?, Arc::clone(images?));
+    let manner = Manner {
+        default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
+        clear_masters: volumes.clear_masters,
+        jobs: volumes.jobs,
+        jobs_waiting: settings.images.as_ref()?.jobs_waiting,
+    };
+    let run = settings.state_dir.join("volumes");
+    let executor = move |images| {
+        let local = Local::open(volumes.clone(), run.clone(), images)?;
+        Ok(Arc::new(local) as Arc<dyn Executor>)
+    };
+    let control = Arc::clone(control);
+    Some(VolumePart::open(images, Box::new(executor), control, environment, manner).await)
+}
+
 async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> {
     // An error means that the sender is gone, which is an end too.
     let _ = ending.wait_for(|ending| *ending).await;
@@ -266,6 +300,10 @@ fn check(settings: &Settings) -> Result<(), OpenError> {
         return Err(OpenError::Setting { name: "token_rotation_hours", wanted: "at least 1" });
     }
     if let Some((name, wanted)) = settings.images.as_ref().and_then(ImageSettings::fault) {
+        return Err(OpenError::Setting { name, wanted });
+    }
+    let has_images = settings.images.is_some();
+    if let Some((name, wanted)) = settings.volumes.as_ref().and_then(|it| it.fault(has_images)) {
         return Err(OpenError::Setting { name, wanted });
     }
     if settings.apply_bytes < 1 << 20 {

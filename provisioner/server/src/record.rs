@@ -14,7 +14,10 @@ use mezame_model::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use crate::store::{Body, Key, StoreError};
+use crate::{
+    store::{Body, Key, RowKind, StoreError},
+    volumes::record::VolumeRecord,
+};
 
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,18 +101,20 @@ pub(crate) enum Record {
     Network(Arc<Network>),
     Port(Arc<Port>),
     Instance(Arc<InstanceRecord>),
+    Volume(Arc<VolumeRecord>),
 }
 
 impl Record {
     /// What names it in the store.
     pub(crate) fn key(&self) -> Key {
-        let (kind, project, name) = match self {
-            Self::Project(it) => (Kind::Project, "", it.name.as_str()),
-            Self::Network(it) => (Kind::Network, it.project.as_str(), it.name.as_str()),
-            Self::Port(it) => (Kind::Port, it.project.as_str(), it.name.as_str()),
+        let (kind, project, name): (RowKind, _, _) = match self {
+            Self::Project(it) => (Kind::Project.into(), "", it.name.as_str()),
+            Self::Network(it) => (Kind::Network.into(), it.project.as_str(), it.name.as_str()),
+            Self::Port(it) => (Kind::Port.into(), it.project.as_str(), it.name.as_str()),
             Self::Instance(it) => {
-                (Kind::Instance, it.instance.project.as_str(), it.instance.name.as_str())
+                (Kind::Instance.into(), it.instance.project.as_str(), it.instance.name.as_str())
             }
+            Self::Volume(it) => (RowKind::Volume, it.project.as_str(), it.id.as_str()),
         };
         Key { kind, project: project.into(), name: name.into() }
     }
@@ -121,16 +126,18 @@ impl Record {
             Self::Network(it) => encode(&**it),
             Self::Port(it) => encode(&**it),
             Self::Instance(it) => encode(&**it),
+            Self::Volume(it) => encode(&**it),
         }
     }
 
     /// The record of a stored body.
-    pub(crate) fn of_body(kind: Kind, body: &Body) -> Result<Self, StoreError> {
+    pub(crate) fn of_body(kind: RowKind, body: &Body) -> Result<Self, StoreError> {
         Ok(match kind {
-            Kind::Project => Self::Project(decode(body, "project")?),
-            Kind::Network => Self::Network(decode(body, "network")?),
-            Kind::Port => Self::Port(decode(body, "port")?),
-            Kind::Instance => Self::Instance(decode(body, "instance")?),
+            RowKind::Document(Kind::Project) => Self::Project(decode(body, "project")?),
+            RowKind::Document(Kind::Network) => Self::Network(decode(body, "network")?),
+            RowKind::Document(Kind::Port) => Self::Port(decode(body, "port")?),
+            RowKind::Document(Kind::Instance) => Self::Instance(decode(body, "instance")?),
+            RowKind::Volume => Self::Volume(decode(body, "volume")?),
         })
     }
 }

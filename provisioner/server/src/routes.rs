@@ -18,6 +18,7 @@ mod precondition;
 mod problem;
 mod reading;
 mod volume_keys;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -36,6 +37,7 @@ use crate::{
     access::{Caller, Role},
     control::Control,
     images::{Images, part::Part},
+    volumes::{Volumes, part::VolumePart},
 };
 use problem::Failure;
 
@@ -44,6 +46,8 @@ pub(crate) struct Api {
     control: Arc<Control>,
     /// None where the site has no image archive.
     images: Option<Arc<Part>>,
+    /// None where the site has no volumes.
+    volumes: Option<Arc<VolumePart>>,
     apply_bytes: usize,
     /// True once the control plane is to end: streams end then.
     ending: watch::Receiver<bool>,
@@ -52,6 +56,10 @@ pub(crate) struct Api {
 impl Api {
     async fn images(&self) -> Result<Arc<Images>, Failure> {
         Ok(self.images.as_ref().ok_or(Failure::NoArchive)?.images().await?)
+    }
+
+    async fn volumes(&self) -> Result<Arc<Volumes>, Failure> {
+        Ok(self.volumes.as_ref().ok_or(Failure::NoVolumes)?.volumes().await?)
     }
 }
 
@@ -250,15 +258,54 @@ static IMAGE_ROUTES: [Route; 27] = [
         => archive::release),
 ];
 
+static VOLUME_ROUTES: [Route; 16] = [
+    route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
+    route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
+    route!(GET "/v1/projects/{project}/volumes" "list-volumes"
+        "The project's volumes, sorted by id" => volumes::list),
+    route!(POST "/v1/projects/{project}/volumes" "create-volume"
+        "Have a volume made, of an image, a backup or zeros" => volumes::create),
+    route!(GET "/v1/projects/{project}/volumes/{volume}" "show-volume" "One volume"
+        => volumes::show),
+    route!(DELETE "/v1/projects/{project}/volumes/{volume}" "erase-volume"
+        "Delete a volume that no QEMU has open, and forget its keys" => volumes::erase),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/open" "open-volume"
+        "Put back what a hard stop took, and say what QEMU is to be started with"
+        => volumes::open),
+    route!(PUT "/v1/projects/{project}/volumes/{volume}/limits" "limit-volume"
+        "Set what the volume's guest may do" => volumes::limit),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/rotate-key" "rekey-volume"
+        "Have another key open the volume, and no other" => volumes::rotate_key),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/hydrate" "hydrate-volume"
+        "Have a running guest's volume copied into a plain one" => volumes::hydrate),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/hydration/pause" "pause-hydration"
+        "Have it rest" => volumes::pause),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/hydration/resume" "resume-hydration"
+        "Have it go on" => volumes::resume),
+    route!(GET "/v1/projects/{project}/backups" "list-backups"
+        "The project's backups, newest first" => volumes::backups),
+    route!(POST "/v1/projects/{project}/backups" "back-up"
+        "Have volumes of a running guest backed up, at one point in time" => volumes::back_up),
+    route!(GET "/v1/projects/{project}/backups/{image}" "show-backup" "One backup"
+        => volumes::backup),
+    route!(DELETE "/v1/projects/{project}/backups/{image}" "remove-backup"
+        "Delete a backup; those after it stand by themselves" => volumes::remove_backup),
+];
+
 /// All calls.
 fn routes() -> impl Iterator<Item = &'static Route> {
-    OTHER_ROUTES.iter().chain(&IMAGE_ROUTES).chain(KIND_ROUTES.iter().flatten())
+    OTHER_ROUTES
+        .iter()
+        .chain(&IMAGE_ROUTES)
+        .chain(&VOLUME_ROUTES)
+        .chain(KIND_ROUTES.iter().flatten())
 }
 
 /// The router of all calls, for callers that are in the requests' extensions.
 pub(crate) fn router(
     control: Arc<Control>,
     images: Option<Arc<Part>>,
+    volumes: Option<Arc<VolumePart>>,
     apply_bytes: usize,
     ending: watch::Receiver<bool>,
 ) -> Router {
@@ -271,7 +318,7 @@ pub(crate) fn router(
         .method_not_allowed_fallback(|| async { Failure::MethodNotAllowed })
         .layer(middleware::from_fn(guard))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(Api { control, images, apply_bytes, ending }))
+        .with_state(Arc::new(Api { control, images, volumes, apply_bytes, ending }))
 }
 
 /// Refuses callers without the rights, and notes who changed what.

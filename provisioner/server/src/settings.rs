@@ -4,6 +4,7 @@
 //! refused, since a misspelt setting that is ignored is found too late.
 
 pub(crate) mod images;
+pub(crate) mod volumes;
 
 use std::{
     net::SocketAddr,
@@ -44,6 +45,8 @@ pub struct Settings {
     pub apply_bytes: usize,
     /// The image archive; none without.
     pub images: Option<images::ImageSettings>,
+    /// The pools of volumes; none without.
+    pub volumes: Option<volumes::VolumeSettings>,
 }
 
 impl Settings {
@@ -84,6 +87,7 @@ impl Default for Settings {
             takeover_seconds: 10,
             apply_bytes: 256 << 20,
             images: None,
+            volumes: None,
         }
     }
 }

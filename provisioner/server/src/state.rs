@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+use mezame_images::volume::VolumeId;
 use mezame_model::{
     DeviceName, Generation, Instance, InstanceId, InstanceName, MacAddress, Network, NetworkId,
     NetworkName, Port, PortId, PortName, ProjectName, Snapshot, Vni, snapshot::Site,
@@ -19,6 +20,7 @@ use crate::{
     record::{InstanceRecord, Observed, Project, Record, decode},
     site_keys::StoredSite,
     store::{Contents, StoreError},
+    volumes::record::VolumeRecord,
 };
 
 pub(crate) mod sorted;
@@ -47,6 +49,7 @@ pub(crate) struct Tenant {
     pub(crate) networks: BTreeMap<NetworkName, Held<Network>>,
     pub(crate) ports: BTreeMap<PortName, Held<Port>>,
     pub(crate) instances: BTreeMap<InstanceName, HeldInstance>,
+    pub(crate) volumes: BTreeMap<VolumeId, Arc<VolumeRecord>>,
 }
 
 /// Who has which address in a network.
@@ -258,8 +261,9 @@ impl State {
                 match self.tenants.get_mut(&name) {
                     Some(tenant) => tenant.project = project,
                     None => {
-                        let (networks, ports, instances) = Default::default();
-                        self.tenants.insert(name, Tenant { project, networks, ports, instances });
+                        let (networks, ports, instances, volumes) = Default::default();
+                        let tenant = Tenant { project, networks, ports, instances, volumes };
+                        self.tenants.insert(name, tenant);
                     }
                 }
             }
@@ -299,6 +303,10 @@ impl State {
                 let held = HeldInstance { record, revision, observed, observed_at };
                 tenant.instances.insert(name, held);
             }
+            Record::Volume(record) => {
+                let tenant = self.tenants.get_mut(&record.project).ok_or(ORPHAN)?;
+                tenant.volumes.insert(record.id.clone(), record);
+            }
         }
         Ok(())
     }
@@ -329,6 +337,11 @@ impl State {
                     tenant.instances.remove(&instance.name);
                 }
                 edits.instances.insert(instance.id.clone(), None);
+            }
+            Record::Volume(volume) => {
+                if let Some(tenant) = self.tenants.get_mut(&volume.project) {
+                    tenant.volumes.remove(&volume.id);
+                }
             }
         }
     }

@@ -69,10 +69,39 @@ impl Trail {
 /// A body in the clear; zeroed when dropped.
 pub(crate) type Body = Zeroizing<Vec<u8>>;
 
+/// What a row is of: a document, or what has calls of its own and no document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum RowKind {
+    Document(Kind),
+    Volume,
+}
+
+impl RowKind {
+    /// As it is stored.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Document(kind) => kind.as_str(),
+            Self::Volume => "Volume",
+        }
+    }
+
+    /// What is stored as this.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let documents = Kind::ALL.into_iter().map(Self::Document);
+        documents.chain([Self::Volume]).find(|kind| kind.as_str() == text)
+    }
+}
+
+impl std::convert::From<Kind> for RowKind {
+    fn from(kind: Kind) -> Self {
+        Self::Document(kind)
+    }
+}
+
 /// What names a stored resource. The project of a project is empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Key {
-    pub(crate) kind: Kind,
+    pub(crate) kind: RowKind,
     pub(crate) project: Box<str>,
     pub(crate) name: Box<str>,
 }

@@ -47,6 +47,18 @@ fn the_image_archives_place_is_a_flag_or_stands_in_the_file() {
 }
 
 #[test]
+fn the_place_of_volumes_is_a_flag_or_stands_in_the_file() {
+    let by_flag = ["--standalone", "--image-archive", "/a", "--volumes", "/v"];
+    let volumes = configured(&by_flag, "").unwrap().provisioner.unwrap().volumes.unwrap();
+    assert_eq!(volumes.pools["default"], Path::new("/v/pool"));
+    assert_eq!(volumes.masters.as_deref(), Some(Path::new("/v/masters")));
+    let file = "standalone: true\nprovisioner:\n  images: {directory: /a}\n  volumes:\n    \
+                pools: {fast: /f, slow: /s}\n    default_pool: fast\n    masters: /m\n";
+    let volumes = configured(&[], file).unwrap().provisioner.unwrap().volumes.unwrap();
+    assert_eq!((volumes.pools.len(), volumes.default_pool.as_deref()), (2, Some("fast")));
+}
+
+#[test]
 fn the_veths_peer_is_named_after_it() {
     let configured = configured(&["--veth", "abc0"], "").unwrap();
     assert_eq!(configured.service.names.peer.as_str(), "abc0p");

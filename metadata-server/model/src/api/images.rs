@@ -157,6 +157,16 @@ pub enum ImageWork {
     Collect,
     /// All packs are read.
     Scrub,
+    /// A volume is made.
+    #[serde(rename = "create-volume")]
+    CreateVolume,
+    /// A volume gets another key.
+    #[serde(rename = "rotate-key")]
+    RotateKey,
+    /// A volume is copied into a plain one while its guest runs.
+    Hydrate,
+    /// Volumes of a running guest are backed up.
+    Backup,
 }
 
 impl ImageWork {
@@ -167,6 +177,10 @@ impl ImageWork {
             Self::Verify => "verify",
             Self::Collect => "collect",
             Self::Scrub => "scrub",
+            Self::CreateVolume => "create-volume",
+            Self::RotateKey => "rotate-key",
+            Self::Hydrate => "hydrate",
+            Self::Backup => "backup",
         }
     }
 }
@@ -219,7 +233,7 @@ impl JobState {
     }
 }
 
-/// Long work about images.
+/// Long work about images and [volumes](super::volumes).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageJob {
     /// `job-` and 28 hexadecimal digits; later ones are greater.
@@ -232,6 +246,12 @@ pub struct ImageJob {
     /// The image that it is about, or that came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The volumes that it is about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<String>,
+    /// The images that came of a backup, one for each volume.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backups: Vec<String>,
     /// How far it is.
     pub state: JobState,
     /// Which part of an import is at work: `checking`, `converting` or `archiving`; what is done
@@ -267,6 +287,9 @@ pub struct ImageRetention {
     /// The newest ones.
     #[serde(default)]
     pub last: u32,
+    /// The newest of each of so many hours that have any.
+    #[serde(default)]
+    pub hourly: u32,
     /// The newest of each of so many days that have any, in UTC.
     #[serde(default)]
     pub daily: u32,
@@ -276,6 +299,9 @@ pub struct ImageRetention {
     /// The newest of each of so many months that have any.
     #[serde(default)]
     pub monthly: u32,
+    /// The newest of each of so many years that have any.
+    #[serde(default)]
+    pub yearly: u32,
 }
 
 /// What a retention did, or would do.

@@ -254,6 +254,9 @@ pub struct RetainArguments {
     /// Keep the newest ones
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub last: u32,
+    /// Keep the newest of each of so many hours
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub hourly: u32,
     /// Keep the newest of each of so many days
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub daily: u32,
@@ -263,6 +266,9 @@ pub struct RetainArguments {
     /// Keep the newest of each of so many months
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub monthly: u32,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub yearly: u32,
     /// Only show what would be deleted
     #[arg(long)]
     pub dry_run: bool,

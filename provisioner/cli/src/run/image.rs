@@ -6,7 +6,7 @@
 mod archive;
 mod export;
 mod import;
-mod job;
+pub(super) mod job;
 
 use mezame_model::{
     ProjectName,
@@ -74,7 +74,7 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
 
 /// The id of an image that is named by it, or by a name that only one has. What others share comes
 /// after what is the project's own: nobody else decides what a name means in it.
-async fn find(
+pub(super) async fn find(
     session: &Session<'_>,
     project: &ProjectName,
     given: &str,
@@ -200,8 +200,9 @@ async fn share(
 }
 
 async fn retain(session: &Session<'_>, arguments: RetainArguments) -> Result<Exit, Failure> {
-    let RetainArguments { volume, last, daily, weekly, monthly, dry_run } = arguments;
-    let policy = ImageRetention { volume, last, daily, weekly, monthly };
+    let RetainArguments { volume, last, hourly, daily, weekly, monthly, yearly, dry_run } =
+        arguments;
+    let policy = ImageRetention { volume, last, hourly, daily, weekly, monthly, yearly };
     let mut retained = session.client.retain_images(session.project()?, &policy, dry_run).await?;
     let failed = |faults: Vec<_>| {
         if faults.is_empty() { Ok(Exit::Success) } else { Err(Failure::Retained(faults)) }

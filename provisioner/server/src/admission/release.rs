@@ -27,7 +27,9 @@ pub(crate) fn release(
             let networks = tenant.networks.keys().map(|n| format!("the network '{n}'"));
             let ports = tenant.ports.keys().map(|n| format!("the port '{n}'"));
             let instances = tenant.instances.keys().map(|n| format!("the instance '{n}'"));
-            if let Some(faults) = in_the_way(instances.chain(ports).chain(networks), "is in it") {
+            let volumes = tenant.volumes.keys().map(|id| format!("the volume '{id}'"));
+            let all = instances.chain(ports).chain(networks).chain(volumes);
+            if let Some(faults) = in_the_way(all, "is in it") {
                 return Some(Err(faults));
             }
             Record::Project(Arc::clone(&tenant.project.record))

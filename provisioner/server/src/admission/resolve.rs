@@ -30,7 +30,7 @@ use crate::{
     record::{InstanceRecord, Project, Record},
     spec::{self, Secrets},
     state::{Changes, State},
-    store::Key,
+    store::{Key, RowKind},
 };
 
 /// Works out the write. What it gives is good only if no fault was noted.
@@ -277,18 +277,21 @@ impl Told {
             Action::Unchanged => {}
         }
         let Key { kind, project, name } = key;
+        let RowKind::Document(kind) = kind else { return };
         let project = (kind != Kind::Project).then(|| project.into());
         self.outcome[document] = Some(Change { kind, project, name: name.into(), action, fields });
     }
 
     fn event(&mut self, key: &Key, what: &str, detail: &str) {
+        // What has no document comes of none.
+        let RowKind::Document(kind) = key.kind else { return };
         // A project's own is in itself.
-        let project = if key.kind == Kind::Project { &key.name } else { &key.project };
+        let project = if kind == Kind::Project { &key.name } else { &key.project };
         self.events.push(Event {
             generation: Generation::ZERO,
             at_ms: 0,
             project: project.to_string(),
-            kind: key.kind,
+            kind,
             name: key.name.to_string(),
             what: what.into(),
             detail: detail.into(),

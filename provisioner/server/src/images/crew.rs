@@ -14,12 +14,23 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 /// What a thread does.
 type Task = Box<dyn FnOnce() + Send>;
 
 /// The queue is full, or the crew has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
+
+/// Why nothing came of what was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// The queue is full, or the crew has gone.
+    Busy,
+    /// It panicked, or all ended before it was begun.
+    Gone,
+}
 
 /// Threads with one queue.
 pub(crate) struct Crew {
@@ -45,6 +56,24 @@ impl Crew {
     pub(crate) fn submit(&self, task: impl FnOnce() + Send + 'static) -> Result<(), Busy> {
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.as_ref().ok_or(Busy)?.try_send(Box::new(task)).map_err(|_| Busy)
+    }
+
+    /// Has a thread do this, and answers what came of it. Who has given it up before it was begun
+    /// does not want it done an hour later: it is not.
+    pub(crate) async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Unanswered> {
+        let (tell, told) = oneshot::channel();
+        let task = move || {
+            if tell.is_closed() {
+                return;
+            }
+            // Who asked may be gone by now.
+            let _ = tell.send(call());
+        };
+        self.submit(task).map_err(|Busy| Unanswered::Busy)?;
+        told.await.map_err(|_| Unanswered::Gone)
     }
 
     /// Takes nothing more, and waits until all that was submitted is done, as long as this; whether

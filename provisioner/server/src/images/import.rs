@@ -212,6 +212,7 @@ impl Images {
                 image: Some(imported.image.id.to_string()),
                 figures: [("written".to_owned(), imported.written)].into(),
                 faults: Vec::new(),
+                ..Outcome::default()
             }),
             Err(error) => Err(fault::of_foreign(&error, upload.path())),
         }

@@ -17,7 +17,10 @@ use std::{
     time::Duration,
 };
 
-use mezame_images::archive::{Progress, Watch};
+use mezame_images::{
+    archive::{Progress, Watch},
+    volume::VolumeId,
+};
 use mezame_model::{
     ProjectName,
     api::{
@@ -41,6 +44,7 @@ const AWAITED_MS: u64 = 10 * 60 * 1000;
 #[derive(Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) image: Option<String>,
+    pub(crate) backups: Vec<String>,
     pub(crate) figures: BTreeMap<String, u64>,
     pub(crate) faults: Vec<Fault>,
 }
@@ -124,6 +128,8 @@ impl Jobs {
             what,
             project,
             image,
+            volumes: Vec::new(),
+            backups: Vec::new(),
             state,
             phase: None,
             done: 0,
@@ -274,6 +280,15 @@ impl Ticket {
         self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
     }
 
+    /// Says which volumes it is about, before anybody is told of it.
+    pub(crate) fn is_about(&mut self, volumes: &[VolumeId]) {
+        let mut table = self.jobs.table();
+        let Some(entry) = table.get_mut(&self.id) else { return };
+        entry.job.volumes = volumes.iter().map(ToString::to_string).collect();
+        // What is asked for later is written later.
+        self.noted = self.jobs.journal.as_ref().map(|journal| journal.write(&entry.job));
+    }
+
     /// Waits until a job that was begun is written down: not before that is anybody told of it.
     pub(crate) async fn noted(&mut self) -> Result<(), ImagesError> {
         let Some(noted) = self.noted.take() else { return Ok(()) };
@@ -338,6 +353,7 @@ impl Ticket {
             job.state = state;
             job.ended_ms = Some(now);
             job.image = outcome.image.or(job.image.take());
+            job.backups = outcome.backups;
             job.figures = outcome.figures;
             job.faults = outcome.faults;
         });

@@ -31,7 +31,7 @@ pub(crate) type Noted = oneshot::Receiver<io::Result<()>>;
 
 /// What the thread does next.
 enum Order {
-    Write(ImageJob, oneshot::Sender<io::Result<()>>),
+    Write(Box<ImageJob>, oneshot::Sender<io::Result<()>>),
     Remove(String),
 }
 
@@ -82,7 +82,7 @@ impl Journal {
     /// Has a job written, durably, after all that was asked for before.
     pub(crate) fn write(&self, job: &ImageJob) -> Noted {
         let (tell, noted) = oneshot::channel();
-        self.order(Order::Write(job.clone(), tell));
+        self.order(Order::Write(Box::new(job.clone()), tell));
         noted
     }
 

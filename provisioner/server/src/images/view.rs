@@ -79,9 +79,11 @@ pub(crate) fn retain(
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
     let retention = Retention {
         last: count(policy.last),
+        hourly: count(policy.hourly),
         daily: count(policy.daily),
         weekly: count(policy.weekly),
         monthly: count(policy.monthly),
+        yearly: count(policy.yearly),
     };
     let mut dropped = retention.dropped(&dated);
     let kept = dated.iter().filter(|image| !dropped.contains(&image.id));

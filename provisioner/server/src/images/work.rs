@@ -58,7 +58,7 @@ impl Images {
             let unread = swept.unread.iter().take(NAMED);
             let faults =
                 unread.map(|pack| plain(pack.as_str(), "it can't be read", mend)).collect();
-            Ok(Outcome { image: None, figures: named(&figures), faults })
+            Ok(Outcome { figures: named(&figures), faults, ..Outcome::default() })
         })
         .await
     }
@@ -75,7 +75,7 @@ impl Images {
                 plain(pack.as_str(), chain(why), &mend)
             };
             let faults: Vec<_> = damaged.iter().take(NAMED).map(place).collect();
-            let outcome = Outcome { image: None, figures, faults };
+            let outcome = Outcome { figures, faults, ..Outcome::default() };
             if damaged.is_empty() { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
         })
         .await
@@ -118,7 +118,7 @@ fn told(verified: Verified) -> Result<Outcome, Unfinished> {
         plain(&format!("offset {}", fault.offset), chain(&fault.why), mend)
     };
     let faults = verified.faults.iter().take(NAMED).map(place).collect();
-    let outcome = Outcome { image: None, figures, faults };
+    let outcome = Outcome { figures, faults, ..Outcome::default() };
     if verified.damaged == 0 { Ok(outcome) } else { Err(Unfinished::Failed(outcome)) }
 }
 

@@ -9,7 +9,10 @@ use axum::{
     extract::{FromRequestParts, Path},
     http::request::Parts,
 };
-use mezame_images::archive::{ImageId, ObjectName};
+use mezame_images::{
+    archive::{ImageId, ObjectName},
+    volume::VolumeId,
+};
 use mezame_model::{InstanceName, ProjectName, UserName, VolumeName, api::Kind};
 
 use super::problem::Failure;
@@ -66,6 +69,16 @@ impl Names {
     /// An image.
     pub(super) fn image(&self) -> Result<ImageId, Failure> {
         ImageId::parse(self.text("image")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// A volume.
+    pub(super) fn volume_id(&self) -> Result<VolumeId, Failure> {
+        VolumeId::parse(self.text("volume")).map_err(|_| ControlError::NotFound.into())
+    }
+
+    /// A pool.
+    pub(super) fn pool(&self) -> &str {
+        self.text("pool")
     }
 
     /// A job.

@@ -131,12 +131,18 @@ fn parameters(route: &Route) -> Vec<Value> {
                     | "list-image-jobs"
                     | "list-archive-jobs"
                     | "list-quarantine"
+                    | "list-pools"
+                    | "list-volumes"
+                    | "list-backups"
             ) =>
         {
             parameters.extend([
                 query("limit", "At most so many items; a further page is in the Link header"),
                 query("after", "Only items whose name is greater"),
             ]);
+        }
+        "list" if route.operation == "list-backups" => {
+            parameters.push(query("volume", "Only backups of this volume"));
         }
         "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
         "export" => parameters.push(json!({
@@ -221,7 +227,7 @@ fn body(operation: &str) -> Option<&'static str> {
         "revoke-volume-key" => "Revocation",
         "import-image" => "NewImage",
         "apply-image-retention" => "ImageRetention",
-        _ => return None,
+        _ => return schemas::volumes::body(operation),
     })
 }
 
@@ -231,6 +237,9 @@ fn answer(operation: &str) -> (&'static str, Option<(&'static str, Value)>) {
     let list_of = |name| json!({ "type": "array", "items": schemas::named(name) });
     if let Some(answer) = image_answer(operation) {
         return answer;
+    }
+    if let Some((status, schema)) = schemas::volumes::answer(operation) {
+        return (status, schema.map(|schema| (JSON, schema)));
     }
     let content = match operation {
         "list-reports" => (JSON, list_of("StoredReport")),

@@ -4,6 +4,7 @@
 //! gets the causes.
 
 mod images;
+mod volumes;
 
 use axum::{
     http::{HeaderValue, StatusCode, header},
@@ -14,7 +15,10 @@ use mezame_model::{
     api::{Fault, Problem},
 };
 
-use crate::{control::ControlError, disk::DiskError, images::ImagesError, store::StoreError};
+use crate::{
+    control::ControlError, disk::DiskError, images::ImagesError, store::StoreError,
+    volumes::VolumesError,
+};
 
 /// Why a request fails.
 #[derive(Debug)]
@@ -49,6 +53,10 @@ pub(crate) enum Failure {
     NoArchive,
     /// The image archive's own.
     Images(ImagesError),
+    /// The site has no volumes.
+    NoVolumes,
+    /// The volumes' own.
+    Volumes(VolumesError),
     /// A failure of ours that has been logged.
     Internal,
     /// The control plane's own.
@@ -64,6 +72,12 @@ impl From<ControlError> for Failure {
 impl From<ImagesError> for Failure {
     fn from(error: ImagesError) -> Self {
         Self::Images(error)
+    }
+}
+
+impl From<VolumesError> for Failure {
+    fn from(error: VolumesError) -> Self {
+        Self::Volumes(error)
     }
 }
 
@@ -140,6 +154,8 @@ impl Failure {
             ),
             Self::NoArchive => images::no_archive(),
             Self::Images(error) => images::problem(error),
+            Self::NoVolumes => volumes::no_volumes(),
+            Self::Volumes(error) => volumes::problem(error),
             Self::Internal => plain(
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "internal",

@@ -17,6 +17,7 @@ mod password_resets;
 mod remote_access;
 mod stream;
 mod volume_keys;
+mod volumes;
 
 /// A control plane without listeners.
 struct Plane {
@@ -57,7 +58,7 @@ impl Plane {
         let control =
             Control::open(store, environment, keys, "local-1", "mezame.internal").await.unwrap();
         let (ending, end) = watch::channel(false);
-        let router = router(Arc::clone(&control), None, 8 << 20, end);
+        let router = router(Arc::clone(&control), None, None, 8 << 20, end);
         Self { control, router, ending }
     }
 

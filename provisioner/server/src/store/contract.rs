@@ -23,7 +23,7 @@ fn body(text: &str) -> Body {
 }
 
 fn key(name: &str) -> Key {
-    Key { kind: Kind::Instance, project: "p".into(), name: name.into() }
+    Key { kind: Kind::Instance.into(), project: "p".into(), name: name.into() }
 }
 
 fn id(number: u8) -> InstanceId {

@@ -60,6 +60,9 @@ const STEPS: &[&str] = &[
     -- Whose password it is. None in those from before, which therefore stay as many as they are.
     ALTER TABLE said ADD COLUMN user TEXT;
 ",
+    "
+    -- From here on rows of 'resource' may be of the kind 'Volume', which earlier versions can't read.
+",
 ];
 
 /// Brings the database to the newest version, or says why it can't be.

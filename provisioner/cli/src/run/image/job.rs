@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Says a job's id, waits for its end and tells what came of it; only tells its id where `detach`
 /// says so.
-pub(super) async fn follow(
+pub(in crate::run) async fn follow(
     session: &Session<'_>,
     project: Option<&ProjectName>,
     job: ImageJob,
@@ -29,18 +29,19 @@ pub(super) async fn follow(
     if detach {
         return tell(session, &job);
     }
-    if !job.state.is_end() {
-        tell_how_to_wait(session, project, &job);
-    }
+    tell_how_to_wait(session, project, &job);
     wait(session, project, job).await
 }
 
 /// Says a job's id before it is waited for: whoever stops waiting needs it.
-pub(super) fn tell_how_to_wait(
+pub(in crate::run) fn tell_how_to_wait(
     session: &Session<'_>,
     project: Option<&ProjectName>,
     job: &ImageJob,
 ) {
+    if job.state.is_end() {
+        return;
+    }
     let id = text::line(&job.id);
     let command = match project {
         Some(project) => format!("mezame image jobs {id} -p {project}"),
@@ -53,8 +54,24 @@ pub(super) fn tell_how_to_wait(
 pub(super) async fn wait(
     session: &Session<'_>,
     project: Option<&ProjectName>,
-    mut job: ImageJob,
+    job: ImageJob,
 ) -> Result<Exit, Failure> {
+    let job = ended(session, project, job).await?;
+    if job.state == JobState::Done {
+        return tell(session, &job);
+    }
+    if session.screen.is_data() {
+        session.screen.print_value(&job)?;
+    }
+    Err(Failure::Job(Box::new(job)))
+}
+
+/// Waits for a job's end.
+pub(in crate::run) async fn ended(
+    session: &Session<'_>,
+    project: Option<&ProjectName>,
+    mut job: ImageJob,
+) -> Result<ImageJob, Failure> {
     let mut bar = Bar::new(session.screen);
     let mut pause = FIRST_PAUSE;
     while !job.state.is_end() {
@@ -63,14 +80,7 @@ pub(super) async fn wait(
         pause = (pause + pause / 2).min(LONGEST_PAUSE);
         job = look(session, project, &job.id).await?;
     }
-    drop(bar);
-    if job.state == JobState::Done {
-        return tell(session, &job);
-    }
-    if session.screen.is_data() {
-        session.screen.print_value(&job)?;
-    }
-    Err(Failure::Job(Box::new(job)))
+    Ok(job)
 }
 
 /// Looks at a job, and again for a while where nobody answers.
@@ -99,6 +109,10 @@ fn doing(job: &ImageJob) -> &'static str {
         (_, ImageWork::Import) => "archiving",
         (_, ImageWork::Verify | ImageWork::Scrub) => "verifying",
         (_, ImageWork::Collect) => "collecting",
+        (_, ImageWork::CreateVolume) => "making",
+        (_, ImageWork::RotateKey) => "changing keys",
+        (_, ImageWork::Hydrate) => "copying",
+        (_, ImageWork::Backup) => "backing up",
     }
 }
 
@@ -128,7 +142,10 @@ fn figures(job: &ImageJob) -> String {
     if figures.is_empty() { String::new() } else { format!(": {figures}") }
 }
 
-pub(super) fn tell_cancelled(session: &Session<'_>, job: &ImageJob) -> Result<Exit, Failure> {
+pub(in crate::run) fn tell_cancelled(
+    session: &Session<'_>,
+    job: &ImageJob,
+) -> Result<Exit, Failure> {
     if session.screen.is_data() {
         session.screen.print_value(job)?;
         return Ok(Exit::Success);
@@ -142,6 +159,14 @@ pub(super) fn tell_cancelled(session: &Session<'_>, job: &ImageJob) -> Result<Ex
     Ok(Exit::Success)
 }
 
+/// The volumes that a job is about, or its image.
+fn about(job: &ImageJob) -> String {
+    if job.volumes.is_empty() {
+        return job.image.clone().unwrap_or_default();
+    }
+    job.volumes.join(", ")
+}
+
 pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Failure> {
     let screen = session.screen;
     if screen.is_data() {
@@ -149,11 +174,11 @@ pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Fai
         return Ok(Exit::Success);
     }
     if jobs.is_empty() {
-        screen.say("there is no long work on images");
+        screen.say("there is no long work");
         return Ok(Exit::Success);
     }
     let mut table =
-        Table::new(["ID", "WHAT", "PROJECT", "STATE", "DONE", "CREATED", "IMAGE", "WHY"]);
+        Table::new(["ID", "WHAT", "PROJECT", "STATE", "DONE", "CREATED", "ABOUT", "WHY"]);
     for job in jobs {
         let done = match job.total {
             0 => String::new(),
@@ -167,7 +192,7 @@ pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Fai
             job.state.as_str().to_owned(),
             done,
             text::timestamp(job.created_ms),
-            job.image.clone().unwrap_or_default(),
+            about(job),
             why.unwrap_or_default(),
         ]);
     }

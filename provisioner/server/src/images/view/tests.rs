@@ -132,7 +132,15 @@ fn a_retention_tells_what_it_deleted_though_one_is_gone_and_another_fails() {
     // It is there when the backups are listed, and gone when it is to be deleted.
     place.store.going.lock().unwrap().push((name(&ids[1]), 1));
     place.store.stuck.lock().unwrap().insert(name(&ids[3]));
-    let policy = ImageRetention { volume: "one".into(), last: 1, daily: 0, weekly: 0, monthly: 0 };
+    let policy = ImageRetention {
+        volume: "one".into(),
+        last: 1,
+        hourly: 0,
+        daily: 0,
+        weekly: 0,
+        monthly: 0,
+        yearly: 0,
+    };
     let retained = retain(&place.archive, &place.keys, &place.project, &policy, false).unwrap();
     assert_eq!(retained.kept, ids[5..]);
     let mut told = retained.dropped.clone();

@@ -5,6 +5,7 @@
 
 mod documents;
 mod images;
+pub(super) mod volumes;
 
 use documents::{asks, documents, parts_of_instances, parts_of_networks, parts_of_ports};
 use mezame_model::volume_key::Once;
@@ -65,9 +66,14 @@ fn object(description: &str, required: &[&str], properties: Value) -> Value {
 pub(super) fn all() -> Map<String, Value> {
     let mut schemas = Map::new();
     let documents = [documents(), parts_of_networks(), parts_of_ports(), parts_of_instances()];
-    for part in
-        documents.into_iter().chain([asks(), answers(), guests(), volume_keys(), images::all()])
-    {
+    for part in documents.into_iter().chain([
+        asks(),
+        answers(),
+        guests(),
+        volume_keys(),
+        images::all(),
+        volumes::all(),
+    ]) {
         if let Value::Object(part) = part {
             schemas.extend(part);
         }

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use mezame_images::archive::ArchiveError;
-use mezame_model::api::Problem;
+use mezame_model::api::{Fault, Problem};
 
 use super::Failure;
 use crate::{
@@ -41,15 +41,7 @@ pub(super) fn problem(error: ImagesError) -> Problem {
                 &why,
             )
         }
-        ImagesError::Faults(faults) => Problem {
-            faults,
-            ..plain(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "faults",
-                "Not done: what was asked for has faults",
-                "",
-            )
-        },
+        ImagesError::Faults(faults) => faulty(faults),
         ImagesError::Site(faults) => Problem {
             faults,
             ..plain(
@@ -122,7 +114,13 @@ fn away(why: &str) -> Problem {
     )
 }
 
-fn plain(status: StatusCode, kind: &str, title: &str, detail: &str) -> Problem {
+/// What was asked for is wrong.
+pub(super) fn faulty(faults: Vec<Fault>) -> Problem {
+    let title = "Not done: what was asked for has faults";
+    Problem { faults, ..plain(StatusCode::UNPROCESSABLE_ENTITY, "faults", title, "") }
+}
+
+pub(super) fn plain(status: StatusCode, kind: &str, title: &str, detail: &str) -> Problem {
     Problem {
         kind: kind.into(),
         title: title.into(),

@@ -12,14 +12,15 @@ use crate::{
 };
 
 /// A control plane with an archive, and the projects `p` and `q`.
-struct Gallery {
-    plane: Plane,
-    images: Arc<Images>,
-    folder: tempfile::TempDir,
+pub(super) struct Gallery {
+    pub(super) plane: Plane,
+    pub(super) images: Arc<Images>,
+    pub(super) part: Arc<Part>,
+    pub(super) folder: tempfile::TempDir,
 }
 
 impl Gallery {
-    async fn open() -> Self {
+    pub(super) async fn open() -> Self {
         let gallery = Self::unmade(|_| ()).await;
         let made = gallery.plane.post("/v1/archive", Value::Null).await;
         assert_eq!(made.status, 201, "{}", made.text);
@@ -44,7 +45,7 @@ impl Gallery {
         let images = part.begun().unwrap();
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&plane.control);
-        let router = router(control, Some(part), 8 << 20, end);
+        let router = router(control, Some(Arc::clone(&part)), None, 8 << 20, end);
         let plane = Plane { control: plane.control, router, ending };
         plane
             .apply(json!([
@@ -53,7 +54,7 @@ impl Gallery {
                 { "kind": "Project", "name": "vault", "encrypted_images": true },
             ]))
             .await;
-        Self { plane, images, folder }
+        Self { plane, images, part, folder }
     }
 
     /// The same control plane as after a restart: it has opened nothing yet.
@@ -73,7 +74,7 @@ impl Gallery {
         let part = Part::open(settings, uploads, Some(jobs), control, environment).await;
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&self.plane.control);
-        let router = router(Arc::clone(&control), Some(part), 8 << 20, end);
+        let router = router(Arc::clone(&control), Some(part), None, 8 << 20, end);
         Plane { control, router, ending }
     }
 
@@ -91,7 +92,7 @@ impl Gallery {
         self.plane.call("PUT", &path, &[], file).await
     }
 
-    async fn ended(&self, path: &str) -> Value {
+    pub(super) async fn ended(&self, path: &str) -> Value {
         for _ in 0..3000 {
             let job = self.plane.get(path).await.json();
             if job["ended_ms"].is_number() {
@@ -103,7 +104,7 @@ impl Gallery {
     }
 
     /// A raw image with these bytes; its id.
-    async fn image(&self, project: &str, name: &str, file: Vec<u8>) -> String {
+    pub(super) async fn image(&self, project: &str, name: &str, file: Vec<u8>) -> String {
         let job = self.import(project, json!({ "name": name, "format": "raw" }), file).await;
         assert_eq!(job["state"], "done", "{job}");
         job["image"].as_str().unwrap().to_owned()

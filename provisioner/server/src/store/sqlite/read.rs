@@ -1,10 +1,10 @@
 //! Reading from the database, and opening what is sealed.
 
-use mezame_model::{Generation, InstanceId, api::Kind};
+use mezame_model::{Generation, InstanceId};
 use rusqlite::{OptionalExtension, params};
 
 use super::{Session, bound_to};
-use crate::store::{Body, Contents, EventPage, From, Key, Position, Row, StoreError};
+use crate::store::{Body, Contents, EventPage, From, Key, Position, Row, RowKind, StoreError};
 
 impl Session {
     pub(super) fn load(&mut self) -> Result<Contents, StoreError> {
@@ -26,7 +26,7 @@ impl Session {
             let sealed = row.get_ref(4).map_err(at)?;
             let sealed = sealed.as_blob().map_err(|_| SPOILT_ROW)?;
             let body = self.keys.open(&bound_to(&["resource", kind, project, name]), sealed)?;
-            let kind = Kind::ALL.into_iter().find(|k| k.as_str() == kind).ok_or(SPOILT_ROW)?;
+            let kind = RowKind::parse(kind).ok_or(SPOILT_ROW)?;
             rows.push(Row {
                 key: Key { kind, project: project.into(), name: name.into() },
                 revision: Generation(row.get(3).map_err(at)?),

@@ -15,7 +15,7 @@ use crate::{
 };
 
 fn put(expected: u64, name: &str, text: &str) -> Batch {
-    let key = Key { kind: Kind::Instance, project: "p".into(), name: name.into() };
+    let key = Key { kind: Kind::Instance.into(), project: "p".into(), name: name.into() };
     Batch {
         expected: Generation(expected),
         puts: vec![(key, Zeroizing::new(text.as_bytes().to_vec()))],
@@ -158,7 +158,7 @@ async fn resealing_goes_on_where_a_crash_cut_it_short() {
     batch.puts = (0..3000)
         .map(|number| {
             let key = Key {
-                kind: Kind::Instance,
+                kind: Kind::Instance.into(),
                 project: "p".into(),
                 name: format!("n{number}").into(),
             };
@@ -171,7 +171,7 @@ async fn resealing_goes_on_where_a_crash_cut_it_short() {
     batch.puts = (0..1500)
         .map(|number| {
             let key = Key {
-                kind: Kind::Instance,
+                kind: Kind::Instance.into(),
                 project: "p".into(),
                 name: format!("n{number}").into(),
             };

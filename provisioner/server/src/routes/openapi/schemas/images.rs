@@ -58,9 +58,11 @@ fn images() -> Value {
         "ImageRetention": object("Which backups of a volume are kept; all, if all are 0", &["volume"], json!({
             "volume": text("As the backups' label backup.volume has it"),
             "last": number("The newest ones"),
+            "hourly": number("The newest of each of so many hours"),
             "daily": number("The newest of each of so many days, in UTC"),
             "weekly": number("The newest of each of so many weeks, from Monday"),
             "monthly": number("The newest of each of so many months"),
+            "yearly": number("The newest of each of so many years"),
         })),
         "Retained": object("What a retention did, or would do", &["kept", "dropped"], json!({
             "kept": texts("Ids, oldest first"),
@@ -81,12 +83,24 @@ fn work() -> Value {
         "cancelled",
         "interrupted",
     ];
+    let kinds = [
+        "import",
+        "verify",
+        "collect",
+        "scrub",
+        "create-volume",
+        "rotate-key",
+        "hydrate",
+        "backup",
+    ];
     json!({
         "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({
             "id": text("job- and 28 hexadecimal digits; later ones are greater"),
-            "what": json!({ "type": "string", "enum": ["import", "verify", "collect", "scrub"] }),
+            "what": json!({ "type": "string", "enum": kinds }),
             "project": text("In which project; none of the operator's own"),
             "image": text("Which it is about, or which came of it"),
+            "volumes": texts("Which it is about"),
+            "backups": texts("The images that came of a backup"),
             "state": json!({ "type": "string", "enum": states }),
             "phase": json!({ "type": "string", "enum": ["checking", "converting", "archiving"] }),
             "done": number("Bytes that are dealt with: of the file while it comes, then of the disk"),

@@ -135,7 +135,7 @@ async fn a_project_stays_while_the_archive_with_its_images_is_away() {
     }
     // As when the settings name none any more.
     let (_ending, end) = watch::channel(false);
-    let router = router(Arc::clone(&gallery.plane.control), None, 8 << 20, end);
+    let router = router(Arc::clone(&gallery.plane.control), None, None, 8 << 20, end);
     let control = Arc::clone(&gallery.plane.control);
     let without = Plane { control, router, ending: watch::channel(false).0 };
     for project in ["vault", "p"] {
@@ -226,7 +226,8 @@ async fn a_call_that_nobody_waits_for_any_more_is_not_carried_out_later() {
 async fn the_end_leaves_no_thread_and_takes_nothing_more() {
     let gallery = Gallery::open().await;
     gallery.image("p", "x", disk(1)).await;
-    assert!(Arc::clone(&gallery.images).end().await, "a thread is left");
+    let others = std::future::ready(());
+    assert!(Arc::clone(&gallery.images).end(others).await, "a thread is left");
     let what = json!({ "name": "x", "format": "raw" });
     let refused = gallery.plane.post("/v1/projects/p/images", what).await;
     assert!(matches!(refused.status, 429 | 503), "{}", refused.text);

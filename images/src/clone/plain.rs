@@ -1,0 +1,108 @@
+//! Removing the plain volume that a clone has become, which is no file of the clone's.
+//!
+//! Only a regular file is removed. A block device is somebody else's: its header is written over, and
+//! it stays.
+
+use std::{fs::File, io, os::unix::fs::OpenOptionsExt};
+
+use nix::fcntl::OFlag;
+
+use super::{CloneError, InstantClone, Master, durable, failed, lock};
+use crate::{
+    encryption::erasure::{self, Doubt, EraseError, Erased},
+    volume::Place,
+};
+
+impl Master {
+    /// Removes the plain volume that a clone was hydrated into, and writes over its keys before if it
+    /// is encrypted; where they can't be, it is removed all the same. Nothing where it is gone. The
+    /// clone itself, and its overlay, stay: without
+    /// [`erase_clone`](Self::erase_clone) after this, its record names a volume that is not there.
+    ///
+    /// # Errors
+    /// [`CloneError::InUse`], while QEMU has it open; then nothing has been removed.
+    pub fn erase_plain(&self, clone: &InstantClone) -> Result<Erased, CloneError> {
+        let record = self.find(clone.id())?.record;
+        let Some(place) = record.stage.plain() else { return Ok(Erased::Nothing) };
+        let path = place.path();
+        let mut options = File::options();
+        options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+        let held = match place {
+            Place::Device(_) => None,
+            Place::File(_) => match options.open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    return Ok(Erased::Nothing);
+                }
+                file => Some(file.map_err(failed("opening", path))?),
+            },
+        };
+        let erased = match record.plain_keyslots {
+            Some(_) => match erasure::erase(place) {
+                Err(EraseError::InUse(_)) => return Err(CloneError::InUse(clone.id().clone())),
+                erased => erased.unwrap_or(Erased::Unsure(Doubt::Failed)),
+            },
+            None => Erased::Nothing,
+        };
+        if let Some(file) = held {
+            if !lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
+                return Err(CloneError::InUse(clone.id().clone()));
+            }
+            durable::remove(path).map_err(failed("removing", path))?;
+            durable::sync_parent(path).map_err(failed("syncing", path))?;
+        }
+        Ok(erased)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::{
+        clone::{Locked, Pool, Stage},
+        volume::{Format, VolumeId},
+    };
+
+    fn hydrated(root: &std::path::Path) -> (Master, InstantClone) {
+        let image = root.join("raw");
+        fs::write(&image, vec![1; 1 << 20]).unwrap();
+        let master = Master::seal(&image, Format::Raw, &root.join("master")).unwrap();
+        let pool = Pool::create(&root.join("pool")).unwrap();
+        let id = VolumeId::parse("web").unwrap();
+        master.clone_into(&pool, std::slice::from_ref(&id)).unwrap();
+        let plain = Place::File(root.join("web.raw"));
+        let mark = |locked: Locked<'_>| locked.mark(&id, Stage::Plain(plain), false);
+        mark(master.locked().unwrap()).unwrap();
+        let clone = master.find(&id).unwrap();
+        (master, clone)
+    }
+
+    #[test]
+    fn a_plain_volume_that_nobody_has_open_is_removed_and_a_second_time_there_is_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let (master, clone) = hydrated(root.path());
+        let path = root.path().join("web.raw");
+        fs::write(&path, vec![2; 1 << 20]).unwrap();
+        assert_eq!(master.erase_plain(&clone).unwrap(), Erased::Nothing);
+        assert!(!path.exists());
+        assert_eq!(master.erase_plain(&clone).unwrap(), Erased::Nothing);
+        // Its overlay is another matter.
+        assert!(clone.path().exists());
+        master.erase_clone(&clone).unwrap();
+        assert!(!clone.path().exists());
+    }
+
+    #[test]
+    fn one_that_is_open_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let (master, clone) = hydrated(root.path());
+        let path = root.path().join("web.raw");
+        fs::write(&path, vec![2; 1 << 20]).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        // As QEMU holds it.
+        assert!(lock::keep_from_qemu(&file).unwrap());
+        assert!(matches!(master.erase_plain(&clone), Err(CloneError::InUse(_))));
+        assert!(path.exists());
+    }
+}

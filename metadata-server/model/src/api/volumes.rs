@@ -1,0 +1,292 @@
+//! The wire types of the calls about volumes and their backups.
+//!
+//! | Call | Answer |
+//! |---|---|
+//! | `GET /v1/pools` · `POST /v1/pools/POOL` | `[`[`Pool`]`]` · [`Pool`], 201: makes it |
+//! | `GET /v1/projects/P/volumes` | `[`[`Volume`]`]`, sorted by id |
+//! | `POST /v1/projects/P/volumes` ([`NewVolume`]) | a job, 202 |
+//! | `GET`, `DELETE …/volumes/V` | [`Volume`] · [`VolumeDeleted`] |
+//! | `POST …/volumes/V/open` | [`VolumeStart`] |
+//! | `PUT …/volumes/V/limits` ([`VolumeLimits`]) | [`Volume`] |
+//! | `POST …/volumes/V/rotate-key` ([`Monitor`]) | a job, 202 |
+//! | `POST …/volumes/V/hydrate` ([`Hydrate`]) | a job, 202 |
+//! | `POST …/volumes/V/hydration/{pause,resume}` ([`Monitor`]) | 204 |
+//! | `GET`, `POST /v1/projects/P/backups` ([`NewBackup`]) | `[`[`Backup`]`]`, newest first · a job, 202 |
+//! | `GET`, `DELETE …/backups/IMAGE` | [`Backup`] · 204 |
+//!
+//! Jobs are those of [`super::images`].
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a hard stop takes of a volume's last writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeClass {
+    /// What a hard stop of QEMU leaves is put back when the volume is opened next.
+    #[default]
+    Recovered,
+    /// Each write is flushed before it is acknowledged.
+    Synchronous,
+    /// What the guest has not flushed may be gone.
+    FlushHonouring,
+    /// No overlay any more: all of it was copied. None is made so.
+    Plain,
+}
+
+impl VolumeClass {
+    /// Those that a volume can be made of.
+    pub const ALL: [Self; 3] = [Self::Recovered, Self::Synchronous, Self::FlushHonouring];
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Synchronous => "synchronous",
+            Self::FlushHonouring => "flush-honouring",
+            Self::Plain => "plain",
+        }
+    }
+}
+
+/// The most that a guest may do with a volume, reads and writes together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Operations a second; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iops: Option<u32>,
+    /// Bytes a second; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// A volume that is to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewVolume {
+    /// 1 to 19 of `a-z`, `0-9` and `-`, a letter first; no other volume of the site has it.
+    pub id: String,
+    /// The image, or backup, that it begins as; zeros without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Which pool it lies in; the site's default without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
+    /// What a hard stop takes.
+    #[serde(default)]
+    pub class: VolumeClass,
+    /// Its length in bytes, whole MiB, at least the image's; the image's without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// Whether what its guest writes is encrypted.
+    #[serde(default)]
+    pub encrypted: bool,
+    /// What its guest may do.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Whether a volume can be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum VolumeState {
+    /// It is being made; if no job does, its making was cut short, and it can be deleted.
+    Creating,
+    /// It can be used.
+    Ready,
+}
+
+impl VolumeState {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Creating => "creating",
+            Self::Ready => "ready",
+        }
+    }
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Its id: the name of its node in QEMU, and its disk's serial in the guest.
+    pub id: String,
+    /// Whose it is.
+    pub project: String,
+    /// The caller who had it made.
+    pub owner: String,
+    /// The host whose pool it is in.
+    pub host: String,
+    /// Which pool.
+    pub pool: String,
+    /// The image that it began as; zeros without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Its length in bytes; 0 until that is known.
+    pub size: u64,
+    /// What a hard stop takes.
+    pub class: VolumeClass,
+    /// Whether what its guest writes is encrypted.
+    pub encrypted: bool,
+    /// The numbers of the keys that are kept for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<u32>,
+    /// What its guest may do.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Whether it can be used.
+    pub state: VolumeState,
+    /// When it was asked for, in milliseconds since 1970-01-01T00:00:00Z.
+    pub created_ms: u64,
+}
+
+/// What became of a volume's keys when it was deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeDeleted {
+    /// Which volume.
+    pub id: String,
+    /// `in-place`: its header is written over; `unsure`: it is, and a copy may be left; `nothing`:
+    /// it was not encrypted, or not there.
+    pub erased: String,
+    /// Why that is not sure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
+    /// How many keys were forgotten with it.
+    pub keys_forgotten: usize,
+}
+
+/// What QEMU is started with for a volume. It may hold secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeStart {
+    /// Which volume.
+    pub id: String,
+    /// Its class now: `plain` once it was hydrated.
+    pub class: VolumeClass,
+    /// The argument of `-blockdev`.
+    pub blockdev: Value,
+    /// The argument of `-device`.
+    pub device: Value,
+    /// What is secret, before both: the arguments of `-object`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretObject>,
+    /// Bytes that a hard stop had taken and that were put back now.
+    pub recovered_bytes: u64,
+    /// What the guest may do: set by `PUT …/limits` with the monitor, once QEMU runs.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// One of QEMU's `secret` objects.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretObject {
+    /// Its id.
+    pub id: String,
+    /// `raw` or `base64`: how QEMU is to read it.
+    pub format: String,
+    /// The secret, of ASCII alone.
+    pub data: String,
+}
+
+impl std::fmt::Debug for SecretObject {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("SecretObject").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for VolumeStart {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut start = out.debug_struct("VolumeStart");
+        start.field("id", &self.id).field("secrets", &self.secrets).finish_non_exhaustive()
+    }
+}
+
+/// What limits are to be, in place of those that are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeLimits {
+    /// The limits.
+    #[serde(default)]
+    pub limits: Limits,
+    /// The QEMU that has it open is told too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
+}
+
+/// The QEMU that has a volume open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Monitor {
+    /// Its QMP socket on the volume's host; none where no QEMU has it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
+}
+
+/// A hydration that is to begin.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hydrate {
+    /// The QMP socket of the QEMU that has the volume open.
+    pub qmp: PathBuf,
+    /// Bytes a second; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed: Option<u64>,
+}
+
+/// A directory that volumes lie in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// What it is called.
+    pub name: String,
+    /// Where it is.
+    pub directory: PathBuf,
+    /// On which host.
+    pub host: String,
+    /// Whether volumes lie here where none is named.
+    pub is_default: bool,
+    /// Whether it can be used now.
+    pub is_there: bool,
+    /// Why not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// A backup that is to be made: one point in time of several volumes of one guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewBackup {
+    /// The volumes' ids.
+    pub volumes: Vec<String>,
+    /// The QMP socket of the QEMU that has them open.
+    pub qmp: PathBuf,
+    /// Whether all is read, whatever is known of changes.
+    #[serde(default)]
+    pub full: bool,
+    /// What the images are called; `backup of VOLUME` without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// A backup: an image, and what it is of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backup {
+    /// The image's id.
+    pub id: String,
+    /// What it is called; absent where it is encrypted and its key is away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Of which volume.
+    pub volume: String,
+    /// The point in time: volumes that were backed up together have the same one.
+    pub point: String,
+    /// When it was, in milliseconds since 1970-01-01T00:00:00Z.
+    pub taken_ms: u64,
+    /// `application` or `crash`: as after a power cut.
+    pub consistency: String,
+    /// `incremental`, or `all: ` and why.
+    pub read: String,
+    /// The disk's length in bytes.
+    pub size: u64,
+}

@@ -1,0 +1,147 @@
+//! The calls about volumes, pools and backups. Long work is followed by the calls about jobs
+//! ([`super::images`]).
+
+use hyper::Method;
+use mezame_model::{
+    ProjectName,
+    api::{
+        images::ImageJob,
+        volumes::{
+            Backup, Hydrate, Monitor, NewBackup, NewVolume, Pool, Volume, VolumeDeleted,
+            VolumeLimits, VolumeStart,
+        },
+    },
+};
+use serde::Serialize;
+
+use super::{Client, ClientError, json, parse};
+
+impl Client {
+    fn volume_path(project: &ProjectName, id: &str, rest: &str) -> String {
+        format!("/v1/projects/{project}/volumes/{id}{rest}")
+    }
+
+    /// The pools.
+    pub async fn pools(&self) -> Result<Vec<Pool>, ClientError> {
+        self.get("/v1/pools").await
+    }
+
+    /// Makes one.
+    pub async fn create_pool(&self, name: &str) -> Result<Pool, ClientError> {
+        let path = format!("/v1/pools/{name}");
+        parse(self.call(Method::POST, &path, None, None).await?.body())
+    }
+
+    /// A project's volumes.
+    pub async fn volumes(&self, project: &ProjectName) -> Result<Vec<Volume>, ClientError> {
+        self.get(&format!("/v1/projects/{project}/volumes")).await
+    }
+
+    /// One of them.
+    pub async fn volume(&self, project: &ProjectName, id: &str) -> Result<Volume, ClientError> {
+        self.get(&Self::volume_path(project, id, "")).await
+    }
+
+    /// Begins to make one.
+    pub async fn create_volume(
+        &self,
+        project: &ProjectName,
+        new: &NewVolume,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&format!("/v1/projects/{project}/volumes"), new).await
+    }
+
+    /// Deletes one.
+    pub async fn delete_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+    ) -> Result<VolumeDeleted, ClientError> {
+        let path = Self::volume_path(project, id, "");
+        parse(self.call(Method::DELETE, &path, None, None).await?.body())
+    }
+
+    /// What QEMU is to be started with.
+    pub async fn open_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+    ) -> Result<VolumeStart, ClientError> {
+        let path = Self::volume_path(project, id, "/open");
+        parse(self.call(Method::POST, &path, None, None).await?.body())
+    }
+
+    /// Sets what its guest may do.
+    pub async fn limit_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        limits: &VolumeLimits,
+    ) -> Result<Volume, ClientError> {
+        let body = json(limits)?;
+        let path = Self::volume_path(project, id, "/limits");
+        parse(self.call(Method::PUT, &path, body, None).await?.body())
+    }
+
+    /// Begins to give it another key.
+    pub async fn rotate_volume_key(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        monitor: &Monitor,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&Self::volume_path(project, id, "/rotate-key"), monitor).await
+    }
+
+    /// Begins to copy it into a plain one.
+    pub async fn hydrate_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        hydrate: &Hydrate,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&Self::volume_path(project, id, "/hydrate"), hydrate).await
+    }
+
+    /// Has a hydration `pause`, or `resume`.
+    pub async fn pace_hydration(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        what: &str,
+        monitor: &Monitor,
+    ) -> Result<(), ClientError> {
+        let path = Self::volume_path(project, id, &format!("/hydration/{what}"));
+        self.tell(&path, monitor).await
+    }
+
+    /// A project's backups, newest first.
+    pub async fn backups(&self, project: &ProjectName) -> Result<Vec<Backup>, ClientError> {
+        self.get(&format!("/v1/projects/{project}/backups")).await
+    }
+
+    /// One of them.
+    pub async fn backup(&self, project: &ProjectName, id: &str) -> Result<Backup, ClientError> {
+        self.get(&format!("/v1/projects/{project}/backups/{id}")).await
+    }
+
+    /// Begins one.
+    pub async fn back_up(
+        &self,
+        project: &ProjectName,
+        new: &NewBackup,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&format!("/v1/projects/{project}/backups"), new).await
+    }
+
+    /// Deletes one.
+    pub async fn delete_backup(&self, project: &ProjectName, id: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/projects/{project}/backups/{id}");
+        self.call(Method::DELETE, &path, None, None).await.map(drop)
+    }
+
+    async fn tell(&self, path: &str, body: &impl Serialize) -> Result<(), ClientError> {
+        let body = json(body)?;
+        self.call(Method::POST, path, body, None).await.map(drop)
+    }
+}

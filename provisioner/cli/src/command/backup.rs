@@ -1,0 +1,112 @@
+//! What `mezame backup` takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{
+    Detach,
+    volume::{LimitArguments, VolumeIdArgument},
+};
+
+/// Of `backup`.
+#[derive(Debug, Subcommand)]
+pub enum BackupCommand {
+    /// Back up volumes of a running guest, all at one point in time
+    #[command(after_help = "Examples:
+  mezame backup create web-root web-data -p tenant-a --qmp /run/web.qmp
+  mezame backup create web-root -p tenant-a --qmp /run/web.qmp --full
+
+What was written since the last backup is read; all, where that is not known, and then why is told.")]
+    Create(CreateBackupArguments),
+    /// Show a project's backups, newest first
+    #[command(after_help = "Examples:
+  mezame backup list -p tenant-a
+  mezame backup list -p tenant-a --volume web-root")]
+    List {
+        /// Only those of this volume
+        #[arg(long, value_name = "ID")]
+        volume: Option<VolumeIdArgument>,
+    },
+    /// Show all about one backup
+    #[command(after_help = "Examples:
+  mezame backup show img-0123456789abcdef0123456789abcdef -p tenant-a")]
+    Show(BackupName),
+    /// Delete a backup; those after it stand by themselves
+    #[command(after_help = "Examples:
+  mezame backup delete img-0123456789abcdef0123456789abcdef -p tenant-a
+
+What no other image needs is freed by the next 'mezame image archive collect'.")]
+    Delete(BackupName),
+    /// Make a new volume out of a backup
+    #[command(after_help = "Examples:
+  mezame backup restore img-0123456789abcdef0123456789abcdef --to web-root-old -p tenant-a
+
+The volume that was backed up stays as it is.")]
+    Restore(RestoreArguments),
+}
+
+/// What names a backup.
+#[derive(Debug, Args)]
+pub struct BackupName {
+    /// Its id, as 'mezame backup list' shows it
+    pub backup: BackupId,
+}
+
+/// Of `backup create`.
+#[derive(Debug, Args)]
+pub struct CreateBackupArguments {
+    /// The volumes
+    #[arg(required = true, value_name = "ID")]
+    pub volumes: Vec<VolumeIdArgument>,
+    /// The QMP socket of the QEMU that has them open
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: PathBuf,
+    /// Read everything, whatever is known of changes
+    #[arg(long)]
+    pub full: bool,
+    /// What the backups are called [default: 'backup of ID']
+    #[arg(long, value_name = "TEXT")]
+    pub name: Option<String>,
+    /// Whether it is waited for
+    #[command(flatten)]
+    pub detach: Detach,
+}
+
+/// Of `backup restore`.
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// Which backup
+    #[command(flatten)]
+    pub backup: BackupName,
+    /// The volume that is made
+    #[arg(long, value_name = "ID")]
+    pub to: VolumeIdArgument,
+    /// Which pool it lies in [default: the site's]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// Encrypt what its guest writes
+    #[arg(long)]
+    pub encrypted: bool,
+    /// What its guest may do
+    #[command(flatten)]
+    pub limits: LimitArguments,
+    /// Whether it is waited for
+    #[command(flatten)]
+    pub detach: Detach,
+}
+
+/// A backup's id.
+#[derive(Debug, Clone)]
+pub struct BackupId(pub String);
+
+impl std::str::FromStr for BackupId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        let digits = text.strip_prefix("img-").unwrap_or_default();
+        let is_good = digits.len() == 32 && digits.bytes().all(is_hex);
+        if is_good { Ok(Self(text.into())) } else { Err("a backup's id is 'img-' and 32 digits") }
+    }
+}

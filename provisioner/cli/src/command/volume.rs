@@ -1,0 +1,252 @@
+//! What `mezame volume` takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
+use mezame_model::api::volumes::VolumeClass;
+
+use super::{Detach, JobId};
+use crate::size;
+
+/// Of `volume`.
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    /// Make a volume, of an image or of zeros
+    #[command(after_help = "Examples:
+  mezame volume create web-root --image debian-12 -p tenant-a
+  mezame volume create web-root --image debian-12 -p tenant-a --size 20GiB --encrypted
+  mezame volume create web-data --size 100GiB --class synchronous -p tenant-a --limit-iops 500
+
+The first volume of an image fetches it from the archive; those after it take milliseconds. ID is
+what QEMU and the guest call it, and no other volume of the site has it.")]
+    Create(CreateVolumeArguments),
+    /// Show a project's volumes
+    #[command(after_help = "Examples:
+  mezame volume list -p tenant-a")]
+    List,
+    /// Show all about one volume
+    #[command(after_help = "Examples:
+  mezame volume show web-root -p tenant-a")]
+    Show(VolumeName),
+    /// Delete a volume, and forget its keys
+    #[command(after_help = "Examples:
+  mezame volume delete web-root -p tenant-a
+
+One that a QEMU has open is not deleted. Its backups stay.")]
+    Delete(VolumeName),
+    /// Put back what a hard stop took, and print what QEMU is to be started with
+    #[command(after_help = "Examples:
+  mapfile -t words < <(mezame volume open web-root -p tenant-a)
+  qemu-system-x86_64 … \"${words[@]}\"
+  mezame volume open web-root -p tenant-a --secrets-dir /run/web    of an encrypted one
+
+One word a line. To be asked for before each start of a guest.")]
+    Open {
+        /// Which volume
+        #[command(flatten)]
+        volume: VolumeName,
+        /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
+        #[arg(long, value_name = "DIR")]
+        secrets_dir: Option<PathBuf>,
+    },
+    /// Set what a volume's guest may do, in place of what it might
+    #[command(after_help = "Examples:
+  mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
+  mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
+  mezame volume limits web-root -p tenant-a                                        no limits
+
+A QEMU that is started has none: set them once it runs, with --qmp.")]
+    Limits {
+        /// Which volume
+        #[command(flatten)]
+        volume: VolumeName,
+        /// The limits
+        #[command(flatten)]
+        limits: LimitArguments,
+        /// The QMP socket of the QEMU that has it open
+        #[arg(long, value_name = "SOCKET")]
+        qmp: Option<PathBuf>,
+    },
+    /// Have another key open an encrypted volume, and no other
+    #[command(after_help = "Examples:
+  mezame volume rotate-key web-root -p tenant-a                        no QEMU has it open
+  mezame volume rotate-key web-root -p tenant-a --qmp /run/web.qmp     this one has")]
+    RotateKey {
+        /// Which volume
+        #[command(flatten)]
+        volume: VolumeName,
+        /// The QMP socket of the QEMU that has it open
+        #[arg(long, value_name = "SOCKET")]
+        qmp: Option<PathBuf>,
+        /// Whether it is waited for
+        #[command(flatten)]
+        detach: Detach,
+    },
+    /// Copy a running guest's volume into a plain one, and have the guest go over to it
+    #[command(after_help = "Examples:
+  mezame volume hydrate web-root -p tenant-a --qmp /run/web.qmp --speed 100MiB
+  mezame volume hydrate web-root -p tenant-a --qmp /run/web.qmp --detach
+
+Asked for again after the provisioner has ended it goes on with what QEMU does.")]
+    Hydrate {
+        /// Which volume
+        #[command(flatten)]
+        volume: VolumeName,
+        /// The QMP socket of the QEMU that has it open
+        #[arg(long, value_name = "SOCKET")]
+        qmp: PathBuf,
+        /// Bytes a second at most, such as 100MiB
+        #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+        speed: Option<u64>,
+        /// Whether it is waited for
+        #[command(flatten)]
+        detach: Detach,
+    },
+    /// Have a hydration rest
+    #[command(after_help = "Examples:
+  mezame volume pause web-root -p tenant-a --qmp /run/web.qmp")]
+    Pause(Hydrating),
+    /// Have it go on
+    #[command(after_help = "Examples:
+  mezame volume resume web-root -p tenant-a --qmp /run/web.qmp")]
+    Resume(Hydrating),
+    /// End long work on a volume, or a backup, before it is done
+    #[command(after_help = "Examples:
+  mezame volume cancel job-0123456789abcdef0123456789ab -p tenant-a
+
+'mezame image jobs' shows long work on volumes too.")]
+    Cancel {
+        /// Which
+        job: JobId,
+    },
+    /// The directories that volumes lie in
+    #[command(after_help = "Examples:
+  mezame volume pool list
+  mezame volume pool create fast    once")]
+    #[command(subcommand)]
+    Pool(PoolCommand),
+}
+
+/// Of `volume pool`.
+#[derive(Debug, Subcommand)]
+pub enum PoolCommand {
+    /// Show the pools
+    #[command(after_help = "Examples:
+  mezame volume pool list")]
+    List,
+    /// Make a pool at the place that the settings name, once
+    #[command(after_help = "Examples:
+  mezame volume pool create fast")]
+    Create {
+        /// What the settings call it
+        pool: VolumePool,
+    },
+}
+
+/// What names a volume.
+#[derive(Debug, Args)]
+pub struct VolumeName {
+    /// Its id
+    #[arg(value_name = "ID")]
+    pub volume: VolumeIdArgument,
+}
+
+/// Of `volume create`.
+#[derive(Debug, Args)]
+pub struct CreateVolumeArguments {
+    /// Which volume
+    #[command(flatten)]
+    pub volume: VolumeName,
+    /// The image that it begins as, by its id or name [default: zeros]
+    #[arg(long, required_unless_present = "size")]
+    pub image: Option<String>,
+    /// Which pool it lies in [default: the site's]
+    #[arg(long, value_name = "NAME")]
+    pub pool: Option<String>,
+    /// What a hard stop takes
+    #[arg(long, value_name = "CLASS", default_value = "recovered")]
+    pub class: ClassArgument,
+    /// Its size, such as 20GiB [default: the image's]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub size: Option<u64>,
+    /// Encrypt what its guest writes
+    #[arg(long)]
+    pub encrypted: bool,
+    /// What its guest may do
+    #[command(flatten)]
+    pub limits: LimitArguments,
+    /// Whether it is waited for
+    #[command(flatten)]
+    pub detach: Detach,
+}
+
+/// What a guest may do.
+#[derive(Debug, Args)]
+pub struct LimitArguments {
+    /// Operations a second at most
+    #[arg(long, value_name = "NUMBER")]
+    pub limit_iops: Option<u32>,
+    /// Bytes a second at most, such as 50MiB
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub limit_bytes: Option<u64>,
+}
+
+/// Of `volume pause` and `volume resume`.
+#[derive(Debug, Args)]
+pub struct Hydrating {
+    /// Which volume
+    #[command(flatten)]
+    pub volume: VolumeName,
+    /// The QMP socket of the QEMU that hydrates it
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: PathBuf,
+}
+
+/// A class on the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct ClassArgument(pub VolumeClass);
+
+impl ValueEnum for ClassArgument {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [ClassArgument; 3] = [
+            ClassArgument(VolumeClass::Recovered),
+            ClassArgument(VolumeClass::Synchronous),
+            ClassArgument(VolumeClass::FlushHonouring),
+        ];
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.0.as_str()))
+    }
+}
+
+/// A volume's id.
+#[derive(Debug, Clone)]
+pub struct VolumeIdArgument(pub String);
+
+impl std::str::FromStr for VolumeIdArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let begins = text.bytes().next().is_some_and(|first| first.is_ascii_lowercase());
+        let is_good = begins && text.len() <= 19 && text.bytes().all(fits);
+        let rule = "a volume's id is 1 to 19 of a-z, 0-9 and -, a letter first";
+        if is_good { Ok(Self(text.into())) } else { Err(rule) }
+    }
+}
+
+/// A pool's name.
+#[derive(Debug, Clone)]
+pub struct VolumePool(pub String);
+
+impl std::str::FromStr for VolumePool {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_good = (1..=63).contains(&text.len()) && text.bytes().all(fits);
+        if is_good { Ok(Self(text.into())) } else { Err("a pool's name is of a-z, 0-9 and -") }
+    }
+}

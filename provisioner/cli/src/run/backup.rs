@@ -1,0 +1,131 @@
+//! `backup`: points in time of running guests' volumes, and new volumes out of them.
+
+use mezame_model::api::{
+    images::JobState,
+    volumes::{Backup, NewBackup, NewVolume, VolumeClass},
+};
+
+use super::{Session, image, volume::limits_of};
+use crate::{
+    command::{BackupCommand, CreateBackupArguments, RestoreArguments},
+    exit::Exit,
+    failure::Failure,
+    screen::Format,
+    size,
+    table::Table,
+    text,
+};
+
+pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result<Exit, Failure> {
+    let (client, project) = (&session.client, session.project()?);
+    match command {
+        BackupCommand::Create(arguments) => create(session, arguments).await,
+        BackupCommand::List { volume } => {
+            let mut backups = client.backups(project).await?;
+            backups.retain(|it| volume.as_ref().is_none_or(|volume| it.volume == volume.0));
+            list(session, &backups)
+        }
+        BackupCommand::Show(name) => show(session, &client.backup(project, &name.backup.0).await?),
+        BackupCommand::Delete(name) => {
+            client.delete_backup(project, &name.backup.0).await?;
+            session.screen.say(&format!("{} is deleted", name.backup.0));
+            Ok(Exit::Success)
+        }
+        BackupCommand::Restore(arguments) => restore(session, arguments).await,
+    }
+}
+
+async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Result<Exit, Failure> {
+    let (client, project) = (&session.client, session.project()?);
+    let new = NewBackup {
+        volumes: arguments.volumes.into_iter().map(|volume| volume.0).collect(),
+        qmp: arguments.qmp,
+        full: arguments.full,
+        name: arguments.name,
+    };
+    let begun = client.back_up(project, &new).await?;
+    if arguments.detach.detach {
+        return image::job::follow(session, Some(project), begun, true).await;
+    }
+    let job = image::job::ended(session, Some(project), begun).await?;
+    let mut made = Vec::with_capacity(job.backups.len());
+    for id in &job.backups {
+        made.push(client.backup(project, id).await?);
+    }
+    // Also of one that failed in part: what is there is told.
+    if job.state == JobState::Done || !made.is_empty() {
+        list(session, &made)?;
+    }
+    if job.state == JobState::Done { Ok(Exit::Success) } else { Err(Failure::Job(Box::new(job))) }
+}
+
+async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<Exit, Failure> {
+    let (client, project) = (&session.client, session.project()?);
+    // An image that is no backup is not what is meant.
+    let backup = client.backup(project, &arguments.backup.backup.0).await?;
+    let new = NewVolume {
+        id: arguments.to.0,
+        image: Some(backup.id),
+        pool: arguments.pool,
+        class: VolumeClass::default(),
+        size: None,
+        encrypted: arguments.encrypted,
+        limits: limits_of(&arguments.limits),
+    };
+    let begun = client.create_volume(project, &new).await?;
+    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+}
+
+fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(&backups)?;
+        return Ok(Exit::Success);
+    }
+    if screen.format == Format::Name {
+        let lines: String = backups.iter().map(|it| format!("backup/{}\n", it.id)).collect();
+        screen.print(&lines)?;
+        return Ok(Exit::Success);
+    }
+    if backups.is_empty() {
+        screen.say("there are no backups");
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ"]);
+    for backup in backups {
+        table.row([
+            backup.volume.clone(),
+            text::timestamp(backup.taken_ms),
+            backup.id.clone(),
+            size::show(backup.size),
+            backup.consistency.clone(),
+            backup.read.clone(),
+        ]);
+    }
+    screen.print(&table.render(0))?;
+    Ok(Exit::Success)
+}
+
+fn show(session: &Session<'_>, backup: &Backup) -> Result<Exit, Failure> {
+    if session.screen.is_data() {
+        session.screen.print_value(backup)?;
+        return Ok(Exit::Success);
+    }
+    let mut out = String::new();
+    for (what, said) in [
+        ("Id", backup.id.clone()),
+        ("Name", backup.name.clone().unwrap_or_default()),
+        ("Volume", backup.volume.clone()),
+        ("Taken", text::timestamp(backup.taken_ms)),
+        ("Point", backup.point.clone()),
+        ("Consistency", backup.consistency.clone()),
+        ("Read", backup.read.clone()),
+        ("Size", format!("{} ({} bytes)", size::show(backup.size), backup.size)),
+    ] {
+        if !said.is_empty() {
+            out += &format!("{:<13}{}\n", format!("{what}:"), text::line(&said));
+        }
+    }
+    session.screen.print(&out)?;
+    Ok(Exit::Success)
+}

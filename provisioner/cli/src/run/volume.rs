@@ -1,0 +1,289 @@
+//! `volume`: volumes of guests, and the pools that they lie in.
+//!
+//! It starts no QEMU: it prints what one is to be started with.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use mezame_model::api::volumes::{
+    Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
+};
+
+use super::{Session, image};
+use crate::{
+    command::{
+        CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
+    },
+    exit::Exit,
+    failure::Failure,
+    screen::Format,
+    size,
+    table::Table,
+    text,
+};
+
+pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result<Exit, Failure> {
+    let client = &session.client;
+    if let VolumeCommand::Pool(command) = command {
+        return pool(session, command).await;
+    }
+    let project = session.project()?;
+    match command {
+        VolumeCommand::Create(arguments) => create(session, arguments).await,
+        VolumeCommand::List => list(session, &client.volumes(project).await?),
+        VolumeCommand::Show(name) => show(session, &client.volume(project, id(&name)).await?),
+        VolumeCommand::Delete(name) => delete(session, id(&name)).await,
+        VolumeCommand::Open { volume, secrets_dir } => {
+            let start = client.open_volume(project, id(&volume)).await?;
+            open(session, &start, secrets_dir.as_deref())
+        }
+        VolumeCommand::Limits { volume, limits, qmp } => {
+            let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
+            let changed = client.limit_volume(project, id(&volume), &wanted).await?;
+            let told = if wanted.qmp.is_some() { "" } else { " from the next time QEMU is told" };
+            session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
+            Ok(Exit::Success)
+        }
+        VolumeCommand::RotateKey { volume, qmp, detach } => {
+            let begun = client.rotate_volume_key(project, id(&volume), &Monitor { qmp }).await?;
+            image::job::follow(session, Some(project), begun, detach.detach).await
+        }
+        VolumeCommand::Hydrate { volume, qmp, speed, detach } => {
+            let asked = Hydrate { qmp, speed };
+            let begun = client.hydrate_volume(project, id(&volume), &asked).await?;
+            image::job::follow(session, Some(project), begun, detach.detach).await
+        }
+        VolumeCommand::Pause(hydrating) => pace(session, hydrating, "pause").await,
+        VolumeCommand::Resume(hydrating) => pace(session, hydrating, "resume").await,
+        VolumeCommand::Cancel { job } => {
+            let job = client.cancel_image_job(Some(project), &job.0).await?;
+            image::job::tell_cancelled(session, &job)
+        }
+        // Taken above.
+        VolumeCommand::Pool(_) => Ok(Exit::Success),
+    }
+}
+
+fn id(name: &VolumeName) -> &str {
+    &name.volume.0
+}
+
+pub(super) fn limits_of(arguments: &LimitArguments) -> Limits {
+    Limits { iops: arguments.limit_iops, bytes: arguments.limit_bytes }
+}
+
+fn limits_text(limits: Limits) -> String {
+    let iops = limits.iops.map(|iops| format!("{iops} operations/s"));
+    let bytes = limits.bytes.map(|bytes| format!("{}/s", size::show(bytes)));
+    let both: Vec<String> = iops.into_iter().chain(bytes).collect();
+    if both.is_empty() { "no limits".into() } else { both.join(", ") }
+}
+
+async fn create(session: &Session<'_>, arguments: CreateVolumeArguments) -> Result<Exit, Failure> {
+    let project = session.project()?;
+    let image = match &arguments.image {
+        Some(named) => Some(image::find(session, project, named).await?),
+        None => None,
+    };
+    let new = NewVolume {
+        id: arguments.volume.volume.0,
+        image,
+        pool: arguments.pool,
+        class: arguments.class.0,
+        size: arguments.size,
+        encrypted: arguments.encrypted,
+        limits: limits_of(&arguments.limits),
+    };
+    let begun = session.client.create_volume(project, &new).await?;
+    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+}
+
+async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
+    let deleted = session.client.delete_volume(session.project()?, id).await?;
+    if session.screen.is_data() {
+        session.screen.print_value(&deleted)?;
+        return Ok(Exit::Success);
+    }
+    let keys = match (deleted.erased.as_str(), deleted.keys_forgotten, &deleted.doubt) {
+        (_, 0, _) => String::new(),
+        ("in-place", _, _) => ", its keys are forgotten, and written over where they lay".into(),
+        (_, _, Some(doubt)) => format!(
+            ", its keys are forgotten, and a copy of their encrypted form may be left: {}",
+            text::line(doubt)
+        ),
+        _ => ", its keys are forgotten".into(),
+    };
+    session.screen.say(&format!("{id} is deleted{keys}"));
+    Ok(Exit::Success)
+}
+
+fn open(
+    session: &Session<'_>,
+    start: &VolumeStart,
+    secrets_dir: Option<&Path>,
+) -> Result<Exit, Failure> {
+    let screen = session.screen;
+    if start.recovered_bytes > 0 {
+        let bytes = size::show(start.recovered_bytes);
+        screen.say(&format!("put back what a hard stop took: {bytes}"));
+    }
+    let mut words = Vec::new();
+    match secrets_dir {
+        None if screen.is_data() => {
+            screen.print_value(start)?;
+            return Ok(Exit::Success);
+        }
+        None if !start.secrets.is_empty() => {
+            return Err(Failure::NoSecretsFolder { volume: start.id.clone() });
+        }
+        None => {}
+        Some(folder) => {
+            for secret in &start.secrets {
+                words.extend(["-object".to_owned(), kept(folder, secret)?]);
+            }
+        }
+    }
+    words.extend(["-blockdev".to_owned(), start.blockdev.to_string()]);
+    words.extend(["-device".to_owned(), start.device.to_string()]);
+    let lines: String = words.iter().map(|word| format!("{word}\n")).collect();
+    screen.print(&lines)?;
+    Ok(Exit::Success)
+}
+
+/// Writes a secret into a file that only its owner may read; what QEMU is told of it.
+fn kept(folder: &Path, secret: &SecretObject) -> Result<String, Failure> {
+    let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
+    // It comes from the server and becomes a file's name here.
+    let path =
+        folder.join(secret.id.bytes().filter(|b| is_name(*b)).map(char::from).collect::<String>());
+    let at = |source| Failure::Output { path: path.clone(), source };
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(at(error)),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(at)?;
+    file.write_all(secret.data.as_bytes()).map_err(at)?;
+    let object = serde_json::json!({
+        "qom-type": "secret", "id": secret.id, "format": secret.format, "file": path,
+    });
+    Ok(object.to_string())
+}
+
+async fn pace(session: &Session<'_>, hydrating: Hydrating, what: &str) -> Result<Exit, Failure> {
+    let Hydrating { volume, qmp } = hydrating;
+    let monitor = Monitor { qmp: Some(qmp) };
+    session.client.pace_hydration(session.project()?, id(&volume), what, &monitor).await?;
+    let done = if what == "pause" { "rests" } else { "goes on" };
+    session.screen.say(&format!("the hydration of {} {done}", id(&volume)));
+    Ok(Exit::Success)
+}
+
+fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
+    let screen = session.screen;
+    if screen.is_data() {
+        screen.print_value(&volumes)?;
+        return Ok(Exit::Success);
+    }
+    if screen.format == Format::Name {
+        let lines: String = volumes.iter().map(|it| format!("volume/{}\n", it.id)).collect();
+        screen.print(&lines)?;
+        return Ok(Exit::Success);
+    }
+    if volumes.is_empty() {
+        screen.say("there are no volumes");
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new([
+        "ID",
+        "STATE",
+        "SIZE",
+        "CLASS",
+        "ENCRYPTED",
+        "POOL",
+        "HOST",
+        "IMAGE",
+        "OWNER",
+        "CREATED",
+    ]);
+    for volume in volumes {
+        table.row([
+            volume.id.clone(),
+            volume.state.as_str().to_owned(),
+            size::show(volume.size),
+            volume.class.as_str().to_owned(),
+            if volume.encrypted { "yes" } else { "no" }.to_owned(),
+            volume.pool.clone(),
+            volume.host.clone(),
+            volume.image.clone().unwrap_or_default(),
+            volume.owner.clone(),
+            text::timestamp(volume.created_ms),
+        ]);
+    }
+    screen.print(&table.render(0))?;
+    Ok(Exit::Success)
+}
+
+fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
+    if session.screen.is_data() {
+        session.screen.print_value(volume)?;
+        return Ok(Exit::Success);
+    }
+    let keys: Vec<String> = volume.keys.iter().map(ToString::to_string).collect();
+    let mut out = String::new();
+    for (what, said) in [
+        ("Id", volume.id.clone()),
+        ("Project", volume.project.clone()),
+        ("Owner", volume.owner.clone()),
+        ("State", volume.state.as_str().into()),
+        ("Size", format!("{} ({} bytes)", size::show(volume.size), volume.size)),
+        ("Class", volume.class.as_str().into()),
+        ("Host", volume.host.clone()),
+        ("Pool", volume.pool.clone()),
+        ("Image", volume.image.clone().unwrap_or_else(|| "zeros".into())),
+        ("Keys", keys.join(", ")),
+        ("Limits", limits_text(volume.limits)),
+        ("Created", text::timestamp(volume.created_ms)),
+    ] {
+        if !said.is_empty() {
+            out += &format!("{:<13}{}\n", format!("{what}:"), text::line(&said));
+        }
+    }
+    session.screen.print(&out)?;
+    Ok(Exit::Success)
+}
+
+async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failure> {
+    match command {
+        PoolCommand::Create { pool } => {
+            let made = session.client.create_pool(&pool.0).await?;
+            let place = made.directory.display().to_string();
+            session.screen.say(&format!("the pool {} is at {}", made.name, text::line(&place)));
+            Ok(Exit::Success)
+        }
+        PoolCommand::List => pools(session, &session.client.pools().await?),
+    }
+}
+
+fn pools(session: &Session<'_>, pools: &[Pool]) -> Result<Exit, Failure> {
+    if session.screen.is_data() {
+        session.screen.print_value(&pools)?;
+        return Ok(Exit::Success);
+    }
+    let mut table = Table::new(["NAME", "DEFAULT", "HOST", "DIRECTORY", "STATE"]);
+    for pool in pools {
+        table.row([
+            pool.name.clone(),
+            if pool.is_default { "yes" } else { "" }.to_owned(),
+            pool.host.clone(),
+            pool.directory.display().to_string(),
+            pool.why.clone().unwrap_or_else(|| "there".into()),
+        ]);
+    }
+    session.screen.print(&table.render(0))?;
+    Ok(Exit::Success)
+}

@@ -1,0 +1,112 @@
+//! Volumes' records: changed one at a time, each by a call of its own, since no document has them.
+
+use std::sync::Arc;
+
+use mezame_images::volume::VolumeId;
+use mezame_model::{ProjectName, api::Fault};
+
+use super::{Control, ControlError, uncut};
+use crate::{record::Record, state::Changes, store::Batch, volumes::record::VolumeRecord};
+
+/// Volumes of one project; each is a row, and all are in memory.
+const MOST: usize = 10_000;
+
+impl Control {
+    /// A project's volumes, by id.
+    pub(crate) fn volumes(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Vec<Arc<VolumeRecord>>, ControlError> {
+        let state = self.state();
+        let tenant = state.tenant(project).ok_or(ControlError::NotFound)?;
+        Ok(tenant.volumes.values().cloned().collect())
+    }
+
+    /// One of them.
+    pub(crate) fn volume(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<Arc<VolumeRecord>, ControlError> {
+        let state = self.state();
+        let volume = state.tenant(project).and_then(|tenant| tenant.volumes.get(id));
+        volume.cloned().ok_or(ControlError::NotFound)
+    }
+
+    /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes.
+    pub(crate) async fn add_volume(
+        self: &Arc<Self>,
+        record: VolumeRecord,
+    ) -> Result<(), ControlError> {
+        let control = Arc::clone(self);
+        uncut(async move {
+            let _turn = control.turn.lock().await;
+            {
+                let state = control.state();
+                let tenant = state.tenant(&record.project).ok_or(ControlError::NotFound)?;
+                if state.tenants.values().any(|it| it.volumes.contains_key(&record.id)) {
+                    let message = format!("there is a volume '{}' already", record.id);
+                    let mend = "take another id; those of a site's volumes all differ";
+                    return Err(ControlError::Faults(vec![fault("id", message, mend)]));
+                }
+                if tenant.volumes.len() >= MOST {
+                    let message = format!("the project has {MOST} volumes");
+                    let fault = fault("id", message, "delete some");
+                    return Err(ControlError::Faults(vec![fault]));
+                }
+            }
+            control.write_volumes(vec![Record::Volume(Arc::new(record))], Vec::new()).await
+        })
+        .await
+    }
+
+    /// Changes a volume's record, which is durable when this returns.
+    pub(crate) async fn change_volume(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        id: &VolumeId,
+        change: impl FnOnce(&mut VolumeRecord) + Send + 'static,
+    ) -> Result<Arc<VolumeRecord>, ControlError> {
+        let (control, project, id) = (Arc::clone(self), project.clone(), id.clone());
+        uncut(async move {
+            let _turn = control.turn.lock().await;
+            let before = control.volume(&project, &id)?;
+            let mut record = VolumeRecord::clone(&before);
+            change(&mut record);
+            if record != *before {
+                control.write_volumes(vec![Record::Volume(Arc::new(record))], Vec::new()).await?;
+            }
+            control.volume(&project, &id)
+        })
+        .await
+    }
+
+    /// Forgets a volume, and with it its keys.
+    pub(crate) async fn forget_volume(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<(), ControlError> {
+        let (control, project, id) = (Arc::clone(self), project.clone(), id.clone());
+        uncut(async move {
+            let _turn = control.turn.lock().await;
+            let record = control.volume(&project, &id)?;
+            control.write_volumes(Vec::new(), vec![Record::Volume(record)]).await
+        })
+        .await
+    }
+
+    /// Writes rows. The caller holds the turn.
+    async fn write_volumes(
+        self: &Arc<Self>,
+        puts: Vec<Record>,
+        deletes: Vec<Record>,
+    ) -> Result<(), ControlError> {
+        let changes = Changes { puts, deletes, ..Changes::default() };
+        self.commit(changes, Batch::default()).await.map(drop)
+    }
+}
+
+fn fault(path: &str, message: String, mend: &str) -> Fault {
+    Fault { document: 0, path: path.into(), message, mend: mend.into() }
+}

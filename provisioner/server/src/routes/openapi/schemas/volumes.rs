@@ -1,0 +1,168 @@
+//! The schemas of volumes, pools and backups, and which call takes and answers which.
+
+use mezame_model::api::volumes::VolumeClass;
+use serde_json::{Value, json};
+
+use super::{any, flag, list, named, number, object, text, texts};
+
+/// The schema of a call's body; None of any that is not about volumes.
+pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
+    Some(match operation {
+        "create-volume" => "NewVolume",
+        "limit-volume" => "VolumeLimits",
+        "rekey-volume" | "pause-hydration" | "resume-hydration" => "Monitor",
+        "hydrate-volume" => "Hydrate",
+        "back-up" => "NewBackup",
+        _ => return None,
+    })
+}
+
+/// The status of a call that goes well, and what it answers; None of any that is not about volumes.
+pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<Value>)> {
+    let list_of = |name| json!({ "type": "array", "items": named(name) });
+    Some(match operation {
+        "list-pools" => ("200", Some(list_of("Pool"))),
+        "create-pool" => ("201", Some(named("Pool"))),
+        "list-volumes" => ("200", Some(list_of("Volume"))),
+        "show-volume" | "limit-volume" => ("200", Some(named("Volume"))),
+        "erase-volume" => ("200", Some(named("VolumeDeleted"))),
+        "open-volume" => ("200", Some(named("VolumeStart"))),
+        "create-volume" | "rekey-volume" | "hydrate-volume" | "back-up" => {
+            ("202", Some(named("ImageJob")))
+        }
+        "list-backups" => ("200", Some(list_of("Backup"))),
+        "show-backup" => ("200", Some(named("Backup"))),
+        "pause-hydration" | "resume-hydration" | "remove-backup" => ("204", None),
+        _ => return None,
+    })
+}
+
+/// All of them.
+pub(super) fn all() -> Value {
+    let (Value::Object(mut all), Value::Object(more)) = (volumes(), guests()) else {
+        return Value::Null;
+    };
+    all.extend(more);
+    Value::Object(all)
+}
+
+fn class() -> Value {
+    let made = VolumeClass::ALL.map(VolumeClass::as_str);
+    json!({
+        "type": "string",
+        "enum": [made[0], made[1], made[2], VolumeClass::Plain.as_str()],
+        "description": "What a hard stop takes; none is made 'plain'",
+    })
+}
+
+fn volumes() -> Value {
+    let limits = || named("Limits");
+    let id = || text("1 to 19 of a-z, 0-9 and '-', a letter first; no other of the site has it");
+    json!({
+        "Limits": object("What a guest may do with a volume", &[], json!({
+            "iops": number("Operations a second; no limit without"),
+            "bytes": number("Bytes a second; no limit without"),
+        })),
+        "NewVolume": object("A volume that is to be made", &["id"], json!({
+            "id": id(),
+            "image": text("The image, or backup, that it begins as; zeros without"),
+            "pool": text("Which pool it lies in; the site's default without"),
+            "class": class(),
+            "size": number("In bytes, whole MiB, at least the image's; the image's without"),
+            "encrypted": flag("What its guest writes is"),
+            "limits": limits(),
+        })),
+        "Volume": object(
+            "A volume",
+            &["id", "project", "owner", "host", "pool", "size", "class", "encrypted", "state",
+              "created_ms"],
+            json!({
+                "id": id(),
+                "project": named("Name"),
+                "owner": text("The caller who had it made"),
+                "host": text("Whose pool it is in"),
+                "pool": text("Which pool"),
+                "image": text("What it began as; zeros without"),
+                "size": number("In bytes"),
+                "class": class(),
+                "encrypted": flag("What its guest writes is"),
+                "keys": list(json!({ "type": "integer" }), "The numbers of its keys"),
+                "limits": limits(),
+                "state": json!({ "type": "string", "enum": ["creating", "ready"] }),
+                "created_ms": number("Milliseconds since 1970"),
+            }),
+        ),
+        "VolumeDeleted": object("What became of it", &["id", "erased", "keys_forgotten"], json!({
+            "id": id(),
+            "erased": json!({ "type": "string", "enum": ["in-place", "unsure", "nothing"] }),
+            "doubt": text("Why that is not sure"),
+            "keys_forgotten": number("How many"),
+        })),
+        "VolumeLimits": object("What limits are to be", &[], json!({
+            "limits": limits(),
+            "qmp": text("The QMP socket of the QEMU that has it open, which is told too"),
+        })),
+        "Pool": object(
+            "A directory that volumes lie in",
+            &["name", "directory", "host", "is_default", "is_there"],
+            json!({
+                "name": named("Name"),
+                "directory": text("Where it is"),
+                "host": text("On which host"),
+                "is_default": flag("Volumes lie here where none is named"),
+                "is_there": flag("It can be used now"),
+                "why": text("Why not"),
+            }),
+        ),
+    })
+}
+
+fn guests() -> Value {
+    json!({
+        "VolumeStart": object(
+            "What QEMU is started with",
+            &["id", "class", "blockdev", "device", "recovered_bytes"],
+            json!({
+                "id": text("Which volume"),
+                "class": class(),
+                "blockdev": any("The argument of -blockdev"),
+                "device": any("The argument of -device"),
+                "secrets": list(named("SecretObject"), "Before both; in the clear"),
+                "recovered_bytes": number("What a hard stop had taken and was put back now"),
+                "limits": named("Limits"),
+            }),
+        ),
+        "SecretObject": object("An argument of -object secret", &["id", "format", "data"], json!({
+            "id": text("Its id"),
+            "format": json!({ "type": "string", "enum": ["raw", "base64"] }),
+            "data": text("The secret"),
+        })),
+        "Monitor": object("The QEMU that has a volume open", &[], json!({
+            "qmp": text("Its QMP socket on the volume's host; none where no QEMU has it open"),
+        })),
+        "Hydrate": object("A hydration that is to begin", &["qmp"], json!({
+            "qmp": text("The QMP socket of the QEMU that has the volume open"),
+            "speed": number("Bytes a second; no limit without"),
+        })),
+        "NewBackup": object("One point in time of a guest's volumes", &["volumes", "qmp"], json!({
+            "volumes": texts("1 to 64 of one guest"),
+            "qmp": text("The QMP socket of the QEMU that has them open"),
+            "full": flag("All is read, whatever is known of changes"),
+            "name": text("What the images are called; 'backup of VOLUME' without"),
+        })),
+        "Backup": object(
+            "An image, and what it is of",
+            &["id", "volume", "point", "taken_ms", "consistency", "read", "size"],
+            json!({
+                "id": text("The image's"),
+                "name": text("What it is called"),
+                "volume": text("Of which volume"),
+                "point": text("The same for volumes that were backed up together"),
+                "taken_ms": number("Milliseconds since 1970"),
+                "consistency": json!({ "type": "string", "enum": ["application", "crash"] }),
+                "read": text("'incremental', or 'all: ' and why"),
+                "size": number("The disk's length in bytes"),
+            }),
+        ),
+    })
+}

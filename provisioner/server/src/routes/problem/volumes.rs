@@ -1,0 +1,74 @@
+//! What calls about volumes fail of, as problems.
+
+use axum::http::StatusCode;
+use mezame_model::api::Problem;
+
+use super::{
+    Failure,
+    images::{faulty, plain},
+};
+use crate::{
+    images::chain,
+    volumes::{
+        VolumesError,
+        executor::{ExecutorError, Reason},
+    },
+};
+
+/// The site has no volumes.
+pub(super) fn no_volumes() -> Problem {
+    plain(
+        StatusCode::NOT_FOUND,
+        "no-volumes",
+        "This site has no volumes",
+        "the operator sets 'volumes' in the provisioner's settings",
+    )
+}
+
+pub(super) fn problem(error: VolumesError) -> Problem {
+    let conflict = |kind, title, detail: &str| plain(StatusCode::CONFLICT, kind, title, detail);
+    match error {
+        VolumesError::NotBegun(_) => {
+            let why = chain(&error);
+            tracing::error!(error = why, "volumes can't be worked with");
+            let title = "Volumes can't be worked with now";
+            plain(StatusCode::SERVICE_UNAVAILABLE, "volumes-away", title, &why)
+        }
+        VolumesError::Control(error) => Failure::from(error).problem(),
+        VolumesError::Images(error) => Failure::from(error).problem(),
+        VolumesError::Faults(faults) => faulty(faults),
+        VolumesError::Executor(error) => refused(&error),
+        VolumesError::NotReady => conflict(
+            "not-ready",
+            "The volume can't be used yet",
+            "a job makes it; where none does, its making was cut short: delete it",
+        ),
+        VolumesError::Busy(_) => {
+            conflict("busy", "Something else is done with the volume", &error.to_string())
+        }
+        VolumesError::OtherHost { .. } => {
+            conflict("other-host", "The volume is on another host", &error.to_string())
+        }
+        VolumesError::NoRandomness(_) => {
+            tracing::error!(error = chain(&error), "a call about volumes failed");
+            Failure::Internal.problem()
+        }
+    }
+}
+
+fn refused(error: &ExecutorError) -> Problem {
+    let (kind, title) = match error.reason {
+        Reason::InUse => ("volume-in-use", "The volume is in use"),
+        Reason::NoPool => ("no-pool-there", "The pool is not there"),
+        Reason::Monitor => ("no-monitor", "QEMU can't be asked"),
+        Reason::Conflict => ("volume-conflict", "It does not go with what the volume is"),
+        Reason::Image => ("image-away", "The image can't be had"),
+        Reason::Cancelled => ("cancelled", "It was ended"),
+        Reason::Failed => {
+            tracing::error!(error = error.message, "a volume's host failed");
+            let status = StatusCode::INTERNAL_SERVER_ERROR;
+            return plain(status, "volume-failed", "The volume's host failed", &error.message);
+        }
+    };
+    plain(StatusCode::CONFLICT, kind, title, &error.message)
+}

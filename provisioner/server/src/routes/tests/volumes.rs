@@ -1,0 +1,431 @@
+//! Volumes over the API, with a real archive and real records, and pools that are only noted down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use mezame_images::{archive::Watch, encryption::KeyNumber, volume::VolumeId};
+use mezame_model::{
+    ProjectName,
+    api::volumes::{Limits, Pool, VolumeStart},
+};
+
+use super::{images::Gallery, *};
+use crate::settings::volumes::VolumeSettings;
+use crate::volumes::{
+    Manner,
+    executor::{BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason},
+    local::Local,
+    part::VolumePart,
+};
+
+/// Pools without disks: which volumes there are, and the number of the key that opens each.
+#[derive(Default)]
+struct Noted {
+    volumes: Mutex<BTreeMap<VolumeId, Option<KeyNumber>>>,
+    /// What is refused next, once.
+    refusal: Mutex<Option<Reason>>,
+    /// Whether jobs are to stay at work.
+    is_held: AtomicBool,
+}
+
+impl Noted {
+    fn refused(&self) -> Result<(), ExecutorError> {
+        match self.refusal.lock().unwrap().take() {
+            Some(reason) => Err(ExecutorError::new(reason, "refused, as the test wants")),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse(&self, reason: Reason) {
+        *self.refusal.lock().unwrap() = Some(reason);
+    }
+}
+
+impl Executor for Noted {
+    fn host(&self) -> &str {
+        "here"
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        let pool = |name: &str, is_there| Pool {
+            name: name.into(),
+            directory: "/p".into(),
+            host: "here".into(),
+            is_default: name == "fast",
+            is_there,
+            why: (!is_there).then(|| "not mounted".into()),
+        };
+        vec![pool("away", false), pool("fast", true)]
+    }
+
+    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
+        self.refused()?;
+        let found = self.pools().into_iter().find(|pool| pool.name == name);
+        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
+    }
+
+    fn create(&self, volume: &Facts, _: &Beginning, _: &dyn Watch) -> Result<(), ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.refused()?;
+        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
+        Ok(())
+    }
+
+    fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError> {
+        self.refused()?;
+        Ok(VolumeStart {
+            id: volume.id.to_string(),
+            class: volume.class,
+            blockdev: json!({}),
+            device: json!({}),
+            secrets: Vec::new(),
+            recovered_bytes: 7,
+            limits: Limits::default(),
+        })
+    }
+
+    fn delete(&self, volume: &Facts, _: bool) -> Result<Erasure, ExecutorError> {
+        self.refused()?;
+        let was = self.volumes.lock().unwrap().remove(&volume.id);
+        let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
+        Ok(Erasure { what, doubt: None })
+    }
+
+    fn rotate_key(
+        &self,
+        volume: &Facts,
+        _: Option<PathBuf>,
+    ) -> Result<BTreeSet<u32>, ExecutorError> {
+        self.refused()?;
+        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
+        Ok(volume.newest.into_iter().map(|number| number.0).collect())
+    }
+
+    fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
+        self.refused()
+    }
+
+    fn hydrate(
+        &self,
+        _: &Facts,
+        _: PathBuf,
+        _: Option<u64>,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            if watch.is_cancelled() {
+                return Err(ExecutorError::new(Reason::Cancelled, "cancelled"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.refused()
+    }
+
+    fn pace(&self, _: &Facts, _: PathBuf, _: bool) -> Result<(), ExecutorError> {
+        self.refused()
+    }
+
+    fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        self.refused()?;
+        let missing = order.volumes.into_iter().map(|facts| {
+            (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
+        });
+        Ok(BackedUp { missing: missing.collect(), ..BackedUp::default() })
+    }
+}
+
+/// The gallery of images' tests, with volumes.
+struct Depot {
+    gallery: Gallery,
+    noted: Arc<Noted>,
+    volumes: Arc<VolumePart>,
+}
+
+impl Depot {
+    async fn open() -> Self {
+        let mut gallery = Gallery::open().await;
+        let noted = Arc::new(Noted::default());
+        let manner =
+            Manner { default_pool: "fast".into(), clear_masters: false, jobs: 4, jobs_waiting: 8 };
+        let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
+        let executor: Arc<dyn Executor> = noted.clone();
+        let open = Box::new(move |_| Ok(Arc::clone(&executor)));
+        let environment = Arc::new(FixedEnvironment::new());
+        let at = Arc::clone(&control);
+        let volumes = VolumePart::open(Arc::clone(&images), open, at, environment, manner).await;
+        let (ending, end) = watch::channel(false);
+        let router = router(control, Some(images), Some(Arc::clone(&volumes)), 8 << 20, end);
+        gallery.plane.router = router;
+        gallery.plane.ending = ending;
+        Self { gallery, noted, volumes }
+    }
+
+    fn plane(&self) -> &Plane {
+        &self.gallery.plane
+    }
+
+    /// Asks for work in the project `p`; its job once it has ended.
+    async fn done(&self, path: &str, body: Value) -> Value {
+        let asked = self.plane().post(&format!("/v1/projects/p/{path}"), body).await;
+        assert_eq!(asked.status, 202, "{}", asked.text);
+        let id = asked.json()["id"].as_str().unwrap().to_owned();
+        self.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await
+    }
+
+    async fn made(&self, body: Value) {
+        let job = self.done("volumes", body).await;
+        assert_eq!(job["state"], "done", "{job}");
+    }
+
+    async fn show(&self, id: &str) -> Value {
+        self.plane().get(&format!("/v1/projects/p/volumes/{id}")).await.json()
+    }
+
+    async fn fault(&self, body: Value) -> String {
+        let refused = self.plane().post("/v1/projects/p/volumes", body).await;
+        assert_eq!(refused.status, 422, "{}", refused.text);
+        refused.problem()["faults"][0]["path"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_volume_is_made_shown_limited_opened_and_deleted_by_its_own_project_alone() {
+    let depot = Depot::open().await;
+    let image = depot.gallery.image("p", "debian", vec![1; 3 << 20]).await;
+    depot.made(json!({ "id": "web", "image": image, "encrypted": true })).await;
+    let shown = depot.show("web").await;
+    assert_eq!((&shown["state"], &shown["size"]), (&json!("ready"), &json!(3 << 20)));
+    assert_eq!((&shown["owner"], &shown["pool"]), (&json!("test"), &json!("fast")));
+    assert_eq!((&shown["keys"], &shown["host"]), (&json!([1]), &json!("here")));
+    assert!(!shown.to_string().contains("master"));
+
+    let plane = depot.plane();
+    for path in ["volumes/web", "volumes/none", "volumes/NONE"] {
+        assert_eq!(plane.get(&format!("/v1/projects/q/{path}")).await.status, 404);
+    }
+    let listed = plane.get("/v1/projects/q/volumes").await.json();
+    assert_eq!(listed, json!([]));
+    let of_q = plane.post("/v1/projects/q/volumes", json!({ "id": "web", "size": 1 << 20 })).await;
+    assert_eq!((of_q.status, &of_q.problem()["faults"][0]["path"]), (422, &json!("id")));
+
+    let at = "/v1/projects/p/volumes/web";
+    let limited = json!({ "limits": { "iops": 5 } });
+    let limited = plane.put(&format!("{at}/limits"), &[], limited).await.json();
+    assert_eq!(limited["limits"], json!({ "iops": 5 }));
+    let start = plane.post(&format!("{at}/open"), Value::Null).await.json();
+    assert_eq!((&start["limits"]["iops"], &start["recovered_bytes"]), (&json!(5), &json!(7)));
+
+    // A project that has volumes stays, or a later one of its name would have them.
+    let busy = plane.call("DELETE", "/v1/projects/p", &[], Body::empty()).await;
+    assert_eq!(busy.status, 409, "{}", busy.text);
+    depot.noted.refuse(Reason::InUse);
+    let in_use = plane.call("DELETE", at, &[], Body::empty()).await;
+    assert_eq!((in_use.status, &in_use.problem()["type"]), (409, &json!("volume-in-use")));
+    assert_eq!(depot.show("web").await["state"], "ready");
+    let deleted = plane.call("DELETE", at, &[], Body::empty()).await.json();
+    assert_eq!(deleted, json!({ "id": "web", "erased": "in-place", "keys_forgotten": 1 }));
+    assert_eq!(plane.get(at).await.status, 404);
+}
+
+#[tokio::test]
+async fn what_can_not_be_made_is_told_at_once_with_its_field() {
+    let depot = Depot::open().await;
+    let image = depot.gallery.image("p", "debian", vec![1; 3 << 20]).await;
+    let theirs = depot.gallery.image("q", "theirs", vec![1; 1 << 20]).await;
+    for (body, path) in [
+        (json!({ "id": "Web", "size": 1 << 20 }), "id"),
+        (json!({ "id": "web" }), "size"),
+        (json!({ "id": "web", "size": 1000 }), "size"),
+        (json!({ "id": "web", "image": image, "size": 1 << 20 }), "size"),
+        (json!({ "id": "web", "image": theirs }), "image"),
+        (json!({ "id": "web", "image": "img-1" }), "image"),
+        (json!({ "id": "web", "size": 1 << 20, "pool": "none" }), "pool"),
+        (json!({ "id": "web", "size": 1 << 20, "pool": "away" }), "pool"),
+        (json!({ "id": "web", "size": 1 << 20, "class": "plain" }), "class"),
+        (json!({ "id": "web", "size": 1 << 20, "limits": { "iops": 0 } }), "limits"),
+    ] {
+        assert_eq!(depot.fault(body.clone()).await, path, "{body}");
+    }
+    // An encrypted project's image is not laid down in the clear unless the site says so.
+    let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
+    let body = json!({ "id": "web", "image": sealed });
+    let refused = depot.plane().post("/v1/projects/vault/volumes", body).await.problem();
+    assert_eq!(refused["faults"][0]["path"], "image");
+    assert_eq!(depot.plane().get("/v1/projects/p/volumes").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn a_volume_that_could_not_be_made_leaves_nothing_and_one_at_a_time_is_done() {
+    let depot = Depot::open().await;
+    depot.noted.refuse(Reason::Failed);
+    let job = depot.done("volumes", json!({ "id": "web", "size": 1 << 20 })).await;
+    assert_eq!((&job["state"], &job["volumes"]), (&json!("failed"), &json!(["web"])));
+    assert_eq!(depot.plane().get("/v1/projects/p/volumes/web").await.status, 404);
+
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let body = json!({ "id": "web", "size": 1 << 20 });
+    let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
+    let early = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
+    assert_eq!((early.status, &early.problem()["type"]), (409, &json!("busy")));
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    let id = begun["id"].as_str().unwrap();
+    depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
+    let open = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
+    assert_eq!(open.status, 200, "{}", open.text);
+}
+
+#[tokio::test]
+async fn a_key_is_kept_until_the_header_is_known_to_be_without_it() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20, "encrypted": true })).await;
+    depot.noted.refuse(Reason::Monitor);
+    let failed = depot.done("volumes/web/rotate-key", json!({ "qmp": "/run/x" })).await;
+    assert_eq!(failed["state"], "failed");
+    assert_eq!(depot.show("web").await["keys"], json!([1, 2]));
+    // What was begun is ended, with the same key.
+    let done = depot.done("volumes/web/rotate-key", json!({})).await;
+    assert_eq!((&done["state"], &done["figures"]["forgotten"]), (&json!("done"), &json!(1)));
+    assert_eq!(depot.show("web").await["keys"], json!([2]));
+    depot.done("volumes/web/rotate-key", json!({})).await;
+    assert_eq!(depot.show("web").await["keys"], json!([3]));
+    depot.made(json!({ "id": "clear", "size": 1 << 20 })).await;
+    let clear = depot.plane().post("/v1/projects/p/volumes/clear/rotate-key", json!({})).await;
+    assert_eq!(clear.status, 422);
+}
+
+#[tokio::test]
+async fn a_hydration_is_cancelled_and_one_that_ends_makes_the_volume_plain() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let at = "/v1/projects/p/volumes/web";
+    let relative = depot.plane().post(&format!("{at}/hydrate"), json!({ "qmp": "x" })).await;
+    assert_eq!(relative.status, 422);
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let begun = depot.plane().post(&format!("{at}/hydrate"), json!({ "qmp": "/x" })).await.json();
+    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    for what in ["pause", "resume"] {
+        let path = format!("{at}/hydration/{what}");
+        assert_eq!(depot.plane().post(&path, json!({ "qmp": "/x" })).await.status, 204);
+        assert_eq!(depot.plane().post(&path, json!({})).await.status, 422);
+    }
+    depot.plane().post(&format!("{job}/cancel"), Value::Null).await;
+    assert_eq!(depot.gallery.ended(&job).await["state"], "cancelled");
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    assert_eq!(depot.show("web").await["class"], "recovered");
+    depot.done("volumes/web/hydrate", json!({ "qmp": "/x" })).await;
+    assert_eq!(depot.show("web").await["class"], "plain");
+    let again = depot.plane().post(&format!("{at}/hydrate"), json!({ "qmp": "/x" })).await;
+    assert_eq!(again.status, 422);
+}
+
+#[tokio::test]
+async fn a_backup_names_each_volume_once_and_tells_what_it_lacks() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    for volumes in [json!([]), json!(["web", "web"]), json!(["W"])] {
+        let body = json!({ "volumes": volumes, "qmp": "/x" });
+        assert_eq!(depot.plane().post("/v1/projects/p/backups", body).await.status, 422);
+    }
+    let body = json!({ "volumes": ["none"], "qmp": "/x" });
+    assert_eq!(depot.plane().post("/v1/projects/p/backups", body).await.status, 404);
+    // What is encrypted here does not come to lie in the archive in the clear.
+    depot.made(json!({ "id": "sealed", "size": 1 << 20, "encrypted": true })).await;
+    let body = json!({ "volumes": ["web", "sealed"], "qmp": "/x" });
+    let refused = depot.plane().post("/v1/projects/p/backups", body).await;
+    assert_eq!((refused.status, &refused.problem()["faults"][0]["path"]), (422, &json!("volumes")));
+    let job = depot.done("backups", json!({ "volumes": ["web"], "qmp": "/x" })).await;
+    assert_eq!(job["state"], "failed");
+    assert_eq!(job["faults"][0]["path"], "volumes.web");
+    assert_eq!(depot.plane().get("/v1/projects/p/backups").await.json(), json!([]));
+    // An image that is no backup is none here, and is not deleted so.
+    let image = depot.gallery.image("p", "debian", vec![1; 1 << 20]).await;
+    let path = format!("/v1/projects/p/backups/{image}");
+    assert_eq!(depot.plane().get(&path).await.status, 404);
+    assert_eq!(depot.plane().call("DELETE", &path, &[], Body::empty()).await.status, 404);
+    assert_eq!(depot.plane().get(&format!("/v1/projects/p/images/{image}")).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_job_is_on_the_disk_before_it_is_told_of_and_the_end_waits_until_its_end_is() {
+    let depot = Depot::open().await;
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let body = json!({ "id": "web", "size": 1 << 20 });
+    let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
+    let path = depot.gallery.folder.path().join("jobs");
+    let path = path.join(format!("{}.json", begun["id"].as_str().unwrap()));
+    let written = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(written()["volumes"], json!(["web"]));
+    let (images, volumes) = (Arc::clone(&depot.gallery.images), depot.volumes.begun().unwrap());
+    let ending = tokio::spawn(images.end(volumes.end()));
+    // The images' own have ended once nobody takes a call.
+    while !matches!(
+        depot.gallery.images.ask(|_, _| Ok(())).await,
+        Err(crate::images::ImagesError::TooMany { .. })
+    ) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    ending.await.unwrap();
+    assert_eq!(written()["state"], "done");
+    let refused = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
+    assert!(matches!(refused.status, 429 | 503), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing_else() {
+    let gallery = Gallery::open().await;
+    let mount = gallery.folder.path().join("mount");
+    let pool = gallery.folder.path().join("pool");
+    let settings = VolumeSettings {
+        pools: [("fast".to_owned(), pool)].into(),
+        masters: Some(gallery.folder.path().join("masters")),
+        run_dir: Some(mount.join("run")),
+        ..VolumeSettings::default()
+    };
+    let open = move |images| {
+        let local = Local::open(settings.clone(), "/nowhere".into(), images)?;
+        Ok(Arc::new(local) as Arc<dyn Executor>)
+    };
+    let manner =
+        Manner { default_pool: "fast".into(), clear_masters: false, jobs: 1, jobs_waiting: 8 };
+    let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
+    let environment = Arc::new(FixedEnvironment::new());
+    let (at, of) = (Arc::clone(&control), Arc::clone(&images));
+    let volumes = VolumePart::open(of, Box::new(open), at, environment, manner).await;
+    let (ending, end) = watch::channel(false);
+    let router = router(Arc::clone(&control), Some(images), Some(volumes), 8 << 20, end);
+    let plane = Plane { control, router, ending };
+    let away = plane.get("/v1/pools").await;
+    assert_eq!((away.status, &away.problem()["type"]), (503, &json!("volumes-away")));
+    assert!(away.text.contains("mount/run"), "{}", away.text);
+    assert_eq!(plane.get("/v1/projects/p/images").await.status, 200);
+    std::fs::create_dir(&mount).unwrap();
+    let there = plane.get("/v1/pools").await;
+    assert_eq!((there.status, &there.json()[0]["is_there"]), (200, &json!(false)));
+}
+
+#[tokio::test]
+async fn a_site_without_pools_and_a_volume_of_another_host_are_told() {
+    let plane = Plane::seeded().await;
+    let none = plane.get("/v1/pools").await;
+    assert_eq!((none.status, &none.problem()["type"]), (404, &json!("no-volumes")));
+
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let (project, id) = (ProjectName::parse("p").unwrap(), VolumeId::parse("web").unwrap());
+    let control = &depot.plane().control;
+    control.change_volume(&project, &id, |it| it.host = "there".into()).await.unwrap();
+    let open = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
+    assert_eq!((open.status, &open.problem()["type"]), (409, &json!("other-host")));
+    let gone = depot.plane().call("DELETE", "/v1/projects/p/volumes/web", &[], Body::empty()).await;
+    assert_eq!(gone.status, 409);
+}

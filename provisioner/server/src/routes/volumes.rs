@@ -1,0 +1,178 @@
+//! Calls about a project's volumes and backups, and about pools.
+//!
+//! What QEMU is started with holds an encrypted volume's key: it wants a writer's rights, and leaves a
+//! line in the audit trail.
+
+use std::collections::HashMap;
+
+use axum::{
+    Extension,
+    extract::{Query, Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits};
+use serde::de::DeserializeOwned;
+
+use super::{Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
+use crate::access::Caller;
+
+/// The longest body of what is asked for.
+const BODY_BYTES: usize = 64 << 10;
+
+async fn asked<T: DeserializeOwned + Send + 'static>(
+    request: Request,
+    wanted: &'static str,
+) -> Result<T, Failure> {
+    let (parts, content) = request.into_parts();
+    body(&parts.headers, content, BODY_BYTES, wanted).await
+}
+
+pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
+}
+
+pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let pool = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+    Ok(json(StatusCode::CREATED, &pool))
+}
+
+pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    Ok(json(StatusCode::OK, &api.volumes().await?.list(&project)?))
+}
+
+pub(super) async fn create(
+    State(api): Shared,
+    names: Names,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let new: NewVolume = asked(request, "{\"id\": VOLUME, \"image\": IMAGE, …}").await?;
+    let project = project_of(&api, &names)?;
+    let job = volumes.create(&project, &caller.name, new).await?;
+    Ok(json(StatusCode::ACCEPTED, &job))
+}
+
+pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    Ok(json(StatusCode::OK, &api.volumes().await?.show(&project, &id)?))
+}
+
+pub(super) async fn erase(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    Ok(json(StatusCode::OK, &api.volumes().await?.delete(&project, &id).await?))
+}
+
+pub(super) async fn open(
+    State(api): Shared,
+    names: Names,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let start = api.volumes().await?.open(&project, &id).await?;
+    if !start.secrets.is_empty() {
+        tracing::info!(
+            target: "audit", caller = %caller.name, %project, volume = %id, what = "volume-key",
+            "secret handed out"
+        );
+    }
+    Ok(json(StatusCode::OK, &start))
+}
+
+pub(super) async fn limit(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
+}
+
+pub(super) async fn rotate_key(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let Monitor { qmp } = asked(request, "{} or {\"qmp\": PATH}").await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let job = volumes.rotate_key(&project, &id, qmp).await?;
+    Ok(json(StatusCode::ACCEPTED, &job))
+}
+
+pub(super) async fn hydrate(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let wanted: Hydrate = asked(request, "{\"qmp\": PATH, \"speed\": BYTES}").await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted).await?))
+}
+
+pub(super) async fn pause(
+    api: Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    pace(api, names, request, true).await
+}
+
+pub(super) async fn resume(
+    api: Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    pace(api, names, request, false).await
+}
+
+async fn pace(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+    is_paused: bool,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    volumes.pace(&project, &id, qmp, is_paused).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn backups(
+    State(api): Shared,
+    names: Names,
+    Query(mut query): Query<HashMap<String, String>>,
+) -> Result<Response, Failure> {
+    let project = project_of(&api, &names)?;
+    let found = api.volumes().await?.backups(&project, query.remove("volume")).await?;
+    Ok(json(StatusCode::OK, &found))
+}
+
+pub(super) async fn back_up(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false}";
+    let volumes = api.volumes().await?;
+    let new: NewBackup = asked(request, wanted).await?;
+    let project = project_of(&api, &names)?;
+    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new).await?))
+}
+
+pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.image()?);
+    Ok(json(StatusCode::OK, &api.volumes().await?.backup(&project, id).await?))
+}
+
+pub(super) async fn remove_backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.image()?);
+    api.volumes().await?.delete_backup(&project, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,107 @@
+//! Where volumes lie, and what work on them may take of this machine.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The pools of this host. Without this part of the settings a site has no volumes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct VolumeSettings {
+    /// Directories that volumes lie in, by name. Each is made a pool by `mezame volume pool create`,
+    /// and never by itself.
+    pub pools: BTreeMap<String, PathBuf>,
+    /// Which of them volumes lie in where none is named; the only one, where there is one.
+    pub default_pool: Option<String>,
+    /// The directory of the masters that volumes are clones of: the whole of each image, as a raw
+    /// file.
+    pub masters: Option<PathBuf>,
+    /// Where sockets are made; `volumes` in the state directory without. QEMU must be able to enter.
+    pub run_dir: Option<PathBuf>,
+    /// Where what guests overwrite during a backup is kept meanwhile; as `run_dir` without.
+    pub scratch_dir: Option<PathBuf>,
+    /// How many jobs are at work at once, 1 to 64. A hydration is one for as long as it takes.
+    pub jobs: usize,
+    /// Whether images of encrypted projects may lie in `masters` in the clear.
+    pub clear_masters: bool,
+}
+
+impl VolumeSettings {
+    /// What of them makes no sense, and what it must be.
+    pub(crate) fn fault(&self, has_images: bool) -> Option<(&'static str, &'static str)> {
+        let is_name = |name: &String| {
+            let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            (1..=63).contains(&name.len()) && name.bytes().all(fits)
+        };
+        if !has_images {
+            return Some(("images", "there where 'volumes' is: volumes are made of them"));
+        }
+        if self.pools.is_empty() || !self.pools.keys().all(is_name) {
+            let wanted = "names of a-z, 0-9 and '-', each with a directory";
+            return Some(("volumes.pools", wanted));
+        }
+        if self.usual_pool().is_none() {
+            return Some(("volumes.default_pool", "one of the pools"));
+        }
+        if self.masters.is_none() {
+            return Some(("volumes.masters", "a directory"));
+        }
+        if !(1..=64).contains(&self.jobs) {
+            return Some(("volumes.jobs", "1 to 64"));
+        }
+        None
+    }
+
+    /// The pool that is meant where none is named.
+    pub(crate) fn usual_pool(&self) -> Option<&str> {
+        let named = self.default_pool.as_deref();
+        let only = self.pools.keys().next().filter(|_| self.pools.len() == 1);
+        named.or(only.map(String::as_str)).filter(|name| self.pools.contains_key(*name))
+    }
+}
+
+impl Default for VolumeSettings {
+    fn default() -> Self {
+        Self {
+            pools: BTreeMap::new(),
+            default_pool: None,
+            masters: None,
+            run_dir: None,
+            scratch_dir: None,
+            jobs: 8,
+            clear_masters: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pools: &[&str]) -> VolumeSettings {
+        let pools = pools.iter().map(|name| ((*name).to_owned(), PathBuf::from("/p"))).collect();
+        VolumeSettings { pools, masters: Some("/m".into()), ..VolumeSettings::default() }
+    }
+
+    #[test]
+    fn the_only_pool_is_the_default_and_of_several_one_is_named() {
+        assert_eq!(settings(&["a"]).usual_pool(), Some("a"));
+        let two = settings(&["a", "b"]);
+        assert_eq!(two.usual_pool(), None);
+        assert_eq!(two.fault(true).unwrap().0, "volumes.default_pool");
+        let named = VolumeSettings { default_pool: Some("b".into()), ..two };
+        assert_eq!((named.usual_pool(), named.fault(true)), (Some("b"), None));
+        let missing = VolumeSettings { default_pool: Some("c".into()), ..named };
+        assert!(missing.fault(true).is_some());
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        assert_eq!(settings(&["a"]).fault(false).unwrap().0, "images");
+        assert!(settings(&[]).fault(true).is_some());
+        assert!(settings(&["A/.."]).fault(true).is_some());
+        let nowhere = VolumeSettings { masters: None, ..settings(&["a"]) };
+        assert_eq!(nowhere.fault(true).unwrap().0, "volumes.masters");
+        assert!(VolumeSettings { jobs: 0, ..settings(&["a"]) }.fault(true).is_some());
+    }
+}

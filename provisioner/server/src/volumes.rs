@@ -1,0 +1,386 @@
+//! Volumes as operators use them: records here, what they name wherever the pools are, and long work
+//! as jobs.
+//!
+//! ```text
+//! routes ─► ask ─► a thread of `calls` ─► Executor           open, delete, limits, pools
+//!        ─► create, back_up, … ─► Ticket ─► a thread of `workers` ─► Executor
+//!                                     └──► the table of jobs that images have
+//! ```
+//! A record is written before what it names is made and forgotten after it is gone, so that a key is
+//! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
+
+mod backups;
+mod create;
+pub(crate) mod executor;
+pub(crate) mod local;
+pub(crate) mod part;
+pub(crate) mod record;
+mod work;
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
+
+use mezame_images::volume::VolumeId;
+use mezame_model::{
+    ProjectName,
+    api::{
+        Fault,
+        images::{ImageJob, ImageWork, JobState},
+        volumes::{Limits, Pool, Volume, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState},
+    },
+};
+use tokio::runtime::Handle;
+
+use self::{
+    executor::{Executor, ExecutorError, Reason},
+    record::VolumeRecord,
+};
+use crate::{
+    control::{Control, ControlError},
+    environment::{Environment, NoRandomness},
+    images::{
+        Images, ImagesError, PATIENCE, StartError,
+        crew::{Crew, Unanswered},
+        fault::plain,
+        jobs::{Outcome, Ticket, Unfinished},
+    },
+};
+
+/// Threads for calls that are waited for.
+const CALLS: usize = 4;
+/// Such calls that may wait for one.
+const CALLS_WAITING: usize = 64;
+
+/// Why a call about volumes fails.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum VolumesError {
+    /// What works with volumes could not begin.
+    #[error("volumes can't be worked with")]
+    NotBegun(#[source] StartError),
+    /// The records.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Images, and jobs.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
+    /// Whoever has the pools.
+    #[error(transparent)]
+    Executor(#[from] ExecutorError),
+    /// What was asked for is wrong.
+    #[error("what was asked for has faults")]
+    Faults(Vec<Fault>),
+    /// It is not made yet.
+    #[error("the volume is being made")]
+    NotReady,
+    /// Something else is done with it.
+    #[error("something else is done with the volume {0} now")]
+    Busy(VolumeId),
+    /// Nobody here can do it.
+    #[error("the volume is on the host {host}, and this is {here}")]
+    OtherHost { host: String, here: String },
+    /// No key can be made.
+    #[error(transparent)]
+    NoRandomness(#[from] NoRandomness),
+}
+
+impl VolumesError {
+    fn fault(path: &str, message: impl Into<String>, mend: &str) -> Self {
+        Self::Faults(vec![plain(path, message, mend)])
+    }
+}
+
+/// The volumes, and all that is at work on them.
+pub(crate) struct Volumes {
+    control: Arc<Control>,
+    images: Arc<Images>,
+    executor: Arc<dyn Executor>,
+    environment: Arc<dyn Environment>,
+    default_pool: String,
+    clear_masters: bool,
+    calls: Crew,
+    workers: Crew,
+    /// Volumes that something is done with.
+    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
+    has_ended: Arc<AtomicBool>,
+    runtime: Handle,
+}
+
+/// What is to be known besides, to begin.
+#[derive(Debug, Clone)]
+pub(crate) struct Manner {
+    pub(crate) default_pool: String,
+    pub(crate) clear_masters: bool,
+    pub(crate) jobs: usize,
+    pub(crate) jobs_waiting: usize,
+}
+
+/// Volumes that nothing else is done with, until this is dropped.
+struct Claim {
+    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
+    volumes: Vec<VolumeId>,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.retain(|volume| !self.volumes.contains(volume));
+    }
+}
+
+impl Volumes {
+    /// Begins. To be called on a runtime, which jobs write records by.
+    pub(crate) fn start(
+        control: Arc<Control>,
+        images: Arc<Images>,
+        executor: Arc<dyn Executor>,
+        environment: Arc<dyn Environment>,
+        manner: Manner,
+    ) -> Result<Arc<Self>, StartError> {
+        let crew = |name, threads, waiting| {
+            Crew::start(name, threads, waiting).map_err(StartError::Threads)
+        };
+        Ok(Arc::new(Self {
+            control,
+            images,
+            executor,
+            environment,
+            default_pool: manner.default_pool,
+            clear_masters: manner.clear_masters,
+            calls: crew("volume-call", CALLS, CALLS_WAITING)?,
+            workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
+            busy: Arc::default(),
+            has_ended: Arc::default(),
+            runtime: Handle::current(),
+        }))
+    }
+
+    /// Does something that is waited for.
+    async fn ask<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
+    ) -> Result<T, VolumesError> {
+        let (executor, has_ended) = (Arc::clone(&self.executor), Arc::clone(&self.has_ended));
+        let call = move || {
+            // Who was told that it failed does not want it done after that.
+            if has_ended.load(Ordering::SeqCst) {
+                return Err(ImagesError::Ending.into());
+            }
+            Ok(call(&*executor)?)
+        };
+        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
+            Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
+            Unanswered::Gone => ImagesError::Ending,
+        })?
+    }
+
+    /// The pools.
+    pub(crate) async fn pools(&self) -> Result<Vec<Pool>, VolumesError> {
+        self.ask(|executor| Ok(executor.pools())).await
+    }
+
+    /// Makes one.
+    pub(crate) async fn make_pool(&self, name: String) -> Result<Pool, VolumesError> {
+        self.ask(move |executor| executor.make_pool(&name)).await
+    }
+
+    /// A project's volumes.
+    pub(crate) fn list(&self, project: &ProjectName) -> Result<Vec<Volume>, VolumesError> {
+        Ok(self.control.volumes(project)?.iter().map(|record| record.shown()).collect())
+    }
+
+    /// One of them.
+    pub(crate) fn show(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<Volume, VolumesError> {
+        Ok(self.control.volume(project, id)?.shown())
+    }
+
+    /// What QEMU is to be started with.
+    pub(crate) async fn open(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<VolumeStart, VolumesError> {
+        let claim = self.claim(std::slice::from_ref(id))?;
+        let record = self.usable(project, id)?;
+        let (facts, limits) = (record.facts(), record.limits);
+        // It is claimed until all is done, also where who asked has gone.
+        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
+        let (start, _claim) = self.ask(open).await?;
+        Ok(VolumeStart { limits, ..start })
+    }
+
+    /// Sets what its guest may do, now and whenever its limits are asked for.
+    pub(crate) async fn set_limits(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+        wanted: VolumeLimits,
+    ) -> Result<Volume, VolumesError> {
+        let VolumeLimits { limits, qmp } = wanted;
+        check_limits(limits)?;
+        let record = self.usable(project, id)?;
+        if let Some(qmp) = qmp {
+            check_monitor(&qmp)?;
+            let facts = record.facts();
+            self.ask(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
+        }
+        let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
+        Ok(changed.await?.shown())
+    }
+
+    /// Deletes a volume that no QEMU has open, and forgets its keys.
+    pub(crate) async fn delete(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<VolumeDeleted, VolumesError> {
+        let claim = self.claim(std::slice::from_ref(id))?;
+        let record = self.here(project, id)?;
+        let (facts, is_restored) = (record.facts(), record.is_restored);
+        let delete =
+            move |executor: &dyn Executor| Ok((executor.delete(&facts, is_restored)?, claim));
+        let (erasure, _claim) = self.ask(delete).await?;
+        self.control.forget_volume(project, id).await?;
+        Ok(VolumeDeleted {
+            id: id.to_string(),
+            erased: erasure.what.into(),
+            doubt: erasure.doubt,
+            keys_forgotten: record.keys.len(),
+        })
+    }
+
+    /// A volume that this host has.
+    fn here(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<Arc<VolumeRecord>, VolumesError> {
+        let record = self.control.volume(project, id)?;
+        let here = self.executor.host();
+        if *record.host != *here {
+            let host = record.host.to_string();
+            return Err(VolumesError::OtherHost { host, here: here.into() });
+        }
+        Ok(record)
+    }
+
+    /// One that can be used.
+    fn usable(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<Arc<VolumeRecord>, VolumesError> {
+        let record = self.here(project, id)?;
+        if record.state == VolumeState::Ready { Ok(record) } else { Err(VolumesError::NotReady) }
+    }
+
+    /// Keeps others from these volumes.
+    fn claim(&self, volumes: &[VolumeId]) -> Result<Claim, VolumesError> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = volumes.iter().find(|volume| busy.contains(volume)) {
+            return Err(VolumesError::Busy(taken.clone()));
+        }
+        busy.extend(volumes.iter().cloned());
+        Ok(Claim { busy: Arc::clone(&self.busy), volumes: volumes.to_vec() })
+    }
+
+    /// Begins long work on volumes that are claimed.
+    async fn begin(
+        self: &Arc<Self>,
+        what: ImageWork,
+        project: &ProjectName,
+        claim: Claim,
+        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
+    ) -> Result<ImageJob, VolumesError> {
+        let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
+        ticket.is_about(&claim.volumes);
+        ticket.noted().await?;
+        let job = ticket.shown()?;
+        let volumes = Arc::clone(self);
+        let task = move || {
+            use mezame_images::archive::Watch;
+            if ticket.ticker().is_cancelled() {
+                return ticket.finish(Err(Unfinished::Cancelled));
+            }
+            ticket.enter(JobState::Running);
+            let result = work(&volumes, &ticket);
+            // Whoever is told of the end may use them.
+            drop(claim);
+            ticket.finish(result);
+        };
+        if self.workers.submit(task).is_err() {
+            // The ticket has told so.
+            return Err(ImagesError::Ending.into());
+        }
+        Ok(job)
+    }
+
+    /// Waits for a record to be written, on a thread of a job.
+    fn wait<T>(
+        &self,
+        write: impl Future<Output = Result<T, ControlError>>,
+    ) -> Result<T, Unfinished> {
+        self.runtime.block_on(write).map_err(|error| {
+            let message = crate::images::chain(&error);
+            plain("", message, "the provisioner's log has more; ask for it again").into()
+        })
+    }
+
+    /// Ends all that is at work, whose jobs the images' end has told to; what does not end in time is
+    /// left to itself.
+    pub(crate) async fn end(self: Arc<Self>) {
+        self.has_ended.store(true, Ordering::SeqCst);
+        let ended = tokio::task::spawn_blocking(move || {
+            let until = Instant::now() + PATIENCE;
+            let left = || until.saturating_duration_since(Instant::now());
+            let workers = self.workers.finish(left());
+            if !self.calls.finish(left()) || !workers {
+                tracing::warn!("what is at work on volumes does not end in time");
+            }
+        });
+        if ended.await.is_err() {
+            tracing::error!("the threads of the volumes did not end");
+        }
+    }
+}
+
+/// That limits are not nothing at all.
+fn check_limits(limits: Limits) -> Result<(), VolumesError> {
+    if limits.iops == Some(0) || limits.bytes == Some(0) {
+        return Err(VolumesError::fault("limits", "a limit of 0", "leave it out for no limit"));
+    }
+    Ok(())
+}
+
+/// That a monitor's path is one that means the same to whoever connects.
+fn check_monitor(qmp: &std::path::Path) -> Result<(), VolumesError> {
+    if qmp.is_absolute() {
+        return Ok(());
+    }
+    Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
+}
+
+/// What a job fails of, of what was ordered.
+fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
+    if error.reason == Reason::Cancelled {
+        return Unfinished::Cancelled;
+    }
+    let mend = match error.reason {
+        Reason::InUse => "stop its guest first, or wait for what is at work on it",
+        Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
+        Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
+        Reason::Conflict => "look at the volume by 'mezame volume show'",
+        Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
+    };
+    plain(path, error.message, mend).into()
+}

@@ -1,0 +1,174 @@
+//! Backups: made by a job, and seen as the images that they are.
+
+use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
+
+use mezame_images::{
+    archive::{Archive, Image, ImageId, KeyOf, Kind, Viewer},
+    backup::pull::{CONSISTENCY, POINT, READ, TAKEN, VOLUME},
+    volume::VolumeId,
+};
+use mezame_model::{
+    ProjectName,
+    api::{
+        images::{ImageJob, ImageWork},
+        volumes::{Backup, NewBackup},
+    },
+};
+
+use super::{
+    Unfinished, Volumes, VolumesError, check_monitor,
+    executor::{BackedUp, BackupOrder, Reason},
+    plain, unfinished,
+};
+use crate::{
+    control::ControlError,
+    images::{KeyLookup, jobs::Outcome, view::look},
+};
+
+/// Volumes of one guest that are backed up at once.
+const MOST: usize = 64;
+
+impl Volumes {
+    /// Begins a backup of one point in time.
+    pub(crate) async fn back_up(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        new: NewBackup,
+    ) -> Result<ImageJob, VolumesError> {
+        let NewBackup { volumes, qmp, full, name } = new;
+        check_monitor(&qmp)?;
+        let mut ids = BTreeSet::new();
+        for (at, text) in volumes.iter().enumerate() {
+            let wrong = |message: String| {
+                VolumesError::fault(&format!("volumes[{at}]"), message, "name each volume once")
+            };
+            let id = VolumeId::parse(text).map_err(|error| wrong(error.to_string()))?;
+            if !ids.insert(id) {
+                return Err(wrong("it is named twice".into()));
+            }
+        }
+        if ids.is_empty() || ids.len() > MOST {
+            let message = format!("{} volumes", ids.len());
+            return Err(VolumesError::fault("volumes", message, "1 to 64 volumes of one guest"));
+        }
+        let is_name = |name: &String| {
+            (1..=255).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+        };
+        if name.as_ref().is_some_and(|name| !is_name(name)) {
+            return Err(VolumesError::fault("name", "it is no name", "1 to 255 characters"));
+        }
+        let ids: Vec<VolumeId> = ids.into_iter().collect();
+        let claim = self.claim(&ids)?;
+        // Bytes that are encrypted here are not put into an archive in the clear.
+        let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
+        let mut volumes = Vec::with_capacity(ids.len());
+        for id in &ids {
+            let record = self.usable(project, id)?;
+            if is_clear && !record.keys.is_empty() {
+                let message = format!("the volume {id} is encrypted, and its project is not");
+                let mend = "keep it in a project with 'encrypted_images: true'";
+                return Err(VolumesError::fault("volumes", message, mend));
+            }
+            volumes.push(record.facts());
+        }
+        // A site whose archive is not there takes no backups; that there is one is noted before.
+        self.images.ask(|_, _| Ok(())).await?;
+        let order = BackupOrder { project: project.clone(), volumes, qmp, full, name };
+        self.begin(ImageWork::Backup, project, claim, move |all, ticket| {
+            let done = all.executor.back_up(order, ticket.ticker());
+            told(done.map_err(|error| unfinished("", error))?)
+        })
+        .await
+    }
+
+    /// A project's backups, of this volume where one is named; newest first.
+    pub(crate) async fn backups(
+        &self,
+        project: &ProjectName,
+        volume: Option<String>,
+    ) -> Result<Vec<Backup>, VolumesError> {
+        let who = project.clone();
+        let list = move |archive: &Archive, keys: &KeyLookup| {
+            Ok(archive.list(Viewer::Project(&who), &|it: &ProjectName| keys(it))?)
+        };
+        let images = self.images.ask(list).await?;
+        let own = images.iter().filter(|image| image.project == *project);
+        let mut backups: Vec<Backup> = own.filter_map(backup_of).collect();
+        backups.retain(|backup| volume.as_ref().is_none_or(|volume| backup.volume == *volume));
+        backups.sort_by(|a, b| (Reverse(a.taken_ms), &a.id).cmp(&(Reverse(b.taken_ms), &b.id)));
+        Ok(backups)
+    }
+
+    /// One of them.
+    pub(crate) async fn backup(
+        &self,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<Backup, VolumesError> {
+        let who = project.clone();
+        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
+        let visible = self.images.ask(look).await?;
+        let backup = backup_of(visible.image()).filter(|_| visible.is_own());
+        Ok(backup.ok_or(ControlError::NotFound)?)
+    }
+
+    /// Deletes one. Those that were made after it stand by themselves.
+    pub(crate) async fn delete_backup(
+        &self,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<(), VolumesError> {
+        // Another image is none of this call's.
+        self.backup(project, id).await?;
+        let who = project.clone();
+        let delete = move |archive: &Archive, keys: &KeyLookup| {
+            Ok(archive.delete(&look(archive, keys, &who, id)?)?)
+        };
+        Ok(self.images.ask(delete).await?)
+    }
+}
+
+/// What an image is as a backup; None where it is none.
+fn backup_of(image: &Image) -> Option<Backup> {
+    if image.kind != Kind::Backup {
+        return None;
+    }
+    let detail = image.detail.as_ref()?;
+    let label = |name: &str| detail.labels.get(name).cloned();
+    Some(Backup {
+        id: image.id.to_string(),
+        name: Some(detail.name.clone()),
+        volume: label(VOLUME)?,
+        point: label(POINT)?,
+        taken_ms: label(TAKEN)?.parse().ok()?,
+        consistency: label(CONSISTENCY)?,
+        read: label(READ)?,
+        size: image.size,
+    })
+}
+
+/// What a backup came to, as a job's end.
+fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
+    let figures = [
+        ("read".to_owned(), done.read),
+        ("stopped-us".to_owned(), done.stopped_us),
+        ("written".to_owned(), done.written),
+    ];
+    let is_cancelled = done.missing.iter().any(|(_, error)| error.reason == Reason::Cancelled);
+    if is_cancelled && done.images.is_empty() {
+        return Err(Unfinished::Cancelled);
+    }
+    let mut faults = Vec::new();
+    for (volume, error) in done.missing {
+        let mend = "back it up again: what has changed since its last backup is still known";
+        faults.push(plain(&format!("volumes.{volume}"), error.message, mend));
+    }
+    if let Some(error) = done.not_closed {
+        let mend = "the images are good; the guest's next backup takes the point in time down";
+        faults.push(plain("qmp", error.message, mend));
+    }
+    let backups = done.images.iter().map(ToString::to_string).collect();
+    let has_failed = !faults.is_empty();
+    let outcome = Outcome { backups, figures: figures.into(), faults, ..Outcome::default() };
+    if has_failed { Err(Unfinished::Failed(outcome)) } else { Ok(outcome) }
+}

@@ -1,0 +1,213 @@
+//! Making a volume: checked at once, recorded, then made by a job.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use mezame_images::{
+    archive::{Archive, ArchiveError, ImageId, Kind, Visible},
+    backup::pull::ENCRYPTED,
+    volume::VolumeId,
+};
+use mezame_model::{
+    ProjectName, SecretBytes,
+    api::{
+        Fault,
+        images::{ImageJob, ImageWork},
+        volumes::{NewVolume, VolumeClass, VolumeState},
+    },
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Claim, Unfinished, Volumes, VolumesError, check_limits, executor::Beginning, plain,
+    record::VolumeRecord, unfinished,
+};
+use crate::{
+    environment::{Environment, NoRandomness, random},
+    images::{
+        ImagesError, KeyLookup,
+        jobs::{Outcome, Ticker, Ticket},
+        view::look,
+    },
+};
+
+/// Sizes are whole such.
+const MEBIBYTE: u64 = 1 << 20;
+/// As an overlay can have: its first table is bounded.
+const LARGEST: u64 = 8 << 50;
+
+impl Volumes {
+    /// Begins to make a volume.
+    pub(crate) async fn create(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        owner: &str,
+        new: NewVolume,
+    ) -> Result<ImageJob, VolumesError> {
+        check_limits(new.limits)?;
+        let id = VolumeId::parse(&new.id)
+            .map_err(|error| VolumesError::fault("id", error.to_string(), "take another id"))?;
+        let pool = new.pool.clone().unwrap_or_else(|| self.default_pool.clone());
+        let known = self.pools().await?;
+        match known.iter().find(|it| it.name == pool) {
+            None => {
+                let names: Vec<_> = known.iter().map(|pool| pool.name.as_str()).collect();
+                let mend = format!("one of: {}", names.join(", "));
+                return Err(VolumesError::fault("pool", "there is no such pool", &mend));
+            }
+            Some(it) if !it.is_there => {
+                let why = it.why.clone().unwrap_or_default();
+                let mend = "mount it, or make it by 'mezame volume pool create'";
+                return Err(VolumesError::fault("pool", why, mend));
+            }
+            Some(_) => {}
+        }
+        let image = self.image(project, new.image.as_deref()).await?;
+        let size = size_of(&new, image.as_ref()).map_err(VolumesError::Faults)?;
+        let keys = if new.encrypted { first_key(&*self.environment)? } else { BTreeMap::new() };
+        let record = VolumeRecord {
+            id: id.clone(),
+            project: project.clone(),
+            owner: owner.into(),
+            host: self.executor.host().into(),
+            pool: pool.into(),
+            master: master_name(image.as_ref(), size).into(),
+            image: image.as_ref().map(|image| image.image().id.to_string().into()),
+            is_restored: image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
+            size,
+            class: new.class,
+            limits: new.limits,
+            keys,
+            is_rotating: false,
+            state: VolumeState::Creating,
+            created_ms: self.environment.now_ms(),
+        };
+        let claim = self.claim(std::slice::from_ref(&id))?;
+        let image = image.map(|image| (project.clone(), image.image().id));
+        let volumes = Arc::clone(self);
+        // Where who asked goes meanwhile, no record is left without its job.
+        let begun = tokio::spawn(async move {
+            volumes.begin_making(record, Beginning { image, size }, claim).await
+        });
+        begun.await.map_err(|_| ImagesError::Ending)?
+    }
+
+    async fn begin_making(
+        self: &Arc<Self>,
+        record: VolumeRecord,
+        from: Beginning,
+        claim: Claim,
+    ) -> Result<ImageJob, VolumesError> {
+        let (project, id) = (record.project.clone(), record.id.clone());
+        self.control.add_volume(record.clone()).await?;
+        let make =
+            move |volumes: &Self, ticket: &Ticket| volumes.make(&record, &from, ticket.ticker());
+        let begun = self.begin(ImageWork::CreateVolume, &project, claim, make).await;
+        if begun.is_err() {
+            self.control.forget_volume(&project, &id).await?;
+        }
+        begun
+    }
+
+    fn make(
+        &self,
+        record: &VolumeRecord,
+        from: &Beginning,
+        ticker: &Ticker,
+    ) -> Result<Outcome, Unfinished> {
+        let (project, id) = (&record.project, &record.id);
+        let facts = record.facts();
+        if let Err(error) = self.executor.create(&facts, from, ticker) {
+            // Nothing is left of it, so nothing is known of it; where that is not so it can be
+            // deleted by hand.
+            match self.executor.delete(&facts, record.is_restored) {
+                Ok(_) => self.wait(self.control.forget_volume(project, id))?,
+                Err(left) => {
+                    tracing::warn!(volume = %id, error = left.message, "a volume is half made");
+                }
+            }
+            return Err(unfinished("volume", error));
+        }
+        self.wait(self.control.change_volume(project, id, |it| it.state = VolumeState::Ready))?;
+        Ok(Outcome { image: record.image.as_ref().map(ToString::to_string), ..Outcome::default() })
+    }
+
+    /// The image that a project sees by this id, if its contents may lie here.
+    async fn image(
+        &self,
+        project: &ProjectName,
+        id: Option<&str>,
+    ) -> Result<Option<Visible>, VolumesError> {
+        let Some(text) = id else { return Ok(None) };
+        let none = || VolumesError::fault("image", "there is no such image", "list the images");
+        let id = ImageId::parse(text).map_err(|_| none())?;
+        let who = project.clone();
+        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
+        let visible = match self.images.ask(look).await {
+            Ok(visible) => visible,
+            Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => return Err(none()),
+            Err(error) => return Err(error.into()),
+        };
+        if visible.image().key.is_some() && !self.clear_masters {
+            let message =
+                "the image is encrypted in the archive, and its master would be in the clear";
+            let mend = "the operator sets 'volumes.clear_masters', if the masters' file system is \
+                        encrypted by itself";
+            return Err(VolumesError::fault("image", message, mend));
+        }
+        Ok(Some(visible))
+    }
+}
+
+/// How long a volume is to be, in bytes.
+fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> {
+    let mut faults = Vec::new();
+    if new.class == VolumeClass::Plain {
+        let mend = "'recovered', 'synchronous' or 'flush-honouring'; hydrate it later";
+        faults.push(plain("class", "a volume becomes plain by hydration", mend));
+    }
+    if !new.encrypted && image.is_some_and(was_encrypted) {
+        let message = "the volume that it is a backup of is encrypted, and this one would not be";
+        faults.push(plain("encrypted", message, "have it encrypted, too"));
+    }
+    let least = image.map(|image| image.image().size);
+    match (new.size, least) {
+        (None, None) => faults.push(plain("size", "it is missing", "say it, or name an image")),
+        (Some(size), _) if size % MEBIBYTE != 0 || !(MEBIBYTE..=LARGEST).contains(&size) => {
+            faults.push(plain("size", "it is no good size", "whole MiB, up to 8 PiB"));
+        }
+        (Some(size), Some(least)) if size < least => {
+            let message = format!("the image has {least} bytes");
+            faults.push(plain("size", message, "at least so many"));
+        }
+        _ => {}
+    }
+    // QEMU counts sectors.
+    let size = new.size.or(least).unwrap_or_default().next_multiple_of(512);
+    if faults.is_empty() { Ok(size) } else { Err(faults) }
+}
+
+/// Whether an image is the backup of a volume that was encrypted.
+fn was_encrypted(image: &Visible) -> bool {
+    let detail = image.image().detail.as_ref();
+    detail.is_some_and(|detail| detail.labels.contains_key(ENCRYPTED))
+}
+
+/// What a master is called. One of an image at its own length is shared by all of its volumes that have
+/// this length.
+fn master_name(image: Option<&Visible>, size: u64) -> String {
+    match image {
+        None => format!("zeros-{size}"),
+        Some(image) if image.image().size == size => image.image().id.to_string(),
+        Some(image) => format!("{}-{size}", image.image().id),
+    }
+}
+
+fn first_key(from: &dyn Environment) -> Result<BTreeMap<u32, SecretBytes>, NoRandomness> {
+    Ok([(1, new_key(from)?)].into())
+}
+
+/// 32 bytes that nobody can guess.
+pub(super) fn new_key(from: &dyn Environment) -> Result<SecretBytes, NoRandomness> {
+    let bytes: Zeroizing<[u8; 32]> = Zeroizing::new(random(from)?);
+    Ok(SecretBytes::new(bytes.to_vec()))
+}

@@ -1,0 +1,157 @@
+//! Whoever has the pools: orders in, progress and results out.
+//!
+//! This process is one ([`super::local`]). A hypervisor's own would be another implementation, which
+//! carries the same orders to it; so what is here is data, and an error is a word and a text.
+
+use std::{collections::BTreeSet, path::PathBuf};
+
+use mezame_images::{
+    archive::{ImageId, Watch},
+    encryption::{KeyNumber, VolumeKeys},
+    volume::VolumeId,
+};
+use mezame_model::{
+    ProjectName,
+    api::volumes::{Limits, Pool, VolumeClass, VolumeStart},
+};
+
+/// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
+pub(crate) struct Facts {
+    pub(crate) id: VolumeId,
+    pub(crate) pool: String,
+    pub(crate) master: String,
+    pub(crate) class: VolumeClass,
+    pub(crate) keys: VolumeKeys,
+    /// The newest of its keys, if it is encrypted.
+    pub(crate) newest: Option<KeyNumber>,
+}
+
+/// What a volume begins as.
+pub(crate) struct Beginning {
+    /// This image, seen by this project; zeros without.
+    pub(crate) image: Option<(ProjectName, ImageId)>,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+/// A point in time of several volumes of one guest.
+pub(crate) struct BackupOrder {
+    pub(crate) project: ProjectName,
+    pub(crate) volumes: Vec<Facts>,
+    pub(crate) qmp: PathBuf,
+    pub(crate) full: bool,
+    /// What the images are called.
+    pub(crate) name: Option<String>,
+}
+
+/// What a backup came to.
+#[derive(Debug, Default)]
+pub(crate) struct BackedUp {
+    /// The images, in the order of the volumes, as far as they are there.
+    pub(crate) images: Vec<ImageId>,
+    /// Bytes that were read from QEMU, and that were written to the archive.
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    /// How long the guest's processors stood still, in microseconds.
+    pub(crate) stopped_us: u64,
+    /// Volumes that there is no image of, and why.
+    pub(crate) missing: Vec<(VolumeId, ExecutorError)>,
+    /// Why the point in time could not be closed: the guest goes on copying what it overwrites until
+    /// its next backup.
+    pub(crate) not_closed: Option<ExecutorError>,
+}
+
+/// What is left of a volume that was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Erasure {
+    /// `in-place`, `unsure` or `nothing`.
+    pub(crate) what: &'static str,
+    pub(crate) doubt: Option<String>,
+}
+
+/// Why an order was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// QEMU has the volume open, or something is at work on it.
+    InUse,
+    /// The pool, or the masters' directory, is not there, or no pool is called so.
+    NoPool,
+    /// QEMU's monitor can't be used.
+    Monitor,
+    /// It does not go with what the volume is now.
+    Conflict,
+    /// The image can't be had.
+    Image,
+    /// It was to end before it was done.
+    Cancelled,
+    /// The host failed.
+    Failed,
+}
+
+/// An order that was not done, for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct ExecutorError {
+    pub(crate) reason: Reason,
+    pub(crate) message: String,
+}
+
+impl ExecutorError {
+    pub(crate) fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self { reason, message: message.into() }
+    }
+}
+
+/// Who does what is ordered. All of it blocks.
+pub(crate) trait Executor: Send + Sync {
+    /// The host that it is on.
+    fn host(&self) -> &str;
+
+    /// Its pools.
+    fn pools(&self) -> Vec<Pool>;
+
+    /// Makes a pool, and the directory of masters where that is missing.
+    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError>;
+
+    /// Makes a volume, with its newest key if it has any.
+    fn create(
+        &self,
+        volume: &Facts,
+        from: &Beginning,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError>;
+
+    /// Puts back what a hard stop took; what QEMU is to be told. The limits are left out.
+    fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError>;
+
+    /// Removes a volume, and with `drop_master` its master once no other volume stands on it.
+    /// Nothing where it is gone.
+    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError>;
+
+    /// Has its newest key open it; which keys may not be forgotten then.
+    fn rotate_key(
+        &self,
+        volume: &Facts,
+        qmp: Option<PathBuf>,
+    ) -> Result<BTreeSet<u32>, ExecutorError>;
+
+    /// Sets what a running guest may do.
+    fn set_limits(&self, volume: &Facts, limits: Limits, qmp: PathBuf)
+    -> Result<(), ExecutorError>;
+
+    /// Copies a running guest's volume into a plain one, and has the guest go over to it. It goes on
+    /// with what was begun. At this process's end QEMU goes on by itself.
+    fn hydrate(
+        &self,
+        volume: &Facts,
+        qmp: PathBuf,
+        speed: Option<u64>,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError>;
+
+    /// Has a hydration rest, or go on.
+    fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
+
+    /// Backs volumes up.
+    fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError>;
+}

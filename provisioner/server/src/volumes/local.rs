@@ -1,0 +1,340 @@
+//! The executor of this process: pools that are directories here, and guests whose monitors are
+//! sockets here.
+//!
+//! A monitor serves one client at a time, so none is held longer than a few commands take.
+
+mod backup;
+mod error;
+mod hydration;
+mod masters;
+
+use std::{
+    collections::BTreeSet,
+    fs::{self, DirBuilder},
+    io,
+    num::{NonZeroU32, NonZeroU64},
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use mezame_images::{
+    archive::Watch,
+    clone::{CloneError, InstantClone, Master, Pool as Directory},
+    encryption::{
+        erasure::Erased,
+        rotation::{Offline, Running},
+    },
+    environment::SystemEnvironment,
+    qmp::{Qmp, QmpError},
+    volume::{Durability, HostCache, Limits as Throttle, Volume},
+};
+use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
+
+use super::executor::{
+    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
+};
+use crate::{
+    images::{Images, StartError, chain},
+    settings::volumes::VolumeSettings,
+};
+
+/// How long QEMU may take for a command.
+const COMMAND: Duration = Duration::from_secs(30);
+/// How long another client may have the monitor.
+const TURN: Duration = Duration::from_secs(60);
+/// Volumes are made, and opened, so.
+const CACHE: HostCache = HostCache::Direct;
+
+/// This process.
+pub(crate) struct Local {
+    host: String,
+    settings: VolumeSettings,
+    masters: PathBuf,
+    run: PathBuf,
+    scratch: PathBuf,
+    images: Arc<Images>,
+    environment: SystemEnvironment,
+    /// Masters that are being made.
+    making: Mutex<BTreeSet<String>>,
+}
+
+impl Local {
+    /// By the settings, which were checked. Makes the directory of sockets, and no other.
+    pub(crate) fn open(
+        settings: VolumeSettings,
+        run: PathBuf,
+        images: Arc<Images>,
+    ) -> Result<Self, StartError> {
+        let run = settings.run_dir.clone().unwrap_or(run);
+        let at = |source: io::Error| StartError::Folder { path: run.clone(), source };
+        // A parent that is missing may be a file system that is not mounted, where it is not ours.
+        let is_ours = settings.run_dir.is_none();
+        match DirBuilder::new().recursive(is_ours).mode(0o700).create(&run) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
+            made => made.map_err(at)?,
+        }
+        let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
+        let host = host.to_string_lossy().into_owned();
+        Ok(Self {
+            host,
+            masters: settings.masters.clone().unwrap_or_default(),
+            scratch: settings.scratch_dir.clone().unwrap_or_else(|| run.clone()),
+            run,
+            settings,
+            images,
+            environment: SystemEnvironment::new(),
+            making: Mutex::default(),
+        })
+    }
+
+    fn directory(&self, pool: &str) -> Result<&Path, ExecutorError> {
+        let found = self.settings.pools.get(pool).map(PathBuf::as_path);
+        let none = || ExecutorError::new(Reason::NoPool, format!("no pool is called '{pool}'"));
+        found.ok_or_else(none)
+    }
+
+    fn pool(&self, name: &str) -> Result<Directory, ExecutorError> {
+        Ok(Directory::open(self.directory(name)?)?)
+    }
+
+    fn show(&self, name: &str, directory: &Path) -> Pool {
+        let why = Directory::open(directory).err().map(|error| chain(&error));
+        Pool {
+            name: name.into(),
+            directory: directory.into(),
+            host: self.host.clone(),
+            is_default: self.settings.usual_pool() == Some(name),
+            is_there: why.is_none(),
+            why,
+        }
+    }
+
+    /// A volume's clone, and the master that it is one of.
+    fn find(&self, volume: &Facts) -> Result<(Master, InstantClone), ExecutorError> {
+        let master = Master::open(&self.masters.join(&volume.master))?;
+        let clone = master.find(&volume.id)?;
+        Ok((master, clone))
+    }
+
+    fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
+        Ok(clone.volume(durability(facts.class), CACHE)?)
+    }
+
+    /// A guest's monitor, waited for while somebody else has it.
+    fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
+        let begin = Instant::now();
+        loop {
+            match Qmp::connect(path, COMMAND) {
+                Err(QmpError::Deadline { .. }) if begin.elapsed() < TURN => {
+                    thread::sleep(Duration::from_millis(50));
+                }
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+/// How a class is kept.
+fn durability(class: VolumeClass) -> Durability {
+    match class {
+        VolumeClass::Synchronous => Durability::Synchronous,
+        VolumeClass::FlushHonouring => Durability::FlushHonouring,
+        // A clone that was hydrated is plain, whatever class is asked for.
+        VolumeClass::Recovered | VolumeClass::Plain => Durability::default(),
+    }
+}
+
+impl Executor for Local {
+    fn host(&self) -> &str {
+        &self.host
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        self.settings.pools.iter().map(|(name, path)| self.show(name, path)).collect()
+    }
+
+    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
+        let directory = self.directory(name)?;
+        // A parent that is missing may be a file system that is not mounted: it is not made.
+        for path in [&self.masters, directory] {
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    let message = format!("{} can't be made: {error}", path.display());
+                    return Err(ExecutorError::new(Reason::NoPool, message));
+                }
+                _ => {}
+            }
+        }
+        Directory::create(directory)?;
+        Ok(self.show(name, directory))
+    }
+
+    fn create(
+        &self,
+        volume: &Facts,
+        from: &Beginning,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError> {
+        let pool = self.pool(&volume.pool)?;
+        let master = self.master(&volume.master, from, watch)?;
+        match volume.newest {
+            None => drop(master.clone_into(&pool, std::slice::from_ref(&volume.id))?),
+            Some(key) => drop(master.clone_encrypted(&pool, &volume.id, key, &volume.keys)?),
+        }
+        Ok(())
+    }
+
+    fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {
+        let (_, clone) = self.find(facts)?;
+        let volume = self.volume(facts, &clone)?;
+        let mut recovered_bytes = 0;
+        if volume.durability().needs_recovery() {
+            recovered_bytes = clone.recover_with(&facts.keys, CACHE, &self.run)?.bytes;
+        }
+        let secrets = volume.secrets(&facts.keys);
+        let secrets = secrets.map_err(|e| ExecutorError::new(Reason::Failed, e.to_string()))?;
+        let object = |(id, format, data): (&str, &'static str, zeroize::Zeroizing<Vec<u8>>)| {
+            let data = String::from_utf8_lossy(&data).into_owned();
+            SecretObject { id: id.into(), format: format.into(), data }
+        };
+        let is_plain = clone.hydrated().is_some();
+        Ok(VolumeStart {
+            id: facts.id.to_string(),
+            class: if is_plain { VolumeClass::Plain } else { facts.class },
+            blockdev: volume.blockdev(),
+            device: volume.device(),
+            secrets: secrets.objects().map(object).collect(),
+            recovered_bytes,
+            limits: Limits::default(),
+        })
+    }
+
+    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError> {
+        let at = self.masters.join(&volume.master);
+        if !self.masters.is_dir() {
+            // Not mounted: that nothing is seen does not mean that it is gone.
+            let message = format!("{} is not there", self.masters.display());
+            return Err(ExecutorError::new(Reason::NoPool, message));
+        }
+        let nothing = Erasure { what: "nothing", doubt: None };
+        if !at.is_dir() {
+            return Ok(nothing);
+        }
+        let master = Master::open(&at)?;
+        let erasure = match master.find(&volume.id) {
+            Err(CloneError::NoClone(_)) => nothing,
+            Err(error) => return Err(error.into()),
+            Ok(clone) => {
+                // The plain volume first: the clone's record is what names it.
+                let plain = master.erase_plain(&clone)?;
+                worse(plain, master.erase_clone(&clone)?)
+            }
+        };
+        if drop_master && master.clones()?.is_empty() {
+            master.remove()?;
+        }
+        Ok(erasure)
+    }
+
+    fn rotate_key(
+        &self,
+        facts: &Facts,
+        qmp: Option<PathBuf>,
+    ) -> Result<BTreeSet<u32>, ExecutorError> {
+        let (master, clone) = self.find(facts)?;
+        let newest = facts.newest;
+        let to = newest.ok_or_else(|| ExecutorError::new(Reason::Conflict, "it has no keys"))?;
+        let volume = self.volume(facts, &clone)?;
+        match qmp {
+            None => {
+                let mut header = Offline::new(&volume, &facts.keys);
+                master.rotate_key(&facts.id, to, &mut header)?;
+            }
+            Some(path) => {
+                let mut qmp = Self::monitor(&path)?;
+                let mut header = Running::new(&mut qmp, &volume, &facts.keys, &self.environment);
+                master.rotate_key(&facts.id, to, &mut header)?;
+            }
+        }
+        let needed = master.find(&facts.id)?.keys_needed();
+        Ok(needed.into_iter().map(|number| number.0).collect())
+    }
+
+    fn set_limits(&self, facts: &Facts, limits: Limits, qmp: PathBuf) -> Result<(), ExecutorError> {
+        let (_, clone) = self.find(facts)?;
+        let volume = self.volume(facts, &clone)?;
+        let throttle = Throttle {
+            operations: limits.iops.and_then(NonZeroU32::new),
+            bytes: limits.bytes.and_then(NonZeroU64::new),
+        };
+        Ok(throttle.apply(&mut Self::monitor(&qmp)?, &volume)?)
+    }
+
+    fn hydrate(
+        &self,
+        facts: &Facts,
+        qmp: PathBuf,
+        speed: Option<u64>,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError> {
+        self.hydrate_now(facts, &qmp, speed, watch)
+    }
+
+    fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
+        let (_, clone) = self.find(facts)?;
+        let hydration = self.hydration(facts, &clone)?;
+        let mut qmp = Self::monitor(&qmp)?;
+        let told = if is_paused { hydration.pause(&mut qmp) } else { hydration.resume(&mut qmp) };
+        Ok(told?)
+    }
+
+    fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        self.back_up_now(&order, watch)
+    }
+}
+
+/// What two erasures of one volume are worth together.
+fn worse(one: Erased, other: Erased) -> Erasure {
+    let doubts: Vec<String> = [one, other]
+        .into_iter()
+        .filter_map(|erased| match erased {
+            Erased::Unsure(doubt) => Some(doubt.to_string()),
+            Erased::InPlace | Erased::Nothing => None,
+        })
+        .collect();
+    let what = match (one, other) {
+        _ if !doubts.is_empty() => "unsure",
+        (Erased::Nothing, Erased::Nothing) => "nothing",
+        _ => "in-place",
+    };
+    Erasure { what, doubt: doubts.into_iter().next() }
+}
+
+/// Removes a file of ours that may be there.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mezame_images::encryption::erasure::Doubt;
+
+    use super::*;
+
+    #[test]
+    fn an_erasure_is_as_sure_as_its_least_sure_part() {
+        let unsure = Erased::Unsure(Doubt::Shared);
+        assert_eq!(worse(Erased::Nothing, Erased::Nothing).what, "nothing");
+        assert_eq!(worse(Erased::InPlace, Erased::Nothing).what, "in-place");
+        assert_eq!(worse(Erased::Nothing, Erased::InPlace).what, "in-place");
+        let both = worse(unsure, Erased::InPlace);
+        assert_eq!((both.what, both.doubt.is_some()), ("unsure", true));
+        assert_eq!(worse(Erased::InPlace, unsure).what, "unsure");
+    }
+}

@@ -1,0 +1,161 @@
+//! A backup of a running guest's volumes: a point in time is opened, pulled by this thread into the
+//! archive over a UNIX socket, and closed.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use mezame_images::{
+    archive::{KeyOf, Progress, ProjectKey, Watch},
+    backup::{
+        disk::Disk,
+        offer::Offer,
+        plan::{Decision, decide},
+        point::{Point, Server, Settings, survey},
+        pull::{Destination, Exceptions, Pulled, published, pull},
+    },
+    nbd::NbdAddress,
+    qmp::Qmp,
+    volume::VolumeId,
+};
+
+use super::{ExecutorError, Facts, Local, Reason, remove};
+use crate::volumes::executor::{BackedUp, BackupOrder};
+
+impl Local {
+    pub(super) fn back_up_now(
+        &self,
+        order: &BackupOrder,
+        watch: &dyn Watch,
+    ) -> Result<BackedUp, ExecutorError> {
+        let archive = self.images.archive()?;
+        let key = match self.images.key_of(&order.project) {
+            KeyOf::Open => None,
+            KeyOf::Key(key) => Some(key),
+            KeyOf::Away => {
+                let message = "the key of this encrypted project is not at hand";
+                return Err(ExecutorError::new(Reason::Image, message));
+            }
+        };
+        let mut qmp = Self::monitor(&order.qmp)?;
+        let disks = self.disks(&mut qmp, &order.volumes)?;
+        let surveys = survey(&mut qmp, &disks, None)?;
+        let mut decided = Vec::with_capacity(disks.len());
+        for (disk, survey) in disks.into_iter().zip(&surveys) {
+            let known = published(&archive, &order.project, key.as_ref(), disk.id())?;
+            let decision = decide(survey, &known, order.full);
+            decided.push((disk, decision));
+        }
+        let (point, socket) = self.open_point(&mut qmp, decided)?;
+        // Others may use the monitor while it is pulled.
+        drop(qmp);
+        let total = point.offers().iter().map(|offer| offer.size).sum();
+        let mut result = BackedUp {
+            stopped_us: u64::try_from(point.held().stopped.as_micros()).unwrap_or(u64::MAX),
+            ..BackedUp::default()
+        };
+        let (mut done, mut there) = (0, Vec::new());
+        for offer in point.offers() {
+            let part = Part { whole: watch, before: done, total };
+            match self.pull(order, key.as_ref(), offer, &part) {
+                Ok(pulled) => {
+                    there.push(offer.volume.clone());
+                    result.images.push(pulled.image.id);
+                    result.read += pulled.moved.read;
+                    result.written += pulled.written;
+                }
+                Err(error) => result.missing.push((offer.volume.clone(), error)),
+            }
+            done += offer.size;
+        }
+        self.close(point, &order.qmp, &there, &mut result);
+        let _ = remove(&socket);
+        Ok(result)
+    }
+
+    /// The disks of these volumes in a QEMU that has all of them open.
+    fn disks(&self, qmp: &mut Qmp, volumes: &[Facts]) -> Result<Vec<Disk>, ExecutorError> {
+        let nodes = qmp.nodes()?;
+        let mut disks = Vec::with_capacity(volumes.len());
+        for facts in volumes {
+            let (_, clone) = self.find(facts)?;
+            let volume = self.volume(facts, &clone)?;
+            // Until it is started anew, a guest that went over to its plain volume has it by
+            // another name.
+            let plain = format!("{}.plain", facts.id);
+            let went_over =
+                clone.hydrated().is_some() && nodes.iter().any(|node| node.name == plain);
+            let disk = if went_over { Disk::hydrated(&volume) } else { Disk::of(&volume) };
+            disks.push(disk.with_keys(&facts.keys));
+        }
+        Ok(disks)
+    }
+
+    fn open_point(
+        &self,
+        qmp: &mut Qmp,
+        decided: Vec<(Disk, Decision)>,
+    ) -> Result<(Point, PathBuf), ExecutorError> {
+        let first = decided.first().map(|(disk, _)| disk.id().clone());
+        let none = || ExecutorError::new(Reason::Conflict, "no volume is named");
+        let socket = self.run.join(format!("{}.nbd", first.ok_or_else(none)?));
+        remove(&socket).map_err(|error| {
+            ExecutorError::new(Reason::Failed, format!("{}: {error}", socket.display()))
+        })?;
+        let server = Server::Start(NbdAddress::Unix(socket.clone()));
+        let settings = Settings::new(self.scratch.clone(), server);
+        let point = Point::open(qmp, decided, &settings, None, &self.environment)?;
+        Ok((point, socket))
+    }
+
+    fn pull(
+        &self,
+        order: &BackupOrder,
+        key: Option<&ProjectKey>,
+        offer: &Offer,
+        watch: &dyn Watch,
+    ) -> Result<Pulled, ExecutorError> {
+        let name = order.name.clone().unwrap_or_else(|| format!("backup of {}", offer.volume));
+        let (labels, exceptions) = (BTreeMap::new(), Exceptions::default());
+        let to = Destination { project: &order.project, key, name, labels, exceptions };
+        let archive = self.images.archive()?;
+        Ok(pull(&archive, &to, offer, watch)?)
+    }
+
+    /// Closes a point in time. What can't be closed is taken down before the next backup, so a
+    /// failure here takes nothing from the images that are there.
+    fn close(&self, point: Point, path: &Path, there: &[VolumeId], result: &mut BackedUp) {
+        let closed = Self::monitor(path)
+            .and_then(|mut qmp| point.close(&mut qmp, there, None).map_err(ExecutorError::from));
+        match closed {
+            Ok(closed) => {
+                for volume in closed.broken.iter().filter(|volume| there.contains(volume)) {
+                    tracing::info!(%volume, "the point in time broke after it was read");
+                }
+            }
+            Err(error) => {
+                tracing::warn!(error = error.message, "a point in time was not closed");
+                result.not_closed = Some(error);
+            }
+        }
+    }
+}
+
+/// One disk of several, for whoever looks on at all of them.
+struct Part<'a> {
+    whole: &'a dyn Watch,
+    before: u64,
+    total: u64,
+}
+
+impl Watch for Part<'_> {
+    fn tell(&self, progress: Progress) {
+        let done = self.before + progress.done;
+        self.whole.tell(Progress { done, total: self.total, ..progress });
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.whole.is_cancelled()
+    }
+}

@@ -1,0 +1,85 @@
+//! What the control plane keeps of a volume. The store seals it, keys included.
+
+use std::collections::BTreeMap;
+
+use mezame_images::{
+    encryption::{KeyNumber, VolumeKey, VolumeKeys},
+    volume::VolumeId,
+};
+use mezame_model::{
+    ProjectName, SecretBytes,
+    api::volumes::{Limits, Volume, VolumeClass, VolumeState},
+};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::executor::Facts;
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct VolumeRecord {
+    pub(crate) id: VolumeId,
+    pub(crate) project: ProjectName,
+    /// The caller who had it made.
+    pub(crate) owner: Box<str>,
+    /// Whose pool it is in.
+    pub(crate) host: Box<str>,
+    pub(crate) pool: Box<str>,
+    /// What the master is called that it is a clone of.
+    pub(crate) master: Box<str>,
+    /// The image that it began as; zeros without.
+    pub(crate) image: Option<Box<str>>,
+    /// Whether that is a backup: its master is of no use to others.
+    pub(crate) is_restored: bool,
+    pub(crate) size: u64,
+    pub(crate) class: VolumeClass,
+    #[serde(default)]
+    pub(crate) limits: Limits,
+    /// Those that may not be forgotten, by number; none of a volume in the clear.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) keys: BTreeMap<u32, SecretBytes>,
+    /// Whether a change to the newest of them was begun and not ended.
+    #[serde(default)]
+    pub(crate) is_rotating: bool,
+    pub(crate) state: VolumeState,
+    pub(crate) created_ms: u64,
+}
+
+impl VolumeRecord {
+    /// As operators see it.
+    pub(crate) fn shown(&self) -> Volume {
+        Volume {
+            id: self.id.to_string(),
+            project: self.project.to_string(),
+            owner: self.owner.to_string(),
+            host: self.host.to_string(),
+            pool: self.pool.to_string(),
+            image: self.image.as_ref().map(ToString::to_string),
+            size: self.size,
+            class: self.class,
+            encrypted: !self.keys.is_empty(),
+            keys: self.keys.keys().copied().collect(),
+            limits: self.limits,
+            state: self.state,
+            created_ms: self.created_ms,
+        }
+    }
+
+    /// What whoever has the pool needs to know.
+    pub(crate) fn facts(&self) -> Facts {
+        let mut keys = VolumeKeys::none();
+        for (number, bytes) in &self.keys {
+            if let Ok(bytes) = bytes.expose().try_into() {
+                keys = keys.with(KeyNumber(*number), VolumeKey::of(Zeroizing::new(bytes)));
+            }
+        }
+        Facts {
+            id: self.id.clone(),
+            pool: self.pool.to_string(),
+            master: self.master.to_string(),
+            class: self.class,
+            keys,
+            newest: self.keys.keys().next_back().copied().map(KeyNumber),
+        }
+    }
+}

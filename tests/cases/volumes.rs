@@ -1,0 +1,251 @@
+//! Volumes from an operator's command to a running guest and back: the real daemon, the real
+//! `mezame`, and a guest under QEMU that is started with what it printed.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use mezame_images::qmp::Qmp;
+use mezame_tests::{
+    guest_image::{GuestImage, Start},
+    lab::Lab,
+    operator::{Operator, project as named},
+    process::{self, Background},
+};
+use serde_json::{Value, json};
+
+use crate::durability::guest::{module, repeated, until_written};
+
+const BLOCK: usize = 4 << 10;
+const DISK: usize = 8 << 20;
+
+/// A daemon with an archive, a pool and an image that two guests' disks are made of.
+struct Desk {
+    /// Whose they are.
+    project: &'static str,
+    lab: Lab,
+    mezame: Operator,
+    folder: tempfile::TempDir,
+}
+
+impl Desk {
+    fn lay(project: &'static str) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (archive, volumes) = (folder.path().join("archive"), folder.path().join("volumes"));
+        fs::create_dir(&volumes)?;
+        let flags = ["--image-archive", text(&archive), "--volumes", text(&volumes)];
+        let lab = Lab::start_with(&flags)?;
+        let mezame = lab.operator.clone();
+        let vault = json!({"kind": "Project", "name": "vault", "encrypted_images": true});
+        mezame.apply(&[named("a"), named("b"), vault])?;
+        mezame.run(&["image", "archive", "create"])?;
+        mezame.run(&["volume", "pool", "create", "default"])?;
+        let raw = folder.path().join("disk.raw");
+        fs::write(&raw, repeated("nothing yet", DISK))?;
+        mezame.run(&["image", "import", text(&raw), "-p", "a", "--name", "blank", "-q"])?;
+        mezame.run(&["image", "share", "blank", "-p", "a", "--with", "vault"])?;
+        Ok(Self { project, lab, mezame, folder })
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn json(&self, words: &[&str]) -> Result<Value> {
+        let out = self.mezame.run(&[words, &["-p", self.project, "-o", "json"]].concat())?;
+        Ok(serde_json::from_str(&out)?)
+    }
+
+    /// Starts a guest that writes to two disks in turn, with what `volume open` says.
+    fn start(&self, disks: [&str; 2], flags: &[&str]) -> Result<Background> {
+        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
+        let driver = module("virtio_blk.ko")?;
+        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &driver)];
+        let Start::Kernel { kernel, initrd } =
+            GuestImage::small_with(&programs, self.folder.path())?.start
+        else {
+            bail!("no kernel")
+        };
+        let mut qemu = process::command("qemu-system-x86_64");
+        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
+            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
+            .args(["-serial", "stdio", "-qmp"])
+            .arg(format!("unix:{},server=on,wait=off", self.path("qmp").display()))
+            .arg("-kernel")
+            .arg(kernel)
+            .arg("-initrd")
+            .arg(initrd)
+            // On a busy host Linux finds its timer too slow at boot, and panics.
+            .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
+        for disk in disks {
+            let words = [&["volume", "open", disk, "-p", self.project][..], flags].concat();
+            qemu.args(self.mezame.run(&words)?.lines());
+        }
+        Background::start("the writing guest", &mut qemu, &self.path("console"))
+    }
+
+    fn qmp(&self) -> Result<Qmp> {
+        Ok(Qmp::connect(&self.path("qmp"), Duration::from_secs(60))?)
+    }
+
+    fn back_up(&self, disks: &[&str]) -> Result<Vec<Value>> {
+        let qmp = self.path("qmp");
+        let words = [&["backup", "create"][..], disks, &["--qmp", text(&qmp)]].concat();
+        let made = self.json(&words)?;
+        made.as_array().cloned().context("no list of backups")
+    }
+
+    /// What a volume that no QEMU has open holds, as QEMU reads it.
+    fn read(&self, volume: &str) -> Result<Vec<u8>> {
+        let start = self.json(&["volume", "open", volume])?;
+        let to = self.path(&format!("{volume}.read"));
+        let from = format!("json:{}", start["blockdev"]);
+        let mut convert = process::command("qemu-img");
+        process::succeed(convert.args(["convert", "-O", "raw", &from]).arg(&to))?;
+        Ok(fs::read(to)?)
+    }
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of UTF-8")
+}
+
+/// Whether a disk holds the guest's writes of this parity up to some one.
+fn writes(bytes: &[u8], parity: u64) -> u64 {
+    let is_there = |number: &u64| {
+        let place = usize::try_from(number / 2).unwrap_or(usize::MAX) * BLOCK;
+        bytes[place..place + BLOCK] == repeated(&format!("disk {parity} write {number}"), BLOCK)[..]
+    };
+    let most = (DISK / BLOCK) as u64 * 2 - 1;
+    (1..=most).filter(|number| number % 2 == parity).take_while(is_there).count() as u64
+}
+
+#[test]
+fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
+    let desk = Desk::lay("a")?;
+    let mezame = desk.mezame.clone();
+    for disk in ["one", "two"] {
+        mezame.run(&["volume", "create", disk, "--image", "blank", "-p", "a", "-q"])?;
+    }
+    let shown = desk.json(&["volume", "show", "one"])?;
+    ensure!(shown["state"] == "ready" && shown["size"] == DISK, "{shown}");
+    // Another project neither sees it nor may have one of the same id.
+    ensure!(mezame.run(&["volume", "show", "one", "-p", "b"]).is_err());
+    ensure!(mezame.run(&["volume", "create", "one", "--size", "1MiB", "-p", "b"]).is_err());
+
+    let mut guest = desk.start(["one", "two"], &[])?;
+    until_written(&mut guest, 10)?;
+    let qmp = desk.path("qmp");
+    mezame.run(&[
+        "volume",
+        "limits",
+        "one",
+        "-p",
+        "a",
+        "--qmp",
+        text(&qmp),
+        "--limit-iops",
+        "900",
+    ])?;
+    let refused = mezame.run(&["volume", "delete", "one", "-p", "a"]).unwrap_err();
+    ensure!(refused.to_string().contains("in use"), "{refused}");
+
+    let first = desk.back_up(&["one", "two"])?;
+    ensure!(first.iter().all(|it| it["read"] == "all: it is the first backup"), "{first:?}");
+    ensure!(first.iter().all(|it| it["consistency"] == "crash"), "{first:?}");
+    ensure!(first[0]["point"] == first[1]["point"], "{first:?}");
+    until_written(&mut guest, 20)?;
+    desk.qmp()?.execute("stop", json!({}))?;
+    let second = desk.back_up(&["one", "two"])?;
+    ensure!(second.iter().all(|it| it["read"] == "incremental"), "{second:?}");
+    guest.kill()?;
+
+    // The kill took nothing; the guest's writes are in the volume and in what is restored.
+    for (parity, backup) in second.iter().enumerate() {
+        let disk = backup["volume"].as_str().context("no volume")?;
+        let id = backup["id"].as_str().context("no id")?;
+        let restored = format!("{disk}-again");
+        mezame.run(&["backup", "restore", id, "--to", &restored, "-p", "a", "-q"])?;
+        let (now, then) = (desk.read(disk)?, desk.read(&restored)?);
+        ensure!(now == then, "{restored} differs from {disk}");
+        ensure!(writes(&then, parity as u64) >= 5, "{restored} lacks writes");
+    }
+    let restored = first[0]["id"].as_str().context("no id")?;
+    mezame.run(&["backup", "restore", restored, "--to", "older", "-p", "a", "-q"])?;
+    ensure!(desk.read("older")? != desk.read("one")?);
+    ensure!(desk.json(&["backup", "list", "--volume", "one"])?.as_array().unwrap().len() == 2);
+
+    mezame.run(&["backup", "delete", restored, "-p", "a"])?;
+    ensure!(mezame.run(&["backup", "show", restored, "-p", "a"]).is_err());
+    // A project with volumes can't be deleted.
+    ensure!(mezame.run(&["delete", "project", "a"]).is_err());
+    for disk in ["one", "two", "one-again", "two-again", "older"] {
+        let deleted = desk.json(&["volume", "delete", disk])?;
+        ensure!(deleted["erased"] == "nothing" && deleted["keys_forgotten"] == 0, "{deleted}");
+    }
+    ensure!(desk.json(&["volume", "list"])? == json!([]));
+    let left: Vec<_> = fs::read_dir(desk.path("volumes/masters"))?.collect();
+    // Those of backups went with their volumes; the image's stays for the next one.
+    ensure!(left.len() == 1, "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Result<()> {
+    let mut desk = Desk::lay("vault")?;
+    let mezame = desk.mezame.clone();
+    let words = ["--image", "blank", "-p", "vault", "--encrypted", "-q"];
+    for disk in ["one", "two"] {
+        mezame.run(&[&["volume", "create", disk][..], &words].concat())?;
+    }
+    // Its keys are not printed.
+    ensure!(mezame.run(&["volume", "open", "one", "-p", "vault"]).is_err());
+    mezame.run(&["volume", "rotate-key", "one", "-p", "vault", "-q"])?;
+    ensure!(desk.json(&["volume", "show", "one"])?["keys"] == json!([2]));
+
+    let secrets = desk.path("secrets");
+    fs::create_dir(&secrets)?;
+    let mut guest = desk.start(["one", "two"], &["--secrets-dir", text(&secrets)])?;
+    until_written(&mut guest, 6)?;
+    let qmp = desk.path("qmp");
+    let hydrate = ["volume", "hydrate", "one", "-p", "vault", "--qmp", text(&qmp), "-q"];
+    mezame.run(&hydrate)?;
+    ensure!(desk.json(&["volume", "show", "one"])?["class"] == "plain");
+    let backups = desk.back_up(&["one", "two"])?;
+    ensure!(backups.len() == 2, "{backups:?}");
+    // Neither a backup in the clear nor a master in the clear is made of what is encrypted.
+    let open = ["volume", "create", "open", "--size", "1MiB", "-p", "a", "--encrypted", "-q"];
+    mezame.run(&open)?;
+    let refused = mezame.run(&["backup", "create", "open", "-p", "a", "--qmp", text(&qmp)]);
+    ensure!(refused.is_err_and(|error| error.to_string().contains("is encrypted")));
+    let id = backups[0]["id"].as_str().context("no id")?;
+    let restore = ["backup", "restore", id, "--to", "again", "-p", "vault", "--encrypted", "-q"];
+    let refused = mezame.run(&restore);
+    ensure!(refused.is_err_and(|error| error.to_string().contains("in the clear")));
+    let jobs = desk.json(&["image", "jobs"])?;
+    ensure!(jobs[0]["what"] == "backup" && jobs[1]["what"] == "hydrate", "{jobs}");
+    until_written(&mut guest, 12)?;
+    guest.kill()?;
+
+    // Volumes and their keys outlive a kill of the daemon.
+    desk.lab.server().process.kill()?;
+    let (archive, volumes) = (desk.path("archive"), desk.path("volumes"));
+    let flags = ["--standalone", "--image-archive", text(&archive), "--volumes", text(&volumes)];
+    desk.lab.server = Some(desk.lab.place.start_with(&flags)?);
+    let mut again = desk.start(["one", "two"], &["--secrets-dir", text(&secrets)])?;
+    until_written(&mut again, 4)?;
+    again.kill()?;
+    let listed = desk.json(&["volume", "list"])?;
+    ensure!(listed.as_array().is_some_and(|all| all.len() == 2), "{listed}");
+    for disk in ["one", "two"] {
+        let deleted = desk.json(&["volume", "delete", disk])?;
+        ensure!(deleted["erased"] != "nothing" && deleted["keys_forgotten"] != 0, "{deleted}");
+    }
+    let left = fs::read_dir(desk.path("volumes/pool"))?;
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    ensure!(!left.iter().any(|name| name.to_string_lossy().contains("one")), "{left:?}");
+    Ok(())
+}
