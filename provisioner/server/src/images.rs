@@ -64,7 +64,10 @@ use crate::{
     settings::images::ImageSettings,
 };
 
-pub(crate) use self::fault::{SITE, chain};
+pub(crate) use self::{
+    fault::{SITE, chain},
+    part::StartError,
+};
 
 /// Threads for calls that don't take long.
 pub(crate) const CALLS: usize = 4;
@@ -79,23 +82,6 @@ const CALLS_PATIENCE: Patience =
 pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 /// How long it waits at least for the records of jobs.
 const JOURNAL_PATIENCE: Duration = Duration::from_secs(2);
-
-/// Why the part of the control plane that works with images can't begin.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StartError {
-    /// The folder of uploads or of jobs can't be used.
-    #[error("{path}: can't be used")]
-    Folder {
-        /// Which one.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// There are no threads.
-    #[error("no threads can be started")]
-    Threads(#[source] io::Error),
-}
 
 /// Why a call about images fails.
 #[derive(Debug, thiserror::Error)]
@@ -406,8 +392,7 @@ impl Images {
         let (ended, ()) = tokio::join!(ended, others);
         // What ends later is told as interrupted.
         let close = move || self.jobs.close(left().max(JOURNAL_PATIENCE));
-        let closed = tokio::task::spawn_blocking(close).await;
-        closed.and(ended).unwrap_or_else(|_| {
+        tokio::task::spawn_blocking(close).await.and(ended).unwrap_or_else(|_| {
             tracing::error!("the threads of the image archive did not end");
             false
         })

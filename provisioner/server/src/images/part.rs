@@ -4,12 +4,29 @@
 //! starting: with `--standalone` guests' metadata comes from the same process. So a beginning that
 //! fails is told to who asks for images, and tried again at the next call.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use tokio::sync::OnceCell;
 
-use super::{Images, ImagesError, StartError, chain};
+use super::{Images, ImagesError, chain};
 use crate::{control::Control, environment::Environment, settings::images::ImageSettings};
+
+/// Why the part of the control plane that works with images, or with volumes, can't begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The folder of uploads or of jobs can't be used.
+    #[error("{path}: can't be used")]
+    Folder {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// There are no threads.
+    #[error("no threads can be started")]
+    Threads(#[source] io::Error),
+}
 
 /// What is needed to begin.
 pub(crate) struct Part {
