@@ -114,7 +114,9 @@ pub fn stopped(
         }
     };
     check_key(&volume, capture)?;
-    let file = hold(&volume)?;
+    let path = volume.place().path();
+    let path = path.ok_or_else(|| CaptureError::OnLun(volume.id().clone()))?;
+    let file = hold(&volume, path)?;
     let detail = detail(capture, &volume, archive.now_ms(), "stopped");
     let import = |source: &dyn Source| {
         let Capture { project, key, .. } = *capture;
@@ -122,7 +124,6 @@ pub fn stopped(
         archive.import(&new, source, watch)
     };
     if matches!(volume.data(), Data::Plain(_)) && volume.key().is_none() {
-        let path = volume.place().path();
         let source = FileSource::of(file).map_err(CaptureError::io("reading", path))?;
         return Ok(import(&source)?);
     }
@@ -177,8 +178,7 @@ fn is_encrypted(volume: &Volume) -> bool {
 }
 
 /// The volume's file or device, which no QEMU can open until it is dropped.
-fn hold(volume: &Volume) -> Result<File, CaptureError> {
-    let path = volume.place().path();
+fn hold(volume: &Volume, path: &Path) -> Result<File, CaptureError> {
     let file = match clone::reserve(volume.place()) {
         Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
             return Err(CaptureError::InUse(volume.id().clone()));

@@ -44,7 +44,9 @@ use serde_json::json;
 use target::Target;
 use zeroize::Zeroizing;
 
-use crate::durability::guest::{acknowledged, machine, missing_in, repeated, until_written, writer};
+use crate::durability::guest::{
+    acknowledged, machine, missing_in, repeated, until_written, writer,
+};
 
 const DISK: u64 = 16 << 20;
 /// The numbers of the LUNs.

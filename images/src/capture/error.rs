@@ -19,6 +19,9 @@ pub enum CaptureError {
     /// QEMU has it open, or it is mounted.
     #[error("{0} is in use: stop its guest, or capture a point in time of it")]
     InUse(VolumeId),
+    /// It is on a LUN, which QEMU alone reaches, and has no lock.
+    #[error("{0} is on a LUN: capture a point in time of its running guest")]
+    OnLun(VolumeId),
     /// It was stopped hard, and what that took was not put back.
     #[error("{0} is to be recovered first")]
     Unrecovered(VolumeId),

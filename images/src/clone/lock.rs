@@ -50,7 +50,8 @@ pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
 /// Opens a volume's file or device, which QEMU can't open from then on, until it is dropped.
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`], where QEMU has it open, or it is mounted.
+/// [`io::ErrorKind::ResourceBusy`], where QEMU has it open, or it is mounted;
+/// [`io::ErrorKind::Unsupported`] of a LUN.
 pub(crate) fn reserve(place: &Place) -> io::Result<File> {
     // That it is a file or a device as it is said to be.
     place.open()?;
@@ -59,8 +60,9 @@ pub(crate) fn reserve(place: &Place) -> io::Result<File> {
         // Nobody else may hold it like this, as mounting does (open(2)).
         flags |= OFlag::O_EXCL;
     }
+    let path = place.path().ok_or(io::ErrorKind::Unsupported)?;
     let mut options = File::options();
-    let file = options.read(true).write(true).custom_flags(flags.bits()).open(place.path())?;
+    let file = options.read(true).write(true).custom_flags(flags.bits()).open(path)?;
     if keep_from_qemu(&file)? { Ok(file) } else { Err(io::ErrorKind::ResourceBusy.into()) }
 }
 

@@ -1,7 +1,7 @@
 //! Removing the plain volume that a clone has become, which is no file of the clone's.
 //!
 //! Only a regular file is removed. A block device is somebody else's: its header is written over, and
-//! it stays.
+//! it stays. So is a LUN, whose header stays too.
 
 use std::{fs::File, io, os::unix::fs::OpenOptionsExt};
 
@@ -24,16 +24,15 @@ impl Master {
     pub fn erase_plain(&self, clone: &InstantClone) -> Result<Erased, CloneError> {
         let record = self.find(clone.id())?.record;
         let Some(place) = record.stage.plain() else { return Ok(Erased::Nothing) };
-        let path = place.path();
         let mut options = File::options();
         options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
         let held = match place {
-            Place::Device(_) => None,
-            Place::File(_) => match options.open(path) {
+            Place::Device(_) | Place::Lun(_) => None,
+            Place::File(path) => match options.open(path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     return Ok(Erased::Nothing);
                 }
-                file => Some(file.map_err(failed("opening", path))?),
+                file => Some((path, file.map_err(failed("opening", path))?)),
             },
         };
         let erased = match record.plain_keyslots {
@@ -43,7 +42,7 @@ impl Master {
             },
             None => Erased::Nothing,
         };
-        if let Some(file) = held {
+        if let Some((path, file)) = held {
             if !lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
                 return Err(CloneError::InUse(clone.id().clone()));
             }

@@ -29,6 +29,9 @@ pub enum RestoreError {
     /// QEMU has it open, or it is mounted, or another process restores it.
     #[error("{0} is in use")]
     InUse(VolumeId),
+    /// It is on a LUN, which QEMU alone reaches, and has no lock.
+    #[error("{0} is on a LUN, which is not restored in place: make a new volume")]
+    OnLun(VolumeId),
     /// It was being written over when that ended, so it holds a part of each. Restore it again, from
     /// this image or another.
     #[error("{id} is half restored from {image}; restore it again before its guest is started")]

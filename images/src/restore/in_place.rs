@@ -133,12 +133,12 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
     let held = hold_volume(&volume)?;
     match records.read(id)?.map(|record| record.way) {
         Some(Way::Beside { new, old, kept }) => {
-            unlink_kept(&held, volume.place().path(), &old, kept.as_deref())?;
+            unlink_kept(&held, local(&volume)?, &old, kept.as_deref())?;
             remove(&new)?;
         }
         Some(Way::Clone { new, removed }) => {
-            let now = clone.as_ref().and_then(InstantClone::hydrated).map(Place::path);
-            let unused = if now == Some(&new) { removed } else { Some(new) };
+            let now = clone.as_ref().and_then(InstantClone::hydrated).and_then(Place::path);
+            let unused = if now == Some(&*new) { removed } else { Some(new) };
             unused.map_or(Ok(()), |path| remove(&path))?;
         }
         Some(Way::Over) | None => {}
@@ -155,7 +155,7 @@ struct Job<'a> {
 impl Job<'_> {
     fn beside(&self, volume: &Volume, keeps_old: bool) -> Result<Restored, RestoreError> {
         let Data::Plain(Place::File(path)) = volume.data() else {
-            return Err(RestoreError::NoName { path: volume.place().path().into() });
+            return Err(RestoreError::NoName { path: local(volume)?.into() });
         };
         let id = volume.id();
         let held = hold_volume(volume)?;
@@ -197,18 +197,18 @@ impl Job<'_> {
             return Err(RestoreError::NoName { path });
         }
         // The overlay too: where a guest was handed over, it may be on either.
-        let overlay = Place::File(clone.path().into());
+        let overlay = clone.path();
         let held = hold_volume(volume)?;
         let _overlay = match &before {
-            Some(_) => Some(reserve(&overlay).map_err(RestoreError::io_of(
-                id,
-                "opening",
-                overlay.path(),
-            ))?),
+            Some(_) => {
+                let reserved = reserve(&Place::File(overlay.into()));
+                Some(reserved.map_err(RestoreError::io_of(id, "opening", overlay))?)
+            }
             None => None,
         };
         let new = self.new_for(clone, before.as_ref())?;
-        let removed = before.as_ref().filter(|_| !keeps_old).map(|place| place.path().into());
+        let removed = before.as_ref().filter(|_| !keeps_old).and_then(Place::path);
+        let removed = removed.map(Path::to_path_buf);
         self.note(id, Way::Clone { new: new.clone(), removed: removed.clone() })?;
         let exported = fetch(self.of, id, &new, volume.key(), self.watch)?;
         own_alike(&held, &new)?;
@@ -230,7 +230,7 @@ impl Job<'_> {
         before: Option<&Place>,
     ) -> Result<PathBuf, RestoreError> {
         let begun = match self.records.read(clone.id())?.map(|record| record.way) {
-            Some(Way::Clone { new, removed }) if before.map(Place::path) == Some(&new) => {
+            Some(Way::Clone { new, removed }) if before.and_then(Place::path) == Some(&*new) => {
                 // It had ended but for this.
                 removed.map_or(Ok(()), |path| remove(&path))?;
                 None
@@ -273,9 +273,14 @@ fn moved(volume: &Volume, place: Place) -> Result<Volume, RestoreError> {
     })
 }
 
+/// The path of a volume that is none on a LUN.
+pub(super) fn local(volume: &Volume) -> Result<&Path, RestoreError> {
+    volume.place().path().ok_or_else(|| RestoreError::OnLun(volume.id().clone()))
+}
+
 /// A volume's file, which no QEMU can open until it is dropped.
 fn hold_volume(volume: &Volume) -> Result<File, RestoreError> {
-    let path = volume.place().path();
+    let path = local(volume)?;
     reserve(volume.place()).map_err(RestoreError::io_of(volume.id(), "opening", path))
 }
 

@@ -47,6 +47,7 @@ pub fn plain(
     match volume.place() {
         Place::Device(_) => write_over(records, of, &volume, watch).map(drop)?,
         Place::File(path) => file(of, id, path, key, watch)?,
+        Place::Lun(_) => return Err(RestoreError::OnLun(id.clone())),
     }
     Ok(volume)
 }

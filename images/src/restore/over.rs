@@ -9,6 +9,7 @@ use std::{fs::File, io, path::Path};
 
 use super::{
     Origin, RestoreError, fetch,
+    in_place::local,
     records::{Record, Records, Way},
 };
 use crate::{
@@ -28,12 +29,12 @@ pub(super) fn write_over(
     volume: &Volume,
     watch: &dyn Watch,
 ) -> Result<Exported, RestoreError> {
-    let (id, path) = (volume.id(), volume.place().path());
+    let (id, path) = (volume.id(), local(volume)?);
     match records.read(id)?.map(|record| record.way) {
         Some(Way::Over) | None => {}
         Some(_) => return Err(RestoreError::OtherRestore(id.clone())),
     }
-    check_room(of, volume.place(), volume.key().is_some())?;
+    check_room(of, volume, path)?;
     let begin = || {
         verify(of, watch)?;
         records.write(id, &Record { image: of.image.image().id, way: Way::Over })
@@ -74,8 +75,8 @@ fn verify(of: &Origin<'_>, watch: &dyn Watch) -> Result<(), RestoreError> {
 
 /// That a device is as long as the image. A file in the clear becomes so; an encrypted one is
 /// written through a header that says nothing of a length, so it is one, too.
-fn check_room(of: &Origin<'_>, place: &Place, is_encrypted: bool) -> Result<(), RestoreError> {
-    let path = place.path();
+fn check_room(of: &Origin<'_>, volume: &Volume, path: &Path) -> Result<(), RestoreError> {
+    let (place, is_encrypted) = (volume.place(), volume.key().is_some());
     let (file, length) = place.open().map_err(RestoreError::io("opening", path))?;
     let header = if is_encrypted { payload(&file, path)? } else { 0 };
     let (length, size) = (length.saturating_sub(header), of.image.image().size);
