@@ -213,10 +213,11 @@ fn a_guest_on_luns_is_backed_up_moved_and_stopped_hard_and_misses_nothing() -> R
     qmp_here.execute("cont", json!({}))?;
     let disks = [Disk::of(&volume_here)];
     let usual = MigrationSettings::usual();
-    let known = move_guest(&mut qmp_here, &disks, &to, &usual, &mut None)?.known;
+    let system = SystemEnvironment::new();
+    let left_here = move_guest(&mut qmp_here, &disks, &to, &usual, &mut None, &system)?;
     ensure!(here.hand_over(&first, &host_there)? == second);
     let volumes = [(volume_there.clone(), Limits::default())];
-    let settled = settle(&mut qmp_there, &volumes, &known)?;
+    let settled = settle(&mut qmp_there, &volumes, &left_here)?;
     ensure!(settled.lost.is_empty(), "{settled:?}");
     guest.kill()?;
     ensure!(here.claim(&desk.id, &host_here).is_err());

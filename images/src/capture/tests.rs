@@ -124,7 +124,7 @@ fn a_volume_that_qemu_has_open_is_not_captured_and_none_is_opened_while_it_is() 
         };
         assert!(is_refused, "{error:?}");
         daemon.end().unwrap();
-        let held = hold(volume).unwrap();
+        let held = hold(volume, volume.place().path().unwrap()).unwrap();
         let refused = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap_err();
         assert!(refused.to_string().contains("lock"), "{refused}");
         drop(held);

@@ -18,6 +18,7 @@ use crate::{
 pub const FIELDS_MAX: usize = 64;
 
 /// What became of some bytes.
+#[expect(clippy::large_enum_variant, reason = "a request is not worth an allocation")]
 #[derive(Debug)]
 pub enum Served {
     /// A reply was written, and so many bytes of the input were the request.

@@ -23,7 +23,7 @@ use mezame_images::{
         },
         plan::decide,
         point::{Held, Point, Server, Settings, survey},
-        pull::{Destination, published, pull},
+        pull::{Destination, Exceptions, published, pull},
     },
     environment::SystemEnvironment,
     nbd::NbdAddress,
@@ -154,7 +154,8 @@ impl Desk {
         let point = Point::open(&mut self.qmp, decided, &settings, agent, &environment)?;
         let (held, offer) = (point.held(), point.offers()[0].clone());
         let name = "nightly".into();
-        let to = Destination { project: &self.project, key: None, name, labels: BTreeMap::new() };
+        let (labels, exceptions) = (BTreeMap::new(), Exceptions::default());
+        let to = Destination { project: &self.project, key: None, name, labels, exceptions };
         let record = pull(&self.archive, &to, &offer, &Unwatched)?.image;
         let detail = record.detail.context("an open image")?;
         let label = detail.labels.get("backup.consistency").map(String::as_str);

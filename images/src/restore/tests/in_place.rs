@@ -50,7 +50,7 @@ fn a_plain_volume_is_replaced_as_a_whole_and_the_old_one_kept_where_wanted() {
     // The next one is kept beside it; and then none is.
     let again = restore(&records, &of, Subject::Plain(&volume), KEEPING, &Unwatched).unwrap();
     let second = directory.path().join("disk.raw.replaced-1");
-    assert_eq!(again.kept.unwrap().place().path(), second);
+    assert_eq!(again.kept.unwrap().place(), &Place::File(second));
     let last = restore(&records, &of, Subject::Plain(&volume), LETTING_GO, &Unwatched).unwrap();
     assert_eq!(last.kept, None);
     assert!(!directory.path().join("disk.raw.replaced-2").exists());
@@ -201,15 +201,15 @@ fn a_clone_becomes_plain_with_its_overlay_kept_and_its_next_backup_reads_all() {
     assert_eq!(decided.plan, Plan::Full(FullReason::BitmapMissing));
     assert!(FullReason::BitmapMissing.to_string().contains("restored"));
     // Once more, beside the first one, which goes.
-    let first = done.volume.place().path().to_owned();
+    let first = done.volume.place().clone();
     let done = restore(&records, &of, of_clone, LETTING_GO, &Unwatched).unwrap();
-    assert!(!first.exists() && done.volume.place().path() != first);
+    assert!(!first.path().unwrap().exists() && *done.volume.place() != first);
     assert_eq!((done.kept, clone_of(&master, &id)), (None, done.volume.clone()));
     assert_eq!(contents(&done.volume, directory.path()), contents_of(1));
     // Its record is of the clone all the same.
     let clone = master.find(&id).unwrap();
     master.remove_clone(&clone).unwrap();
-    assert!(!kept.place().path().exists());
+    assert!(!kept.place().path().unwrap().exists());
 }
 
 #[test]
@@ -229,7 +229,7 @@ fn an_encrypted_clone_is_restored_to_an_encrypted_volume() {
     assert_eq!(done.volume, clone_of(&master, &id));
     let read = contents_with(&done.volume, &keys, directory.path());
     assert_eq!(first_difference(&read, &words), None);
-    let file = std::fs::read(done.volume.place().path()).unwrap();
+    let file = std::fs::read(done.volume.place().path().unwrap()).unwrap();
     assert!(!file.windows(20).any(|window| window == &words[..20]));
     // And over it as it lies there.
     let other = vault.backup("clone-0", &words.iter().rev().copied().collect::<Vec<_>>());

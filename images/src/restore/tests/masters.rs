@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    clone::CloneError,
+    clone::{CloneError, Master},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
     environment::fixed::FixedEnvironment,
     testing::{contents, contents_with, first_difference, keys, pool, vault::project_key},
@@ -10,6 +10,10 @@ use crate::{
 
 fn master_key() -> VolumeKey {
     VolumeKey::make(&FixedEnvironment::new(3)).unwrap()
+}
+
+fn file_of(master: &Master) -> PathBuf {
+    master.backing().place.path().unwrap().into()
 }
 
 #[test]
@@ -24,7 +28,7 @@ fn an_images_master_is_made_once_and_found_again() {
     assert!(masters.find(image.image().id).unwrap().is_none());
     // By several at once.
     let inodes = std::thread::scope(|scope| {
-        let ask = || masters.obtain(&of, &Unwatched).unwrap().backing().path;
+        let ask = || file_of(&masters.obtain(&of, &Unwatched).unwrap());
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         let paths = asking.into_iter().map(|asking| asking.join().unwrap());
         let inode = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
@@ -65,7 +69,7 @@ fn a_fetch_that_was_cut_short_goes_on_and_one_that_nobody_wants_is_swept() {
     assert!(is_cancelled(&error), "{error}");
     assert!(masters.find(image.image().id).unwrap().is_none());
     let master = masters.obtain(&of, &Unwatched).unwrap();
-    assert_eq!(std::fs::read(master.backing().path).unwrap(), bytes);
+    assert_eq!(std::fs::read(file_of(&master)).unwrap(), bytes);
     assert!(masters.sweep().unwrap().is_empty());
     master.remove().unwrap();
     masters.obtain(&of, &Impatient::once_written()).unwrap_err();
@@ -78,7 +82,7 @@ fn a_fetch_that_was_cut_short_goes_on_and_one_that_nobody_wants_is_swept() {
     std::fs::create_dir(&stage).unwrap();
     std::fs::write(stage.join("image"), &bytes).unwrap();
     let master = masters.obtain(&of, &Unwatched).unwrap();
-    assert_eq!(std::fs::read(master.backing().path).unwrap(), bytes);
+    assert_eq!(std::fs::read(file_of(&master)).unwrap(), bytes);
 }
 
 #[test]
@@ -106,7 +110,7 @@ fn an_encrypted_master_has_nothing_in_the_clear_and_its_clones_read_it_with_its_
     let masters = Masters::create(&directory.path().join("masters")).unwrap();
     let key = master_key();
     let master = masters.obtain_encrypted(&of, &key, &Unwatched).unwrap();
-    let file = std::fs::read(master.backing().path).unwrap();
+    let file = std::fs::read(file_of(&master)).unwrap();
     assert!(!file.windows(20).any(|window| window == &words[..20]));
     let error = masters.obtain(&of, &Unwatched).unwrap_err();
     assert!(matches!(error, RestoreError::OtherMaster { .. }), "{error}");

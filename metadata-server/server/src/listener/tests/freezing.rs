@@ -5,12 +5,15 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::unix::net::UnixStream,
     path::Path,
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use mezame_model::freeze::{
     Answer, Asking, Done, Order, OrderId, Standing, Told, Unanswered, Wanted,
 };
+
+use tokio::sync::oneshot;
 
 use super::arena::{Arena, Client, until};
 use crate::{fixture, freezer::FreezeServer, sandbox};
@@ -21,21 +24,33 @@ const FREEZE: Wanted = Wanted::Freeze { bound_ms: 20_000 };
 struct Desk {
     directory: tempfile::TempDir,
     _server: FreezeServer,
-    _runtime: tokio::runtime::Runtime,
+    end: Option<oneshot::Sender<()>>,
+    at_work: Option<JoinHandle<()>>,
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        drop(self.end.take());
+        if let Some(at_work) = self.at_work.take() {
+            at_work.join().unwrap();
+        }
+    }
 }
 
 impl Desk {
     fn open(arena: &Arena) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap();
-        let _entered = runtime.enter();
-        let server = FreezeServer::open(&arena.serving, &path(directory.path())).unwrap();
-        drop(_entered);
-        Self { directory, _server: server, _runtime: runtime }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let opened = {
+            let _entered = runtime.enter();
+            FreezeServer::open(&arena.serving, &path(directory.path()))
+        };
+        let (end, ended) = oneshot::channel();
+        let at_work = thread::spawn(move || {
+            let _ = runtime.block_on(ended);
+        });
+        let (end, at_work) = (Some(end), Some(at_work));
+        Self { directory, _server: opened.unwrap(), end, at_work }
     }
 
     fn connect(&self) -> BufReader<UnixStream> {
