@@ -32,6 +32,9 @@ pub(crate) const EXPORT: &str = "export";
 /// How long one that was killed is waited for.
 const KILLED: Duration = Duration::from_secs(10);
 
+/// How long one that breaks a connection off is given to end and to say why.
+const ENDING: Duration = Duration::from_secs(1);
+
 /// What can go wrong with a daemon.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -217,6 +220,8 @@ fn connect(
         match Nbd::connect(blocks, export, REPLY) {
             Ok(_) => return Ok(Qmp::connect(monitor, REPLY)?),
             Err(NbdError::Connect { .. } | NbdError::NoExport { .. }) => {}
+            // It ends in this moment, and tells why itself.
+            Err(_) if ended_within(child, ENDING).map_err(DaemonError::Start)?.is_some() => {}
             Err(error) => return Err(error.into()),
         }
         thread::sleep(Duration::from_millis(5));
