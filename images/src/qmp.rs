@@ -41,6 +41,9 @@ pub const LONGEST_LINE: usize = 4 << 20;
 /// How many events wait to be asked for; of more, the oldest are dropped.
 pub const EVENTS_KEPT: usize = 1024;
 
+/// How often QEMU may greet one client.
+const GREETINGS: usize = 3;
+
 /// What can go wrong between us and QEMU.
 #[derive(Debug, thiserror::Error)]
 pub enum QmpError {
@@ -124,8 +127,32 @@ impl Qmp {
         };
         let events = VecDeque::new();
         let mut qmp = Self { lines, bound, version, next: 0, events, is_spoilt: false };
-        qmp.execute("qmp_capabilities", json!({}))?;
+        qmp.negotiate()?;
         Ok(qmp)
+    }
+
+    /// Ends the negotiation, which a greeting begins. A QEMU that has just started may greet twice: when
+    /// it accepts the connection, and when its monitor finds that there is one.
+    fn negotiate(&mut self) -> Result<(), QmpError> {
+        const COMMAND: &str = "qmp_capabilities";
+        let until = Instant::now() + self.bound;
+        let (mut id, mut begun) = (self.send(COMMAND, json!({}), until)?, 1);
+        loop {
+            match self.message(COMMAND, until)? {
+                Message::Event(event) => self.keep(event),
+                Message::Greeting(_) if begun < GREETINGS => {
+                    (id, begun) = (self.send(COMMAND, json!({}), until)?, begun + 1);
+                }
+                Message::Reply { id: Some(of), result } if of == id => {
+                    return result.map(drop).map_err(|refusal| refusal.of(COMMAND));
+                }
+                // Of a negotiation that another greeting has ended.
+                Message::Reply { id: Some(of), .. } if of < id => {}
+                Message::Reply { .. } | Message::Greeting(_) => {
+                    return Err(QmpError::Unexpected { expected: "the end of the negotiation" });
+                }
+            }
+        }
     }
 
     /// QEMU's version, as its greeting says.
@@ -146,6 +173,23 @@ impl Qmp {
     }
 
     fn exchange(&mut self, command: &str, arguments: Value) -> Result<Value, QmpError> {
+        let until = Instant::now() + self.bound;
+        let id = self.send(command, arguments, until)?;
+        loop {
+            match self.message(command, until)? {
+                Message::Event(event) => self.keep(event),
+                Message::Reply { id: Some(of), result } if of == id => {
+                    return result.map_err(|refusal| refusal.of(command));
+                }
+                Message::Reply { .. } | Message::Greeting(_) => {
+                    return Err(QmpError::Unexpected { expected: "the command's reply" });
+                }
+            }
+        }
+    }
+
+    /// Sends a command; its number.
+    fn send(&mut self, command: &str, arguments: Value, until: Instant) -> Result<u64, QmpError> {
         let id = self.next;
         self.next += 1;
         let mut request = Map::new();
@@ -156,27 +200,16 @@ impl Qmp {
         request.insert("id".into(), id.into());
         let mut line = Value::Object(request).to_string();
         line.push('\n');
-        let until = Instant::now() + self.bound;
         self.lines
             .writer(until)
             .and_then(|mut stream| stream.write_all(line.as_bytes()))
             .map_err(|error| framing::Fault::from(error).of(command, self.bound))?;
-        loop {
-            let line = self.lines.next(until).map_err(|fault| fault.of(command, self.bound))?;
-            match Message::parse(&line)? {
-                Message::Event(event) => self.keep(event),
-                Message::Reply { id: Some(of), result } if of == id => {
-                    return result.map_err(|refusal| QmpError::Refused {
-                        command: command.into(),
-                        class: refusal.class,
-                        description: refusal.description,
-                    });
-                }
-                Message::Reply { .. } | Message::Greeting(_) => {
-                    return Err(QmpError::Unexpected { expected: "the command's reply" });
-                }
-            }
-        }
+        Ok(id)
+    }
+
+    fn message(&mut self, awaited: &str, until: Instant) -> Result<Message, QmpError> {
+        let line = self.lines.next(until).map_err(|fault| fault.of(awaited, self.bound))?;
+        Message::parse(&line)
     }
 
     /// Waits for an event that `is_wanted`, and takes it. Others stay, and are kept for later.

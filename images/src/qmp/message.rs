@@ -47,6 +47,14 @@ pub(super) struct Refusal {
     pub(super) description: String,
 }
 
+impl Refusal {
+    /// The error of who asked.
+    pub(super) fn of(self, command: &str) -> QmpError {
+        let Self { class, description } = self;
+        QmpError::Refused { command: command.into(), class, description }
+    }
+}
+
 #[derive(Deserialize)]
 struct Greeting {
     version: Versions,

@@ -76,6 +76,15 @@ fn events_between_a_command_and_its_reply_are_not_taken_for_the_reply() {
 }
 
 #[test]
+fn a_qemu_that_greets_twice_is_answered_twice() {
+    let said = [GREETING, GREETING, r#"{"return":{},"id":0}"#, r#"{"return":{},"id":1}"#];
+    let said = [&said[..], &[r#"{"return":7,"id":2}"#]].concat();
+    assert_eq!(against(lines(&said), BOUND).unwrap(), 7);
+    let error = against(lines(&[GREETING; GREETINGS + 1]), BOUND).unwrap_err();
+    assert!(matches!(error, QmpError::Unexpected { .. }), "{error}");
+}
+
+#[test]
 fn a_reply_to_another_command_is_refused() {
     let said = [GREETING, r#"{"return":{},"id":0}"#, r#"{"return":7,"id":3}"#];
     let error = against(lines(&said), BOUND).unwrap_err();
