@@ -49,7 +49,7 @@ use serde::Serialize;
 
 pub use error::CloneError;
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
-pub(crate) use lock::{keep_from_qemu, reserve};
+pub(crate) use lock::{is_named, keep_from_qemu, reserve};
 pub use lun::LunClone;
 pub use ownership::{Claim, HostName, HostNameError, Owner, Ownership, Start};
 pub use pool::Pool;

@@ -17,6 +17,7 @@ mod part;
 pub mod partitions;
 pub mod probe;
 mod stream;
+mod superblock;
 #[cfg(test)]
 mod tests;
 

@@ -14,7 +14,7 @@ use std::{
 use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 
 use super::chunk::is_zeros;
-use crate::clone::keep_from_qemu;
+use crate::clone::{is_named, keep_from_qemu};
 
 /// A multiple of any device's block.
 const EDGE: u64 = 1024 * 1024;
@@ -79,6 +79,9 @@ impl FileTarget {
             return Err(ErrorKind::InvalidInput.into());
         }
         lock(&file)?;
+        if !is_named(&file, path)? {
+            return Err(ErrorKind::ResourceBusy.into());
+        }
         let is_device = kind.is_block_device();
         Ok(Self { file, folder: None, is_blank: false, is_device })
     }

@@ -7,9 +7,9 @@
 //! After flock(2), fcntl(2) and `raw_apply_lock_bytes` in QEMU's block/file-posix.c.
 
 use std::{
-    fs::{File, TryLockError},
+    fs::{self, File, TryLockError},
     io,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -31,6 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// program.
 const A_START: Duration = Duration::from_millis(200);
 
+/// How often a file that is to be reserved may be another one by then.
+const REPLACED: u32 = 8;
+
 /// Holds a directory's lock file, until it is dropped.
 pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
     let file = File::open(path).map_err(failed("opening", path))?;
@@ -50,9 +53,31 @@ pub(super) fn hold(path: &Path) -> Result<File, CloneError> {
 /// Opens a volume's file or device, which QEMU can't open from then on, until it is dropped.
 ///
 /// # Errors
-/// [`io::ErrorKind::ResourceBusy`], where QEMU has it open, or it is mounted;
-/// [`io::ErrorKind::Unsupported`] of a LUN.
+/// [`io::ErrorKind::ResourceBusy`], where QEMU has it open, or it is mounted, or others put file after
+/// file in its place; [`io::ErrorKind::Unsupported`] of a LUN.
 pub(crate) fn reserve(place: &Place) -> io::Result<File> {
+    let path = place.path().ok_or(io::ErrorKind::Unsupported)?;
+    for _ in 0..REPLACED {
+        let file = reserve_named(place, path)?;
+        if is_named(&file, path)? {
+            return Ok(file);
+        }
+    }
+    Err(io::ErrorKind::ResourceBusy.into())
+}
+
+/// Whether that is the file's name. It may be another's since it was opened: who holds its lock may have
+/// put a new one in its place.
+pub(crate) fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let there = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        there => there?,
+    };
+    let held = file.metadata()?;
+    Ok((held.dev(), held.ino()) == (there.dev(), there.ino()))
+}
+
+fn reserve_named(place: &Place, path: &Path) -> io::Result<File> {
     // That it is a file or a device as it is said to be.
     place.open()?;
     let mut flags = OFlag::O_NONBLOCK;
@@ -60,7 +85,6 @@ pub(crate) fn reserve(place: &Place) -> io::Result<File> {
         // Nobody else may hold it like this, as mounting does (open(2)).
         flags |= OFlag::O_EXCL;
     }
-    let path = place.path().ok_or(io::ErrorKind::Unsupported)?;
     let mut options = File::options();
     let file = options.read(true).write(true).custom_flags(flags.bits()).open(path)?;
     if keep_from_qemu(&file)? { Ok(file) } else { Err(io::ErrorKind::ResourceBusy.into()) }
@@ -82,5 +106,30 @@ pub(crate) fn keep_from_qemu(image: &File) -> io::Result<bool> {
             Err(Errno::EAGAIN | Errno::EACCES) => thread::sleep(Duration::from_millis(5)),
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_while_its_lock_is_waited_for_is_not_the_one_that_is_held() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, new) = (directory.path().join("disk"), directory.path().join("new"));
+        fs::write(&path, "old").unwrap();
+        let held = reserve(&Place::File(path.clone())).unwrap();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| reserve(&Place::File(path.clone())));
+            thread::sleep(A_START / 4);
+            fs::write(&new, "new").unwrap();
+            fs::rename(&new, &path).unwrap();
+            drop(held);
+            let file = waiting.join().unwrap().unwrap();
+            assert_eq!(io::read_to_string(&file).unwrap(), "new");
+            assert!(is_named(&file, &path).unwrap());
+        });
+        fs::remove_file(&path).unwrap();
+        assert!(reserve(&Place::File(path)).is_err());
     }
 }

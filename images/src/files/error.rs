@@ -37,6 +37,9 @@ pub enum FilesError {
         #[source]
         source: Box<ext4_view::Ext4Error>,
     },
+    /// An ext superblock that is none, or made to do harm.
+    #[error("the ext file system can't be read: {0}")]
+    Superblock(&'static str),
     /// There is nothing of this name.
     #[error("there is no {path}")]
     NotFound {

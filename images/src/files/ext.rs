@@ -13,7 +13,10 @@ use std::{
 
 use ext4_view::{Ext4, Ext4Error, Ext4Read, File, FileType, Metadata, PathBuf};
 
-use super::{Entry, FileKind, FilesError, MOST_NAMES, Tree, is_name, part::Part, text};
+use super::{Entry, FileKind, FilesError, MOST_NAMES, Tree, is_name, part::Part, superblock, text};
+
+/// `PATH_MAX` of Linux.
+const LONGEST_LINK: u64 = 4096;
 
 /// An ext file system.
 pub(super) struct Ext {
@@ -34,6 +37,12 @@ impl Ext4Read for Part {
 impl Ext {
     pub(super) fn open(part: Part) -> Result<Self, FilesError> {
         part.allow(0);
+        let mut head = [0; superblock::LENGTH];
+        let read = part.read_at(superblock::AT, &mut head);
+        read.map_err(|source| FilesError::Read { path: "the superblock".into(), source })?;
+        if let Some(fault) = superblock::fault_in(&head, part.length()) {
+            return Err(FilesError::Superblock(fault));
+        }
         let ext = guarded(&[], || Ext4::load(Box::new(part.clone())))?;
         Ok(Self { part, ext })
     }
@@ -83,8 +92,13 @@ impl Tree for Ext {
     }
 
     fn link(&self, path: &[&[u8]]) -> Result<Vec<u8>, FilesError> {
-        if self.entry(path)?.kind != FileKind::Symlink {
+        let entry = self.entry(path)?;
+        if entry.kind != FileKind::Symlink {
             return Err(FilesError::NotALink { path: text(path) });
+        }
+        // Its parser makes room for whatever the inode says.
+        if entry.size > LONGEST_LINK {
+            return Err(FilesError::TooLarge { path: text(path), size: entry.size });
         }
         let target = self.ask(path, |ext, at| ext.read_link(at))?;
         Ok(target.as_ref().to_vec())

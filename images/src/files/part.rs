@@ -36,6 +36,11 @@ impl Part {
         part
     }
 
+    /// Its length in bytes.
+    pub(super) fn length(&self) -> u64 {
+        self.length
+    }
+
     /// Begins another question, for which so many bytes may be read besides what any may.
     pub(super) fn allow(&self, further: u64) {
         *self.left.borrow_mut() =

@@ -14,7 +14,7 @@ use super::{DEEPEST, Entry, FileKind, FileSystem, FilesError, text};
 /// What a stream may have.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Names.
+    /// Names, those of what is left out among them.
     pub names: u64,
     /// Bytes of files, in all.
     pub bytes: u64,
@@ -38,7 +38,8 @@ pub(super) fn write(
     limits: Limits,
     sink: &mut dyn Write,
 ) -> Result<Archived, FilesError> {
-    let mut work = Work { of, limits, builder: Builder::new(sink), done: Archived::default() };
+    let done = Archived::default();
+    let mut work = Work { of, limits, builder: Builder::new(sink), done, listed: 0 };
     let root = of.0.entry(path)?;
     // What is asked for is called by its last name, as `tar -C` would have it.
     let name = path.last().map(|name| vec![*name]).unwrap_or_default();
@@ -52,6 +53,8 @@ struct Work<'a> {
     limits: Limits,
     builder: Builder<&'a mut dyn Write>,
     done: Archived,
+    /// Names that were found in folders.
+    listed: u64,
 }
 
 impl Work<'_> {
@@ -85,7 +88,13 @@ impl Work<'_> {
                         self.builder.append_data(&mut header, as_path(&called), std::io::empty());
                     added.map_err(FilesError::Sink)?;
                 }
-                for below in self.of.listed(path)? {
+                let listed = self.of.listed(path)?;
+                // All of them are held at once, down to the deepest folder.
+                self.listed = self.listed.saturating_add(listed.len() as u64);
+                if self.listed > self.limits.names {
+                    return Err(FilesError::TooMany { path: text(path) });
+                }
+                for below in listed {
                     let (mut path, mut name) = (path.to_vec(), name.to_vec());
                     path.push(&below.name);
                     name.push(&below.name);

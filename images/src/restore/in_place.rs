@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{
     archive::{Exported, Watch},
-    clone::{InstantClone, Master, durable, reserve},
+    clone::{InstantClone, Master, durable, is_named, reserve},
     encryption::Keyslots,
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
@@ -109,7 +109,13 @@ pub fn restore(
             let volume = clone.volume(durability, cache)?;
             of.check_key(volume.key().is_some())?;
             match manner {
-                Manner::Beside { keeps_old } => job.clone(master, &clone, &volume, keeps_old),
+                Manner::Beside { keeps_old } => {
+                    let is_whole = job.recover(&clone, &volume)?;
+                    let mut restored = job.clone(master, &clone, &volume, keeps_old)?;
+                    // What nobody could put back can't be read either. Its overlay is there all the same.
+                    restored.kept = restored.kept.filter(|_| is_whole);
+                    Ok(restored)
+                }
                 Manner::Over => job.over(&volume),
             }
         }
@@ -131,17 +137,21 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
     };
     records.check(id)?;
     let held = hold_volume(&volume)?;
-    match records.read(id)?.map(|record| record.way) {
-        Some(Way::Beside { new, old, kept }) => {
+    match (records.read(id)?.map(|record| record.way), clone) {
+        (Some(Way::Beside { new, old, kept, .. }), None) => {
             unlink_kept(&held, local(&volume)?, &old, kept.as_deref())?;
             remove(&new)?;
         }
-        Some(Way::Clone { new, removed }) => {
-            let now = clone.as_ref().and_then(InstantClone::hydrated).and_then(Place::path);
+        (Some(Way::Clone { new, removed }), Some(clone)) => {
+            let now = clone.hydrated().and_then(Place::path);
             let unused = if now == Some(&*new) { removed } else { Some(new) };
             unused.map_or(Ok(()), |path| remove(&path))?;
         }
-        Some(Way::Over) | None => {}
+        // A clone that was restored is a plain volume too, and what it is now is not to be removed.
+        (Some(Way::Beside { .. } | Way::Clone { .. }), _) => {
+            return Err(RestoreError::OtherRestore(id.clone()));
+        }
+        (Some(Way::Over) | None, _) => {}
     }
     records.remove(id)
 }
@@ -160,20 +170,36 @@ impl Job<'_> {
         let id = volume.id();
         let held = hold_volume(volume)?;
         let old = identity(&held, path)?;
-        match self.records.read(id)?.map(|record| record.way) {
-            Some(Way::Beside { old, kept, .. }) => {
+        let image = self.of.image.image();
+        match self.records.read(id)? {
+            Some(Record { way: Way::Beside { kept, made, .. }, image: of })
+                if made.as_ref() == Some(&old) && of == image.id =>
+            {
+                // It had ended but for the end of its record.
+                durable::sync_parent(path).map_err(RestoreError::io("syncing", path))?;
+                self.records.remove(id)?;
+                let kept = kept.map(|kept| moved(volume, Place::File(kept))).transpose()?;
+                let done = Exported { size: image.size, written: 0 };
+                return Ok(restored(volume.clone(), done, kept));
+            }
+            Some(Record { way: Way::Beside { old, kept, .. }, .. }) => {
                 unlink_kept(&held, path, &old, kept.as_deref())?;
             }
-            Some(Way::Clone { .. } | Way::Over) => {
-                return Err(RestoreError::OtherRestore(id.clone()));
-            }
+            Some(_) => return Err(RestoreError::OtherRestore(id.clone())),
             None => {}
         }
         let new = beside(path, ".restoring");
         let kept = if keeps_old { Some(free(path, "replaced-", "")?) } else { None };
-        self.note(id, Way::Beside { new: new.clone(), old, kept: kept.clone() })?;
+        let way = |old, made| Way::Beside { new: new.clone(), old, kept: kept.clone(), made };
+        self.note(id, way(old.clone(), None))?;
         let exported = fetch(self.of, id, &new, volume.key(), self.watch)?;
         own_alike(&held, &new)?;
+        let made = File::open(&new).and_then(|file| FileIdentity::of(&file));
+        let made = made.map_err(RestoreError::io("reading", &new))?;
+        self.note(id, way(old, Some(made)))?;
+        if !is_named(&held, path).map_err(RestoreError::io("finding", path))? {
+            return Err(RestoreError::InUse(id.clone()));
+        }
         if let Some(kept) = &kept {
             fs::hard_link(path, kept).map_err(RestoreError::io("keeping", kept))?;
         }
@@ -182,6 +208,17 @@ impl Job<'_> {
         self.records.remove(id)?;
         let kept = kept.map(|kept| moved(volume, Place::File(kept))).transpose()?;
         Ok(restored(volume.clone(), exported, kept))
+    }
+
+    /// Puts back what a hard stop has taken from a clone that is to be kept, which can't be done once the
+    /// clone is another volume. Whether all of it is there. One that can't be put back is restored all
+    /// the same: it may be what the restore is for.
+    fn recover(&self, clone: &InstantClone, volume: &Volume) -> Result<bool, RestoreError> {
+        if clone.hydrated().is_some() || !volume.durability().needs_recovery() {
+            return Ok(true);
+        }
+        drop(hold_volume(volume)?);
+        Ok(clone.recover_with(self.of.keys, volume.cache_mode(), self.of.run).is_ok())
     }
 
     fn clone(

@@ -44,6 +44,9 @@ pub(super) enum Way {
         old: FileIdentity,
         /// What the old file is called afterwards, if it is kept.
         kept: Option<PathBuf>,
+        /// The new file, once it is whole.
+        #[serde(default)]
+        made: Option<FileIdentity>,
     },
     /// A new file is written, and the clone's record names it.
     Clone {

@@ -3,6 +3,7 @@
 
 mod in_place;
 mod killed;
+mod leftovers;
 mod masters;
 
 use std::{
