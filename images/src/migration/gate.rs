@@ -101,11 +101,11 @@ pub(super) fn note(qmp: &mut Qmp, does_run: bool) -> Result<(), QmpError> {
         return Ok(());
     }
     let (new, old) = if does_run { (RUNS, STANDS) } else { (STANDS, RUNS) };
-    let add = add(new);
-    let remove = BitmapChange::Remove(old.into());
-    let has_old = found.names.iter().any(|name| name == old);
-    let changes = std::iter::once((NODE, &add)).chain(has_old.then_some((NODE, &remove)));
-    qmp.change_bitmaps(changes)
+    // Who is stopped in between leaves none, and the mark's word counts.
+    if found.names.iter().any(|name| name == old) {
+        qmp.change_bitmaps([(NODE, &BitmapChange::Remove(old.into()))])?;
+    }
+    qmp.change_bitmaps([(NODE, &add(new))])
 }
 
 fn add(name: &str) -> BitmapChange {

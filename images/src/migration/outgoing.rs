@@ -38,6 +38,9 @@ use crate::{
 const CAPABILITIES: [&str; 3] = ["dirty-bitmaps", "pause-before-switchover", "return-path"];
 /// Bytes a second while there is nothing to send.
 const SLOW: u64 = 64 << 10;
+/// How long QEMU takes to know how fast it sends now: it reckons that each 100 ms. What it believes before
+/// that makes it look for changed memory again and again.
+const MEASURED: Duration = Duration::from_millis(250);
 /// How long QEMU may take to come to an end when it was told to: as long as Linux tries to connect to
 /// a host that says nothing, and some more.
 const END: Duration = Duration::from_secs(180);
@@ -340,9 +343,12 @@ impl<'a, 'b> Moving<'a, 'b> {
     fn open(&mut self) -> Result<(), QmpError> {
         let nodes = self.qmp.nodes()?;
         self.known = self.disks.iter().filter_map(|disk| bitmaps::known(disk, &nodes)).collect();
+        if self.gate == Gate::ShutAndSlow {
+            self.qmp.tell_migration(json!({ "max-bandwidth": self.settings.bandwidth }))?;
+            thread::sleep(MEASURED);
+        }
         let limit = self.limit.safe();
-        let bandwidth = self.settings.bandwidth;
-        self.tell_limit(json!({ "max-bandwidth": bandwidth, "downtime-limit": limit }), limit)?;
+        self.tell_limit(json!({ "downtime-limit": limit }), limit)?;
         self.gate = Gate::Open;
         Ok(())
     }

@@ -152,17 +152,23 @@ impl Qmp {
         Ok(status.running)
     }
 
-    /// Changes bitmaps of nodes: all of it, or nothing.
+    /// Changes bitmaps of nodes: all of it, or nothing. For one change alone no transaction is needed, which
+    /// would wait for all that is under way on any disk, and for a reader of an export that has stopped
+    /// reading: with the guest, and for as long as that takes (`bdrv_drain_all` in QEMU's blockdev.c).
     pub fn change_bitmaps<'a>(
         &mut self,
         changes: impl IntoIterator<Item = (&'a str, &'a BitmapChange)>,
     ) -> Result<(), QmpError> {
-        let actions: Vec<Value> =
+        let mut actions: Vec<Value> =
             changes.into_iter().map(|(node, change)| change.action(node)).collect();
-        if actions.is_empty() {
-            return Ok(());
+        match &mut actions[..] {
+            [] => Ok(()),
+            [only] => {
+                let command = only["type"].as_str().unwrap_or_default().to_owned();
+                self.execute(&command, only["data"].take()).map(drop)
+            }
+            _ => self.execute("transaction", json!({ "actions": actions })).map(drop),
         }
-        self.execute("transaction", json!({ "actions": actions })).map(drop)
     }
 
     pub(super) fn ask<T: DeserializeOwned>(

@@ -1,6 +1,11 @@
 //! Two hosts, a guest with two clones, and an archive on a third host.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result, ensure};
 use mezame_images::{
@@ -61,6 +66,8 @@ impl Host {
 /// What all hosts see.
 pub(super) struct Desk {
     directory: tempfile::TempDir,
+    /// Where the guests' consoles are written.
+    consoles: PathBuf,
     image: GuestImage,
     master: Option<Master>,
     clones: Vec<InstantClone>,
@@ -70,7 +77,7 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    pub(super) fn lay() -> Result<Self> {
+    pub(super) fn lay(consoles: &Path) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let root = directory.path();
         let image = root.join("image");
@@ -82,7 +89,8 @@ impl Desk {
         let (hosts, archive) = network()?;
         let master = Some(master);
         let disks = Vec::new();
-        let mut desk = Self { directory, image, master, clones, hosts, archive, disks };
+        let consoles = consoles.to_owned();
+        let mut desk = Self { directory, consoles, image, master, clones, hosts, archive, disks };
         desk.disks = desk.volumes()?.iter().map(Disk::of).collect();
         Ok(desk)
     }
@@ -117,7 +125,7 @@ impl Desk {
             qemu.args(["-device", &volume.device().to_string()]);
         }
         qemu.args(further);
-        let guest = Background::start(&name, &mut qemu, &self.path(&format!("console-{name}")))?;
+        let guest = Background::start(&name, &mut qemu, &self.consoles.join(&name))?;
         let qmp = self.connect("qmp", &name)?;
         Ok(Host { host, address: [192, 0, 2, at + 1], name, guest, qmp })
     }
