@@ -32,7 +32,10 @@ use mezame_model::{
     api::{
         Fault,
         images::{ImageJob, ImageWork, JobState},
-        volumes::{Limits, Pool, Volume, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState},
+        volumes::{
+            Limits, Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
+            VolumeState,
+        },
     },
 };
 use tokio::runtime::Handle;
@@ -215,6 +218,10 @@ impl Volumes {
         // It is claimed until all is done, also where who asked has gone.
         let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
         let (start, _claim) = self.ask(open).await?;
+        if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
+            // Its guest went over, and whoever saw to that ended before it was noted.
+            self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
+        }
         Ok(VolumeStart { limits, ..start })
     }
 

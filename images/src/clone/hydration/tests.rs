@@ -1,5 +1,7 @@
 //! Hydration by a real QEMU: by its storage daemon, which has no guest, and by a machine.
 
+mod cut_short;
+
 use std::{fs, process::Command};
 
 use nix::sys::signal::{SigHandler, Signal};

@@ -29,7 +29,7 @@ use mezame_images::{
     },
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
-    volume::{Durability, HostCache, Limits as Throttle, Volume},
+    volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
 };
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
@@ -230,7 +230,10 @@ impl Executor for Local {
             Ok(clone) => {
                 // The plain volume first: the clone's record is what names it.
                 let plain = master.erase_plain(&clone)?;
-                worse(plain, master.erase_clone(&clone)?)
+                // A hydration that was not ended has made it; it has what the volume has.
+                let target = clone.path().with_file_name(hydration::target_name(volume));
+                let target = master.erase_target(&clone, &Place::File(target))?;
+                worst([plain, target, master.erase_clone(&clone)?])
             }
         };
         if drop_master && master.clones()?.is_empty() {
@@ -296,21 +299,18 @@ impl Executor for Local {
     }
 }
 
-/// What two erasures of one volume are worth together.
-fn worse(one: Erased, other: Erased) -> Erasure {
-    let doubts: Vec<String> = [one, other]
-        .into_iter()
-        .filter_map(|erased| match erased {
-            Erased::Unsure(doubt) => Some(doubt.to_string()),
-            Erased::InPlace | Erased::Nothing => None,
-        })
-        .collect();
-    let what = match (one, other) {
-        _ if !doubts.is_empty() => "unsure",
-        (Erased::Nothing, Erased::Nothing) => "nothing",
-        _ => "in-place",
+/// What erasures of one volume are worth together.
+fn worst(all: [Erased; 3]) -> Erasure {
+    let doubt = all.iter().find_map(|erased| match erased {
+        Erased::Unsure(doubt) => Some(doubt.to_string()),
+        Erased::InPlace | Erased::Nothing => None,
+    });
+    let what = match doubt {
+        Some(_) => "unsure",
+        None if all.contains(&Erased::InPlace) => "in-place",
+        None => "nothing",
     };
-    Erasure { what, doubt: doubts.into_iter().next() }
+    Erasure { what, doubt }
 }
 
 /// Removes a file of ours that may be there.
@@ -330,11 +330,11 @@ mod tests {
     #[test]
     fn an_erasure_is_as_sure_as_its_least_sure_part() {
         let unsure = Erased::Unsure(Doubt::Shared);
-        assert_eq!(worse(Erased::Nothing, Erased::Nothing).what, "nothing");
-        assert_eq!(worse(Erased::InPlace, Erased::Nothing).what, "in-place");
-        assert_eq!(worse(Erased::Nothing, Erased::InPlace).what, "in-place");
-        let both = worse(unsure, Erased::InPlace);
-        assert_eq!((both.what, both.doubt.is_some()), ("unsure", true));
-        assert_eq!(worse(Erased::InPlace, unsure).what, "unsure");
+        let what = |all| worst(all).what;
+        assert_eq!(what([Erased::Nothing; 3]), "nothing");
+        assert_eq!(what([Erased::InPlace, Erased::Nothing, Erased::Nothing]), "in-place");
+        assert_eq!(what([Erased::Nothing, Erased::Nothing, Erased::InPlace]), "in-place");
+        let mixed = worst([Erased::InPlace, unsure, Erased::Nothing]);
+        assert_eq!((mixed.what, mixed.doubt.is_some()), ("unsure", true));
     }
 }

@@ -1,6 +1,7 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
 mod parts;
+mod real;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -51,8 +51,14 @@ impl From<RecoveryError> for ExecutorError {
 impl From<HydrationError> for ExecutorError {
     fn from(error: HydrationError) -> Self {
         let reason = match &error {
-            HydrationError::Qmp(_) | HydrationError::NoJob(_) | HydrationError::Late(_) => {
-                Reason::Monitor
+            HydrationError::Qmp(_)
+            | HydrationError::NoDisk(_)
+            | HydrationError::NoJob(_)
+            | HydrationError::Late(_) => Reason::Monitor,
+            HydrationError::Target { source, .. }
+                if source.kind() == std::io::ErrorKind::ResourceBusy =>
+            {
+                Reason::InUse
             }
             HydrationError::Plain(_)
             | HydrationError::Begun(_)
