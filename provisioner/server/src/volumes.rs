@@ -308,6 +308,18 @@ impl Volumes {
         claim: Claim,
         work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
     ) -> Result<ImageJob, VolumesError> {
+        self.begin_or(what, project, claim, work, |_| ()).await
+    }
+
+    /// The same, with what is to be done in the work's place where it is cancelled before.
+    async fn begin_or(
+        self: &Arc<Self>,
+        what: ImageWork,
+        project: &ProjectName,
+        claim: Claim,
+        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
+        give_up: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<ImageJob, VolumesError> {
         let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
         ticket.is_about(&claim.volumes);
         ticket.noted().await?;
@@ -316,6 +328,8 @@ impl Volumes {
         let task = move || {
             use mezame_images::archive::Watch;
             if ticket.ticker().is_cancelled() {
+                give_up(&volumes);
+                drop(claim);
                 return ticket.finish(Err(Unfinished::Cancelled));
             }
             ticket.enter(JobState::Running);
@@ -385,6 +399,7 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::InUse => "stop its guest first, or wait for what is at work on it",
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
+        Reason::Exists => "take another id, or move away what is there",
         Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::Image => "look at the image by 'mezame image verify'",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",

@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,
     pub(crate) master: String,
+    /// Which masters it was made with, if that is known.
+    pub(crate) masters: Option<String>,
     pub(crate) class: VolumeClass,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
@@ -78,6 +80,8 @@ pub(crate) enum Reason {
     NoPool,
     /// QEMU's monitor can't be used.
     Monitor,
+    /// Something of this id is there, which was not made by this order; nothing was made.
+    Exists,
     /// It does not go with what the volume is now.
     Conflict,
     /// The image can't be had.
@@ -110,10 +114,16 @@ pub(crate) trait Executor: Send + Sync {
     /// Its pools.
     fn pools(&self) -> Vec<Pool>;
 
+    /// Which masters it has, where it can have others at another time.
+    fn masters(&self) -> Result<Option<String>, ExecutorError> {
+        Ok(None)
+    }
+
     /// Makes a pool, and the directory of masters where that is missing.
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError>;
 
-    /// Makes a volume, with its newest key if it has any.
+    /// Makes a volume, with its newest key if it has any. Where it fails as [`Reason::Exists`] or
+    /// [`Reason::NoPool`] nothing was made.
     fn create(
         &self,
         volume: &Facts,

@@ -7,6 +7,7 @@ mod backup;
 mod error;
 mod hydration;
 mod masters;
+mod place;
 
 use std::{
     collections::BTreeSet,
@@ -112,13 +113,6 @@ impl Local {
         }
     }
 
-    /// A volume's clone, and the master that it is one of.
-    fn find(&self, volume: &Facts) -> Result<(Master, InstantClone), ExecutorError> {
-        let master = Master::open(&self.masters.join(&volume.master))?;
-        let clone = master.find(&volume.id)?;
-        Ok((master, clone))
-    }
-
     fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
         Ok(clone.volume(durability(facts.class), CACHE)?)
     }
@@ -156,6 +150,10 @@ impl Executor for Local {
         self.settings.pools.iter().map(|(name, path)| self.show(name, path)).collect()
     }
 
+    fn masters(&self) -> Result<Option<String>, ExecutorError> {
+        self.masters_id().map(Some)
+    }
+
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
         let directory = self.directory(name)?;
         // A parent that is missing may be a file system that is not mounted: it is not made.
@@ -168,6 +166,7 @@ impl Executor for Local {
                 _ => {}
             }
         }
+        self.mark_masters()?;
         Directory::create(directory)?;
         Ok(self.show(name, directory))
     }
@@ -179,6 +178,8 @@ impl Executor for Local {
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
         let pool = self.pool(&volume.pool)?;
+        self.check_masters(volume)?;
+        self.check_new(volume, &pool)?;
         let master = self.master(&volume.master, from, watch)?;
         match volume.newest {
             None => drop(master.clone_into(&pool, std::slice::from_ref(&volume.id))?),
@@ -213,19 +214,15 @@ impl Executor for Local {
     }
 
     fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError> {
+        self.check_masters(volume)?;
         let at = self.masters.join(&volume.master);
-        if !self.masters.is_dir() {
-            // Not mounted: that nothing is seen does not mean that it is gone.
-            let message = format!("{} is not there", self.masters.display());
-            return Err(ExecutorError::new(Reason::NoPool, message));
-        }
         let nothing = Erasure { what: "nothing", doubt: None };
         if !at.is_dir() {
-            return Ok(nothing);
+            return self.check_gone(volume).map(|()| nothing);
         }
         let master = Master::open(&at)?;
         let erasure = match master.find(&volume.id) {
-            Err(CloneError::NoClone(_)) => nothing,
+            Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
             Err(error) => return Err(error.into()),
             Ok(clone) => {
                 // The plain volume first: the clone's record is what names it.

@@ -61,7 +61,9 @@ fn refused(error: &ExecutorError) -> Problem {
         Reason::InUse => ("volume-in-use", "The volume is in use"),
         Reason::NoPool => ("no-pool-there", "The pool is not there"),
         Reason::Monitor => ("no-monitor", "QEMU can't be asked"),
-        Reason::Conflict => ("volume-conflict", "It does not go with what the volume is"),
+        Reason::Exists | Reason::Conflict => {
+            ("volume-conflict", "It does not go with what the volume is")
+        }
         Reason::Image => ("image-away", "The image can't be had"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

@@ -1,5 +1,6 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod making;
 mod parts;
 mod real;
 
@@ -250,12 +251,14 @@ async fn what_can_not_be_made_is_told_at_once_with_its_field() {
         (json!({ "id": "web", "image": theirs }), "image"),
         (json!({ "id": "web", "image": "img-1" }), "image"),
         (json!({ "id": "web", "size": 1 << 20, "pool": "none" }), "pool"),
-        (json!({ "id": "web", "size": 1 << 20, "pool": "away" }), "pool"),
         (json!({ "id": "web", "size": 1 << 20, "class": "plain" }), "class"),
         (json!({ "id": "web", "size": 1 << 20, "limits": { "iops": 0 } }), "limits"),
     ] {
         assert_eq!(depot.fault(body.clone()).await, path, "{body}");
     }
+    let away = json!({ "id": "web", "size": 1 << 20, "pool": "away" });
+    let away = depot.plane().post("/v1/projects/p/volumes", away).await;
+    assert_eq!((away.status, &away.problem()["type"]), (409, &json!("no-pool-there")));
     // An encrypted project's image is not laid down in the clear unless the site says so.
     let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
     let body = json!({ "id": "web", "image": sealed });

@@ -298,3 +298,57 @@ async fn a_volume_that_is_deleted_leaves_nothing_of_a_hydration_that_was_not_end
     assert!(!target.exists());
     assert_eq!(site.show("web").await["status"], 404);
 }
+
+#[tokio::test]
+async fn a_volume_that_is_not_seen_is_not_deleted_and_its_keys_are_kept() {
+    let site = Site::open().await;
+    let web = "/v1/projects/p/volumes/web";
+    site.made(json!({ "id": "web", "size": 2 << 20, "encrypted": true })).await;
+    let (masters, pool) = (site.path("masters"), site.path("pool"));
+    let away = site.path("away");
+    // As an unmounted file system shows itself: nothing, and an empty directory; then one that was
+    // made a pool's since.
+    for place in [&masters, &pool] {
+        std::fs::rename(place, &away).unwrap();
+        for is_there in [false, true] {
+            if is_there {
+                std::fs::create_dir(place).unwrap();
+            }
+            let opened = site.plane().post(&format!("{web}/open"), Value::Null).await;
+            for answer in [opened, site.delete("web").await] {
+                let told = (answer.status, answer.problem()["type"].clone());
+                assert_eq!(told, (409, json!("no-pool-there")), "{}", answer.text);
+            }
+            assert_eq!(site.show("web").await["keys"], json!([1]));
+        }
+        let made = site.plane().post("/v1/pools/fast", Value::Null).await;
+        let answer = site.delete("web").await;
+        assert_eq!(answer.problem()["type"], "no-pool-there", "{} {}", made.text, answer.text);
+        std::fs::remove_dir_all(place).unwrap();
+        std::fs::rename(&away, place).unwrap();
+    }
+    // A file that no master knows of is no volume that is gone.
+    let record = site.path("masters/zeros-2097152/clones/web.json");
+    std::fs::rename(&record, &away).unwrap();
+    assert_eq!(site.delete("web").await.problem()["type"], "volume-conflict");
+    std::fs::rename(&away, &record).unwrap();
+    let deleted = site.delete("web").await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text);
+    assert_ne!(deleted.json()["erased"], "nothing");
+    assert_eq!(site.show("web").await["status"], 404);
+}
+
+#[tokio::test]
+async fn a_volume_that_the_records_have_lost_is_not_removed_by_one_of_its_name() {
+    let site = Site::open().await;
+    let body = json!({ "id": "web", "size": 2 << 20 });
+    site.made(body.clone()).await;
+    std::fs::write(site.path("pool/web.raw"), "plain").unwrap();
+    let (p, web) = (ProjectName::parse("p").unwrap(), VolumeId::parse("web").unwrap());
+    site.gallery.plane.control.forget_volume(&p, &web).await.unwrap();
+    let job = site.done("volumes", body).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(site.path("pool/web.qcow2").exists() && site.path("pool/web.raw").exists());
+    assert!(site.path("masters/zeros-2097152/clones/web.json").exists());
+    assert_eq!(site.show("web").await["status"], 404);
+}
