@@ -10,17 +10,19 @@
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
 mod backups;
+mod claim;
 mod create;
 pub(crate) mod executor;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
+mod settle;
 mod work;
 
 use std::{
-    collections::BTreeSet,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -41,6 +43,7 @@ use mezame_model::{
 use tokio::runtime::Handle;
 
 use self::{
+    claim::{Busy, Claim},
     executor::{Executor, ExecutorError, Reason},
     record::VolumeRecord,
 };
@@ -84,6 +87,9 @@ pub(crate) enum VolumesError {
     /// Something else is done with it.
     #[error("something else is done with the volume {0} now")]
     Busy(VolumeId),
+    /// A backup has it.
+    #[error("the guest behind {} is being backed up now", .0.display())]
+    MonitorBusy(PathBuf),
     /// Nobody here can do it.
     #[error("the volume is on the host {host}, and this is {here}")]
     OtherHost { host: String, here: String },
@@ -108,8 +114,7 @@ pub(crate) struct Volumes {
     clear_masters: bool,
     calls: Crew,
     workers: Crew,
-    /// Volumes that something is done with.
-    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
+    busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
 }
@@ -121,19 +126,6 @@ pub(crate) struct Manner {
     pub(crate) clear_masters: bool,
     pub(crate) jobs: usize,
     pub(crate) jobs_waiting: usize,
-}
-
-/// Volumes that nothing else is done with, until this is dropped.
-struct Claim {
-    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
-    volumes: Vec<VolumeId>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|volume| !self.volumes.contains(volume));
-    }
 }
 
 impl Volumes {
@@ -148,7 +140,7 @@ impl Volumes {
         let crew = |name, threads, waiting| {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };
-        Ok(Arc::new(Self {
+        let volumes = Arc::new(Self {
             control,
             images,
             executor,
@@ -160,7 +152,9 @@ impl Volumes {
             busy: Arc::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
-        }))
+        });
+        volumes.settle_left();
+        Ok(volumes)
     }
 
     /// Does something that is waited for.
@@ -290,16 +284,6 @@ impl Volumes {
         if record.state == VolumeState::Ready { Ok(record) } else { Err(VolumesError::NotReady) }
     }
 
-    /// Keeps others from these volumes.
-    fn claim(&self, volumes: &[VolumeId]) -> Result<Claim, VolumesError> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = volumes.iter().find(|volume| busy.contains(volume)) {
-            return Err(VolumesError::Busy(taken.clone()));
-        }
-        busy.extend(volumes.iter().cloned());
-        Ok(Claim { busy: Arc::clone(&self.busy), volumes: volumes.to_vec() })
-    }
-
     /// Begins long work on volumes that are claimed.
     async fn begin(
         self: &Arc<Self>,
@@ -321,7 +305,7 @@ impl Volumes {
         give_up: impl FnOnce(&Self) + Send + 'static,
     ) -> Result<ImageJob, VolumesError> {
         let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
-        ticket.is_about(&claim.volumes);
+        ticket.is_about(claim.volumes());
         ticket.noted().await?;
         let job = ticket.shown()?;
         let volumes = Arc::clone(self);

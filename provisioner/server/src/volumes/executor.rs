@@ -14,6 +14,7 @@ use mezame_model::{
     ProjectName,
     api::volumes::{Limits, Pool, VolumeClass, VolumeStart},
 };
+use serde::{Deserialize, Serialize};
 
 /// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
 pub(crate) struct Facts {
@@ -69,6 +70,22 @@ pub(crate) struct Erasure {
     /// `in-place`, `unsure` or `nothing`.
     pub(crate) what: &'static str,
     pub(crate) doubt: Option<String>,
+}
+
+/// Work that may have a guest stand still, noted for as long as it may.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) what: LeftWork,
+    pub(crate) volumes: Vec<VolumeId>,
+    pub(crate) qmp: PathBuf,
+}
+
+/// Which work that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LeftWork {
+    Backup,
+    Hydration,
 }
 
 /// Why an order was not done.
@@ -161,6 +178,17 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Has a hydration rest, or go on.
     fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
+
+    /// What an earlier process has left in QEMUs.
+    fn left(&self) -> Vec<Left> {
+        Vec::new()
+    }
+
+    /// Ends that: a guest that stands still goes on. Whether its volume is plain now. Done where its
+    /// QEMU is gone.
+    fn settle(&self, _left: &Left, _volumes: &[Facts]) -> Result<bool, ExecutorError> {
+        Ok(false)
+    }
 
     /// Backs volumes up.
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError>;

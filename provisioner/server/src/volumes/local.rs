@@ -6,6 +6,7 @@
 mod backup;
 mod error;
 mod hydration;
+mod left;
 mod masters;
 mod place;
 
@@ -35,7 +36,7 @@ use mezame_images::{
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
+    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Left, Reason,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -280,7 +281,8 @@ impl Executor for Local {
         speed: Option<u64>,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
-        self.hydrate_now(facts, &qmp, speed, watch)
+        let work = || self.hydrate_now(facts, &qmp, speed, watch);
+        self.hydrate_noted(facts, qmp.clone(), work)
     }
 
     fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
@@ -292,7 +294,15 @@ impl Executor for Local {
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.back_up_now(&order, watch)
+        self.back_up_noted(&order, || self.back_up_now(&order, watch))
+    }
+
+    fn left(&self) -> Vec<Left> {
+        self.notes()
+    }
+
+    fn settle(&self, left: &Left, volumes: &[Facts]) -> Result<bool, ExecutorError> {
+        self.settle_noted(left, volumes)
     }
 }
 

@@ -46,6 +46,9 @@ pub(super) fn problem(error: VolumesError) -> Problem {
         VolumesError::Busy(_) => {
             conflict("busy", "Something else is done with the volume", &error.to_string())
         }
+        VolumesError::MonitorBusy(_) => {
+            conflict("busy", "Something else is done with the guest", &error.to_string())
+        }
         VolumesError::OtherHost { .. } => {
             conflict("other-host", "The volume is on another host", &error.to_string())
         }

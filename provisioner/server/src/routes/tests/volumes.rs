@@ -137,6 +137,9 @@ impl Executor for Noted {
     }
 
     fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()?;
         let missing = order.volumes.into_iter().map(|facts| {
             (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))

@@ -1,4 +1,4 @@
-//! What is left of volumes that were not made.
+//! What is left of volumes that were not made, and what has to wait for other work.
 
 use super::*;
 
@@ -30,4 +30,26 @@ async fn what_a_making_finds_there_is_not_removed_with_what_it_has_made() {
     assert_eq!(job["state"], "failed");
     assert!(depot.noted.volumes.lock().unwrap().contains_key(&web));
     assert_eq!(depot.plane().get("/v1/projects/p/volumes/web").await.status, 404);
+}
+
+#[tokio::test]
+async fn a_guest_is_backed_up_once_at_a_time_whichever_volumes_and_name_of_its_socket_are_told() {
+    let depot = Depot::open().await;
+    for id in ["web", "db"] {
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+    }
+    let (socket, link) = (depot.gallery.folder.path().join("qmp"), "link");
+    std::fs::write(&socket, "").unwrap();
+    let link = socket.with_file_name(link);
+    std::os::unix::fs::symlink(&socket, &link).unwrap();
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let order = |id: &str, qmp: &PathBuf| json!({ "volumes": [id], "qmp": qmp });
+    let at = "/v1/projects/p/backups";
+    let first = depot.plane().post(at, order("web", &socket)).await;
+    assert_eq!(first.status, 202, "{}", first.text);
+    let second = depot.plane().post(at, order("db", &link)).await;
+    assert_eq!((second.status, &second.problem()["type"]), (409, &json!("busy")));
+    let other = depot.plane().post(at, order("db", &socket.with_file_name("other"))).await;
+    assert_eq!(other.status, 202, "{}", other.text);
+    depot.noted.is_held.store(false, Ordering::SeqCst);
 }

@@ -352,3 +352,65 @@ async fn a_volume_that_the_records_have_lost_is_not_removed_by_one_of_its_name()
     assert!(site.path("masters/zeros-2097152/clones/web.json").exists());
     assert_eq!(site.show("web").await["status"], 404);
 }
+
+#[tokio::test]
+async fn a_guest_that_a_killed_process_has_left_standing_still_goes_on_with_the_next_one() {
+    let site = Site::open().await;
+    for id in ["web", "db", "hyd"] {
+        site.made(json!({ "id": id, "size": 2 << 20 })).await;
+    }
+    let (web, db, hyd) = (site.start("web").await, site.start("db").await, site.start("hyd").await);
+    // Between `stop` and `cont` of a backup of two volumes.
+    let mut saved = Machine::start(&site.path(""), "saved", &[&web, &db]);
+    let mark = json!({ "driver": "null-co", "node-name": "backup_stopped", "size": 0 });
+    saved.tell("blockdev-add", mark);
+    saved.tell("stop", json!({}));
+    // In the middle of a handing over.
+    let mut copied = Machine::start(&site.path(""), "copied", &[&hyd]);
+    let target = site.path("pool").canonicalize().unwrap().join("hyd.raw");
+    std::fs::File::create(&target).unwrap().set_len(2 << 20).unwrap();
+    copied.copied("hyd", &target);
+    site.note("hyd", |record| {
+        record["stage"] = json!({ "handing-over": { "file": target } });
+        record["is_held"] = true.into();
+    });
+    copied.tell("stop", json!({}));
+    let left = |what: &str, volumes: &[&str], qmp: &Path| {
+        let note = json!({ "what": what, "volumes": volumes, "qmp": qmp });
+        let name = format!("run/{what}-{}.left", volumes[0]);
+        std::fs::write(site.path(&name), note.to_string()).unwrap();
+    };
+    left("backup", &["db", "web"], &saved.socket);
+    left("hydration", &["hyd"], &copied.socket);
+    // One whose QEMU is gone.
+    left("backup", &["web"], Path::new("/nowhere/qmp"));
+    let site = site.again().await;
+    let begin = Instant::now();
+    let notes = || {
+        let entries = std::fs::read_dir(site.path("run")).unwrap().map(|it| it.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|it| it == "left")).count()
+    };
+    while notes() > 0 {
+        assert!(begin.elapsed() < BOUND, "what was left is not ended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(saved.is_running() && copied.is_running());
+    while site.show("hyd").await["class"] != "plain" {
+        assert!(begin.elapsed() < BOUND);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_hydration_and_a_backup_that_end_leave_no_note_of_themselves() {
+    let site = Site::open().await;
+    site.made(json!({ "id": "web", "size": 2 << 20 })).await;
+    let start = site.start("web").await;
+    let machine = Machine::start(&site.path(""), "web", &[&start]);
+    let order = json!({ "volumes": ["web"], "qmp": machine.socket });
+    let saved = site.done("backups", order).await;
+    assert_eq!(saved["state"], "done", "{saved}");
+    let job = site.done("volumes/web/hydrate", json!({ "qmp": machine.socket })).await;
+    assert_eq!(job["state"], "done", "{job}");
+    assert_eq!(std::fs::read_dir(site.path("run")).unwrap().count(), 0);
+}
