@@ -10,6 +10,7 @@
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
 mod backups;
+mod checks;
 mod claim;
 mod create;
 pub(crate) mod executor;
@@ -35,7 +36,7 @@ use mezame_model::{
         Fault,
         images::{ImageJob, ImageWork, JobState},
         volumes::{
-            Limits, Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
+            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
             VolumeState,
         },
     },
@@ -43,6 +44,7 @@ use mezame_model::{
 use tokio::runtime::Handle;
 
 use self::{
+    checks::{check_limits, check_monitor},
     claim::{Busy, Claim},
     executor::{Executor, ExecutorError, Reason},
     record::VolumeRecord,
@@ -58,7 +60,7 @@ use crate::{
     },
 };
 
-/// Threads for calls that are waited for.
+/// Threads for calls that are waited for; as many for those that wait for a QEMU, which may not answer.
 const CALLS: usize = 4;
 /// Such calls that may wait for one.
 const CALLS_WAITING: usize = 64;
@@ -113,6 +115,8 @@ pub(crate) struct Volumes {
     default_pool: String,
     clear_masters: bool,
     calls: Crew,
+    /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
+    monitors: Crew,
     workers: Crew,
     busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
@@ -148,6 +152,7 @@ impl Volumes {
             default_pool: manner.default_pool,
             clear_masters: manner.clear_masters,
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
+            monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             busy: Arc::default(),
             has_ended: Arc::default(),
@@ -162,6 +167,22 @@ impl Volumes {
         &self,
         call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
     ) -> Result<T, VolumesError> {
+        self.ask_by(&self.calls, call).await
+    }
+
+    /// The same of a guest's monitor.
+    async fn ask_monitor<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
+    ) -> Result<T, VolumesError> {
+        self.ask_by(&self.monitors, call).await
+    }
+
+    async fn ask_by<T: Send + 'static>(
+        &self,
+        crew: &Crew,
+        call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
+    ) -> Result<T, VolumesError> {
         let (executor, has_ended) = (Arc::clone(&self.executor), Arc::clone(&self.has_ended));
         let call = move || {
             // Who was told that it failed does not want it done after that.
@@ -170,7 +191,7 @@ impl Volumes {
             }
             Ok(call(&*executor)?)
         };
-        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
+        crew.ask(call).await.map_err(|unanswered| match unanswered {
             Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
             Unanswered::Gone => ImagesError::Ending,
         })?
@@ -232,7 +253,7 @@ impl Volumes {
         if let Some(qmp) = qmp {
             check_monitor(&qmp)?;
             let facts = record.facts();
-            self.ask(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
+            self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
         }
         let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
         Ok(changed.await?.shown())
@@ -348,7 +369,8 @@ impl Volumes {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
             let workers = self.workers.finish(left());
-            if !self.calls.finish(left()) || !workers {
+            let calls = [&self.calls, &self.monitors].map(|crew| crew.finish(left()));
+            if calls.contains(&false) || !workers {
                 tracing::warn!("what is at work on volumes does not end in time");
             }
         });
@@ -356,22 +378,6 @@ impl Volumes {
             tracing::error!("the threads of the volumes did not end");
         }
     }
-}
-
-/// That limits are not nothing at all.
-fn check_limits(limits: Limits) -> Result<(), VolumesError> {
-    if limits.iops == Some(0) || limits.bytes == Some(0) {
-        return Err(VolumesError::fault("limits", "a limit of 0", "leave it out for no limit"));
-    }
-    Ok(())
-}
-
-/// That a monitor's path is one that means the same to whoever connects.
-fn check_monitor(qmp: &std::path::Path) -> Result<(), VolumesError> {
-    if qmp.is_absolute() {
-        return Ok(());
-    }
-    Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
 }
 
 /// What a job fails of, of what was ordered.
@@ -386,6 +392,7 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::Exists => "take another id, or move away what is there",
         Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     };
     plain(path, error.message, mend).into()

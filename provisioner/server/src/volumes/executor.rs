@@ -103,6 +103,8 @@ pub(crate) enum Reason {
     Conflict,
     /// The image can't be had.
     Image,
+    /// There is too little room for it.
+    NoRoom,
     /// It was to end before it was done.
     Cancelled,
     /// The host failed.

@@ -9,6 +9,7 @@ mod hydration;
 mod left;
 mod masters;
 mod place;
+mod room;
 
 use std::{
     collections::BTreeSet,
@@ -47,6 +48,8 @@ use crate::{
 const COMMAND: Duration = Duration::from_secs(30);
 /// How long another client may have the monitor.
 const TURN: Duration = Duration::from_secs(60);
+/// How long both may take of a call whose caller waits for its answer.
+const SOON: Duration = Duration::from_secs(5);
 /// Volumes are made, and opened, so.
 const CACHE: HostCache = HostCache::Direct;
 
@@ -120,10 +123,23 @@ impl Local {
 
     /// A guest's monitor, waited for while somebody else has it.
     fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
+        Self::monitor_within(path, COMMAND, TURN)
+    }
+
+    /// The same for who waits for an answer.
+    fn monitor_soon(path: &Path) -> Result<Qmp, ExecutorError> {
+        Self::monitor_within(path, SOON, SOON)
+    }
+
+    fn monitor_within(
+        path: &Path,
+        command: Duration,
+        turn: Duration,
+    ) -> Result<Qmp, ExecutorError> {
         let begin = Instant::now();
         loop {
-            match Qmp::connect(path, COMMAND) {
-                Err(QmpError::Deadline { .. }) if begin.elapsed() < TURN => {
+            match Qmp::connect(path, command) {
+                Err(QmpError::Deadline { .. }) if begin.elapsed() < turn => {
                     thread::sleep(Duration::from_millis(50));
                 }
                 other => return Ok(other?),
@@ -271,7 +287,7 @@ impl Executor for Local {
             operations: limits.iops.and_then(NonZeroU32::new),
             bytes: limits.bytes.and_then(NonZeroU64::new),
         };
-        Ok(throttle.apply(&mut Self::monitor(&qmp)?, &volume)?)
+        Ok(throttle.apply(&mut Self::monitor_soon(&qmp)?, &volume)?)
     }
 
     fn hydrate(
@@ -288,13 +304,13 @@ impl Executor for Local {
     fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
         let (_, clone) = self.find(facts)?;
         let hydration = self.hydration(facts, &clone)?;
-        let mut qmp = Self::monitor(&qmp)?;
+        let mut qmp = Self::monitor_soon(&qmp)?;
         let told = if is_paused { hydration.pause(&mut qmp) } else { hydration.resume(&mut qmp) };
         Ok(told?)
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.back_up_noted(&order, || self.back_up_now(&order, watch))
+        self.back_up_noted(&order, || self.back_up_roomy(&order, watch))
     }
 
     fn left(&self) -> Vec<Left> {

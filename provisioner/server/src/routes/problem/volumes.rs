@@ -68,6 +68,7 @@ fn refused(error: &ExecutorError) -> Problem {
             ("volume-conflict", "It does not go with what the volume is")
         }
         Reason::Image => ("image-away", "The image can't be had"),
+        Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {
             tracing::error!(error = error.message, "a volume's host failed");

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -35,6 +35,9 @@ struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Whether jobs are to stay at work.
     is_held: AtomicBool,
+    /// Whether monitors are to leave calls unanswered, and how many do.
+    has_hung: AtomicBool,
+    hung: AtomicUsize,
 }
 
 impl Noted {
@@ -113,6 +116,10 @@ impl Executor for Noted {
     }
 
     fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
+        self.hung.fetch_add(1, Ordering::SeqCst);
+        while self.has_hung.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()
     }
 
@@ -256,6 +263,7 @@ async fn what_can_not_be_made_is_told_at_once_with_its_field() {
         (json!({ "id": "web", "size": 1 << 20, "pool": "none" }), "pool"),
         (json!({ "id": "web", "size": 1 << 20, "class": "plain" }), "class"),
         (json!({ "id": "web", "size": 1 << 20, "limits": { "iops": 0 } }), "limits"),
+        (json!({ "id": "web", "size": 1 << 20, "limits": { "bytes": 1u64 << 50 } }), "limits"),
     ] {
         assert_eq!(depot.fault(body.clone()).await, path, "{body}");
     }

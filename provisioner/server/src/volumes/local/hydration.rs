@@ -14,7 +14,7 @@ use mezame_images::{
     volume::Place,
 };
 
-use super::{CACHE, ExecutorError, Facts, Local, Reason};
+use super::{CACHE, ExecutorError, Facts, Local, Reason, room::check_room};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -157,6 +157,8 @@ impl Local {
         // Of one that was cut short, as where its QEMU has ended: the note of its key, and its target.
         self.hydration(facts, clone)?.cancel(qmp, master)?;
         self.discard(facts, master)?;
+        // It takes all of its length, and the pool's guests stop where nothing is left to them.
+        check_room(self.pool(&facts.pool)?.path(), master.size())?;
         let clone = &master.find(&facts.id)?;
         let place = Place::File(self.target(facts)?);
         let hydration = match facts.newest {

@@ -53,3 +53,36 @@ async fn a_guest_is_backed_up_once_at_a_time_whichever_volumes_and_name_of_its_s
     assert_eq!(other.status, 202, "{}", other.text);
     depot.noted.is_held.store(false, Ordering::SeqCst);
 }
+
+#[tokio::test]
+async fn calls_that_wait_for_monitors_keep_no_guest_from_being_opened() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    depot.noted.has_hung.store(true, Ordering::SeqCst);
+    let limits = json!({ "limits": { "iops": 5 }, "qmp": "/hung" });
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let router = depot.plane().router.clone();
+        let plane = Plane {
+            control: Arc::clone(&depot.plane().control),
+            router,
+            ending: watch::channel(false).0,
+        };
+        let limits = limits.clone();
+        waiting.push(tokio::spawn(async move {
+            plane.put("/v1/projects/p/volumes/web/limits", &[], limits).await.status
+        }));
+    }
+    let begin = std::time::Instant::now();
+    while depot.noted.hung.load(Ordering::SeqCst) < 4 {
+        assert!(begin.elapsed() < Duration::from_secs(30));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let opened = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null);
+    let opened = tokio::time::timeout(Duration::from_secs(30), opened).await;
+    assert_eq!(opened.expect("it waits for other guests' QEMUs").status, 200);
+    depot.noted.has_hung.store(false, Ordering::SeqCst);
+    for call in waiting {
+        assert_eq!(call.await.unwrap(), 200);
+    }
+}

@@ -1,14 +1,11 @@
 //! Volumes over the API in pools that are directories, with QEMU as whoever runs guests starts it, and
 //! with what is left where this process, or QEMU, ended in the middle.
 
-use std::{
-    path::Path,
-    process::{Child, Command},
-    time::Instant,
-};
+mod machine;
 
-use mezame_images::qmp::Qmp;
+use std::{path::Path, time::Instant};
 
+use self::machine::Machine;
 use super::*;
 use crate::{
     images::part::Part,
@@ -121,79 +118,6 @@ async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     VolumePart::open(images, Box::new(open), control, environment, manner).await
-}
-
-/// A QEMU that was started with volumes, and a monitor of it for the test.
-struct Machine {
-    child: Child,
-    qmp: Qmp,
-    socket: PathBuf,
-}
-
-impl Machine {
-    fn start(folder: &Path, name: &str, starts: &[&Value]) -> Self {
-        let (socket, own) = (folder.join(format!("{name}.a")), folder.join(format!("{name}.b")));
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-machine", "q35,accel=tcg", "-nodefaults", "-display", "none", "-m", "64"]);
-        for start in starts {
-            for secret in start["secrets"].as_array().into_iter().flatten() {
-                let word = |name: &str| secret[name].as_str().unwrap().to_owned();
-                let (id, format, data) = (word("id"), word("format"), word("data"));
-                qemu.arg("-object").arg(format!("secret,id={id},format={format},data={data}"));
-            }
-            qemu.args(["-blockdev", &start["blockdev"].to_string()]);
-            qemu.args(["-device", &start["device"].to_string()]);
-        }
-        for socket in [&socket, &own] {
-            qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", socket.display()));
-        }
-        let child = qemu.spawn().unwrap();
-        let begin = Instant::now();
-        let qmp = loop {
-            match Qmp::connect(&own, BOUND) {
-                Ok(qmp) => break qmp,
-                Err(error) => assert!(begin.elapsed() < BOUND, "{error}"),
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        Self { child, qmp, socket }
-    }
-
-    fn tell(&mut self, command: &str, arguments: Value) -> Value {
-        self.qmp.execute(command, arguments).unwrap()
-    }
-
-    fn is_running(&mut self) -> bool {
-        self.tell("query-status", json!({}))["running"] == true
-    }
-
-    /// Copies a volume as a process did that has ended since; waits until all is copied.
-    fn copied(&mut self, id: &str, target: &Path) {
-        let file = json!({ "driver": "file", "filename": target });
-        let node = json!({ "driver": "raw", "node-name": format!("{id}.plain"), "file": file });
-        self.tell("blockdev-add", node);
-        let job = json!({
-            "job-id": format!("{id}.hydrate"), "device": id, "target": format!("{id}.plain"),
-            "sync": "full", "copy-mode": "write-blocking", "auto-dismiss": false,
-        });
-        self.tell("blockdev-mirror", job);
-        self.until("ready");
-    }
-
-    fn until(&mut self, status: &str) {
-        let begin = Instant::now();
-        while self.tell("query-jobs", json!({}))[0]["status"] != status {
-            assert!(begin.elapsed() < BOUND);
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[tokio::test]
@@ -413,4 +337,22 @@ async fn a_hydration_and_a_backup_that_end_leave_no_note_of_themselves() {
     let job = site.done("volumes/web/hydrate", json!({ "qmp": machine.socket })).await;
     assert_eq!(job["state"], "done", "{job}");
     assert_eq!(std::fs::read_dir(site.path("run")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_hydration_that_would_take_a_pools_last_byte_is_refused_before_it_begins() {
+    let site = Site::open().await;
+    let free = mezame_images::room::free(&site.path("")).unwrap();
+    if free > 200 << 30 {
+        eprintln!("skipped, too large a disk: the volume has to be longer than what is free");
+        return;
+    }
+    let size = (free + (1 << 30)).next_multiple_of(1 << 20);
+    site.made(json!({ "id": "web", "size": size })).await;
+    let start = site.start("web").await;
+    let machine = Machine::start(&site.path(""), "web", &[&start]);
+    let job = site.done("volumes/web/hydrate", json!({ "qmp": machine.socket })).await;
+    assert_eq!(job["state"], "failed", "{job}");
+    assert!(job["faults"][0]["mend"].as_str().unwrap().contains("make room"), "{job}");
+    assert!(!site.path("pool/web.raw").exists());
 }
