@@ -17,6 +17,7 @@
 
 mod completion;
 mod encrypted;
+mod pace;
 mod presence;
 #[cfg(test)]
 mod tests;
@@ -275,16 +276,6 @@ impl Hydration {
             is_equal: status == "ready",
             is_over: matches!(status, "waiting" | "pending" | "concluded"),
         })
-    }
-
-    /// Stops copying until it is resumed. What the guest writes still goes to both.
-    pub fn pause(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
-        self.tell(qmp, "job-pause")
-    }
-
-    /// Goes on copying.
-    pub fn resume(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
-        self.tell(qmp, "job-resume")
     }
 
     /// Ends it before its end, or takes away what is left of one that has failed or whose QEMU has

@@ -386,7 +386,9 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         return Unfinished::Cancelled;
     }
     let mend = match error.reason {
-        Reason::InUse => "stop its guest first, or wait for what is at work on it",
+        Reason::InUse => {
+            "stop its guest, or name its QMP socket, or wait for what is at work on it"
+        }
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
         Reason::Exists => "take another id, or move away what is there",

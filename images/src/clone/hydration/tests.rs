@@ -52,7 +52,7 @@ fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
     // Another process of ours would find it.
     let hydration = Hydration::of(&clone, place, direct).unwrap();
     hydration.resume(qmp).unwrap();
-    qmp.execute("block-job-set-speed", json!({ "device": "clone-0.hydrate", "speed": 0 })).unwrap();
+    hydration.set_speed(qmp, 0).unwrap();
     while !hydration.progress(qmp).unwrap().is_equal {
         assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
         write(&mut model, &mut guest, 40);

@@ -81,8 +81,13 @@ impl Local {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
             made => made.map_err(at)?,
         }
-        let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
-        let host = host.to_string_lossy().into_owned();
+        let host = match &settings.host {
+            Some(host) => host.clone(),
+            None => {
+                let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
+                host.to_string_lossy().into_owned()
+            }
+        };
         Ok(Self {
             host,
             masters: settings.masters.clone().unwrap_or_default(),
@@ -184,7 +189,11 @@ impl Executor for Local {
             }
         }
         self.mark_masters()?;
-        Directory::create(directory)?;
+        match Directory::create(directory) {
+            // Who did not hear the answer asks again.
+            Err(CloneError::PoolExists { .. }) => {}
+            made => drop(made?),
+        }
         Ok(self.show(name, directory))
     }
 

@@ -70,7 +70,12 @@ impl Local {
         }
         let hydration = match begun.progress(&mut qmp) {
             // Somebody began it who has ended.
-            Ok(_) => begun,
+            Ok(progress) => {
+                if let Some(speed) = speed.filter(|_| !progress.is_copied()) {
+                    begun.set_speed(&mut qmp, speed)?;
+                }
+                begun
+            }
             Err(HydrationError::NoJob(_)) => {
                 self.begin(facts, (&master, &clone), &mut qmp, speed)?
             }
@@ -163,7 +168,9 @@ impl Local {
         let place = Place::File(self.target(facts)?);
         let hydration = match facts.newest {
             None => Hydration::start(qmp, clone, master.size(), place, CACHE, speed)?,
-            Some(number) => {
+            Some(newest) => {
+                // A change that was begun and not ended has given QEMU no other key than that.
+                let number = clone.keyslots().map_or(newest, |keyslots| keyslots.opening());
                 let keys = &facts.keys;
                 let target = EncryptedTarget { place, cache: CACHE, number, keys };
                 Hydration::start_encrypted(qmp, master, clone, &target, speed)?
