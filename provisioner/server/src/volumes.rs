@@ -36,8 +36,7 @@ use mezame_model::{
         Fault,
         images::{ImageJob, ImageWork, JobState},
         volumes::{
-            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
-            VolumeState,
+            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
         },
     },
 };
