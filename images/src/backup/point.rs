@@ -161,12 +161,14 @@ impl Settings {
 }
 
 /// What QEMU says of these disks, after what an earlier process has left was taken down: a guest
-/// that it had stopped or frozen goes on.
+/// that it had stopped or frozen goes on. Nothing is taken down in a QEMU that lacks one of them: that
+/// is another guest's, whose point in time may be read by others.
 pub fn survey(
     qmp: &mut Qmp,
     disks: &[Disk],
     agent: Option<&dyn Freeze>,
 ) -> Result<Vec<Survey>, PointError> {
+    surveys(qmp, disks)?;
     take_down::take_down(qmp, disks, agent)?;
     surveys(qmp, disks)
 }

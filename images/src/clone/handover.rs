@@ -14,7 +14,8 @@
 //! Each line is decided anew from what there is, so a process of ours that is started in the
 //! middle goes on where the last one was. A fault before QEMU has gone over leads back the same
 //! way: the record says "overlay", then the guest goes on. So does one after there is no time left,
-//! unless the job was asked to complete: it may still do so.
+//! unless the job was asked to complete: it may still do so. Where the record can't say "plain" after
+//! QEMU has gone over, the guest goes on all the same: "handing over" has it started from there too.
 //!
 //! Which volume a guest is started from after its QEMU is gone is [`Stage::plain`]. While the guest
 //! stands still both are right: neither is written, the overlay has all, and the plain volume

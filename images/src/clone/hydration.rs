@@ -17,6 +17,8 @@
 
 mod completion;
 mod encrypted;
+mod pace;
+mod presence;
 #[cfg(test)]
 mod tests;
 
@@ -66,6 +68,9 @@ pub enum HydrationError {
     /// QEMU refused, or is gone.
     #[error(transparent)]
     Qmp(#[from] QmpError),
+    /// It is another guest's QEMU, most likely.
+    #[error("QEMU has no disk {0}")]
+    NoDisk(VolumeId),
     /// There is no such job in this QEMU.
     #[error("QEMU has no hydration of {0}")]
     NoJob(VolumeId),
@@ -119,6 +124,15 @@ pub struct Progress {
     pub is_paused: bool,
     /// Whether both volumes are equal, and stay so.
     pub is_equal: bool,
+    /// Whether QEMU goes over to the plain volume, or has gone over: it was told so by somebody.
+    pub is_over: bool,
+}
+
+impl Progress {
+    /// Whether nothing is left to be copied, so that [`Hydration::complete`] is next.
+    pub fn is_copied(&self) -> bool {
+        self.is_equal || self.is_over
+    }
 }
 
 /// A hydration that QEMU is doing. It goes on when this is dropped; [`Hydration::of`] finds it.
@@ -175,6 +189,7 @@ impl Hydration {
     }
 
     fn begin(&self, qmp: &mut Qmp, size: u64, speed: Option<u64>) -> Result<(), HydrationError> {
+        self.check_in(qmp)?;
         if qmp.is_moving()? {
             return Err(HydrationError::Moving(self.id.clone()));
         }
@@ -259,25 +274,18 @@ impl Hydration {
             total: job["total-progress"].as_u64().unwrap_or_default(),
             is_paused: matches!(status, "paused" | "standby"),
             is_equal: status == "ready",
+            is_over: matches!(status, "waiting" | "pending" | "concluded"),
         })
     }
 
-    /// Stops copying until it is resumed. What the guest writes still goes to both.
-    pub fn pause(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
-        self.tell(qmp, "job-pause")
-    }
-
-    /// Goes on copying.
-    pub fn resume(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
-        self.tell(qmp, "job-resume")
-    }
-
     /// Ends it before its end, or takes away what is left of one that has failed or whose QEMU has
-    /// ended. The target holds a part of the volume; it is the caller's to remove.
+    /// ended. A guest that was stopped for it goes on. The target holds a part of the volume; it is
+    /// the caller's to remove.
     ///
     /// # Errors
     /// [`HydrationError::Plain`] if the guest is being handed over: that is for
-    /// [`complete`](Self::complete) to end.
+    /// [`complete`](Self::complete) to end. [`HydrationError::Target`] if another QEMU has the target
+    /// open: which key opens it stays noted then.
     pub fn cancel(self, qmp: &mut Qmp, master: &Master) -> Result<(), HydrationError> {
         if master.find(&self.id)?.hydrated().is_some() {
             return Err(HydrationError::Plain(self.id));
@@ -295,6 +303,10 @@ impl Hydration {
             // It is there only where QEMU took the target and was not heard to take the job.
             let _ = qmp.execute("blockdev-del", json!({ "node-name": self.id.node("plain") }));
         }
+        if self.is_in(qmp)? {
+            self.let_go(qmp, master)?;
+        }
+        self.check_unused()?;
         self.note_target(master, None)
     }
 

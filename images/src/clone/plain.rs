@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use super::{CloneError, InstantClone, Master, durable, failed, lock};
 use crate::{
     encryption::erasure::{self, Doubt, EraseError, Erased},
-    volume::Place,
+    volume::{Place, VolumeId},
 };
 
 impl Master {
@@ -24,33 +24,51 @@ impl Master {
     pub fn erase_plain(&self, clone: &InstantClone) -> Result<Erased, CloneError> {
         let record = self.find(clone.id())?.record;
         let Some(place) = record.stage.plain() else { return Ok(Erased::Nothing) };
-        let mut options = File::options();
-        options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
-        let held = match place {
-            Place::Device(_) | Place::Lun(_) => None,
-            Place::File(path) => match options.open(path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Ok(Erased::Nothing);
-                }
-                file => Some((path, file.map_err(failed("opening", path))?)),
-            },
-        };
-        let erased = match record.plain_keyslots {
-            Some(_) => match erasure::erase(place) {
-                Err(EraseError::InUse(_)) => return Err(CloneError::InUse(clone.id().clone())),
-                erased => erased.unwrap_or(Erased::Unsure(Doubt::Failed)),
-            },
-            None => Erased::Nothing,
-        };
-        if let Some((path, file)) = held {
-            if !lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
-                return Err(CloneError::InUse(clone.id().clone()));
-            }
-            durable::remove(path).map_err(failed("removing", path))?;
-            durable::sync_parent(path).map_err(failed("syncing", path))?;
-        }
-        Ok(erased)
+        remove(clone.id(), place, record.plain_keyslots.is_some())
     }
+
+    /// The same of the target of a hydration that was not ended, which may hold all that the volume
+    /// does. Nothing of a clone that has become a plain volume: that one is [`Self::erase_plain`]'s.
+    ///
+    /// # Errors
+    /// [`CloneError::InUse`], while QEMU copies into it; then nothing has been removed.
+    pub fn erase_target(&self, clone: &InstantClone, target: &Place) -> Result<Erased, CloneError> {
+        let record = self.find(clone.id())?.record;
+        if record.stage.plain().is_some() {
+            return Ok(Erased::Nothing);
+        }
+        // What is encrypted is hydrated so, whether that is still noted or not.
+        let is_encrypted = record.plain_keyslots.or(record.keyslots).is_some();
+        remove(clone.id(), target, is_encrypted)
+    }
+}
+
+/// Removes a plain volume's file, and writes over its keys before.
+fn remove(id: &VolumeId, place: &Place, is_encrypted: bool) -> Result<Erased, CloneError> {
+    let mut options = File::options();
+    options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    let held = match place {
+        Place::Device(_) | Place::Lun(_) => None,
+        Place::File(path) => match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Erased::Nothing),
+            file => Some((path, file.map_err(failed("opening", path))?)),
+        },
+    };
+    let erased = match is_encrypted {
+        true => match erasure::erase(place) {
+            Err(EraseError::InUse(_)) => return Err(CloneError::InUse(id.clone())),
+            erased => erased.unwrap_or(Erased::Unsure(Doubt::Failed)),
+        },
+        false => Erased::Nothing,
+    };
+    if let Some((path, file)) = held {
+        if !lock::keep_from_qemu(&file).map_err(failed("locking", path))? {
+            return Err(CloneError::InUse(id.clone()));
+        }
+        durable::remove(path).map_err(failed("removing", path))?;
+        durable::sync_parent(path).map_err(failed("syncing", path))?;
+    }
+    Ok(erased)
 }
 
 #[cfg(test)]
@@ -90,6 +108,26 @@ mod tests {
         assert!(clone.path().exists());
         master.erase_clone(&clone).unwrap();
         assert!(!clone.path().exists());
+    }
+
+    #[test]
+    fn the_target_of_a_hydration_that_was_not_ended_is_removed_and_a_plain_volume_is_not_one() {
+        let root = tempfile::tempdir().unwrap();
+        let (master, clone) = hydrated(root.path());
+        let path = root.path().join("web.raw");
+        fs::write(&path, vec![2; 1 << 20]).unwrap();
+        let target = Place::File(path.clone());
+        assert_eq!(master.erase_target(&clone, &target).unwrap(), Erased::Nothing);
+        assert!(path.exists());
+        master.locked().unwrap().mark(clone.id(), Stage::Overlay, false).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        assert!(lock::keep_from_qemu(&file).unwrap());
+        assert!(matches!(master.erase_target(&clone, &target), Err(CloneError::InUse(_))));
+        assert!(path.exists());
+        drop(file);
+        master.erase_target(&clone, &target).unwrap();
+        assert!(!path.exists());
+        assert_eq!(master.erase_target(&clone, &target).unwrap(), Erased::Nothing);
     }
 
     #[test]

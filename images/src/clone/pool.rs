@@ -22,7 +22,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloneError, durable, failed, json, lock, record::Record, template};
+use super::{CloneError, InstantClone, durable, failed, json, lock, record::Record, template};
 use crate::volume::{FileIdentity, recovery};
 
 const MARKER: &str = "pool.json";
@@ -136,6 +136,13 @@ impl Pool {
     /// Held while clones are made or removed; given back when dropped.
     pub(super) fn lock(&self) -> Result<File, CloneError> {
         lock::hold(&self.directory.join(LOCK))
+    }
+}
+
+impl InstantClone {
+    /// That the pool is there that it was made in.
+    pub fn check_pool(&self) -> Result<(), CloneError> {
+        Pool::of(&self.record).map(drop)
     }
 }
 

@@ -13,7 +13,7 @@ use std::ops::Range;
 /// How much of a file [`Luks::parse`] and [`in_qcow2`] want.
 pub(crate) const HEAD: usize = 4096;
 
-const MAGIC: &[u8] = b"LUKS\xba\xbe";
+pub(crate) const MAGIC: &[u8; 6] = b"LUKS\xba\xbe";
 const SLOTS: usize = 8;
 const FIRST_SLOT: usize = 208;
 const SLOT: usize = 48;

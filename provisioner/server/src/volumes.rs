@@ -10,17 +10,20 @@
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
 mod backups;
+mod checks;
+mod claim;
 mod create;
 pub(crate) mod executor;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
+mod settle;
 mod work;
 
 use std::{
-    collections::BTreeSet,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Instant,
@@ -32,12 +35,16 @@ use mezame_model::{
     api::{
         Fault,
         images::{ImageJob, ImageWork, JobState},
-        volumes::{Limits, Pool, Volume, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState},
+        volumes::{
+            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
+        },
     },
 };
 use tokio::runtime::Handle;
 
 use self::{
+    checks::{check_limits, check_monitor},
+    claim::{Busy, Claim},
     executor::{Executor, ExecutorError, Reason},
     record::VolumeRecord,
 };
@@ -52,7 +59,7 @@ use crate::{
     },
 };
 
-/// Threads for calls that are waited for.
+/// Threads for calls that are waited for; as many for those that wait for a QEMU, which may not answer.
 const CALLS: usize = 4;
 /// Such calls that may wait for one.
 const CALLS_WAITING: usize = 64;
@@ -81,6 +88,9 @@ pub(crate) enum VolumesError {
     /// Something else is done with it.
     #[error("something else is done with the volume {0} now")]
     Busy(VolumeId),
+    /// A backup has it.
+    #[error("the guest behind {} is being backed up now", .0.display())]
+    MonitorBusy(PathBuf),
     /// Nobody here can do it.
     #[error("the volume is on the host {host}, and this is {here}")]
     OtherHost { host: String, here: String },
@@ -104,9 +114,10 @@ pub(crate) struct Volumes {
     default_pool: String,
     clear_masters: bool,
     calls: Crew,
+    /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
+    monitors: Crew,
     workers: Crew,
-    /// Volumes that something is done with.
-    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
+    busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
 }
@@ -118,19 +129,6 @@ pub(crate) struct Manner {
     pub(crate) clear_masters: bool,
     pub(crate) jobs: usize,
     pub(crate) jobs_waiting: usize,
-}
-
-/// Volumes that nothing else is done with, until this is dropped.
-struct Claim {
-    busy: Arc<Mutex<BTreeSet<VolumeId>>>,
-    volumes: Vec<VolumeId>,
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        busy.retain(|volume| !self.volumes.contains(volume));
-    }
 }
 
 impl Volumes {
@@ -145,7 +143,7 @@ impl Volumes {
         let crew = |name, threads, waiting| {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };
-        Ok(Arc::new(Self {
+        let volumes = Arc::new(Self {
             control,
             images,
             executor,
@@ -153,16 +151,35 @@ impl Volumes {
             default_pool: manner.default_pool,
             clear_masters: manner.clear_masters,
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
+            monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             busy: Arc::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
-        }))
+        });
+        volumes.settle_left();
+        Ok(volumes)
     }
 
     /// Does something that is waited for.
     async fn ask<T: Send + 'static>(
         &self,
+        call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
+    ) -> Result<T, VolumesError> {
+        self.ask_by(&self.calls, call).await
+    }
+
+    /// The same of a guest's monitor.
+    async fn ask_monitor<T: Send + 'static>(
+        &self,
+        call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
+    ) -> Result<T, VolumesError> {
+        self.ask_by(&self.monitors, call).await
+    }
+
+    async fn ask_by<T: Send + 'static>(
+        &self,
+        crew: &Crew,
         call: impl FnOnce(&dyn Executor) -> Result<T, ExecutorError> + Send + 'static,
     ) -> Result<T, VolumesError> {
         let (executor, has_ended) = (Arc::clone(&self.executor), Arc::clone(&self.has_ended));
@@ -173,7 +190,7 @@ impl Volumes {
             }
             Ok(call(&*executor)?)
         };
-        self.calls.ask(call).await.map_err(|unanswered| match unanswered {
+        crew.ask(call).await.map_err(|unanswered| match unanswered {
             Unanswered::Busy => ImagesError::TooMany { what: "calls", most: CALLS_WAITING },
             Unanswered::Gone => ImagesError::Ending,
         })?
@@ -215,6 +232,10 @@ impl Volumes {
         // It is claimed until all is done, also where who asked has gone.
         let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
         let (start, _claim) = self.ask(open).await?;
+        if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
+            // Its guest went over, and whoever saw to that ended before it was noted.
+            self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
+        }
         Ok(VolumeStart { limits, ..start })
     }
 
@@ -231,7 +252,7 @@ impl Volumes {
         if let Some(qmp) = qmp {
             check_monitor(&qmp)?;
             let facts = record.facts();
-            self.ask(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
+            self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
         }
         let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
         Ok(changed.await?.shown())
@@ -283,16 +304,6 @@ impl Volumes {
         if record.state == VolumeState::Ready { Ok(record) } else { Err(VolumesError::NotReady) }
     }
 
-    /// Keeps others from these volumes.
-    fn claim(&self, volumes: &[VolumeId]) -> Result<Claim, VolumesError> {
-        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(taken) = volumes.iter().find(|volume| busy.contains(volume)) {
-            return Err(VolumesError::Busy(taken.clone()));
-        }
-        busy.extend(volumes.iter().cloned());
-        Ok(Claim { busy: Arc::clone(&self.busy), volumes: volumes.to_vec() })
-    }
-
     /// Begins long work on volumes that are claimed.
     async fn begin(
         self: &Arc<Self>,
@@ -301,14 +312,28 @@ impl Volumes {
         claim: Claim,
         work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
     ) -> Result<ImageJob, VolumesError> {
+        self.begin_or(what, project, claim, work, |_| ()).await
+    }
+
+    /// The same, with what is to be done in the work's place where it is cancelled before.
+    async fn begin_or(
+        self: &Arc<Self>,
+        what: ImageWork,
+        project: &ProjectName,
+        claim: Claim,
+        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
+        give_up: impl FnOnce(&Self) + Send + 'static,
+    ) -> Result<ImageJob, VolumesError> {
         let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
-        ticket.is_about(&claim.volumes);
+        ticket.is_about(claim.volumes());
         ticket.noted().await?;
         let job = ticket.shown()?;
         let volumes = Arc::clone(self);
         let task = move || {
             use mezame_images::archive::Watch;
             if ticket.ticker().is_cancelled() {
+                give_up(&volumes);
+                drop(claim);
                 return ticket.finish(Err(Unfinished::Cancelled));
             }
             ticket.enter(JobState::Running);
@@ -343,7 +368,8 @@ impl Volumes {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
             let workers = self.workers.finish(left());
-            if !self.calls.finish(left()) || !workers {
+            let calls = [&self.calls, &self.monitors].map(|crew| crew.finish(left()));
+            if calls.contains(&false) || !workers {
                 tracing::warn!("what is at work on volumes does not end in time");
             }
         });
@@ -353,33 +379,21 @@ impl Volumes {
     }
 }
 
-/// That limits are not nothing at all.
-fn check_limits(limits: Limits) -> Result<(), VolumesError> {
-    if limits.iops == Some(0) || limits.bytes == Some(0) {
-        return Err(VolumesError::fault("limits", "a limit of 0", "leave it out for no limit"));
-    }
-    Ok(())
-}
-
-/// That a monitor's path is one that means the same to whoever connects.
-fn check_monitor(qmp: &std::path::Path) -> Result<(), VolumesError> {
-    if qmp.is_absolute() {
-        return Ok(());
-    }
-    Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
-}
-
 /// What a job fails of, of what was ordered.
 fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
     if error.reason == Reason::Cancelled {
         return Unfinished::Cancelled;
     }
     let mend = match error.reason {
-        Reason::InUse => "stop its guest first, or wait for what is at work on it",
+        Reason::InUse => {
+            "stop its guest, or name its QMP socket, or wait for what is at work on it"
+        }
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
+        Reason::Exists => "take another id, or move away what is there",
         Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     };
     plain(path, error.message, mend).into()

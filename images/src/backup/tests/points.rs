@@ -294,3 +294,17 @@ fn a_point_is_pulled_over_tcp() {
     point.close(&mut guest.host.qmp, &[], None).unwrap();
     assert!(std::net::TcpStream::connect(port).is_err());
 }
+
+#[test]
+fn a_survey_of_disks_that_are_another_guests_takes_no_point_in_time_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let (other, _) = plain(directory.path(), "other");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    let point = guest.host.open(&vault).unwrap();
+    let mistaken = survey(&mut guest.host.qmp, &[crate::backup::disk::Disk::of(&other)], None);
+    assert!(matches!(mistaken, Err(PointError::NoDisk(_))), "{mistaken:?}");
+    // It is served, and can be read.
+    vault.pull(&point.offers()[0], &Unwatched).unwrap();
+}

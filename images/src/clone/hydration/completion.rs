@@ -38,6 +38,8 @@ impl Hydration {
     /// over, the guest goes on with the clone.
     ///
     /// # Errors
+    /// [`HydrationError::NoDisk`] from another guest's QEMU, of which nothing is asked.
+    /// [`HydrationError::WouldBeClear`] where the target is encrypted and no key is noted for it.
     /// [`HydrationError::Late`] after a minute; the guest goes on with the clone then, unless QEMU was
     /// asked to go over and does not say that it did. In that case, or if QEMU's socket fails, the
     /// guest may stand still: repeat this, or end QEMU. Both volumes are right then.
@@ -51,13 +53,17 @@ impl Hydration {
         qmp: &mut Qmp,
         master: &Master,
     ) -> Result<Volume, HydrationError> {
+        self.check_in(qmp)?;
         // Most of it is written while the guest runs and others may use the master, however long that
         // takes. Whether it can be is seen later.
         let _ = self.flush(None);
         // It is waited for while the guest runs, and nobody else changes the record from here on.
         let locked = master.locked()?;
         let mut begin = Instant::now();
-        let (mut fault, mut is_asked) = (None, false);
+        let record = master.find(&self.id)?.record;
+        let noted = self.check_note(&record, master.size());
+        self.note_restart(qmp, &locked, &record)?;
+        let (mut fault, mut is_asked) = (noted.err(), false);
         while begin.elapsed() < patience + WAY_BACK {
             if begin.elapsed() >= patience && fault.is_none() {
                 fault = Some(HydrationError::Late(self.id.clone()));
@@ -85,7 +91,14 @@ impl Hydration {
                 Ok(()) => {}
                 // It is left the way it came; another fault on that way can't be helped.
                 Err(error) if fault.is_none() && error.is_answer() => fault = Some(error),
-                Err(error) => return Err(fault.unwrap_or(error)),
+                Err(error) => {
+                    // Whatever the record says, it is started from the plain volume from here on, and
+                    // so need not stand still until that can be written.
+                    if step == Step::GoOver && record.is_held {
+                        let _ = self.take(Step::Continue, &record, qmp, &locked);
+                    }
+                    return Err(fault.unwrap_or(error));
+                }
             }
         }
         Err(fault.unwrap_or_else(|| HydrationError::Late(self.id.clone())))
@@ -189,6 +202,11 @@ fn flush_within(patience: Duration, place: Place, access: Option<LunAccess>) -> 
     let work = move || drop(done.send(flush(&place, access.as_ref())));
     thread::Builder::new().name("hydration-flush".into()).spawn(work)?;
     flushed.recv_timeout(patience).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Whether this QEMU is a machine whose guest stands still.
+pub(super) fn is_stopped(qmp: &mut Qmp) -> Result<bool, HydrationError> {
+    Ok(guest(qmp)? == Guest::Stopped)
 }
 
 /// What a guest does, if this QEMU is a machine.

@@ -1,5 +1,7 @@
 //! Hydration by a real QEMU: by its storage daemon, which has no guest, and by a machine.
 
+mod cut_short;
+
 use std::{fs, process::Command};
 
 use nix::sys::signal::{SigHandler, Signal};
@@ -50,7 +52,7 @@ fn a_hydrated_clone_has_all_that_was_written_and_needs_its_master_no_more() {
     // Another process of ours would find it.
     let hydration = Hydration::of(&clone, place, direct).unwrap();
     hydration.resume(qmp).unwrap();
-    qmp.execute("block-job-set-speed", json!({ "device": "clone-0.hydrate", "speed": 0 })).unwrap();
+    hydration.set_speed(qmp, 0).unwrap();
     while !hydration.progress(qmp).unwrap().is_equal {
         assert!(begin.elapsed() < Duration::from_secs(120), "{:?}", hydration.progress(qmp));
         write(&mut model, &mut guest, 40);

@@ -47,6 +47,7 @@ async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Resu
     if arguments.detach.detach {
         return image::job::follow(session, Some(project), begun, true).await;
     }
+    image::job::tell_how_to_wait(session, Some(project), &begun);
     let job = image::job::ended(session, Some(project), begun).await?;
     let mut made = Vec::with_capacity(job.backups.len());
     for id in &job.backups {

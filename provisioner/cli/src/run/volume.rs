@@ -158,6 +158,9 @@ fn open(
 fn kept(folder: &Path, secret: &SecretObject) -> Result<String, Failure> {
     let is_name = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b);
     // It comes from the server and becomes a file's name here.
+    // QEMU may be started elsewhere than here.
+    let folder = fs::canonicalize(folder)
+        .map_err(|source| Failure::Output { path: folder.to_owned(), source })?;
     let path =
         folder.join(secret.id.bytes().filter(|b| is_name(*b)).map(char::from).collect::<String>());
     let at = |source| Failure::Output { path: path.clone(), source };
@@ -167,7 +170,11 @@ fn kept(folder: &Path, secret: &SecretObject) -> Result<String, Failure> {
     }
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(&path).map_err(at)?;
-    file.write_all(secret.data.as_bytes()).map_err(at)?;
+    if let Err(error) = file.write_all(secret.data.as_bytes()) {
+        // A part of a key is of no use, and stays secret by being nowhere.
+        let _ = fs::remove_file(&path);
+        return Err(at(error));
+    }
     let object = serde_json::json!({
         "qom-type": "secret", "id": secret.id, "format": secret.format, "file": path,
     });

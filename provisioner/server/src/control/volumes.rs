@@ -33,6 +33,11 @@ impl Control {
         volume.cloned().ok_or(ControlError::NotFound)
     }
 
+    /// One of any project's, whose ids all differ.
+    pub(crate) fn volume_of_any(&self, id: &VolumeId) -> Option<Arc<VolumeRecord>> {
+        self.state().tenants.values().find_map(|tenant| tenant.volumes.get(id).cloned())
+    }
+
     /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes.
     pub(crate) async fn add_volume(
         self: &Arc<Self>,

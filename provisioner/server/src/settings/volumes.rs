@@ -20,6 +20,9 @@ pub struct VolumeSettings {
     pub run_dir: Option<PathBuf>,
     /// Where what guests overwrite during a backup is kept meanwhile; as `run_dir` without.
     pub scratch_dir: Option<PathBuf>,
+    /// What this host is called in volumes' records, which bind them to it; its own name without. One
+    /// that is renamed, as a container that is started anew, is told its former name here.
+    pub host: Option<String>,
     /// How many jobs are at work at once, 1 to 64. A hydration is one for as long as it takes.
     pub jobs: usize,
     /// Whether images of encrypted projects may lie in `masters` in the clear.
@@ -46,6 +49,10 @@ impl VolumeSettings {
         if self.masters.is_none() {
             return Some(("volumes.masters", "a directory"));
         }
+        let is_host = |host: &String| mezame_model::id::is_hostname(host);
+        if !self.host.iter().all(is_host) {
+            return Some(("volumes.host", mezame_model::id::HOSTNAME_RULE));
+        }
         if !(1..=64).contains(&self.jobs) {
             return Some(("volumes.jobs", "1 to 64"));
         }
@@ -68,6 +75,7 @@ impl Default for VolumeSettings {
             masters: None,
             run_dir: None,
             scratch_dir: None,
+            host: None,
             jobs: 8,
             clear_masters: false,
         }
@@ -102,6 +110,9 @@ mod tests {
         assert!(settings(&["A/.."]).fault(true).is_some());
         let nowhere = VolumeSettings { masters: None, ..settings(&["a"]) };
         assert_eq!(nowhere.fault(true).unwrap().0, "volumes.masters");
+        let host = |name: &str| VolumeSettings { host: Some(name.into()), ..settings(&["a"]) };
+        assert_eq!(host("hv-1").fault(true), None);
+        assert_eq!(host("hv 1").fault(true).unwrap().0, "volumes.host");
         assert!(VolumeSettings { jobs: 0, ..settings(&["a"]) }.fault(true).is_some());
     }
 }

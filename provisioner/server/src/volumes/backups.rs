@@ -58,7 +58,7 @@ impl Volumes {
             return Err(VolumesError::fault("name", "it is no name", "1 to 255 characters"));
         }
         let ids: Vec<VolumeId> = ids.into_iter().collect();
-        let claim = self.claim(&ids)?;
+        let claim = self.claim(&ids)?.with_monitor(&qmp)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());
@@ -155,7 +155,8 @@ fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
         ("written".to_owned(), done.written),
     ];
     let is_cancelled = done.missing.iter().any(|(_, error)| error.reason == Reason::Cancelled);
-    if is_cancelled && done.images.is_empty() {
+    // A guest that goes on copying what it overwrites is no cancelled job's end.
+    if is_cancelled && done.images.is_empty() && done.not_closed.is_none() {
         return Err(Unfinished::Cancelled);
     }
     let mut faults = Vec::new();
@@ -172,3 +173,6 @@ fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
     let outcome = Outcome { backups, figures: figures.into(), faults, ..Outcome::default() };
     if has_failed { Err(Unfinished::Failed(outcome)) } else { Ok(outcome) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,8 +18,11 @@ use mezame_model::{
 use zeroize::Zeroizing;
 
 use super::{
-    Claim, Unfinished, Volumes, VolumesError, check_limits, executor::Beginning, plain,
-    record::VolumeRecord, unfinished,
+    Claim, Unfinished, Volumes, VolumesError, check_limits,
+    executor::{Beginning, ExecutorError, Reason},
+    plain,
+    record::VolumeRecord,
+    unfinished,
 };
 use crate::{
     environment::{Environment, NoRandomness, random},
@@ -56,11 +59,11 @@ impl Volumes {
             }
             Some(it) if !it.is_there => {
                 let why = it.why.clone().unwrap_or_default();
-                let mend = "mount it, or make it by 'mezame volume pool create'";
-                return Err(VolumesError::fault("pool", why, mend));
+                return Err(ExecutorError::new(Reason::NoPool, why).into());
             }
             Some(_) => {}
         }
+        let masters = self.ask(|executor| executor.masters()).await?;
         let image = self.image(project, new.image.as_deref()).await?;
         let size = size_of(&new, image.as_ref()).map_err(VolumesError::Faults)?;
         let keys = if new.encrypted { first_key(&*self.environment)? } else { BTreeMap::new() };
@@ -71,6 +74,7 @@ impl Volumes {
             host: self.executor.host().into(),
             pool: pool.into(),
             master: master_name(image.as_ref(), size).into(),
+            masters: masters.map(Into::into),
             image: image.as_ref().map(|image| image.image().id.to_string().into()),
             is_restored: image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
             size,
@@ -101,7 +105,13 @@ impl Volumes {
         self.control.add_volume(record.clone()).await?;
         let make =
             move |volumes: &Self, ticket: &Ticket| volumes.make(&record, &from, ticket.ticker());
-        let begun = self.begin(ImageWork::CreateVolume, &project, claim, make).await;
+        let (of, made) = (project.clone(), id.clone());
+        let give_up = move |volumes: &Self| {
+            if volumes.wait(volumes.control.forget_volume(&of, &made)).is_err() {
+                tracing::warn!(volume = %made, "a volume that is not made stays in the records");
+            }
+        };
+        let begun = self.begin_or(ImageWork::CreateVolume, &project, claim, make, give_up).await;
         if begun.is_err() {
             self.control.forget_volume(&project, &id).await?;
         }
@@ -118,9 +128,11 @@ impl Volumes {
         let facts = record.facts();
         if let Err(error) = self.executor.create(&facts, from, ticker) {
             // Nothing is left of it, so nothing is known of it; where that is not so it can be
-            // deleted by hand.
-            match self.executor.delete(&facts, record.is_restored) {
-                Ok(_) => self.wait(self.control.forget_volume(project, id))?,
+            // deleted by hand. What was there before is not this order's to remove.
+            let is_begun = !matches!(error.reason, Reason::Exists | Reason::NoPool);
+            let undo = || self.executor.delete(&facts, record.is_restored).map(drop);
+            match if is_begun { undo() } else { Ok(()) } {
+                Ok(()) => self.wait(self.control.forget_volume(project, id))?,
                 Err(left) => {
                     tracing::warn!(volume = %id, error = left.message, "a volume is half made");
                 }

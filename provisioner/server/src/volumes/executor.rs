@@ -14,12 +14,15 @@ use mezame_model::{
     ProjectName,
     api::volumes::{Limits, Pool, VolumeClass, VolumeStart},
 };
+use serde::{Deserialize, Serialize};
 
 /// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
 pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,
     pub(crate) master: String,
+    /// Which masters it was made with, if that is known.
+    pub(crate) masters: Option<String>,
     pub(crate) class: VolumeClass,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
@@ -69,6 +72,22 @@ pub(crate) struct Erasure {
     pub(crate) doubt: Option<String>,
 }
 
+/// Work that may have a guest stand still, noted for as long as it may.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Left {
+    pub(crate) what: LeftWork,
+    pub(crate) volumes: Vec<VolumeId>,
+    pub(crate) qmp: PathBuf,
+}
+
+/// Which work that is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LeftWork {
+    Backup,
+    Hydration,
+}
+
 /// Why an order was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reason {
@@ -78,10 +97,14 @@ pub(crate) enum Reason {
     NoPool,
     /// QEMU's monitor can't be used.
     Monitor,
+    /// Something of this id is there, which was not made by this order; nothing was made.
+    Exists,
     /// It does not go with what the volume is now.
     Conflict,
     /// The image can't be had.
     Image,
+    /// There is too little room for it.
+    NoRoom,
     /// It was to end before it was done.
     Cancelled,
     /// The host failed.
@@ -110,10 +133,16 @@ pub(crate) trait Executor: Send + Sync {
     /// Its pools.
     fn pools(&self) -> Vec<Pool>;
 
+    /// Which masters it has, where it can have others at another time.
+    fn masters(&self) -> Result<Option<String>, ExecutorError> {
+        Ok(None)
+    }
+
     /// Makes a pool, and the directory of masters where that is missing.
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError>;
 
-    /// Makes a volume, with its newest key if it has any.
+    /// Makes a volume, with its newest key if it has any. Where it fails as [`Reason::Exists`] or
+    /// [`Reason::NoPool`] nothing was made.
     fn create(
         &self,
         volume: &Facts,
@@ -151,6 +180,17 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Has a hydration rest, or go on.
     fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
+
+    /// What an earlier process has left in QEMUs.
+    fn left(&self) -> Vec<Left> {
+        Vec::new()
+    }
+
+    /// Ends that: a guest that stands still goes on. Whether its volume is plain now. Done where its
+    /// QEMU is gone.
+    fn settle(&self, _left: &Left, _volumes: &[Facts]) -> Result<bool, ExecutorError> {
+        Ok(false)
+    }
 
     /// Backs volumes up.
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError>;

@@ -6,7 +6,10 @@
 mod backup;
 mod error;
 mod hydration;
+mod left;
 mod masters;
+mod place;
+mod room;
 
 use std::{
     collections::BTreeSet,
@@ -29,12 +32,12 @@ use mezame_images::{
     },
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
-    volume::{Durability, HostCache, Limits as Throttle, Volume},
+    volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
 };
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
+    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Left, Reason,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -45,6 +48,8 @@ use crate::{
 const COMMAND: Duration = Duration::from_secs(30);
 /// How long another client may have the monitor.
 const TURN: Duration = Duration::from_secs(60);
+/// How long both may take of a call whose caller waits for its answer.
+const SOON: Duration = Duration::from_secs(5);
 /// Volumes are made, and opened, so.
 const CACHE: HostCache = HostCache::Direct;
 
@@ -76,8 +81,13 @@ impl Local {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
             made => made.map_err(at)?,
         }
-        let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
-        let host = host.to_string_lossy().into_owned();
+        let host = match &settings.host {
+            Some(host) => host.clone(),
+            None => {
+                let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
+                host.to_string_lossy().into_owned()
+            }
+        };
         Ok(Self {
             host,
             masters: settings.masters.clone().unwrap_or_default(),
@@ -112,23 +122,29 @@ impl Local {
         }
     }
 
-    /// A volume's clone, and the master that it is one of.
-    fn find(&self, volume: &Facts) -> Result<(Master, InstantClone), ExecutorError> {
-        let master = Master::open(&self.masters.join(&volume.master))?;
-        let clone = master.find(&volume.id)?;
-        Ok((master, clone))
-    }
-
     fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
         Ok(clone.volume(durability(facts.class), CACHE)?)
     }
 
     /// A guest's monitor, waited for while somebody else has it.
     fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
+        Self::monitor_within(path, COMMAND, TURN)
+    }
+
+    /// The same for who waits for an answer.
+    fn monitor_soon(path: &Path) -> Result<Qmp, ExecutorError> {
+        Self::monitor_within(path, SOON, SOON)
+    }
+
+    fn monitor_within(
+        path: &Path,
+        command: Duration,
+        turn: Duration,
+    ) -> Result<Qmp, ExecutorError> {
         let begin = Instant::now();
         loop {
-            match Qmp::connect(path, COMMAND) {
-                Err(QmpError::Deadline { .. }) if begin.elapsed() < TURN => {
+            match Qmp::connect(path, command) {
+                Err(QmpError::Deadline { .. }) if begin.elapsed() < turn => {
                     thread::sleep(Duration::from_millis(50));
                 }
                 other => return Ok(other?),
@@ -156,6 +172,10 @@ impl Executor for Local {
         self.settings.pools.iter().map(|(name, path)| self.show(name, path)).collect()
     }
 
+    fn masters(&self) -> Result<Option<String>, ExecutorError> {
+        self.masters_id().map(Some)
+    }
+
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
         let directory = self.directory(name)?;
         // A parent that is missing may be a file system that is not mounted: it is not made.
@@ -168,7 +188,12 @@ impl Executor for Local {
                 _ => {}
             }
         }
-        Directory::create(directory)?;
+        self.mark_masters()?;
+        match Directory::create(directory) {
+            // Who did not hear the answer asks again.
+            Err(CloneError::PoolExists { .. }) => {}
+            made => drop(made?),
+        }
         Ok(self.show(name, directory))
     }
 
@@ -179,6 +204,8 @@ impl Executor for Local {
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
         let pool = self.pool(&volume.pool)?;
+        self.check_masters(volume)?;
+        self.check_new(volume, &pool)?;
         let master = self.master(&volume.master, from, watch)?;
         match volume.newest {
             None => drop(master.clone_into(&pool, std::slice::from_ref(&volume.id))?),
@@ -213,24 +240,23 @@ impl Executor for Local {
     }
 
     fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError> {
+        self.check_masters(volume)?;
         let at = self.masters.join(&volume.master);
-        if !self.masters.is_dir() {
-            // Not mounted: that nothing is seen does not mean that it is gone.
-            let message = format!("{} is not there", self.masters.display());
-            return Err(ExecutorError::new(Reason::NoPool, message));
-        }
         let nothing = Erasure { what: "nothing", doubt: None };
         if !at.is_dir() {
-            return Ok(nothing);
+            return self.check_gone(volume).map(|()| nothing);
         }
         let master = Master::open(&at)?;
         let erasure = match master.find(&volume.id) {
-            Err(CloneError::NoClone(_)) => nothing,
+            Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
             Err(error) => return Err(error.into()),
             Ok(clone) => {
                 // The plain volume first: the clone's record is what names it.
                 let plain = master.erase_plain(&clone)?;
-                worse(plain, master.erase_clone(&clone)?)
+                // A hydration that was not ended has made it; it has what the volume has.
+                let target = clone.path().with_file_name(hydration::target_name(volume));
+                let target = master.erase_target(&clone, &Place::File(target))?;
+                worst([plain, target, master.erase_clone(&clone)?])
             }
         };
         if drop_master && master.clones()?.is_empty() {
@@ -270,7 +296,7 @@ impl Executor for Local {
             operations: limits.iops.and_then(NonZeroU32::new),
             bytes: limits.bytes.and_then(NonZeroU64::new),
         };
-        Ok(throttle.apply(&mut Self::monitor(&qmp)?, &volume)?)
+        Ok(throttle.apply(&mut Self::monitor_soon(&qmp)?, &volume)?)
     }
 
     fn hydrate(
@@ -280,37 +306,43 @@ impl Executor for Local {
         speed: Option<u64>,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
-        self.hydrate_now(facts, &qmp, speed, watch)
+        let work = || self.hydrate_now(facts, &qmp, speed, watch);
+        self.hydrate_noted(facts, qmp.clone(), work)
     }
 
     fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
         let (_, clone) = self.find(facts)?;
         let hydration = self.hydration(facts, &clone)?;
-        let mut qmp = Self::monitor(&qmp)?;
+        let mut qmp = Self::monitor_soon(&qmp)?;
         let told = if is_paused { hydration.pause(&mut qmp) } else { hydration.resume(&mut qmp) };
         Ok(told?)
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.back_up_now(&order, watch)
+        self.back_up_noted(&order, || self.back_up_roomy(&order, watch))
+    }
+
+    fn left(&self) -> Vec<Left> {
+        self.notes()
+    }
+
+    fn settle(&self, left: &Left, volumes: &[Facts]) -> Result<bool, ExecutorError> {
+        self.settle_noted(left, volumes)
     }
 }
 
-/// What two erasures of one volume are worth together.
-fn worse(one: Erased, other: Erased) -> Erasure {
-    let doubts: Vec<String> = [one, other]
-        .into_iter()
-        .filter_map(|erased| match erased {
-            Erased::Unsure(doubt) => Some(doubt.to_string()),
-            Erased::InPlace | Erased::Nothing => None,
-        })
-        .collect();
-    let what = match (one, other) {
-        _ if !doubts.is_empty() => "unsure",
-        (Erased::Nothing, Erased::Nothing) => "nothing",
-        _ => "in-place",
+/// What erasures of one volume are worth together.
+fn worst(all: [Erased; 3]) -> Erasure {
+    let doubt = all.iter().find_map(|erased| match erased {
+        Erased::Unsure(doubt) => Some(doubt.to_string()),
+        Erased::InPlace | Erased::Nothing => None,
+    });
+    let what = match doubt {
+        Some(_) => "unsure",
+        None if all.contains(&Erased::InPlace) => "in-place",
+        None => "nothing",
     };
-    Erasure { what, doubt: doubts.into_iter().next() }
+    Erasure { what, doubt }
 }
 
 /// Removes a file of ours that may be there.
@@ -330,11 +362,11 @@ mod tests {
     #[test]
     fn an_erasure_is_as_sure_as_its_least_sure_part() {
         let unsure = Erased::Unsure(Doubt::Shared);
-        assert_eq!(worse(Erased::Nothing, Erased::Nothing).what, "nothing");
-        assert_eq!(worse(Erased::InPlace, Erased::Nothing).what, "in-place");
-        assert_eq!(worse(Erased::Nothing, Erased::InPlace).what, "in-place");
-        let both = worse(unsure, Erased::InPlace);
-        assert_eq!((both.what, both.doubt.is_some()), ("unsure", true));
-        assert_eq!(worse(Erased::InPlace, unsure).what, "unsure");
+        let what = |all| worst(all).what;
+        assert_eq!(what([Erased::Nothing; 3]), "nothing");
+        assert_eq!(what([Erased::InPlace, Erased::Nothing, Erased::Nothing]), "in-place");
+        assert_eq!(what([Erased::Nothing, Erased::Nothing, Erased::InPlace]), "in-place");
+        let mixed = worst([Erased::InPlace, unsure, Erased::Nothing]);
+        assert_eq!((mixed.what, mixed.doubt.is_some()), ("unsure", true));
     }
 }

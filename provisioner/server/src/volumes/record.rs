@@ -27,6 +27,9 @@ pub(crate) struct VolumeRecord {
     pub(crate) pool: Box<str>,
     /// What the master is called that it is a clone of.
     pub(crate) master: Box<str>,
+    /// Which masters it was made with, as those say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) masters: Option<Box<str>>,
     /// The image that it began as; zeros without.
     pub(crate) image: Option<Box<str>>,
     /// Whether that is a backup: its master is of no use to others.
@@ -77,6 +80,7 @@ impl VolumeRecord {
             id: self.id.clone(),
             pool: self.pool.to_string(),
             master: self.master.to_string(),
+            masters: self.masters.as_ref().map(ToString::to_string),
             class: self.class,
             keys,
             newest: self.keys.keys().next_back().copied().map(KeyNumber),

@@ -94,6 +94,6 @@ impl Volumes {
         };
         check_monitor(&qmp)?;
         let facts = self.usable(project, id)?.facts();
-        self.ask(move |executor| executor.pace(&facts, qmp, is_paused)).await
+        self.ask_monitor(move |executor| executor.pace(&facts, qmp, is_paused)).await
     }
 }

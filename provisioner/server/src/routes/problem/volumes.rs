@@ -46,6 +46,9 @@ pub(super) fn problem(error: VolumesError) -> Problem {
         VolumesError::Busy(_) => {
             conflict("busy", "Something else is done with the volume", &error.to_string())
         }
+        VolumesError::MonitorBusy(_) => {
+            conflict("busy", "Something else is done with the guest", &error.to_string())
+        }
         VolumesError::OtherHost { .. } => {
             conflict("other-host", "The volume is on another host", &error.to_string())
         }
@@ -61,8 +64,11 @@ fn refused(error: &ExecutorError) -> Problem {
         Reason::InUse => ("volume-in-use", "The volume is in use"),
         Reason::NoPool => ("no-pool-there", "The pool is not there"),
         Reason::Monitor => ("no-monitor", "QEMU can't be asked"),
-        Reason::Conflict => ("volume-conflict", "It does not go with what the volume is"),
+        Reason::Exists | Reason::Conflict => {
+            ("volume-conflict", "It does not go with what the volume is")
+        }
         Reason::Image => ("image-away", "The image can't be had"),
+        Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {
             tracing::error!(error = error.message, "a volume's host failed");

@@ -1,13 +1,15 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod making;
 mod parts;
+mod real;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
         Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -33,6 +35,9 @@ struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Whether jobs are to stay at work.
     is_held: AtomicBool,
+    /// Whether monitors are to leave calls unanswered, and how many do.
+    has_hung: AtomicBool,
+    hung: AtomicUsize,
 }
 
 impl Noted {
@@ -111,6 +116,10 @@ impl Executor for Noted {
     }
 
     fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
+        self.hung.fetch_add(1, Ordering::SeqCst);
+        while self.has_hung.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()
     }
 
@@ -135,6 +144,9 @@ impl Executor for Noted {
     }
 
     fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()?;
         let missing = order.volumes.into_iter().map(|facts| {
             (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
@@ -249,12 +261,15 @@ async fn what_can_not_be_made_is_told_at_once_with_its_field() {
         (json!({ "id": "web", "image": theirs }), "image"),
         (json!({ "id": "web", "image": "img-1" }), "image"),
         (json!({ "id": "web", "size": 1 << 20, "pool": "none" }), "pool"),
-        (json!({ "id": "web", "size": 1 << 20, "pool": "away" }), "pool"),
         (json!({ "id": "web", "size": 1 << 20, "class": "plain" }), "class"),
         (json!({ "id": "web", "size": 1 << 20, "limits": { "iops": 0 } }), "limits"),
+        (json!({ "id": "web", "size": 1 << 20, "limits": { "bytes": 1u64 << 50 } }), "limits"),
     ] {
         assert_eq!(depot.fault(body.clone()).await, path, "{body}");
     }
+    let away = json!({ "id": "web", "size": 1 << 20, "pool": "away" });
+    let away = depot.plane().post("/v1/projects/p/volumes", away).await;
+    assert_eq!((away.status, &away.problem()["type"]), (409, &json!("no-pool-there")));
     // An encrypted project's image is not laid down in the clear unless the site says so.
     let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
     let body = json!({ "id": "web", "image": sealed });

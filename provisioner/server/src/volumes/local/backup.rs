@@ -75,7 +75,11 @@ impl Local {
     }
 
     /// The disks of these volumes in a QEMU that has all of them open.
-    fn disks(&self, qmp: &mut Qmp, volumes: &[Facts]) -> Result<Vec<Disk>, ExecutorError> {
+    pub(super) fn disks(
+        &self,
+        qmp: &mut Qmp,
+        volumes: &[Facts],
+    ) -> Result<Vec<Disk>, ExecutorError> {
         let nodes = qmp.nodes()?;
         let mut disks = Vec::with_capacity(volumes.len());
         for facts in volumes {

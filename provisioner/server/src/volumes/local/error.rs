@@ -4,7 +4,7 @@ use mezame_images::{
     archive::ArchiveError,
     backup::{point::PointError, pull::PullError},
     clone::{CloneError, HydrationError},
-    encryption::rotation::RotationError,
+    encryption::rotation::{ImageError, RotationError},
     qmp::QmpError,
     storage_daemon::DaemonError,
     volume::{VolumeError, recovery::RecoveryError},
@@ -16,6 +16,14 @@ use crate::images::{ImagesError, chain};
 /// An error with all of its causes, and what it is.
 fn told(reason: Reason, error: &dyn std::error::Error) -> ExecutorError {
     ExecutorError::new(reason, chain(error))
+}
+
+/// What a monitor's error is. One that answers is the right one to ask, unless it has no such disk.
+fn asked(error: &QmpError) -> Reason {
+    match error {
+        QmpError::Refused { class, .. } if class != "DeviceNotFound" => Reason::Conflict,
+        _ => Reason::Monitor,
+    }
 }
 
 impl From<CloneError> for ExecutorError {
@@ -51,8 +59,14 @@ impl From<RecoveryError> for ExecutorError {
 impl From<HydrationError> for ExecutorError {
     fn from(error: HydrationError) -> Self {
         let reason = match &error {
-            HydrationError::Qmp(_) | HydrationError::NoJob(_) | HydrationError::Late(_) => {
+            HydrationError::Qmp(error) => asked(error),
+            HydrationError::NoDisk(_) | HydrationError::NoJob(_) | HydrationError::Late(_) => {
                 Reason::Monitor
+            }
+            HydrationError::Target { source, .. }
+                if source.kind() == std::io::ErrorKind::ResourceBusy =>
+            {
+                Reason::InUse
             }
             HydrationError::Plain(_)
             | HydrationError::Begun(_)
@@ -67,8 +81,15 @@ impl From<HydrationError> for ExecutorError {
 impl From<RotationError> for ExecutorError {
     fn from(error: RotationError) -> Self {
         let reason = match &error {
-            RotationError::Qmp(_) | RotationError::Secret(_) => Reason::Monitor,
-            RotationError::NotEncrypted | RotationError::Underway(_) => Reason::Conflict,
+            RotationError::Qmp(error) => asked(error),
+            RotationError::Secret(_) => Reason::Monitor,
+            RotationError::NotEncrypted | RotationError::Underway(_) | RotationError::Moving => {
+                Reason::Conflict
+            }
+            // QEMU has it open: qemu-img gets no lock.
+            RotationError::Image(ImageError::Tool { said }) if said.contains("lock") => {
+                Reason::InUse
+            }
             _ => Reason::Failed,
         };
         told(reason, &error)
@@ -78,7 +99,8 @@ impl From<RotationError> for ExecutorError {
 impl From<PointError> for ExecutorError {
     fn from(error: PointError) -> Self {
         let reason = match &error {
-            PointError::Qmp(_) | PointError::NoDisk(_) | PointError::Secret(_) => Reason::Monitor,
+            PointError::Qmp(error) => asked(error),
+            PointError::NoDisk(_) | PointError::Secret(_) => Reason::Monitor,
             PointError::Job(_) | PointError::Moving | PointError::Elsewhere { .. } => {
                 Reason::Conflict
             }
@@ -120,12 +142,38 @@ impl From<ImagesError> for ExecutorError {
 
 impl From<QmpError> for ExecutorError {
     fn from(error: QmpError) -> Self {
-        told(Reason::Monitor, &error)
+        told(asked(&error), &error)
     }
 }
 
 impl From<VolumeError> for ExecutorError {
     fn from(error: VolumeError) -> Self {
         told(Reason::Conflict, &error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_monitor_that_refuses_is_none_that_can_not_be_asked() {
+        let refused = |class: &str| QmpError::Refused {
+            command: "blockdev-mirror".into(),
+            class: class.into(),
+            description: "Need a root block node".into(),
+        };
+        let reason = |error: QmpError| ExecutorError::from(HydrationError::from(error)).reason;
+        assert_eq!(reason(refused("GenericError")), Reason::Conflict);
+        assert_eq!(reason(refused("DeviceNotFound")), Reason::Monitor);
+        assert_eq!(reason(QmpError::Closed), Reason::Monitor);
+    }
+
+    #[test]
+    fn a_header_that_a_qemu_has_open_is_in_use() {
+        let said = "Failed to get \"consistent read\" lock".into();
+        let error = ExecutorError::from(RotationError::Image(ImageError::Tool { said }));
+        assert_eq!(error.reason, Reason::InUse);
+        assert_eq!(ExecutorError::from(RotationError::Moving).reason, Reason::Conflict);
     }
 }

@@ -1,0 +1,30 @@
+//! What is refused of a call's words before anything is done.
+
+use std::path::Path;
+
+use mezame_model::api::volumes::Limits;
+
+use super::VolumesError;
+
+/// `THROTTLE_VALUE_MAX` in QEMU's include/qemu/throttle.h.
+const MOST_BYTES: u64 = 1_000_000_000_000_000;
+
+/// That limits are not nothing at all, and no more than QEMU takes.
+pub(super) fn check_limits(limits: Limits) -> Result<(), VolumesError> {
+    if limits.iops == Some(0) || limits.bytes == Some(0) {
+        return Err(VolumesError::fault("limits", "a limit of 0", "leave it out for no limit"));
+    }
+    if limits.bytes.is_some_and(|bytes| bytes > MOST_BYTES) {
+        let message = format!("more than {MOST_BYTES} bytes a second, which QEMU refuses");
+        return Err(VolumesError::fault("limits", message, "leave it out for no limit"));
+    }
+    Ok(())
+}
+
+/// That a monitor's path is one that means the same to whoever connects.
+pub(super) fn check_monitor(qmp: &Path) -> Result<(), VolumesError> {
+    if qmp.is_absolute() {
+        return Ok(());
+    }
+    Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
+}
