@@ -246,7 +246,6 @@ async fn open_volumes(
     let (volumes, images) = (settings.volumes.clone()?, Arc::clone(images?));
     let manner = Manner {
         default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
-        clear_masters: volumes.clear_masters,
         jobs: volumes.jobs,
         jobs_waiting: settings.images.as_ref()?.jobs_waiting,
     };

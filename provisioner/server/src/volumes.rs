@@ -102,7 +102,6 @@ pub(crate) struct Volumes {
     executor: Arc<dyn Executor>,
     environment: Arc<dyn Environment>,
     default_pool: String,
-    clear_masters: bool,
     calls: Crew,
     workers: Crew,
     /// Volumes that something is done with.
@@ -115,7 +114,6 @@ pub(crate) struct Volumes {
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
     pub(crate) default_pool: String,
-    pub(crate) clear_masters: bool,
     pub(crate) jobs: usize,
     pub(crate) jobs_waiting: usize,
 }
@@ -151,7 +149,6 @@ impl Volumes {
             executor,
             environment,
             default_pool: manner.default_pool,
-            clear_masters: manner.clear_masters,
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             busy: Arc::default(),
@@ -245,9 +242,8 @@ impl Volumes {
     ) -> Result<VolumeDeleted, VolumesError> {
         let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.here(project, id)?;
-        let (facts, is_restored) = (record.facts(), record.is_restored);
-        let delete =
-            move |executor: &dyn Executor| Ok((executor.delete(&facts, is_restored)?, claim));
+        let facts = record.facts();
+        let delete = move |executor: &dyn Executor| Ok((executor.delete(&facts)?, claim));
         let (erasure, _claim) = self.ask(delete).await?;
         self.control.forget_volume(project, id).await?;
         Ok(VolumeDeleted {

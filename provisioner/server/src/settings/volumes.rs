@@ -22,8 +22,6 @@ pub struct VolumeSettings {
     pub scratch_dir: Option<PathBuf>,
     /// How many jobs are at work at once, 1 to 64. A hydration is one for as long as it takes.
     pub jobs: usize,
-    /// Whether images of encrypted projects may lie in `masters` in the clear.
-    pub clear_masters: bool,
 }
 
 impl VolumeSettings {
@@ -69,7 +67,6 @@ impl Default for VolumeSettings {
             run_dir: None,
             scratch_dir: None,
             jobs: 8,
-            clear_masters: false,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use mezame_images::{
     archive::{ImageId, Watch},
-    encryption::{KeyNumber, VolumeKeys},
+    encryption::{KeyNumber, VolumeKey, VolumeKeys},
     volume::VolumeId,
 };
 use mezame_model::{
@@ -20,6 +20,11 @@ pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,
     pub(crate) master: String,
+    /// Its master's, where that is encrypted; it is among `keys`, too.
+    pub(crate) master_key: Option<VolumeKey>,
+    /// Whether its master goes with the last of its volumes: one that nobody else wants, or whose key is
+    /// forgotten with the last of them.
+    pub(crate) master_goes: bool,
     pub(crate) class: VolumeClass,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
@@ -124,9 +129,9 @@ pub(crate) trait Executor: Send + Sync {
     /// Puts back what a hard stop took; what QEMU is to be told. The limits are left out.
     fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError>;
 
-    /// Removes a volume, and with `drop_master` its master once no other volume stands on it.
+    /// Removes a volume, and its master, where that is to go with it, once no other volume stands on it.
     /// Nothing where it is gone.
-    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError>;
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError>;
 
     /// Has its newest key open it; which keys may not be forgotten then.
     fn rotate_key(

@@ -15,7 +15,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -57,8 +57,6 @@ pub(crate) struct Local {
     scratch: PathBuf,
     images: Arc<Images>,
     environment: SystemEnvironment,
-    /// Masters that are being made.
-    making: Mutex<BTreeSet<String>>,
 }
 
 impl Local {
@@ -86,7 +84,6 @@ impl Local {
             settings,
             images,
             environment: SystemEnvironment::new(),
-            making: Mutex::default(),
         })
     }
 
@@ -179,7 +176,7 @@ impl Executor for Local {
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
         let pool = self.pool(&volume.pool)?;
-        let master = self.master(&volume.master, from, watch)?;
+        let master = self.master(volume, from, watch)?;
         match volume.newest {
             None => drop(master.clone_into(&pool, std::slice::from_ref(&volume.id))?),
             Some(key) => drop(master.clone_encrypted(&pool, &volume.id, key, &volume.keys)?),
@@ -212,16 +209,13 @@ impl Executor for Local {
         })
     }
 
-    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError> {
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
         let at = self.masters.join(&volume.master);
-        if !self.masters.is_dir() {
-            // Not mounted: that nothing is seen does not mean that it is gone.
-            let message = format!("{} is not there", self.masters.display());
-            return Err(ExecutorError::new(Reason::NoPool, message));
-        }
+        // Not mounted: that nothing is seen does not mean that it is gone.
+        let masters = self.masters()?;
         let nothing = Erasure { what: "nothing", doubt: None };
         if !at.is_dir() {
-            return Ok(nothing);
+            return self.drop_master(&masters, volume).map(|()| nothing);
         }
         let master = Master::open(&at)?;
         let erasure = match master.find(&volume.id) {
@@ -233,9 +227,7 @@ impl Executor for Local {
                 worse(plain, master.erase_clone(&clone)?)
             }
         };
-        if drop_master && master.clones()?.is_empty() {
-            master.remove()?;
-        }
+        self.drop_master(&masters, volume)?;
         Ok(erasure)
     }
 

@@ -38,6 +38,9 @@ pub(crate) struct VolumeRecord {
     /// Those that may not be forgotten, by number; none of a volume in the clear.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) keys: BTreeMap<u32, SecretBytes>,
+    /// That of the master, where that is encrypted: the same for all volumes of one master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) master_key: Option<SecretBytes>,
     /// Whether a change to the newest of them was begun and not ended.
     #[serde(default)]
     pub(crate) is_rotating: bool,
@@ -69,17 +72,27 @@ impl VolumeRecord {
     pub(crate) fn facts(&self) -> Facts {
         let mut keys = VolumeKeys::none();
         for (number, bytes) in &self.keys {
-            if let Ok(bytes) = bytes.expose().try_into() {
-                keys = keys.with(KeyNumber(*number), VolumeKey::of(Zeroizing::new(bytes)));
+            if let Some(key) = key_of(bytes) {
+                keys = keys.with(KeyNumber(*number), key);
             }
+        }
+        let master_key = self.master_key.as_ref().and_then(key_of);
+        if let Some(key) = &master_key {
+            keys = keys.with_master(key.clone());
         }
         Facts {
             id: self.id.clone(),
             pool: self.pool.to_string(),
             master: self.master.to_string(),
+            master_key,
+            master_goes: self.is_restored || self.master_key.is_some(),
             class: self.class,
             keys,
             newest: self.keys.keys().next_back().copied().map(KeyNumber),
         }
     }
+}
+
+fn key_of(bytes: &SecretBytes) -> Option<VolumeKey> {
+    bytes.expose().try_into().ok().map(|bytes| VolumeKey::of(Zeroizing::new(bytes)))
 }

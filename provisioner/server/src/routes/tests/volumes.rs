@@ -93,7 +93,7 @@ impl Executor for Noted {
         })
     }
 
-    fn delete(&self, volume: &Facts, _: bool) -> Result<Erasure, ExecutorError> {
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
         self.refused()?;
         let was = self.volumes.lock().unwrap().remove(&volume.id);
         let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
@@ -154,8 +154,7 @@ impl Depot {
     async fn open() -> Self {
         let mut gallery = Gallery::open().await;
         let noted = Arc::new(Noted::default());
-        let manner =
-            Manner { default_pool: "fast".into(), clear_masters: false, jobs: 4, jobs_waiting: 8 };
+        let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
         let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));
@@ -255,12 +254,39 @@ async fn what_can_not_be_made_is_told_at_once_with_its_field() {
     ] {
         assert_eq!(depot.fault(body.clone()).await, path, "{body}");
     }
-    // An encrypted project's image is not laid down in the clear unless the site says so.
+    // An encrypted project's image is not laid down in the clear.
     let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
     let body = json!({ "id": "web", "image": sealed });
     let refused = depot.plane().post("/v1/projects/vault/volumes", body).await.problem();
-    assert_eq!(refused["faults"][0]["path"], "image");
+    assert_eq!(refused["faults"][0]["path"], "encrypted");
     assert_eq!(depot.plane().get("/v1/projects/p/volumes").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn volumes_of_one_encrypted_master_have_its_key_and_no_other_volume_has_it() {
+    let depot = Depot::open().await;
+    let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
+    let vault = ProjectName::parse("vault").unwrap();
+    let record = |project: &ProjectName, id: &str| {
+        let id = VolumeId::parse(id).unwrap();
+        depot.plane().control.volume(project, &id).unwrap()
+    };
+    for (id, size) in [("one", 1), ("two", 1), ("long", 2)] {
+        let body = json!({ "id": id, "image": sealed, "size": size << 20, "encrypted": true });
+        let begun = depot.plane().post("/v1/projects/vault/volumes", body).await.json();
+        let job = format!("/v1/projects/vault/image-jobs/{}", begun["id"].as_str().unwrap());
+        assert_eq!(depot.gallery.ended(&job).await["state"], "done");
+    }
+    let key = |id: &str| record(&vault, id).master_key.clone();
+    assert!(key("one").is_some() && key("one") == key("two"));
+    assert!(key("long").is_some() && key("long") != key("one"));
+    assert!(record(&vault, "one").keys[&1] != key("one").unwrap());
+    // Neither a volume of zeros nor one of an image in the clear has such a key.
+    let clear = depot.gallery.image("p", "debian", vec![1; 1 << 20]).await;
+    depot.made(json!({ "id": "zeros", "size": 1 << 20, "encrypted": true })).await;
+    depot.made(json!({ "id": "clear", "image": clear, "encrypted": true })).await;
+    let project = ProjectName::parse("p").unwrap();
+    assert!(["zeros", "clear"].iter().all(|id| record(&project, id).master_key.is_none()));
 }
 
 #[tokio::test]

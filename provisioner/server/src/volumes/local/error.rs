@@ -6,6 +6,7 @@ use mezame_images::{
     clone::{CloneError, HydrationError},
     encryption::rotation::RotationError,
     qmp::QmpError,
+    restore::RestoreError,
     storage_daemon::DaemonError,
     volume::{VolumeError, recovery::RecoveryError},
 };
@@ -106,6 +107,31 @@ impl From<ArchiveError> for ExecutorError {
             _ => Reason::Image,
         };
         told(reason, &error)
+    }
+}
+
+impl From<RestoreError> for ExecutorError {
+    fn from(error: RestoreError) -> Self {
+        let reason = match &error {
+            RestoreError::InUse(_) => Reason::InUse,
+            RestoreError::Damaged { .. } => Reason::Image,
+            RestoreError::OnLun(_)
+            | RestoreError::WouldBeClear(_)
+            | RestoreError::TooSmall { .. }
+            | RestoreError::NoName { .. }
+            | RestoreError::Exists { .. }
+            | RestoreError::SameVolume(_)
+            | RestoreError::Overlay(_)
+            | RestoreError::OtherRestore(_)
+            | RestoreError::OtherMaster { .. }
+            | RestoreError::Volume(_) => Reason::Conflict,
+            _ => Reason::Failed,
+        };
+        match error {
+            RestoreError::Archive(error) => error.into(),
+            RestoreError::Clone(error) => error.into(),
+            error => told(reason, &error),
+        }
     }
 }
 

@@ -13,6 +13,10 @@ async fn a_job_is_on_the_disk_before_it_is_told_of_and_the_end_waits_until_its_e
     let path = path.join(format!("{}.json", begun["id"].as_str().unwrap()));
     let written = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written()["volumes"], json!(["web"]));
+    // One that nobody has begun yet would be interrupted.
+    while written()["state"] != "running" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let (images, volumes) = (Arc::clone(&depot.gallery.images), depot.volumes.begun().unwrap());
     let ending = tokio::spawn(images.end(volumes.end()));
     // The images' own have ended once nobody takes a call.
@@ -44,8 +48,7 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
         let local = Local::open(settings.clone(), "/nowhere".into(), images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner =
-        Manner { default_pool: "fast".into(), clear_masters: false, jobs: 1, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 1, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     let (at, of) = (Arc::clone(&control), Arc::clone(&images));
