@@ -250,8 +250,9 @@ async fn open_volumes(
         jobs_waiting: settings.images.as_ref()?.jobs_waiting,
     };
     let run = settings.state_dir.join("volumes");
+    let records = settings.state_dir.join("restores");
     let executor = move |images| {
-        let local = Local::open(volumes.clone(), run.clone(), images)?;
+        let local = Local::open(volumes.clone(), run.clone(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
     let control = Arc::clone(control);

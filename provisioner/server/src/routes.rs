@@ -17,6 +17,7 @@ mod password_resets;
 mod precondition;
 mod problem;
 mod reading;
+mod restores;
 mod volume_keys;
 mod volumes;
 
@@ -258,7 +259,7 @@ static IMAGE_ROUTES: [Route; 27] = [
         => archive::release),
 ];
 
-static VOLUME_ROUTES: [Route; 16] = [
+static VOLUME_ROUTES: [Route; 19] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/projects/{project}/volumes" "list-volumes"
@@ -282,6 +283,12 @@ static VOLUME_ROUTES: [Route; 16] = [
         "Have it rest" => volumes::pause),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydration/resume" "resume-hydration"
         "Have it go on" => volumes::resume),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/restore" "restore-volume"
+        "Have what a volume that no QEMU has open holds replaced by an image" => restores::restore),
+    route!(DELETE "/v1/projects/{project}/volumes/{volume}/restore" "abandon-restore"
+        "Give up a restore that was cut short" => restores::give_up),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/capture" "capture-volume"
+        "Have an image made of what a volume holds" => restores::capture),
     route!(GET "/v1/projects/{project}/backups" "list-backups"
         "The project's backups, newest first" => volumes::backups),
     route!(POST "/v1/projects/{project}/backups" "back-up"

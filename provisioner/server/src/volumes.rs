@@ -15,6 +15,7 @@ pub(crate) mod executor;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
+mod restores;
 mod work;
 
 use std::{
@@ -375,6 +376,7 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
         Reason::Conflict => "look at the volume by 'mezame volume show'",
+        Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     };

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_images::{
-    archive::{Archive, ArchiveError, ImageId, Kind, Visible},
+    archive::{Kind, Visible},
     backup::pull,
     capture,
     restore::masters::MasterName,
@@ -26,9 +26,8 @@ use super::{
 use crate::{
     environment::{Environment, NoRandomness, random},
     images::{
-        ImagesError, KeyLookup,
+        ImagesError,
         jobs::{Outcome, Ticker, Ticket},
-        view::look,
     },
 };
 
@@ -63,7 +62,10 @@ impl Volumes {
             }
             Some(_) => {}
         }
-        let image = self.image(project, new.image.as_deref()).await?;
+        let image = match new.image.as_deref() {
+            Some(image) => Some(self.image_of(project, image).await?),
+            None => None,
+        };
         let size = size_of(&new, image.as_ref()).map_err(VolumesError::Faults)?;
         let is_sealed = image.as_ref().is_some_and(is_sealed);
         let master_key = is_sealed.then(|| new_key(&*self.environment)).transpose()?;
@@ -134,24 +136,6 @@ impl Volumes {
         }
         self.wait(self.control.change_volume(project, id, |it| it.state = VolumeState::Ready))?;
         Ok(Outcome { image: record.image.as_ref().map(ToString::to_string), ..Outcome::default() })
-    }
-
-    /// The image that a project sees by this id.
-    async fn image(
-        &self,
-        project: &ProjectName,
-        id: Option<&str>,
-    ) -> Result<Option<Visible>, VolumesError> {
-        let Some(text) = id else { return Ok(None) };
-        let none = || VolumesError::fault("image", "there is no such image", "list the images");
-        let id = ImageId::parse(text).map_err(|_| none())?;
-        let who = project.clone();
-        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
-        match self.images.ask(look).await {
-            Ok(visible) => Ok(Some(visible)),
-            Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => Err(none()),
-            Err(error) => Err(error.into()),
-        }
     }
 }
 

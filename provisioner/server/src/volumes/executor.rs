@@ -66,6 +66,43 @@ pub(crate) struct BackedUp {
     pub(crate) not_closed: Option<ExecutorError>,
 }
 
+/// An image that takes the place of what a volume holds.
+pub(crate) struct RestoreOrder {
+    /// Who sees the image.
+    pub(crate) project: ProjectName,
+    pub(crate) image: ImageId,
+    pub(crate) is_over: bool,
+    pub(crate) keeps_old: bool,
+}
+
+/// What a restored volume is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restored {
+    /// Its length in bytes.
+    pub(crate) size: u64,
+    /// Bytes that were written.
+    pub(crate) written: u64,
+}
+
+/// An image that is made of what a volume holds.
+pub(crate) struct CaptureOrder {
+    pub(crate) project: ProjectName,
+    pub(crate) name: String,
+    /// Who wants it.
+    pub(crate) by: String,
+    pub(crate) is_sealed: bool,
+    /// The monitor of the guest that runs on it.
+    pub(crate) qmp: Option<PathBuf>,
+}
+
+/// What was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Captured {
+    pub(crate) image: ImageId,
+    /// Bytes that were new to the archive.
+    pub(crate) written: u64,
+}
+
 /// What is left of a volume that was deleted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Erasure {
@@ -87,6 +124,8 @@ pub(crate) enum Reason {
     Conflict,
     /// The image can't be had.
     Image,
+    /// It is half of what it was and half of an image.
+    HalfRestored,
     /// It was to end before it was done.
     Cancelled,
     /// The host failed.
@@ -156,6 +195,25 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Has a hydration rest, or go on.
     fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
+
+    /// Replaces what a volume that no guest runs on holds by an image; goes on with what was begun.
+    fn restore(
+        &self,
+        volume: &Facts,
+        order: &RestoreOrder,
+        watch: &dyn Watch,
+    ) -> Result<Restored, ExecutorError>;
+
+    /// Gives up a restore that was cut short: the volume is what it was.
+    fn give_up_restore(&self, volume: &Facts) -> Result<(), ExecutorError>;
+
+    /// Makes an image of what a volume holds.
+    fn capture(
+        &self,
+        volume: &Facts,
+        order: &CaptureOrder,
+        watch: &dyn Watch,
+    ) -> Result<Captured, ExecutorError>;
 
     /// Backs volumes up.
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError>;

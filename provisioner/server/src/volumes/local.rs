@@ -4,9 +4,11 @@
 //! A monitor serves one client at a time, so none is held longer than a few commands take.
 
 mod backup;
+mod capture;
 mod error;
 mod hydration;
 mod masters;
+mod restore;
 
 use std::{
     collections::BTreeSet,
@@ -29,12 +31,14 @@ use mezame_images::{
     },
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
+    restore::records::Records,
     volume::{Durability, HostCache, Limits as Throttle, Volume},
 };
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
+    BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
+    Facts, Reason, RestoreOrder, Restored,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -57,13 +61,17 @@ pub(crate) struct Local {
     scratch: PathBuf,
     images: Arc<Images>,
     environment: SystemEnvironment,
+    /// Of restores that were begun.
+    records: Records,
 }
 
 impl Local {
-    /// By the settings, which were checked. Makes the directory of sockets, and no other.
+    /// By the settings, which were checked. Makes the directory of sockets and that of restores'
+    /// records, and no other.
     pub(crate) fn open(
         settings: VolumeSettings,
         run: PathBuf,
+        records: &Path,
         images: Arc<Images>,
     ) -> Result<Self, StartError> {
         let run = settings.run_dir.clone().unwrap_or(run);
@@ -74,6 +82,10 @@ impl Local {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
             made => made.map_err(at)?,
         }
+        let records = Records::create(records).map_err(|error| StartError::Folder {
+            path: records.into(),
+            source: io::Error::other(error),
+        })?;
         let host = nix::unistd::gethostname().map_err(|errno| at(errno.into()))?;
         let host = host.to_string_lossy().into_owned();
         Ok(Self {
@@ -84,6 +96,7 @@ impl Local {
             settings,
             images,
             environment: SystemEnvironment::new(),
+            records,
         })
     }
 
@@ -185,6 +198,7 @@ impl Executor for Local {
     }
 
     fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {
+        self.check_whole(facts)?;
         let (_, clone) = self.find(facts)?;
         let volume = self.volume(facts, &clone)?;
         let mut recovered_bytes = 0;
@@ -222,6 +236,7 @@ impl Executor for Local {
             Err(CloneError::NoClone(_)) => nothing,
             Err(error) => return Err(error.into()),
             Ok(clone) => {
+                self.drop_restore(&master, volume)?;
                 // The plain volume first: the clone's record is what names it.
                 let plain = master.erase_plain(&clone)?;
                 worse(plain, master.erase_clone(&clone)?)
@@ -281,6 +296,28 @@ impl Executor for Local {
         let mut qmp = Self::monitor(&qmp)?;
         let told = if is_paused { hydration.pause(&mut qmp) } else { hydration.resume(&mut qmp) };
         Ok(told?)
+    }
+
+    fn restore(
+        &self,
+        facts: &Facts,
+        order: &RestoreOrder,
+        watch: &dyn Watch,
+    ) -> Result<Restored, ExecutorError> {
+        self.restore_now(facts, order, watch)
+    }
+
+    fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {
+        self.give_up_now(facts)
+    }
+
+    fn capture(
+        &self,
+        facts: &Facts,
+        order: &CaptureOrder,
+        watch: &dyn Watch,
+    ) -> Result<Captured, ExecutorError> {
+        self.capture_now(facts, order, watch)
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {

@@ -27,7 +27,7 @@ pub(crate) struct VolumeRecord {
     pub(crate) pool: Box<str>,
     /// What the master is called that it is a clone of.
     pub(crate) master: Box<str>,
-    /// The image that it began as; zeros without.
+    /// The image that it began as, or that it was restored from last; zeros without.
     pub(crate) image: Option<Box<str>>,
     /// Whether that is a backup: its master is of no use to others.
     pub(crate) is_restored: bool,
@@ -49,6 +49,11 @@ pub(crate) struct VolumeRecord {
 }
 
 impl VolumeRecord {
+    /// Whether something of it is in the clear nowhere on its host.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !self.keys.is_empty() || self.master_key.is_some()
+    }
+
     /// As operators see it.
     pub(crate) fn shown(&self) -> Volume {
         Volume {

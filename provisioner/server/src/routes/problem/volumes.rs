@@ -62,6 +62,7 @@ fn refused(error: &ExecutorError) -> Problem {
         Reason::NoPool => ("no-pool-there", "The pool is not there"),
         Reason::Monitor => ("no-monitor", "QEMU can't be asked"),
         Reason::Conflict => ("volume-conflict", "It does not go with what the volume is"),
+        Reason::HalfRestored => ("half-restored", "The volume is half restored"),
         Reason::Image => ("image-away", "The image can't be had"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

@@ -1,6 +1,8 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod noted;
 mod parts;
+mod restores;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,136 +14,26 @@ use std::{
     time::Duration,
 };
 
-use mezame_images::{archive::Watch, encryption::KeyNumber, volume::VolumeId};
+use mezame_images::{
+    archive::{ImageId, Watch},
+    encryption::KeyNumber,
+    volume::VolumeId,
+};
 use mezame_model::{
     ProjectName,
     api::volumes::{Limits, Pool, VolumeStart},
 };
 
+use self::noted::Noted;
 use super::{images::Gallery, *};
 use crate::volumes::{
     Manner,
-    executor::{BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason},
+    executor::{
+        BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
+        Facts, Reason, RestoreOrder, Restored,
+    },
     part::VolumePart,
 };
-
-/// Pools without disks: which volumes there are, and the number of the key that opens each.
-#[derive(Default)]
-struct Noted {
-    volumes: Mutex<BTreeMap<VolumeId, Option<KeyNumber>>>,
-    /// What is refused next, once.
-    refusal: Mutex<Option<Reason>>,
-    /// Whether jobs are to stay at work.
-    is_held: AtomicBool,
-}
-
-impl Noted {
-    fn refused(&self) -> Result<(), ExecutorError> {
-        match self.refusal.lock().unwrap().take() {
-            Some(reason) => Err(ExecutorError::new(reason, "refused, as the test wants")),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse(&self, reason: Reason) {
-        *self.refusal.lock().unwrap() = Some(reason);
-    }
-}
-
-impl Executor for Noted {
-    fn host(&self) -> &str {
-        "here"
-    }
-
-    fn pools(&self) -> Vec<Pool> {
-        let pool = |name: &str, is_there| Pool {
-            name: name.into(),
-            directory: "/p".into(),
-            host: "here".into(),
-            is_default: name == "fast",
-            is_there,
-            why: (!is_there).then(|| "not mounted".into()),
-        };
-        vec![pool("away", false), pool("fast", true)]
-    }
-
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
-        self.refused()?;
-        let found = self.pools().into_iter().find(|pool| pool.name == name);
-        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
-    }
-
-    fn create(&self, volume: &Facts, _: &Beginning, _: &dyn Watch) -> Result<(), ExecutorError> {
-        while self.is_held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()?;
-        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
-        Ok(())
-    }
-
-    fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError> {
-        self.refused()?;
-        Ok(VolumeStart {
-            id: volume.id.to_string(),
-            class: volume.class,
-            blockdev: json!({}),
-            device: json!({}),
-            secrets: Vec::new(),
-            recovered_bytes: 7,
-            limits: Limits::default(),
-        })
-    }
-
-    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
-        self.refused()?;
-        let was = self.volumes.lock().unwrap().remove(&volume.id);
-        let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
-        Ok(Erasure { what, doubt: None })
-    }
-
-    fn rotate_key(
-        &self,
-        volume: &Facts,
-        _: Option<PathBuf>,
-    ) -> Result<BTreeSet<u32>, ExecutorError> {
-        self.refused()?;
-        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
-        Ok(volume.newest.into_iter().map(|number| number.0).collect())
-    }
-
-    fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
-        self.refused()
-    }
-
-    fn hydrate(
-        &self,
-        _: &Facts,
-        _: PathBuf,
-        _: Option<u64>,
-        watch: &dyn Watch,
-    ) -> Result<(), ExecutorError> {
-        while self.is_held.load(Ordering::SeqCst) {
-            if watch.is_cancelled() {
-                return Err(ExecutorError::new(Reason::Cancelled, "cancelled"));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()
-    }
-
-    fn pace(&self, _: &Facts, _: PathBuf, _: bool) -> Result<(), ExecutorError> {
-        self.refused()
-    }
-
-    fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.refused()?;
-        let missing = order.volumes.into_iter().map(|facts| {
-            (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
-        });
-        Ok(BackedUp { missing: missing.collect(), ..BackedUp::default() })
-    }
-}
 
 /// The gallery of images' tests, with volumes.
 struct Depot {

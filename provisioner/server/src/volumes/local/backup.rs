@@ -75,7 +75,11 @@ impl Local {
     }
 
     /// The disks of these volumes in a QEMU that has all of them open.
-    fn disks(&self, qmp: &mut Qmp, volumes: &[Facts]) -> Result<Vec<Disk>, ExecutorError> {
+    pub(super) fn disks(
+        &self,
+        qmp: &mut Qmp,
+        volumes: &[Facts],
+    ) -> Result<Vec<Disk>, ExecutorError> {
         let nodes = qmp.nodes()?;
         let mut disks = Vec::with_capacity(volumes.len());
         for facts in volumes {
@@ -92,7 +96,7 @@ impl Local {
         Ok(disks)
     }
 
-    fn open_point(
+    pub(super) fn open_point(
         &self,
         qmp: &mut Qmp,
         decided: Vec<(Disk, Decision)>,
@@ -125,7 +129,13 @@ impl Local {
 
     /// Closes a point in time. What can't be closed is taken down before the next backup, so a
     /// failure here takes nothing from the images that are there.
-    fn close(&self, point: Point, path: &Path, there: &[VolumeId], result: &mut BackedUp) {
+    pub(super) fn close(
+        &self,
+        point: Point,
+        path: &Path,
+        there: &[VolumeId],
+        result: &mut BackedUp,
+    ) {
         let closed = Self::monitor(path)
             .and_then(|mut qmp| point.close(&mut qmp, there, None).map_err(ExecutorError::from));
         match closed {

@@ -3,6 +3,7 @@
 use mezame_images::{
     archive::ArchiveError,
     backup::{point::PointError, pull::PullError},
+    capture::CaptureError,
     clone::{CloneError, HydrationError},
     encryption::rotation::RotationError,
     qmp::QmpError,
@@ -114,6 +115,7 @@ impl From<RestoreError> for ExecutorError {
     fn from(error: RestoreError) -> Self {
         let reason = match &error {
             RestoreError::InUse(_) => Reason::InUse,
+            RestoreError::HalfRestored { .. } => Reason::HalfRestored,
             RestoreError::Damaged { .. } => Reason::Image,
             RestoreError::OnLun(_)
             | RestoreError::WouldBeClear(_)
@@ -130,6 +132,24 @@ impl From<RestoreError> for ExecutorError {
         match error {
             RestoreError::Archive(error) => error.into(),
             RestoreError::Clone(error) => error.into(),
+            error => told(reason, &error),
+        }
+    }
+}
+
+impl From<CaptureError> for ExecutorError {
+    fn from(error: CaptureError) -> Self {
+        let reason = match &error {
+            CaptureError::InUse(_) => Reason::InUse,
+            CaptureError::OnLun(_) | CaptureError::WouldBeClear(_) | CaptureError::Volume(_) => {
+                Reason::Conflict
+            }
+            _ => Reason::Failed,
+        };
+        match error {
+            CaptureError::Archive(error) => error.into(),
+            CaptureError::Pull(error) => error.into(),
+            CaptureError::Recovery(error) => error.into(),
             error => told(reason, &error),
         }
     }

@@ -92,6 +92,8 @@ fn work() -> Value {
         "rotate-key",
         "hydrate",
         "backup",
+        "restore-volume",
+        "capture",
     ];
     json!({
         "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({

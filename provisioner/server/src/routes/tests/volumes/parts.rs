@@ -44,8 +44,9 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
         run_dir: Some(mount.join("run")),
         ..VolumeSettings::default()
     };
+    let records = gallery.folder.path().join("restores");
     let open = move |images| {
-        let local = Local::open(settings.clone(), "/nowhere".into(), images)?;
+        let local = Local::open(settings.clone(), "/nowhere".into(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
     let manner = Manner { default_pool: "fast".into(), jobs: 1, jobs_waiting: 8 };
