@@ -1,6 +1,7 @@
 //! Volumes from an operator's command to a running guest and back: the real daemon, the real
 //! `mezame`, and a guest under QEMU that is started with what it printed.
 
+mod files;
 mod restores;
 
 use std::{

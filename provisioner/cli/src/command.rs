@@ -4,6 +4,7 @@
 
 mod arguments;
 mod backup;
+mod files;
 mod image;
 mod key;
 mod restore;
@@ -19,6 +20,7 @@ pub use arguments::{
 };
 pub use backup::{BackupCommand, BackupId, BackupName, CreateBackupArguments, RestoreArguments};
 use clap::{Args, Parser, Subcommand};
+pub use files::{FileArguments, FolderArguments};
 pub use image::{
     ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,
     PackName, RetainArguments, ShareArguments,

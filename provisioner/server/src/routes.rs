@@ -9,6 +9,7 @@ mod archive;
 mod changes;
 mod disk;
 mod events;
+mod image_files;
 mod image_jobs;
 mod images;
 mod names;
@@ -203,7 +204,7 @@ static OTHER_ROUTES: [Route; 26] = [
 ];
 
 /// The calls about images, and about the archive that they are in.
-static IMAGE_ROUTES: [Route; 27] = [
+static IMAGE_ROUTES: [Route; 31] = [
     route!(GET "/v1/projects/{project}/images" "list-images"
         "The images that the project sees, its own and those shared with it" => images::list),
     route!(POST "/v1/projects/{project}/images" "import-image"
@@ -213,6 +214,16 @@ static IMAGE_ROUTES: [Route; 27] = [
         "Delete one of the project's own images" => images::remove),
     route!(GET "/v1/projects/{project}/images/{image}/content" "export-image"
         "The image as a raw disk; holds secrets, so it needs the role 'write'" => images::export),
+    route!(GET "/v1/projects/{project}/images/{image}/partitions" "look-at-partitions"
+        "How the image's disk is divided; needs the role 'write', as all that is on it does"
+        => image_files::partitions),
+    route!(GET "/v1/projects/{project}/images/{image}/files" "look-into-image"
+        "What is in a folder of the image's disk; needs the role 'write'" => image_files::list),
+    route!(GET "/v1/projects/{project}/images/{image}/files/content" "copy-image-file"
+        "A file of the image's disk; needs the role 'write'" => image_files::content),
+    route!(GET "/v1/projects/{project}/images/{image}/files/tar" "copy-image-tar"
+        "A file or a folder of the image's disk as a tar stream; needs the role 'write'"
+        => image_files::tar),
     route!(POST "/v1/projects/{project}/images/{image}/verify" "verify-image"
         "Have all of an image read" => images::verify),
     route!(PUT "/v1/projects/{project}/images/{image}/shares" "share-image-with-all"
