@@ -1,6 +1,9 @@
 //! Volumes from an operator's command to a running guest and back: the real daemon, the real
 //! `mezame`, and a guest under QEMU that is started with what it printed.
 
+mod files;
+mod restores;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -98,6 +101,34 @@ impl Desk {
         made.as_array().cloned().context("no list of backups")
     }
 
+    /// What an encrypted volume holds, as QEMU reads it with the keys that are handed out.
+    fn read_sealed(&self, volume: &str) -> Result<Vec<u8>> {
+        let secrets = tempfile::tempdir()?;
+        let folder = text(secrets.path());
+        let open = ["volume", "open", volume, "-p", self.project, "--secrets-dir", folder];
+        let words = self.mezame.run(&open)?;
+        let words: Vec<&str> = words.lines().collect();
+        let mut convert = process::command("qemu-img");
+        convert.args(["convert", "-O", "raw"]);
+        let mut from = String::new();
+        for pair in words.chunks(2) {
+            match pair {
+                ["-object", object] => {
+                    let object: Value = serde_json::from_str(object)?;
+                    let said = |name: &str| object[name].as_str().unwrap_or_default().to_owned();
+                    let (id, format, file) = (said("id"), said("format"), said("file"));
+                    convert.arg("--object");
+                    convert.arg(format!("secret,id={id},format={format},file={file}"));
+                }
+                ["-blockdev", node] => from = format!("json:{node}"),
+                _ => {}
+            }
+        }
+        let to = self.path(&format!("{volume}.read"));
+        process::succeed(convert.arg(from).arg(&to))?;
+        Ok(fs::read(to)?)
+    }
+
     /// What a volume that no QEMU has open holds, as QEMU reads it.
     fn read(&self, volume: &str) -> Result<Vec<u8>> {
         let start = self.json(&["volume", "open", volume])?;
@@ -107,6 +138,23 @@ impl Desk {
         process::succeed(convert.args(["convert", "-O", "raw", &from]).arg(&to))?;
         Ok(fs::read(to)?)
     }
+}
+
+/// Whether any file below a folder has these bytes.
+fn is_anywhere(folder: &Path, bytes: &[u8]) -> Result<bool> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let kind = fs::symlink_metadata(&path)?.file_type();
+        let is_there = if kind.is_dir() {
+            is_anywhere(&path, bytes)?
+        } else {
+            kind.is_file() && fs::read(&path)?.windows(bytes.len()).any(|it| it == bytes)
+        };
+        if is_there {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn text(path: &Path) -> &str {
@@ -187,9 +235,9 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
         ensure!(deleted["erased"] == "nothing" && deleted["keys_forgotten"] == 0, "{deleted}");
     }
     ensure!(desk.json(&["volume", "list"])? == json!([]));
-    let left: Vec<_> = fs::read_dir(desk.path("volumes/masters"))?.collect();
-    // Those of backups went with their volumes; the image's stays for the next one.
-    ensure!(left.len() == 1, "{left:?}");
+    let left = fs::read_dir(desk.path("volumes/masters"))?.collect::<Result<Vec<_>, _>>()?;
+    // Those of backups went with their volumes; the image's stays for the next one, with its lock.
+    ensure!(left.len() == 2, "{left:?}");
     Ok(())
 }
 
@@ -222,11 +270,17 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     let refused = mezame.run(&["backup", "create", "open", "-p", "a", "--qmp", text(&qmp)]);
     ensure!(refused.is_err_and(|error| error.to_string().contains("is encrypted")));
     let id = backups[0]["id"].as_str().context("no id")?;
-    let restore = ["backup", "restore", id, "--to", "again", "-p", "vault", "--encrypted", "-q"];
+    let restore = ["backup", "restore", id, "--to", "again", "-p", "vault", "-q"];
     let refused = mezame.run(&restore);
-    ensure!(refused.is_err_and(|error| error.to_string().contains("in the clear")));
+    ensure!(refused.is_err_and(|error| error.to_string().contains("encrypted")));
+    mezame.run(&[&restore[..], &["--encrypted"]].concat())?;
+    let there = desk.read_sealed("again")?;
+    ensure!(writes(&there, 0) >= 1, "what was restored lacks writes");
+    ensure!(!is_anywhere(&desk.path("volumes"), b"disk 0 write")?, "a write is in the clear");
+    mezame.run(&["volume", "delete", "again", "-p", "vault"])?;
     let jobs = desk.json(&["image", "jobs"])?;
-    ensure!(jobs[0]["what"] == "backup" && jobs[1]["what"] == "hydrate", "{jobs}");
+    let done: Vec<_> = (0..3).map(|at| &jobs[at]["what"]).collect();
+    ensure!(done == ["create-volume", "backup", "hydrate"], "{jobs}");
     until_written(&mut guest, 12)?;
     guest.kill()?;
 

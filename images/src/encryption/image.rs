@@ -91,6 +91,7 @@ pub(crate) fn make_by(
 ) -> Result<(), ImageError> {
     let (format, prefix, mut options) = match form {
         Form::Luks => ("luks", "", String::new()),
+        Form::Alone => ("qcow2", "encrypt.", "encrypt.format=luks,".to_owned()),
         Form::Overlay { options, .. } => {
             ("qcow2", "encrypt.", format!("{options},encrypt.format=luks,"))
         }
@@ -114,6 +115,8 @@ pub(crate) fn make_by(
 pub(crate) enum Form<'a> {
     /// LUKS over a raw file or a device.
     Luks,
+    /// qcow2 with LUKS in it.
+    Alone,
     /// A qcow2 overlay with LUKS in it.
     Overlay { options: &'a str, backing: &'a Path, backing_format: &'a str },
 }

@@ -5,6 +5,8 @@
 
 use std::{fs, io, path::Path};
 
+use serde_json::json;
+
 use super::{Origin, RestoreError, through_qemu::ThroughQemu};
 use crate::{
     archive::{Exported, Watch, target::FileTarget},
@@ -12,6 +14,7 @@ use crate::{
     encryption::{
         KeyNumber,
         image::{self, Form},
+        secret::{Secrets, key_name},
     },
     storage_daemon::StorageDaemon,
     volume::{Data, Durability, HostCache, Place, Volume, VolumeId},
@@ -76,6 +79,30 @@ fn sealed(
     let file = fs::File::open(path).map_err(RestoreError::io("opening", path))?;
     file.sync_all().map_err(RestoreError::io("syncing", path))?;
     Ok(exported)
+}
+
+/// Fills a new file of so many bytes, with zeros behind the image, as qcow2 with LUKS in it. What is zeros
+/// takes no room in it.
+pub(super) fn fetch_compact(
+    of: &Origin<'_>,
+    id: &VolumeId,
+    path: &Path,
+    (size, number): (u64, KeyNumber),
+    watch: &dyn Watch,
+) -> Result<(), RestoreError> {
+    let anew = || durable::remove(path).and_then(|()| durable::create_private(path)).map(drop);
+    image::make(path, size, &Form::Alone, (id, number, of.keys), anew)?;
+    let node = json!({
+        "driver": "qcow2", "node-name": id.node(""), "backing": null,
+        "encrypt": { "format": "luks", "key-secret": key_name(id, number) },
+        "file": { "driver": "file", "filename": path, "node-name": id.node("file") },
+    });
+    let daemon = StorageDaemon::start_with(&node, &Secrets::of(id, number, of.keys)?, of.run)?;
+    of.archive.export(of.image, &ThroughQemu::blank(&daemon)?, watch)?;
+    daemon.end()?;
+    let file = fs::File::open(path).map_err(RestoreError::io("opening", path))?;
+    file.sync_all().map_err(RestoreError::io("syncing", path))?;
+    durable::sync_parent(path).map_err(RestoreError::io("syncing", path))
 }
 
 /// Writes the image over all of an encrypted volume that is there.

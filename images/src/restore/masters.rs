@@ -1,32 +1,38 @@
-//! Masters that are made of the archive's images: each image's once, whoever asks and how often.
+//! Masters that are made of the archive's images, or of zeros: each once, whoever asks and how often.
 //!
 //! ```text
-//!   MASTERS/IMAGE/       the master, once it is whole
-//!          /IMAGE.raw    what has been fetched of it so far
-//!          /IMAGE.new/   it is being sealed
-//!          /IMAGE.lock   held while one of these is made; it stays
+//!   MASTERS/NAME/       the master, once it is whole
+//!          /NAME.raw    what has been fetched of it so far
+//!          /NAME.new/   it is being sealed
+//!          /NAME.lock   held while one of these is made or removed; it goes with the master
 //! ```
-//! The image's id is the name, so asking again finds the master, also after a crash at any moment.
-//! Nothing is kept of who may see the image: that is asked of the archive each time, by the
+//! The [name](MasterName) says of what a master is, so asking again finds it, also after a crash at any
+//! moment. One in the clear is a raw file with holes; an encrypted one is qcow2 with LUKS in it, which has
+//! holes too, where LUKS over a raw file would have noise. Nothing is kept of who may see the image: that is asked of the archive each time, by the
 //! [`Visible`](crate::archive::Visible) that it takes.
+
+mod name;
 
 use std::{
     fs::{self, File, TryLockError},
+    io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
 };
 
+pub use name::MasterName;
+
 use super::{
     Origin, RestoreError, beside,
-    fetch::{SECTOR, fetch},
+    fetch::{SECTOR, fetch, fetch_compact},
 };
 use crate::{
-    archive::{ArchiveError, ImageId, Watch},
-    clone::{Master, durable, make_private_directory},
+    archive::{ArchiveError, Watch},
+    clone::{CloneError, Master, durable, make_private_directory},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
-    volume::{Format, VolumeId},
+    volume::{FileIdentity, Format},
 };
 
 /// How often a master that somebody else makes is looked for.
@@ -41,6 +47,12 @@ pub struct Masters {
 /// A lock's file, held.
 struct Held {
     _file: File,
+}
+
+/// What a master is made of.
+enum Contents<'a> {
+    Image { of: &'a Origin<'a>, key: Option<&'a VolumeKey> },
+    Zeros,
 }
 
 impl Masters {
@@ -66,7 +78,7 @@ impl Masters {
     /// # Errors
     /// [`RestoreError::WouldBeClear`]; [`RestoreError::OtherMaster`] where there is an encrypted one.
     pub fn obtain(&self, of: &Origin<'_>, watch: &dyn Watch) -> Result<Master, RestoreError> {
-        self.made(of, None, watch)
+        self.obtain_longer(of, of.image.image().size, None, watch)
     }
 
     /// The same, encrypted with a key of its own: its clones want that key as their master's
@@ -80,12 +92,37 @@ impl Masters {
         key: &VolumeKey,
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
-        self.made(of, Some(key), watch)
+        self.obtain_longer(of, of.image.image().size, Some(key), watch)
     }
 
-    /// The image's master, if it is there and whole.
-    pub fn find(&self, image: ImageId) -> Result<Option<Master>, RestoreError> {
-        let path = self.path(image);
+    /// Either of them with zeros behind the image, up to `size` bytes: each length is a master of its
+    /// own.
+    ///
+    /// # Errors
+    /// As of the others.
+    pub fn obtain_longer(
+        &self,
+        of: &Origin<'_>,
+        size: u64,
+        key: Option<&VolumeKey>,
+        watch: &dyn Watch,
+    ) -> Result<Master, RestoreError> {
+        let image = of.image.image();
+        of.check_key(key.is_some())?;
+        let size = size.max(image.size).next_multiple_of(SECTOR);
+        let name = MasterName::of(image.id, image.size, size);
+        self.made(&name, size, &Contents::Image { of, key }, watch)
+    }
+
+    /// A master of zeros.
+    pub fn zeros(&self, size: u64, watch: &dyn Watch) -> Result<Master, RestoreError> {
+        let size = size.next_multiple_of(SECTOR);
+        self.made(&MasterName::Zeros(size), size, &Contents::Zeros, watch)
+    }
+
+    /// The master of this name, if it is there and whole.
+    pub fn find(&self, name: &MasterName) -> Result<Option<Master>, RestoreError> {
+        let path = self.path(name);
         if !path.try_exists().map_err(RestoreError::io("finding", &path))? {
             return Ok(None);
         }
@@ -94,106 +131,140 @@ impl Masters {
         Ok(Some(master))
     }
 
-    /// Removes the image's master, which has no clones, and what was fetched of one.
-    pub fn remove(&self, image: ImageId) -> Result<(), RestoreError> {
-        let path = self.path(image);
-        let Some(_held) = self.hold(image)? else { return Err(self.busy(image)) };
+    /// Removes a master, which has no clones, and what was fetched of one.
+    ///
+    /// # Errors
+    /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it.
+    pub fn remove(&self, name: &MasterName) -> Result<(), RestoreError> {
+        let path = self.path(name);
+        let Some(held) = self.hold(name)? else { return Err(self.busy(name)) };
         if path.try_exists().map_err(RestoreError::io("finding", &path))? {
             Master::open(&path)?.remove()?;
         }
-        self.clean(image)
+        self.clean(name, held)
     }
 
-    /// Removes what was fetched of images whose master did not come to be, and that nobody fetches;
-    /// which images those were. Who asks for one of them again has it fetched from its beginning.
-    pub fn sweep(&self) -> Result<Vec<ImageId>, RestoreError> {
+    /// Removes what was fetched of masters that did not come to be, and that nobody fetches; which
+    /// those were. Who asks for one of them again has it fetched from its beginning.
+    pub fn sweep(&self) -> Result<Vec<MasterName>, RestoreError> {
         let failed = || RestoreError::io("reading", &self.directory);
         let mut swept = Vec::new();
         for entry in fs::read_dir(&self.directory).map_err(failed())? {
             let path = entry.map_err(failed())?.path();
             let is_part = path.extension().is_some_and(|it| it == "raw" || it == "new");
             let stem = path.file_stem().and_then(|stem| stem.to_str());
-            let Some(image) = stem.and_then(|stem| ImageId::parse(stem).ok()) else { continue };
-            if is_part && let Some(_held) = self.hold(image)? {
-                self.clean(image)?;
-                swept.push(image);
+            let Some(name) = stem.and_then(MasterName::parse) else { continue };
+            if is_part && self.discard(&name)? {
+                swept.push(name);
             }
         }
         swept.dedup();
         Ok(swept)
     }
 
+    /// Removes what was fetched of one master, unless somebody fetches it; whether it was so.
+    pub fn discard(&self, name: &MasterName) -> Result<bool, RestoreError> {
+        let Some(held) = self.hold(name)? else { return Ok(false) };
+        self.clean(name, held)?;
+        Ok(true)
+    }
+
     fn made(
         &self,
-        of: &Origin<'_>,
-        key: Option<&VolumeKey>,
+        name: &MasterName,
+        size: u64,
+        contents: &Contents<'_>,
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
-        let image = of.image.image();
-        of.check_key(key.is_some())?;
-        let _held = self.wait(image.id, watch)?;
-        let path = self.path(image.id);
-        let master = match self.find(image.id)? {
+        let _held = self.wait(name, watch)?;
+        let master = match self.find(name)? {
             Some(master) => master,
-            None => self.make(of, &path, key, watch)?,
+            None => self.make(name, size, contents, watch)?,
         };
-        let is_other = master.size() != image.size.next_multiple_of(SECTOR)
-            || master.backing().is_encrypted != key.is_some();
-        if is_other { Err(RestoreError::OtherMaster { path }) } else { Ok(master) }
+        let is_encrypted = matches!(contents, Contents::Image { key: Some(_), .. });
+        if master.size() == size && master.backing().is_encrypted == is_encrypted {
+            return Ok(master);
+        }
+        Err(RestoreError::OtherMaster { path: self.path(name) })
     }
 
     /// Fetches and seals one, under its lock.
     fn make(
         &self,
-        of: &Origin<'_>,
-        path: &Path,
-        key: Option<&VolumeKey>,
+        name: &MasterName,
+        size: u64,
+        contents: &Contents<'_>,
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
-        let raw = beside(path, ".raw");
+        let path = self.path(name);
+        let raw = beside(&path, ".raw");
         // What is being sealed was whole.
-        let sealing = beside(path, ".new").join("image");
+        let sealing = beside(&path, ".new").join("image");
         let is_sealing = sealing.try_exists().map_err(RestoreError::io("finding", &sealing))?;
         if !is_sealing {
-            let id = name_of(of.image.image().id);
-            let number = KeyNumber(1);
-            let keys = key.map(|key| VolumeKeys::none().with(number, key.clone()));
-            let of = Origin { keys: keys.as_ref().unwrap_or(of.keys), ..*of };
-            fetch(&of, &id, &raw, keys.as_ref().map(|_| number), watch)?;
+            match contents {
+                Contents::Image { of, key: None } => {
+                    fetch(of, &name.node(), &raw, None, watch)?;
+                    lengthen(&raw, size)?;
+                }
+                Contents::Image { of, key: Some(key) } => {
+                    let number = KeyNumber(1);
+                    let keys = VolumeKeys::none().with(number, (*key).clone());
+                    let of = Origin { keys: &keys, ..**of };
+                    fetch_compact(&of, &name.node(), &raw, (size, number), watch)?;
+                }
+                Contents::Zeros => {
+                    let anew = durable::remove(&raw).and_then(|()| durable::create_private(&raw));
+                    anew.map_err(RestoreError::io("making", &raw))?;
+                    lengthen(&raw, size)?;
+                }
+            }
         }
-        Ok(match key {
-            None => Master::seal(&raw, Format::Raw, path)?,
-            Some(_) => Master::seal_encrypted(&raw, Format::Raw, path)?,
+        Ok(match contents {
+            Contents::Image { key: Some(_), .. } => {
+                Master::seal_encrypted(&raw, Format::Qcow2, &path)?
+            }
+            _ => Master::seal(&raw, Format::Raw, &path)?,
         })
     }
 
-    fn path(&self, image: ImageId) -> PathBuf {
-        self.directory.join(image.to_string())
+    fn path(&self, name: &MasterName) -> PathBuf {
+        self.directory.join(name.to_string())
     }
 
-    fn busy(&self, image: ImageId) -> RestoreError {
-        crate::clone::CloneError::Busy { path: beside(&self.path(image), ".lock") }.into()
+    fn lock(&self, name: &MasterName) -> PathBuf {
+        beside(&self.path(name), ".lock")
     }
 
-    /// Removes parts of a master, under its lock.
-    fn clean(&self, image: ImageId) -> Result<(), RestoreError> {
-        let path = self.path(image);
+    fn busy(&self, name: &MasterName) -> RestoreError {
+        CloneError::Busy { path: self.lock(name) }.into()
+    }
+
+    /// Removes parts of a master, under its lock, which goes too where there is no master.
+    fn clean(&self, name: &MasterName, held: Held) -> Result<(), RestoreError> {
+        let path = self.path(name);
         let raw = beside(&path, ".raw");
         durable::remove(&raw).map_err(RestoreError::io("removing", &raw))?;
         let new = beside(&path, ".new");
         match fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(RestoreError::io("removing", &new)(error))
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(RestoreError::io("removing", &new)(error));
             }
-            _ => durable::sync_directory(&self.directory)
-                .map_err(RestoreError::io("syncing", &self.directory)),
+            _ => {}
         }
+        let lock = self.lock(name);
+        if !path.try_exists().map_err(RestoreError::io("finding", &path))? {
+            durable::remove(&lock).map_err(RestoreError::io("removing", &lock))?;
+        }
+        drop(held);
+        durable::sync_directory(&self.directory)
+            .map_err(RestoreError::io("syncing", &self.directory))
     }
 
     /// Waits until nobody else makes or removes this one.
-    fn wait(&self, image: ImageId, watch: &dyn Watch) -> Result<Held, RestoreError> {
+    fn wait(&self, name: &MasterName, watch: &dyn Watch) -> Result<Held, RestoreError> {
         loop {
-            if let Some(held) = self.hold(image)? {
+            if let Some(held) = self.hold(name)? {
                 return Ok(held);
             }
             if watch.is_cancelled() {
@@ -203,24 +274,30 @@ impl Masters {
         }
     }
 
-    fn hold(&self, image: ImageId) -> Result<Option<Held>, RestoreError> {
-        let path = beside(&self.path(image), ".lock");
+    fn hold(&self, name: &MasterName) -> Result<Option<Held>, RestoreError> {
+        let path = self.lock(name);
         let mut options = File::options();
         options.create(true).truncate(false).write(true).mode(0o600);
         let file = options.open(&path).map_err(RestoreError::io("opening", &path))?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(Held { _file: file })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(source)) => Err(RestoreError::io("locking", &path)(source)),
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(source)) => {
+                return Err(RestoreError::io("locking", &path)(source));
+            }
         }
+        // Whoever had it may have removed it since it was opened: then it keeps nobody from anything.
+        let named = File::open(&path).and_then(|now| FileIdentity::of(&now));
+        let ours = FileIdentity::of(&file).map_err(RestoreError::io("reading", &path))?;
+        Ok(named.is_ok_and(|now| now == ours).then_some(Held { _file: file }))
     }
 }
 
-/// What QEMU's programs call an image's master while it is made: no other one, in the same directory of
-/// sockets.
-fn name_of(image: ImageId) -> VolumeId {
-    let digits: String = image.to_string().chars().filter(char::is_ascii_hexdigit).collect();
-    // `m`, and half of the digits.
-    let name = format!("m{}", digits.get(..16).unwrap_or_default());
-    VolumeId::parse(&name).unwrap_or_else(|_| unreachable!("{name}"))
+/// Puts zeros behind a file's end, which take no room; durable when this returns.
+fn lengthen(path: &Path, size: u64) -> Result<(), RestoreError> {
+    let file = File::options().write(true).open(path);
+    let file = file.map_err(RestoreError::io("opening", path))?;
+    let is_short = file.metadata().is_ok_and(|metadata| metadata.len() < size);
+    let lengthened = if is_short { file.set_len(size) } else { Ok(()) };
+    lengthened.and_then(|()| file.sync_all()).map_err(RestoreError::io("lengthening", path))
 }

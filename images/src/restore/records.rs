@@ -86,6 +86,17 @@ impl Records {
         }
     }
 
+    /// Whether a restore of this volume was begun and has not ended.
+    pub fn is_under_way(&self, id: &VolumeId) -> Result<bool, RestoreError> {
+        Ok(self.read(id)?.is_some())
+    }
+
+    /// Forgets a restore of a volume that is about to be removed, or is gone. Of any other it would not
+    /// be known any more that it is half restored.
+    pub fn forget(&self, id: &VolumeId) -> Result<(), RestoreError> {
+        self.remove(id)
+    }
+
     /// The volumes whose restore was begun and has not ended, and from which image.
     pub fn under_way(&self) -> Result<Vec<(VolumeId, ImageId)>, RestoreError> {
         let failed = || RestoreError::io("reading", &self.directory);

@@ -13,7 +13,7 @@ use std::{
 
 use super::{
     in_place::{Manner, Restored, Subject, cancel, restore},
-    masters::Masters,
+    masters::{MasterName, Masters},
     new_volume,
     records::Records,
     *,

@@ -1,7 +1,7 @@
 //! A target that is written through QEMU's storage daemon, which enciphers it.
 //!
-//! What was never written there is noise and not zeros, so each chunk is read first, as of anything
-//! that is there.
+//! Of LUKS over a raw file, what was never written is noise and not zeros, so each chunk is read first, as
+//! of anything that is there; of a new qcow2 file it is zeros.
 
 use std::{
     io::{self, ErrorKind},
@@ -21,13 +21,20 @@ static ZEROS: [u8; 256 << 10] = [0; 256 << 10];
 pub(super) struct ThroughQemu<'a> {
     daemon: &'a StorageDaemon,
     size: u64,
+    is_blank: bool,
     idle: Mutex<Vec<Nbd>>,
 }
 
 impl<'a> ThroughQemu<'a> {
     pub(super) fn new(daemon: &'a StorageDaemon) -> Result<Self, DaemonError> {
         let first = daemon.open()?;
-        Ok(Self { daemon, size: first.size(), idle: Mutex::new(vec![first]) })
+        let size = first.size();
+        Ok(Self { daemon, size, is_blank: false, idle: Mutex::new(vec![first]) })
+    }
+
+    /// One that reads as zeros, since nothing was written to it.
+    pub(super) fn blank(daemon: &'a StorageDaemon) -> Result<Self, DaemonError> {
+        Ok(Self { is_blank: true, ..Self::new(daemon)? })
     }
 
     /// Does this by a connection that nobody else uses.
@@ -47,11 +54,11 @@ impl Target for ThroughQemu<'_> {
         if self.size < size {
             return Err(ErrorKind::StorageFull.into());
         }
-        self.write_zeros(self.size - size, size)
+        if self.is_blank { Ok(()) } else { self.write_zeros(self.size - size, size) }
     }
 
     fn is_blank(&self) -> bool {
-        false
+        self.is_blank
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -8,6 +8,7 @@ pub mod address;
 mod connection;
 pub mod error;
 pub mod events;
+pub mod files;
 pub mod images;
 pub mod trust;
 mod volumes;

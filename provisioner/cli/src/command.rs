@@ -4,8 +4,10 @@
 
 mod arguments;
 mod backup;
+mod files;
 mod image;
 mod key;
+mod restore;
 mod volume;
 
 use std::{path::PathBuf, time::Duration};
@@ -18,12 +20,14 @@ pub use arguments::{
 };
 pub use backup::{BackupCommand, BackupId, BackupName, CreateBackupArguments, RestoreArguments};
 use clap::{Args, Parser, Subcommand};
+pub use files::{FileArguments, FolderArguments};
 pub use image::{
     ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,
     PackName, RetainArguments, ShareArguments,
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
+pub use restore::{CaptureArguments, RestoreVolumeArguments};
 pub use volume::{
     ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
     VolumeIdArgument, VolumeName, VolumePool,

@@ -15,6 +15,7 @@ mod key;
 pub mod password;
 mod reports;
 mod reset;
+mod restore;
 mod rows;
 mod small;
 mod volume;

@@ -13,6 +13,7 @@
 pub(crate) mod crew;
 pub(crate) mod download;
 pub(crate) mod fault;
+pub(crate) mod files;
 mod import;
 pub(crate) mod jobs;
 mod journal;
@@ -35,11 +36,9 @@ use std::{
 };
 
 use mezame_images::{
-    archive::{
-        Archive, ArchiveError, ImageId, KeyOf, Settings as ArchiveSettings, Visible,
-        store::s3::Patience,
-    },
+    archive::{Archive, ArchiveError, KeyOf, Settings as ArchiveSettings, store::s3::Patience},
     environment::SystemEnvironment,
+    files::FilesError,
 };
 use mezame_model::{
     ProjectName,
@@ -101,6 +100,9 @@ pub(crate) enum ImagesError {
     /// The archive does not do it.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// A file of an image's can't be had.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// What was asked for is wrong.
     #[error("what was asked for has faults")]
     Faults(Vec<Fault>),
@@ -299,17 +301,6 @@ impl Images {
     /// The key that images of this project are made with.
     pub(crate) fn key_of(&self, project: &ProjectName) -> KeyOf {
         (self.keys)(project)
-    }
-
-    /// An image as a project sees it, for long work. Blocks.
-    pub(crate) fn look(
-        &self,
-        project: &ProjectName,
-        id: ImageId,
-    ) -> Result<(Arc<Archive>, Visible), ImagesError> {
-        let archive = self.archive()?;
-        let visible = view::look(&archive, &self.keys, project, id)?;
-        Ok((archive, visible))
     }
 
     /// The table of jobs, which volumes' jobs are in too.

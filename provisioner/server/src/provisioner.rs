@@ -246,13 +246,13 @@ async fn open_volumes(
     let (volumes, images) = (settings.volumes.clone()?, Arc::clone(images?));
     let manner = Manner {
         default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
-        clear_masters: volumes.clear_masters,
         jobs: volumes.jobs,
         jobs_waiting: settings.images.as_ref()?.jobs_waiting,
     };
     let run = settings.state_dir.join("volumes");
+    let records = settings.state_dir.join("restores");
     let executor = move |images| {
-        let local = Local::open(volumes.clone(), run.clone(), images)?;
+        let local = Local::open(volumes.clone(), run.clone(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
     let control = Arc::clone(control);

@@ -9,6 +9,7 @@ mod archive;
 mod changes;
 mod disk;
 mod events;
+mod image_files;
 mod image_jobs;
 mod images;
 mod names;
@@ -17,6 +18,7 @@ mod password_resets;
 mod precondition;
 mod problem;
 mod reading;
+mod restores;
 mod volume_keys;
 mod volumes;
 
@@ -202,7 +204,7 @@ static OTHER_ROUTES: [Route; 26] = [
 ];
 
 /// The calls about images, and about the archive that they are in.
-static IMAGE_ROUTES: [Route; 27] = [
+static IMAGE_ROUTES: [Route; 31] = [
     route!(GET "/v1/projects/{project}/images" "list-images"
         "The images that the project sees, its own and those shared with it" => images::list),
     route!(POST "/v1/projects/{project}/images" "import-image"
@@ -212,6 +214,16 @@ static IMAGE_ROUTES: [Route; 27] = [
         "Delete one of the project's own images" => images::remove),
     route!(GET "/v1/projects/{project}/images/{image}/content" "export-image"
         "The image as a raw disk; holds secrets, so it needs the role 'write'" => images::export),
+    route!(GET "/v1/projects/{project}/images/{image}/partitions" "look-at-partitions"
+        "How the image's disk is divided; needs the role 'write', as all that is on it does"
+        => image_files::partitions),
+    route!(GET "/v1/projects/{project}/images/{image}/files" "look-into-image"
+        "What is in a folder of the image's disk; needs the role 'write'" => image_files::list),
+    route!(GET "/v1/projects/{project}/images/{image}/files/content" "copy-image-file"
+        "A file of the image's disk; needs the role 'write'" => image_files::content),
+    route!(GET "/v1/projects/{project}/images/{image}/files/tar" "copy-image-tar"
+        "A file or a folder of the image's disk as a tar stream; needs the role 'write'"
+        => image_files::tar),
     route!(POST "/v1/projects/{project}/images/{image}/verify" "verify-image"
         "Have all of an image read" => images::verify),
     route!(PUT "/v1/projects/{project}/images/{image}/shares" "share-image-with-all"
@@ -258,7 +270,7 @@ static IMAGE_ROUTES: [Route; 27] = [
         => archive::release),
 ];
 
-static VOLUME_ROUTES: [Route; 16] = [
+static VOLUME_ROUTES: [Route; 19] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/projects/{project}/volumes" "list-volumes"
@@ -282,6 +294,12 @@ static VOLUME_ROUTES: [Route; 16] = [
         "Have it rest" => volumes::pause),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydration/resume" "resume-hydration"
         "Have it go on" => volumes::resume),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/restore" "restore-volume"
+        "Have what a volume that no QEMU has open holds replaced by an image" => restores::restore),
+    route!(DELETE "/v1/projects/{project}/volumes/{volume}/restore" "abandon-restore"
+        "Give up a restore that was cut short" => restores::give_up),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/capture" "capture-volume"
+        "Have an image made of what a volume holds" => restores::capture),
     route!(GET "/v1/projects/{project}/backups" "list-backups"
         "The project's backups, newest first" => volumes::backups),
     route!(POST "/v1/projects/{project}/backups" "back-up"

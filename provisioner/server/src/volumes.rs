@@ -17,6 +17,7 @@ pub(crate) mod executor;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
+mod restores;
 mod settle;
 mod work;
 
@@ -112,7 +113,6 @@ pub(crate) struct Volumes {
     executor: Arc<dyn Executor>,
     environment: Arc<dyn Environment>,
     default_pool: String,
-    clear_masters: bool,
     calls: Crew,
     /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
     monitors: Crew,
@@ -126,7 +126,6 @@ pub(crate) struct Volumes {
 #[derive(Debug, Clone)]
 pub(crate) struct Manner {
     pub(crate) default_pool: String,
-    pub(crate) clear_masters: bool,
     pub(crate) jobs: usize,
     pub(crate) jobs_waiting: usize,
 }
@@ -149,7 +148,6 @@ impl Volumes {
             executor,
             environment,
             default_pool: manner.default_pool,
-            clear_masters: manner.clear_masters,
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
@@ -266,9 +264,8 @@ impl Volumes {
     ) -> Result<VolumeDeleted, VolumesError> {
         let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.here(project, id)?;
-        let (facts, is_restored) = (record.facts(), record.is_restored);
-        let delete =
-            move |executor: &dyn Executor| Ok((executor.delete(&facts, is_restored)?, claim));
+        let facts = record.facts();
+        let delete = move |executor: &dyn Executor| Ok((executor.delete(&facts)?, claim));
         let (erasure, _claim) = self.ask(delete).await?;
         self.control.forget_volume(project, id).await?;
         Ok(VolumeDeleted {
@@ -392,6 +389,7 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
         Reason::Exists => "take another id, or move away what is there",
         Reason::Conflict => "look at the volume by 'mezame volume show'",
+        Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
         Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",

@@ -25,7 +25,7 @@ fn an_images_master_is_made_once_and_found_again() {
     let none = VolumeKeys::none();
     let of = vault.origin(&image, &none, directory.path());
     let masters = Masters::create(&directory.path().join("masters")).unwrap();
-    assert!(masters.find(image.image().id).unwrap().is_none());
+    assert!(masters.find(&image.image().id.into()).unwrap().is_none());
     // By several at once.
     let inodes = std::thread::scope(|scope| {
         let ask = || file_of(&masters.obtain(&of, &Unwatched).unwrap());
@@ -38,11 +38,11 @@ fn an_images_master_is_made_once_and_found_again() {
     let pool = pool(directory.path());
     let made = |name| new_volume::instant(&masters, &of, &pool, &id(name), &Unwatched).unwrap();
     let clones = [made("one"), made("two")];
-    let master = masters.find(image.image().id).unwrap().unwrap();
+    let master = masters.find(&image.image().id.into()).unwrap().unwrap();
     assert_eq!(master.clones().unwrap().len(), 2);
     let volume = clones[1].volume(Durability::default(), HostCache::Direct).unwrap();
     assert_eq!(first_difference(&contents(&volume, directory.path()), &bytes), None);
-    let error = masters.remove(image.image().id).unwrap_err();
+    let error = masters.remove(&image.image().id.into()).unwrap_err();
     assert!(
         matches!(error, RestoreError::Clone(CloneError::HasClones { clones: 2, .. })),
         "{error}"
@@ -50,8 +50,8 @@ fn an_images_master_is_made_once_and_found_again() {
     for clone in &clones {
         master.remove_clone(clone).unwrap();
     }
-    masters.remove(image.image().id).unwrap();
-    assert!(masters.find(image.image().id).unwrap().is_none());
+    masters.remove(&image.image().id.into()).unwrap();
+    assert!(masters.find(&image.image().id.into()).unwrap().is_none());
     // And anew.
     assert_eq!(masters.obtain(&of, &Unwatched).unwrap().size(), bytes.len() as u64);
 }
@@ -67,16 +67,14 @@ fn a_fetch_that_was_cut_short_goes_on_and_one_that_nobody_wants_is_swept() {
     let masters = Masters::create(&directory.path().join("masters")).unwrap();
     let error = masters.obtain(&of, &Impatient::once_written()).unwrap_err();
     assert!(is_cancelled(&error), "{error}");
-    assert!(masters.find(image.image().id).unwrap().is_none());
+    assert!(masters.find(&image.image().id.into()).unwrap().is_none());
     let master = masters.obtain(&of, &Unwatched).unwrap();
     assert_eq!(std::fs::read(file_of(&master)).unwrap(), bytes);
     assert!(masters.sweep().unwrap().is_empty());
     master.remove().unwrap();
     masters.obtain(&of, &Impatient::once_written()).unwrap_err();
-    assert_eq!(masters.sweep().unwrap(), [image.image().id]);
-    let left = std::fs::read_dir(directory.path().join("masters")).unwrap();
-    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, [format!("{}.lock", image.image().id).as_str()]);
+    assert_eq!(masters.sweep().unwrap(), [MasterName::Image(image.image().id)]);
+    assert_eq!(std::fs::read_dir(directory.path().join("masters")).unwrap().count(), 0);
     // Stopped while it was sealed.
     let stage = directory.path().join(format!("masters/{}.new", image.image().id));
     std::fs::create_dir(&stage).unwrap();
@@ -96,7 +94,7 @@ fn a_damaged_image_becomes_no_master() {
     let of = vault.origin(&image, &none, directory.path());
     let error = masters.obtain(&of, &Unwatched).unwrap_err();
     assert!(matches!(error, RestoreError::Archive(ArchiveError::Chunk { .. })), "{error}");
-    assert!(masters.find(image.image().id).unwrap().is_none());
+    assert!(masters.find(&image.image().id.into()).unwrap().is_none());
 }
 
 #[test]
@@ -114,8 +112,21 @@ fn an_encrypted_master_has_nothing_in_the_clear_and_its_clones_read_it_with_its_
     assert!(!file.windows(20).any(|window| window == &words[..20]));
     let error = masters.obtain(&of, &Unwatched).unwrap_err();
     assert!(matches!(error, RestoreError::OtherMaster { .. }), "{error}");
-    let keys = keys(1).with_master(key);
+    let keys = keys(1).with_master(key.clone());
     let pool = pool(directory.path());
+    // What lies behind the image takes no room.
+    let longer = masters.obtain_longer(&of, 1 << 30, Some(&key), &Unwatched).unwrap();
+    assert_eq!(longer.size(), 1 << 30);
+    let file = file_of(&longer).metadata().unwrap();
+    assert!(std::os::unix::fs::MetadataExt::blocks(&file) * 512 < 8 << 20);
+    let clone = longer.clone_encrypted(&pool, &id("long"), KeyNumber(1), &keys).unwrap();
+    let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+    let daemon = crate::testing::open(&volume, &keys, directory.path());
+    let mut blocks = daemon.open().unwrap();
+    let mut read = vec![1; 2_000_384 + (1 << 20)];
+    blocks.read(0, &mut read).unwrap();
+    assert!(read[..2_000_384] == words[..2_000_384] && read[2_000_384..].iter().all(|it| *it == 0));
+    drop((blocks, daemon));
     let clone = master.clone_encrypted(&pool, &id("one"), KeyNumber(1), &keys).unwrap();
     let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
     let read = contents_with(&volume, &keys, directory.path());
@@ -200,7 +211,7 @@ fn what_was_encrypted_is_in_the_clear_only_where_that_is_asked_for() {
             assert!(matches!(refused, RestoreError::WouldBeClear(_)), "{refused}");
         }
         assert!(records.under_way().unwrap().is_empty() && !path.exists());
-        assert!(masters.find(image.image().id).unwrap().is_none());
+        assert!(masters.find(&image.image().id.into()).unwrap().is_none());
         assert!(contents(&volume, directory.path()) == contents_of(2));
         of.may_be_clear = true;
         new(&of).unwrap();
@@ -233,4 +244,28 @@ fn what_was_encrypted_becomes_an_encrypted_volume_or_clone_of_whatever_length() 
         assert_eq!(first_difference(&read[..bytes.len()], bytes), None);
         assert_eq!(read[bytes.len()..], [0; 412]);
     }
+}
+
+#[test]
+fn masters_of_zeros_and_of_longer_disks_are_made_once_and_removed_with_their_locks() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::new(None);
+    let bytes = contents_of(1);
+    let image = vault.backup("disk", &bytes);
+    let none = VolumeKeys::none();
+    let of = vault.origin(&image, &none, directory.path());
+    let at = directory.path().join("masters");
+    let masters = Masters::create(&at).unwrap();
+    let longer = masters.obtain_longer(&of, 8 << 20, None, &Unwatched).unwrap();
+    let read = std::fs::read(file_of(&longer)).unwrap();
+    assert!(read[..bytes.len()] == bytes && read[bytes.len()..].iter().all(|it| *it == 0));
+    assert_eq!((read.len(), longer.size()), (8 << 20, 8 << 20));
+    let zeros = masters.zeros(1 << 40, &Unwatched).unwrap();
+    assert_eq!(zeros.size(), 1 << 40);
+    assert!(masters.find(&image.image().id.into()).unwrap().is_none());
+    for name in [MasterName::Longer(image.image().id, 8 << 20), MasterName::Zeros(1 << 40)] {
+        assert!(masters.find(&name).unwrap().is_some());
+        masters.remove(&name).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }

@@ -167,6 +167,11 @@ pub enum ImageWork {
     Hydrate,
     /// Volumes of a running guest are backed up.
     Backup,
+    /// What a volume holds is replaced by an image.
+    #[serde(rename = "restore-volume")]
+    RestoreVolume,
+    /// An image is made of what a volume holds.
+    Capture,
 }
 
 impl ImageWork {
@@ -181,6 +186,8 @@ impl ImageWork {
             Self::RotateKey => "rotate-key",
             Self::Hydrate => "hydrate",
             Self::Backup => "backup",
+            Self::RestoreVolume => "restore-volume",
+            Self::Capture => "capture",
         }
     }
 }

@@ -11,6 +11,9 @@
 //! | `POST …/volumes/V/rotate-key` ([`Monitor`]) | a job, 202 |
 //! | `POST …/volumes/V/hydrate` ([`Hydrate`]) | a job, 202 |
 //! | `POST …/volumes/V/hydration/{pause,resume}` ([`Monitor`]) | 204 |
+//! | `POST …/volumes/V/restore` ([`RestoreVolume`]) | a job, 202 |
+//! | `DELETE …/volumes/V/restore` | 204: gives up one that was cut short |
+//! | `POST …/volumes/V/capture` ([`Capture`]) | a job, 202 |
 //! | `GET`, `POST /v1/projects/P/backups` ([`NewBackup`]) | `[`[`Backup`]`]`, newest first · a job, 202 |
 //! | `GET`, `DELETE …/backups/IMAGE` | [`Backup`] · 204 |
 //!
@@ -122,7 +125,7 @@ pub struct Volume {
     pub host: String,
     /// Which pool.
     pub pool: String,
-    /// The image that it began as; zeros without.
+    /// The image that it began as, or that it was restored from last; zeros without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// Its length in bytes; 0 until that is known.
@@ -141,6 +144,46 @@ pub struct Volume {
     pub state: VolumeState,
     /// When it was asked for, in milliseconds since 1970-01-01T00:00:00Z.
     pub created_ms: u64,
+}
+
+/// How a volume is restored in place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RestoreWay {
+    /// To a new file, which takes the old one's place at the end. There must be room for both.
+    #[default]
+    Beside,
+    /// Over a plain volume as it lies there. Until it is done the volume is half of each.
+    Over,
+}
+
+/// An image that is to take the place of what a volume holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreVolume {
+    /// The image, or backup.
+    pub image: String,
+    /// How.
+    #[serde(default)]
+    pub way: RestoreWay,
+    /// Whether a plain volume's old file is kept, under another name in its pool.
+    #[serde(default)]
+    pub keep_old: bool,
+}
+
+/// An image that is to be made of what a volume holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capture {
+    /// What it is called: 1 to 255 characters.
+    pub name: String,
+    /// Whether `guest-agent seal` was run before the guest stopped; it is noted in the image, and not
+    /// looked for.
+    #[serde(default)]
+    pub sealed: bool,
+    /// The QMP socket of the QEMU that has the volume open; none where no guest runs on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
 }
 
 /// What became of a volume's keys when it was deleted.

@@ -15,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::{
-    Method, StatusCode,
+    Method, Request, StatusCode,
     body::{Body, Frame, Incoming, SizeHint},
     header,
 };
@@ -25,7 +25,7 @@ use mezame_model::{
 };
 use tokio::sync::mpsc;
 
-use super::{Client, ClientError, connection::Live, parse, problem};
+use super::{Client, ClientError, RequestBody, connection::Live, parse, problem};
 
 /// Bytes that are read of a file at once.
 const PART: usize = 256 << 10;
@@ -146,6 +146,15 @@ impl Client {
             let range = range.map_err(|error| ClientError::Request(error.into()))?;
             request.headers_mut().insert(header::RANGE, range);
         }
+        self.content(request, from).await
+    }
+
+    /// What a request for bytes is answered with, which came from a place on if any does.
+    pub(super) async fn content(
+        &self,
+        request: Request<RequestBody>,
+        from: u64,
+    ) -> Result<Content, ClientError> {
         let (answer, keep) = self.in_time(self.connection.send_alone(request)).await?;
         if !answer.status().is_success() {
             return Err(self.in_time(problem(answer)).await.unwrap_or_else(|failed| failed));

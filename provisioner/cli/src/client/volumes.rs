@@ -7,8 +7,8 @@ use mezame_model::{
     api::{
         images::ImageJob,
         volumes::{
-            Backup, Hydrate, Monitor, NewBackup, NewVolume, Pool, Volume, VolumeDeleted,
-            VolumeLimits, VolumeStart,
+            Backup, Capture, Hydrate, Monitor, NewBackup, NewVolume, Pool, RestoreVolume, Volume,
+            VolumeDeleted, VolumeLimits, VolumeStart,
         },
     },
 };
@@ -113,6 +113,36 @@ impl Client {
     ) -> Result<(), ClientError> {
         let path = Self::volume_path(project, id, &format!("/hydration/{what}"));
         self.tell(&path, monitor).await
+    }
+
+    /// Begins to replace what it holds by an image.
+    pub async fn restore_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        restore: &RestoreVolume,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&Self::volume_path(project, id, "/restore"), restore).await
+    }
+
+    /// Gives up a restore that was cut short.
+    pub async fn abandon_restore(
+        &self,
+        project: &ProjectName,
+        id: &str,
+    ) -> Result<(), ClientError> {
+        let path = Self::volume_path(project, id, "/restore");
+        self.call(Method::DELETE, &path, None, None).await.map(drop)
+    }
+
+    /// Begins to make an image of what it holds.
+    pub async fn capture_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        capture: &Capture,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&Self::volume_path(project, id, "/capture"), capture).await
     }
 
     /// A project's backups, newest first.

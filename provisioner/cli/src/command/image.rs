@@ -5,6 +5,7 @@ use std::{path::PathBuf, str::FromStr};
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::{ProjectName, api::images::ImageFormat};
 
+use super::files::{CAT_HELP, FileArguments, FolderArguments, LS_HELP, PARTITIONS_HELP, TAR_HELP};
 use crate::size;
 
 /// Of `image`.
@@ -50,6 +51,18 @@ The file is sparse, and there whole or not at all. It holds what the disk held, 
         #[arg(long)]
         force: bool,
     },
+    /// Show how an image's disk is divided
+    #[command(after_help = PARTITIONS_HELP)]
+    Partitions(ImageName),
+    /// Show what is in a folder of an image's disk
+    #[command(after_help = LS_HELP)]
+    Ls(FolderArguments),
+    /// Print a file of an image's disk
+    #[command(after_help = CAT_HELP)]
+    Cat(FileArguments),
+    /// Print a file or a folder of an image's disk as a tar stream
+    #[command(after_help = TAR_HELP)]
+    Tar(FileArguments),
     /// Have the archive read all of an image, and tell what of it is damaged
     #[command(after_help = "Examples:
   mezame image verify debian-12 -p tenant-a

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::api::volumes::VolumeClass;
 
-use super::{Detach, JobId};
+use super::{
+    Detach, JobId,
+    restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
+};
 use crate::size;
 
 /// Of `volume`.
@@ -102,6 +105,12 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
         #[command(flatten)]
         detach: Detach,
     },
+    /// Replace what a stopped guest's volume holds by an image or a backup
+    #[command(after_help = RESTORE_HELP)]
+    Restore(RestoreVolumeArguments),
+    /// Make an image of what a volume holds
+    #[command(after_help = CAPTURE_HELP)]
+    Capture(CaptureArguments),
     /// Have a hydration rest
     #[command(after_help = "Examples:
   mezame volume pause web-root -p tenant-a --qmp /run/web.qmp")]

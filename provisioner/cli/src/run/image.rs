@@ -5,6 +5,7 @@
 
 mod archive;
 mod export;
+mod files;
 mod import;
 pub(super) mod job;
 
@@ -40,6 +41,10 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
         ImageCommand::Export { image, file, force } => {
             export::run(session, &image.image, &file, force).await
         }
+        ImageCommand::Partitions(image) => files::partitions(session, &image.image).await,
+        ImageCommand::Ls(folder) => files::list(session, &folder).await,
+        ImageCommand::Cat(file) => files::print(session, &file, "content").await,
+        ImageCommand::Tar(file) => files::print(session, &file, "tar").await,
         ImageCommand::Verify { image, detach } => {
             let project = session.project()?;
             let id = find(session, project, &image.image).await?;

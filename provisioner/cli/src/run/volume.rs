@@ -13,7 +13,7 @@ use mezame_model::api::volumes::{
     Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
 };
 
-use super::{Session, image};
+use super::{Session, image, restore};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -57,6 +57,8 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
             let begun = client.hydrate_volume(project, id(&volume), &asked).await?;
             image::job::follow(session, Some(project), begun, detach.detach).await
         }
+        VolumeCommand::Restore(arguments) => restore::restore(session, arguments).await,
+        VolumeCommand::Capture(arguments) => restore::capture(session, arguments).await,
         VolumeCommand::Pause(hydrating) => pace(session, hydrating, "pause").await,
         VolumeCommand::Resume(hydrating) => pace(session, hydrating, "resume").await,
         VolumeCommand::Cancel { job } => {

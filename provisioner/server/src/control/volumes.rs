@@ -3,10 +3,15 @@
 use std::sync::Arc;
 
 use mezame_images::volume::VolumeId;
-use mezame_model::{ProjectName, api::Fault};
+use mezame_model::{ProjectName, SecretBytes, api::Fault};
 
 use super::{Control, ControlError, uncut};
-use crate::{record::Record, state::Changes, store::Batch, volumes::record::VolumeRecord};
+use crate::{
+    record::Record,
+    state::{Changes, State},
+    store::Batch,
+    volumes::record::VolumeRecord,
+};
 
 /// Volumes of one project; each is a row, and all are in memory.
 const MOST: usize = 10_000;
@@ -38,11 +43,12 @@ impl Control {
         self.state().tenants.values().find_map(|tenant| tenant.volumes.get(id).cloned())
     }
 
-    /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes.
+    /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes. All
+    /// volumes of one master have the key of the first: it is that one's from then on.
     pub(crate) async fn add_volume(
         self: &Arc<Self>,
-        record: VolumeRecord,
-    ) -> Result<(), ControlError> {
+        mut record: VolumeRecord,
+    ) -> Result<VolumeRecord, ControlError> {
         let control = Arc::clone(self);
         uncut(async move {
             let _turn = control.turn.lock().await;
@@ -59,8 +65,15 @@ impl Control {
                     let fault = fault("id", message, "delete some");
                     return Err(ControlError::Faults(vec![fault]));
                 }
+                if record.master_key.is_some()
+                    && let Some(known) = key_of_master(&state, &record)
+                {
+                    record.master_key = Some(known);
+                }
             }
-            control.write_volumes(vec![Record::Volume(Arc::new(record))], Vec::new()).await
+            let added = vec![Record::Volume(Arc::new(record.clone()))];
+            control.write_volumes(added, Vec::new()).await?;
+            Ok(record)
         })
         .await
     }
@@ -110,6 +123,13 @@ impl Control {
         let changes = Changes { puts, deletes, ..Changes::default() };
         self.commit(changes, Batch::default()).await.map(drop)
     }
+}
+
+/// The key that another volume of the same master has.
+fn key_of_master(state: &State, of: &VolumeRecord) -> Option<SecretBytes> {
+    let mut all = state.tenants.values().flat_map(|tenant| tenant.volumes.values());
+    let is_same = |it: &&Arc<VolumeRecord>| it.host == of.host && it.master == of.master;
+    all.find(|it| is_same(it) && it.master_key.is_some())?.master_key.clone()
 }
 
 fn fault(path: &str, message: String, mend: &str) -> Fault {

@@ -68,11 +68,11 @@ impl Images {
         download: Download,
         from: u64,
     ) -> Result<Parts, ImagesError> {
-        let (parts, taken) = mpsc::channel(PARTS);
+        let (parts, taken) = Sink::channel();
         let images = Arc::clone(self);
         let work = move || {
             let Download { visible, permit: _held } = download;
-            let mut sink = Sink { parts, part: Vec::with_capacity(PART), images: &images };
+            let mut sink = Sink::new(parts, &images);
             let archive = match images.for_jobs.archive() {
                 Ok(archive) => archive,
                 Err(error) => return sink.fail(&chain(&error)),
@@ -105,13 +105,22 @@ impl Watch for Until<'_> {
 }
 
 /// Gives parts to the connection.
-struct Sink<'a> {
+pub(super) struct Sink<'a> {
     parts: mpsc::Sender<io::Result<Bytes>>,
     part: Vec<u8>,
     images: &'a Images,
 }
 
-impl Sink<'_> {
+impl<'a> Sink<'a> {
+    /// Where parts go in, and where they come out.
+    pub(super) fn channel() -> (mpsc::Sender<io::Result<Bytes>>, Parts) {
+        mpsc::channel(PARTS)
+    }
+
+    pub(super) fn new(parts: mpsc::Sender<io::Result<Bytes>>, images: &'a Images) -> Self {
+        Self { parts, part: Vec::with_capacity(PART), images }
+    }
+
     fn give(&self, part: io::Result<Bytes>) -> io::Result<()> {
         let begun = Instant::now();
         let mut part = part;
@@ -130,7 +139,8 @@ impl Sink<'_> {
         }
     }
 
-    fn fail(&self, why: &str) {
+    /// Has the answer break off.
+    pub(super) fn fail(&self, why: &str) {
         // A connection that has gone needs no word.
         let _ = self.give(Err(io::Error::other(why.to_owned())));
     }

@@ -1,5 +1,7 @@
 //! Images as operators see them, and the short calls about them. All of it blocks.
 
+use std::sync::Arc;
+
 use mezame_images::archive::{
     Archive, ArchiveError, Image as ArchiveImage, ImageId, Kind, Retention, Viewer, Visible,
     retention::Dated,
@@ -13,7 +15,7 @@ use mezame_model::{
 };
 
 use super::{
-    ImagesError, KeyLookup,
+    Images, ImagesError, KeyLookup,
     fault::{chain, plain},
 };
 
@@ -28,6 +30,19 @@ pub(crate) fn look(
     id: ImageId,
 ) -> Result<Visible, ImagesError> {
     Ok(archive.view(id, Viewer::Project(project), &|it: &ProjectName| keys(it))?)
+}
+
+impl Images {
+    /// The same for long work. Blocks.
+    pub(crate) fn look(
+        &self,
+        project: &ProjectName,
+        id: ImageId,
+    ) -> Result<(Arc<Archive>, Visible), ImagesError> {
+        let archive = self.archive()?;
+        let visible = look(&archive, &self.keys, project, id)?;
+        Ok((archive, visible))
+    }
 }
 
 /// One image, with whom it is shared where it is the project's own.

@@ -50,8 +50,8 @@ fn describe() -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description":
                 "What operators want their guests to be. Over a unix socket (peer credentials) \
-                 and over TLS (bearer tokens). Secrets are taken in and, but for read-disk and \
-                 export-image, never \
+                 and over TLS (bearer tokens). Secrets are taken in and, but for read-disk, \
+                 export-image and what is read of an image's disk, never \
                  shown: they stand as \"(sealed)\", and a document that holds \"(sealed)\" keeps \
                  what is stored.",
             "license": { "name": "MIT OR Apache-2.0" },
@@ -145,6 +145,18 @@ fn parameters(route: &Route) -> Vec<Value> {
             parameters.push(query("volume", "Only backups of this volume"));
         }
         "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
+        "look" | "copy" if route.operation != "look-at-partitions" => {
+            parameters.extend([
+                query("path", "Where on the disk, its bytes percent-encoded; '/' without"),
+                query("partition", "Of which partition; of the only one that can be read without"),
+            ]);
+            if verb(route) == "look" {
+                parameters.extend([
+                    query("limit", "At most so many names, 10,000 at most"),
+                    query("after", "Only names whose bytes come after these"),
+                ]);
+            }
+        }
         "export" => parameters.push(json!({
             "name": "Range",
             "in": "header",
@@ -287,7 +299,13 @@ fn image_answer(operation: &str) -> Option<(&'static str, Option<(&'static str, 
         "show-archive" => ("200", schemas::named("ArchiveStatus")),
         "create-archive" => ("201", schemas::named("ArchiveStatus")),
         "list-quarantine" => ("200", list_of(json!({ "type": "string" }))),
-        "export-image" => {
+        "look-at-partitions" => ("200", schemas::named("ImageDisk")),
+        "look-into-image" => ("200", schemas::named("ImageFiles")),
+        "copy-image-tar" => {
+            let file = json!({ "type": "string", "format": "binary" });
+            return Some(("200", Some(("application/x-tar", file))));
+        }
+        "export-image" | "copy-image-file" => {
             let file = json!({ "type": "string", "format": "binary" });
             return Some(("200", Some(("application/octet-stream", file))));
         }

@@ -3,6 +3,7 @@
 //! The one place that chooses a status. The answer says what the caller can do about it; the log
 //! gets the causes.
 
+mod files;
 mod images;
 mod volumes;
 

@@ -20,7 +20,7 @@ use crate::access::Caller;
 /// The longest body of what is asked for.
 const BODY_BYTES: usize = 64 << 10;
 
-async fn asked<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     request: Request,
     wanted: &'static str,
 ) -> Result<T, Failure> {

@@ -25,8 +25,6 @@ pub struct VolumeSettings {
     pub host: Option<String>,
     /// How many jobs are at work at once, 1 to 64. A hydration is one for as long as it takes.
     pub jobs: usize,
-    /// Whether images of encrypted projects may lie in `masters` in the clear.
-    pub clear_masters: bool,
 }
 
 impl VolumeSettings {
@@ -77,7 +75,6 @@ impl Default for VolumeSettings {
             scratch_dir: None,
             host: None,
             jobs: 8,
-            clear_masters: false,
         }
     }
 }

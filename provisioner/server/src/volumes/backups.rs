@@ -18,7 +18,9 @@ use mezame_model::{
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
     executor::{BackedUp, BackupOrder, Reason},
-    plain, unfinished,
+    plain,
+    restores::check_name,
+    unfinished,
 };
 use crate::{
     control::ControlError,
@@ -51,12 +53,7 @@ impl Volumes {
             let message = format!("{} volumes", ids.len());
             return Err(VolumesError::fault("volumes", message, "1 to 64 volumes of one guest"));
         }
-        let is_name = |name: &String| {
-            (1..=255).contains(&name.chars().count()) && !name.chars().any(char::is_control)
-        };
-        if name.as_ref().is_some_and(|name| !is_name(name)) {
-            return Err(VolumesError::fault("name", "it is no name", "1 to 255 characters"));
-        }
+        name.as_deref().map(check_name).transpose()?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         let claim = self.claim(&ids)?.with_monitor(&qmp)?;
         // Bytes that are encrypted here are not put into an archive in the clear.

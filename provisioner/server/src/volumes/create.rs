@@ -3,8 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use mezame_images::{
-    archive::{Archive, ArchiveError, ImageId, Kind, Visible},
-    backup::pull::ENCRYPTED,
+    archive::{Kind, Visible},
+    backup::pull,
+    capture,
+    restore::masters::MasterName,
     volume::VolumeId,
 };
 use mezame_model::{
@@ -27,9 +29,8 @@ use super::{
 use crate::{
     environment::{Environment, NoRandomness, random},
     images::{
-        ImagesError, KeyLookup,
+        ImagesError,
         jobs::{Outcome, Ticker, Ticket},
-        view::look,
     },
 };
 
@@ -64,8 +65,13 @@ impl Volumes {
             Some(_) => {}
         }
         let masters = self.ask(|executor| executor.masters()).await?;
-        let image = self.image(project, new.image.as_deref()).await?;
+        let image = match new.image.as_deref() {
+            Some(image) => Some(self.image_of(project, image).await?),
+            None => None,
+        };
         let size = size_of(&new, image.as_ref()).map_err(VolumesError::Faults)?;
+        let is_sealed = image.as_ref().is_some_and(is_sealed);
+        let master_key = is_sealed.then(|| new_key(&*self.environment)).transpose()?;
         let keys = if new.encrypted { first_key(&*self.environment)? } else { BTreeMap::new() };
         let record = VolumeRecord {
             id: id.clone(),
@@ -81,6 +87,7 @@ impl Volumes {
             class: new.class,
             limits: new.limits,
             keys,
+            master_key,
             is_rotating: false,
             state: VolumeState::Creating,
             created_ms: self.environment.now_ms(),
@@ -102,7 +109,7 @@ impl Volumes {
         claim: Claim,
     ) -> Result<ImageJob, VolumesError> {
         let (project, id) = (record.project.clone(), record.id.clone());
-        self.control.add_volume(record.clone()).await?;
+        let record = self.control.add_volume(record).await?;
         let make =
             move |volumes: &Self, ticket: &Ticket| volumes.make(&record, &from, ticket.ticker());
         let (of, made) = (project.clone(), id.clone());
@@ -130,7 +137,7 @@ impl Volumes {
             // Nothing is left of it, so nothing is known of it; where that is not so it can be
             // deleted by hand. What was there before is not this order's to remove.
             let is_begun = !matches!(error.reason, Reason::Exists | Reason::NoPool);
-            let undo = || self.executor.delete(&facts, record.is_restored).map(drop);
+            let undo = || self.executor.delete(&facts).map(drop);
             match if is_begun { undo() } else { Ok(()) } {
                 Ok(()) => self.wait(self.control.forget_volume(project, id))?,
                 Err(left) => {
@@ -142,32 +149,6 @@ impl Volumes {
         self.wait(self.control.change_volume(project, id, |it| it.state = VolumeState::Ready))?;
         Ok(Outcome { image: record.image.as_ref().map(ToString::to_string), ..Outcome::default() })
     }
-
-    /// The image that a project sees by this id, if its contents may lie here.
-    async fn image(
-        &self,
-        project: &ProjectName,
-        id: Option<&str>,
-    ) -> Result<Option<Visible>, VolumesError> {
-        let Some(text) = id else { return Ok(None) };
-        let none = || VolumesError::fault("image", "there is no such image", "list the images");
-        let id = ImageId::parse(text).map_err(|_| none())?;
-        let who = project.clone();
-        let look = move |archive: &Archive, keys: &KeyLookup| look(archive, keys, &who, id);
-        let visible = match self.images.ask(look).await {
-            Ok(visible) => visible,
-            Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => return Err(none()),
-            Err(error) => return Err(error.into()),
-        };
-        if visible.image().key.is_some() && !self.clear_masters {
-            let message =
-                "the image is encrypted in the archive, and its master would be in the clear";
-            let mend = "the operator sets 'volumes.clear_masters', if the masters' file system is \
-                        encrypted by itself";
-            return Err(VolumesError::fault("image", message, mend));
-        }
-        Ok(Some(visible))
-    }
 }
 
 /// How long a volume is to be, in bytes.
@@ -177,8 +158,12 @@ fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> 
         let mend = "'recovered', 'synchronous' or 'flush-honouring'; hydrate it later";
         faults.push(plain("class", "a volume becomes plain by hydration", mend));
     }
-    if !new.encrypted && image.is_some_and(was_encrypted) {
-        let message = "the volume that it is a backup of is encrypted, and this one would not be";
+    if image.is_some_and(|image| label(image, pull::VOLUME) == Some(&new.id)) {
+        let message = "the image is a backup of the volume that had this id";
+        faults.push(plain("id", message, "take another, or its backups would be the new one's"));
+    }
+    if !new.encrypted && image.is_some_and(is_sealed) {
+        let message = "the image is encrypted, or of an encrypted volume, and this would not be";
         faults.push(plain("encrypted", message, "have it encrypted, too"));
     }
     let least = image.map(|image| image.image().size);
@@ -198,20 +183,22 @@ fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> 
     if faults.is_empty() { Ok(size) } else { Err(faults) }
 }
 
-/// Whether an image is the backup of a volume that was encrypted.
-fn was_encrypted(image: &Visible) -> bool {
-    let detail = image.image().detail.as_ref();
-    detail.is_some_and(|detail| detail.labels.contains_key(ENCRYPTED))
+/// Whether an image is nowhere in the clear: it is encrypted in the archive, or was where it was taken.
+pub(super) fn is_sealed(image: &Visible) -> bool {
+    let is_marked = |name| label(image, name).is_some();
+    image.image().key.is_some() || is_marked(pull::ENCRYPTED) || is_marked(capture::ENCRYPTED)
+}
+
+fn label<'a>(image: &'a Visible, name: &str) -> Option<&'a String> {
+    image.image().detail.as_ref()?.labels.get(name)
 }
 
 /// What a master is called. One of an image at its own length is shared by all of its volumes that have
 /// this length.
 fn master_name(image: Option<&Visible>, size: u64) -> String {
-    match image {
-        None => format!("zeros-{size}"),
-        Some(image) if image.image().size == size => image.image().id.to_string(),
-        Some(image) => format!("{}-{size}", image.image().id),
-    }
+    let image = image.map(Visible::image);
+    let name = image.map_or(MasterName::Zeros(size), |it| MasterName::of(it.id, it.size, size));
+    name.to_string()
 }
 
 fn first_key(from: &dyn Environment) -> Result<BTreeMap<u32, SecretBytes>, NoRandomness> {

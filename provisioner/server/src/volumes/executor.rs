@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, path::PathBuf};
 
 use mezame_images::{
     archive::{ImageId, Watch},
-    encryption::{KeyNumber, VolumeKeys},
+    encryption::{KeyNumber, VolumeKey, VolumeKeys},
     volume::VolumeId,
 };
 use mezame_model::{
@@ -23,6 +23,11 @@ pub(crate) struct Facts {
     pub(crate) master: String,
     /// Which masters it was made with, if that is known.
     pub(crate) masters: Option<String>,
+    /// Its master's, where that is encrypted; it is among `keys`, too.
+    pub(crate) master_key: Option<VolumeKey>,
+    /// Whether its master goes with the last of its volumes: one that nobody else wants, or whose key is
+    /// forgotten with the last of them.
+    pub(crate) master_goes: bool,
     pub(crate) class: VolumeClass,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
@@ -62,6 +67,43 @@ pub(crate) struct BackedUp {
     /// Why the point in time could not be closed: the guest goes on copying what it overwrites until
     /// its next backup.
     pub(crate) not_closed: Option<ExecutorError>,
+}
+
+/// An image that takes the place of what a volume holds.
+pub(crate) struct RestoreOrder {
+    /// Who sees the image.
+    pub(crate) project: ProjectName,
+    pub(crate) image: ImageId,
+    pub(crate) is_over: bool,
+    pub(crate) keeps_old: bool,
+}
+
+/// What a restored volume is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Restored {
+    /// Its length in bytes.
+    pub(crate) size: u64,
+    /// Bytes that were written.
+    pub(crate) written: u64,
+}
+
+/// An image that is made of what a volume holds.
+pub(crate) struct CaptureOrder {
+    pub(crate) project: ProjectName,
+    pub(crate) name: String,
+    /// Who wants it.
+    pub(crate) by: String,
+    pub(crate) is_sealed: bool,
+    /// The monitor of the guest that runs on it.
+    pub(crate) qmp: Option<PathBuf>,
+}
+
+/// What was made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Captured {
+    pub(crate) image: ImageId,
+    /// Bytes that were new to the archive.
+    pub(crate) written: u64,
 }
 
 /// What is left of a volume that was deleted.
@@ -105,6 +147,8 @@ pub(crate) enum Reason {
     Image,
     /// There is too little room for it.
     NoRoom,
+    /// It is half of what it was and half of an image.
+    HalfRestored,
     /// It was to end before it was done.
     Cancelled,
     /// The host failed.
@@ -153,9 +197,9 @@ pub(crate) trait Executor: Send + Sync {
     /// Puts back what a hard stop took; what QEMU is to be told. The limits are left out.
     fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError>;
 
-    /// Removes a volume, and with `drop_master` its master once no other volume stands on it.
+    /// Removes a volume, and its master, where that is to go with it, once no other volume stands on it.
     /// Nothing where it is gone.
-    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError>;
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError>;
 
     /// Has its newest key open it; which keys may not be forgotten then.
     fn rotate_key(
@@ -191,6 +235,25 @@ pub(crate) trait Executor: Send + Sync {
     fn settle(&self, _left: &Left, _volumes: &[Facts]) -> Result<bool, ExecutorError> {
         Ok(false)
     }
+
+    /// Replaces what a volume that no guest runs on holds by an image; goes on with what was begun.
+    fn restore(
+        &self,
+        volume: &Facts,
+        order: &RestoreOrder,
+        watch: &dyn Watch,
+    ) -> Result<Restored, ExecutorError>;
+
+    /// Gives up a restore that was cut short: the volume is what it was.
+    fn give_up_restore(&self, volume: &Facts) -> Result<(), ExecutorError>;
+
+    /// Makes an image of what a volume holds.
+    fn capture(
+        &self,
+        volume: &Facts,
+        order: &CaptureOrder,
+        watch: &dyn Watch,
+    ) -> Result<Captured, ExecutorError>;
 
     /// Backs volumes up.
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError>;

@@ -4,11 +4,13 @@
 //! A monitor serves one client at a time, so none is held longer than a few commands take.
 
 mod backup;
+mod capture;
 mod error;
 mod hydration;
 mod left;
 mod masters;
 mod place;
+mod restore;
 mod room;
 
 use std::{
@@ -18,7 +20,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -32,12 +34,14 @@ use mezame_images::{
     },
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
+    restore::records::Records,
     volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
 };
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Left, Reason,
+    BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
+    Facts, Left, Reason, RestoreOrder, Restored,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -62,15 +66,17 @@ pub(crate) struct Local {
     scratch: PathBuf,
     images: Arc<Images>,
     environment: SystemEnvironment,
-    /// Masters that are being made.
-    making: Mutex<BTreeSet<String>>,
+    /// Of restores that were begun.
+    records: Records,
 }
 
 impl Local {
-    /// By the settings, which were checked. Makes the directory of sockets, and no other.
+    /// By the settings, which were checked. Makes the directory of sockets and that of restores'
+    /// records, and no other.
     pub(crate) fn open(
         settings: VolumeSettings,
         run: PathBuf,
+        records: &Path,
         images: Arc<Images>,
     ) -> Result<Self, StartError> {
         let run = settings.run_dir.clone().unwrap_or(run);
@@ -81,6 +87,10 @@ impl Local {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && run.is_dir() => {}
             made => made.map_err(at)?,
         }
+        let records = Records::create(records).map_err(|error| StartError::Folder {
+            path: records.into(),
+            source: io::Error::other(error),
+        })?;
         let host = match &settings.host {
             Some(host) => host.clone(),
             None => {
@@ -96,7 +106,7 @@ impl Local {
             settings,
             images,
             environment: SystemEnvironment::new(),
-            making: Mutex::default(),
+            records,
         })
     }
 
@@ -206,7 +216,7 @@ impl Executor for Local {
         let pool = self.pool(&volume.pool)?;
         self.check_masters(volume)?;
         self.check_new(volume, &pool)?;
-        let master = self.master(&volume.master, from, watch)?;
+        let master = self.master(volume, from, watch)?;
         match volume.newest {
             None => drop(master.clone_into(&pool, std::slice::from_ref(&volume.id))?),
             Some(key) => drop(master.clone_encrypted(&pool, &volume.id, key, &volume.keys)?),
@@ -215,6 +225,7 @@ impl Executor for Local {
     }
 
     fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {
+        self.check_whole(facts)?;
         let (_, clone) = self.find(facts)?;
         let volume = self.volume(facts, &clone)?;
         let mut recovered_bytes = 0;
@@ -239,18 +250,21 @@ impl Executor for Local {
         })
     }
 
-    fn delete(&self, volume: &Facts, drop_master: bool) -> Result<Erasure, ExecutorError> {
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
         self.check_masters(volume)?;
         let at = self.masters.join(&volume.master);
+        let masters = self.masters()?;
         let nothing = Erasure { what: "nothing", doubt: None };
         if !at.is_dir() {
-            return self.check_gone(volume).map(|()| nothing);
+            self.check_gone(volume)?;
+            return self.drop_master(&masters, volume).map(|()| nothing);
         }
         let master = Master::open(&at)?;
         let erasure = match master.find(&volume.id) {
             Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
             Err(error) => return Err(error.into()),
             Ok(clone) => {
+                self.drop_restore(&master, volume)?;
                 // The plain volume first: the clone's record is what names it.
                 let plain = master.erase_plain(&clone)?;
                 // A hydration that was not ended has made it; it has what the volume has.
@@ -259,9 +273,7 @@ impl Executor for Local {
                 worst([plain, target, master.erase_clone(&clone)?])
             }
         };
-        if drop_master && master.clones()?.is_empty() {
-            master.remove()?;
-        }
+        self.drop_master(&masters, volume)?;
         Ok(erasure)
     }
 
@@ -316,6 +328,28 @@ impl Executor for Local {
         let mut qmp = Self::monitor_soon(&qmp)?;
         let told = if is_paused { hydration.pause(&mut qmp) } else { hydration.resume(&mut qmp) };
         Ok(told?)
+    }
+
+    fn restore(
+        &self,
+        facts: &Facts,
+        order: &RestoreOrder,
+        watch: &dyn Watch,
+    ) -> Result<Restored, ExecutorError> {
+        self.restore_now(facts, order, watch)
+    }
+
+    fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {
+        self.give_up_now(facts)
+    }
+
+    fn capture(
+        &self,
+        facts: &Facts,
+        order: &CaptureOrder,
+        watch: &dyn Watch,
+    ) -> Result<Captured, ExecutorError> {
+        self.capture_now(facts, order, watch)
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {

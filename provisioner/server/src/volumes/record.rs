@@ -30,7 +30,7 @@ pub(crate) struct VolumeRecord {
     /// Which masters it was made with, as those say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) masters: Option<Box<str>>,
-    /// The image that it began as; zeros without.
+    /// The image that it began as, or that it was restored from last; zeros without.
     pub(crate) image: Option<Box<str>>,
     /// Whether that is a backup: its master is of no use to others.
     pub(crate) is_restored: bool,
@@ -41,6 +41,9 @@ pub(crate) struct VolumeRecord {
     /// Those that may not be forgotten, by number; none of a volume in the clear.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) keys: BTreeMap<u32, SecretBytes>,
+    /// That of the master, where that is encrypted: the same for all volumes of one master.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) master_key: Option<SecretBytes>,
     /// Whether a change to the newest of them was begun and not ended.
     #[serde(default)]
     pub(crate) is_rotating: bool,
@@ -49,6 +52,11 @@ pub(crate) struct VolumeRecord {
 }
 
 impl VolumeRecord {
+    /// Whether something of it is in the clear nowhere on its host.
+    pub(crate) fn is_encrypted(&self) -> bool {
+        !self.keys.is_empty() || self.master_key.is_some()
+    }
+
     /// As operators see it.
     pub(crate) fn shown(&self) -> Volume {
         Volume {
@@ -72,18 +80,28 @@ impl VolumeRecord {
     pub(crate) fn facts(&self) -> Facts {
         let mut keys = VolumeKeys::none();
         for (number, bytes) in &self.keys {
-            if let Ok(bytes) = bytes.expose().try_into() {
-                keys = keys.with(KeyNumber(*number), VolumeKey::of(Zeroizing::new(bytes)));
+            if let Some(key) = key_of(bytes) {
+                keys = keys.with(KeyNumber(*number), key);
             }
+        }
+        let master_key = self.master_key.as_ref().and_then(key_of);
+        if let Some(key) = &master_key {
+            keys = keys.with_master(key.clone());
         }
         Facts {
             id: self.id.clone(),
             pool: self.pool.to_string(),
             master: self.master.to_string(),
             masters: self.masters.as_ref().map(ToString::to_string),
+            master_key,
+            master_goes: self.is_restored || self.master_key.is_some(),
             class: self.class,
             keys,
             newest: self.keys.keys().next_back().copied().map(KeyNumber),
         }
     }
+}
+
+fn key_of(bytes: &SecretBytes) -> Option<VolumeKey> {
+    bytes.expose().try_into().ok().map(|bytes| VolumeKey::of(Zeroizing::new(bytes)))
 }

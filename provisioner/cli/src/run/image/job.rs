@@ -113,6 +113,8 @@ fn doing(job: &ImageJob) -> &'static str {
         (_, ImageWork::RotateKey) => "changing keys",
         (_, ImageWork::Hydrate) => "copying",
         (_, ImageWork::Backup) => "backing up",
+        (_, ImageWork::RestoreVolume) => "restoring",
+        (_, ImageWork::Capture) => "capturing",
     }
 }
 
@@ -123,7 +125,9 @@ fn tell(session: &Session<'_>, job: &ImageJob) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     match (&job.image, job.state) {
-        (Some(image), JobState::Done) if job.what == ImageWork::Import => {
+        (Some(image), JobState::Done)
+            if matches!(job.what, ImageWork::Import | ImageWork::Capture) =>
+        {
             screen.print(&format!("{image}\n"))?;
         }
         (_, state) if !state.is_end() => screen.print(&format!("{}\n", job.id))?,

@@ -62,6 +62,7 @@ pub(super) fn problem(error: ImagesError) -> Problem {
             &format!("{error}: try again when some have ended"),
         ),
         ImagesError::Archive(error) => archive(&error),
+        ImagesError::Files(error) => super::files::problem(error),
         ImagesError::Place(_) | ImagesError::Away { .. } => away(&chain(&error)),
         ImagesError::Note(error) => Failure::from(*error).problem(),
         ImagesError::Ending => Failure::from(ControlError::Ending).problem(),

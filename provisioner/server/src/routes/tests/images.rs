@@ -1,6 +1,7 @@
 //! The image archive over the API, with a real archive in a directory.
 
 mod care;
+mod files;
 mod uploads;
 
 use std::{path::PathBuf, time::Duration};

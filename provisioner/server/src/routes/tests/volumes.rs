@@ -1,8 +1,10 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
 mod making;
+mod noted;
 mod parts;
 mod real;
+mod restores;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,146 +16,26 @@ use std::{
     time::Duration,
 };
 
-use mezame_images::{archive::Watch, encryption::KeyNumber, volume::VolumeId};
+use mezame_images::{
+    archive::{ImageId, Watch},
+    encryption::KeyNumber,
+    volume::VolumeId,
+};
 use mezame_model::{
     ProjectName,
     api::volumes::{Limits, Pool, VolumeStart},
 };
 
+use self::noted::Noted;
 use super::{images::Gallery, *};
 use crate::volumes::{
     Manner,
-    executor::{BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason},
+    executor::{
+        BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
+        Facts, Reason, RestoreOrder, Restored,
+    },
     part::VolumePart,
 };
-
-/// Pools without disks: which volumes there are, and the number of the key that opens each.
-#[derive(Default)]
-struct Noted {
-    volumes: Mutex<BTreeMap<VolumeId, Option<KeyNumber>>>,
-    /// What is refused next, once.
-    refusal: Mutex<Option<Reason>>,
-    /// Whether jobs are to stay at work.
-    is_held: AtomicBool,
-    /// Whether monitors are to leave calls unanswered, and how many do.
-    has_hung: AtomicBool,
-    hung: AtomicUsize,
-}
-
-impl Noted {
-    fn refused(&self) -> Result<(), ExecutorError> {
-        match self.refusal.lock().unwrap().take() {
-            Some(reason) => Err(ExecutorError::new(reason, "refused, as the test wants")),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse(&self, reason: Reason) {
-        *self.refusal.lock().unwrap() = Some(reason);
-    }
-}
-
-impl Executor for Noted {
-    fn host(&self) -> &str {
-        "here"
-    }
-
-    fn pools(&self) -> Vec<Pool> {
-        let pool = |name: &str, is_there| Pool {
-            name: name.into(),
-            directory: "/p".into(),
-            host: "here".into(),
-            is_default: name == "fast",
-            is_there,
-            why: (!is_there).then(|| "not mounted".into()),
-        };
-        vec![pool("away", false), pool("fast", true)]
-    }
-
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
-        self.refused()?;
-        let found = self.pools().into_iter().find(|pool| pool.name == name);
-        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
-    }
-
-    fn create(&self, volume: &Facts, _: &Beginning, _: &dyn Watch) -> Result<(), ExecutorError> {
-        while self.is_held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()?;
-        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
-        Ok(())
-    }
-
-    fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError> {
-        self.refused()?;
-        Ok(VolumeStart {
-            id: volume.id.to_string(),
-            class: volume.class,
-            blockdev: json!({}),
-            device: json!({}),
-            secrets: Vec::new(),
-            recovered_bytes: 7,
-            limits: Limits::default(),
-        })
-    }
-
-    fn delete(&self, volume: &Facts, _: bool) -> Result<Erasure, ExecutorError> {
-        self.refused()?;
-        let was = self.volumes.lock().unwrap().remove(&volume.id);
-        let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
-        Ok(Erasure { what, doubt: None })
-    }
-
-    fn rotate_key(
-        &self,
-        volume: &Facts,
-        _: Option<PathBuf>,
-    ) -> Result<BTreeSet<u32>, ExecutorError> {
-        self.refused()?;
-        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
-        Ok(volume.newest.into_iter().map(|number| number.0).collect())
-    }
-
-    fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
-        self.hung.fetch_add(1, Ordering::SeqCst);
-        while self.has_hung.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()
-    }
-
-    fn hydrate(
-        &self,
-        _: &Facts,
-        _: PathBuf,
-        _: Option<u64>,
-        watch: &dyn Watch,
-    ) -> Result<(), ExecutorError> {
-        while self.is_held.load(Ordering::SeqCst) {
-            if watch.is_cancelled() {
-                return Err(ExecutorError::new(Reason::Cancelled, "cancelled"));
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()
-    }
-
-    fn pace(&self, _: &Facts, _: PathBuf, _: bool) -> Result<(), ExecutorError> {
-        self.refused()
-    }
-
-    fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        while self.is_held.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        self.refused()?;
-        let missing = order.volumes.into_iter().map(|facts| {
-            (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
-        });
-        Ok(BackedUp { missing: missing.collect(), ..BackedUp::default() })
-    }
-}
 
 /// The gallery of images' tests, with volumes.
 struct Depot {
@@ -166,8 +48,7 @@ impl Depot {
     async fn open() -> Self {
         let mut gallery = Gallery::open().await;
         let noted = Arc::new(Noted::default());
-        let manner =
-            Manner { default_pool: "fast".into(), clear_masters: false, jobs: 4, jobs_waiting: 8 };
+        let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
         let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));
@@ -270,12 +151,39 @@ async fn what_can_not_be_made_is_told_at_once_with_its_field() {
     let away = json!({ "id": "web", "size": 1 << 20, "pool": "away" });
     let away = depot.plane().post("/v1/projects/p/volumes", away).await;
     assert_eq!((away.status, &away.problem()["type"]), (409, &json!("no-pool-there")));
-    // An encrypted project's image is not laid down in the clear unless the site says so.
+    // An encrypted project's image is not laid down in the clear.
     let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
     let body = json!({ "id": "web", "image": sealed });
     let refused = depot.plane().post("/v1/projects/vault/volumes", body).await.problem();
-    assert_eq!(refused["faults"][0]["path"], "image");
+    assert_eq!(refused["faults"][0]["path"], "encrypted");
     assert_eq!(depot.plane().get("/v1/projects/p/volumes").await.json(), json!([]));
+}
+
+#[tokio::test]
+async fn volumes_of_one_encrypted_master_have_its_key_and_no_other_volume_has_it() {
+    let depot = Depot::open().await;
+    let sealed = depot.gallery.image("vault", "sealed", vec![1; 1 << 20]).await;
+    let vault = ProjectName::parse("vault").unwrap();
+    let record = |project: &ProjectName, id: &str| {
+        let id = VolumeId::parse(id).unwrap();
+        depot.plane().control.volume(project, &id).unwrap()
+    };
+    for (id, size) in [("one", 1), ("two", 1), ("long", 2)] {
+        let body = json!({ "id": id, "image": sealed, "size": size << 20, "encrypted": true });
+        let begun = depot.plane().post("/v1/projects/vault/volumes", body).await.json();
+        let job = format!("/v1/projects/vault/image-jobs/{}", begun["id"].as_str().unwrap());
+        assert_eq!(depot.gallery.ended(&job).await["state"], "done");
+    }
+    let key = |id: &str| record(&vault, id).master_key.clone();
+    assert!(key("one").is_some() && key("one") == key("two"));
+    assert!(key("long").is_some() && key("long") != key("one"));
+    assert!(record(&vault, "one").keys[&1] != key("one").unwrap());
+    // Neither a volume of zeros nor one of an image in the clear has such a key.
+    let clear = depot.gallery.image("p", "debian", vec![1; 1 << 20]).await;
+    depot.made(json!({ "id": "zeros", "size": 1 << 20, "encrypted": true })).await;
+    depot.made(json!({ "id": "clear", "image": clear, "encrypted": true })).await;
+    let project = ProjectName::parse("p").unwrap();
+    assert!(["zeros", "clear"].iter().all(|id| record(&project, id).master_key.is_none()));
 }
 
 #[tokio::test]

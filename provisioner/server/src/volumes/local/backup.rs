@@ -96,7 +96,7 @@ impl Local {
         Ok(disks)
     }
 
-    fn open_point(
+    pub(super) fn open_point(
         &self,
         qmp: &mut Qmp,
         decided: Vec<(Disk, Decision)>,
@@ -129,7 +129,13 @@ impl Local {
 
     /// Closes a point in time. What can't be closed is taken down before the next backup, so a
     /// failure here takes nothing from the images that are there.
-    fn close(&self, point: Point, path: &Path, there: &[VolumeId], result: &mut BackedUp) {
+    pub(super) fn close(
+        &self,
+        point: Point,
+        path: &Path,
+        there: &[VolumeId],
+        result: &mut BackedUp,
+    ) {
         let closed = Self::monitor(path)
             .and_then(|mut qmp| point.close(&mut qmp, there, None).map_err(ExecutorError::from));
         match closed {

@@ -3,9 +3,11 @@
 use mezame_images::{
     archive::ArchiveError,
     backup::{point::PointError, pull::PullError},
+    capture::CaptureError,
     clone::{CloneError, HydrationError},
     encryption::rotation::{ImageError, RotationError},
     qmp::QmpError,
+    restore::RestoreError,
     storage_daemon::DaemonError,
     volume::{VolumeError, recovery::RecoveryError},
 };
@@ -128,6 +130,50 @@ impl From<ArchiveError> for ExecutorError {
             _ => Reason::Image,
         };
         told(reason, &error)
+    }
+}
+
+impl From<RestoreError> for ExecutorError {
+    fn from(error: RestoreError) -> Self {
+        let reason = match &error {
+            RestoreError::InUse(_) => Reason::InUse,
+            RestoreError::HalfRestored { .. } => Reason::HalfRestored,
+            RestoreError::Damaged { .. } => Reason::Image,
+            RestoreError::OnLun(_)
+            | RestoreError::WouldBeClear(_)
+            | RestoreError::TooSmall { .. }
+            | RestoreError::NoName { .. }
+            | RestoreError::Exists { .. }
+            | RestoreError::SameVolume(_)
+            | RestoreError::Overlay(_)
+            | RestoreError::OtherRestore(_)
+            | RestoreError::OtherMaster { .. }
+            | RestoreError::Volume(_) => Reason::Conflict,
+            _ => Reason::Failed,
+        };
+        match error {
+            RestoreError::Archive(error) => error.into(),
+            RestoreError::Clone(error) => error.into(),
+            error => told(reason, &error),
+        }
+    }
+}
+
+impl From<CaptureError> for ExecutorError {
+    fn from(error: CaptureError) -> Self {
+        let reason = match &error {
+            CaptureError::InUse(_) => Reason::InUse,
+            CaptureError::OnLun(_) | CaptureError::WouldBeClear(_) | CaptureError::Volume(_) => {
+                Reason::Conflict
+            }
+            _ => Reason::Failed,
+        };
+        match error {
+            CaptureError::Archive(error) => error.into(),
+            CaptureError::Pull(error) => error.into(),
+            CaptureError::Recovery(error) => error.into(),
+            error => told(reason, &error),
+        }
     }
 }
 

@@ -7,11 +7,53 @@ use super::{flag, list, map, named, number, object, text, texts};
 
 /// All of them.
 pub(super) fn all() -> Value {
-    let (Value::Object(mut all), Value::Object(work)) = (images(), work()) else {
-        return Value::Null;
-    };
-    all.extend(work);
-    Value::Object(all)
+    let parts = [images(), work(), files()].into_iter().filter_map(|part| match part {
+        Value::Object(part) => Some(part),
+        _ => None,
+    });
+    Value::Object(parts.flatten().collect())
+}
+
+fn files() -> Value {
+    let bytes = |what| number(what);
+    json!({
+        "ImageDisk": object("How an image's disk is divided", &["table", "partitions"], json!({
+            "table": json!({ "type": "string", "enum": ["none", "mbr", "gpt"] }),
+            "partitions": list(named("ImagePartition"), "By their numbers; all of it where there is no table"),
+        })),
+        "ImagePartition": object(
+            "A part of an image's disk",
+            &["number", "offset", "size", "holds", "is_readable"],
+            json!({
+                "number": number("As Linux numbers it; 0 is a disk that is not divided"),
+                "offset": bytes("Where it begins, in bytes"),
+                "size": bytes("Its length in bytes"),
+                "name": text("What its table calls it"),
+                "holds": text("What is in it, in words"),
+                "is_readable": flag("Files can be read out of it"),
+            }),
+        ),
+        "ImageFiles": object("What is in a folder", &["partition", "items", "more"], json!({
+            "partition": number("Which partition was looked at"),
+            "items": list(named("ImageFile"), "In the order of their names' bytes"),
+            "more": flag("There are more after them"),
+        })),
+        "ImageFile": object(
+            "A name in a folder",
+            &["name", "kind", "size", "mode", "uid", "gid", "modified"],
+            json!({
+                "name": text("As text; what is none of it is replaced"),
+                "bytes": text("Its bytes in hexadecimal digits, where they are no text"),
+                "kind": json!({ "type": "string", "enum": ["file", "folder", "link", "special"] }),
+                "size": bytes("Bytes"),
+                "mode": number("The lower twelve bits of its mode"),
+                "uid": number("Its owner's number"),
+                "gid": number("Its group's"),
+                "modified": json!({ "type": "integer", "format": "int64", "description": "When it was last written, in seconds since 1970" }),
+                "target": text("Where a symbolic link leads"),
+            }),
+        ),
+    })
 }
 
 fn images() -> Value {
@@ -92,6 +134,8 @@ fn work() -> Value {
         "rotate-key",
         "hydrate",
         "backup",
+        "restore-volume",
+        "capture",
     ];
     json!({
         "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({

@@ -12,6 +12,8 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
         "limit-volume" => "VolumeLimits",
         "rekey-volume" | "pause-hydration" | "resume-hydration" => "Monitor",
         "hydrate-volume" => "Hydrate",
+        "restore-volume" => "RestoreVolume",
+        "capture-volume" => "Capture",
         "back-up" => "NewBackup",
         _ => return None,
     })
@@ -27,23 +29,44 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         "show-volume" | "limit-volume" => ("200", Some(named("Volume"))),
         "erase-volume" => ("200", Some(named("VolumeDeleted"))),
         "open-volume" => ("200", Some(named("VolumeStart"))),
-        "create-volume" | "rekey-volume" | "hydrate-volume" | "back-up" => {
-            ("202", Some(named("ImageJob")))
-        }
+        "create-volume" | "rekey-volume" | "hydrate-volume" | "restore-volume"
+        | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
         "list-backups" => ("200", Some(list_of("Backup"))),
         "show-backup" => ("200", Some(named("Backup"))),
-        "pause-hydration" | "resume-hydration" | "remove-backup" => ("204", None),
+        "pause-hydration" | "resume-hydration" | "abandon-restore" | "remove-backup" => {
+            ("204", None)
+        }
         _ => return None,
     })
 }
 
 /// All of them.
 pub(super) fn all() -> Value {
-    let (Value::Object(mut all), Value::Object(more)) = (volumes(), guests()) else {
-        return Value::Null;
-    };
-    all.extend(more);
-    Value::Object(all)
+    let parts = [volumes(), guests(), restores()];
+    let parts = parts.into_iter().filter_map(|part| match part {
+        Value::Object(part) => Some(part),
+        _ => None,
+    });
+    Value::Object(parts.flatten().collect())
+}
+
+fn restores() -> Value {
+    json!({
+        "RestoreVolume": object("An image that is to take the place of what a volume holds", &["image"], json!({
+            "image": text("The image, or backup"),
+            "way": json!({
+                "type": "string",
+                "enum": ["beside", "over"],
+                "description": "To a new file, which takes the old one's place at the end, or over a plain volume as it lies there; 'beside' without",
+            }),
+            "keep_old": flag("A plain volume's old file is kept, under another name in its pool"),
+        })),
+        "Capture": object("An image that is to be made of what a volume holds", &["name"], json!({
+            "name": text("What it is called: 1 to 255 characters"),
+            "sealed": flag("'guest-agent seal' was run before the guest stopped; it is noted, and not looked for"),
+            "qmp": text("The QMP socket of the QEMU that has the volume open; none where no guest runs on it"),
+        })),
+    })
 }
 
 fn class() -> Value {

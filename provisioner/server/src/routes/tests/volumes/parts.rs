@@ -18,6 +18,10 @@ async fn a_job_is_on_the_disk_before_it_is_told_of_and_the_end_waits_until_its_e
     let path = path.join(format!("{}.json", begun["id"].as_str().unwrap()));
     let written = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written()["volumes"], json!(["web"]));
+    // One that nobody has begun yet would be interrupted.
+    while written()["state"] != "running" {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     let (images, volumes) = (Arc::clone(&depot.gallery.images), depot.volumes.begun().unwrap());
     let ending = tokio::spawn(images.end(volumes.end()));
     // The images' own have ended once nobody takes a call.
@@ -45,12 +49,12 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
         run_dir: Some(mount.join("run")),
         ..VolumeSettings::default()
     };
+    let records = gallery.folder.path().join("restores");
     let open = move |images| {
-        let local = Local::open(settings.clone(), "/nowhere".into(), images)?;
+        let local = Local::open(settings.clone(), "/nowhere".into(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner =
-        Manner { default_pool: "fast".into(), clear_masters: false, jobs: 1, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 1, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     let (at, of) = (Arc::clone(&control), Arc::clone(&images));

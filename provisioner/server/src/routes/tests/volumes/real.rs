@@ -108,13 +108,12 @@ async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
         masters: Some(at("masters")),
         ..VolumeSettings::default()
     };
-    let run = at("run");
+    let (run, records) = (at("run"), at("restores"));
     let open = move |images| {
-        let local = Local::open(settings.clone(), run.clone(), images)?;
+        let local = Local::open(settings.clone(), run.clone(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner =
-        Manner { default_pool: "fast".into(), clear_masters: false, jobs: 4, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     VolumePart::open(images, Box::new(open), control, environment, manner).await

@@ -1,0 +1,42 @@
+//! `volume restore` and `volume capture`: from the archive into a volume, and back.
+
+use mezame_model::api::volumes::{Capture, RestoreVolume, RestoreWay};
+
+use super::{Session, image};
+use crate::{
+    command::{CaptureArguments, RestoreVolumeArguments},
+    exit::Exit,
+    failure::Failure,
+};
+
+pub(super) async fn restore(
+    session: &Session<'_>,
+    arguments: RestoreVolumeArguments,
+) -> Result<Exit, Failure> {
+    let (client, project) = (&session.client, session.project()?);
+    let id = arguments.volume.volume.0;
+    // Without an image it is cancelled: there is no third thing.
+    let Some(given) = arguments.image else {
+        client.abandon_restore(project, &id).await?;
+        session.screen.say(&format!("{id} is what it was before its restore was begun"));
+        return Ok(Exit::Success);
+    };
+    let asked = RestoreVolume {
+        image: image::find(session, project, &given).await?,
+        way: if arguments.over { RestoreWay::Over } else { RestoreWay::Beside },
+        keep_old: arguments.keep_old,
+    };
+    let begun = client.restore_volume(project, &id, &asked).await?;
+    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+}
+
+pub(super) async fn capture(
+    session: &Session<'_>,
+    arguments: CaptureArguments,
+) -> Result<Exit, Failure> {
+    let (client, project) = (&session.client, session.project()?);
+    let CaptureArguments { volume, name, sealed, qmp, detach } = arguments;
+    let asked = Capture { name, sealed, qmp };
+    let begun = client.capture_volume(project, &volume.volume.0, &asked).await?;
+    image::job::follow(session, Some(project), begun, detach.detach).await
+}

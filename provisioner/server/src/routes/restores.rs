@@ -1,0 +1,44 @@
+//! Calls that make a volume of what is in the archive, and an image of what a volume holds.
+
+use axum::{
+    Extension,
+    extract::{Request, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use mezame_model::api::volumes::{Capture, RestoreVolume};
+
+use super::{Shared, images::project_of, json, names::Names, problem::Failure, volumes::asked};
+use crate::access::Caller;
+
+pub(super) async fn restore(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let wanted = "{\"image\": IMAGE, \"way\": \"beside\" or \"over\", \"keep_old\": false}";
+    let wanted: RestoreVolume = asked(request, wanted).await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    Ok(json(StatusCode::ACCEPTED, &volumes.restore(&project, &id, wanted).await?))
+}
+
+pub(super) async fn give_up(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    api.volumes().await?.give_up_restore(&project, &id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(super) async fn capture(
+    State(api): Shared,
+    names: Names,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let wanted = "{\"name\": NAME, \"sealed\": false, \"qmp\": PATH}";
+    let wanted: Capture = asked(request, wanted).await?;
+    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let job = volumes.capture(&project, &id, &caller.name, wanted).await?;
+    Ok(json(StatusCode::ACCEPTED, &job))
+}

@@ -1,0 +1,165 @@
+//! Pools that are only noted down, and that do what a test wants.
+
+use super::*;
+
+/// Pools without disks: which volumes there are, and the number of the key that opens each.
+#[derive(Default)]
+pub(super) struct Noted {
+    pub(super) volumes: Mutex<BTreeMap<VolumeId, Option<KeyNumber>>>,
+    /// What is refused next, once.
+    refusal: Mutex<Option<Reason>>,
+    /// Which volumes were restored, and whether over what was there.
+    pub(super) restored: Mutex<Vec<(String, bool)>>,
+    /// By whom, as what, and what was captured.
+    pub(super) captured: Mutex<Vec<String>>,
+    /// Whether jobs are to stay at work.
+    pub(super) is_held: AtomicBool,
+    /// Whether monitors are to leave calls unanswered, and how many do.
+    pub(super) has_hung: AtomicBool,
+    pub(super) hung: AtomicUsize,
+}
+
+impl Noted {
+    fn refused(&self) -> Result<(), ExecutorError> {
+        match self.refusal.lock().unwrap().take() {
+            Some(reason) => Err(ExecutorError::new(reason, "refused, as the test wants")),
+            None => Ok(()),
+        }
+    }
+
+    /// Stays at work for as long as it is to.
+    fn held(&self, watch: &dyn Watch) -> Result<(), ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            if watch.is_cancelled() {
+                return Err(ExecutorError::new(Reason::Cancelled, "cancelled"));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.refused()
+    }
+
+    pub(super) fn refuse(&self, reason: Reason) {
+        *self.refusal.lock().unwrap() = Some(reason);
+    }
+}
+
+impl Executor for Noted {
+    fn host(&self) -> &str {
+        "here"
+    }
+
+    fn pools(&self) -> Vec<Pool> {
+        let pool = |name: &str, is_there| Pool {
+            name: name.into(),
+            directory: "/p".into(),
+            host: "here".into(),
+            is_default: name == "fast",
+            is_there,
+            why: (!is_there).then(|| "not mounted".into()),
+        };
+        vec![pool("away", false), pool("fast", true)]
+    }
+
+    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
+        self.refused()?;
+        let found = self.pools().into_iter().find(|pool| pool.name == name);
+        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
+    }
+
+    fn create(&self, volume: &Facts, _: &Beginning, _: &dyn Watch) -> Result<(), ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.refused()?;
+        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
+        Ok(())
+    }
+
+    fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError> {
+        self.refused()?;
+        Ok(VolumeStart {
+            id: volume.id.to_string(),
+            class: volume.class,
+            blockdev: json!({}),
+            device: json!({}),
+            secrets: Vec::new(),
+            recovered_bytes: 7,
+            limits: Limits::default(),
+        })
+    }
+
+    fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
+        self.refused()?;
+        let was = self.volumes.lock().unwrap().remove(&volume.id);
+        let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
+        Ok(Erasure { what, doubt: None })
+    }
+
+    fn rotate_key(
+        &self,
+        volume: &Facts,
+        _: Option<PathBuf>,
+    ) -> Result<BTreeSet<u32>, ExecutorError> {
+        self.refused()?;
+        self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
+        Ok(volume.newest.into_iter().map(|number| number.0).collect())
+    }
+
+    fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
+        self.hung.fetch_add(1, Ordering::SeqCst);
+        while self.has_hung.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.refused()
+    }
+
+    fn hydrate(
+        &self,
+        _: &Facts,
+        _: PathBuf,
+        _: Option<u64>,
+        watch: &dyn Watch,
+    ) -> Result<(), ExecutorError> {
+        self.held(watch)
+    }
+
+    fn pace(&self, _: &Facts, _: PathBuf, _: bool) -> Result<(), ExecutorError> {
+        self.refused()
+    }
+
+    fn restore(
+        &self,
+        volume: &Facts,
+        order: &RestoreOrder,
+        watch: &dyn Watch,
+    ) -> Result<Restored, ExecutorError> {
+        self.held(watch)?;
+        self.restored.lock().unwrap().push((volume.id.to_string(), order.is_over));
+        Ok(Restored { size: 2 << 20, written: 9 })
+    }
+
+    fn give_up_restore(&self, _: &Facts) -> Result<(), ExecutorError> {
+        self.refused()
+    }
+
+    fn capture(
+        &self,
+        volume: &Facts,
+        order: &CaptureOrder,
+        watch: &dyn Watch,
+    ) -> Result<Captured, ExecutorError> {
+        self.held(watch)?;
+        let words = [order.by.as_str(), order.name.as_str(), volume.id.as_str()];
+        self.captured.lock().unwrap().push(words.join(" "));
+        let image = ImageId::parse("img-0123456789abcdef0123456789abcdef").unwrap();
+        Ok(Captured { image, written: 9 })
+    }
+
+    fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        self.refused()?;
+        let missing = order.volumes.into_iter().map(|facts| {
+            (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
+        });
+        Ok(BackedUp { missing: missing.collect(), ..BackedUp::default() })
+    }
+}
