@@ -6,6 +6,7 @@ mod arguments;
 mod backup;
 mod image;
 mod key;
+mod schedule;
 mod volume;
 
 use std::{path::PathBuf, time::Duration};
@@ -24,6 +25,7 @@ pub use image::{
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
+pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};
 pub use volume::{
     ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
     VolumeIdArgument, VolumeName, VolumePool,

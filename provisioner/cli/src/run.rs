@@ -16,6 +16,7 @@ pub mod password;
 mod reports;
 mod reset;
 mod rows;
+mod schedule;
 mod small;
 mod volume;
 mod wait;

@@ -20,7 +20,7 @@ use crate::access::Caller;
 /// The longest body of what is asked for.
 const BODY_BYTES: usize = 64 << 10;
 
-async fn asked<T: DeserializeOwned + Send + 'static>(
+pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     request: Request,
     wanted: &'static str,
 ) -> Result<T, Failure> {
@@ -163,7 +163,7 @@ pub(super) async fn back_up(
     let volumes = api.volumes().await?;
     let new: NewBackup = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new).await?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new, None).await?))
 }
 
 pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {

@@ -1,6 +1,7 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
 mod parts;
+mod schedules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -19,10 +20,15 @@ use mezame_model::{
 };
 
 use super::{images::Gallery, *};
-use crate::volumes::{
-    Manner,
-    executor::{BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason},
-    part::VolumePart,
+use crate::{
+    schedules::Schedules,
+    volumes::{
+        Manner,
+        executor::{
+            BackedUp, BackupOrder, Beginning, Erasure, Executor, ExecutorError, Facts, Reason,
+        },
+        part::VolumePart,
+    },
 };
 
 /// Pools without disks: which volumes there are, and the number of the key that opens each.
@@ -33,7 +39,11 @@ struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Whether jobs are to stay at work.
     is_held: AtomicBool,
+    /// What makes backups; without, none comes to be.
+    maker: Mutex<Option<Maker>>,
 }
+
+type Maker = Box<dyn Fn(BackupOrder) -> BackedUp + Send>;
 
 impl Noted {
     fn refused(&self) -> Result<(), ExecutorError> {
@@ -135,7 +145,13 @@ impl Executor for Noted {
     }
 
     fn back_up(&self, order: BackupOrder, _: &dyn Watch) -> Result<BackedUp, ExecutorError> {
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()?;
+        if let Some(maker) = &*self.maker.lock().unwrap() {
+            return Ok(maker(order));
+        }
         let missing = order.volumes.into_iter().map(|facts| {
             (facts.id, ExecutorError::new(Reason::Failed, "the scratch file was full"))
         });
@@ -148,6 +164,9 @@ struct Depot {
     gallery: Gallery,
     noted: Arc<Noted>,
     volumes: Arc<VolumePart>,
+    schedules: Arc<Schedules>,
+    /// The clock of schedules.
+    environment: Arc<FixedEnvironment>,
 }
 
 impl Depot {
@@ -160,13 +179,16 @@ impl Depot {
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));
         let environment = Arc::new(FixedEnvironment::new());
-        let at = Arc::clone(&control);
-        let volumes = VolumePart::open(Arc::clone(&images), open, at, environment, manner).await;
+        let (at, clock) = (Arc::clone(&control), Arc::clone(&environment));
+        let volumes = VolumePart::open(Arc::clone(&images), open, at, clock, manner).await;
+        let (of, at, clock) = (Arc::clone(&images), Arc::clone(&volumes), environment.clone());
+        let schedules = Schedules::new(Arc::clone(&control), of, at, clock);
         let (ending, end) = watch::channel(false);
-        let router = router(control, Some(images), Some(Arc::clone(&volumes)), 8 << 20, end);
+        let (of, by) = (Some(Arc::clone(&volumes)), Some(Arc::clone(&schedules)));
+        let router = router(control, Some(images), of, by, 8 << 20, end);
         gallery.plane.router = router;
         gallery.plane.ending = ending;
-        Self { gallery, noted, volumes }
+        Self { gallery, noted, volumes, schedules, environment }
     }
 
     fn plane(&self) -> &Plane {
