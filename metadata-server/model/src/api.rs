@@ -24,6 +24,7 @@
 //! | `GET /v1/identity-certificate` | PEM |
 //! | `/v1/projects/P/{images,image-jobs,image-retention}`, `/v1/archive` | see [`images`] |
 //! | `/v1/projects/P/{volumes,backups}`, `/v1/pools` | see [`volumes`] |
+//! | `/v1/projects/P/backup-schedules` | see [`schedules`] |
 //! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
 //!
 //! A page of a list has `Link: <…>; rel="next"` while there are more (RFC 8288). Where events of the
@@ -32,6 +33,7 @@
 
 pub mod image_files;
 pub mod images;
+pub mod schedules;
 pub mod volumes;
 
 use serde::{Deserialize, Serialize};

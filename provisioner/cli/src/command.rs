@@ -8,6 +8,7 @@ mod files;
 mod image;
 mod key;
 mod restore;
+mod schedule;
 mod volume;
 
 use std::{path::PathBuf, time::Duration};
@@ -28,6 +29,7 @@ pub use image::{
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
+pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};
 pub use volume::{
     ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
     VolumeIdArgument, VolumeName, VolumePool,

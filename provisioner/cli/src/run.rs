@@ -17,6 +17,7 @@ mod reports;
 mod reset;
 mod restore;
 mod rows;
+mod schedule;
 mod small;
 mod volume;
 mod wait;

@@ -7,6 +7,7 @@ mod commit;
 mod image_keys;
 mod keys;
 mod password_resets;
+mod schedules;
 mod volume_keys;
 mod volumes;
 

@@ -25,6 +25,7 @@ mod record;
 mod rehearsal;
 mod resource;
 mod routes;
+mod schedules;
 mod sealing;
 mod settings;
 mod site_keys;

@@ -25,6 +25,7 @@ use crate::{
         unix::{SocketError, UnixSocket},
     },
     routes,
+    schedules::Schedules,
     sealing::key_file::{self, KeyFileError},
     settings::{Settings, Storage, images::ImageSettings},
     store::{
@@ -91,6 +92,7 @@ pub struct Provisioner {
     control: Arc<Control>,
     images: Option<Arc<Part>>,
     volumes: Option<Arc<VolumePart>>,
+    schedules: Option<Arc<Schedules>>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -116,7 +118,12 @@ impl Provisioner {
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
         let at = Arc::clone(&environment);
         let images = open_images(&settings, &control, at).await;
-        let volumes = open_volumes(&settings, &control, images.as_ref(), environment).await;
+        let at = Arc::clone(&environment);
+        let volumes = open_volumes(&settings, &control, images.as_ref(), at).await;
+        let schedules = images.as_ref().zip(volumes.as_ref()).map(|(images, volumes)| {
+            let (images, volumes) = (Arc::clone(images), Arc::clone(volumes));
+            Schedules::new(Arc::clone(&control), images, volumes, environment)
+        });
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -130,7 +137,7 @@ impl Provisioner {
         };
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
         let apply_bytes = settings.apply_bytes;
-        Ok(Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms })
+        Ok(Self { control, images, volumes, schedules, socket, tls, apply_bytes, rotation_ms })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
@@ -146,11 +153,19 @@ impl Provisioner {
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { control, images, volumes, socket, tls, apply_bytes, rotation_ms } = self;
+        let Self { control, images, volumes, schedules, socket, tls, apply_bytes, rotation_ms } =
+            self;
         let (end, ending) = watch::channel(false);
         let (its_images, its_volumes) = (images.clone(), volumes.clone());
         let at = Arc::clone(&control);
-        let router = routes::router(at, its_images, its_volumes, apply_bytes, ending.clone());
+        let router = routes::router(
+            at,
+            its_images,
+            its_volumes,
+            schedules.clone(),
+            apply_bytes,
+            ending.clone(),
+        );
         let unix = async {
             match socket {
                 Some(socket) => {
@@ -171,6 +186,7 @@ impl Provisioner {
             tokio::select! {
                 () = shutdown => {}
                 () = tend(&control, rotation_ms) => {}
+                () = follow(schedules) => {}
             }
             announce(&end, images.as_deref());
         };
@@ -263,6 +279,14 @@ async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> 
     // An error means that the sender is gone, which is an end too.
     let _ = ending.wait_for(|ending| *ending).await;
     Ok(())
+}
+
+/// Does what is due by schedules, for ever.
+async fn follow(schedules: Option<Arc<Schedules>>) {
+    match schedules {
+        Some(schedules) => schedules.run().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Rotates the token keys when their time has come, for ever. Looks at the clock again at least

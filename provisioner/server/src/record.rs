@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
 use crate::{
+    schedules::record::ScheduleRecord,
     store::{Body, Key, RowKind, StoreError},
     volumes::record::VolumeRecord,
 };
@@ -102,6 +103,7 @@ pub(crate) enum Record {
     Port(Arc<Port>),
     Instance(Arc<InstanceRecord>),
     Volume(Arc<VolumeRecord>),
+    Schedule(Arc<ScheduleRecord>),
 }
 
 impl Record {
@@ -115,6 +117,7 @@ impl Record {
                 (Kind::Instance.into(), it.instance.project.as_str(), it.instance.name.as_str())
             }
             Self::Volume(it) => (RowKind::Volume, it.project.as_str(), it.id.as_str()),
+            Self::Schedule(it) => (RowKind::Schedule, it.project.as_str(), &*it.name),
         };
         Key { kind, project: project.into(), name: name.into() }
     }
@@ -127,6 +130,7 @@ impl Record {
             Self::Port(it) => encode(&**it),
             Self::Instance(it) => encode(&**it),
             Self::Volume(it) => encode(&**it),
+            Self::Schedule(it) => encode(&**it),
         }
     }
 
@@ -138,6 +142,7 @@ impl Record {
             RowKind::Document(Kind::Port) => Self::Port(decode(body, "port")?),
             RowKind::Document(Kind::Instance) => Self::Instance(decode(body, "instance")?),
             RowKind::Volume => Self::Volume(decode(body, "volume")?),
+            RowKind::Schedule => Self::Schedule(decode(body, "schedule")?),
         })
     }
 }

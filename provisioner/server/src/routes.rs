@@ -19,6 +19,7 @@ mod precondition;
 mod problem;
 mod reading;
 mod restores;
+mod schedules;
 mod volume_keys;
 mod volumes;
 
@@ -39,6 +40,7 @@ use crate::{
     access::{Caller, Role},
     control::Control,
     images::{Images, part::Part},
+    schedules::Schedules,
     volumes::{Volumes, part::VolumePart},
 };
 use problem::Failure;
@@ -50,6 +52,8 @@ pub(crate) struct Api {
     images: Option<Arc<Part>>,
     /// None where the site has no volumes.
     volumes: Option<Arc<VolumePart>>,
+    /// There where volumes are.
+    schedules: Option<Arc<Schedules>>,
     apply_bytes: usize,
     /// True once the control plane is to end: streams end then.
     ending: watch::Receiver<bool>,
@@ -62,6 +66,10 @@ impl Api {
 
     async fn volumes(&self) -> Result<Arc<Volumes>, Failure> {
         Ok(self.volumes.as_ref().ok_or(Failure::NoVolumes)?.volumes().await?)
+    }
+
+    fn schedules(&self) -> Result<&Arc<Schedules>, Failure> {
+        self.schedules.as_ref().ok_or(Failure::NoVolumes)
     }
 }
 
@@ -270,7 +278,7 @@ static IMAGE_ROUTES: [Route; 31] = [
         => archive::release),
 ];
 
-static VOLUME_ROUTES: [Route; 19] = [
+static VOLUME_ROUTES: [Route; 25] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/projects/{project}/volumes" "list-volumes"
@@ -308,6 +316,18 @@ static VOLUME_ROUTES: [Route; 19] = [
         => volumes::backup),
     route!(DELETE "/v1/projects/{project}/backups/{image}" "remove-backup"
         "Delete a backup; those after it stand by themselves" => volumes::remove_backup),
+    route!(GET "/v1/projects/{project}/backup-schedules" "list-schedules"
+        "The project's schedules of backups, sorted by name" => schedules::list),
+    route!(GET "/v1/projects/{project}/backup-schedules/{schedule}" "show-schedule"
+        "One schedule, and what became of it" => schedules::show),
+    route!(PUT "/v1/projects/{project}/backup-schedules/{schedule}" "set-schedule"
+        "Make or replace a schedule" => schedules::put),
+    route!(DELETE "/v1/projects/{project}/backup-schedules/{schedule}" "remove-schedule"
+        "Delete a schedule; its backups stay" => schedules::remove),
+    route!(POST "/v1/projects/{project}/backup-schedules/{schedule}/pause" "pause-schedule"
+        "Have a schedule rest" => schedules::pause),
+    route!(POST "/v1/projects/{project}/backup-schedules/{schedule}/resume" "resume-schedule"
+        "Have it go on from now, without what it missed" => schedules::resume),
 ];
 
 /// All calls.
@@ -324,6 +344,7 @@ pub(crate) fn router(
     control: Arc<Control>,
     images: Option<Arc<Part>>,
     volumes: Option<Arc<VolumePart>>,
+    schedules: Option<Arc<Schedules>>,
     apply_bytes: usize,
     ending: watch::Receiver<bool>,
 ) -> Router {
@@ -336,7 +357,7 @@ pub(crate) fn router(
         .method_not_allowed_fallback(|| async { Failure::MethodNotAllowed })
         .layer(middleware::from_fn(guard))
         .layer(DefaultBodyLimit::disable())
-        .with_state(Arc::new(Api { control, images, volumes, apply_bytes, ending }))
+        .with_state(Arc::new(Api { control, images, volumes, schedules, apply_bytes, ending }))
 }
 
 /// Refuses callers without the rights, and notes who changed what.

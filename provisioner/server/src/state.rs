@@ -18,6 +18,7 @@ use mezame_model::{
 
 use crate::{
     record::{InstanceRecord, Observed, Project, Record, decode},
+    schedules::record::ScheduleRecord,
     site_keys::StoredSite,
     store::{Contents, StoreError},
     volumes::record::VolumeRecord,
@@ -50,6 +51,7 @@ pub(crate) struct Tenant {
     pub(crate) ports: BTreeMap<PortName, Held<Port>>,
     pub(crate) instances: BTreeMap<InstanceName, HeldInstance>,
     pub(crate) volumes: BTreeMap<VolumeId, Arc<VolumeRecord>>,
+    pub(crate) schedules: BTreeMap<Box<str>, Arc<ScheduleRecord>>,
 }
 
 /// Who has which address in a network.
@@ -261,8 +263,10 @@ impl State {
                 match self.tenants.get_mut(&name) {
                     Some(tenant) => tenant.project = project,
                     None => {
-                        let (networks, ports, instances, volumes) = Default::default();
-                        let tenant = Tenant { project, networks, ports, instances, volumes };
+                        let (networks, ports, instances) = Default::default();
+                        let (volumes, schedules) = Default::default();
+                        let tenant =
+                            Tenant { project, networks, ports, instances, volumes, schedules };
                         self.tenants.insert(name, tenant);
                     }
                 }
@@ -307,6 +311,10 @@ impl State {
                 let tenant = self.tenants.get_mut(&record.project).ok_or(ORPHAN)?;
                 tenant.volumes.insert(record.id.clone(), record);
             }
+            Record::Schedule(record) => {
+                let tenant = self.tenants.get_mut(&record.project).ok_or(ORPHAN)?;
+                tenant.schedules.insert(record.name.clone(), record);
+            }
         }
         Ok(())
     }
@@ -341,6 +349,11 @@ impl State {
             Record::Volume(volume) => {
                 if let Some(tenant) = self.tenants.get_mut(&volume.project) {
                     tenant.volumes.remove(&volume.id);
+                }
+            }
+            Record::Schedule(schedule) => {
+                if let Some(tenant) = self.tenants.get_mut(&schedule.project) {
+                    tenant.schedules.remove(&schedule.name);
                 }
             }
         }

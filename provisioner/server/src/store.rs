@@ -74,6 +74,7 @@ pub(crate) type Body = Zeroizing<Vec<u8>>;
 pub(crate) enum RowKind {
     Document(Kind),
     Volume,
+    Schedule,
 }
 
 impl RowKind {
@@ -82,13 +83,14 @@ impl RowKind {
         match self {
             Self::Document(kind) => kind.as_str(),
             Self::Volume => "Volume",
+            Self::Schedule => "Schedule",
         }
     }
 
     /// What is stored as this.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let documents = Kind::ALL.into_iter().map(Self::Document);
-        documents.chain([Self::Volume]).find(|kind| kind.as_str() == text)
+        documents.chain([Self::Volume, Self::Schedule]).find(|kind| kind.as_str() == text)
     }
 }
 

@@ -332,4 +332,7 @@ pub struct Backup {
     pub read: String,
     /// The disk's length in bytes.
     pub size: u64,
+    /// The schedule that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<String>,
 }

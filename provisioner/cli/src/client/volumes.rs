@@ -6,6 +6,7 @@ use mezame_model::{
     ProjectName,
     api::{
         images::ImageJob,
+        schedules::{Schedule, ScheduleView},
         volumes::{
             Backup, Capture, Hydrate, Monitor, NewBackup, NewVolume, Pool, RestoreVolume, Volume,
             VolumeDeleted, VolumeLimits, VolumeStart,
@@ -167,6 +168,53 @@ impl Client {
     /// Deletes one.
     pub async fn delete_backup(&self, project: &ProjectName, id: &str) -> Result<(), ClientError> {
         let path = format!("/v1/projects/{project}/backups/{id}");
+        self.call(Method::DELETE, &path, None, None).await.map(drop)
+    }
+
+    /// A project's schedules of backups.
+    pub async fn schedules(&self, project: &ProjectName) -> Result<Vec<ScheduleView>, ClientError> {
+        self.get(&format!("/v1/projects/{project}/backup-schedules")).await
+    }
+
+    /// One of them.
+    pub async fn schedule(
+        &self,
+        project: &ProjectName,
+        name: &str,
+    ) -> Result<ScheduleView, ClientError> {
+        self.get(&format!("/v1/projects/{project}/backup-schedules/{name}")).await
+    }
+
+    /// Makes or replaces one.
+    pub async fn put_schedule(
+        &self,
+        project: &ProjectName,
+        name: &str,
+        spec: &Schedule,
+    ) -> Result<ScheduleView, ClientError> {
+        let path = format!("/v1/projects/{project}/backup-schedules/{name}");
+        parse(self.call(Method::PUT, &path, json(spec)?, None).await?.body())
+    }
+
+    /// Has one rest, or go on.
+    pub async fn pace_schedule(
+        &self,
+        project: &ProjectName,
+        name: &str,
+        paused: bool,
+    ) -> Result<ScheduleView, ClientError> {
+        let what = if paused { "pause" } else { "resume" };
+        let path = format!("/v1/projects/{project}/backup-schedules/{name}/{what}");
+        parse(self.call(Method::POST, &path, None, None).await?.body())
+    }
+
+    /// Deletes one.
+    pub async fn delete_schedule(
+        &self,
+        project: &ProjectName,
+        name: &str,
+    ) -> Result<(), ClientError> {
+        let path = format!("/v1/projects/{project}/backup-schedules/{name}");
         self.call(Method::DELETE, &path, None, None).await.map(drop)
     }
 

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Detach,
+    schedule::ScheduleCommand,
     volume::{LimitArguments, VolumeIdArgument},
 };
 
@@ -44,6 +45,12 @@ What no other image needs is freed by the next 'mezame image archive collect'.")
 
 The volume that was backed up stays as it is.")]
     Restore(RestoreArguments),
+    /// Backups that are made by themselves
+    #[command(after_help = "Examples:
+  mezame backup schedule create nightly web-root -p tenant-a --qmp /run/web.qmp --when 02:30
+  mezame backup schedule list -p tenant-a")]
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
 }
 
 /// What names a backup.

@@ -5,7 +5,7 @@ use mezame_model::api::{
     volumes::{Backup, NewBackup, NewVolume, VolumeClass},
 };
 
-use super::{Session, image, volume::limits_of};
+use super::{Session, image, schedule, volume::limits_of};
 use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
@@ -32,6 +32,7 @@ pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result
             Ok(Exit::Success)
         }
         BackupCommand::Restore(arguments) => restore(session, arguments).await,
+        BackupCommand::Schedule(command) => schedule::run(session, command).await,
     }
 }
 
@@ -121,6 +122,7 @@ fn show(session: &Session<'_>, backup: &Backup) -> Result<Exit, Failure> {
         ("Point", backup.point.clone()),
         ("Consistency", backup.consistency.clone()),
         ("Read", backup.read.clone()),
+        ("Schedule", backup.schedule.clone().unwrap_or_default()),
         ("Size", format!("{} ({} bytes)", size::show(backup.size), backup.size)),
     ] {
         if !said.is_empty() {

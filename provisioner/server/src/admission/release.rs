@@ -28,7 +28,8 @@ pub(crate) fn release(
             let ports = tenant.ports.keys().map(|n| format!("the port '{n}'"));
             let instances = tenant.instances.keys().map(|n| format!("the instance '{n}'"));
             let volumes = tenant.volumes.keys().map(|id| format!("the volume '{id}'"));
-            let all = instances.chain(ports).chain(networks).chain(volumes);
+            let schedules = tenant.schedules.keys().map(|n| format!("the backup schedule '{n}'"));
+            let all = instances.chain(ports).chain(networks).chain(volumes).chain(schedules);
             if let Some(faults) = in_the_way(all, "is in it") {
                 return Some(Err(faults));
             }

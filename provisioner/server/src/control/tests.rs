@@ -57,6 +57,26 @@ async fn a_foreign_write_to_the_store_is_noticed_and_read_in() {
 }
 
 #[tokio::test]
+async fn schedules_and_what_became_of_them_are_there_after_a_restart() {
+    let environment = Arc::new(FixedEnvironment::new());
+    let store = crate::testing::store(&*environment).await;
+    let one = open(Arc::clone(&store), Arc::clone(&environment)).await;
+    one.apply(vec![json!({ "kind": "Project", "name": "a" })], false).await.unwrap();
+    let project = mezame_model::ProjectName::parse("a").unwrap();
+    let spec = json!({ "volumes": ["web"], "qmp": "/q", "when": "02:30", "keep": { "last": 2 } });
+    let spec: mezame_model::api::schedules::Schedule = serde_json::from_value(spec).unwrap();
+    for name in ["nightly", "other"] {
+        one.put_schedule(&project, name, spec.clone(), 7).await.unwrap();
+    }
+    one.change_schedule(&project, "nightly", |it| it.begin(9, Some("job".into()))).await.unwrap();
+    one.forget_schedule(&project, "other").await.unwrap();
+    let two = open(store, environment).await;
+    assert_eq!(two.schedules(&project).unwrap(), one.schedules(&project).unwrap());
+    assert_eq!(two.schedule(&project, "nightly").unwrap().job(), Some("job"));
+    assert!(matches!(two.schedule(&project, "other"), Err(ControlError::NotFound)));
+}
+
+#[tokio::test]
 async fn a_write_whose_caller_goes_away_is_finished_in_store_and_memory() {
     let environment = Arc::new(FixedEnvironment::new());
     let store = crate::testing::store(&*environment).await;

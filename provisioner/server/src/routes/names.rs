@@ -81,6 +81,11 @@ impl Names {
         self.text("pool")
     }
 
+    /// A schedule.
+    pub(super) fn schedule(&self) -> &str {
+        self.text("schedule")
+    }
+
     /// A job.
     pub(super) fn job(&self) -> &str {
         self.text("job")

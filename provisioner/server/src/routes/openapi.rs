@@ -134,6 +134,7 @@ fn parameters(route: &Route) -> Vec<Value> {
                     | "list-pools"
                     | "list-volumes"
                     | "list-backups"
+                    | "list-schedules"
             ) =>
         {
             parameters.extend([

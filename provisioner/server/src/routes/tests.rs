@@ -58,7 +58,7 @@ impl Plane {
         let control =
             Control::open(store, environment, keys, "local-1", "mezame.internal").await.unwrap();
         let (ending, end) = watch::channel(false);
-        let router = router(Arc::clone(&control), None, None, 8 << 20, end);
+        let router = router(Arc::clone(&control), None, None, None, 8 << 20, end);
         Self { control, router, ending }
     }
 

@@ -163,7 +163,7 @@ pub(super) async fn back_up(
     let volumes = api.volumes().await?;
     let new: NewBackup = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new).await?))
+    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new, None).await?))
 }
 
 pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {

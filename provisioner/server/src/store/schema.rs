@@ -63,6 +63,9 @@ const STEPS: &[&str] = &[
     "
     -- From here on rows of 'resource' may be of the kind 'Volume', which earlier versions can't read.
 ",
+    "
+    -- The same of the kind 'Schedule'.
+",
 ];
 
 /// Brings the database to the newest version, or says why it can't be.

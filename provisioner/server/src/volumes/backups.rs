@@ -17,7 +17,7 @@ use mezame_model::{
 
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
-    executor::{BackedUp, BackupOrder, Reason},
+    executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
     plain,
     restores::check_name,
     unfinished,
@@ -31,11 +31,12 @@ use crate::{
 const MOST: usize = 64;
 
 impl Volumes {
-    /// Begins a backup of one point in time.
+    /// Begins a backup of one point in time, for a schedule if one is named.
     pub(crate) async fn back_up(
         self: &Arc<Self>,
         project: &ProjectName,
         new: NewBackup,
+        schedule: Option<Box<str>>,
     ) -> Result<ImageJob, VolumesError> {
         let NewBackup { volumes, qmp, full, name } = new;
         check_monitor(&qmp)?;
@@ -70,7 +71,8 @@ impl Volumes {
         }
         // A site whose archive is not there takes no backups; that there is one is noted before.
         self.images.ask(|_, _| Ok(())).await?;
-        let order = BackupOrder { project: project.clone(), volumes, qmp, full, name };
+        let project_name = project.clone();
+        let order = BackupOrder { project: project_name, volumes, qmp, full, name, schedule };
         self.begin(ImageWork::Backup, project, claim, move |all, ticket| {
             let done = all.executor.back_up(order, ticket.ticker());
             told(done.map_err(|error| unfinished("", error))?)
@@ -141,6 +143,7 @@ fn backup_of(image: &Image) -> Option<Backup> {
         consistency: label(CONSISTENCY)?,
         read: label(READ)?,
         size: image.size,
+        schedule: label(SCHEDULE),
     })
 }
 

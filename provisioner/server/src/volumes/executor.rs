@@ -50,7 +50,12 @@ pub(crate) struct BackupOrder {
     pub(crate) full: bool,
     /// What the images are called.
     pub(crate) name: Option<String>,
+    /// The schedule that makes them, for their label [`SCHEDULE`].
+    pub(crate) schedule: Option<Box<str>>,
 }
+
+/// The label of a backup that a schedule of its project made: which.
+pub(crate) const SCHEDULE: &str = "backup.schedule";
 
 /// What a backup came to.
 #[derive(Debug, Default)]

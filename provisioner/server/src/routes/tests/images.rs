@@ -46,7 +46,7 @@ impl Gallery {
         let images = part.begun().unwrap();
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&plane.control);
-        let router = router(control, Some(Arc::clone(&part)), None, 8 << 20, end);
+        let router = router(control, Some(Arc::clone(&part)), None, None, 8 << 20, end);
         let plane = Plane { control: plane.control, router, ending };
         plane
             .apply(json!([
@@ -75,7 +75,7 @@ impl Gallery {
         let part = Part::open(settings, uploads, Some(jobs), control, environment).await;
         let (ending, end) = watch::channel(false);
         let control = Arc::clone(&self.plane.control);
-        let router = router(Arc::clone(&control), Some(part), None, 8 << 20, end);
+        let router = router(Arc::clone(&control), Some(part), None, None, 8 << 20, end);
         Plane { control, router, ending }
     }
 

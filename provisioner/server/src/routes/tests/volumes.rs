@@ -5,6 +5,7 @@ mod noted;
 mod parts;
 mod real;
 mod restores;
+mod schedules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -28,13 +29,16 @@ use mezame_model::{
 
 use self::noted::Noted;
 use super::{images::Gallery, *};
-use crate::volumes::{
-    Manner,
-    executor::{
-        BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
-        Facts, Reason, RestoreOrder, Restored,
+use crate::{
+    schedules::Schedules,
+    volumes::{
+        Manner,
+        executor::{
+            BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
+            ExecutorError, Facts, Reason, RestoreOrder, Restored,
+        },
+        part::VolumePart,
     },
-    part::VolumePart,
 };
 
 /// The gallery of images' tests, with volumes.
@@ -42,6 +46,9 @@ struct Depot {
     gallery: Gallery,
     noted: Arc<Noted>,
     volumes: Arc<VolumePart>,
+    schedules: Arc<Schedules>,
+    /// The clock of schedules.
+    environment: Arc<FixedEnvironment>,
 }
 
 impl Depot {
@@ -53,13 +60,16 @@ impl Depot {
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));
         let environment = Arc::new(FixedEnvironment::new());
-        let at = Arc::clone(&control);
-        let volumes = VolumePart::open(Arc::clone(&images), open, at, environment, manner).await;
+        let (at, clock) = (Arc::clone(&control), Arc::clone(&environment));
+        let volumes = VolumePart::open(Arc::clone(&images), open, at, clock, manner).await;
+        let (of, at, clock) = (Arc::clone(&images), Arc::clone(&volumes), environment.clone());
+        let schedules = Schedules::new(Arc::clone(&control), of, at, clock);
         let (ending, end) = watch::channel(false);
-        let router = router(control, Some(images), Some(Arc::clone(&volumes)), 8 << 20, end);
+        let (of, by) = (Some(Arc::clone(&volumes)), Some(Arc::clone(&schedules)));
+        let router = router(control, Some(images), of, by, 8 << 20, end);
         gallery.plane.router = router;
         gallery.plane.ending = ending;
-        Self { gallery, noted, volumes }
+        Self { gallery, noted, volumes, schedules, environment }
     }
 
     fn plane(&self) -> &Plane {

@@ -1,10 +1,7 @@
 //! A backup of a running guest's volumes: a point in time is opened, pulled by this thread into the
 //! archive over a UNIX socket, and closed.
 
-use std::{
-    collections::BTreeMap,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use mezame_images::{
     archive::{KeyOf, Progress, ProjectKey, Watch},
@@ -21,7 +18,7 @@ use mezame_images::{
 };
 
 use super::{ExecutorError, Facts, Local, Reason, remove};
-use crate::volumes::executor::{BackedUp, BackupOrder};
+use crate::volumes::executor::{BackedUp, BackupOrder, SCHEDULE};
 
 impl Local {
     pub(super) fn back_up_now(
@@ -121,7 +118,8 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<Pulled, ExecutorError> {
         let name = order.name.clone().unwrap_or_else(|| format!("backup of {}", offer.volume));
-        let (labels, exceptions) = (BTreeMap::new(), Exceptions::default());
+        let schedule = order.schedule.iter().map(|name| (SCHEDULE.to_owned(), name.to_string()));
+        let (labels, exceptions) = (schedule.collect(), Exceptions::default());
         let to = Destination { project: &order.project, key, name, labels, exceptions };
         let archive = self.images.archive()?;
         Ok(pull(&archive, &to, offer, watch)?)

@@ -15,6 +15,7 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
         "restore-volume" => "RestoreVolume",
         "capture-volume" => "Capture",
         "back-up" => "NewBackup",
+        "set-schedule" => "Schedule",
         _ => return None,
     })
 }
@@ -33,16 +34,19 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
         "list-backups" => ("200", Some(list_of("Backup"))),
         "show-backup" => ("200", Some(named("Backup"))),
-        "pause-hydration" | "resume-hydration" | "abandon-restore" | "remove-backup" => {
-            ("204", None)
+        "list-schedules" => ("200", Some(list_of("ScheduleView"))),
+        "show-schedule" | "set-schedule" | "pause-schedule" | "resume-schedule" => {
+            ("200", Some(named("ScheduleView")))
         }
+        "pause-hydration" | "resume-hydration" | "abandon-restore" | "remove-backup"
+        | "remove-schedule" => ("204", None),
         _ => return None,
     })
 }
 
 /// All of them.
 pub(super) fn all() -> Value {
-    let parts = [volumes(), guests(), restores()];
+    let parts = [volumes(), guests(), restores(), schedules()];
     let parts = parts.into_iter().filter_map(|part| match part {
         Value::Object(part) => Some(part),
         _ => None,
@@ -185,7 +189,45 @@ fn guests() -> Value {
                 "consistency": json!({ "type": "string", "enum": ["application", "crash"] }),
                 "read": text("'incremental', or 'all: ' and why"),
                 "size": number("The disk's length in bytes"),
+                "schedule": text("The schedule that made it"),
             }),
         ),
+    })
+}
+
+fn schedules() -> Value {
+    json!({
+        "Keep": object("Which backups are kept; all, if all are 0", &[], json!({
+            "last": number("The newest ones"),
+            "hourly": number("The newest of each of so many hours"),
+            "daily": number("The newest of each of so many days, in UTC"),
+            "weekly": number("The newest of each of so many weeks, from Monday"),
+            "monthly": number("The newest of each of so many months"),
+            "yearly": number("The newest of each of so many years"),
+        })),
+        "Schedule": object("When volumes are backed up", &["volumes", "qmp", "when"], json!({
+            "volumes": texts("1 to 64 of one guest"),
+            "qmp": text("The QMP socket of its QEMU"),
+            "when": text("In UTC: '02:30', five fields as in crontab(5), or 'every 6h'"),
+            "keep": named("Keep"),
+            "paused": flag("Nothing is done for now"),
+        })),
+        "ScheduleRun": object("What became of a time", &["at_ms", "outcome", "dropped"], json!({
+            "at_ms": number("Milliseconds since 1970"),
+            "job": text("The job, if it came to one"),
+            "outcome": json!({ "type": "string", "enum": ["running", "done", "failed"] }),
+            "why": text("Why it failed, or why older ones could not be deleted"),
+            "dropped": number("Older backups that were deleted after it"),
+        })),
+        "ScheduleView": object("A schedule", &["name", "project", "spec", "failures"], json!({
+            "name": named("Name"),
+            "project": named("Name"),
+            "spec": named("Schedule"),
+            "next_ms": number("When it is due next, or has been since; none while it is paused"),
+            "waiting": text("Why it is not begun or not ended, though it is due"),
+            "last": named("ScheduleRun"),
+            "done_ms": number("When it was done last"),
+            "failures": number("How often it has failed since"),
+        })),
     })
 }

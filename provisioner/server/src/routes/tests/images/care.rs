@@ -135,7 +135,7 @@ async fn a_project_stays_while_the_archive_with_its_images_is_away() {
     }
     // As when the settings name none any more.
     let (_ending, end) = watch::channel(false);
-    let router = router(Arc::clone(&gallery.plane.control), None, None, 8 << 20, end);
+    let router = router(Arc::clone(&gallery.plane.control), None, None, None, 8 << 20, end);
     let control = Arc::clone(&gallery.plane.control);
     let without = Plane { control, router, ending: watch::channel(false).0 };
     for project in ["vault", "p"] {

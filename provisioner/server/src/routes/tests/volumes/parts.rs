@@ -18,7 +18,6 @@ async fn a_job_is_on_the_disk_before_it_is_told_of_and_the_end_waits_until_its_e
     let path = path.join(format!("{}.json", begun["id"].as_str().unwrap()));
     let written = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(written()["volumes"], json!(["web"]));
-    // One that nobody has begun yet would be interrupted.
     while written()["state"] != "running" {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -60,7 +59,7 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
     let (at, of) = (Arc::clone(&control), Arc::clone(&images));
     let volumes = VolumePart::open(of, Box::new(open), at, environment, manner).await;
     let (ending, end) = watch::channel(false);
-    let router = router(Arc::clone(&control), Some(images), Some(volumes), 8 << 20, end);
+    let router = router(Arc::clone(&control), Some(images), Some(volumes), None, 8 << 20, end);
     let plane = Plane { control, router, ending };
     let away = plane.get("/v1/pools").await;
     assert_eq!((away.status, &away.problem()["type"]), (503, &json!("volumes-away")));

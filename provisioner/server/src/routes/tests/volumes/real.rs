@@ -49,7 +49,7 @@ impl Site {
         let gallery = &mut self.gallery;
         let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
         let (ending, end) = watch::channel(false);
-        let router = router(control, Some(images), Some(part), 8 << 20, end);
+        let router = router(control, Some(images), Some(part), None, 8 << 20, end);
         (gallery.plane.router, gallery.plane.ending) = (router, ending);
     }
 

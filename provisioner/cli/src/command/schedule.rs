@@ -1,0 +1,105 @@
+//! What `mezame backup schedule` takes.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::volume::VolumeIdArgument;
+
+/// Of `backup schedule`.
+#[derive(Debug, Subcommand)]
+pub enum ScheduleCommand {
+    /// Have volumes of one guest backed up at times, or change when and what is kept
+    #[command(after_help = "Examples:
+  mezame backup schedule create nightly web-root web-data -p tenant-a --qmp /run/web.qmp \\
+    --when 02:30 --keep-daily 7 --keep-weekly 4 --keep-yearly 2
+  mezame backup schedule create often web-root -p tenant-a --qmp /run/web.qmp --when 'every 6h'
+  mezame backup schedule create sundays web-root -p tenant-a --qmp /run/web.qmp --when '0 4 * * 0'
+
+Times are UTC. Five fields are minute, hour, day of month, month and day of week, as in crontab(5).
+What is kept is so of the backups that the schedule made, and of no others; without any --keep all are.
+A schedule of this name is replaced, and keeps its backups.")]
+    #[command(visible_alias = "set")]
+    Create(CreateScheduleArguments),
+    /// Show a project's schedules
+    #[command(after_help = "Examples:
+  mezame backup schedule list -p tenant-a")]
+    List,
+    /// Show all about one schedule: what it does next, and why it failed last
+    #[command(after_help = "Examples:
+  mezame backup schedule show nightly -p tenant-a")]
+    Show(ScheduleName),
+    /// Have a schedule rest
+    #[command(after_help = "Examples:
+  mezame backup schedule pause nightly -p tenant-a
+
+A backup that it has begun goes on.")]
+    Pause(ScheduleName),
+    /// Have it go on; what it missed is not made up for
+    #[command(after_help = "Examples:
+  mezame backup schedule resume nightly -p tenant-a")]
+    Resume(ScheduleName),
+    /// Delete a schedule; its backups stay
+    #[command(after_help = "Examples:
+  mezame backup schedule delete nightly -p tenant-a")]
+    Delete(ScheduleName),
+}
+
+/// What names a schedule.
+#[derive(Debug, Args)]
+pub struct ScheduleName {
+    /// Its name
+    pub name: ScheduleNameArgument,
+}
+
+/// Of `backup schedule create`.
+#[derive(Debug, Args)]
+pub struct CreateScheduleArguments {
+    /// What it is called
+    #[command(flatten)]
+    pub name: ScheduleName,
+    /// The volumes
+    #[arg(required = true, value_name = "ID")]
+    pub volumes: Vec<VolumeIdArgument>,
+    /// The QMP socket of the QEMU that has them open
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: PathBuf,
+    /// When, in UTC: '02:30', 'every 15m' (or 6h, 2d), or five fields as in crontab(5)
+    #[arg(long, value_name = "TIMES")]
+    pub when: String,
+    /// Keep the newest ones
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_last: u32,
+    /// Keep the newest of each of so many hours
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_hourly: u32,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_daily: u32,
+    /// Keep the newest of each of so many weeks
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_weekly: u32,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_monthly: u32,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub keep_yearly: u32,
+    /// Do nothing for now
+    #[arg(long)]
+    pub pause: bool,
+}
+
+/// A schedule's name.
+#[derive(Debug, Clone)]
+pub struct ScheduleNameArgument(pub String);
+
+impl std::str::FromStr for ScheduleNameArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_good = (1..=63).contains(&text.len()) && text.bytes().all(fits);
+        if is_good { Ok(Self(text.into())) } else { Err("a schedule's name is of a-z, 0-9 and -") }
+    }
+}
