@@ -15,6 +15,6 @@
 //! Nothing here knows how a system freezes: that is the platform's.
 
 pub mod freezer;
-pub mod helper;
+pub mod guard;
 pub mod mounts;
 pub mod orders;

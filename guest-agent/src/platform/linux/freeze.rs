@@ -27,7 +27,7 @@ use mezame_model::freeze::Done;
 
 use crate::freeze::{
     freezer::{self, Moment, Refusal, System},
-    helper::{self, Helper},
+    guard::{self, Helper},
     mounts::{self, Mount},
     orders::Hands,
 };
@@ -213,7 +213,7 @@ pub fn help(bound: Duration) -> io::Result<()> {
     let score = fs::read(OOM_SCORE).ok();
     steel();
     let system = LinuxSystem { score, ..LinuxSystem::default() };
-    helper::run(&system, bound, io::stdin(), io::stdout())
+    guard::run(&system, bound, io::stdin(), io::stdout())
 }
 
 /// Has this process go on whatever happens while a disk is frozen: no signal but SIGKILL ends it
