@@ -41,6 +41,7 @@ pub use error::{AddressError, LunError};
 pub use name::{InitiatorName, IscsiName};
 pub use portal::Portal;
 pub use seal::LunSeal;
+pub(crate) use seal::serial;
 
 /// The highest number of a LUN. libiscsi puts the number into the first two bytes of the address as it
 /// is, which is SAM-5's peripheral addressing up to here and another method beyond.

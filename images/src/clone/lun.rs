@@ -27,7 +27,7 @@ use super::{
     sealing::{MANIFEST, Manifest, Sealed},
 };
 use crate::{
-    iscsi::{Lun, LunAccess, LunError, LunSeal},
+    iscsi::{self, Lun, LunAccess, LunError, LunSeal},
     qcow2,
     volume::{Backing, Data, Durability, Format, HostCache, Place, Volume, VolumeId},
 };
@@ -144,6 +144,15 @@ impl Master {
         Err(CloneError::Changed { path: self.directory.clone() })
     }
 
+    /// That the target of the master's LUN, if it is on one, answers at all. Asked before a lock is taken,
+    /// which everybody else would wait for.
+    pub(super) fn answers(&self) -> Result<(), CloneError> {
+        if let Sealed::Lun { lun, .. } = &self.manifest.sealed {
+            iscsi::serial(lun, self.access_to(lun)?)?;
+        }
+        Ok(())
+    }
+
     /// Makes a clone on a LUN that is blank: its first MiB is zeroes. It is the length of the master, and
     /// nobody's until it is [claimed](Self::claim). A call that was stopped is completed by the same call.
     ///
@@ -155,6 +164,8 @@ impl Master {
             return Err(CloneError::WouldBeClear { path: self.directory.clone() });
         }
         let access = self.access_to(lun)?;
+        self.answers()?;
+        iscsi::serial(lun, access)?;
         let _lock = self.lock()?;
         self.check()?;
         let begun = self.begun(lun, id)?;
@@ -225,9 +236,12 @@ impl Master {
     /// [`CloneError::NotOwner`], until it is [released](Self::release); [`CloneError::Replaced`], if another LUN has its
     /// number, or something else is on it. Nothing is written then.
     pub fn remove_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
         let path = self.lun_path(id);
-        let record = read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        let find = || read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()));
+        let found: LunRecord = find()?;
+        iscsi::serial(&found.lun, self.access_to(&found.lun)?)?;
+        let _lock = self.lock()?;
+        let record = find()?;
         let LunRecord { lun, serial, owner, .. } = &record;
         let access = self.access_to(lun)?;
         if !matches!(owner, Ownership::Nobody { .. }) {
