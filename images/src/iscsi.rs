@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use access::LunAccess;
-pub(crate) use access::Mode;
+pub(crate) use access::{Mode, OpenLun};
 pub(crate) use chap::Accounts;
 pub use chap::{ChapSecret, ChapUser};
 pub use disk::LunDisk;
