@@ -261,7 +261,8 @@ impl Master {
     ///
     /// # Errors
     /// [`CloneError::NotOwner`], until it is [released](Self::release); [`CloneError::Replaced`], if another LUN has its
-    /// number, or something else is on it. Nothing is written then.
+    /// number, or something else is on it. Nothing is written then; see
+    /// [`forget_lun_clone`](Self::forget_lun_clone).
     pub fn remove_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
         let path = self.lun_path(id);
         let find = || read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()));
@@ -280,9 +281,22 @@ impl Master {
         {
             return Err(CloneError::Replaced { path: lun.to_string().into() });
         }
-        durable::remove(&path)
-            .and_then(|()| durable::sync_parent(&path))
-            .map_err(failed("removing", &path))
+        forget(&path)
+    }
+
+    /// Forgets a clone that is nobody's and whose LUN is gone, or is another one's by now: its record
+    /// goes, made whole or not, and the LUN is neither asked nor written. What is on it stays there.
+    ///
+    /// # Errors
+    /// [`CloneError::NotOwner`], until it is [released](Self::release).
+    pub fn forget_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        let path = self.lun_path(id);
+        let record: LunRecord = read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        if !matches!(record.owner, Ownership::Nobody { .. }) {
+            return Err(record.owner.refuses(id));
+        }
+        forget(&path)
     }
 
     /// The ids of its clones on LUNs, those that were not made whole among them.
@@ -317,6 +331,12 @@ impl Master {
 
 fn read(path: &Path) -> Result<Option<LunRecord>, CloneError> {
     super::record::read(path)
+}
+
+fn forget(path: &Path) -> Result<(), CloneError> {
+    durable::remove(path)
+        .and_then(|()| durable::sync_parent(path))
+        .map_err(failed("removing", path))
 }
 
 /// What no other overlay says of itself: the volume, for people, and a number that is drawn.

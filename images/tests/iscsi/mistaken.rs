@@ -78,6 +78,12 @@ fn a_cloning_that_was_stopped_does_not_touch_what_another_master_has_put_there()
     let removed = one.remove_lun_clone(&id("a")).unwrap_err();
     assert!(matches!(removed, CloneError::Replaced { .. }), "{removed}");
     assert!(fs::read(&file).unwrap() == before);
+    // It is forgotten, and its master can go.
+    assert!(matches!(one.remove().unwrap_err(), CloneError::HasClones { clones: 1, .. }));
+    let one = Master::open(&desk.path().join("one")).unwrap();
+    one.forget_lun_clone(&id("a")).unwrap();
+    one.remove().unwrap();
+    assert!(fs::read(&file).unwrap() == before);
     assert!(desk.contents(&written)[..MIB] == bytes(MIB, 5));
 }
 
@@ -128,6 +134,31 @@ fn a_cloning_that_was_stopped_before_its_mark_is_completed_and_no_other_qcow2_is
         assert!(one.remove_lun_clone(&id("a")).is_err());
         assert!(fs::read(&file).unwrap() == before);
     }
+}
+
+#[test]
+fn a_clone_whose_lun_an_operator_has_given_to_somebody_else_is_forgotten_and_not_wiped() {
+    let mut desk = desk();
+    let one = master(&desk, "one");
+    let file = desk.path().join("lun-1");
+    one.clone_onto(&desk.lun(1), &id("a")).unwrap();
+    let claim = one.claim(&id("a"), &host(1)).unwrap();
+    let held = one.forget_lun_clone(&id("a")).unwrap_err();
+    assert!(matches!(held, CloneError::NotOwner { .. }), "{held}");
+    one.release(&claim).unwrap();
+    // Blanked, and used for another guest, with the same number.
+    blank(&file);
+    let other = master(&desk, "other");
+    other.clone_onto(&desk.lun(1), &id("b")).unwrap();
+    let before = fs::read(&file).unwrap();
+    assert!(matches!(one.remove_lun_clone(&id("a")), Err(CloneError::Replaced { .. })));
+    // And the array is gone for good.
+    desk.target.kill();
+    assert!(one.remove_lun_clone(&id("a")).is_err());
+    one.forget_lun_clone(&id("a")).unwrap();
+    assert!(matches!(one.forget_lun_clone(&id("a")), Err(CloneError::NoClone(_))));
+    assert!(fs::read(&file).unwrap() == before);
+    one.remove().unwrap();
 }
 
 #[test]
