@@ -25,7 +25,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Freeze, FreezeError, words};
+use super::{Freeze, FreezeError, LeftOut, words};
 use crate::{
     local_socket::connect_within,
     qmp::framing::{Fault, Lines},
@@ -107,7 +107,7 @@ impl QemuAgent {
 }
 
 impl Freeze for QemuAgent {
-    fn freeze(&self, bound: Duration) -> Result<(), FreezeError> {
+    fn freeze(&self, bound: Duration) -> Result<LeftOut, FreezeError> {
         let until = Instant::now() + bound;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(*asked, Asked::Owed(_)) {
@@ -135,7 +135,8 @@ impl Freeze for QemuAgent {
             return Err(AgentError::NoFileSystem.into());
         }
         *asked = Asked::Frozen { channel: Some(channel), file_systems };
-        Ok(())
+        // It says how many it froze and nothing of the others.
+        Ok(Vec::new())
     }
 
     fn thaw(&self) -> Result<bool, FreezeError> {
