@@ -34,7 +34,10 @@ use mezame_model::Report;
 use crate::{
     doctor::instruments::Instruments,
     facts::System,
-    freeze::orders::{Hands, Unable},
+    freeze::{
+        freezer::Recovered,
+        orders::{Hands, Unable},
+    },
     settings::Settings,
 };
 
@@ -167,16 +170,16 @@ pub fn hands(_settings: &Settings) -> Box<dyn Hands> {
     Box::new(Unable("this agent can't freeze the file systems of this system"))
 }
 
-/// Thaws what an agent has left frozen that was killed; how many file systems that were.
+/// Thaws what an agent has left frozen that was killed.
 #[cfg(target_os = "linux")]
-pub fn thaw_leftovers() -> usize {
+pub fn thaw_leftovers() -> Recovered {
     linux::freeze::thaw_leftovers()
 }
 
 /// Thaws what an agent has left frozen: on this system there is nothing.
 #[cfg(not(target_os = "linux"))]
-pub fn thaw_leftovers() -> usize {
-    0
+pub fn thaw_leftovers() -> Recovered {
+    Recovered::default()
 }
 
 /// Is the process that freezes, until it has thawed.

@@ -209,6 +209,7 @@ fn offer(daemon: &StorageDaemon, volume: &Volume) -> Result<Offer, CaptureError>
         point: PointId::new([0; 16]),
         taken_ms: 0,
         consistency: Consistency::Crash(CrashReason::NotRunning),
+        left_out: Vec::new(),
         size: daemon.open()?.size(),
         encrypted: is_encrypted(volume),
         address: NbdAddress::Unix(daemon.blocks().into()),

@@ -125,6 +125,7 @@ impl Master {
         ids: &[VolumeId],
         key: Option<(KeyNumber, &VolumeKeys)>,
     ) -> Result<Vec<InstantClone>, CloneError> {
+        self.answers()?;
         let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();

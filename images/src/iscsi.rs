@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use access::LunAccess;
-pub(crate) use access::Mode;
+pub(crate) use access::{Mode, OpenLun};
 pub(crate) use chap::Accounts;
 pub use chap::{ChapSecret, ChapUser};
 pub use disk::LunDisk;
@@ -41,6 +41,7 @@ pub use error::{AddressError, LunError};
 pub use name::{InitiatorName, IscsiName};
 pub use portal::Portal;
 pub use seal::LunSeal;
+pub(crate) use seal::serial;
 
 /// The highest number of a LUN. libiscsi puts the number into the first two bytes of the address as it
 /// is, which is SAM-5's peripheral addressing up to here and another method beyond.

@@ -127,7 +127,7 @@ pub struct Settings {
     /// How long it may stand still for a destination that says nothing, before it is taken back. Where
     /// that one stops to read in the middle, QEMU 7.2 answers nobody until it is ended.
     pub standstill: Duration,
-    /// The most bytes a second that are sent.
+    /// The most bytes a second that are sent; 0 is as many as go, as QEMU takes it.
     pub bandwidth: u64,
     /// How long all may take, not counting what a pull is waited for.
     pub bound: Duration,

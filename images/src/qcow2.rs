@@ -5,6 +5,8 @@
 //! (CVE-2015-5163, CVE-2024-32498 in OpenStack). So an image that is imported must name none.
 //! The form is that of QEMU's docs/interop/qcow2.rst.
 
+pub(crate) mod overlay;
+
 /// Bytes of a file that [`Header::parse`] wants, where the file has as many.
 pub const HEAD: usize = 64 * 1024;
 

@@ -178,14 +178,17 @@ impl Drop for StorageDaemon {
 
 /// Kills it, unless it has ended. One that the kernel can't end, since a device does not answer, is not
 /// waited for.
-fn kill(child: &mut Child) {
+pub(crate) fn kill(child: &mut Child) {
     // What fails is that it has ended.
     let _ = child.kill();
     let _ = ended_within(child, KILLED);
 }
 
-/// How it ended, if it does in time.
-fn ended_within(child: &mut Child, bound: Duration) -> std::io::Result<Option<ExitStatus>> {
+/// How a program ended, if it does in time.
+pub(crate) fn ended_within(
+    child: &mut Child,
+    bound: Duration,
+) -> std::io::Result<Option<ExitStatus>> {
     let begin = Instant::now();
     loop {
         let status = child.try_wait()?;

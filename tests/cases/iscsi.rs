@@ -160,7 +160,7 @@ impl Desk {
 
 fn volume(master: &Master, claim: &Claim, start: Start) -> Result<Volume, CloneError> {
     let clone = master.find_lun_clone(&claim.volume)?;
-    clone.volume(Durability::Synchronous, HostCache::Direct, claim, start)
+    clone.volume(master, Durability::Synchronous, HostCache::Direct, claim, start)
 }
 
 /// The last write of each place, by the numbers that were acknowledged in order.

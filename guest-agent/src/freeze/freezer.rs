@@ -7,7 +7,8 @@
 //!                      └─ fails ───┴── time over ─┴─────────────► over
 //! ```
 //! A thaw may come from another thread at any moment, so that a file system that takes long to freeze
-//! does not hold up those that are frozen. Who is over stays over: a freezer freezes once.
+//! does not hold up those that are frozen. Who is over stays over: a freezer freezes once. What could not
+//! be thawed is kept, noted and tried again.
 
 use std::{
     path::PathBuf,
@@ -15,7 +16,9 @@ use std::{
     time::Instant,
 };
 
-use super::mounts::Mount;
+use mezame_model::freeze::Done;
+
+use super::mounts::{Found, Mount};
 
 /// What a hook is called with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,16 +56,17 @@ pub trait System: Sync {
     fn hooks(&self) -> Result<Vec<PathBuf>, String>;
     /// Calls one, which has until then.
     fn call(&self, hook: &std::path::Path, moment: Moment, until: Instant) -> Result<(), String>;
-    /// What is to be frozen, in that order.
-    fn mounts(&self) -> Result<Vec<Mount>, String>;
-    /// Notes where nothing is frozen what will be, for an agent that comes later; nothing, where it
-    /// has thawed.
+    /// What is to be frozen, and what is passed over.
+    fn mounts(&self) -> Result<Found, String>;
+    /// Notes where nothing is frozen what will be, or still is, for an agent that comes later; nothing,
+    /// where all has thawed.
     fn note(&self, mounts: &[Mount]) -> Result<(), String>;
     /// Has all that waits in memory written, so that a freeze has little to write.
     fn sync(&self);
     /// Freezes one.
     fn freeze(&self, mount: &Mount) -> Result<(), Refusal>;
-    /// Thaws one. Whether it was frozen until now.
+    /// Thaws one, the very one that was frozen where it was frozen here. Whether it was frozen until
+    /// now. One that can't be thawed may be tried again.
     fn thaw(&self, mount: &Mount) -> Result<bool, String>;
 }
 
@@ -108,28 +112,63 @@ pub struct Frozen {
     pub skipped: Vec<String>,
 }
 
+/// What a thaw came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Thawed {
+    /// Whether all had been frozen until now.
+    pub was_frozen: bool,
+    /// What does not go on, each with why.
+    pub left: Vec<String>,
+}
+
+impl From<Thawed> for Done {
+    fn from(Thawed { was_frozen, left }: Thawed) -> Self {
+        if left.is_empty() {
+            Self::Thawed { was_frozen }
+        } else {
+            const MOST: usize = 16;
+            let named = &left[..left.len().min(MOST)];
+            Self::Failed { reason: format!("still frozen: {}", named.join(", ")) }
+        }
+    }
+}
+
+/// What was done about what an earlier agent has left.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// How many go on.
+    pub thawed: usize,
+    /// What does not, each with why.
+    pub left: Vec<String>,
+}
+
 /// Freezes once.
 pub struct Freezer<'a> {
     system: &'a dyn System,
     /// How long hooks may take after a thaw.
     hook_time: std::time::Duration,
     state: Mutex<State>,
+    /// One thaw at a time: what the last one notes is what none of them has thawed.
+    thawing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     called: Vec<PathBuf>,
     frozen: Vec<Mount>,
+    /// What is being frozen at this moment.
+    freezing: Option<Mount>,
     is_over: bool,
 }
 
 impl<'a> Freezer<'a> {
     /// A freezer that has done nothing yet.
     pub fn new(system: &'a dyn System, hook_time: std::time::Duration) -> Self {
-        Self { system, hook_time, state: Mutex::default() }
+        Self { system, hook_time, state: Mutex::default(), thawing: Mutex::default() }
     }
 
-    /// Freezes all that can be. On an error nothing of it is frozen any more.
+    /// Freezes all that can be. On an error nothing of it is frozen any more, as far as it could be
+    /// thawed: the next [thaw](Self::thaw) says.
     pub fn freeze(&self, until: Instant) -> Result<Frozen, FreezeError> {
         self.freeze_all(until).inspect_err(|_| {
             self.thaw();
@@ -137,7 +176,8 @@ impl<'a> Freezer<'a> {
     }
 
     fn freeze_all(&self, until: Instant) -> Result<Frozen, FreezeError> {
-        let mounts = self.system.mounts().map_err(FreezeError::System)?;
+        let found = self.system.mounts().map_err(FreezeError::System)?;
+        let (mounts, mut skipped) = (found.to_freeze, found.passed_over);
         for hook in self.system.hooks().map_err(FreezeError::System)? {
             // Before it is called: one that fails is told of the thaw, too.
             self.open(until)?.called.push(hook.clone());
@@ -148,11 +188,14 @@ impl<'a> Freezer<'a> {
         self.system.sync();
         drop(self.open(until)?);
         self.system.note(&mounts).map_err(FreezeError::System)?;
-        let (mut file_systems, mut skipped) = (Vec::new(), Vec::new());
+        let mut file_systems = Vec::new();
         for mount in mounts {
-            drop(self.open(until)?);
+            self.open(until)?.freezing = Some(mount.clone());
             let path = mount.path.clone();
-            match self.system.freeze(&mount) {
+            let frozen = self.system.freeze(&mount);
+            let mut state = self.state();
+            state.freezing = None;
+            match frozen {
                 Ok(()) => file_systems.push(path),
                 Err(Refusal::Unable(why)) => {
                     skipped.push(format!("{path} ({}): {why}", mount.kind));
@@ -161,8 +204,7 @@ impl<'a> Freezer<'a> {
                 Err(Refusal::Already) => return Err(FreezeError::Already(path)),
                 Err(Refusal::Failed(why)) => return Err(FreezeError::FileSystem { path, why }),
             }
-            let mut state = self.state();
-            state.frozen.push(mount.clone());
+            state.frozen.push(mount);
             if state.is_over {
                 // The others have thawed while this one was waited for.
                 drop(state);
@@ -177,19 +219,9 @@ impl<'a> Freezer<'a> {
         }
     }
 
-    /// Lets everything go on, once. Whether all of it had been frozen until now.
-    pub fn thaw(&self) -> bool {
-        let (frozen, was_over) = {
-            let mut state = self.state();
-            (std::mem::take(&mut state.frozen), std::mem::replace(&mut state.is_over, true))
-        };
-        let mut were_frozen = !was_over && !frozen.is_empty();
-        // What others lie in goes on before them.
-        for mount in frozen.iter().rev() {
-            were_frozen &= matches!(self.system.thaw(mount), Ok(true));
-        }
-        // Where this fails the next agent thaws once more, which does no harm.
-        let _ = self.system.note(&[]);
+    /// Lets everything go on. What could not is tried again by the next call.
+    pub fn thaw(&self) -> Thawed {
+        let thawed = self.thaw_all();
         // Only now, that they may write; in the opposite order. Nobody else calls them: they are
         // taken out under the lock.
         let called = std::mem::take(&mut self.state().called);
@@ -198,7 +230,35 @@ impl<'a> Freezer<'a> {
             // It was told; what it makes of that is its own affair.
             let _ = self.system.call(hook, Moment::Thaw, until);
         }
-        were_frozen
+        thawed
+    }
+
+    fn thaw_all(&self) -> Thawed {
+        let _one = self.thawing.lock().unwrap_or_else(PoisonError::into_inner);
+        let (frozen, was_over) = {
+            let mut state = self.state();
+            (std::mem::take(&mut state.frozen), std::mem::replace(&mut state.is_over, true))
+        };
+        let mut was_frozen = !was_over && !frozen.is_empty();
+        let (mut still, mut left) = (Vec::new(), Vec::new());
+        // What others lie in goes on before them.
+        for mount in frozen.into_iter().rev() {
+            match self.system.thaw(&mount) {
+                Ok(until_now) => was_frozen &= until_now,
+                Err(why) => {
+                    was_frozen = false;
+                    left.push(format!("{}: {why}", mount.path));
+                    still.insert(0, mount);
+                }
+            }
+        }
+        let mut state = self.state();
+        let noted: Vec<Mount> = still.iter().chain(&state.freezing).cloned().collect();
+        state.frozen.splice(0..0, still);
+        drop(state);
+        // Where this fails the next agent thaws once more, which does no harm.
+        let _ = self.system.note(&noted);
+        Thawed { was_frozen, left }
     }
 
     /// The state, while there is time and nobody has thawed.
@@ -212,18 +272,27 @@ impl<'a> Freezer<'a> {
     }
 }
 
-/// Thaws what an agent has left that was killed, by what it had noted.
-pub fn recover(system: &dyn System, noted: &[Mount]) -> usize {
+/// Thaws what an agent has left that was killed, by what it had noted. What can't be thawed stays noted.
+pub fn recover(system: &dyn System, noted: &[Mount]) -> Recovered {
+    let (mut thawed, mut still, mut left) = (0, Vec::new(), Vec::new());
     // Those that others lie in are noted last.
-    let thawed = noted.iter().rev().filter(|mount| matches!(system.thaw(mount), Ok(true))).count();
-    let _ = system.note(&[]);
+    for mount in noted.iter().rev() {
+        match system.thaw(mount) {
+            Ok(was_frozen) => thawed += usize::from(was_frozen),
+            Err(why) => {
+                left.push(format!("{}: {why}", mount.path));
+                still.insert(0, mount.clone());
+            }
+        }
+    }
+    let _ = system.note(&still);
     if let (1.., Ok(hooks)) = (thawed, system.hooks()) {
         let until = Instant::now() + std::time::Duration::from_secs(10);
         for hook in hooks.iter().rev() {
             let _ = system.call(hook, Moment::Thaw, until);
         }
     }
-    thawed
+    Recovered { thawed, left }
 }
 
 #[cfg(test)]

@@ -17,12 +17,14 @@ use std::{
 
 use mezame_model::freeze::Done;
 
-use super::freezer::{Freezer, Frozen, System};
+use super::freezer::{Freezer, Frozen, System, Thawed};
 
 /// How long hooks may take after a thaw, together.
 const HOOK_TIME: Duration = Duration::from_secs(10);
 /// How much longer than the freeze may last it is listened to.
 const SLACK: Duration = Duration::from_secs(2);
+/// How often what does not thaw is tried, and how long after the last time.
+const TRIES: (usize, Duration) = (10, Duration::from_millis(100));
 /// The longest line that it may say, in bytes.
 const LONGEST_LINE: u64 = 1 << 20;
 
@@ -49,10 +51,23 @@ pub fn run(
             // Whatever this is, it is the end.
             let _ = told.read(&mut [0]);
         }
-        let was_frozen = freezer.thaw();
+        let thawed = thaw(&freezer);
         alarm.end();
-        said.and_then(|()| line(&mut say, &Done::Thawed { was_frozen }))
+        said.and_then(|()| line(&mut say, &thawed.into()))
     })
+}
+
+/// Thaws with some patience: what this process has frozen nobody else has a descriptor of.
+fn thaw(freezer: &Freezer<'_>) -> Thawed {
+    let mut thawed = freezer.thaw();
+    for _ in 1..TRIES.0 {
+        if thawed.left.is_empty() {
+            break;
+        }
+        thread::sleep(TRIES.1);
+        thawed.left = freezer.thaw().left;
+    }
+    thawed
 }
 
 fn line(say: &mut impl Write, done: &Done) -> io::Result<()> {
@@ -138,18 +153,20 @@ impl Helper {
         }
     }
 
-    /// Has it thaw; none where it does not say that it has.
-    pub fn thaw(&mut self) -> Option<bool> {
+    /// Has it thaw; what it says last of all, or none where it does not end in time or says nothing.
+    pub fn thaw(&mut self) -> Option<Done> {
         self.pipe = None;
         let until = Instant::now() + HOOK_TIME + SLACK;
+        let mut last = None;
         loop {
             match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                Ok(Done::Thawed { was_frozen }) => {
+                Ok(Done::Frozen { .. }) => {}
+                Ok(done) => last = Some(done),
+                Err(mpsc::RecvTimeoutError::Timeout) => return None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let _ = self.child.wait();
-                    return Some(was_frozen);
+                    return last;
                 }
-                Ok(_) => {}
-                Err(_) => return None,
             }
         }
     }
@@ -171,16 +188,20 @@ mod tests {
     use super::*;
     use crate::freeze::{
         freezer::{Moment, Refusal},
-        mounts::Mount,
+        mounts::{Found, Mount},
     };
 
     /// One file system.
     #[derive(Default)]
-    struct Disk(Mutex<bool>);
+    struct Disk {
+        frozen: Mutex<bool>,
+        /// How often it does not thaw.
+        stubborn: Mutex<usize>,
+    }
 
     impl Disk {
         fn is_frozen(&self) -> bool {
-            *self.0.lock().unwrap()
+            *self.frozen.lock().unwrap()
         }
     }
 
@@ -191,19 +212,25 @@ mod tests {
         fn call(&self, _: &std::path::Path, _: Moment, _: Instant) -> Result<(), String> {
             Ok(())
         }
-        fn mounts(&self) -> Result<Vec<Mount>, String> {
-            Ok(vec![Mount { path: "/".into(), device: (8, 1), kind: "ext4".into() }])
+        fn mounts(&self) -> Result<Found, String> {
+            let root = Mount { path: "/".into(), device: (8, 1), kind: "ext4".into() };
+            Ok(Found { to_freeze: vec![root], passed_over: Vec::new() })
         }
         fn note(&self, _: &[Mount]) -> Result<(), String> {
             Ok(())
         }
         fn sync(&self) {}
         fn freeze(&self, _: &Mount) -> Result<(), Refusal> {
-            *self.0.lock().unwrap() = true;
+            *self.frozen.lock().unwrap() = true;
             Ok(())
         }
         fn thaw(&self, _: &Mount) -> Result<bool, String> {
-            Ok(std::mem::replace(&mut *self.0.lock().unwrap(), false))
+            let mut stubborn = self.stubborn.lock().unwrap();
+            if let Some(less) = stubborn.checked_sub(1) {
+                *stubborn = less;
+                return Err("EIO".into());
+            }
+            Ok(std::mem::replace(&mut *self.frozen.lock().unwrap(), false))
         }
     }
 
@@ -250,6 +277,22 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_thaw_is_tried_again_and_said_where_it_never_does() {
+        for (stubborn, is_thawed) in [(3, true), (usize::MAX, false)] {
+            let disk = Disk { stubborn: stubborn.into(), ..Disk::default() };
+            let mut said = Vec::new();
+            run(&disk, Duration::from_secs(60), io::empty(), &mut said).unwrap();
+            assert_eq!(disk.is_frozen(), !is_thawed);
+            let last: Done =
+                serde_json::from_slice(said.trim_ascii().rsplit(|it| *it == b'\n').next().unwrap())
+                    .unwrap();
+            let failed = Done::Failed { reason: "still frozen: /: EIO".into() };
+            let thawed = Done::Thawed { was_frozen: false };
+            assert_eq!(last, if is_thawed { thawed } else { failed });
+        }
+    }
+
+    #[test]
     fn a_helper_that_has_thawed_is_not_taken_for_dead() {
         let mut command = Command::new("/bin/sh");
         let thawed = r#"{"thawed":{"was_frozen":true}}"#;
@@ -258,7 +301,7 @@ mod tests {
         let (sender, gone) = mpsc::channel();
         let told = move || sender.send(()).unwrap();
         let (_, helper) = Helper::start(&mut command, Duration::from_secs(20), told);
-        assert_eq!(helper.unwrap().thaw(), Some(true));
+        assert_eq!(helper.unwrap().thaw(), Some(Done::Thawed { was_frozen: true }));
         // The thread that would say so has ended without.
         let ended = gone.recv_timeout(Duration::from_secs(20));
         assert_eq!(ended, Err(mpsc::RecvTimeoutError::Disconnected));

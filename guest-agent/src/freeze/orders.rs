@@ -12,6 +12,7 @@ use std::{
 
 use mezame_model::freeze::{Answer, Done, Order, OrderId, Wanted};
 
+use super::freezer::Recovered;
 use crate::{
     backoff::Backoff,
     platform::{self, Weight},
@@ -85,9 +86,15 @@ impl Way {
 
 /// Thaws what an agent has left frozen that was killed, where this one configures the running system.
 pub fn recover(settings: &Settings, say: &mut dyn FnMut(&str)) {
-    let thawed = if settings.is_live() { platform::thaw_leftovers() } else { 0 };
+    if !settings.is_live() {
+        return;
+    }
+    let Recovered { thawed, left } = platform::thaw_leftovers();
     if thawed > 0 {
         say(&format!("file systems that an agent had left frozen were thawed: {thawed}"));
+    }
+    if !left.is_empty() {
+        say(&format!("file systems that an agent had left frozen can't be thawed: {left:?}"));
     }
 }
 
@@ -174,13 +181,15 @@ impl Worker {
             }
             Wanted::Thaw => self.hands.thaw(),
         };
-        self.tell(&done);
+        self.tell(order.wanted, &done);
         Some(Answer { id: order.id, done })
     }
 
     /// Tells people, when nothing is frozen.
-    fn tell(&mut self, done: &Done) {
+    fn tell(&mut self, wanted: Wanted, done: &Done) {
         match done {
+            // Something is.
+            Done::Failed { .. } if wanted == Wanted::Thaw => {}
             Done::Frozen { .. } => self.frozen_since = Some(Instant::now()),
             Done::Thawed { .. } => {
                 if let Some(since) = self.frozen_since.take() {

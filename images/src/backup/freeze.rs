@@ -34,12 +34,19 @@ fn words(said: &str) -> String {
     said.chars().take(LONGEST).map(|it| if it.is_control() { ' ' } else { it }).collect()
 }
 
+/// File systems on a guest's disks that were not frozen while the others were, each with why, in the
+/// guest's words.
+pub type LeftOut = Vec<String>;
+
+/// The most that are told of [`LeftOut`].
+const MOST_LEFT_OUT: usize = 40;
+
 /// Who can freeze and thaw a guest: an agent in it. A thaw may be asked for from another thread, also
 /// while a freeze is waited for.
 pub trait Freeze: Sync {
-    /// Has the guest write all that it holds back and write no more, in at most this time. When it
-    /// fails it may be frozen all the same.
-    fn freeze(&self, bound: Duration) -> Result<(), FreezeError>;
+    /// Has the guest write all that it holds back and write no more, in at most this time; what of its
+    /// disks was left out, as far as the agent says. When it fails it may be frozen all the same.
+    fn freeze(&self, bound: Duration) -> Result<LeftOut, FreezeError>;
 
     /// Lets it go on; nothing where it is not frozen. Whether it had been frozen until now.
     fn thaw(&self) -> Result<bool, FreezeError>;
@@ -79,17 +86,24 @@ pub enum CrashReason {
     ThawedEarly,
 }
 
-/// What a freeze came to, and how long it took; or that the guest may still be frozen.
-pub(super) type Outcome = Result<(Consistency, Duration), FreezeError>;
+/// What a freeze came to.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) consistency: Consistency,
+    pub(super) left_out: LeftOut,
+    /// How long the guest was frozen.
+    pub(super) took: Duration,
+}
 
 /// Does this while the guest is frozen, or as frozen as it can be had.
 ///
-/// It is thawed when the bound is over, however long the work takes then, and in any case after it.
+/// It is thawed when the bound is over, however long the work takes then, and in any case after it. An
+/// error is that it may still be frozen.
 pub(super) fn during<T>(
     agent: &dyn Freeze,
     bound: Duration,
     work: impl FnOnce() -> T,
-) -> (T, Outcome) {
+) -> (T, Result<Outcome, FreezeError>) {
     let since = Instant::now();
     let alarm = Alarm::default();
     thread::scope(|scope| {
@@ -97,11 +111,13 @@ pub(super) fn during<T>(
         if let Err(error) = watch.spawn_scoped(scope, || alarm.thaw_after(agent, bound)) {
             // Without it nothing would bound the freeze.
             let reason = CrashReason::NotFrozen(format!("no thread: {error}"));
-            return (work(), Ok((Consistency::Crash(reason), Duration::ZERO)));
+            let consistency = Consistency::Crash(reason);
+            let outcome = Outcome { consistency, left_out: Vec::new(), took: Duration::ZERO };
+            return (work(), Ok(outcome));
         }
         // Whatever panics, the scope waits for the thread, and that thaws.
-        let fault = agent.freeze(bound).err();
-        if fault.is_some() {
+        let frozen = agent.freeze(bound);
+        if frozen.is_err() {
             // It may be frozen, and that is not worth the time that the work takes. It is tried
             // again below.
             let _ = thaw(agent);
@@ -110,12 +126,15 @@ pub(super) fn during<T>(
         alarm.end();
         let thawed = thaw(agent);
         let took = since.elapsed();
-        let consistency = |was_frozen: bool| match fault {
-            Some(fault) => Consistency::Crash(CrashReason::NotFrozen(fault.0)),
-            None if was_frozen && took <= bound => Consistency::Application,
-            None => Consistency::Crash(CrashReason::ThawedEarly),
+        let outcome = |was_frozen: bool| {
+            let (consistency, left_out) = match frozen {
+                Err(fault) => (Consistency::Crash(CrashReason::NotFrozen(fault.0)), Vec::new()),
+                Ok(left_out) if was_frozen && took <= bound => (Consistency::Application, left_out),
+                Ok(_) => (Consistency::Crash(CrashReason::ThawedEarly), Vec::new()),
+            };
+            Outcome { consistency, left_out, took }
         };
-        (result, thawed.map(|was_frozen| (consistency(was_frozen), took)))
+        (result, thawed.map(outcome))
     })
 }
 
@@ -163,9 +182,9 @@ mod tests {
     struct Agent(AtomicBool);
 
     impl Freeze for Agent {
-        fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
+        fn freeze(&self, _bound: Duration) -> Result<LeftOut, FreezeError> {
             self.0.store(true, Ordering::SeqCst);
-            Ok(())
+            Ok(Vec::new())
         }
 
         fn thaw(&self) -> Result<bool, FreezeError> {
@@ -191,7 +210,7 @@ mod tests {
             begin.elapsed()
         });
         assert!(waited < Duration::from_secs(10), "{waited:?}");
-        let consistency = outcome.unwrap().0;
+        let consistency = outcome.unwrap().consistency;
         assert_eq!(consistency, Consistency::Crash(CrashReason::ThawedEarly));
     }
 
@@ -210,7 +229,7 @@ mod tests {
         let agent = Agent::default();
         let begin = Instant::now();
         let (_, outcome) = during(&agent, Duration::from_secs(60), || {});
-        assert_eq!(outcome.unwrap().0, Consistency::Application);
+        assert_eq!(outcome.unwrap().consistency, Consistency::Application);
         assert!(begin.elapsed() < Duration::from_secs(20));
     }
 }

@@ -10,7 +10,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    freeze::Consistency,
+    freeze::{Consistency, LeftOut},
     name::{BitmapName, PointId},
     plan::Plan,
 };
@@ -30,6 +30,9 @@ pub struct Offer {
     pub taken_ms: u64,
     /// What it holds of what the guest was doing.
     pub consistency: Consistency,
+    /// File systems that were not frozen though the others were, where it is `application`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: LeftOut,
     /// Its length in bytes.
     pub size: u64,
     /// Whether its volume is encrypted at the hypervisor. What is read is in the clear.

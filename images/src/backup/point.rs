@@ -271,6 +271,7 @@ impl Point {
             point: id,
             taken_ms: opened.taken_ms,
             consistency: opened.consistency.clone(),
+            left_out: opened.left_out.clone(),
             size: survey.size,
             encrypted: survey.is_encrypted,
             address: settings.server.address(),

@@ -33,6 +33,9 @@ pub const POINT: &str = "backup.point";
 pub const TAKEN: &str = "backup.taken-ms";
 /// See [`VOLUME`].
 pub const CONSISTENCY: &str = "backup.consistency";
+/// File systems that were not frozen though the others were, each with why; of `application` alone, and
+/// only where there is one.
+pub const LEFT_OUT: &str = "backup.left-out";
 /// See [`VOLUME`].
 pub const READ: &str = "backup.read";
 /// `yes` of a volume that was encrypted at the hypervisor; what it is restored to should be, too
@@ -250,6 +253,9 @@ fn backup_labels(to: &Destination<'_>, offer: &Offer, plan: Plan) -> BTreeMap<St
         (CONSISTENCY.into(), offer.consistency.name().into()),
         (READ.into(), read),
     ]);
+    if !offer.left_out.is_empty() {
+        labels.insert(LEFT_OUT.into(), offer.left_out.join("; "));
+    }
     if offer.encrypted {
         labels.insert(ENCRYPTED.into(), "yes".into());
     }

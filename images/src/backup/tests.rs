@@ -13,7 +13,7 @@ mod stale;
 use std::collections::BTreeMap;
 
 use super::{
-    freeze::{Consistency, CrashReason, Freeze, FreezeError},
+    freeze::{Consistency, CrashReason, Freeze, FreezeError, LeftOut},
     offer::Offer,
     plan::{Decision, FullReason, Plan, Published, decide},
     point::{Point, PointError, Server, Settings, resize, survey},
@@ -59,7 +59,11 @@ impl Vault {
 
     /// A label of an image.
     fn label(&self, image: ImageId, label: &str) -> String {
-        self.view(image).image().detail.as_ref().unwrap().labels[label].clone()
+        self.labels(image)[label].clone()
+    }
+
+    fn labels(&self, image: ImageId) -> BTreeMap<String, String> {
+        self.view(image).image().detail.as_ref().unwrap().labels.clone()
     }
 
     fn forget(&self, image: ImageId) {

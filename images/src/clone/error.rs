@@ -8,6 +8,7 @@ use std::{
 use super::ownership::Ownership;
 use crate::{
     encryption::rotation::ImageError,
+    environment::NoRandomness,
     iscsi::{Lun, LunError},
     qcow2::Qcow2Fault,
     volume::{VolumeError, VolumeId, recovery::RecoveryError},
@@ -117,10 +118,10 @@ pub enum CloneError {
         /// Whose it is.
         ownership: Box<Ownership>,
     },
-    /// Another file has the clone's name.
-    #[error("{} is not the file that was made; it is left alone", path.display())]
+    /// Another file has the clone's name, or something else is on its LUN.
+    #[error("{} is not what was made; it is left alone", path.display())]
     Replaced {
-        /// The file.
+        /// The file, or the LUN.
         path: PathBuf,
     },
     /// Another process of ours holds a lock for too long.
@@ -172,6 +173,9 @@ pub enum CloneError {
         /// The clone.
         id: VolumeId,
     },
+    /// A clone can't be marked as the one it is.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
     /// The class doesn't go with an overlay.
     #[error(transparent)]
     Volume(#[from] VolumeError),

@@ -17,6 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use overlay::Expected;
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -27,7 +28,8 @@ use super::{
     sealing::{MANIFEST, Manifest, Sealed},
 };
 use crate::{
-    iscsi::{Lun, LunAccess, LunError, LunSeal},
+    environment::{SystemEnvironment, random},
+    iscsi::{self, Lun, LunAccess, LunError, LunSeal},
     qcow2,
     volume::{Backing, Data, Durability, Format, HostCache, Place, Volume, VolumeId},
 };
@@ -41,6 +43,8 @@ pub(super) struct LunRecord {
     lun: Lun,
     /// The target's number for it, when the clone was made.
     serial: String,
+    /// What its head says of which overlay it is.
+    mark: String,
     /// Whether the overlay is there whole.
     is_made: bool,
     pub(super) owner: Ownership,
@@ -51,8 +55,6 @@ pub(super) struct LunRecord {
 pub struct LunClone {
     id: VolumeId,
     record: LunRecord,
-    backing: Backing,
-    access: LunAccess,
 }
 
 impl LunClone {
@@ -71,24 +73,41 @@ impl LunClone {
         &self.record.owner
     }
 
-    /// As QEMU is told of it, if a guest may be started on it so by this claim. Its QEMU is started
-    /// with [`Volume::secrets`] of [`LunAccess::keys`].
+    /// As QEMU is told of it, if a guest may be started on it so by this claim, by the master's record as
+    /// it is now. The LUN is asked whether it is the one that the clone was made on, with the clone's
+    /// overlay. Its QEMU is started with [`Volume::secrets`] of [`LunAccess::keys`], at once: whoever
+    /// claims the clone after this is not noticed.
     ///
     /// # Errors
     /// [`CloneError::NotOwner`], also where it was claimed after it was looked up;
+    /// [`CloneError::Replaced`], if another LUN has its number or something else is on it;
     /// [`CloneError::Volume`] for the classes that need a file.
     pub fn volume(
         &self,
+        master: &Master,
         durability: Durability,
         cache: HostCache,
         claim: &Claim,
         start: Start,
     ) -> Result<Volume, CloneError> {
-        self.record.owner.check(&self.id, claim, start)?;
-        let here = self.access.initiator();
-        let place = Place::Lun(self.record.lun.clone());
-        let data = Data::Overlay { place, backing: self.backing.clone() };
-        Ok(Volume::new(self.id.clone(), data, durability, cache)?.reached_by(here))
+        let record = master.lun_record(&self.id)?;
+        let record = record.ok_or_else(|| CloneError::NoClone(self.id.clone()))?;
+        record.owner.check(&self.id, claim, start)?;
+        let access = master.access_to(&record.lun)?;
+        let backing = master.backing();
+        if iscsi::serial(&record.lun, access)? != record.serial {
+            return Err(CloneError::Replaced { path: record.lun.to_string().into() });
+        }
+        overlay::check(&record.lun, access, &record.overlay(&backing, master.size()))?;
+        let data = Data::Overlay { place: Place::Lun(record.lun), backing };
+        let volume = Volume::new(self.id.clone(), data, durability, cache)?;
+        Ok(volume.reached_by(access.initiator()))
+    }
+}
+
+impl LunRecord {
+    fn overlay<'a>(&'a self, backing: &'a Backing, size: u64) -> Expected<'a> {
+        Expected { mark: &self.mark, backing, size, is_made: self.is_made }
     }
 }
 
@@ -144,8 +163,18 @@ impl Master {
         Err(CloneError::Changed { path: self.directory.clone() })
     }
 
+    /// That the target of the master's LUN, if it is on one, answers at all. Asked before a lock is taken,
+    /// which everybody else would wait for.
+    pub(super) fn answers(&self) -> Result<(), CloneError> {
+        if let Sealed::Lun { lun, .. } = &self.manifest.sealed {
+            iscsi::serial(lun, self.access_to(lun)?)?;
+        }
+        Ok(())
+    }
+
     /// Makes a clone on a LUN that is blank: its first MiB is zeroes. It is the length of the master, and
-    /// nobody's until it is [claimed](Self::claim). A call that was stopped is completed by the same call.
+    /// nobody's until it is [claimed](Self::claim). A call that was stopped is completed by the same call,
+    /// if nothing else is on the LUN by then.
     ///
     /// # Errors
     /// [`LunError::TooSmall`] says how long the LUN must be; [`LunError::NotBlank`];
@@ -155,15 +184,24 @@ impl Master {
             return Err(CloneError::WouldBeClear { path: self.directory.clone() });
         }
         let access = self.access_to(lun)?;
+        self.answers()?;
+        iscsi::serial(lun, access)?;
         let _lock = self.lock()?;
         self.check()?;
         let begun = self.begun(lun, id)?;
         let seal = LunSeal::of(lun, access)?;
-        let is_ours = begun.as_ref().is_some_and(|record| record.serial == seal.serial);
-        overlay::check_room(lun, access, self.size(), is_ours)?;
+        let begun = begun.filter(|record| record.serial == seal.serial);
+        let backing = self.backing();
+        let ours = begun.as_ref().map(|record| record.overlay(&backing, self.size()));
+        overlay::check_room(lun, access, self.size(), ours.as_ref())?;
+        let mark = match &begun {
+            Some(begun) => begun.mark.clone(),
+            None => new_mark(id)?,
+        };
         let record = LunRecord {
             lun: lun.clone(),
             serial: seal.serial,
+            mark,
             is_made: false,
             owner: Ownership::default(),
         };
@@ -171,10 +209,10 @@ impl Master {
         private_directory(&directory).map_err(failed("making", &directory))?;
         sync_directory(&self.directory).map_err(failed("syncing", &self.directory))?;
         self.write_lun(id, &record)?;
-        overlay::make(lun, access, &self.backing(), self.size())?;
+        overlay::make(lun, access, &record.overlay(&backing, self.size()))?;
         let record = LunRecord { is_made: true, ..record };
         self.write_lun(id, &record)?;
-        self.lun_clone(id.clone(), record)
+        Ok(LunClone { id: id.clone(), record })
     }
 
     /// The record of a cloning of this id onto this LUN that was stopped. That the id and the LUN are
@@ -205,13 +243,13 @@ impl Master {
     /// Its clones on LUNs, by their ids.
     pub fn lun_clones(&self) -> Result<Vec<LunClone>, CloneError> {
         let records = self.lun_records()?.into_iter().filter(|(_, record)| record.is_made);
-        records.map(|(id, record)| self.lun_clone(id, record)).collect()
+        Ok(records.map(|(id, record)| LunClone { id, record }).collect())
     }
 
     /// One of its clones on LUNs.
     pub fn find_lun_clone(&self, id: &VolumeId) -> Result<LunClone, CloneError> {
         let record = self.lun_record(id)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
-        self.lun_clone(id.clone(), record)
+        Ok(LunClone { id: id.clone(), record })
     }
 
     /// What is kept of a clone on a LUN that was made whole.
@@ -223,22 +261,42 @@ impl Master {
     ///
     /// # Errors
     /// [`CloneError::NotOwner`], until it is [released](Self::release); [`CloneError::Replaced`], if another LUN has its
-    /// number, or something else is on it. Nothing is written then.
+    /// number, or something else is on it. Nothing is written then; see
+    /// [`forget_lun_clone`](Self::forget_lun_clone).
     pub fn remove_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
         let path = self.lun_path(id);
-        let record = read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        let find = || read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()));
+        let found: LunRecord = find()?;
+        iscsi::serial(&found.lun, self.access_to(&found.lun)?)?;
+        let _lock = self.lock()?;
+        let record = find()?;
         let LunRecord { lun, serial, owner, .. } = &record;
         let access = self.access_to(lun)?;
         if !matches!(owner, Ownership::Nobody { .. }) {
             return Err(owner.refuses(id));
         }
-        if LunSeal::of(lun, access)?.serial != *serial || !overlay::blank(lun, access)? {
+        let backing = self.backing();
+        if iscsi::serial(lun, access)? != *serial
+            || !overlay::blank(lun, access, &record.overlay(&backing, self.size()))?
+        {
             return Err(CloneError::Replaced { path: lun.to_string().into() });
         }
-        durable::remove(&path)
-            .and_then(|()| durable::sync_parent(&path))
-            .map_err(failed("removing", &path))
+        forget(&path)
+    }
+
+    /// Forgets a clone that is nobody's and whose LUN is gone, or is another one's by now: its record
+    /// goes, made whole or not, and the LUN is neither asked nor written. What is on it stays there.
+    ///
+    /// # Errors
+    /// [`CloneError::NotOwner`], until it is [released](Self::release).
+    pub fn forget_lun_clone(&self, id: &VolumeId) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        let path = self.lun_path(id);
+        let record: LunRecord = read(&path)?.ok_or_else(|| CloneError::NoClone(id.clone()))?;
+        if !matches!(record.owner, Ownership::Nobody { .. }) {
+            return Err(record.owner.refuses(id));
+        }
+        forget(&path)
     }
 
     /// The ids of its clones on LUNs, those that were not made whole among them.
@@ -248,11 +306,6 @@ impl Master {
 
     pub(super) fn lun_path(&self, id: &VolumeId) -> PathBuf {
         self.directory.join(LUNS).join(format!("{id}.json"))
-    }
-
-    fn lun_clone(&self, id: VolumeId, record: LunRecord) -> Result<LunClone, CloneError> {
-        let access = self.access_to(&record.lun)?.clone();
-        Ok(LunClone { id, record, backing: self.backing(), access })
     }
 
     fn access_to(&self, lun: &Lun) -> Result<&LunAccess, LunError> {
@@ -278,6 +331,18 @@ impl Master {
 
 fn read(path: &Path) -> Result<Option<LunRecord>, CloneError> {
     super::record::read(path)
+}
+
+fn forget(path: &Path) -> Result<(), CloneError> {
+    durable::remove(path)
+        .and_then(|()| durable::sync_parent(path))
+        .map_err(failed("removing", path))
+}
+
+/// What no other overlay says of itself: the volume, for people, and a number that is drawn.
+fn new_mark(id: &VolumeId) -> Result<String, CloneError> {
+    let number = u128::from_le_bytes(random(&SystemEnvironment::new())?);
+    Ok(format!("{id} {number:032x}"))
 }
 
 /// The length of a volume in a qcow2 that begins so and stands alone.

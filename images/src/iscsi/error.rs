@@ -1,6 +1,6 @@
 //! Why a text names no LUN, and why a LUN can't be used.
 
-use std::io;
+use std::{io, time::Duration};
 
 use super::Lun;
 use crate::{encryption::MissingKey, nbd::NbdError, storage_daemon::DaemonError};
@@ -77,6 +77,14 @@ pub enum LunError {
         lun: Box<Lun>,
         /// What was said.
         said: String,
+    },
+    /// The target takes the connection and does not answer.
+    #[error("{lun} has not said its serial number within {patience:?}")]
+    Silent {
+        /// Which.
+        lun: Box<Lun>,
+        /// How long it was waited for.
+        patience: Duration,
     },
     /// It is too short for what was to be put there.
     #[error("{lun} has {length} bytes; {needed} are needed")]

@@ -6,7 +6,11 @@
 //! A digest of its first MiB notices another disk behind the same name: a boot sector and a partition
 //! table, or a file system's head, are there. What is behind that is not compared.
 
-use std::process::{Command, Stdio};
+use std::{
+    io::Read,
+    process::{Command, Stdio},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,12 +18,17 @@ use super::{
     Lun, LunAccess, LunError,
     access::{Mode, OpenLun},
 };
-use crate::storage_daemon::DaemonError;
+use crate::storage_daemon::{self, DaemonError};
 
 /// How much of a LUN's beginning is compared, in bytes.
 pub(crate) const HEAD: usize = 1 << 20;
 /// The page of vital product data with the serial number, in decimal.
 const SERIAL_PAGE: &str = "128";
+/// How long the target may take to say it. libiscsi's tool waits for ever for one that takes the
+/// connection and says nothing.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What is read of the tool's words, in bytes.
+const MOST_WORDS: u64 = 4096;
 /// How QEMU's driver says that a LUN can't be written.
 const PROTECTED: &str = "LUN is write protected";
 
@@ -77,19 +86,40 @@ impl OpenLun {
 }
 
 /// What the target calls the LUN.
-fn serial(lun: &Lun, access: &LunAccess) -> Result<String, LunError> {
+///
+/// # Errors
+/// [`LunError::Silent`], after half a minute.
+pub(crate) fn serial(lun: &Lun, access: &LunAccess) -> Result<String, LunError> {
     let mut ask = Command::new("iscsi-inq");
     ask.args(["-i", access.initiator().as_str(), "-e", "1", "-c", SERIAL_PAGE]).arg(lun.bare());
     if let Some((user_is, secret_is, user, secret)) = access.environment(lun)? {
         ask.env(user_is, user).env(secret_is, secret);
     }
-    let output = ask.stdin(Stdio::null()).output().map_err(LunError::Start)?;
-    let said = String::from_utf8_lossy(&output.stdout);
+    ask.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = ask.spawn().map_err(LunError::Start)?;
+    // Nobody reads meanwhile: what it says fits into a pipe, or it is ended.
+    let ended = storage_daemon::ended_within(&mut child, PATIENCE);
+    if !matches!(ended, Ok(Some(_))) {
+        storage_daemon::kill(&mut child);
+        ended.map_err(LunError::Start)?;
+        return Err(LunError::Silent { lun: Box::new(lun.clone()), patience: PATIENCE });
+    }
+    let said = words(child.stdout.take());
     serial_in(&said).ok_or_else(|| {
-        let words = format!("{}{said}", String::from_utf8_lossy(&output.stderr));
+        let words = format!("{}{said}", words(child.stderr.take()));
         let said = words.trim().chars().take(512).collect();
         LunError::NoSerial { lun: Box::new(lun.clone()), said }
     })
+}
+
+/// What is in a pipe whose writer has ended.
+fn words(pipe: Option<impl Read>) -> String {
+    let mut said = Vec::new();
+    if let Some(pipe) = pipe {
+        // What can't be read was not said.
+        let _ = pipe.take(MOST_WORDS).read_to_end(&mut said);
+    }
+    String::from_utf8_lossy(&said).into_owned()
 }
 
 /// `Unit Serial Number:[   beaf12]`. A target pads it with spaces; one of spaces alone says nothing.

@@ -1,15 +1,17 @@
-//! A point in time of the guest that moves: how long it is waited for, and how it ended.
+//! A point in time of the guest that moves: how long it is waited for, and how it ended; and that there is
+//! nothing else that reads its disks.
 
 use crate::{
     backup::{
+        disk::Disk,
         freeze::Freeze,
-        point::{Closed, Point, PointError},
+        point::{Closed, Point, PointError, check_idle, survey},
     },
     qmp::Qmp,
     volume::VolumeId,
 };
 
-use super::step;
+use super::{MigrationError, step};
 
 /// How a point in time ended while its guest moved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,4 +83,16 @@ impl<'a> Backup<'a> {
         self.ended = Some(if pulled.is_some() { Ended::Closed(closed) } else { Ended::Broken });
         Ok(())
     }
+}
+
+/// Whether the disks can move: they are as they are named, and nothing copies them.
+pub(super) fn check(qmp: &mut Qmp, disks: &[Disk], is_begun: bool) -> Result<(), MigrationError> {
+    survey(qmp, disks, None)?;
+    if is_begun {
+        return Ok(());
+    }
+    check_idle(qmp, disks).map_err(|error| match error {
+        PointError::Job(job) => MigrationError::Job(job),
+        error => error.into(),
+    })
 }

@@ -37,10 +37,12 @@ pub(super) struct Limit {
 }
 
 impl Limit {
-    /// For a guest that has as many bits to send; `bandwidth` is the most bytes a second.
+    /// For a guest that has as many bits to send; `bandwidth` is the most bytes a second, or 0 where
+    /// nothing bounds it.
     pub(super) fn new(wanted: Duration, bits: u64, bandwidth: u64) -> Self {
         let wanted = u64::try_from(wanted.as_millis()).unwrap_or(LONGEST);
-        Self { wanted, bits, highest: bandwidth.max(LOWEST), seen: 0, little: None }
+        let highest = if bandwidth == 0 { u64::MAX } else { bandwidth.max(LOWEST) };
+        Self { wanted, bits, highest, seen: 0, little: None }
     }
 
     /// The limit in milliseconds that stops no guest early, whatever the rate becomes.
@@ -85,6 +87,16 @@ mod tests {
         assert_eq!(limit.next(Duration::ZERO, 0, 0), 550);
         // Pages of zeroes go at next to no rate.
         assert_eq!(limit.next(Duration::from_secs(1), 1000, 1 << 32), 550);
+    }
+
+    #[test]
+    fn no_bound_of_the_bandwidth_is_room_for_no_memory_either() {
+        let mut limit = Limit::new(WANTED, TERABYTE, 0);
+        assert_eq!(limit.safe(), 300);
+        assert_eq!(limit.next(Duration::ZERO, 10 << 30, 1 << 34), 300);
+        // What is left is little: the bits are all that counts, at the rate of now.
+        limit.next(Duration::from_secs(1), 1 << 30, 1 << 20);
+        assert_eq!(limit.next(Duration::from_secs(2), 1 << 30, 1 << 20), 550);
     }
 
     #[test]

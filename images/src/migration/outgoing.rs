@@ -16,16 +16,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Backup, Known, MigrationAddress, MigrationError, Settings, bitmaps, gate,
+    Backup, Known, MigrationAddress, MigrationError, Settings,
+    backup::check,
+    bitmaps, gate,
     gate::Mark,
     limit::Limit,
     step::{self, Gate, Seen, Standing, Step},
 };
 use crate::{
-    backup::{
-        disk::Disk,
-        point::{PointError, check_idle, survey},
-    },
+    backup::disk::Disk,
     environment::{Environment, random},
     qmp::{
         Qmp, QmpError,
@@ -95,18 +94,6 @@ pub fn move_guest(
             Err(error)
         }
     }
-}
-
-/// Whether the disks can move: they are as they are named, and nothing copies them.
-fn check(qmp: &mut Qmp, disks: &[Disk], is_begun: bool) -> Result<(), MigrationError> {
-    survey(qmp, disks, None)?;
-    if is_begun {
-        return Ok(());
-    }
-    check_idle(qmp, disks).map_err(|error| match error {
-        PointError::Job(job) => MigrationError::Job(job),
-        error => error.into(),
-    })
 }
 
 /// A guest that is being moved.
@@ -200,42 +187,57 @@ impl<'a, 'b> Moving<'a, 'b> {
 
     fn run(&mut self) -> Result<Moved, MigrationError> {
         loop {
-            let state = self.qmp.migration()?;
-            self.see_whether_it_runs()?;
-            let seen = self.look(&state);
             if self.is_beyond_all() {
                 return Err(MigrationError::Unsettled(self.qmp.run_state()?));
             }
-            match step::next(&seen) {
-                Step::Start => self.start(true)?,
-                Step::StartBeside => self.start(false)?,
-                Step::Wait => self.wait(&state)?,
-                Step::Slow => self.slow()?,
-                Step::Close | Step::Break => self.end_backup()?,
-                Step::Open => self.open()?,
-                Step::GoOver => self.go_over()?,
-                Step::Cancel => {
-                    let why = match state.status {
-                        MigrationStatus::Other => MigrationError::Foreign,
-                        MigrationStatus::Device => MigrationError::Stuck(self.settings.standstill),
-                        _ => MigrationError::Late(self.settings.bound),
-                    };
-                    self.cancel(why)?;
-                }
-                Step::End => {
-                    return Ok(Moved {
-                        number: self.number,
-                        did_run: self.did_run == Some(true),
-                        downtime: Duration::from_millis(state.downtime_ms),
-                        known: std::mem::take(&mut self.known),
-                    });
-                }
-                Step::GiveUp => {
-                    let said = state.said.unwrap_or_else(|| "it was cancelled".into());
-                    return Err(self.cancelled.take().unwrap_or(MigrationError::Failed { said }));
-                }
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(ended)) => return ended,
+                Err(error) if error.is_unsettled() || !self.is_begun => return Err(error),
+                // It comes to its end without what was refused.
+                Err(_) if self.cancelled.is_some() => thread::sleep(Duration::from_millis(2)),
+                // Nobody may let the guest go on while it is still on its way.
+                Err(error) => self.cancel(error)?,
             }
         }
+    }
+
+    /// Does the next step; what came of all of it, if it was the last one.
+    fn turn(&mut self) -> Result<Option<Result<Moved, MigrationError>>, MigrationError> {
+        let state = self.qmp.migration()?;
+        self.see_whether_it_runs()?;
+        let seen = self.look(&state);
+        match step::next(&seen) {
+            Step::Start => self.start(true)?,
+            Step::StartBeside => self.start(false)?,
+            Step::Wait => self.wait(&state)?,
+            Step::Slow => self.slow()?,
+            Step::Close | Step::Break => self.end_backup()?,
+            Step::Open => self.open()?,
+            Step::GoOver => self.go_over()?,
+            Step::Cancel => {
+                let why = match state.status {
+                    MigrationStatus::Other => MigrationError::Foreign,
+                    MigrationStatus::Device => MigrationError::Stuck(self.settings.standstill),
+                    _ => MigrationError::Late(self.settings.bound),
+                };
+                self.cancel(why)?;
+            }
+            Step::End => {
+                return Ok(Some(Ok(Moved {
+                    number: self.number,
+                    did_run: self.did_run == Some(true),
+                    downtime: Duration::from_millis(state.downtime_ms),
+                    known: std::mem::take(&mut self.known),
+                })));
+            }
+            Step::GiveUp => {
+                let said = state.said.unwrap_or_else(|| "it was cancelled".into());
+                let why = self.cancelled.take();
+                return Ok(Some(Err(why.unwrap_or(MigrationError::Failed { said }))));
+            }
+        }
+        Ok(None)
     }
 
     /// QEMU tells it no more once the guest stands still to go over. Somebody may have stopped it, or
@@ -246,7 +248,8 @@ impl<'a, 'b> Moving<'a, 'b> {
             return Ok(());
         }
         let does_run = state == "running";
-        if self.is_begun && self.did_run != Some(does_run) {
+        // Of one that is cancelled nobody asks it.
+        if self.is_begun && self.cancelled.is_none() && self.did_run != Some(does_run) {
             gate::note(self.qmp, does_run)?;
         }
         self.did_run = Some(does_run);

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "everything here is a test")]
 
 mod masters;
+mod mistaken;
 mod outage;
 mod overlays;
 mod target;

@@ -84,6 +84,13 @@ impl Target {
         }
     }
 
+    /// Holds it: its kernel takes connections, and it says nothing.
+    pub(crate) fn hold(&self) {
+        let pid = i32::try_from(self.daemon.as_ref().unwrap().id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGSTOP)
+            .unwrap();
+    }
+
     /// Starts it again, at the same place with the same LUNs.
     pub(crate) fn restart(&mut self) {
         self.kill();

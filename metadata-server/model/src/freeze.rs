@@ -111,7 +111,8 @@ pub enum Done {
         /// Whether all of them had been frozen until now.
         was_frozen: bool,
     },
-    /// It was not done, and nothing is frozen.
+    /// It was not done. After a freeze nothing is frozen, or what could not thaw again, which an order to
+    /// thaw is answered with; after that, something still is.
     Failed {
         /// Why, in words.
         reason: String,

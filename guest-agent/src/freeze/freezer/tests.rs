@@ -16,6 +16,10 @@ const LONG: Duration = Duration::from_secs(60);
 struct Model {
     hooks: Vec<&'static str>,
     mounts: Vec<&'static str>,
+    passed_over: Vec<&'static str>,
+    /// What does not thaw for now, and what was noted last.
+    stubborn: Mutex<Vec<&'static str>>,
+    noted: Mutex<Vec<String>>,
     /// What fails, by the word that is written down of it.
     fails: Vec<(&'static str, Option<Refusal>)>,
     said: Mutex<Vec<String>>,
@@ -50,13 +54,13 @@ impl System for Model {
         self.say(word).map_err(|_| "status 1".into())
     }
 
-    fn mounts(&self) -> Result<Vec<Mount>, String> {
-        let mount =
-            |path: &&str| Mount { path: (*path).to_owned(), device: (8, 1), kind: "ext4".into() };
-        Ok(self.mounts.iter().map(mount).collect())
+    fn mounts(&self) -> Result<Found, String> {
+        let passed_over = self.passed_over.iter().copied().map(String::from).collect();
+        Ok(Found { to_freeze: self.mounts.iter().copied().map(mount).collect(), passed_over })
     }
 
     fn note(&self, mounts: &[Mount]) -> Result<(), String> {
+        *self.noted.lock().unwrap() = mounts.iter().map(|mount| mount.path.clone()).collect();
         self.say(format!("note {}", mounts.len())).map_err(|_| "no /run".into())
     }
 
@@ -76,8 +80,15 @@ impl System for Model {
     }
 
     fn thaw(&self, mount: &Mount) -> Result<bool, String> {
+        if self.stubborn.lock().unwrap().contains(&&*mount.path) {
+            return Err("EIO".into());
+        }
         Ok(self.say(format!("thaw {}", mount.path)).is_ok())
     }
+}
+
+fn mount(path: &str) -> Mount {
+    Mount { path: path.to_owned(), device: (8, 1), kind: "ext4".into() }
 }
 
 fn frozen_by(freezer: &Freezer<'_>) -> Result<Frozen, FreezeError> {
@@ -92,10 +103,10 @@ fn hooks_come_first_and_everything_is_taken_back_in_the_opposite_order() {
     assert_eq!(frozen.file_systems, ["/srv", "/"]);
     let before = ["db freeze", "web freeze", "sync", "note 2", "freeze /srv", "freeze /"];
     assert_eq!(model.said(), before);
-    assert!(freezer.thaw());
+    assert!(freezer.thaw().was_frozen);
     let after = ["thaw /", "thaw /srv", "note 0", "web thaw", "db thaw"];
     assert_eq!(model.said()[before.len()..], after);
-    assert!(!freezer.thaw(), "it was not frozen any more");
+    assert!(!freezer.thaw().was_frozen, "it was not frozen any more");
     assert_eq!(frozen_by(&freezer), Err(FreezeError::Late), "a freezer freezes once");
     assert!(!model.said()[before.len() + after.len()..].iter().any(|it| it.contains('/')));
 }
@@ -108,18 +119,19 @@ fn a_hook_that_fails_means_that_nothing_is_frozen_and_those_that_were_called_are
     let error = frozen_by(&freezer).unwrap_err();
     assert_eq!(error.to_string(), "the hook web failed: status 1");
     assert_eq!(model.said(), ["db freeze", "web freeze", "note 0", "web thaw", "db thaw"]);
-    assert!(!freezer.thaw());
+    assert!(!freezer.thaw().was_frozen);
 }
 
 #[test]
 fn what_can_not_be_frozen_is_left_out_and_named() {
     let mut model = Model::with(&[], &["/boot/efi", "/"]);
+    model.passed_over.push("/tank (zfs): why");
     model.fails.push(("freeze /boot/efi", Some(Refusal::Unable("not supported".into()))));
     let freezer = Freezer::new(&model, LONG);
     let frozen = frozen_by(&freezer).unwrap();
     assert_eq!(frozen.file_systems, ["/"]);
-    assert_eq!(frozen.skipped, ["/boot/efi (ext4): not supported"]);
-    assert!(freezer.thaw());
+    assert_eq!(frozen.skipped, ["/tank (zfs): why", "/boot/efi (ext4): not supported"]);
+    assert!(freezer.thaw().was_frozen);
     assert!(!model.said().contains(&"thaw /boot/efi".to_owned()));
 }
 
@@ -163,7 +175,7 @@ fn one_that_takes_too_long_does_not_hold_up_those_that_are_frozen() {
         let freezing = scope.spawn(|| frozen_by(&freezer));
         is_there.recv_timeout(LONG).unwrap();
         // The time is over, by another thread.
-        assert!(freezer.thaw());
+        assert!(freezer.thaw().was_frozen);
         assert!(model.said().contains(&"thaw /fast".to_owned()));
         *model.let_go.0.lock().unwrap() = true;
         model.let_go.1.notify_all();
@@ -188,18 +200,70 @@ fn one_that_somebody_else_has_thawed_was_not_frozen_until_now() {
     model.fails.push(("thaw /a", None));
     let freezer = Freezer::new(&model, LONG);
     frozen_by(&freezer).unwrap();
-    assert!(!freezer.thaw());
+    assert!(!freezer.thaw().was_frozen);
     assert!(model.said().contains(&"thaw /b".to_owned()), "the other one goes on all the same");
 }
 
 #[test]
 fn what_a_killed_agent_left_goes_on_and_its_hooks_are_told() {
     let model = Model::with(&["db", "web"], &[]);
-    let noted = Model::with(&[], &["/srv", "/"]).mounts().unwrap();
-    assert_eq!(recover(&model, &noted), 2);
+    let noted = ["/srv", "/"].map(mount);
+    assert_eq!(recover(&model, &noted), Recovered { thawed: 2, left: Vec::new() });
     assert_eq!(model.said(), ["thaw /", "thaw /srv", "note 0", "web thaw", "db thaw"]);
     let mut model = Model::with(&["db"], &[]);
     model.fails.extend([("thaw /", None), ("thaw /srv", None)]);
-    assert_eq!(recover(&model, &noted), 0);
+    assert_eq!(recover(&model, &noted), Recovered::default());
     assert!(!model.said().contains(&"db thaw".to_owned()), "nobody was told of a freeze");
+}
+
+#[test]
+fn what_does_not_thaw_is_told_kept_noted_and_tried_again() {
+    let model = Model::with(&[], &["/a", "/b", "/c"]);
+    let freezer = Freezer::new(&model, LONG);
+    frozen_by(&freezer).unwrap();
+    *model.stubborn.lock().unwrap() = vec!["/a", "/c"];
+    let thawed = freezer.thaw();
+    assert_eq!(
+        thawed,
+        Thawed { was_frozen: false, left: vec!["/c: EIO".into(), "/a: EIO".into()] }
+    );
+    let reason = "still frozen: /c: EIO, /a: EIO".to_owned();
+    assert_eq!(Done::from(thawed), Done::Failed { reason });
+    assert!(model.said().contains(&"thaw /b".to_owned()));
+    assert_eq!(*model.noted.lock().unwrap(), ["/a", "/c"]);
+    *model.stubborn.lock().unwrap() = vec!["/a"];
+    assert_eq!(freezer.thaw().left, ["/a: EIO"]);
+    assert_eq!(*model.noted.lock().unwrap(), ["/a"]);
+    model.stubborn.lock().unwrap().clear();
+    assert_eq!(freezer.thaw(), Thawed::default());
+    assert!(model.noted.lock().unwrap().is_empty());
+    assert_eq!(model.said().iter().filter(|said| said.starts_with("thaw")).count(), 3);
+}
+
+#[test]
+fn what_the_next_agent_can_not_thaw_stays_noted_for_the_one_after_it() {
+    let model = Model::with(&["db"], &[]);
+    *model.stubborn.lock().unwrap() = vec!["/srv"];
+    let recovered = recover(&model, &["/srv", "/"].map(mount));
+    assert_eq!(recovered, Recovered { thawed: 1, left: vec!["/srv: EIO".into()] });
+    assert_eq!(*model.noted.lock().unwrap(), ["/srv"]);
+}
+
+#[test]
+fn what_is_being_frozen_while_the_others_thaw_stays_noted() {
+    let (there, is_there) = mpsc::channel();
+    let mut model = Model::with(&[], &["/fast", "/slow"]);
+    model.held = Some(("/slow", there));
+    let freezer = Freezer::new(&model, LONG);
+    thread::scope(|scope| {
+        let freezing = scope.spawn(|| frozen_by(&freezer));
+        is_there.recv_timeout(LONG).unwrap();
+        freezer.thaw();
+        // Whoever comes after a helper that is killed now finds it.
+        assert_eq!(*model.noted.lock().unwrap(), ["/slow"]);
+        *model.let_go.0.lock().unwrap() = true;
+        model.let_go.1.notify_all();
+        freezing.join().unwrap().unwrap_err();
+    });
+    assert!(model.noted.lock().unwrap().is_empty());
 }

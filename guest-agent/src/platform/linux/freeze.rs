@@ -5,7 +5,11 @@
 //! `freeze` before and with `thaw` after, as those of QEMU's agent. One that fails or takes too long
 //! means that nothing is frozen. Its output goes nowhere, since a log may be on what is frozen.
 //!
-//! What is to be frozen is noted in [`NOTE`], in `/run`, which is in memory and gone with the boot.
+//! What was frozen is thawed by the descriptor that it was frozen by: its place may lead to another one
+//! by then, or to none. What is to be frozen, and what does not thaw, is noted in a file for each helper
+//! in [`NOTES`], in `/run`, which is in memory and gone with the boot.
+
+mod notes;
 
 use std::{
     fs::{self, File},
@@ -18,7 +22,8 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{self, Command, Stdio},
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -26,20 +31,19 @@ use std::{
 use mezame_model::freeze::Done;
 
 use crate::freeze::{
-    freezer::{self, Moment, Refusal, System},
+    freezer::{self, Moment, Recovered, Refusal, System},
     guard::{self, Helper},
-    mounts::{self, Mount},
+    mounts::{self, Found, Mount},
     orders::Hands,
 };
 
 /// Where hooks lie.
 pub const HOOKS: &str = "/etc/mezame/freeze-hooks.d";
-/// The directory of the note.
-const RUN: &str = "/run/mezame-agent";
-/// What is frozen, for an agent that comes later.
-const NOTE: &str = "/run/mezame-agent/frozen";
-/// The longest note that is read, in bytes.
-const LONGEST_NOTE: u64 = 1 << 20;
+/// What is frozen, for an agent that comes later: a file for each helper, named by its process. It is
+/// there while anything is frozen.
+const NOTES: &str = "/run/mezame-agent/frozen";
+/// What is mounted where.
+const MOUNTINFO: &str = "/proc/self/mountinfo";
 /// Who is killed where memory is short (proc_pid_oom_score_adj(5)).
 const OOM_SCORE: &str = "/proc/self/oom_score_adj";
 /// Most hooks.
@@ -57,11 +61,48 @@ pub struct LinuxSystem {
     hooks: PathBuf,
     /// What this process's `oom_score_adj` was before it was [steeled](steel): a hook's again.
     score: Option<Vec<u8>>,
+    note: PathBuf,
+    /// What is mounted where.
+    mountinfo: PathBuf,
+    /// What was frozen by which descriptor.
+    held: Mutex<Vec<(Mount, File)>>,
 }
 
 impl Default for LinuxSystem {
     fn default() -> Self {
-        Self { hooks: HOOKS.into(), score: None }
+        Self::noting(Path::new(NOTES).join(process::id().to_string()))
+    }
+}
+
+impl LinuxSystem {
+    fn noting(note: PathBuf) -> Self {
+        let mountinfo = MOUNTINFO.into();
+        Self { hooks: HOOKS.into(), score: None, note, mountinfo, held: Mutex::default() }
+    }
+
+    fn mountinfo(&self) -> io::Result<String> {
+        // A path may be no UTF-8.
+        Ok(String::from_utf8_lossy(&fs::read(&self.mountinfo)?).into_owned())
+    }
+
+    /// The root of what was mounted there, by another of its places where it is not there any more.
+    fn open_somewhere(&self, mount: &Mount) -> io::Result<File> {
+        open(mount).or_else(|error| {
+            let places = mounts::places(&self.mountinfo()?, mount);
+            places.iter().find_map(|place| open(place).ok()).ok_or(error)
+        })
+    }
+
+    fn hold(&self, mount: &Mount, place: File) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.push((mount.clone(), place));
+    }
+
+    /// The descriptor that it was frozen by, if it was frozen here.
+    fn take(&self, mount: &Mount) -> Option<File> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = held.iter().position(|(other, _)| other == mount)?;
+        Some(held.swap_remove(at).1)
     }
 }
 
@@ -114,19 +155,20 @@ impl System for LinuxSystem {
         Err("it took too long".into())
     }
 
-    fn mounts(&self) -> Result<Vec<Mount>, String> {
-        let text = fs::read_to_string("/proc/self/mountinfo")
-            .map_err(|error| format!("/proc/self/mountinfo: {error}"))?;
-        let mounts = mounts::to_freeze(&text);
-        if mounts.len() > mounts::MOST {
+    fn mounts(&self) -> Result<Found, String> {
+        let mountinfo = self.mountinfo();
+        let found = mounts::find(&mountinfo.map_err(|error| format!("{MOUNTINFO}: {error}"))?);
+        if found.to_freeze.len() > mounts::MOST {
             return Err(format!("more than {} file systems", mounts::MOST));
         }
-        Ok(mounts)
+        Ok(found)
     }
 
     fn note(&self, mounts: &[Mount]) -> Result<(), String> {
-        let noted = if mounts.is_empty() { remove_note() } else { write_note(mounts) };
-        noted.map_err(|error| format!("{NOTE}: {error}"))
+        let note = &self.note;
+        let noted =
+            if mounts.is_empty() { notes::remove(note) } else { notes::write(note, mounts) };
+        noted.map_err(|error| format!("{}: {error}", note.display()))
     }
 
     fn sync(&self) {
@@ -134,20 +176,29 @@ impl System for LinuxSystem {
     }
 
     fn freeze(&self, mount: &Mount) -> Result<(), Refusal> {
-        let place = open(mount).map_err(|error| Refusal::Unable(error.to_string()))?;
+        // What can't even be opened is not known to be one that can't be frozen.
+        let place = open(mount).map_err(|error| Refusal::Failed(error.to_string()))?;
         order(&place, FIFREEZE).map_err(|error| match error.raw_os_error() {
             Some(libc::EOPNOTSUPP | libc::ENOTTY) => Refusal::Unable(error.to_string()),
             Some(libc::EBUSY) => Refusal::Already,
             _ => Refusal::Failed(error.to_string()),
-        })
+        })?;
+        self.hold(mount, place);
+        Ok(())
     }
 
     fn thaw(&self, mount: &Mount) -> Result<bool, String> {
-        let place = open(mount).map_err(|error| error.to_string())?;
+        let place = match self.take(mount) {
+            Some(place) => place,
+            None => self.open_somewhere(mount).map_err(|error| error.to_string())?,
+        };
         match order(&place, FITHAW) {
             Ok(()) => Ok(true),
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
-            Err(error) => Err(error.to_string()),
+            Err(error) => {
+                self.hold(mount, place);
+                Err(error.to_string())
+            }
         }
     }
 }
@@ -186,26 +237,9 @@ fn is_roots_alone(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|it| it.uid() == 0 && it.permissions().mode() & 0o022 == 0)
 }
 
-fn write_note(mounts: &[Mount]) -> io::Result<()> {
-    crate::platform::create_private_directory(RUN.as_ref())?;
-    let json = serde_json::to_vec(mounts).map_err(io::Error::other)?;
-    fs::write(NOTE, json)
-}
-
-fn remove_note() -> io::Result<()> {
-    match fs::remove_file(NOTE) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
-}
-
-/// Thaws what an agent has left frozen that was killed with its helper; how many it were.
-pub fn thaw_leftovers() -> usize {
-    let length = fs::metadata(NOTE).map_or(0, |it| it.len());
-    let note = (1..=LONGEST_NOTE).contains(&length).then(|| fs::read(NOTE).ok()).flatten();
-    let Some(note) = note else { return 0 };
-    let noted: Vec<Mount> = serde_json::from_slice(&note).unwrap_or_default();
-    freezer::recover(&LinuxSystem::default(), &noted)
+/// Thaws what an agent has left frozen that was killed with its helper, or what a helper could not.
+pub fn thaw_leftovers() -> Recovered {
+    notes::thaw(NOTES.as_ref())
 }
 
 /// Does the helper's work on its standard input and output.
@@ -273,104 +307,13 @@ impl Hands for LinuxHands {
     }
 
     fn thaw(&mut self) -> Done {
-        let Some(mut helper) = self.0.take() else { return Done::Thawed { was_frozen: false } };
-        let was_frozen = helper.thaw().unwrap_or_else(|| {
-            // It was killed, or a hook holds it up: what it had noted goes on all the same.
-            thaw_leftovers();
-            false
-        });
-        Done::Thawed { was_frozen }
+        let said = self.0.take().and_then(|mut helper| helper.thaw());
+        // It was killed, or a hook holds it up, or it could not: what is noted goes on all the same.
+        let left = thaw_leftovers().left;
+        let was_frozen = matches!(said, Some(Done::Thawed { was_frozen: true }));
+        freezer::Thawed { was_frozen: was_frozen && left.is_empty(), left }.into()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hook(directory: &Path, name: &str, body: &str, mode: u32) -> PathBuf {
-        let path = directory.join(name);
-        fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        path
-    }
-
-    fn system_of(hooks: &Path) -> LinuxSystem {
-        LinuxSystem { hooks: hooks.into(), score: Some(b"7".into()) }
-    }
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(20)
-    }
-
-    #[test]
-    fn hooks_are_programs_of_roots_in_the_order_of_their_names() {
-        let directory = tempfile::tempdir().unwrap();
-        let (of, system) = (directory.path(), system_of(directory.path()));
-        for (name, mode) in [
-            ("20-web", 0o755),
-            ("10-db", 0o700),
-            ("README", 0o644),
-            ("db.bak", 0o755),
-            (".x", 0o755),
-        ] {
-            hook(of, name, "", mode);
-        }
-        if nix::unistd::Uid::effective().is_root() {
-            assert_eq!(system.hooks().unwrap(), [of.join("10-db"), of.join("20-web")]);
-        }
-        hook(of, "30-anybody", "", 0o777);
-        assert!(system.hooks().unwrap_err().contains("30-anybody"));
-        assert!(system_of(&of.join("none")).hooks().unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_hook_that_is_a_link_to_nothing_is_not_passed_over() {
-        let directory = tempfile::tempdir().unwrap();
-        std::os::unix::fs::symlink("/no/such", directory.path().join("10-db")).unwrap();
-        let error = system_of(directory.path()).hooks().unwrap_err();
-        assert!(error.contains("10-db: No such file"), "{error}");
-    }
-
-    #[test]
-    fn a_hook_hears_signals_and_may_be_killed_where_memory_is_short() {
-        let directory = tempfile::tempdir().unwrap();
-        let told = directory.path().join("told");
-        let body = format!("cat /proc/self/status /proc/self/oom_score_adj >{}", told.display());
-        let hook = hook(directory.path(), "10-db", &body, 0o700);
-        let system = system_of(directory.path());
-        // As in the helper: in a thread of its own, whose signals go with it.
-        let call = || {
-            nix::sys::signal::SigSet::all().thread_block().unwrap();
-            system.call(&hook, Moment::Freeze, soon())
-        };
-        thread::scope(|scope| scope.spawn(call).join().unwrap()).unwrap();
-        let told = fs::read_to_string(&told).unwrap();
-        assert!(told.contains("SigBlk:\t0000000000000000\n") && told.ends_with("\n7\n"), "{told}");
-    }
-
-    #[test]
-    fn a_hook_is_told_the_moment_and_ended_when_its_time_is_over() {
-        let directory = tempfile::tempdir().unwrap();
-        let told = directory.path().join("told");
-        let system = system_of(directory.path());
-        let good = hook(directory.path(), "good", &format!("echo $1 >>{}", told.display()), 0o700);
-        system.call(&good, Moment::Freeze, soon()).unwrap();
-        system.call(&good, Moment::Thaw, soon()).unwrap();
-        assert_eq!(fs::read_to_string(&told).unwrap(), "freeze\nthaw\n");
-        let bad = hook(directory.path(), "bad", "exit 3", 0o700);
-        assert!(system.call(&bad, Moment::Freeze, soon()).unwrap_err().contains('3'));
-        let slow = hook(directory.path(), "slow", "sleep 1000", 0o700);
-        let begin = Instant::now();
-        let until = begin + Duration::from_millis(100);
-        let error = system.call(&slow, Moment::Freeze, until).unwrap_err();
-        assert_eq!(error, "it took too long");
-        assert!(begin.elapsed() < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_place_that_another_file_system_has_taken_is_not_frozen() {
-        let mount = Mount { path: "/proc".into(), device: (8, 77), kind: "ext4".into() };
-        assert!(matches!(LinuxSystem::default().freeze(&mount), Err(Refusal::Unable(_))));
-        assert!(LinuxSystem::default().thaw(&mount).is_err());
-    }
-}
+mod tests;

@@ -21,7 +21,7 @@ use mezame_model::{
     freeze::{Asking, Done, Told, Unanswered, Wanted},
 };
 
-use super::{Freeze, FreezeError, words};
+use super::{Freeze, FreezeError, LeftOut, MOST_LEFT_OUT, words};
 use crate::{
     local_socket::connect_within,
     qmp::framing::{Fault, Lines},
@@ -127,7 +127,7 @@ impl MetadataServer {
 }
 
 impl Freeze for MetadataServer {
-    fn freeze(&self, bound: Duration) -> Result<(), FreezeError> {
+    fn freeze(&self, bound: Duration) -> Result<LeftOut, FreezeError> {
         let begin = Instant::now();
         let bound_ms = u32::try_from(bound.as_millis()).unwrap_or(u32::MAX);
         if !(1..=Wanted::LONGEST_MS).contains(&bound_ms) {
@@ -144,20 +144,16 @@ impl Freeze for MetadataServer {
         let until = begin + bound + SLACK;
         *asked = Asked::Frozen { until, channel: None };
         match self.ask(&mut channel, Wanted::Freeze { bound_ms }, begin + bound) {
-            Ok(Done::Frozen { file_systems, .. }) if !file_systems.is_empty() => {
+            Ok(Done::Frozen { file_systems, skipped }) if !file_systems.is_empty() => {
                 *asked = Asked::Frozen { until, channel: Some(channel) };
-                Ok(())
+                Ok(skipped.iter().take(MOST_LEFT_OUT).map(|it| words(it)).collect())
             }
             Ok(Done::Frozen { .. }) => Err(AskError::NoFileSystem.into()),
             Ok(_) => Err(AskError::Unexpected.into()),
             Err(error) => {
-                let is_settled = match &error {
-                    // Nothing is frozen, by the agent's own word or as it was never asked.
-                    AskError::Failed(_) => true,
-                    AskError::Unanswered(why) => *why != Unanswered::Late,
-                    _ => false,
-                };
-                if is_settled {
+                // It was never asked. One that has failed may have frozen a part that it could not thaw
+                // again: it is asked for that.
+                if matches!(&error, AskError::Unanswered(why) if *why != Unanswered::Late) {
                     *asked = Asked::Settled;
                 }
                 Err(error.into())

@@ -9,6 +9,9 @@
 //! and believed of this guest alone. As replies bear no number, and what was asked for by a process
 //! that is gone may be answered yet, each connection begins with `guest-sync-delimited`.
 //!
+//! It does one thing after the other and has no timer of its own. So one that is late with a freeze is told
+//! to thaw at once, in the same channel: that is what it reads next, whenever it is done.
+//!
 //! It speaks to nobody but the agent, and never learns what the guest has in its file systems.
 //!
 //! After <https://www.qemu.org/docs/master/interop/qemu-ga-ref.html>.
@@ -22,7 +25,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Freeze, FreezeError, words};
+use super::{Freeze, FreezeError, LeftOut, words};
 use crate::{
     local_socket::connect_within,
     qmp::framing::{Fault, Lines},
@@ -37,6 +40,8 @@ const THAW: Duration = Duration::from_secs(10);
 const LONGEST_LINE: usize = 64 << 10;
 /// Lines that are passed over until the agent is in step.
 const MOST_STALE: usize = 64;
+/// What has it answer with a number of ours.
+const SYNC_COMMAND: &str = "guest-sync-delimited";
 /// What has the agent forget a line that it has the beginning of, and what its own answer begins
 /// with: no byte of UTF-8.
 const DELIMITER: u8 = 0xff;
@@ -89,6 +94,9 @@ enum Asked {
     /// To freeze: it may be frozen. The channel is kept until it is thawed, so that nobody else has
     /// the serial port meanwhile; and how many file systems it froze.
     Frozen { channel: Option<Channel>, file_systems: u64 },
+    /// To thaw, as soon as it has done what it is at: it did not answer in time. It reads on in this
+    /// channel when it has, so the channel is kept until it has answered.
+    Owed(Owed),
 }
 
 impl QemuAgent {
@@ -99,9 +107,12 @@ impl QemuAgent {
 }
 
 impl Freeze for QemuAgent {
-    fn freeze(&self, bound: Duration) -> Result<(), FreezeError> {
+    fn freeze(&self, bound: Duration) -> Result<LeftOut, FreezeError> {
         let until = Instant::now() + bound;
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(*asked, Asked::Owed(_)) {
+            settle(&mut asked, Instant::now() + bound.min(SYNC))?;
+        }
         let mut channel = match Channel::open_thawed(&self.socket, bound.min(SYNC)) {
             Ok(channel) => channel,
             Err(error) => {
@@ -112,24 +123,46 @@ impl Freeze for QemuAgent {
             }
         };
         *asked = Asked::Frozen { channel: None, file_systems: 1 };
-        let file_systems = channel.count("guest-fsfreeze-freeze", until)?;
+        let file_systems = match channel.count("guest-fsfreeze-freeze", until) {
+            Err(error @ AgentError::Late(_)) => {
+                // It may be frozen at any time from now on, long after the last of us has asked.
+                *asked = channel.owe();
+                return Err(error.into());
+            }
+            frozen => frozen?,
+        };
         if file_systems == 0 {
             return Err(AgentError::NoFileSystem.into());
         }
         *asked = Asked::Frozen { channel: Some(channel), file_systems };
-        Ok(())
+        // It says how many it froze and nothing of the others.
+        Ok(Vec::new())
     }
 
     fn thaw(&self) -> Result<bool, FreezeError> {
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         let (kept, file_systems) = match &mut *asked {
             Asked::Settled => return Ok(false),
+            Asked::Owed(_) => {
+                settle(&mut asked, Instant::now() + SYNC)?;
+                return Ok(false);
+            }
             Asked::Nothing => (None, 1),
             Asked::Frozen { channel, file_systems } => (channel.take(), *file_systems),
         };
         let mut channel = match kept {
             Some(channel) => channel,
-            None => Channel::open(&self.socket, SYNC)?,
+            None => {
+                let mut channel = Channel::connect(&self.socket, SYNC)?;
+                match channel.sync(Instant::now() + SYNC) {
+                    Err(AgentError::Late(_)) => {
+                        *asked = channel.owe();
+                        return Err(AgentError::NotThere(SYNC).into());
+                    }
+                    other => other?,
+                }
+                channel
+            }
         };
         let until = Instant::now() + THAW;
         let was_frozen = channel.is_frozen(until)?
@@ -142,16 +175,44 @@ impl Freeze for QemuAgent {
     }
 }
 
+/// A thaw that was written and not answered.
+#[derive(Debug)]
+struct Owed {
+    channel: Channel,
+    /// What it says when it has thawed.
+    sync: u64,
+}
+
+/// Waits until what is owed was done. Where it is not in time it is still owed; where the channel is of
+/// no use any more, another one is opened the next time.
+fn settle(asked: &mut Asked, until: Instant) -> Result<(), AgentError> {
+    let Asked::Owed(owed) = asked else { return Ok(()) };
+    let thawed = owed.channel.await_sync(owed.sync, until).and_then(|()| {
+        let is_frozen = owed.channel.is_frozen(until)?;
+        if is_frozen { Err(AgentError::Unexpected("guest-fsfreeze-thaw")) } else { Ok(()) }
+    });
+    match &thawed {
+        Ok(()) => *asked = Asked::Settled,
+        Err(AgentError::Late(_)) => {}
+        Err(_) => *asked = Asked::Frozen { channel: None, file_systems: 1 },
+    }
+    thawed
+}
+
 /// A connection that is in step.
 #[derive(Debug)]
 struct Channel(Lines);
 
 impl Channel {
-    fn open(socket: &Path, bound: Duration) -> Result<Self, AgentError> {
-        let until = Instant::now() + bound;
+    fn connect(socket: &Path, bound: Duration) -> Result<Self, AgentError> {
         let stream = connect_within(socket, bound)
             .map_err(|source| AgentError::Connect { path: socket.into(), source })?;
-        let mut channel = Self(Lines::bounded(stream, LONGEST_LINE));
+        Ok(Self(Lines::bounded(stream, LONGEST_LINE)))
+    }
+
+    fn open(socket: &Path, bound: Duration) -> Result<Self, AgentError> {
+        let until = Instant::now() + bound;
+        let mut channel = Self::connect(socket, bound)?;
         match channel.sync(until) {
             Err(AgentError::Late(_)) => Err(AgentError::NotThere(bound)),
             other => other.map(|()| channel),
@@ -165,25 +226,46 @@ impl Channel {
         if channel.is_frozen(until)? { Err(AgentError::Already) } else { Ok(channel) }
     }
 
+    /// Tells one that is at something to thaw when it is done with that. It reads one line after the
+    /// other, so it does that also where nobody listens any more.
+    fn owe(mut self) -> Asked {
+        const THAW: &str = "guest-fsfreeze-thaw";
+        let until = Instant::now() + SYNC;
+        let line = json!({ "execute": THAW }).to_string().into_bytes();
+        match self.send(THAW, line, until).and_then(|()| self.ask_sync(until)) {
+            Ok(sync) => Asked::Owed(Owed { channel: self, sync }),
+            Err(_) => Asked::Frozen { channel: None, file_systems: 1 },
+        }
+    }
+
     /// Has it answer with a number that nobody has used before, past what it may have said to others.
     fn sync(&mut self, until: Instant) -> Result<(), AgentError> {
-        const COMMAND: &str = "guest-sync-delimited";
+        let id = self.ask_sync(until)?;
+        self.await_sync(id, until)
+    }
+
+    /// Which number it is asked for.
+    fn ask_sync(&mut self, until: Instant) -> Result<u64, AgentError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // What JSON has exactly wherever it is read.
         let id = u64::try_from(since.as_nanos() & ((1 << 53) - 1)).unwrap_or_default();
         let mut request = vec![DELIMITER];
-        let line = json!({ "execute": COMMAND, "arguments": { "id": id } });
+        let line = json!({ "execute": SYNC_COMMAND, "arguments": { "id": id } });
         request.extend(line.to_string().bytes());
-        self.send(COMMAND, request, until)?;
+        self.send(SYNC_COMMAND, request, until)?;
+        Ok(id)
+    }
+
+    fn await_sync(&mut self, id: u64, until: Instant) -> Result<(), AgentError> {
         for _ in 0..MOST_STALE {
-            let line = self.line(COMMAND, until)?;
+            let line = self.line(SYNC_COMMAND, until)?;
             let from = line.iter().rposition(|byte| *byte == DELIMITER).map_or(0, |at| at + 1);
             let said = serde_json::from_slice::<Value>(&line[from..]);
             if from > 0 && said.is_ok_and(|said| said["return"].as_u64() == Some(id)) {
                 return Ok(());
             }
         }
-        Err(AgentError::Unexpected(COMMAND))
+        Err(AgentError::Unexpected(SYNC_COMMAND))
     }
 
     fn is_frozen(&mut self, until: Instant) -> Result<bool, AgentError> {

@@ -14,7 +14,7 @@ use super::{Held, PointError, Settings, admission, change, scratch, serve, take_
 use crate::{
     backup::{
         disk::Disk,
-        freeze::{self, Consistency, CrashReason, Freeze},
+        freeze::{self, Consistency, CrashReason, Freeze, LeftOut, Outcome},
         mark::Mark,
         name::PointId,
         plan::Decision,
@@ -30,6 +30,7 @@ pub(super) struct Opened {
     pub(super) taken_ms: u64,
     /// What it holds of what the guest was doing.
     pub(super) consistency: Consistency,
+    pub(super) left_out: LeftOut,
     /// What it did to the guest.
     pub(super) held: Held,
     /// What whoever pulls is let in by.
@@ -81,6 +82,7 @@ impl<'a> Opening<'a> {
         self.has_begun = true;
         let is_running = self.qmp.is_running()?;
         let mut held = Held::default();
+        let mut left_out = LeftOut::new();
         let (taken_ms, consistency) = match self.agent.filter(|_| is_running) {
             Some(agent) => {
                 // Only a reset after this one undoes it.
@@ -90,10 +92,11 @@ impl<'a> Opening<'a> {
                     freeze::during(agent, self.settings.freeze, || {
                         (self.switch(is_running), environment.now_ms())
                     });
-                let (consistency, took) = outcome.map_err(PointError::Thaw)?;
+                let outcome: Outcome = outcome.map_err(PointError::Thaw)?;
                 Mark::Frozen.clear(self.qmp)?;
-                (held.frozen, held.stopped) = (took, switched?);
-                (taken_ms, consistency)
+                (held.frozen, held.stopped) = (outcome.took, switched?);
+                left_out = outcome.left_out;
+                (taken_ms, outcome.consistency)
             }
             None => {
                 held.stopped = self.switch(is_running)?;
@@ -104,7 +107,7 @@ impl<'a> Opening<'a> {
         };
         change(self.qmp, self.disks, |_, decision| decision.after())?;
         self.serve()?;
-        Ok(Opened { taken_ms, consistency, held, tls })
+        Ok(Opened { taken_ms, consistency, left_out, held, tls })
     }
 
     /// Adds the filter, through which nothing goes yet.

@@ -76,6 +76,7 @@ fn offer(socket: &Path) -> Offer {
         point: PointId::new([1; 16]),
         taken_ms: 0,
         consistency: Consistency::Crash(CrashReason::NoAgent),
+        left_out: Vec::new(),
         size: DISK,
         encrypted: false,
         address: NbdAddress::Unix(socket.into()),

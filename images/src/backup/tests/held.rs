@@ -64,6 +64,7 @@ struct Agent {
     /// Fails to thaw so often.
     stubborn: AtomicU64,
     takes: Duration,
+    left_out: LeftOut,
 }
 
 impl Agent {
@@ -73,10 +74,10 @@ impl Agent {
 }
 
 impl Freeze for Agent {
-    fn freeze(&self, _bound: Duration) -> Result<(), FreezeError> {
+    fn freeze(&self, _bound: Duration) -> Result<LeftOut, FreezeError> {
         self.freezes.fetch_add(1, Ordering::SeqCst);
         thread::sleep(self.takes);
-        if self.fails { Err(FreezeError("no".into())) } else { Ok(()) }
+        if self.fails { Err(FreezeError("no".into())) } else { Ok(self.left_out.clone()) }
     }
 
     fn thaw(&self) -> Result<bool, FreezeError> {
@@ -106,15 +107,29 @@ fn a_guest_is_frozen_for_the_instant_and_its_image_says_what_came_of_it() {
             Agent { fails: true, ..Agent::default() },
             Consistency::Crash(CrashReason::NotFrozen("no".into())),
         ),
-        (Agent { is_hasty: true, ..Agent::default() }, early.clone()),
+        (
+            Agent { left_out: vec!["/efi: FAT".into(), "/t: ZFS".into()], ..Agent::default() },
+            Consistency::Application,
+        ),
+        (
+            Agent { is_hasty: true, left_out: vec!["/efi: FAT".into()], ..Agent::default() },
+            early.clone(),
+        ),
         (Agent { takes: slow, ..Agent::default() }, early),
     ] {
         let point = guest.host.open_with(&vault, &settings, Some(&agent)).unwrap();
         assert!(!agent.is_frozen());
         assert_eq!(agent.freezes.load(Ordering::SeqCst), 1);
         assert_eq!(point.offers()[0].consistency, expected);
+        // A backup that is as after a power cut says nothing of what would have been left out.
+        let is_whole = expected != Consistency::Application;
+        let left_out = if is_whole { LeftOut::new() } else { agent.left_out.clone() };
+        assert_eq!(point.offers()[0].left_out, left_out);
         let pulled = vault.pull(&point.offers()[0], &Unwatched).unwrap();
         assert_eq!(vault.label(pulled.image.id, "backup.consistency"), expected.name());
+        let labels = vault.labels(pulled.image.id);
+        let told = (!left_out.is_empty()).then(|| left_out.join("; "));
+        assert_eq!(labels.get("backup.left-out"), told.as_ref());
         point.close(&mut guest.host.qmp, &[], None).unwrap();
     }
 }

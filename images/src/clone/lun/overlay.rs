@@ -1,6 +1,8 @@
-//! The overlay on a LUN: whether it fits, made, and made blank again, by QEMU's storage daemon.
+//! The overlay on a LUN: whether it fits, made and marked as the one it is, and made blank again, by
+//! QEMU's storage daemon. What is neither zeroes nor that very overlay is never written over.
 
 use std::{
+    os::unix::ffi::OsStrExt,
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -15,9 +17,10 @@ use crate::{
         CloneError,
         template::{CLUSTER, OPTIONS, named_as_backing, run},
     },
-    iscsi::{Lun, LunAccess, LunError, Mode},
+    iscsi::{Lun, LunAccess, LunError, Mode, OpenLun},
+    qcow2::overlay::{Overlay, marked},
     qmp::{Qmp, QmpError},
-    storage_daemon::{DaemonError, EXPORT},
+    storage_daemon::EXPORT,
     volume::Backing,
 };
 
@@ -30,13 +33,59 @@ struct Measured {
     fully_allocated: u64,
 }
 
+/// An overlay, by what its head says of it.
+#[derive(Debug)]
+pub(super) struct Expected<'a> {
+    /// Which one it is.
+    pub(super) mark: &'a str,
+    /// What it stands on.
+    pub(super) backing: &'a Backing,
+    /// The volume's length in bytes.
+    pub(super) size: u64,
+    /// Whether it was made whole. One that was not may lack its mark, its backing file and its length.
+    pub(super) is_made: bool,
+}
+
+impl Expected<'_> {
+    /// Whether a LUN that begins so has it, and no other one: not one of another master's, nor of
+    /// another directory with the same LUN as its master.
+    fn is_in(&self, head: &[u8]) -> Result<bool, CloneError> {
+        let Some(found) = Overlay::parse(head) else { return Ok(false) };
+        if let Some(mark) = found.mark {
+            return Ok(mark == self.mark.as_bytes());
+        }
+        let backing = named_as_backing(&self.backing.place)?;
+        let is_begun = match found.backing {
+            Some(named) => named == backing.as_os_str().as_bytes() && found.size == self.size,
+            None => found.size == 0 || found.size == self.size,
+        };
+        let is_of_our_form =
+            found.has_subclusters && 1u64.checked_shl(found.cluster_bits) == Some(CLUSTER);
+        Ok(!self.is_made && is_of_our_form && is_begun)
+    }
+}
+
+/// That a LUN has this overlay.
+pub(super) fn check(
+    lun: &Lun,
+    access: &LunAccess,
+    expected: &Expected<'_>,
+) -> Result<(), CloneError> {
+    let (_, head) = access.open(lun, Mode::Read)?.head(lun)?;
+    if expected.is_in(&head)? {
+        return Ok(());
+    }
+    Err(CloneError::Replaced { path: lun.to_string().into() })
+}
+
 /// That an overlay of this many bytes of volume has room on a LUN when all of it is written, as
-/// QEMU measures it, and its backups' bitmaps with it; and that the LUN is blank, unless it is ours to write over.
+/// QEMU measures it, and its backups' bitmaps with it; and that the LUN is blank, or has what is ours
+/// to write over.
 pub(super) fn check_room(
     lun: &Lun,
     access: &LunAccess,
     size: u64,
-    is_ours: bool,
+    ours: Option<&Expected<'_>>,
 ) -> Result<(), CloneError> {
     let mut measure = Command::new("qemu-img");
     measure
@@ -50,10 +99,11 @@ pub(super) fn check_room(
     if length < needed {
         return Err(LunError::TooSmall { lun: Box::new(lun.clone()), length, needed }.into());
     }
-    if !is_ours && head.iter().any(|byte| *byte != 0) {
-        return Err(LunError::NotBlank(Box::new(lun.clone())).into());
+    let is_blank = head.iter().all(|byte| *byte == 0);
+    if is_blank || ours.map_or(Ok(false), |ours| ours.is_in(&head))? {
+        return Ok(());
     }
-    Ok(())
+    Err(LunError::NotBlank(Box::new(lun.clone())).into())
 }
 
 /// What the dirty bitmaps of backups take at most, in bytes: two of them, and as much again while they
@@ -63,13 +113,13 @@ fn room_for_bitmaps(size: u64) -> u64 {
     (4 * (bits.div_ceil(8 * CLUSTER) + 1) + 2) * CLUSTER
 }
 
-/// Makes the overlay.
+/// Makes the overlay, with its mark.
 pub(super) fn make(
     lun: &Lun,
     access: &LunAccess,
-    backing: &Backing,
-    size: u64,
+    overlay: &Expected<'_>,
 ) -> Result<(), CloneError> {
+    let Expected { mark, backing, size, .. } = *overlay;
     let failed = |source| LunError::Open { lun: Box::new(lun.clone()), source };
     let mut open = access.open(lun, Mode::Write)?;
     let options = json!({
@@ -81,7 +131,23 @@ pub(super) fn make(
     create(open.daemon.qmp(), options).map_err(|error| failed(error.into()))??;
     // The job has flushed what it wrote; the daemon's end says so once more.
     open.daemon.end().map_err(failed)?;
-    Ok(())
+    let open = access.open(lun, Mode::Write)?;
+    let (_, head) = open.head(lun)?;
+    let begin = marked(&head, mark.as_bytes())
+        .ok_or_else(|| CloneError::Replaced { path: lun.to_string().into() })?;
+    Ok(write(lun, open, &begin)?)
+}
+
+/// Writes a LUN's first bytes, which are durable then.
+fn write(lun: &Lun, open: OpenLun, begin: &[u8]) -> Result<(), LunError> {
+    let failed = |source| LunError::Open { lun: Box::new(lun.clone()), source };
+    let mut blocks = open.daemon.open().map_err(failed)?;
+    blocks
+        .write(0, begin)
+        .and_then(|()| blocks.flush())
+        .map_err(|source| LunError::Blocks { lun: Box::new(lun.clone()), source })?;
+    drop(blocks);
+    open.daemon.end().map_err(failed)
 }
 
 /// Runs the job, and gives QEMU's words if it fails. The LUN's export lets nobody resize the node that
@@ -111,21 +177,18 @@ fn create(qmp: &mut Qmp, options: Value) -> Result<Result<(), CloneError>, QmpEr
     Err(QmpError::Deadline { awaited: "blockdev-create".into(), bound: MAKING })
 }
 
-/// Makes a LUN's head zeroes, if an overlay is on it or it is blank already; whether that is so.
-pub(super) fn blank(lun: &Lun, access: &LunAccess) -> Result<bool, LunError> {
+/// Makes a LUN's head zeroes, if this overlay is on it or it is blank already; whether that is so.
+pub(super) fn blank(
+    lun: &Lun,
+    access: &LunAccess,
+    overlay: &Expected<'_>,
+) -> Result<bool, CloneError> {
     let open = access.open(lun, Mode::Write)?;
     let (_, head) = open.head(lun)?;
     let is_blank = head.iter().all(|byte| *byte == 0);
-    if !is_blank && !head.starts_with(b"QFI\xfb") {
+    if !is_blank && !overlay.is_in(&head)? {
         return Ok(false);
     }
-    let failed = |source: DaemonError| LunError::Open { lun: Box::new(lun.clone()), source };
-    let mut blocks = open.daemon.open().map_err(failed)?;
-    blocks
-        .write(0, &vec![0; head.len()])
-        .and_then(|()| blocks.flush())
-        .map_err(|source| LunError::Blocks { lun: Box::new(lun.clone()), source })?;
-    drop(blocks);
-    open.daemon.end().map_err(failed)?;
+    write(lun, open, &vec![0; head.len()])?;
     Ok(true)
 }

@@ -15,7 +15,7 @@ use super::host::{Host, Vault, clone, move_guest, plain};
 use crate::{
     archive::Unwatched,
     migration::{Backup, MigrationAddress, MigrationError, Settings},
-    qmp::migration::MigrationStatus,
+    qmp::{QmpError, migration::MigrationStatus},
     testing::first_difference,
 };
 
@@ -216,4 +216,47 @@ fn a_paused_guest_whose_move_failed_late_is_here_and_moves_once_it_has_run() {
     let again = move_guest(&mut here.qmp, &disks, &to, &Settings::usual(), &mut None);
     assert!(matches!(again, Err(MigrationError::Failed { .. })), "{again:?}");
     assert!(here.qmp.is_running().unwrap());
+}
+
+#[test]
+fn a_command_that_is_refused_on_the_way_leaves_no_migration_under_way() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, mut contents) = clone(directory.path());
+    let mut here = Host::start(directory.path(), &volume);
+    let vault = Vault::new();
+    here.back_up(&vault);
+    let (there, to) = Host::wait_for_guest(directory.path(), &volume);
+    // It takes a part of the memory and no more, so that the guest is on its way until it is cancelled.
+    let pid = Pid::from_raw(i32::try_from(there.daemon.pid()).unwrap());
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let disks = [here.disk.clone()];
+    let (qmp, watcher) = (&mut here.qmp, &mut here.watcher);
+    let begin = Instant::now();
+    let moved = thread::scope(|scope| {
+        let disturbing = scope.spawn(|| {
+            while watcher.migration().unwrap().status != MigrationStatus::Active {
+                assert!(begin.elapsed() < Duration::from_secs(60));
+                thread::sleep(Duration::from_millis(5));
+            }
+            // Whether the guest runs can't be noted any more: both words are taken.
+            for name in ["runs", "stands"] {
+                let bitmap = json!({ "node": "migration_gate", "name": name, "granularity": 512 });
+                watcher.execute("block-dirty-bitmap-add", bitmap).unwrap();
+            }
+            watcher.execute("stop", json!({})).unwrap();
+            thread::sleep(Duration::from_millis(500));
+            watcher.execute("cont", json!({})).unwrap();
+        });
+        let moved = move_guest(qmp, &disks, &to, &Settings::usual(), &mut None);
+        disturbing.join().unwrap();
+        moved
+    });
+    let is_refused = matches!(&moved, Err(MigrationError::Qmp(QmpError::Refused { .. })));
+    assert!(is_refused, "{moved:?}");
+    let status = here.qmp.migration().unwrap().status;
+    assert!(!status.is_under_way(), "{status:?}");
+    assert!(here.qmp.is_running().unwrap());
+    drop(there);
+    here.fill(&mut contents, 3 << 20, 8192, 5);
+    here.check_next(&vault, &contents);
 }

@@ -61,9 +61,34 @@ fn without_an_agent_the_reason_is_told_and_there_is_nothing_to_thaw() {
 #[test]
 fn an_agent_that_can_not_says_why() {
     const CAN_NOT: &str = r#"{"done":{"failed":{"reason":"a hook\u001b failed"}}}"#;
-    let (_directory, agent, _questions) = server(&[Some(CAN_NOT)]);
+    const NONE: &str = r#"{"done":{"thawed":{"was_frozen":false}}}"#;
+    let (_directory, agent, _questions) = server(&[Some(CAN_NOT), Some(NONE)]);
     assert_eq!(agent.freeze(BOUND).unwrap_err().0, "a hook  failed");
     assert!(!agent.thaw().unwrap());
+}
+
+#[test]
+fn an_agent_that_can_not_thaw_what_it_has_frozen_is_asked_until_it_can() {
+    const FAILED: &str = r#"{"done":{"failed":{"reason":"/b was not frozen: EIO"}}}"#;
+    const STILL: &str = r#"{"done":{"failed":{"reason":"still frozen: /a: EIO"}}}"#;
+    const NONE: &str = r#"{"done":{"thawed":{"was_frozen":false}}}"#;
+    let (_directory, agent, _questions) =
+        server(&[Some(FAILED), Some(STILL), Some(STILL), Some(NONE)]);
+    agent.freeze(BOUND).unwrap_err();
+    for _ in 0..2 {
+        assert_eq!(agent.thaw().unwrap_err().0, "still frozen: /a: EIO");
+    }
+    assert!(!agent.thaw().unwrap());
+}
+
+#[test]
+fn what_was_left_out_is_told_in_words_that_are_bounded() {
+    let skipped: Vec<String> = (0..100).map(|at| format!("/{at} (zfs):\u{1b} why")).collect();
+    let done = Done::Frozen { file_systems: vec!["/".into()], skipped };
+    let said: &'static str = serde_json::to_string(&Told::Done(done)).unwrap().leak();
+    let (_directory, agent, _questions) = server(Box::leak(Box::new([Some(said), Some(THAWED)])));
+    let left_out = agent.freeze(BOUND).unwrap();
+    assert_eq!((left_out.len(), &*left_out[1]), (MOST_LEFT_OUT, "/1 (zfs):  why"));
 }
 
 #[test]

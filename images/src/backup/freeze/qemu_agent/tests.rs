@@ -7,6 +7,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
+        mpsc,
     },
     thread,
 };
@@ -26,27 +27,31 @@ struct Manner {
     is_silent: bool,
     /// It has none to freeze.
     is_bare: bool,
+    /// It is at its hooks until this ends, and does nothing else meanwhile.
+    is_held: Option<mpsc::Receiver<()>>,
 }
 
 /// A model of the agent: its serial port, and whether its guest is frozen.
 struct Agent {
     directory: tempfile::TempDir,
     frozen: Arc<AtomicBool>,
+    /// Whether it has been frozen at all.
+    has_frozen: Arc<AtomicBool>,
 }
 
 impl Agent {
     fn start(manner: Manner) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join("qga")).unwrap();
-        let frozen = Arc::new(AtomicBool::new(false));
-        let state = Arc::clone(&frozen);
+        let (frozen, has_frozen) = <(Arc<AtomicBool>, Arc<AtomicBool>)>::default();
+        let state = (Arc::clone(&frozen), Arc::clone(&has_frozen));
         thread::spawn(move || {
             for stream in listener.incoming() {
                 // Whoever asked may go before he has heard all.
-                let _ = talk(stream.unwrap(), &manner, &state);
+                let _ = talk(stream.unwrap(), &manner, (&state.0, &state.1));
             }
         });
-        Self { directory, frozen }
+        Self { directory, frozen, has_frozen }
     }
 
     fn client(&self) -> QemuAgent {
@@ -58,7 +63,11 @@ impl Agent {
     }
 }
 
-fn talk(mut stream: UnixStream, manner: &Manner, frozen: &AtomicBool) -> io::Result<()> {
+fn talk(
+    mut stream: UnixStream,
+    manner: &Manner,
+    (frozen, has_frozen): (&AtomicBool, &AtomicBool),
+) -> io::Result<()> {
     stream.write_all(&manner.stale)?;
     for line in BufReader::new(stream.try_clone()?).split(b'\n') {
         let line = line?;
@@ -73,7 +82,11 @@ fn talk(mut stream: UnixStream, manner: &Manner, frozen: &AtomicBool) -> io::Res
                 json!({ "return": if frozen.load(Ordering::SeqCst) { "frozen" } else { "thawed" } })
             }
             "guest-fsfreeze-freeze" => {
+                if let Some(held) = &manner.is_held {
+                    let _ = held.recv();
+                }
                 frozen.store(true, Ordering::SeqCst);
+                has_frozen.store(true, Ordering::SeqCst);
                 if manner.is_silent {
                     continue;
                 }
@@ -84,7 +97,8 @@ fn talk(mut stream: UnixStream, manner: &Manner, frozen: &AtomicBool) -> io::Res
             }
             other => panic!("{other} is not asked for"),
         };
-        writeln!(stream, "{said}")?;
+        // A serial port takes what nobody reads.
+        let _ = writeln!(stream, "{said}");
     }
     Ok(())
 }
@@ -128,9 +142,48 @@ fn a_freeze_that_is_not_answered_is_an_error_in_time_and_is_thawed() {
     let error = client.freeze(Duration::from_millis(300)).unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(3));
     assert!(error.0.contains("did not answer guest-fsfreeze-freeze"), "{error}");
-    assert!(agent.is_frozen());
-    assert!(client.thaw().unwrap());
+    assert!(agent.has_frozen.load(Ordering::SeqCst));
+    // It was told so when it was late, and has done it.
+    assert!(!client.thaw().unwrap());
     assert!(!agent.is_frozen());
+}
+
+/// A guest whose freeze takes longer than anybody waits: what ends it, and its client.
+fn held() -> (Agent, QemuAgent, mpsc::Sender<()>) {
+    let (let_go, held) = mpsc::channel();
+    let agent = Agent::start(Manner { is_held: Some(held), ..Manner::default() });
+    let client = agent.client();
+    let error = client.freeze(Duration::from_millis(300)).unwrap_err();
+    assert!(error.0.contains("did not answer guest-fsfreeze-freeze"), "{error}");
+    // It hears nothing while it is at it, by whatever way.
+    client.thaw().unwrap_err();
+    assert!(agent.client().thaw().is_err());
+    (agent, client, let_go)
+}
+
+#[test]
+fn a_freeze_that_ends_when_nobody_asks_any_more_is_thawed_all_the_same() {
+    let (agent, client, let_go) = held();
+    // The last try was long ago, and the process is gone.
+    drop(client);
+    let begin = Instant::now();
+    drop(let_go);
+    while !agent.has_frozen.load(Ordering::SeqCst) || agent.is_frozen() {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it is frozen for ever");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn a_freeze_that_ends_late_thaws_by_itself_and_whoever_repeats_the_thaw_hears_of_it() {
+    let (agent, client, let_go) = held();
+    let again = client.freeze(Duration::from_millis(300)).unwrap_err();
+    assert!(again.0.contains("did not answer"), "{again}");
+    drop(let_go);
+    assert!(!client.thaw().unwrap(), "it was not frozen as it was to be");
+    assert!(!agent.is_frozen());
+    client.freeze(BOUND).unwrap();
+    assert!(agent.is_frozen() && client.thaw().unwrap());
 }
 
 #[test]
