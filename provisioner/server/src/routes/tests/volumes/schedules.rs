@@ -226,8 +226,12 @@ async fn after_a_backup_that_failed_nothing_is_deleted_and_the_next_time_is_trie
 async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_none_back() {
     let depot = Depot::with_backups().await;
     depot.made(json!({ "id": "third", "size": 1 << 20 })).await;
-    depot.set("b", every(3, &["data"], json!({}))).await;
-    depot.set("a", every(3, &["third"], json!({}))).await;
+    // Of other guests: one guest has one backup at once.
+    for (name, volume) in [("b", "data"), ("a", "third")] {
+        let mut spec = every(3, &[volume], json!({}));
+        spec["qmp"] = json!(format!("/run/{volume}.qmp"));
+        depot.set(name, spec).await;
+    }
     depot.set("c", every(2, &["web"], json!({}))).await;
     depot.set("d", every(2, &["web"], json!({}))).await;
     depot.pass(3);
