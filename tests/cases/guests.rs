@@ -2,8 +2,8 @@
 //! its own cloud-init, both in networks of IPv6 alone, two firewalls of one image, and guests with
 //! VLANs and a bond.
 //!
-//! Every case that boots a machine is here or below: by this name they take turns, and `--quick`
-//! leaves them out.
+//! By this name they take turns, as all that boot a machine do (`.config/nextest.toml` names them), and
+//! `--quick` leaves them out.
 
 mod appliance;
 mod debian;

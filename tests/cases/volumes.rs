@@ -10,17 +10,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mezame_images::qmp::Qmp;
 use mezame_tests::{
-    guest_image::{GuestImage, Start},
     lab::Lab,
     operator::{Operator, project as named},
     process::{self, Background},
 };
 use serde_json::{Value, json};
 
-use crate::durability::guest::{module, repeated, until_written};
+use crate::durability::guest::{machine, repeated, until_written, writer};
 
 const BLOCK: usize = 4 << 10;
 const DISK: usize = 8 << 20;
@@ -64,25 +63,9 @@ impl Desk {
 
     /// Starts a guest that writes to two disks in turn, with what `volume open` says.
     fn start(&self, disks: [&str; 2], flags: &[&str]) -> Result<Background> {
-        let init = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/writer/init");
-        let driver = module("virtio_blk.ko")?;
-        let programs = [("init", init.as_path()), ("lib/modules/virtio_blk.ko", &driver)];
-        let Start::Kernel { kernel, initrd } =
-            GuestImage::small_with(&programs, self.folder.path())?.start
-        else {
-            bail!("no kernel")
-        };
-        let mut qemu = process::command("qemu-system-x86_64");
-        qemu.args(["-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", "1", "-m", "160"])
-            .args(["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"])
-            .args(["-serial", "stdio", "-qmp"])
-            .arg(format!("unix:{},server=on,wait=off", self.path("qmp").display()))
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            // On a busy host Linux finds its timer too slow at boot, and panics.
-            .args(["-append", "console=ttyS0 quiet panic=-1 no_timer_check writer=disks after=0"]);
+        let image = writer(self.folder.path())?;
+        let qemu = process::command("qemu-system-x86_64");
+        let mut qemu = machine(qemu, &image, &[self.path("qmp")], "writer=disks after=0")?;
         for disk in disks {
             let words = [&["volume", "open", disk, "-p", self.project][..], flags].concat();
             qemu.args(self.mezame.run(&words)?.lines());

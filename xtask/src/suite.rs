@@ -122,7 +122,7 @@ fn tests(wanted: &Wanted, built: &Built, tally: &mut Tally) -> Result<()> {
     let mut nextest = build::cargo("nextest");
     nextest.args(["run", "--workspace", "--profile", "whole", "--no-tests=warn"]);
     if wanted.quick {
-        let guests = "package(mezame-tests) & test(/^(guests|clones|encrypted_roots::guest|durability::guest)::/)";
+        let guests = "package(mezame-tests) & test(/^(guests|backup|clones|encrypted_roots::guest|durability::guest|iscsi|migration|volumes)::/)";
         nextest.args(["--filterset", &format!("not ({guests})")]);
         tally.skip("real guests under QEMU", QUICK);
     }

@@ -30,7 +30,9 @@ pub enum RestoreError {
     #[error("{0} is in use")]
     InUse(VolumeId),
     /// It is on a LUN, which QEMU alone reaches, and has no lock.
-    #[error("{0} is on a LUN, which is not restored in place: make a new volume")]
+    #[error(
+        "{0} is on a LUN, which no restore writes to: export the image to it while nobody has it open"
+    )]
     OnLun(VolumeId),
     /// It was being written over when that ended, so it holds a part of each. Restore it again, from
     /// this image or another.

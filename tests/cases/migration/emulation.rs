@@ -5,7 +5,7 @@
 //! after six to fifteen looks six crashed or stood still, and none of twenty after two to four.
 //! With KVM the kernel keeps the books, and nothing of this is known.
 //!
-//! A fault of ours shows all the same: it does so each time.
+//! A fault of ours that harms a guest each time shows all the same; a rare one would be taken for this.
 
 use std::{error::Error, fmt, path::Path, time::Duration};
 

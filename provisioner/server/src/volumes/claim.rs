@@ -1,7 +1,7 @@
 //! What something is done with now, so that nothing else is.
 //!
 //! A volume is claimed by whatever is done with it. The monitor of a guest is claimed by a backup
-//! besides: a guest has one point in time at once, whichever of its volumes are in it, and the end of
+//! besides, and by a capture of a running guest's volume: a guest has one point in time at once, whichever of its volumes are in it, and the end of
 //! one takes the server down that another would be read by.
 
 use std::{

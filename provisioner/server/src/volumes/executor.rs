@@ -17,6 +17,7 @@ use mezame_model::{
 use serde::{Deserialize, Serialize};
 
 /// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
+#[derive(Clone)]
 pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,

@@ -353,7 +353,7 @@ impl Executor for Local {
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.back_up_noted(&order, || self.back_up_roomy(&order, watch))
+        self.back_up_noted(&order, || self.roomy(watch, |watch| self.back_up_now(&order, watch)))
     }
 
     fn left(&self) -> Vec<Left> {

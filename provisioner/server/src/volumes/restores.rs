@@ -93,7 +93,10 @@ impl Volumes {
         let Capture { name, sealed, qmp } = asked;
         qmp.as_deref().map(check_monitor).transpose()?;
         check_name(&name)?;
-        let claim = self.claim(std::slice::from_ref(id))?;
+        let mut claim = self.claim(std::slice::from_ref(id))?;
+        if let Some(qmp) = &qmp {
+            claim = claim.with_monitor(qmp)?;
+        }
         let record = self.usable(project, id)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);

@@ -1,5 +1,5 @@
 //! The client against a socket that says what the metadata-server may say, and what it may not. The
-//! real one is asked in `tests/cases/frozen.rs`.
+//! real one is asked in `tests/cases/guests/frozen.rs`.
 
 use std::{
     io::{BufRead, BufReader},

@@ -1,5 +1,5 @@
 //! The client against a model of `qemu-ga`, and against what no agent would say. The real one is
-//! asked in a guest, in `tests/cases/frozen.rs`.
+//! asked in a guest, in `tests/cases/guests/frozen.rs`.
 
 use std::{
     io::{BufRead, BufReader, Read},

@@ -10,7 +10,7 @@ use mezame_images::{
 };
 
 use super::{CACHE, ExecutorError, Facts, Local, Reason, durability, remove};
-use crate::volumes::executor::{BackedUp, CaptureOrder, Captured};
+use crate::volumes::executor::{BackedUp, BackupOrder, CaptureOrder, Captured};
 
 impl Local {
     pub(super) fn capture_now(
@@ -50,34 +50,64 @@ impl Local {
         }
     }
 
+    /// Noted and watched as a backup is: it holds the guest for a moment, and has it write twice.
     fn capture_running(
         &self,
         facts: &Facts,
         wanted: &capture::Capture<'_>,
         key: Option<&ProjectKey>,
-        path: &Path,
+        qmp: &Path,
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
+        let (volumes, project) = (vec![facts.clone()], wanted.project.clone());
+        let qmp = qmp.to_owned();
+        let order = BackupOrder { project, volumes, qmp, full: false, name: None, schedule: None };
+        let work = |watch: &dyn Watch| self.capture_point(&order, facts, wanted, key, watch);
+        let mut done = self.back_up_noted(&order, || self.roomy(watch, work))?;
+        if let Some((_, error)) = done.missing.pop() {
+            return Err(error);
+        }
+        let none = || ExecutorError::new(Reason::Failed, "the point in time has no disk");
+        let image = done.images.pop().ok_or_else(none)?;
+        match done.not_closed {
+            Some(error) => {
+                let message = format!("{image} is there, but its point in time is open: {error}");
+                Err(ExecutorError::new(error.reason, message))
+            }
+            None => Ok(Captured { image, written: done.written }),
+        }
+    }
+
+    fn capture_point(
+        &self,
+        order: &BackupOrder,
+        facts: &Facts,
+        wanted: &capture::Capture<'_>,
+        key: Option<&ProjectKey>,
+        watch: &dyn Watch,
+    ) -> Result<BackedUp, ExecutorError> {
         let archive = self.images.archive()?;
-        let mut qmp = Self::monitor(path)?;
-        let disks = self.disks(&mut qmp, std::slice::from_ref(facts))?;
+        let mut qmp = Self::monitor(&order.qmp)?;
+        let disks = self.disks(&mut qmp, &order.volumes)?;
         let surveys = survey(&mut qmp, &disks, None)?;
         let known = published(&archive, wanted.project, key, &facts.id)?;
         let decided = disks.into_iter().zip(&surveys);
         let decided = decided.map(|(disk, survey)| (disk, decide(survey, &known, false)));
         let (point, socket) = self.open_point(&mut qmp, decided.collect())?;
         drop(qmp);
-        let none = || ExecutorError::new(Reason::Failed, "the point in time has no disk");
-        let pulled = point
-            .offers()
-            .first()
-            .ok_or_else(none)
-            .and_then(|offer| Ok(capture::running(&archive, wanted, offer, watch)?));
+        let mut done = BackedUp::default();
+        for offer in point.offers() {
+            match capture::running(&archive, wanted, offer, watch) {
+                Ok(pulled) => {
+                    done.images.push(pulled.image.id);
+                    done.written += pulled.written;
+                }
+                Err(error) => done.missing.push((facts.id.clone(), error.into())),
+            }
+        }
         // It is no backup: the next one goes on from the last one.
-        let mut told = BackedUp::default();
-        self.close(point, path, &[], &mut told);
+        self.close(point, &order.qmp, &[], &mut done);
         let _ = remove(&socket);
-        let pulled = pulled?;
-        Ok(Captured { image: pulled.image.id, written: pulled.written })
+        Ok(done)
     }
 }

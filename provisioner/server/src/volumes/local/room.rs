@@ -16,7 +16,7 @@ use mezame_images::{
 };
 
 use super::{ExecutorError, Local, Reason};
-use crate::volumes::executor::{BackedUp, BackupOrder};
+use crate::volumes::executor::BackedUp;
 
 /// Between two looks at what is free.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -76,17 +76,17 @@ impl Watch for Roomy<'_> {
 }
 
 impl Local {
-    /// Backs up for as long as what the guest overwrites meanwhile leaves room to others: the point in
-    /// time is closed then, which frees all that it took, and the guest has noticed nothing.
-    pub(super) fn back_up_roomy(
+    /// Works at a point in time for as long as what the guest overwrites meanwhile leaves room to
+    /// others: it is closed then, which frees all that it took, and the guest has noticed nothing.
+    pub(super) fn roomy(
         &self,
-        order: &BackupOrder,
         watch: &dyn Watch,
+        work: impl FnOnce(&dyn Watch) -> Result<BackedUp, ExecutorError>,
     ) -> Result<BackedUp, ExecutorError> {
         check_room(&self.scratch, 0)?;
         let has_room = || check_room(&self.scratch, 0).is_ok();
         let watch = Roomy::new(watch, &has_room);
-        let done = self.back_up_now(order, &watch)?;
+        let done = work(&watch)?;
         Ok(told(done, watch.is_short.into_inner(), &self.scratch))
     }
 }
