@@ -7,7 +7,7 @@ mod restores;
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, ensure};
@@ -110,6 +110,20 @@ impl Desk {
         let to = self.path(&format!("{volume}.read"));
         process::succeed(convert.arg(from).arg(&to))?;
         Ok(fs::read(to)?)
+    }
+
+    /// A schedule's run that was begun at another time than this one, once it has ended.
+    fn after_run(&self, schedule: &str, before: &Value) -> Result<Value> {
+        let until = Instant::now() + Duration::from_secs(180);
+        loop {
+            let shown = self.json(&["backup", "schedule", "show", schedule])?;
+            let last = &shown["last"];
+            if !last.is_null() && last["at_ms"] != *before && last["outcome"] != "running" {
+                return Ok(last.clone());
+            }
+            ensure!(Instant::now() < until, "no run in time: {shown}");
+            std::thread::sleep(Duration::from_millis(500));
+        }
     }
 
     /// What a volume that no QEMU has open holds, as QEMU reads it.
@@ -218,7 +232,9 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
         ensure!(deleted["erased"] == "nothing" && deleted["keys_forgotten"] == 0, "{deleted}");
     }
     ensure!(desk.json(&["volume", "list"])? == json!([]));
-    let left = fs::read_dir(desk.path("volumes/masters"))?.collect::<Result<Vec<_>, _>>()?;
+    let masters = fs::read_dir(desk.path("volumes/masters"))?.collect::<Result<Vec<_>, _>>()?;
+    let is_master = |entry: &&fs::DirEntry| entry.file_name().to_string_lossy().starts_with("img-");
+    let left: Vec<_> = masters.iter().filter(is_master).collect();
     // Those of backups went with their volumes; the image's stays for the next one, with its lock.
     ensure!(left.len() == 2, "{left:?}");
     Ok(())
@@ -284,5 +300,52 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     let left = fs::read_dir(desk.path("volumes/pool"))?;
     let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
     ensure!(!left.iter().any(|name| name.to_string_lossy().contains("one")), "{left:?}");
+    Ok(())
+}
+
+#[test]
+fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Result<()> {
+    let mut desk = Desk::lay("a")?;
+    let mezame = desk.mezame.clone();
+    for disk in ["one", "two"] {
+        mezame.run(&["volume", "create", disk, "--image", "blank", "-p", "a", "-q"])?;
+    }
+    let mut guest = desk.start(["one", "two"], &[])?;
+    until_written(&mut guest, 6)?;
+    let by_hand = desk.back_up(&["one", "two"])?;
+    let (qmp, at) = (desk.path("qmp"), ["backup", "schedule"]);
+    let when = ["--when", "every 1m", "--keep-last", "1", "-p", "a", "--qmp", text(&qmp)];
+    mezame.run(&[&at[..], &["create", "often", "one", "two"], &when].concat())?;
+    let first = desk.after_run("often", &Value::Null)?;
+    ensure!((&first["outcome"], &first["dropped"]) == (&json!("done"), &json!(0)), "{first}");
+    let made = desk.json(&["backup", "list", "--volume", "one"])?;
+    ensure!(made[0]["schedule"] == "often" && made[0]["read"] == "incremental", "{made}");
+    until_written(&mut guest, 12)?;
+
+    // A schedule outlives a kill of the daemon.
+    desk.lab.server().process.kill()?;
+    let (archive, volumes) = (desk.path("archive"), desk.path("volumes"));
+    let flags = ["--standalone", "--image-archive", text(&archive), "--volumes", text(&volumes)];
+    desk.lab.server = Some(desk.lab.place.start_with(&flags)?);
+    let second = desk.after_run("often", &first["at_ms"])?;
+    ensure!((&second["outcome"], &second["dropped"]) == (&json!("done"), &json!(2)), "{second}");
+    mezame.run(&[&at[..], &["pause", "often", "-p", "a"]].concat())?;
+    let left = desk.json(&["backup", "list"])?;
+    let left = left.as_array().context("no list of backups")?;
+    // Two that were made by hand, and the two of the newest point.
+    ensure!(left.len() == 4, "{left:?}");
+    ensure!(left.iter().filter(|it| it["schedule"] == "often").count() == 2, "{left:?}");
+    for id in by_hand.iter().filter_map(|it| it["id"].as_str()) {
+        ensure!(left.iter().any(|it| it["id"] == id), "{id} is gone: {left:?}");
+    }
+    let shown = mezame.run(&[&at[..], &["show", "often", "-p", "a"]].concat())?;
+    ensure!(shown.contains("never: it is paused") && shown.contains("1 last"), "{shown}");
+    guest.kill()?;
+    mezame.run(&[&at[..], &["delete", "often", "-p", "a"]].concat())?;
+    ensure!(desk.json(&[&at[..], &["list"]].concat())? == json!([]));
+    let id = left[0]["id"].as_str().context("no id")?;
+    mezame.run(&["backup", "restore", id, "--to", "again", "-p", "a", "-q"])?;
+    let parity = u64::from(left[0]["volume"] == "two");
+    ensure!(writes(&desk.read("again")?, parity) >= 3, "the restored disk lacks writes");
     Ok(())
 }
