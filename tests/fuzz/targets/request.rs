@@ -83,6 +83,7 @@ fn serve(input: &[u8], fixture: &Fixture, out: &mut Vec<u8>) -> Served {
         acknowledged: &Spent::NONE,
         watch_over: false,
         watched: None,
+        order: None,
     };
     serve_bytes(input, &fixture.guest, &context, out)
 }
