@@ -25,7 +25,7 @@ use super::{
     Origin, RestoreError, beside,
     fetch::fetch,
     over::write_over,
-    records::{Record, Records, Way},
+    records::{Made, Record, Records, Way},
 };
 use crate::{
     archive::{Exported, Watch},
@@ -173,7 +173,7 @@ impl Job<'_> {
         let image = self.of.image.image();
         match self.records.read(id)? {
             Some(Record { way: Way::Beside { kept, made, .. }, image: of })
-                if made.as_ref() == Some(&old) && of == image.id =>
+                if of == image.id && made.is_some() && made == Made::of(&held).ok() =>
             {
                 // It had ended but for the end of its record.
                 durable::sync_parent(path).map_err(RestoreError::io("syncing", path))?;
@@ -194,7 +194,7 @@ impl Job<'_> {
         self.note(id, way(old.clone(), None))?;
         let exported = fetch(self.of, id, &new, volume.key(), self.watch)?;
         own_alike(&held, &new)?;
-        let made = File::open(&new).and_then(|file| FileIdentity::of(&file));
+        let made = File::open(&new).and_then(|file| Made::of(&file));
         let made = made.map_err(RestoreError::io("reading", &new))?;
         self.note(id, way(old, Some(made)))?;
         if !is_named(&held, path).map_err(RestoreError::io("finding", path))? {

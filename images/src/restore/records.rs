@@ -6,7 +6,9 @@
 //! [`Records::check`] is to be asked before each start of a guest.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -33,6 +35,24 @@ pub(super) struct Record {
     pub(super) way: Way,
 }
 
+/// A file as it was when its last byte was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Made {
+    file: FileIdentity,
+    /// When it was written last, in seconds and nanoseconds since 1970. A guest that has run since has
+    /// written later.
+    modified: (i64, i64),
+}
+
+impl Made {
+    pub(super) fn of(file: &File) -> io::Result<Self> {
+        let about = file.metadata()?;
+        let modified = (about.mtime(), about.mtime_nsec());
+        Ok(Self { file: FileIdentity::of(file)?, modified })
+    }
+}
+
 /// How a volume is restored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -46,7 +66,7 @@ pub(super) enum Way {
         kept: Option<PathBuf>,
         /// The new file, once it is whole.
         #[serde(default)]
-        made: Option<FileIdentity>,
+        made: Option<Made>,
     },
     /// A new file is written, and the clone's record names it.
     Clone {

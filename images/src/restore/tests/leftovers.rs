@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     clone::Master,
     encryption::VolumeKeys,
-    restore::records::{Record, Way},
+    restore::records::{Made, Record, Way},
     testing::{contents, first_difference, ids, master, open, pool},
     volume::FileIdentity,
 };
@@ -38,7 +38,7 @@ fn one_that_had_ended_but_for_its_record_names_the_old_contents_and_fetches_noth
         new: directory.path().join("disk.raw.restoring"),
         old,
         kept: Some(kept.clone()),
-        made: Some(identity(&path)),
+        made: Made::of(&File::open(&path).unwrap()).ok(),
     };
     let id = volume.id();
     records.write(id, &Record { image: image.image().id, way: way.clone() }).unwrap();
@@ -47,6 +47,14 @@ fn one_that_had_ended_but_for_its_record_names_the_old_contents_and_fetches_noth
     assert!(!directory.path().join("disk.raw.replaced-1").exists());
     assert_eq!(std::fs::read(&kept).unwrap(), contents_of(2));
     assert!(records.under_way().unwrap().is_empty());
+    // A guest has run since: what it wrote is not what was asked for.
+    records.write(id, &Record { image: image.image().id, way: way.clone() }).unwrap();
+    let file = File::options().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"a guest's", 4096).unwrap();
+    drop(file);
+    restore(&records, &of, Subject::Plain(&volume), KEEPING, &Unwatched).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), contents_of(1));
+    assert_eq!(std::fs::read(&kept).unwrap(), contents_of(2));
     // Another image is another restore; the one before has kept what it has kept.
     let other = vault.backup("disk", &contents_of(3));
     let of = vault.origin(&other, &none, directory.path());
