@@ -119,11 +119,14 @@ mod tests {
         let (path, new) = (directory.path().join("disk"), directory.path().join("new"));
         fs::write(&path, "old").unwrap();
         let held = reserve(&Place::File(path.clone())).unwrap();
+        assert!(is_named(&held, &path).unwrap());
         thread::scope(|scope| {
             let waiting = scope.spawn(|| reserve(&Place::File(path.clone())));
             thread::sleep(A_START / 4);
             fs::write(&new, "new").unwrap();
             fs::rename(&new, &path).unwrap();
+            // Who has opened it is told, however late the other one is.
+            assert!(!is_named(&held, &path).unwrap());
             drop(held);
             let file = waiting.join().unwrap().unwrap();
             assert_eq!(io::read_to_string(&file).unwrap(), "new");

@@ -9,14 +9,12 @@ use std::{
 pub(crate) struct Loop(pub(crate) PathBuf);
 
 impl Loop {
-    /// None, with the reason told, where none can be made.
-    pub(crate) fn of(file: &Path) -> Option<Self> {
+    /// Needs root.
+    pub(crate) fn of(file: &Path) -> Self {
         let out = Command::new("losetup").args(["--find", "--show"]).arg(file).output().unwrap();
-        if !out.status.success() {
-            eprintln!("skipped, no loop device: {}", String::from_utf8_lossy(&out.stderr));
-            return None;
-        }
-        Some(Self(String::from_utf8(out.stdout).unwrap().trim().into()))
+        let said = String::from_utf8_lossy(&out.stderr);
+        assert!(out.status.success(), "a loop device is needed, and so root: {said}");
+        Self(String::from_utf8(out.stdout).unwrap().trim().into())
     }
 }
 

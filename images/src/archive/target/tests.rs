@@ -87,7 +87,7 @@ fn what_is_neither_a_file_nor_a_device_is_refused() {
 fn nothing_of_what_a_device_held_is_left_behind_the_image() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), 5 << 20);
-    let Some(device) = Loop::of(&path) else { return };
+    let device = Loop::of(&path);
     // Neither a block's multiple nor ours.
     let size = (1 << 20) + 777;
     let target = FileTarget::open(&device.0).unwrap();
@@ -105,7 +105,7 @@ fn nothing_of_what_a_device_held_is_left_behind_the_image() {
 fn a_device_that_somebody_holds_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), 1 << 20);
-    let Some(device) = Loop::of(&path) else { return };
+    let device = Loop::of(&path);
     // As mounting it does.
     let mut options = OpenOptions::new();
     let flags = OFlag::O_EXCL.bits();
