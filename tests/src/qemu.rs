@@ -58,7 +58,7 @@ impl Machine {
 /// What AES and SSH profit from, and nothing wider: what a C library does with AVX where it may is
 /// slower in software than what it does without. A boot of Debian takes a fifth less than with `max`.
 /// And random numbers: an initramfs that has no driver of the machine's card for them waited for eight
-/// minutes without. With `max` a guest's Linux ran into data in the middle of its boot, once.
+/// minutes without.
 pub const PROCESSOR: &str = "qemu64,+aes,+pclmulqdq,+rdrand,+ssse3,+sse4.1,+sse4.2,+popcnt";
 
 /// A running guest; killed when dropped.

@@ -1,8 +1,8 @@
 //! A case anew where QEMU's emulation has lost a guest's memory, which is none of a move's doing.
 //!
 //! Where processors are emulated, QEMU 7.2 may take a page for unchanged that the guest changes while
-//! changes are looked for. Seen with bare QEMU, without anything of ours: of eight guests that were moved
-//! after six to fifteen looks six crashed or stood still, and none of twenty after two to four.
+//! changes are looked for. Seen with bare QEMU, without anything of ours: of fourteen guests that were moved
+//! after five to twenty-eight looks eleven crashed or stood still, and none of 22 after two to four.
 //! With KVM the kernel keeps the books, and nothing of this is known.
 //!
 //! A fault of ours that harms a guest each time shows all the same; a rare one would be taken for this.
