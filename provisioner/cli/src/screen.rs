@@ -114,6 +114,25 @@ impl Screen {
         }
     }
 
+    /// Prints a list as data or as names, or says that it is empty; whether a table is wanted of it.
+    pub fn wants_table<T: Serialize>(
+        &self,
+        items: &[T],
+        none: &str,
+        name: impl Fn(&T) -> String,
+    ) -> io::Result<bool> {
+        if self.is_data() {
+            self.print_value(&items)?;
+        } else if self.format == Format::Name {
+            self.print(&items.iter().map(|item| name(item) + "\n").collect::<String>())?;
+        } else if items.is_empty() {
+            self.say(none);
+        } else {
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
     /// Whether results are for programs to parse.
     pub fn is_data(&self) -> bool {
         matches!(self.format, Format::Json | Format::Yaml)

@@ -10,7 +10,6 @@ use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
     failure::Failure,
-    screen::Format,
     size,
     table::Table,
     text,
@@ -80,17 +79,8 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
 
 fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
     let screen = session.screen;
-    if screen.is_data() {
-        screen.print_value(&backups)?;
-        return Ok(Exit::Success);
-    }
-    if screen.format == Format::Name {
-        let lines: String = backups.iter().map(|it| format!("backup/{}\n", it.id)).collect();
-        screen.print(&lines)?;
-        return Ok(Exit::Success);
-    }
-    if backups.is_empty() {
-        screen.say("there are no backups");
+    let name = |it: &Backup| format!("backup/{}", it.id);
+    if !screen.wants_table(backups, "there are no backups", name)? {
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ"]);

@@ -110,17 +110,8 @@ fn is_id(text: &str) -> bool {
 fn list(session: &Session<'_>, images: &mut [Image]) -> Result<Exit, Failure> {
     let screen = session.screen;
     images.sort_by(|one, other| (one.created_ms, &one.id).cmp(&(other.created_ms, &other.id)));
-    if screen.is_data() {
-        screen.print_value(&images)?;
-        return Ok(Exit::Success);
-    }
-    if screen.format == Format::Name {
-        let lines: String = images.iter().map(|image| format!("image/{}\n", image.id)).collect();
-        screen.print(&lines)?;
-        return Ok(Exit::Success);
-    }
-    if images.is_empty() {
-        screen.say("there are no images");
+    let name = |it: &Image| format!("image/{}", it.id);
+    if !screen.wants_table(images, "there are no images", name)? {
         return Ok(Exit::Success);
     }
     let is_wide = screen.format == Format::Wide;

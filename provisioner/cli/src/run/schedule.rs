@@ -76,12 +76,8 @@ fn last(schedule: &ScheduleView) -> String {
 
 fn list(session: &Session<'_>, schedules: &[ScheduleView]) -> Result<Exit, Failure> {
     let screen = session.screen;
-    if screen.is_data() {
-        screen.print_value(&schedules)?;
-        return Ok(Exit::Success);
-    }
-    if schedules.is_empty() {
-        screen.say("there are no schedules");
+    let name = |it: &ScheduleView| format!("schedule/{}", it.name);
+    if !screen.wants_table(schedules, "there are no schedules", name)? {
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["NAME", "VOLUMES", "WHEN", "NEXT", "LAST", "DONE", "FAILURES"]);

@@ -20,7 +20,6 @@ use crate::{
     },
     exit::Exit,
     failure::Failure,
-    screen::Format,
     size,
     table::Table,
     text,
@@ -194,17 +193,8 @@ async fn pace(session: &Session<'_>, hydrating: Hydrating, what: &str) -> Result
 
 fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     let screen = session.screen;
-    if screen.is_data() {
-        screen.print_value(&volumes)?;
-        return Ok(Exit::Success);
-    }
-    if screen.format == Format::Name {
-        let lines: String = volumes.iter().map(|it| format!("volume/{}\n", it.id)).collect();
-        screen.print(&lines)?;
-        return Ok(Exit::Success);
-    }
-    if volumes.is_empty() {
-        screen.say("there are no volumes");
+    let name = |it: &Volume| format!("volume/{}", it.id);
+    if !screen.wants_table(volumes, "there are no volumes", name)? {
         return Ok(Exit::Success);
     }
     let mut table = Table::new([
