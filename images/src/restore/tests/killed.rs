@@ -122,7 +122,10 @@ fn kills(is_over: bool) {
             assert!(matches!(error, RestoreError::HalfRestored { .. }), "{error}");
             halves += 1;
         }
-        run(directory.path(), image, manner(is_over));
+        // One that came to its end in time is not begun again: it would keep the new one as the old one.
+        if !records.under_way().unwrap().is_empty() {
+            run(directory.path(), image, manner(is_over));
+        }
         assert!(std::fs::read(&path).unwrap() == bytes);
         assert!(records.under_way().unwrap().is_empty());
     }
