@@ -20,6 +20,7 @@ mod changed;
 pub mod disk;
 mod extents;
 pub mod freeze;
+mod gate;
 mod mark;
 pub mod name;
 pub mod offer;

@@ -6,6 +6,7 @@
 //! files around it in order. Nothing here mounts a guest's disk, and nothing here speaks to a guest.
 
 pub mod archive;
+mod background;
 pub mod backup;
 pub mod capture;
 pub mod clone;

@@ -20,6 +20,7 @@ use crate::{
         Archive, ArchiveError, Detail, Image, ImageId, Imported, KeyOf, Kind, NewImage, ProjectKey,
         Provenance, Viewer, Visible, Watch,
     },
+    background::in_background,
     nbd::Protection,
     volume::VolumeId,
 };
@@ -189,7 +190,8 @@ pub(crate) fn pull_as(
         key: to.key,
         base: base.as_ref(),
     };
-    match archive.import(&new, &source, watch) {
+    // Guests may run on the processors that compress.
+    match in_background(|| archive.import(&new, &source, watch)) {
         Ok(Imported { image, written }) => {
             Ok(Pulled { image, written, moved: source.moved(), plan })
         }

@@ -20,6 +20,7 @@ use super::{
     base::Base,
     changed::Changed,
     extents::Extents,
+    gate::{AT_ONCE, Gate},
     name::BitmapName,
     offer::Offer,
     pace::{LATE, LEAST_MAPPED, LEAST_READ, Pace},
@@ -33,7 +34,7 @@ use crate::{
     nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError, Protection},
 };
 
-/// How long connecting, or a read of up to 4 MiB, may take.
+/// How long connecting, or a read, may take.
 const BOUND: Duration = Duration::from_secs(60);
 /// How much of a disk is asked about at once.
 const MAPPED: u64 = 1 << 30;
@@ -50,6 +51,7 @@ pub(crate) struct NbdSource<'a> {
     blocks: OnceLock<Changed>,
     watch: &'a dyn Watch,
     pace: Pace,
+    gate: Gate,
     idle: Mutex<Vec<Nbd>>,
     changed: AtomicU64,
     read: AtomicU64,
@@ -107,6 +109,7 @@ impl<'a> NbdSource<'a> {
             blocks: OnceLock::new(),
             watch,
             pace: Pace::new(LATE),
+            gate: Gate::default(),
             idle: Mutex::default(),
             changed: AtomicU64::new(0),
             read: AtomicU64::new(0),
@@ -239,9 +242,16 @@ impl<'a> NbdSource<'a> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let passed = idle.as_ref().map_or(0, Nbd::passed);
         let mut nbd = idle.map_or_else(|| self.connect(&[ALLOCATION]), Ok)?;
-        let (before, length) = (nbd.received(), buffer.len() as u64);
-        self.pace.wait(LEAST_READ, || nbd.read(offset, buffer), |()| length)?;
-        self.read.fetch_add(length, Ordering::SeqCst);
+        let before = nbd.received();
+        let mut at = offset;
+        for part in buffer.chunks_mut(AT_ONCE) {
+            let length = part.len() as u64;
+            self.gate.pass(part.len(), || {
+                self.pace.wait(LEAST_READ, || nbd.read(at, part), |()| length)
+            })?;
+            self.read.fetch_add(length, Ordering::SeqCst);
+            at += length;
+        }
         self.received.fetch_add(nbd.received() - before, Ordering::SeqCst);
         self.keep(nbd, passed);
         Ok(())
