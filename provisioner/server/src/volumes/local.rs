@@ -3,6 +3,7 @@
 //!
 //! A monitor serves one client at a time, so none is held longer than a few commands take.
 
+mod agent;
 mod backup;
 mod capture;
 mod delete;
