@@ -50,6 +50,10 @@ pub const TAKEN: &str = "capture.taken-ms";
 pub const BY: &str = "capture.by";
 /// See [`VOLUME`].
 pub const STATE: &str = "capture.state";
+/// As [`pull::WHY_CRASH`] and [`pull::LEFT_OUT`], of a running guest's.
+pub const WHY_CRASH: &str = "capture.why-crash";
+/// See [`WHY_CRASH`].
+pub const LEFT_OUT: &str = "capture.left-out";
 /// See [`VOLUME`].
 pub const SEALED: &str = "capture.sealed";
 /// `yes` of a volume that was encrypted at the hypervisor, or whose master was; what it is restored to
@@ -157,6 +161,7 @@ pub fn running(
     };
     let mut labels =
         labels(capture, offer.volume.as_str(), offer.taken_ms, offer.consistency.name());
+    pull::label_freeze(&mut labels, offer, WHY_CRASH, LEFT_OUT);
     mark_encrypted(&mut labels, offer.encrypted);
     Ok(pull::pull_as(archive, &to, Kind::Captured, Some(labels), offer, watch)?)
 }

@@ -7,7 +7,7 @@
 
 mod appliance;
 mod debian;
-mod frozen;
+pub(crate) mod frozen;
 mod ipv6;
 mod trunks;
 

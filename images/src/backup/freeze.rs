@@ -12,6 +12,7 @@ pub mod metadata_server;
 pub mod qemu_agent;
 
 use std::{
+    fmt,
     sync::{Condvar, Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
@@ -63,6 +64,14 @@ pub enum Consistency {
 }
 
 impl Consistency {
+    /// Why it is not better, if it could be.
+    pub fn why_crash(&self) -> Option<&CrashReason> {
+        match self {
+            Self::Application => None,
+            Self::Crash(reason) => Some(reason),
+        }
+    }
+
     /// As an image's label says it.
     pub fn name(&self) -> &'static str {
         match self {
@@ -84,6 +93,21 @@ pub enum CrashReason {
     NotFrozen(String),
     /// It was not frozen any more when the point in time was taken, or that can't be told.
     ThawedEarly,
+}
+
+impl fmt::Display for CrashReason {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::NoAgent => "nobody was asked to freeze the guest",
+            Self::NotRunning => {
+                "the guest's processors stood still before, so no agent could be asked"
+            }
+            Self::NotFrozen(why) => why,
+            Self::ThawedEarly => {
+                "the guest had thawed before the point in time was taken, or may have"
+            }
+        })
+    }
 }
 
 /// What a freeze came to.

@@ -34,6 +34,8 @@ pub const POINT: &str = "backup.point";
 pub const TAKEN: &str = "backup.taken-ms";
 /// See [`VOLUME`].
 pub const CONSISTENCY: &str = "backup.consistency";
+/// Why the guest was not frozen, in words; of `crash` alone.
+pub const WHY_CRASH: &str = "backup.why-crash";
 /// File systems that were not frozen though the others were, each with why; of `application` alone, and
 /// only where there is one.
 pub const LEFT_OUT: &str = "backup.left-out";
@@ -255,11 +257,24 @@ fn backup_labels(to: &Destination<'_>, offer: &Offer, plan: Plan) -> BTreeMap<St
         (CONSISTENCY.into(), offer.consistency.name().into()),
         (READ.into(), read),
     ]);
-    if !offer.left_out.is_empty() {
-        labels.insert(LEFT_OUT.into(), offer.left_out.join("; "));
-    }
+    label_freeze(&mut labels, offer, WHY_CRASH, LEFT_OUT);
     if offer.encrypted {
         labels.insert(ENCRYPTED.into(), "yes".into());
     }
     labels
+}
+
+/// Why the guest was not frozen, or what of it was not, by labels of these names.
+pub(crate) fn label_freeze(
+    labels: &mut BTreeMap<String, String>,
+    offer: &Offer,
+    why_crash: &str,
+    left_out: &str,
+) {
+    if let Some(reason) = offer.consistency.why_crash() {
+        labels.insert(why_crash.into(), reason.to_string());
+    }
+    if !offer.left_out.is_empty() {
+        labels.insert(left_out.into(), offer.left_out.join("; "));
+    }
 }

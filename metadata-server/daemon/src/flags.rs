@@ -318,6 +318,9 @@ impl Partial {
             volumes.default_pool = None;
             volumes.masters = Some(directory.join("masters"));
         }
+        if let Some(volumes) = &mut all.volumes {
+            volumes.freeze_socket.get_or_insert_with(|| service.freeze_socket());
+        }
         set(&mut all.region, &self.region);
         set(&mut all.domain, &self.domain);
         all

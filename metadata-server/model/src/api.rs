@@ -31,6 +31,7 @@
 //! asked time are gone, the stream answers 410: list, and watch from the list's generation.
 //! Every failure is [`Problem`] (RFC 9457).
 
+pub mod freezing;
 pub mod image_files;
 pub mod images;
 pub mod schedules;

@@ -9,6 +9,7 @@ mod describe;
 mod disk;
 mod edit;
 mod explain;
+mod freezing;
 mod get;
 mod image;
 mod key;

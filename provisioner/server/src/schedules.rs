@@ -38,7 +38,7 @@ use crate::{
     control::{Control, ControlError},
     environment::Environment,
     images::{Images, ImagesError, chain, fault::plain, part::Part},
-    volumes::{VolumesError, part::VolumePart},
+    volumes::{VolumesError, freezing, part::VolumePart},
 };
 
 /// Between two looks at the clock.
@@ -199,9 +199,9 @@ impl Schedules {
 
     /// Begins a backup whose time has come.
     async fn begin(&self, record: &ScheduleRecord, now: u64) -> Step {
-        let Schedule { volumes, qmp, .. } = record.spec.clone();
+        let Schedule { volumes, qmp, freeze, .. } = record.spec.clone();
         let name = Some(format!("schedule {}", record.name));
-        let new = NewBackup { volumes, qmp, full: false, name };
+        let new = NewBackup { volumes, qmp, full: false, name, freeze };
         let begun = match self.volumes.volumes().await {
             Ok(all) => all.back_up(&record.project, new, Some(record.name.clone())).await,
             Err(error) => Err(error),
@@ -371,6 +371,7 @@ fn faults_of(name: &str, spec: &Schedule) -> Vec<Fault> {
     if !spec.qmp.is_absolute() {
         faults.push(plain("qmp", "it is no whole path", "begin it with '/'"));
     }
+    faults.extend(spec.freeze.iter().flat_map(freezing::faults_of));
     if let Err(error) = When::parse(&spec.when) {
         faults.push(plain(
             "when",

@@ -14,6 +14,8 @@ mod checks;
 mod claim;
 mod create;
 pub(crate) mod executor;
+mod failure;
+pub(crate) mod freezing;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
@@ -46,7 +48,8 @@ use tokio::runtime::Handle;
 use self::{
     checks::{check_limits, check_monitor},
     claim::{Busy, Claim},
-    executor::{Executor, ExecutorError, Reason},
+    executor::{Executor, ExecutorError},
+    failure::unfinished,
     record::VolumeRecord,
 };
 use crate::{
@@ -374,25 +377,4 @@ impl Volumes {
             tracing::error!("the threads of the volumes did not end");
         }
     }
-}
-
-/// What a job fails of, of what was ordered.
-fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
-    if error.reason == Reason::Cancelled {
-        return Unfinished::Cancelled;
-    }
-    let mend = match error.reason {
-        Reason::InUse => {
-            "stop its guest, or name its QMP socket, or wait for what is at work on it"
-        }
-        Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
-        Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
-        Reason::Exists => "take another id, or move away what is there",
-        Reason::Conflict => "look at the volume by 'mezame volume show'",
-        Reason::HalfRestored => "restore it again, from this image or another",
-        Reason::Image => "look at the image by 'mezame image verify'",
-        Reason::NoRoom => "make room there, and ask for it again",
-        Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
-    };
-    plain(path, error.message, mend).into()
 }

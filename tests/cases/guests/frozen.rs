@@ -194,7 +194,7 @@ fn ext4(root: &Path) -> Result<Volume> {
 }
 
 /// The guest with both agents in it.
-fn image(lab: &Lab) -> Result<GuestImage> {
+pub(crate) fn image(lab: &Lab) -> Result<GuestImage> {
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("../images/recipes/freezing");
     let mut files = vec![
         ("init".to_owned(), recipe.join("init")),
@@ -216,7 +216,7 @@ fn image(lab: &Lab) -> Result<GuestImage> {
 }
 
 /// Whether the image's journal is to be replayed; an error, where its file system is not whole.
-fn needs_recovery(image: &Path) -> Result<bool> {
+pub(crate) fn needs_recovery(image: &Path) -> Result<bool> {
     let superblock = process::output(process::command("dumpe2fs").arg("-h").arg(image))?;
     let needs_recovery = superblock.contains("needs_recovery");
     if !needs_recovery {
@@ -233,7 +233,7 @@ fn content(image: &Path, name: &str) -> Result<String> {
 }
 
 /// How many of the files up to this number the image has whole.
-fn whole_files(image: &Path, last: u64) -> Result<u64> {
+pub(crate) fn whole_files(image: &Path, last: u64) -> Result<u64> {
     let mut whole = 0;
     for number in 1..=last {
         let text = content(image, &format!("f{number}"))?;

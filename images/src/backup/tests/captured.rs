@@ -48,6 +48,7 @@ fn a_running_guest_is_captured_at_a_point_in_time_and_its_backups_go_on() {
     assert_eq!(first_difference(&vault.restored(image.id), &then), None);
     let labels = &image.detail.as_ref().unwrap().labels;
     assert_eq!((&labels[capture::STATE][..], &labels[capture::SEALED][..]), ("crash", "no"));
+    assert_eq!(labels[capture::WHY_CRASH], "nobody was asked to freeze the guest");
     assert_eq!(labels[capture::TAKEN], offer.taken_ms.to_string());
     assert!(!labels.contains_key(crate::backup::pull::POINT), "it is taken for a backup");
     assert_eq!(vault.published(&last), before);

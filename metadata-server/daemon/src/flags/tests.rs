@@ -52,10 +52,16 @@ fn the_place_of_volumes_is_a_flag_or_stands_in_the_file() {
     let volumes = configured(&by_flag, "").unwrap().provisioner.unwrap().volumes.unwrap();
     assert_eq!(volumes.pools["default"], Path::new("/v/pool"));
     assert_eq!(volumes.masters.as_deref(), Some(Path::new("/v/masters")));
+    // Guests are frozen by the metadata-server of the same process, unless another is named.
+    assert_eq!(volumes.freeze_socket.as_deref(), Some(Path::new("/run/mezame/freeze.sock")));
+    let there = configured(&["--run-dir", "/r", "--standalone", "--volumes", "/v"], "").unwrap();
+    let volumes = there.provisioner.unwrap().volumes.unwrap();
+    assert_eq!(volumes.freeze_socket.as_deref(), Some(Path::new("/r/freeze.sock")));
     let file = "standalone: true\nprovisioner:\n  images: {directory: /a}\n  volumes:\n    \
-                pools: {fast: /f, slow: /s}\n    default_pool: fast\n    masters: /m\n";
+                pools: {fast: /f, slow: /s}\n    default_pool: fast\n    masters: /m\n    freeze_socket: /q\n";
     let volumes = configured(&[], file).unwrap().provisioner.unwrap().volumes.unwrap();
     assert_eq!((volumes.pools.len(), volumes.default_pool.as_deref()), (2, Some("fast")));
+    assert_eq!(volumes.freeze_socket.as_deref(), Some(Path::new("/q")));
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::freezing::Freezing;
+
 /// Which of a schedule's own backups are kept, by the names that restic and borg have for it. All
 /// zero keeps all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,9 @@ pub struct Schedule {
     /// What is kept of the points in time that it made; all without.
     #[serde(default)]
     pub keep: Keep,
+    /// Who freezes the guest each time; nobody without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freezing>,
     /// Whether nothing is done for now.
     #[serde(default)]
     pub paused: bool,

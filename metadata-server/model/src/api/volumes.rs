@@ -24,6 +24,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::freezing::Freezing;
+
 /// What a hard stop takes of a volume's last writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -184,6 +186,9 @@ pub struct Capture {
     /// The QMP socket of the QEMU that has the volume open; none where no guest runs on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
+    /// Who freezes that guest for the moment; nobody without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freezing>,
 }
 
 /// What became of a volume's keys when it was deleted.
@@ -310,6 +315,9 @@ pub struct NewBackup {
     /// What the images are called; `backup of VOLUME` without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Who freezes the guest for the moment; nobody without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<Freezing>,
 }
 
 /// A backup: an image, and what it is of.
@@ -328,6 +336,12 @@ pub struct Backup {
     pub taken_ms: u64,
     /// `application` or `crash`: as after a power cut.
     pub consistency: String,
+    /// Of a `crash`: why the guest was not frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why_crash: Option<String>,
+    /// Of an `application`: file systems that were not frozen though the others were, each with why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<String>,
     /// `incremental`, or `all: ` and why.
     pub read: String,
     /// The disk's length in bytes.

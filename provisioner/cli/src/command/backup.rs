@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 
 use super::{
     Detach,
+    freezing::FreezeArguments,
     schedule::ScheduleCommand,
     volume::{LimitArguments, VolumeIdArgument},
 };
@@ -17,8 +18,11 @@ pub enum BackupCommand {
     #[command(after_help = "Examples:
   mezame backup create web-root web-data -p tenant-a --qmp /run/web.qmp
   mezame backup create web-root -p tenant-a --qmp /run/web.qmp --full
+  mezame backup create web-root -p tenant-a --qmp /run/web.qmp --instance web --require-consistent
+  mezame backup create db-root -p tenant-a --qmp /run/db.qmp --guest-agent /run/db.qga
 
-What was written since the last backup is read; all, where that is not known, and then why is told.")]
+What was written since the last backup is read; all, where that is not known, and then why is told.
+Without an agent that freezes the guest a backup is as after a power cut.")]
     Create(CreateBackupArguments),
     /// Show a project's backups, newest first
     #[command(after_help = "Examples:
@@ -75,6 +79,9 @@ pub struct CreateBackupArguments {
     /// What the backups are called [default: 'backup of ID']
     #[arg(long, value_name = "TEXT")]
     pub name: Option<String>,
+    /// Who freezes the guest
+    #[command(flatten)]
+    pub freeze: FreezeArguments,
     /// Whether it is waited for
     #[command(flatten)]
     pub detach: Detach,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{Detach, volume::VolumeName};
+use super::{Detach, freezing::FreezeArguments, volume::VolumeName};
 
 pub(super) const RESTORE_HELP: &str = "Examples:
   mezame volume restore web-root --image img-0123456789abcdef0123456789abcdef -p tenant-a
@@ -17,7 +17,7 @@ image, afterwards.";
 
 pub(super) const CAPTURE_HELP: &str = "Examples:
   mezame volume capture web-root --name web-golden --sealed -p tenant-a    its guest is stopped
-  mezame volume capture web-root --name web-now --qmp /run/web.qmp -p tenant-a
+  mezame volume capture web-root --name web-now --qmp /run/web.qmp --instance web -p tenant-a
 
 The image's id is printed. With --qmp it is the disk at one point in time, as a backup is.";
 
@@ -62,6 +62,9 @@ pub struct CaptureArguments {
     /// The QMP socket of the QEMU that has it open
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
+    /// Who freezes the guest
+    #[command(flatten)]
+    pub freeze: FreezeArguments,
     /// Whether it is waited for
     #[command(flatten)]
     pub detach: Detach,

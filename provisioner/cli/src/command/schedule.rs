@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::volume::VolumeIdArgument;
+use super::{freezing::FreezeArguments, volume::VolumeIdArgument};
 
 /// Of `backup schedule`.
 #[derive(Debug, Subcommand)]
@@ -14,7 +14,8 @@ pub enum ScheduleCommand {
   mezame backup schedule create nightly web-root web-data -p tenant-a --qmp /run/web.qmp \\
     --when 02:30 --keep-daily 7 --keep-weekly 4 --keep-yearly 2
   mezame backup schedule create often web-root -p tenant-a --qmp /run/web.qmp --when 'every 6h'
-  mezame backup schedule create sundays web-root -p tenant-a --qmp /run/web.qmp --when '0 4 * * 0'
+  mezame backup schedule create sundays web-root -p tenant-a --qmp /run/web.qmp --when '0 4 * * 0' \\
+    --instance web --require-consistent
 
 Times are UTC. Five fields are minute, hour, day of month, month and day of week, as in crontab(5).
 What is kept is so of the backups that the schedule made, and of no others; without any --keep all are.
@@ -85,6 +86,9 @@ pub struct CreateScheduleArguments {
     /// Keep the newest of each of so many years
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     pub keep_yearly: u32,
+    /// Who freezes the guest each time
+    #[command(flatten)]
+    pub freeze: FreezeArguments,
     /// Do nothing for now
     #[arg(long)]
     pub pause: bool,

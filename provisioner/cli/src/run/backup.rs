@@ -5,7 +5,7 @@ use mezame_model::api::{
     volumes::{Backup, NewBackup, NewVolume, VolumeClass},
 };
 
-use super::{Session, image, schedule, volume::limits_of};
+use super::{Session, freezing::freezing_of, image, schedule, volume::limits_of};
 use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
@@ -42,6 +42,7 @@ async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Resu
         qmp: arguments.qmp,
         full: arguments.full,
         name: arguments.name,
+        freeze: freezing_of(arguments.freeze),
     };
     let begun = client.back_up(project, &new).await?;
     if arguments.detach.detach {
@@ -83,7 +84,7 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
     if !screen.wants_table(backups, "there are no backups", name)? {
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ"]);
+    let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ", "FREEZE"]);
     for backup in backups {
         table.row([
             backup.volume.clone(),
@@ -92,10 +93,17 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
             size::show(backup.size),
             backup.consistency.clone(),
             backup.read.clone(),
+            freeze(backup),
         ]);
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)
+}
+
+/// Why its guest was not frozen, or what of it was not.
+fn freeze(backup: &Backup) -> String {
+    let left_out = backup.left_out.as_ref().map(|it| format!("without {it}"));
+    text::line(backup.why_crash.as_ref().or(left_out.as_ref()).map_or("", String::as_str))
 }
 
 fn show(session: &Session<'_>, backup: &Backup) -> Result<Exit, Failure> {
@@ -111,6 +119,8 @@ fn show(session: &Session<'_>, backup: &Backup) -> Result<Exit, Failure> {
         ("Taken", text::timestamp(backup.taken_ms)),
         ("Point", backup.point.clone()),
         ("Consistency", backup.consistency.clone()),
+        ("Not frozen", backup.why_crash.clone().unwrap_or_default()),
+        ("Left out", backup.left_out.clone().unwrap_or_default()),
         ("Read", backup.read.clone()),
         ("Schedule", backup.schedule.clone().unwrap_or_default()),
         ("Size", format!("{} ({} bytes)", size::show(backup.size), backup.size)),

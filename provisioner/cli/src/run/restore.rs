@@ -2,7 +2,7 @@
 
 use mezame_model::api::volumes::{Capture, RestoreVolume, RestoreWay};
 
-use super::{Session, image};
+use super::{Session, freezing::freezing_of, image};
 use crate::{
     command::{CaptureArguments, RestoreVolumeArguments},
     exit::Exit,
@@ -35,8 +35,8 @@ pub(super) async fn capture(
     arguments: CaptureArguments,
 ) -> Result<Exit, Failure> {
     let (client, project) = (&session.client, session.project()?);
-    let CaptureArguments { volume, name, sealed, qmp, detach } = arguments;
-    let asked = Capture { name, sealed, qmp };
+    let CaptureArguments { volume, name, sealed, qmp, freeze, detach } = arguments;
+    let asked = Capture { name, sealed, qmp, freeze: freezing_of(freeze) };
     let begun = client.capture_volume(project, &volume.volume.0, &asked).await?;
     image::job::follow(session, Some(project), begun, detach.detach).await
 }

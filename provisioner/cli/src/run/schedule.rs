@@ -2,7 +2,10 @@
 
 use mezame_model::api::schedules::{Keep, Schedule, ScheduleView};
 
-use super::Session;
+use super::{
+    Session,
+    freezing::{self, freezing_of},
+};
 use crate::{
     command::{CreateScheduleArguments, ScheduleCommand},
     exit::Exit,
@@ -49,6 +52,7 @@ async fn create(
             monthly: arguments.keep_monthly,
             yearly: arguments.keep_yearly,
         },
+        freeze: freezing_of(arguments.freeze),
         paused: arguments.pause,
     };
     let (name, project) = (arguments.name.name.0, session.project()?);
@@ -110,6 +114,7 @@ fn show(session: &Session<'_>, schedule: &ScheduleView) -> Result<Exit, Failure>
         ("Monitor", spec.qmp.display().to_string()),
         ("When", spec.when.clone()),
         ("Keep", keep(spec.keep)),
+        ("Freeze", spec.freeze.as_ref().map(freezing::shown).unwrap_or_default()),
         ("Next", due(schedule)),
         ("Waits for", schedule.waiting.clone().unwrap_or_default()),
         ("Done", schedule.done_ms.map(text::timestamp).unwrap_or_default()),

@@ -36,7 +36,7 @@ pub(super) async fn capture(
     request: Request,
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
-    let wanted = "{\"name\": NAME, \"sealed\": false, \"qmp\": PATH}";
+    let wanted = "{\"name\": NAME, \"sealed\": false, \"qmp\": PATH, \"freeze\": {…}}";
     let wanted: Capture = asked(request, wanted).await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
     let job = volumes.capture(&project, &id, &caller.name, wanted).await?;

@@ -159,7 +159,7 @@ pub(super) async fn back_up(
     names: Names,
     request: Request,
 ) -> Result<Response, Failure> {
-    let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false}";
+    let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false, \"freeze\": {…}}";
     let volumes = api.volumes().await?;
     let new: NewBackup = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;

@@ -20,6 +20,9 @@ pub struct VolumeSettings {
     pub run_dir: Option<PathBuf>,
     /// Where what guests overwrite during a backup is kept meanwhile; as `run_dir` without.
     pub scratch_dir: Option<PathBuf>,
+    /// The socket by which the metadata-server of this host has instances' agents freeze their guests;
+    /// that of the same process without, where it is one.
+    pub freeze_socket: Option<PathBuf>,
     /// What this host is called in volumes' records, which bind them to it; its own name without. One
     /// that is renamed, as a container that is started anew, is told its former name here.
     pub host: Option<String>,
@@ -73,6 +76,7 @@ impl Default for VolumeSettings {
             masters: None,
             run_dir: None,
             scratch_dir: None,
+            freeze_socket: None,
             host: None,
             jobs: 8,
         }

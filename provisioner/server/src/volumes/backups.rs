@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
 
 use mezame_images::{
     archive::{Archive, Image, ImageId, KeyOf, Kind, Viewer},
-    backup::pull::{CONSISTENCY, POINT, READ, TAKEN, VOLUME},
+    backup::pull::{CONSISTENCY, LEFT_OUT, POINT, READ, TAKEN, VOLUME, WHY_CRASH},
     volume::VolumeId,
 };
 use mezame_model::{
@@ -18,9 +18,9 @@ use mezame_model::{
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
     executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
+    failure::{mend_of, unfinished},
     plain,
     restores::check_name,
-    unfinished,
 };
 use crate::{
     control::ControlError,
@@ -38,7 +38,7 @@ impl Volumes {
         new: NewBackup,
         schedule: Option<Box<str>>,
     ) -> Result<ImageJob, VolumesError> {
-        let NewBackup { volumes, qmp, full, name } = new;
+        let NewBackup { volumes, qmp, full, name, freeze } = new;
         check_monitor(&qmp)?;
         let mut ids = BTreeSet::new();
         for (at, text) in volumes.iter().enumerate() {
@@ -55,6 +55,7 @@ impl Volumes {
             return Err(VolumesError::fault("volumes", message, "1 to 64 volumes of one guest"));
         }
         name.as_deref().map(check_name).transpose()?;
+        let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         let claim = self.claim(&ids)?.with_monitor(&qmp)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
@@ -71,8 +72,8 @@ impl Volumes {
         }
         // A site whose archive is not there takes no backups; that there is one is noted before.
         self.images.ask(|_, _| Ok(())).await?;
-        let project_name = project.clone();
-        let order = BackupOrder { project: project_name, volumes, qmp, full, name, schedule };
+        let of = project.clone();
+        let order = BackupOrder { project: of, volumes, qmp, full, name, schedule, freeze };
         self.begin(ImageWork::Backup, project, claim, move |all, ticket| {
             let done = all.executor.back_up(order, ticket.ticker());
             told(done.map_err(|error| unfinished("", error))?)
@@ -141,6 +142,8 @@ fn backup_of(image: &Image) -> Option<Backup> {
         point: label(POINT)?,
         taken_ms: label(TAKEN)?.parse().ok()?,
         consistency: label(CONSISTENCY)?,
+        why_crash: label(WHY_CRASH),
+        left_out: label(LEFT_OUT),
         read: label(READ)?,
         size: image.size,
         schedule: label(SCHEDULE),
@@ -150,6 +153,7 @@ fn backup_of(image: &Image) -> Option<Backup> {
 /// What a backup came to, as a job's end.
 fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
     let figures = [
+        ("frozen-us".to_owned(), done.frozen_us),
         ("read".to_owned(), done.read),
         ("stopped-us".to_owned(), done.stopped_us),
         ("written".to_owned(), done.written),
@@ -160,6 +164,9 @@ fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
         return Err(Unfinished::Cancelled);
     }
     let mut faults = Vec::new();
+    if let Some(error) = done.not_frozen {
+        faults.push(plain("freeze", error.message, mend_of(error.reason)));
+    }
     for (volume, error) in done.missing {
         let mend = "back it up again: what has changed since its last backup is still known";
         faults.push(plain(&format!("volumes.{volume}"), error.message, mend));

@@ -3,7 +3,7 @@
 //! This process is one ([`super::local`]). A hypervisor's own would be another implementation, which
 //! carries the same orders to it; so what is here is data, and an error is a word and a text.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use mezame_images::{
     archive::{ImageId, Watch},
@@ -11,7 +11,7 @@ use mezame_images::{
     volume::VolumeId,
 };
 use mezame_model::{
-    ProjectName,
+    InstanceId, ProjectName,
     api::volumes::{Limits, Pool, VolumeClass, VolumeStart},
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,26 @@ pub(crate) struct Beginning {
     pub(crate) size: u64,
 }
 
+/// Who can freeze a guest's file systems.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Agent {
+    /// Our own in the guest of this instance, behind the host's metadata-server.
+    Instance(InstanceId),
+    /// QEMU's, behind this socket of a serial port.
+    QemuGa(PathBuf),
+}
+
+/// That a guest is to be frozen for the moment of a point in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FreezeOrder {
+    pub(crate) agent: Agent,
+    /// For how long at most.
+    pub(crate) bound: Duration,
+    /// Whether nothing is to be made where it was not frozen.
+    pub(crate) is_required: bool,
+}
+
 /// A point in time of several volumes of one guest.
 pub(crate) struct BackupOrder {
     pub(crate) project: ProjectName,
@@ -53,6 +73,7 @@ pub(crate) struct BackupOrder {
     pub(crate) name: Option<String>,
     /// The schedule that makes them, for their label [`SCHEDULE`].
     pub(crate) schedule: Option<Box<str>>,
+    pub(crate) freeze: Option<FreezeOrder>,
 }
 
 /// The label of a backup that a schedule of its project made: which.
@@ -68,6 +89,10 @@ pub(crate) struct BackedUp {
     pub(crate) written: u64,
     /// How long the guest's processors stood still, in microseconds.
     pub(crate) stopped_us: u64,
+    /// How long its file systems were frozen, in microseconds.
+    pub(crate) frozen_us: u64,
+    /// Why there are no images: the guest had to be frozen, and was not.
+    pub(crate) not_frozen: Option<ExecutorError>,
     /// Volumes that there is no image of, and why.
     pub(crate) missing: Vec<(VolumeId, ExecutorError)>,
     /// Why the point in time could not be closed: the guest goes on copying what it overwrites until
@@ -102,6 +127,7 @@ pub(crate) struct CaptureOrder {
     pub(crate) is_sealed: bool,
     /// The monitor of the guest that runs on it.
     pub(crate) qmp: Option<PathBuf>,
+    pub(crate) freeze: Option<FreezeOrder>,
 }
 
 /// What was made.
@@ -126,6 +152,9 @@ pub(crate) struct Left {
     pub(crate) what: LeftWork,
     pub(crate) volumes: Vec<VolumeId>,
     pub(crate) qmp: PathBuf,
+    /// Who thaws the guest, where it may be frozen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) agent: Option<Agent>,
 }
 
 /// Which work that is.
@@ -151,6 +180,8 @@ pub(crate) enum Reason {
     Conflict,
     /// The image can't be had.
     Image,
+    /// The guest's agent did not freeze it, or is no agent of that guest.
+    NotFrozen,
     /// There is too little room for it.
     NoRoom,
     /// It is half of what it was and half of an image.

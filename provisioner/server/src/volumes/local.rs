@@ -3,8 +3,10 @@
 //!
 //! A monitor serves one client at a time, so none is held longer than a few commands take.
 
+mod agent;
 mod backup;
 mod capture;
+mod delete;
 mod error;
 mod hydration;
 mod left;
@@ -27,15 +29,12 @@ use std::{
 
 use mezame_images::{
     archive::Watch,
-    clone::{CloneError, InstantClone, Master, Pool as Directory},
-    encryption::{
-        erasure::Erased,
-        rotation::{Offline, Running},
-    },
+    clone::{CloneError, InstantClone, Pool as Directory},
+    encryption::rotation::{Offline, Running},
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
     restore::records::Records,
-    volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
+    volume::{Durability, HostCache, Limits as Throttle, Volume},
 };
 use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
@@ -251,30 +250,7 @@ impl Executor for Local {
     }
 
     fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
-        self.check_masters(volume)?;
-        let at = self.masters.join(&volume.master);
-        let masters = self.masters()?;
-        let nothing = Erasure { what: "nothing", doubt: None };
-        if !at.is_dir() {
-            self.check_gone(volume)?;
-            return self.drop_master(&masters, volume).map(|()| nothing);
-        }
-        let master = Master::open(&at)?;
-        let erasure = match master.find(&volume.id) {
-            Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
-            Err(error) => return Err(error.into()),
-            Ok(clone) => {
-                self.drop_restore(&master, volume)?;
-                // The plain volume first: the clone's record is what names it.
-                let plain = master.erase_plain(&clone)?;
-                // A hydration that was not ended has made it; it has what the volume has.
-                let target = clone.path().with_file_name(hydration::target_name(volume));
-                let target = master.erase_target(&clone, &Place::File(target))?;
-                worst([plain, target, master.erase_clone(&clone)?])
-            }
-        };
-        self.drop_master(&masters, volume)?;
-        Ok(erasure)
+        self.delete_now(volume)
     }
 
     fn rotate_key(
@@ -365,42 +341,10 @@ impl Executor for Local {
     }
 }
 
-/// What erasures of one volume are worth together.
-fn worst(all: [Erased; 3]) -> Erasure {
-    let doubt = all.iter().find_map(|erased| match erased {
-        Erased::Unsure(doubt) => Some(doubt.to_string()),
-        Erased::InPlace | Erased::Nothing => None,
-    });
-    let what = match doubt {
-        Some(_) => "unsure",
-        None if all.contains(&Erased::InPlace) => "in-place",
-        None => "nothing",
-    };
-    Erasure { what, doubt }
-}
-
 /// Removes a file of ours that may be there.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use mezame_images::encryption::erasure::Doubt;
-
-    use super::*;
-
-    #[test]
-    fn an_erasure_is_as_sure_as_its_least_sure_part() {
-        let unsure = Erased::Unsure(Doubt::Shared);
-        let what = |all| worst(all).what;
-        assert_eq!(what([Erased::Nothing; 3]), "nothing");
-        assert_eq!(what([Erased::InPlace, Erased::Nothing, Erased::Nothing]), "in-place");
-        assert_eq!(what([Erased::Nothing, Erased::Nothing, Erased::InPlace]), "in-place");
-        let mixed = worst([Erased::InPlace, unsure, Erased::Nothing]);
-        assert_eq!((mixed.what, mixed.doubt.is_some()), ("unsure", true));
     }
 }

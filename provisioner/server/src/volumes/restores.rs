@@ -90,9 +90,14 @@ impl Volumes {
         by: &str,
         asked: Capture,
     ) -> Result<ImageJob, VolumesError> {
-        let Capture { name, sealed, qmp } = asked;
+        let Capture { name, sealed, qmp, freeze } = asked;
         qmp.as_deref().map(check_monitor).transpose()?;
         check_name(&name)?;
+        if freeze.is_some() && qmp.is_none() {
+            let mend = "name the QMP socket of the guest's QEMU";
+            return Err(VolumesError::fault("freeze", "no guest runs on it", mend));
+        }
+        let freeze = self.freezing(project, freeze)?;
         let mut claim = self.claim(std::slice::from_ref(id))?;
         if let Some(qmp) = &qmp {
             claim = claim.with_monitor(qmp)?;
@@ -111,7 +116,8 @@ impl Volumes {
         // A site whose archive is not there takes no images; that there is one is noted before.
         self.images.ask(|_, _| Ok(())).await?;
         let (project_of, by) = (project.clone(), by.to_owned());
-        let order = CaptureOrder { project: project_of, name, by, is_sealed: sealed, qmp };
+        let is_sealed = sealed;
+        let order = CaptureOrder { project: project_of, name, by, is_sealed, qmp, freeze };
         self.begin(ImageWork::Capture, project, claim, move |volumes, ticket| {
             let done = volumes.executor.capture(&record.facts(), &order, ticket.ticker());
             let done = done.map_err(|error| unfinished("volume", error))?;

@@ -1,5 +1,6 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod freezing;
 mod making;
 mod noted;
 mod parts;
@@ -35,7 +36,7 @@ use crate::{
         Manner,
         executor::{
             BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
-            ExecutorError, Facts, Reason, RestoreOrder, Restored,
+            ExecutorError, Facts, FreezeOrder, Reason, RestoreOrder, Restored,
         },
         part::VolumePart,
     },

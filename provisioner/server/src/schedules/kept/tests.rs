@@ -19,6 +19,8 @@ fn backup(number: usize, volume: &str, point: &str, taken_ms: u64) -> Backup {
         volume: volume.into(),
         point: point.into(),
         taken_ms,
+        why_crash: None,
+        left_out: None,
         consistency: "crash".into(),
         read: "incremental".into(),
         size: 1,

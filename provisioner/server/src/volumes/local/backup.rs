@@ -1,12 +1,16 @@
 //! A backup of a running guest's volumes: a point in time is opened, pulled by this thread into the
 //! archive over a UNIX socket, and closed.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mezame_images::{
     archive::{KeyOf, Progress, ProjectKey, Watch},
     backup::{
         disk::Disk,
+        freeze::Freeze,
         offer::Offer,
         plan::{Decision, decide},
         point::{Point, Server, Settings, survey},
@@ -17,8 +21,8 @@ use mezame_images::{
     volume::VolumeId,
 };
 
-use super::{ExecutorError, Facts, Local, Reason, remove};
-use crate::volumes::executor::{BackedUp, BackupOrder, SCHEDULE};
+use super::{ExecutorError, Facts, Local, Reason, agent::not_frozen, remove};
+use crate::volumes::executor::{BackedUp, BackupOrder, FreezeOrder, SCHEDULE};
 
 impl Local {
     pub(super) fn back_up_now(
@@ -37,23 +41,30 @@ impl Local {
         };
         let mut qmp = Self::monitor(&order.qmp)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
-        let surveys = survey(&mut qmp, &disks, None)?;
+        let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
+        let agent = agent.as_deref();
+        let surveys = survey(&mut qmp, &disks, agent)?;
         let mut decided = Vec::with_capacity(disks.len());
         for (disk, survey) in disks.into_iter().zip(&surveys) {
             let known = published(&archive, &order.project, key.as_ref(), disk.id())?;
             let decision = decide(survey, &known, order.full);
             decided.push((disk, decision));
         }
-        let (point, socket) = self.open_point(&mut qmp, decided)?;
+        let freeze = order.freeze.as_ref().zip(agent);
+        let (point, socket) = self.open_point(&mut qmp, decided, freeze)?;
         // Others may use the monitor while it is pulled.
         drop(qmp);
         let total = point.offers().iter().map(|offer| offer.size).sum();
+        let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         let mut result = BackedUp {
-            stopped_us: u64::try_from(point.held().stopped.as_micros()).unwrap_or(u64::MAX),
+            stopped_us: micros(point.held().stopped),
+            frozen_us: micros(point.held().frozen),
+            not_frozen: not_frozen(&point, order.freeze.as_ref()),
             ..BackedUp::default()
         };
         let (mut done, mut there) = (0, Vec::new());
-        for offer in point.offers() {
+        let offers = if result.not_frozen.is_none() { point.offers() } else { &[] };
+        for offer in offers {
             let part = Part { whole: watch, before: done, total };
             match self.pull(order, key.as_ref(), offer, &part) {
                 Ok(pulled) => {
@@ -66,7 +77,7 @@ impl Local {
             }
             done += offer.size;
         }
-        self.close(point, &order.qmp, &there, &mut result);
+        self.close(point, &order.qmp, &there, agent, &mut result);
         let _ = remove(&socket);
         Ok(result)
     }
@@ -97,6 +108,7 @@ impl Local {
         &self,
         qmp: &mut Qmp,
         decided: Vec<(Disk, Decision)>,
+        freeze: Option<(&FreezeOrder, &dyn Freeze)>,
     ) -> Result<(Point, PathBuf), ExecutorError> {
         let first = decided.first().map(|(disk, _)| disk.id().clone());
         let none = || ExecutorError::new(Reason::Conflict, "no volume is named");
@@ -105,8 +117,10 @@ impl Local {
             ExecutorError::new(Reason::Failed, format!("{}: {error}", socket.display()))
         })?;
         let server = Server::Start(NbdAddress::Unix(socket.clone()));
-        let settings = Settings::new(self.scratch.clone(), server);
-        let point = Point::open(qmp, decided, &settings, None, &self.environment)?;
+        let mut settings = Settings::new(self.scratch.clone(), server);
+        settings.freeze = freeze.map_or(settings.freeze, |(order, _)| order.bound);
+        let agent = freeze.map(|(_, agent)| agent);
+        let point = Point::open(qmp, decided, &settings, agent, &self.environment)?;
         Ok((point, socket))
     }
 
@@ -132,10 +146,11 @@ impl Local {
         point: Point,
         path: &Path,
         there: &[VolumeId],
+        agent: Option<&dyn Freeze>,
         result: &mut BackedUp,
     ) {
         let closed = Self::monitor(path)
-            .and_then(|mut qmp| point.close(&mut qmp, there, None).map_err(ExecutorError::from));
+            .and_then(|mut qmp| point.close(&mut qmp, there, agent).map_err(ExecutorError::from));
         match closed {
             Ok(closed) => {
                 for volume in closed.broken.iter().filter(|volume| there.contains(volume)) {

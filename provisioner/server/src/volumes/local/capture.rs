@@ -1,7 +1,7 @@
 //! A volume made an image: read under QEMU's lock where no guest runs on it, else at a point in time,
 //! as a backup is.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use mezame_images::{
     archive::{KeyOf, ProjectKey, Watch},
@@ -9,7 +9,7 @@ use mezame_images::{
     capture::{self, Stopped},
 };
 
-use super::{CACHE, ExecutorError, Facts, Local, Reason, durability, remove};
+use super::{CACHE, ExecutorError, Facts, Local, Reason, agent::not_frozen, durability, remove};
 use crate::volumes::executor::{BackedUp, BackupOrder, CaptureOrder, Captured};
 
 impl Local {
@@ -46,24 +46,30 @@ impl Local {
                     capture::stopped(&archive, &wanted, stopped, &facts.keys, &self.run, watch)?;
                 Ok(Captured { image: done.image.id, written: done.written })
             }
-            Some(qmp) => self.capture_running(facts, &wanted, key.as_ref(), qmp, watch),
+            Some(qmp) => {
+                let freeze = order.freeze.clone();
+                let (volumes, project) = (vec![facts.clone()], order.project.clone());
+                let (qmp, name, schedule) = (qmp.clone(), None, None);
+                let of = BackupOrder { project, volumes, qmp, full: false, name, schedule, freeze };
+                self.capture_running(&of, facts, &wanted, key.as_ref(), watch)
+            }
         }
     }
 
     /// Noted and watched as a backup is: it holds the guest for a moment, and has it write twice.
     fn capture_running(
         &self,
+        order: &BackupOrder,
         facts: &Facts,
         wanted: &capture::Capture<'_>,
         key: Option<&ProjectKey>,
-        qmp: &Path,
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
-        let (volumes, project) = (vec![facts.clone()], wanted.project.clone());
-        let qmp = qmp.to_owned();
-        let order = BackupOrder { project, volumes, qmp, full: false, name: None, schedule: None };
-        let work = |watch: &dyn Watch| self.capture_point(&order, facts, wanted, key, watch);
-        let mut done = self.back_up_noted(&order, || self.roomy(watch, work))?;
+        let work = |watch: &dyn Watch| self.capture_point(order, facts, wanted, key, watch);
+        let mut done = self.back_up_noted(order, || self.roomy(watch, work))?;
+        if let Some(error) = done.not_frozen {
+            return Err(error);
+        }
         if let Some((_, error)) = done.missing.pop() {
             return Err(error);
         }
@@ -89,14 +95,19 @@ impl Local {
         let archive = self.images.archive()?;
         let mut qmp = Self::monitor(&order.qmp)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
-        let surveys = survey(&mut qmp, &disks, None)?;
+        let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
+        let agent = agent.as_deref();
+        let surveys = survey(&mut qmp, &disks, agent)?;
         let known = published(&archive, wanted.project, key, &facts.id)?;
         let decided = disks.into_iter().zip(&surveys);
         let decided = decided.map(|(disk, survey)| (disk, decide(survey, &known, false)));
-        let (point, socket) = self.open_point(&mut qmp, decided.collect())?;
+        let freeze = order.freeze.as_ref().zip(agent);
+        let (point, socket) = self.open_point(&mut qmp, decided.collect(), freeze)?;
         drop(qmp);
-        let mut done = BackedUp::default();
-        for offer in point.offers() {
+        let not_frozen = not_frozen(&point, order.freeze.as_ref());
+        let mut done = BackedUp { not_frozen, ..BackedUp::default() };
+        let offers = if done.not_frozen.is_none() { point.offers() } else { &[] };
+        for offer in offers {
             match capture::running(&archive, wanted, offer, watch) {
                 Ok(pulled) => {
                     done.images.push(pulled.image.id);
@@ -106,7 +117,7 @@ impl Local {
             }
         }
         // It is no backup: the next one goes on from the last one.
-        self.close(point, &order.qmp, &[], &mut done);
+        self.close(point, &order.qmp, &[], agent, &mut done);
         let _ = remove(&socket);
         Ok(done)
     }

@@ -5,9 +5,9 @@
 //!      /hydration-ID.left   a guest is copied, and handed over
 //! ```
 //! A note is written before the monitor is used for the work, and removed once it is known that nothing
-//! of it is left. It lies with the sockets: what a host's start takes, QEMUs have not outlived. Where
-//! QEMU does not answer, it is connected to anew for some minutes; then the note stays for the next
-//! process.
+//! of it is left; where a guest is frozen for it, it says who thaws that guest. It lies with the
+//! sockets: what a host's start takes, QEMUs have not outlived. Where QEMU does not answer, it is
+//! connected to anew for some minutes; then the note stays for the next process.
 
 use std::{
     fs, io,
@@ -102,7 +102,8 @@ impl Local {
     fn take_down(&self, left: &Left, volumes: &[Facts]) -> Result<(), ExecutorError> {
         let mut qmp = Self::monitor(&left.qmp)?;
         let disks = self.disks(&mut qmp, volumes)?;
-        match survey(&mut qmp, &disks, None) {
+        let agent = left.agent.as_ref().map(|agent| self.freezer(agent));
+        match survey(&mut qmp, &disks, agent.as_deref()) {
             Err(PointError::NoDisk(_)) | Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -127,8 +128,11 @@ impl Local {
         order: &BackupOrder,
         work: impl FnOnce() -> Result<BackedUp, ExecutorError>,
     ) -> Result<BackedUp, ExecutorError> {
+        Self::check_agent(order)?;
+        self.thaw_noted(order)?;
         let volumes = order.volumes.iter().map(|facts| facts.id.clone()).collect();
-        let left = Left { what: LeftWork::Backup, volumes, qmp: order.qmp.clone() };
+        let agent = order.freeze.as_ref().map(|it| it.agent.clone());
+        let left = Left { what: LeftWork::Backup, volumes, qmp: order.qmp.clone(), agent };
         self.note(&left)?;
         let mut done = work();
         let may_stay = match &done {
@@ -145,6 +149,24 @@ impl Local {
             done.not_closed = None;
         }
         done
+    }
+
+    /// Has a guest thaw that an earlier backup has left frozen, by who froze it: this one's note may
+    /// take the place of that one's, and its own agent, if it has one, is another.
+    fn thaw_noted(&self, order: &BackupOrder) -> Result<(), ExecutorError> {
+        let own = order.freeze.as_ref().map(|it| &it.agent);
+        let is_of_it = |left: &Left| {
+            let mut ids = order.volumes.iter().map(|facts| &facts.id);
+            left.qmp == order.qmp || ids.any(|id| left.volumes.contains(id))
+        };
+        let left = self.notes().into_iter().filter(|left| {
+            left.what == LeftWork::Backup && left.agent.is_some() && left.agent.as_ref() != own
+        });
+        for left in left.filter(is_of_it) {
+            let left = Left { qmp: order.qmp.clone(), ..left };
+            self.take_down(&left, &order.volumes)?;
+        }
+        Ok(())
     }
 
     /// Tries for some minutes, or once where this process ends.
@@ -168,7 +190,8 @@ impl Local {
         qmp: PathBuf,
         work: impl FnOnce() -> Result<(), ExecutorError>,
     ) -> Result<(), ExecutorError> {
-        let left = Left { what: LeftWork::Hydration, volumes: vec![facts.id.clone()], qmp };
+        let (what, volumes) = (LeftWork::Hydration, vec![facts.id.clone()]);
+        let left = Left { what, volumes, qmp, agent: None };
         self.note(&left)?;
         let done = work();
         let is_between =

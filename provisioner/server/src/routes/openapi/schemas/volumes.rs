@@ -69,6 +69,7 @@ fn restores() -> Value {
             "name": text("What it is called: 1 to 255 characters"),
             "sealed": flag("'guest-agent seal' was run before the guest stopped; it is noted, and not looked for"),
             "qmp": text("The QMP socket of the QEMU that has the volume open; none where no guest runs on it"),
+            "freeze": named("Freezing"),
         })),
     })
 }
@@ -176,6 +177,13 @@ fn guests() -> Value {
             "qmp": text("The QMP socket of the QEMU that has them open"),
             "full": flag("All is read, whatever is known of changes"),
             "name": text("What the images are called; 'backup of VOLUME' without"),
+            "freeze": named("Freezing"),
+        })),
+        "Freezing": object("Who freezes the guest for the moment; nobody without", &[], json!({
+            "instance": text("An instance of the project, by its name or id, whose agent is asked; or 'guest_agent'"),
+            "guest_agent": text("The socket of qemu-ga's serial port, of the QEMU that has the volumes open"),
+            "required": flag("Nothing comes to be where the guest could not be frozen"),
+            "within_ms": number("How long the guest may be frozen at most, 1 to 60000; 10000 without"),
         })),
         "Backup": object(
             "An image, and what it is of",
@@ -187,6 +195,8 @@ fn guests() -> Value {
                 "point": text("The same for volumes that were backed up together"),
                 "taken_ms": number("Milliseconds since 1970"),
                 "consistency": json!({ "type": "string", "enum": ["application", "crash"] }),
+                "why_crash": text("Of a 'crash': why the guest was not frozen"),
+                "left_out": text("Of an 'application': file systems that were not frozen, each with why"),
                 "read": text("'incremental', or 'all: ' and why"),
                 "size": number("The disk's length in bytes"),
                 "schedule": text("The schedule that made it"),
@@ -210,6 +220,7 @@ fn schedules() -> Value {
             "qmp": text("The QMP socket of its QEMU"),
             "when": text("In UTC: '02:30', five fields as in crontab(5), or 'every 6h'"),
             "keep": named("Keep"),
+            "freeze": named("Freezing"),
             "paused": flag("Nothing is done for now"),
         })),
         "ScheduleRun": object("What became of a time", &["at_ms", "outcome", "dropped"], json!({

@@ -14,6 +14,8 @@ pub(super) struct Noted {
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
     pub(super) maker: Mutex<Option<Maker>>,
+    /// Who was to freeze the guests of backups and captures.
+    pub(super) freezes: Mutex<Vec<Option<FreezeOrder>>>,
     /// Whether jobs are to stay at work.
     pub(super) is_held: AtomicBool,
     /// Whether monitors are to leave calls unanswered, and how many do.
@@ -153,6 +155,7 @@ impl Executor for Noted {
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
         self.held(watch)?;
+        self.freezes.lock().unwrap().push(order.freeze.clone());
         let words = [order.by.as_str(), order.name.as_str(), volume.id.as_str()];
         self.captured.lock().unwrap().push(words.join(" "));
         let image = ImageId::parse("img-0123456789abcdef0123456789abcdef").unwrap();
@@ -161,6 +164,7 @@ impl Executor for Noted {
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
         self.held(watch)?;
+        self.freezes.lock().unwrap().push(order.freeze.clone());
         if let Some(maker) = &*self.maker.lock().unwrap() {
             return Ok(maker(order));
         }

@@ -1,6 +1,7 @@
 //! Volumes over the API in pools that are directories, with QEMU as whoever runs guests starts it, and
 //! with what is left where this process, or QEMU, ended in the middle.
 
+mod frozen;
 mod machine;
 
 use std::{path::Path, time::Instant};
@@ -106,6 +107,7 @@ async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
     let settings = VolumeSettings {
         pools: [("fast".to_owned(), at("pool"))].into(),
         masters: Some(at("masters")),
+        freeze_socket: Some(at("freeze.sock")),
         ..VolumeSettings::default()
     };
     let (run, records) = (at("run"), at("restores"));

@@ -1,0 +1,42 @@
+//! What a job on volumes fails of: an order that was not done, with how to mend it.
+
+use super::{
+    executor::{ExecutorError, Reason},
+    plain,
+};
+use crate::images::jobs::Unfinished;
+
+/// What a job fails of, of what was ordered.
+pub(super) fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
+    if error.reason == Reason::Cancelled {
+        return Unfinished::Cancelled;
+    }
+    let (path, mend) = (place_of(error.reason, path), mend_of(error.reason));
+    plain(path, error.message, mend).into()
+}
+
+/// Which part of what was asked for it is about, where the reason says it.
+fn place_of(reason: Reason, path: &str) -> &str {
+    if reason == Reason::NotFrozen { "freeze" } else { path }
+}
+
+/// What is to be done about it.
+pub(super) fn mend_of(reason: Reason) -> &'static str {
+    match reason {
+        Reason::InUse => {
+            "stop its guest, or name its QMP socket, or wait for what is at work on it"
+        }
+        Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
+        Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
+        Reason::Exists => "take another id, or move away what is there",
+        Reason::Conflict => "look at the volume by 'mezame volume show'",
+        Reason::HalfRestored => "restore it again, from this image or another",
+        Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::NotFrozen => {
+            "name the agent of the guest behind the QMP socket, and see that it runs; or have it made \
+             though the guest is not frozen"
+        }
+        Reason::NoRoom => "make room there, and ask for it again",
+        Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
+    }
+}
