@@ -88,12 +88,17 @@ impl Volumes {
     ) -> Result<Vec<Backup>, VolumesError> {
         let who = project.clone();
         let list = move |archive: &Archive, keys: &KeyLookup| {
-            Ok(archive.list(Viewer::Project(&who), &|it: &ProjectName| keys(it))?)
+            let keys = |it: &ProjectName| keys(it);
+            Ok(match volume {
+                None => archive.list(Viewer::Project(&who), &keys)?,
+                Some(volume) => {
+                    archive.list_labelled(&who, &keys, VOLUME, &[volume.as_str()].into())?
+                }
+            })
         };
         let images = self.images.ask(list).await?;
         let own = images.iter().filter(|image| image.project == *project);
         let mut backups: Vec<Backup> = own.filter_map(backup_of).collect();
-        backups.retain(|backup| volume.as_ref().is_none_or(|volume| backup.volume == *volume));
         backups.sort_by(|a, b| (Reverse(a.taken_ms), &a.id).cmp(&(Reverse(b.taken_ms), &b.id)));
         Ok(backups)
     }

@@ -87,10 +87,10 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<BackedUp, ExecutorError> {
         let archive = self.images.archive()?;
+        let known = published(&archive, wanted.project, key, &facts.id)?;
         let mut qmp = Self::monitor(&order.qmp)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
         let surveys = survey(&mut qmp, &disks, None)?;
-        let known = published(&archive, wanted.project, key, &facts.id)?;
         let decided = disks.into_iter().zip(&surveys);
         let decided = decided.map(|(disk, survey)| (disk, decide(survey, &known, false)));
         let (point, socket) = self.open_point(&mut qmp, decided.collect())?;
