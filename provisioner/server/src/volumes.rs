@@ -14,6 +14,7 @@ mod checks;
 mod claim;
 mod create;
 pub(crate) mod executor;
+mod jobs;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
@@ -35,7 +36,6 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, ImageWork, JobState},
         volumes::{
             Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
         },
@@ -45,8 +45,9 @@ use tokio::runtime::Handle;
 
 use self::{
     checks::{check_limits, check_monitor},
-    claim::{Busy, Claim},
-    executor::{Executor, ExecutorError, Reason},
+    claim::Busy,
+    executor::{Executor, ExecutorError},
+    jobs::unfinished,
     record::VolumeRecord,
 };
 use crate::{
@@ -56,7 +57,7 @@ use crate::{
         Images, ImagesError, PATIENCE, StartError,
         crew::{Crew, Unanswered},
         fault::plain,
-        jobs::{Outcome, Ticket, Unfinished},
+        jobs::Unfinished,
     },
 };
 
@@ -117,6 +118,8 @@ pub(crate) struct Volumes {
     /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
     monitors: Crew,
     workers: Crew,
+    /// For what only looks on at QEMU, for hours.
+    hydrations: Crew,
     busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
@@ -127,6 +130,7 @@ pub(crate) struct Volumes {
 pub(crate) struct Manner {
     pub(crate) default_pool: String,
     pub(crate) jobs: usize,
+    pub(crate) hydrations: usize,
     pub(crate) jobs_waiting: usize,
 }
 
@@ -151,6 +155,7 @@ impl Volumes {
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
+            hydrations: crew("volume-hydrate", manner.hydrations, manner.jobs_waiting)?,
             busy: Arc::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
@@ -224,12 +229,12 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeStart, VolumesError> {
-        let claim = self.claim(std::slice::from_ref(id))?;
+        let opening = self.opening(id)?;
         let record = self.usable(project, id)?;
         let (facts, limits) = (record.facts(), record.limits);
         // It is claimed until all is done, also where who asked has gone.
-        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
-        let (start, _claim) = self.ask(open).await?;
+        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, opening));
+        let (start, _opening) = self.ask(open).await?;
         if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
             // Its guest went over, and whoever saw to that ended before it was noted.
             self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
@@ -301,62 +306,6 @@ impl Volumes {
         if record.state == VolumeState::Ready { Ok(record) } else { Err(VolumesError::NotReady) }
     }
 
-    /// Begins long work on volumes that are claimed.
-    async fn begin(
-        self: &Arc<Self>,
-        what: ImageWork,
-        project: &ProjectName,
-        claim: Claim,
-        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
-        self.begin_or(what, project, claim, work, |_| ()).await
-    }
-
-    /// The same, with what is to be done in the work's place where it is cancelled before.
-    async fn begin_or(
-        self: &Arc<Self>,
-        what: ImageWork,
-        project: &ProjectName,
-        claim: Claim,
-        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
-        give_up: impl FnOnce(&Self) + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
-        let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
-        ticket.is_about(claim.volumes());
-        ticket.noted().await?;
-        let job = ticket.shown()?;
-        let volumes = Arc::clone(self);
-        let task = move || {
-            use mezame_images::archive::Watch;
-            if ticket.ticker().is_cancelled() {
-                give_up(&volumes);
-                drop(claim);
-                return ticket.finish(Err(Unfinished::Cancelled));
-            }
-            ticket.enter(JobState::Running);
-            let result = work(&volumes, &ticket);
-            // Whoever is told of the end may use them.
-            drop(claim);
-            ticket.finish(result);
-        };
-        if self.workers.submit(task).is_err() {
-            // The ticket has told so.
-            return Err(ImagesError::Ending.into());
-        }
-        Ok(job)
-    }
-
-    /// Waits for a record to be written, on a thread of a job.
-    fn wait<T>(
-        &self,
-        write: impl Future<Output = Result<T, ControlError>>,
-    ) -> Result<T, Unfinished> {
-        self.runtime.block_on(write).map_err(|error| {
-            let message = crate::images::chain(&error);
-            plain("", message, "the provisioner's log has more; ask for it again").into()
-        })
-    }
-
     /// Ends all that is at work, whose jobs the images' end has told to; what does not end in time is
     /// left to itself.
     pub(crate) async fn end(self: Arc<Self>) {
@@ -364,9 +313,8 @@ impl Volumes {
         let ended = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
-            let workers = self.workers.finish(left());
-            let calls = [&self.calls, &self.monitors].map(|crew| crew.finish(left()));
-            if calls.contains(&false) || !workers {
+            let crews = [&self.workers, &self.hydrations, &self.calls, &self.monitors];
+            if crews.map(|crew| crew.finish(left())).contains(&false) {
                 tracing::warn!("what is at work on volumes does not end in time");
             }
         });
@@ -374,25 +322,4 @@ impl Volumes {
             tracing::error!("the threads of the volumes did not end");
         }
     }
-}
-
-/// What a job fails of, of what was ordered.
-fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
-    if error.reason == Reason::Cancelled {
-        return Unfinished::Cancelled;
-    }
-    let mend = match error.reason {
-        Reason::InUse => {
-            "stop its guest, or name its QMP socket, or wait for what is at work on it"
-        }
-        Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
-        Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
-        Reason::Exists => "take another id, or move away what is there",
-        Reason::Conflict => "look at the volume by 'mezame volume show'",
-        Reason::HalfRestored => "restore it again, from this image or another",
-        Reason::Image => "look at the image by 'mezame image verify'",
-        Reason::NoRoom => "make room there, and ask for it again",
-        Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
-    };
-    plain(path, error.message, mend).into()
 }

@@ -17,6 +17,7 @@ use mezame_model::{
 
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
+    claim::MayOpen,
     executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
     plain,
     restores::check_name,
@@ -56,7 +57,7 @@ impl Volumes {
         }
         name.as_deref().map(check_name).transpose()?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
-        let claim = self.claim(&ids)?.with_monitor(&qmp)?;
+        let claim = self.claim_for_job(&ids, MayOpen::Yes)?.with_monitor(&qmp)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());

@@ -16,6 +16,7 @@ use mezame_model::{
 
 use super::{
     Volumes, VolumesError, check_monitor,
+    claim::MayOpen,
     create::is_sealed,
     executor::{CaptureOrder, RestoreOrder},
     record::VolumeRecord,
@@ -93,7 +94,8 @@ impl Volumes {
         let Capture { name, sealed, qmp } = asked;
         qmp.as_deref().map(check_monitor).transpose()?;
         check_name(&name)?;
-        let mut claim = self.claim(std::slice::from_ref(id))?;
+        let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
+        let mut claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         if let Some(qmp) = &qmp {
             claim = claim.with_monitor(qmp)?;
         }

@@ -55,7 +55,8 @@ impl Depot {
     async fn open() -> Self {
         let mut gallery = Gallery::open().await;
         let noted = Arc::new(Noted::default());
-        let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
+        let manner =
+            Manner { default_pool: "fast".into(), jobs: 4, hydrations: 2, jobs_waiting: 8 };
         let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));

@@ -113,7 +113,7 @@ async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
         let local = Local::open(settings.clone(), run.clone(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 4, hydrations: 2, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     VolumePart::open(images, Box::new(open), control, environment, manner).await
