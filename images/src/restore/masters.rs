@@ -49,6 +49,21 @@ struct Held {
     _file: File,
 }
 
+/// A master that nobody removes before this is dropped, so that it gets its clone first. Who asks for the
+/// same one meanwhile waits, the holder too.
+pub struct HeldMaster {
+    master: Master,
+    _held: Held,
+}
+
+impl std::ops::Deref for HeldMaster {
+    type Target = Master;
+
+    fn deref(&self) -> &Master {
+        &self.master
+    }
+}
+
 /// What a master is made of.
 enum Contents<'a> {
     Image { of: &'a Origin<'a>, key: Option<&'a VolumeKey> },
@@ -107,6 +122,20 @@ impl Masters {
         key: Option<&VolumeKey>,
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
+        Ok(self.held(of, size, key, watch)?.master)
+    }
+
+    /// The same, for who makes a clone of it.
+    ///
+    /// # Errors
+    /// As of the others.
+    pub fn held(
+        &self,
+        of: &Origin<'_>,
+        size: u64,
+        key: Option<&VolumeKey>,
+        watch: &dyn Watch,
+    ) -> Result<HeldMaster, RestoreError> {
         let image = of.image.image();
         of.check_key(key.is_some())?;
         let size = size.max(image.size).next_multiple_of(SECTOR);
@@ -116,6 +145,11 @@ impl Masters {
 
     /// A master of zeros.
     pub fn zeros(&self, size: u64, watch: &dyn Watch) -> Result<Master, RestoreError> {
+        Ok(self.held_zeros(size, watch)?.master)
+    }
+
+    /// The same, for who makes a clone of it.
+    pub fn held_zeros(&self, size: u64, watch: &dyn Watch) -> Result<HeldMaster, RestoreError> {
         let size = size.next_multiple_of(SECTOR);
         self.made(&MasterName::Zeros(size), size, &Contents::Zeros, watch)
     }
@@ -134,7 +168,7 @@ impl Masters {
     /// Removes a master, which has no clones, and what was fetched of one.
     ///
     /// # Errors
-    /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it.
+    /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it, or a clone of it.
     pub fn remove(&self, name: &MasterName) -> Result<(), RestoreError> {
         let path = self.path(name);
         let Some(held) = self.hold(name)? else { return Err(self.busy(name)) };
@@ -175,15 +209,15 @@ impl Masters {
         size: u64,
         contents: &Contents<'_>,
         watch: &dyn Watch,
-    ) -> Result<Master, RestoreError> {
-        let _held = self.wait(name, watch)?;
+    ) -> Result<HeldMaster, RestoreError> {
+        let held = self.wait(name, watch)?;
         let master = match self.find(name)? {
             Some(master) => master,
             None => self.make(name, size, contents, watch)?,
         };
         let is_encrypted = matches!(contents, Contents::Image { key: Some(_), .. });
         if master.size() == size && master.backing().is_encrypted == is_encrypted {
-            return Ok(master);
+            return Ok(HeldMaster { master, _held: held });
         }
         Err(RestoreError::OtherMaster { path: self.path(name) })
     }

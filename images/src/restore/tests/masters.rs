@@ -269,3 +269,26 @@ fn masters_of_zeros_and_of_longer_disks_are_made_once_and_removed_with_their_loc
     }
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
 }
+
+#[test]
+fn a_master_that_somebody_is_about_to_clone_is_not_removed_and_one_that_was_let_go_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = pool(directory.path());
+    let masters = Masters::create(&directory.path().join("masters")).unwrap();
+    let name = MasterName::Zeros(1 << 20);
+    let held = masters.held_zeros(1 << 20, &Unwatched).unwrap();
+    let busy = masters.remove(&name).unwrap_err();
+    assert!(matches!(busy, RestoreError::Clone(CloneError::Busy { .. })), "{busy}");
+    held.clone_into(&pool, &[id("one")]).unwrap();
+    // Who asks for the same one waits for no more than that.
+    let second = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| masters.held_zeros(1 << 20, &Unwatched).unwrap());
+        drop(held);
+        asking.join().unwrap()
+    });
+    let clone = second.find(&id("one")).unwrap();
+    second.remove_clone(&clone).unwrap();
+    drop(second);
+    masters.remove(&name).unwrap();
+    assert!(masters.find(&name).unwrap().is_none());
+}

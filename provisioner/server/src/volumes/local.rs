@@ -255,11 +255,14 @@ impl Executor for Local {
         let at = self.masters.join(&volume.master);
         let masters = self.masters()?;
         let nothing = Erasure { what: "nothing", doubt: None };
-        if !at.is_dir() {
-            self.check_gone(volume)?;
-            return self.drop_master(&masters, volume).map(|()| nothing);
-        }
-        let master = Master::open(&at)?;
+        let master = match Master::open(&at) {
+            // It may have gone with another volume in this moment.
+            Err(_) if !at.is_dir() => {
+                self.check_gone(volume)?;
+                return self.drop_master(&masters, volume).map(|()| nothing);
+            }
+            opened => opened?,
+        };
         let erasure = match master.find(&volume.id) {
             Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
             Err(error) => return Err(error.into()),

@@ -7,11 +7,11 @@
 
 use mezame_images::{
     archive::Watch,
-    clone::{CloneError, Master},
+    clone::CloneError,
     encryption::VolumeKeys,
     restore::{
         Origin, RestoreError,
-        masters::{MasterName, Masters},
+        masters::{HeldMaster, MasterName, Masters},
     },
 };
 
@@ -31,23 +31,23 @@ impl Local {
         })
     }
 
-    /// A volume's master, made where it is missing.
+    /// A volume's master, made where it is missing. It is not removed before it has its clone.
     pub(super) fn master(
         &self,
         volume: &Facts,
         from: &Beginning,
         watch: &dyn Watch,
-    ) -> Result<Master, ExecutorError> {
+    ) -> Result<HeldMaster, ExecutorError> {
         let masters = self.masters()?;
         let made = match &from.image {
-            None => masters.zeros(from.size, watch),
+            None => masters.held_zeros(from.size, watch),
             Some((project, image)) => {
                 let (archive, visible) = self.images.look(project, *image)?;
                 let none = VolumeKeys::none();
                 let (archive, image) = (&*archive, &visible);
                 let of =
                     Origin { archive, image, keys: &none, may_be_clear: false, run: &self.run };
-                masters.obtain_longer(&of, from.size, volume.master_key.as_ref(), watch)
+                masters.held(&of, from.size, volume.master_key.as_ref(), watch)
             }
         };
         if made.is_err()
