@@ -17,6 +17,7 @@ pub(crate) mod executor;
 mod jobs;
 pub(crate) mod local;
 pub(crate) mod part;
+pub(crate) mod quota;
 pub(crate) mod record;
 mod restores;
 mod settle;

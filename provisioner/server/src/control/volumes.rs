@@ -8,7 +8,7 @@ use mezame_model::{ProjectName, SecretBytes, api::Fault};
 use super::{Control, ControlError, uncut};
 use crate::{
     record::Record,
-    state::{Changes, State},
+    state::{Changes, State, Tenant},
     store::Batch,
     volumes::record::VolumeRecord,
 };
@@ -65,6 +65,7 @@ impl Control {
                     let fault = fault("id", message, "delete some");
                     return Err(ControlError::Faults(vec![fault]));
                 }
+                check_quota(tenant, &record.id, record.size)?;
                 if record.master_key.is_some()
                     && let Some(known) = key_of_master(&state, &record)
                 {
@@ -76,6 +77,17 @@ impl Control {
             Ok(record)
         })
         .await
+    }
+
+    /// That a project may have this volume become so long, as of now.
+    pub(crate) fn check_growth(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+        size: u64,
+    ) -> Result<(), ControlError> {
+        let state = self.state();
+        check_quota(state.tenant(project).ok_or(ControlError::NotFound)?, id, size)
     }
 
     /// Changes a volume's record, which is durable when this returns.
@@ -123,6 +135,11 @@ impl Control {
         let changes = Changes { puts, deletes, ..Changes::default() };
         self.commit(changes, Batch::default()).await.map(drop)
     }
+}
+
+fn check_quota(tenant: &Tenant, id: &VolumeId, size: u64) -> Result<(), ControlError> {
+    let quota = tenant.project.record.volume_quota.unwrap_or_default();
+    Ok(quota.check(tenant.volumes.values(), id, size)?)
 }
 
 /// The key that another volume of the same master has.

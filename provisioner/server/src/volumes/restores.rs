@@ -41,6 +41,7 @@ impl Volumes {
         let record = self.usable(project, id)?;
         let image = self.image_of(project, &image).await?;
         check_restore(&record, &image, way, keep_old)?;
+        self.control.check_growth(project, id, image.image().size)?;
         let image = image.image().id;
         let order = RestoreOrder {
             project: project.clone(),

@@ -3,6 +3,7 @@
 mod making;
 mod noted;
 mod parts;
+mod quota;
 mod real;
 mod restores;
 mod schedules;
