@@ -4,6 +4,7 @@
 //!   MASTERS/NAME/       the master, once it is whole
 //!          /NAME.raw    what has been fetched of it so far
 //!          /NAME.new/   it is being sealed
+//!          /NAME.removed/ its removal was cut short
 //!          /NAME.lock   held while one of these is made or removed; it goes with the master
 //! ```
 //! The [name](MasterName) says of what a master is, so asking again finds it, also after a crash at any
@@ -11,6 +12,7 @@
 //! holes too, where LUKS over a raw file would have noise. Nothing is kept of who may see the image: that is asked of the archive each time, by the
 //! [`Visible`](crate::archive::Visible) that it takes.
 
+mod inventory;
 mod name;
 
 use std::{
@@ -22,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use inventory::{Listed, Stage};
 pub use name::MasterName;
 
 use super::{
@@ -165,7 +168,7 @@ impl Masters {
         Ok(Some(master))
     }
 
-    /// Removes a master, which has no clones, and what was fetched of one.
+    /// Removes a master, which has no clones, and what was fetched of one, or is left of its removal.
     ///
     /// # Errors
     /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it, or a clone of it.
@@ -279,12 +282,13 @@ impl Masters {
         let path = self.path(name);
         let raw = beside(&path, ".raw");
         durable::remove(&raw).map_err(RestoreError::io("removing", &raw))?;
-        let new = beside(&path, ".new");
-        match fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RestoreError::io("removing", &new)(error));
+        for folder in [".new", ".removed"].map(|part| beside(&path, part)) {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RestoreError::io("removing", &folder)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         let lock = self.lock(name);
         if !path.try_exists().map_err(RestoreError::io("finding", &path))? {

@@ -6,16 +6,16 @@
 //! of backups.
 
 use mezame_images::{
-    archive::Watch,
+    archive::{Archive, Visible, Watch},
     clone::CloneError,
     encryption::VolumeKeys,
     restore::{
         Origin, RestoreError,
-        masters::{HeldMaster, MasterName, Masters},
+        masters::{HeldMaster, MasterName, Masters, Stage},
     },
 };
 
-use super::{ExecutorError, Facts, Local, Reason};
+use super::{ExecutorError, Facts, Local, Reason, room::check_image_room};
 use crate::volumes::executor::Beginning;
 
 impl Local {
@@ -45,6 +45,7 @@ impl Local {
                 let (archive, visible) = self.images.look(project, *image)?;
                 let none = VolumeKeys::none();
                 let (archive, image) = (&*archive, &visible);
+                self.check_fetch(&masters, &name_of(volume)?, archive, &visible)?;
                 let of =
                     Origin { archive, image, keys: &none, may_be_clear: false, run: &self.run };
                 masters.held(&of, from.size, volume.master_key.as_ref(), watch)
@@ -56,6 +57,23 @@ impl Local {
             tracing::warn!(master = volume.master, %error, "what was fetched of a master is left");
         }
         Ok(made?)
+    }
+
+    /// That there is room for a master that is about to be fetched, unless it is there.
+    fn check_fetch(
+        &self,
+        masters: &Masters,
+        name: &MasterName,
+        archive: &Archive,
+        image: &Visible,
+    ) -> Result<(), ExecutorError> {
+        let there = match masters.look(name)? {
+            None => 0,
+            Some(part) if part.stage == Stage::Partial => part.bytes,
+            Some(_) => return Ok(()),
+        };
+        let data = || Ok(archive.data_bytes(image)?);
+        check_image_room(&self.masters, image.image().size, there, Some(data))
     }
 
     /// Removes a volume's master where that goes with its last volume, and this was it.
