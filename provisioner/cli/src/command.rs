@@ -7,6 +7,8 @@ mod backup;
 mod files;
 mod image;
 mod key;
+mod leftover;
+mod master;
 mod restore;
 mod schedule;
 mod volume;
@@ -27,6 +29,8 @@ pub use image::{
     PackName, RetainArguments, ShareArguments,
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
+pub use leftover::{LeftoverArgument, LeftoverCommand};
+pub use master::{MasterCommand, MasterNameArgument};
 use mezame_model::ProjectName;
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
 pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};

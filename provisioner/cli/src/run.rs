@@ -12,6 +12,8 @@ mod explain;
 mod get;
 mod image;
 mod key;
+mod leftover;
+mod master;
 pub mod password;
 mod reports;
 mod reset;

@@ -15,6 +15,7 @@ mod claim;
 mod create;
 pub(crate) mod executor;
 mod jobs;
+mod leftovers;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod quota;
@@ -38,7 +39,8 @@ use mezame_model::{
     api::{
         Fault,
         volumes::{
-            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
+            Master, Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
+            VolumeState,
         },
     },
 };
@@ -208,6 +210,17 @@ impl Volumes {
     /// Makes one.
     pub(crate) async fn make_pool(&self, name: String) -> Result<Pool, VolumesError> {
         self.ask(move |executor| executor.make_pool(&name)).await
+    }
+
+    /// What volumes are clones of.
+    pub(crate) async fn masters(&self) -> Result<Vec<Master>, VolumesError> {
+        self.ask(|executor| executor.list_masters()).await
+    }
+
+    /// Removes a master that no volume stands on.
+    pub(crate) async fn remove_master(&self, name: String) -> Result<(), VolumesError> {
+        let is_removed = self.ask(move |executor| executor.remove_master(&name)).await?;
+        if is_removed { Ok(()) } else { Err(ControlError::NotFound.into()) }
     }
 
     /// A project's volumes.

@@ -43,6 +43,13 @@ impl Control {
         self.state().tenants.values().find_map(|tenant| tenant.volumes.get(id).cloned())
     }
 
+    /// Those of all projects that are on a host.
+    pub(crate) fn volumes_of_host(&self, host: &str) -> Vec<Arc<VolumeRecord>> {
+        let state = self.state();
+        let all = state.tenants.values().flat_map(|tenant| tenant.volumes.values());
+        all.filter(|volume| *volume.host == *host).cloned().collect()
+    }
+
     /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes. All
     /// volumes of one master have the key of the first: it is that one's from then on.
     pub(crate) async fn add_volume(

@@ -8,6 +8,7 @@ mod capture;
 mod error;
 mod hydration;
 mod left;
+mod leftovers;
 mod masters;
 mod place;
 mod restore;
@@ -37,8 +38,9 @@ use mezame_images::{
     restore::records::Records,
     volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
 };
-use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
+use mezame_model::api::volumes::{Leftover, Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
+pub(super) use self::leftovers::volume_of;
 use super::executor::{
     BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
     Facts, Left, Reason, RestoreOrder, Restored,
@@ -184,6 +186,26 @@ impl Executor for Local {
 
     fn masters(&self) -> Result<Option<String>, ExecutorError> {
         self.masters_id().map(Some)
+    }
+
+    fn list_masters(&self) -> Result<Vec<mezame_model::api::volumes::Master>, ExecutorError> {
+        self.list_masters_now()
+    }
+
+    fn remove_master(&self, name: &str) -> Result<bool, ExecutorError> {
+        self.remove_master_now(name)
+    }
+
+    fn leftovers(&self, known: &[Facts]) -> Result<Vec<Leftover>, ExecutorError> {
+        self.leftovers_now(known)
+    }
+
+    fn remove_leftover(
+        &self,
+        volume: &Facts,
+        file: &str,
+    ) -> Result<Option<Erasure>, ExecutorError> {
+        self.remove_leftover_now(volume, file)
     }
 
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
@@ -369,7 +391,7 @@ impl Executor for Local {
 }
 
 /// What erasures of one volume are worth together.
-fn worst(all: [Erased; 3]) -> Erasure {
+fn worst<const N: usize>(all: [Erased; N]) -> Erasure {
     let doubt = all.iter().find_map(|erased| match erased {
         Erased::Unsure(doubt) => Some(doubt.to_string()),
         Erased::InPlace | Erased::Nothing => None,
@@ -399,7 +421,7 @@ mod tests {
     #[test]
     fn an_erasure_is_as_sure_as_its_least_sure_part() {
         let unsure = Erased::Unsure(Doubt::Shared);
-        let what = |all| worst(all).what;
+        let what = |all: [Erased; 3]| worst(all).what;
         assert_eq!(what([Erased::Nothing; 3]), "nothing");
         assert_eq!(what([Erased::InPlace, Erased::Nothing, Erased::Nothing]), "in-place");
         assert_eq!(what([Erased::Nothing, Erased::Nothing, Erased::InPlace]), "in-place");

@@ -25,7 +25,7 @@ use mezame_images::{
 };
 use mezame_model::{
     ProjectName,
-    api::volumes::{Limits, Pool, VolumeStart},
+    api::volumes::{Leftover, Limits, Master, Pool, VolumeStart},
 };
 
 use self::noted::Noted;

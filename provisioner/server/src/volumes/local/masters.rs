@@ -11,9 +11,11 @@ use mezame_images::{
     encryption::VolumeKeys,
     restore::{
         Origin, RestoreError,
-        masters::{HeldMaster, MasterName, Masters, Stage},
+        masters::{HeldMaster, Listed, MasterName, Masters, Stage},
     },
 };
+
+use mezame_model::api::volumes::{Master, MasterState};
 
 use super::{ExecutorError, Facts, Local, Reason, room::check_image_room};
 use crate::volumes::executor::Beginning;
@@ -91,6 +93,52 @@ impl Local {
                 Ok(())
             }
             removed => Ok(removed?),
+        }
+    }
+}
+
+impl Local {
+    pub(super) fn list_masters_now(&self) -> Result<Vec<Master>, ExecutorError> {
+        // Of another directory, which is there in place of these, nothing is said.
+        self.masters_id()?;
+        let shown = |it: Listed| Master {
+            name: it.name.to_string(),
+            image: match it.name {
+                MasterName::Image(image) | MasterName::Longer(image, _) => Some(image.to_string()),
+                MasterName::Zeros(_) => None,
+            },
+            host: self.host.clone(),
+            state: match it.stage {
+                Stage::Whole => MasterState::Whole,
+                Stage::Partial => MasterState::Partial,
+                Stage::Damaged => MasterState::Damaged,
+            },
+            bytes: it.bytes,
+            size: it.size,
+            encrypted: it.is_encrypted,
+            volumes: it.clones,
+        };
+        Ok(self.masters()?.list()?.into_iter().map(shown).collect())
+    }
+
+    /// Removes a master without clones. Who makes a volume of it holds it until that is its clone; who
+    /// comes later has it fetched anew.
+    pub(super) fn remove_master_now(&self, name: &str) -> Result<bool, ExecutorError> {
+        self.masters_id()?;
+        let Some(name) = MasterName::parse(name) else { return Ok(false) };
+        let masters = self.masters()?;
+        if masters.look(&name)?.is_none() {
+            return Ok(false);
+        }
+        let in_use = |message: String| Err(ExecutorError::new(Reason::MasterInUse, message));
+        match masters.remove(&name) {
+            Err(RestoreError::Clone(CloneError::HasClones { clones, example, .. })) => {
+                in_use(format!("{clones} volumes stand on it, such as {example}"))
+            }
+            Err(RestoreError::Clone(CloneError::Busy { .. })) => {
+                in_use("it is being fetched, or a volume is being made of it".into())
+            }
+            removed => Ok(removed.map(|()| true)?),
         }
     }
 }
