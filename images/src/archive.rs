@@ -25,6 +25,7 @@ pub mod fuzzing;
 pub(crate) mod id;
 pub mod import;
 pub(crate) mod index;
+pub mod labelled;
 pub mod listing;
 pub mod pack;
 pub(crate) mod page;
@@ -114,6 +115,7 @@ pub struct Archive {
     /// Ends of packs that were read already: these never change.
     known: Mutex<BTreeMap<PackId, Arc<[Placed]>>>,
     owners: listing::Owners,
+    labels: labelled::Labels,
 }
 
 impl Archive {
@@ -145,7 +147,7 @@ impl Archive {
             Err(StoreError::Exists { .. }) => return Err(ArchiveError::NotEmpty { name }),
             other => other?,
         }
-        Ok(Self { store, environment, settings, known: Mutex::default(), owners: Mutex::default() })
+        Ok(Self::of(store, environment, settings))
     }
 
     /// Opens the archive in this store.
@@ -165,17 +167,16 @@ impl Archive {
         if format != FORMAT {
             return Err(ArchiveError::Format);
         }
-        let archive = Self {
-            store,
-            environment,
-            settings,
-            known: Mutex::default(),
-            owners: Mutex::default(),
-        };
+        let archive = Self::of(store, environment, settings);
         for prefix in prefix::MARKED {
             archive.list_marked(prefix)?;
         }
         Ok(archive)
+    }
+
+    fn of(store: Arc<dyn Store>, environment: Arc<dyn Environment>, settings: Settings) -> Self {
+        let (known, owners, labels) = Default::default();
+        Self { store, environment, settings, known, owners, labels }
     }
 
     /// Milliseconds since 1970, as images are told to be of.

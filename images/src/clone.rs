@@ -40,8 +40,8 @@ mod template;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashSet},
-    fs::{self, File},
+    collections::HashSet,
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -52,10 +52,11 @@ pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::{is_named, keep_from_qemu, reserve};
 pub use lun::LunClone;
 pub use ownership::{Claim, HostName, HostNameError, Owner, Ownership, Start};
+pub use plain::erase_old;
 pub use pool::Pool;
 pub(crate) use pool::private_directory as make_private_directory;
 
-use crate::encryption::{KeyNumber, Keyslots, VolumeKeys, erasure::Erased};
+use crate::encryption::{KeyNumber, Keyslots, VolumeKeys};
 use crate::iscsi::LunAccess;
 use crate::volume::{
     Backing, Data, Durability, HostCache, Place, Volume, VolumeError, VolumeId,
@@ -221,69 +222,9 @@ impl Master {
         self.erase_clone(clone).map(drop)
     }
 
-    fn forget(&self, id: &VolumeId, record: &Record) -> Result<Erased, CloneError> {
-        let pool = Pool::of(record)?;
-        let _lock = pool.lock()?;
-        let erased = removal::remove_files(id, record)?;
-        // The record goes only when the clone is gone for good.
-        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
-        let at = self.record_path(id);
-        durable::remove(&at).map_err(failed("removing", &at))?;
-        let clones = self.directory.join(CLONES);
-        if !record::is_any_in(&clones, pool.identity())? {
-            template::remove(self, pool.path())?;
-        }
-        Ok(erased)
-    }
-
     /// Holds the master's lock for several notes.
     fn locked(&self) -> Result<Locked<'_>, CloneError> {
         Ok(Locked { master: self, _lock: self.lock()? })
-    }
-
-    /// Forgets clones that a crash left half made or half removed; which those were. What it left
-    /// in their pools of clones that have no record yet is removed as well.
-    ///
-    /// # Errors
-    /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
-    pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
-        let _lock = self.lock()?;
-        let clones = self.clones()?;
-        let mut pools = BTreeMap::new();
-        for clone in &clones {
-            let pool = Pool::of(&clone.record)?;
-            pools.insert(pool.path().to_owned(), pool);
-        }
-        for pool in pools.values() {
-            removal::remove_unrecorded(pool, |id| self.record_path(id).exists())?;
-        }
-        let mut swept = Vec::new();
-        for clone in clones {
-            let is_there = clone.record.path.try_exists();
-            if !is_there.map_err(failed("finding", &clone.record.path))? {
-                self.forget(&clone.id, &clone.record)?;
-                swept.push(clone.id);
-            }
-        }
-        Ok(swept)
-    }
-
-    /// Removes the master, if it has no clone.
-    pub fn remove(self) -> Result<(), CloneError> {
-        let _lock = self.lock()?;
-        let mut ids: Vec<_> = self.clones()?.into_iter().map(|clone| clone.id).collect();
-        ids.extend(self.on_luns()?);
-        if let Some(example) = ids.first().cloned() {
-            let (path, clones) = (self.directory.clone(), ids.len());
-            return Err(CloneError::HasClones { path, clones, example });
-        }
-        let gone = beside(&self.directory, ".removed");
-        if gone.exists() {
-            // Of a master of the same name, whose removal was stopped.
-            fs::remove_dir_all(&gone).map_err(failed("removing", &gone))?;
-        }
-        fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
-        fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
     }
 
     fn record_path(&self, id: &VolumeId) -> PathBuf {

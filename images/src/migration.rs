@@ -33,13 +33,15 @@ mod tests;
 
 use std::{net::SocketAddr, time::Duration};
 
+use serde::{Deserialize, Serialize};
+
 use crate::{backup::point::PointError, environment::NoRandomness, qmp::QmpError};
 
 pub use address::MigrationAddress;
 pub use backup::{Backup, Ended};
 pub use bitmaps::Known;
 pub use incoming::{Settled, prepare, settle};
-pub use outgoing::{Moved, move_guest};
+pub use outgoing::move_guest;
 
 /// Why a guest has not moved. It is on the source as before, and so is a point in time of it that had
 /// not ended yet, unless it is said otherwise.
@@ -114,6 +116,20 @@ impl MigrationError {
             step::Wrong::Halted => Self::Halted,
         }
     }
+}
+
+/// A guest that has left. [`move_guest`] alone makes it, and [`settle`] needs it: made to travel
+/// as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// By which migration.
+    number: u64,
+    /// Whether it ran when it was seen last before it left.
+    did_run: bool,
+    /// How long it had stood still when the source gave it up; more comes until it is let go on.
+    pub downtime: Duration,
+    /// What was known of its disks' changes. Nothing, where the process that began did not end it.
+    pub known: Vec<Known>,
 }
 
 /// How a guest is moved.

@@ -238,6 +238,16 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
     let left: Vec<_> = masters.iter().filter(is_master).collect();
     // Those of backups went with their volumes; the image's stays for the next one, with its lock.
     ensure!(left.len() == 2, "{left:?}");
+    let masters = desk.json(&["volume", "master", "list"])?;
+    let master = &masters[0];
+    ensure!(master["image"].is_string() && master["volumes"] == 0, "{masters}");
+    mezame.run(&["volume", "create", "last", "--image", "blank", "-p", "a", "-q"])?;
+    let name = master["name"].as_str().context("no name")?;
+    let used = mezame.run(&["volume", "master", "delete", name]).unwrap_err();
+    ensure!(used.to_string().contains("in use"), "{used}");
+    mezame.run(&["volume", "delete", "last", "-p", "a"])?;
+    mezame.run(&["volume", "master", "delete", "--unused"])?;
+    ensure!(desk.json(&["volume", "master", "list"])? == json!([]));
     Ok(())
 }
 

@@ -27,6 +27,14 @@ pub struct Exported {
 }
 
 impl Archive {
+    /// How many bytes of an image are no holes, by whole chunks: what a file that it is written to takes of
+    /// its file system at most. The image's lists of chunks are read for it, and no chunk.
+    pub fn data_bytes(&self, image: &Visible) -> Result<u64, ArchiveError> {
+        let chunks = Reader::new(self)?.chunks(&image.record, &mut Scratch::new()?)?;
+        let data = chunks.iter().filter(|id| **id != ChunkId::ZEROS).count() as u64;
+        Ok(data.saturating_mul(CHUNK as u64).min(image.record.image.size))
+    }
+
     /// Writes an image's bytes to the target, each chunk checked, and makes them durable.
     ///
     /// Where it fails the target holds a part of the image. Doing it again goes on where it was.

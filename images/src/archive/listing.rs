@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Records that are read at once, at most; each may have some MiB.
-const BATCH: usize = 32;
+pub(super) const BATCH: usize = 32;
 /// A page ends after so many bytes of names, labels and origins.
 const PAGE_BYTES: usize = 4 << 20;
 
@@ -112,11 +112,11 @@ impl Archive {
                 shared.contains(id) || self.owner(*id).is_none_or(|owner| owner == *project)
             });
         }
-        Ok(Seen { archive: self, viewer, keys, shared, left, read: VecDeque::new() })
+        Ok(Seen::of(self, viewer, keys, shared, left))
     }
 
     /// Sorted. What is known of others is forgotten: they are gone.
-    fn listed_ids(&self) -> Result<Vec<ImageId>, ArchiveError> {
+    pub(super) fn listed_ids(&self) -> Result<Vec<ImageId>, ArchiveError> {
         let listed = self.list_marked(prefix::IMAGES)?;
         let ids: BTreeSet<ImageId> =
             listed.iter().filter_map(|object| object.name.as_id(prefix::IMAGES)).collect();
@@ -125,7 +125,7 @@ impl Archive {
         Ok(ids.into_iter().collect())
     }
 
-    fn owner(&self, id: ImageId) -> Option<ProjectName> {
+    pub(super) fn owner(&self, id: ImageId) -> Option<ProjectName> {
         self.owners.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
@@ -167,7 +167,7 @@ impl Archive {
 }
 
 /// The images that a viewer sees, one after the other.
-struct Seen<'a> {
+pub(super) struct Seen<'a> {
     archive: &'a Archive,
     viewer: Viewer<'a>,
     keys: Keys<'a>,
@@ -179,9 +179,20 @@ struct Seen<'a> {
     read: VecDeque<Image>,
 }
 
-impl Seen<'_> {
+impl<'a> Seen<'a> {
+    /// These images, as far as the viewer sees them.
+    pub(super) fn of(
+        archive: &'a Archive,
+        viewer: Viewer<'a>,
+        keys: Keys<'a>,
+        shared: BTreeSet<ImageId>,
+        left: VecDeque<ImageId>,
+    ) -> Self {
+        Self { archive, viewer, keys, shared, left, read: VecDeque::new() }
+    }
+
     /// The next one; `wanted` is how many more will be asked for, as far as that is known.
-    fn next(&mut self, wanted: usize) -> Result<Option<Image>, ArchiveError> {
+    pub(super) fn next(&mut self, wanted: usize) -> Result<Option<Image>, ArchiveError> {
         while self.read.is_empty() && !self.left.is_empty() {
             let count = wanted.clamp(1, BATCH).min(self.left.len());
             let ids: Vec<ImageId> = self.left.drain(..count).collect();

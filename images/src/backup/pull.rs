@@ -3,7 +3,10 @@
 //! It knows no QEMU and needs nothing of the hypervisor but the offer and a way to its address. What
 //! an offer says of a base that is not of this volume and point makes the pull read all.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+};
 
 use mezame_model::ProjectName;
 
@@ -105,17 +108,36 @@ pub struct Pulled {
 }
 
 /// The backups of a volume that are in the archive and can be opened with this key, to decide by.
-/// What a project's image that was encrypted otherwise is of, nobody can tell. It reads all records
-/// that the project may see.
+/// What a project's image that was encrypted otherwise is of, nobody can tell.
 pub fn published(
     archive: &Archive,
     project: &ProjectName,
     key: Option<&ProjectKey>,
     volume: &VolumeId,
 ) -> Result<Vec<Published>, ArchiveError> {
-    let images = archive.list(Viewer::Project(project), &keys_of(project, key))?;
-    let own = images.into_iter().filter(|image| image.project == *project);
-    Ok(own.filter_map(|image| backup_of(&image, volume)).collect())
+    let mut all = published_of(archive, project, key, &BTreeSet::from([volume]))?;
+    Ok(all.remove(volume).unwrap_or_default())
+}
+
+/// The same of several volumes, by one look at the archive; of those that have any. It lists the archive, and
+/// reads their records and those that this process has not read before: not to be asked while somebody
+/// waits for a monitor.
+pub fn published_of(
+    archive: &Archive,
+    project: &ProjectName,
+    key: Option<&ProjectKey>,
+    volumes: &BTreeSet<&VolumeId>,
+) -> Result<BTreeMap<VolumeId, Vec<Published>>, ArchiveError> {
+    let words = volumes.iter().map(|volume| volume.as_str()).collect();
+    let images = archive.list_labelled(project, &keys_of(project, key), VOLUME, &words)?;
+    let mut all: BTreeMap<VolumeId, Vec<Published>> = BTreeMap::new();
+    for volume in volumes {
+        let of: Vec<_> = images.iter().filter_map(|image| backup_of(image, volume)).collect();
+        if !of.is_empty() {
+            all.insert((*volume).clone(), of);
+        }
+    }
+    Ok(all)
 }
 
 /// A project's own images are encrypted with its key, if it has one. Others' are no bases.

@@ -3,7 +3,12 @@
 //! Only a regular file is removed. A block device is somebody else's: its header is written over, and
 //! it stays. So is a LUN, whose header stays too.
 
-use std::{fs::File, io, os::unix::fs::OpenOptionsExt};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
 
 use nix::fcntl::OFlag;
 
@@ -41,6 +46,20 @@ impl Master {
         let is_encrypted = record.plain_keyslots.or(record.keyslots).is_some();
         remove(clone.id(), target, is_encrypted)
     }
+}
+
+/// Removes an old file of a plain volume, and writes over its keys before if it has a LUKS header; where
+/// they can't be, it is removed all the same. The caller knows that no clone's record names it.
+///
+/// # Errors
+/// [`CloneError::InUse`], while QEMU has it open; then nothing has been removed.
+pub fn erase_old(id: &VolumeId, path: &Path) -> Result<Erased, CloneError> {
+    let mut options = File::options();
+    options.read(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
+    let mut magic = [0; 6];
+    let read = options.open(path).and_then(|mut file| file.read(&mut magic));
+    read.map_err(failed("reading", path))?;
+    remove(id, &Place::File(path.into()), magic == *b"LUKS\xba\xbe")
 }
 
 /// Removes a plain volume's file, and writes over its keys before.
@@ -128,6 +147,22 @@ mod tests {
         master.erase_target(&clone, &target).unwrap();
         assert!(!path.exists());
         assert_eq!(master.erase_target(&clone, &target).unwrap(), Erased::Nothing);
+    }
+
+    #[test]
+    fn an_old_file_is_removed_unless_it_is_open_or_no_file() {
+        let root = tempfile::tempdir().unwrap();
+        let (path, link) = (root.path().join("web.raw"), root.path().join("web.restored-0.raw"));
+        let id = VolumeId::parse("web").unwrap();
+        fs::write(&path, vec![2; 1 << 20]).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(erase_old(&id, &link).is_err() && path.exists());
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        assert!(lock::keep_from_qemu(&file).unwrap());
+        assert!(matches!(erase_old(&id, &path), Err(CloneError::InUse(_))));
+        drop(file);
+        assert_eq!(erase_old(&id, &path).unwrap(), Erased::Nothing);
+        assert!(!path.exists());
     }
 
     #[test]

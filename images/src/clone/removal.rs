@@ -1,10 +1,13 @@
-//! Removing the files of a clone: those that its record means, and no others that have their names.
+//! Removing clones, what crashes have left of them, and masters without any.
+//!
+//! Of a clone the files go that its record means, and no others that have their names.
 //!
 //! A name says little: the file may have been replaced by a restored one, or be what another
 //! clone is made in. So each file is opened and told by its identity first, and QEMU is kept from
 //! opening it from then on. What is not the clone's stays.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::OpenOptionsExt,
@@ -13,11 +16,85 @@ use std::{
 
 use nix::fcntl::OFlag;
 
-use super::{CloneError, Pool, durable, failed, lock, new_path, record::Record};
+use super::{
+    CLONES, CloneError, Master, Pool, beside,
+    durable::{self, sync_directory},
+    failed, lock, new_path,
+    record::{self, Record},
+    template,
+};
 use crate::{
     encryption::erasure::{self, Doubt, Erased},
     volume::{FileIdentity, Place, VolumeId},
 };
+
+impl Master {
+    pub(super) fn forget(&self, id: &VolumeId, record: &Record) -> Result<Erased, CloneError> {
+        let pool = Pool::of(record)?;
+        let _lock = pool.lock()?;
+        let erased = remove_files(id, record)?;
+        // The record goes only when the clone is gone for good.
+        sync_directory(pool.path()).map_err(failed("syncing", pool.path()))?;
+        let at = self.record_path(id);
+        durable::remove(&at).map_err(failed("removing", &at))?;
+        let clones = self.directory.join(CLONES);
+        if !record::is_any_in(&clones, pool.identity())? {
+            template::remove(self, pool.path())?;
+        }
+        Ok(erased)
+    }
+
+    /// Forgets clones that a crash left half made or half removed; which those were. What it left
+    /// in their pools of clones that have no record yet is removed as well.
+    ///
+    /// # Errors
+    /// Where a pool is not there nothing is forgotten in any: what is not seen may not be gone.
+    pub fn sweep(&self) -> Result<Vec<VolumeId>, CloneError> {
+        let _lock = self.lock()?;
+        let clones = self.clones()?;
+        let mut pools = BTreeMap::new();
+        for clone in &clones {
+            let pool = Pool::of(&clone.record)?;
+            pools.insert(pool.path().to_owned(), pool);
+        }
+        for pool in pools.values() {
+            remove_unrecorded(pool, |id| self.record_path(id).exists())?;
+        }
+        let mut swept = Vec::new();
+        for clone in clones {
+            let is_there = clone.record.path.try_exists();
+            if !is_there.map_err(failed("finding", &clone.record.path))? {
+                self.forget(&clone.id, &clone.record)?;
+                swept.push(clone.id);
+            }
+        }
+        Ok(swept)
+    }
+
+    /// The ids of its clones, wherever they are.
+    pub(crate) fn clone_ids(&self) -> Result<Vec<VolumeId>, CloneError> {
+        let mut ids: Vec<_> = self.clones()?.into_iter().map(|clone| clone.id).collect();
+        ids.extend(self.on_luns()?);
+        Ok(ids)
+    }
+
+    /// Removes the master, if it has no clone.
+    pub fn remove(self) -> Result<(), CloneError> {
+        let _lock = self.lock()?;
+        let ids = self.clone_ids()?;
+        if let Some(example) = ids.first().cloned() {
+            let (path, clones) = (self.directory.clone(), ids.len());
+            return Err(CloneError::HasClones { path, clones, example });
+        }
+        let gone = beside(&self.directory, ".removed");
+        if gone.exists() {
+            // Of a master of the same name, whose removal was stopped.
+            fs::remove_dir_all(&gone).map_err(failed("removing", &gone))?;
+        }
+        fs::rename(&self.directory, &gone).map_err(failed("removing", &self.directory))?;
+        fs::remove_dir_all(&gone).map_err(failed("removing", &gone))
+    }
+}
 
 /// Removes a clone's files, under the lock of its pool. The keys in an encrypted one are written over
 /// before; how far that can be trusted. Where they can't be, it is removed all the same.

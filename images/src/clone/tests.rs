@@ -1,6 +1,6 @@
 //! Masters and clones on real files, with QEMU's tools and daemon.
 
-use std::{os::unix::fs::MetadataExt, process::Command};
+use std::{fs, os::unix::fs::MetadataExt, process::Command};
 
 use super::*;
 use crate::{

@@ -12,11 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Backup, Known, MigrationAddress, MigrationError, Settings,
+    Backup, Known, MigrationAddress, MigrationError, Moved, Settings,
     backup::check,
     bitmaps, gate,
     gate::Mark,
@@ -47,20 +46,6 @@ const END: Duration = Duration::from_secs(180);
 const RESUMED: Duration = Duration::from_secs(10);
 /// How often the downtime limit follows the rate.
 const TUNED: Duration = Duration::from_millis(500);
-
-/// A guest that has left. [`move_guest`] alone makes it, and [`super::settle`] needs it: made to travel
-/// as JSON.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Moved {
-    /// By which migration.
-    pub(super) number: u64,
-    /// Whether it ran when it was seen last before it left.
-    pub(super) did_run: bool,
-    /// How long it had stood still when the source gave it up; more comes until it is let go on.
-    pub downtime: Duration,
-    /// What was known of its disks' changes. Nothing, where the process that began did not end it.
-    pub known: Vec<Known>,
-}
 
 /// Moves a guest to a destination that listens ([`super::prepare`]). All of its disks are named, as
 /// for a backup. `backup` is the point in time that is open, if there is one; one that nobody names

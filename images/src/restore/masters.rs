@@ -4,6 +4,7 @@
 //!   MASTERS/NAME/       the master, once it is whole
 //!          /NAME.raw    what has been fetched of it so far
 //!          /NAME.new/   it is being sealed
+//!          /NAME.removed/ its removal was cut short
 //!          /NAME.lock   held while one of these is made or removed; it goes with the master
 //! ```
 //! The [name](MasterName) says of what a master is, so asking again finds it, also after a crash at any
@@ -11,6 +12,7 @@
 //! holes too, where LUKS over a raw file would have noise. Nothing is kept of who may see the image: that is asked of the archive each time, by the
 //! [`Visible`](crate::archive::Visible) that it takes.
 
+mod inventory;
 mod name;
 
 use std::{
@@ -22,6 +24,7 @@ use std::{
     time::Duration,
 };
 
+pub use inventory::{Listed, Stage};
 pub use name::MasterName;
 
 use super::{
@@ -47,6 +50,21 @@ pub struct Masters {
 /// A lock's file, held.
 struct Held {
     _file: File,
+}
+
+/// A master that nobody removes before this is dropped, so that it gets its clone first. Who asks for the
+/// same one meanwhile waits, the holder too.
+pub struct HeldMaster {
+    master: Master,
+    _held: Held,
+}
+
+impl std::ops::Deref for HeldMaster {
+    type Target = Master;
+
+    fn deref(&self) -> &Master {
+        &self.master
+    }
 }
 
 /// What a master is made of.
@@ -107,6 +125,20 @@ impl Masters {
         key: Option<&VolumeKey>,
         watch: &dyn Watch,
     ) -> Result<Master, RestoreError> {
+        Ok(self.held(of, size, key, watch)?.master)
+    }
+
+    /// The same, for who makes a clone of it.
+    ///
+    /// # Errors
+    /// As of the others.
+    pub fn held(
+        &self,
+        of: &Origin<'_>,
+        size: u64,
+        key: Option<&VolumeKey>,
+        watch: &dyn Watch,
+    ) -> Result<HeldMaster, RestoreError> {
         let image = of.image.image();
         of.check_key(key.is_some())?;
         let size = size.max(image.size).next_multiple_of(SECTOR);
@@ -116,6 +148,11 @@ impl Masters {
 
     /// A master of zeros.
     pub fn zeros(&self, size: u64, watch: &dyn Watch) -> Result<Master, RestoreError> {
+        Ok(self.held_zeros(size, watch)?.master)
+    }
+
+    /// The same, for who makes a clone of it.
+    pub fn held_zeros(&self, size: u64, watch: &dyn Watch) -> Result<HeldMaster, RestoreError> {
         let size = size.next_multiple_of(SECTOR);
         self.made(&MasterName::Zeros(size), size, &Contents::Zeros, watch)
     }
@@ -131,10 +168,10 @@ impl Masters {
         Ok(Some(master))
     }
 
-    /// Removes a master, which has no clones, and what was fetched of one.
+    /// Removes a master, which has no clones, and what was fetched of one, or is left of its removal.
     ///
     /// # Errors
-    /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it.
+    /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it, or a clone of it.
     pub fn remove(&self, name: &MasterName) -> Result<(), RestoreError> {
         let path = self.path(name);
         let Some(held) = self.hold(name)? else { return Err(self.busy(name)) };
@@ -175,15 +212,15 @@ impl Masters {
         size: u64,
         contents: &Contents<'_>,
         watch: &dyn Watch,
-    ) -> Result<Master, RestoreError> {
-        let _held = self.wait(name, watch)?;
+    ) -> Result<HeldMaster, RestoreError> {
+        let held = self.wait(name, watch)?;
         let master = match self.find(name)? {
             Some(master) => master,
             None => self.make(name, size, contents, watch)?,
         };
         let is_encrypted = matches!(contents, Contents::Image { key: Some(_), .. });
         if master.size() == size && master.backing().is_encrypted == is_encrypted {
-            return Ok(master);
+            return Ok(HeldMaster { master, _held: held });
         }
         Err(RestoreError::OtherMaster { path: self.path(name) })
     }
@@ -245,12 +282,13 @@ impl Masters {
         let path = self.path(name);
         let raw = beside(&path, ".raw");
         durable::remove(&raw).map_err(RestoreError::io("removing", &raw))?;
-        let new = beside(&path, ".new");
-        match fs::remove_dir_all(&new) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RestoreError::io("removing", &new)(error));
+        for folder in [".new", ".removed"].map(|part| beside(&path, part)) {
+            match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(RestoreError::io("removing", &folder)(error));
+                }
+                _ => {}
             }
-            _ => {}
         }
         let lock = self.lock(name);
         if !path.try_exists().map_err(RestoreError::io("finding", &path))? {

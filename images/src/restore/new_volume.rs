@@ -65,7 +65,7 @@ pub fn instant(
     watch: &dyn Watch,
 ) -> Result<InstantClone, RestoreError> {
     check_id(of, id)?;
-    let master = masters.obtain(of, watch)?;
+    let master = masters.held(of, of.image.image().size, None, watch)?;
     let made = master.clone_into(pool, std::slice::from_ref(id))?;
     made.into_iter().next().ok_or_else(|| crate::clone::CloneError::NoClone(id.clone()).into())
 }
@@ -84,7 +84,7 @@ pub fn instant_encrypted(
     watch: &dyn Watch,
 ) -> Result<InstantClone, RestoreError> {
     check_id(of, id)?;
-    let master = masters.obtain_encrypted(of, master_key, watch)?;
+    let master = masters.held(of, of.image.image().size, Some(master_key), watch)?;
     let keys = of.keys.clone().with_master(master_key.clone());
     Ok(master.clone_encrypted(pool, id, key, &keys)?)
 }

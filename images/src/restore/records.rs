@@ -111,6 +111,14 @@ impl Records {
         Ok(self.read(id)?.is_some())
     }
 
+    /// The file that a restore of this volume has begun to write, if it is written beside.
+    pub fn begun_at(&self, id: &VolumeId) -> Result<Option<PathBuf>, RestoreError> {
+        Ok(match self.read(id)?.map(|record| record.way) {
+            Some(Way::Beside { new, .. } | Way::Clone { new, .. }) => Some(new),
+            Some(Way::Over) | None => None,
+        })
+    }
+
     /// Forgets a restore of a volume that is about to be removed, or is gone. Of any other it would not
     /// be known any more that it is half restored.
     pub fn forget(&self, id: &VolumeId) -> Result<(), RestoreError> {

@@ -8,6 +8,8 @@ mod files;
 mod freezing;
 mod image;
 mod key;
+mod leftover;
+mod master;
 mod restore;
 mod schedule;
 mod volume;
@@ -29,6 +31,8 @@ pub use image::{
     PackName, RetainArguments, ShareArguments,
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
+pub use leftover::{LeftoverArgument, LeftoverCommand};
+pub use master::{MasterCommand, MasterNameArgument};
 use mezame_model::ProjectName;
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
 pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};

@@ -13,6 +13,8 @@ mod freezing;
 mod get;
 mod image;
 mod key;
+mod leftover;
+mod master;
 pub mod password;
 mod reports;
 mod reset;

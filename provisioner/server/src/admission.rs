@@ -97,7 +97,8 @@ pub(crate) fn fields_of(kind: Kind) -> &'static [&'static str] {
 
 /// The nested fields, by the name of their schema.
 #[cfg(test)]
-pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 10] = [
+pub(crate) const NESTED_FIELDS: [(&str, &[&str]); 11] = [
+    ("VolumeQuota", project::QUOTA_FIELDS),
     ("Subnet", subnet::FIELDS),
     ("Route", subnet::ROUTE_FIELDS),
     ("Dhcp", dhcp::FIELDS),

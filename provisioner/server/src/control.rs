@@ -32,6 +32,7 @@ use crate::{
     site_keys::{KeyError, StoredSite},
     state::State,
     store::{self, Batch, Committed, EventPage, Store, StoreError, Trail},
+    volumes::quota::OverQuota,
 };
 
 use commit::uncut;
@@ -49,6 +50,9 @@ pub enum ControlError {
     /// There is no such resource.
     #[error("there is no such resource")]
     NotFound,
+    /// The project may not have so much.
+    #[error(transparent)]
+    Quota(#[from] OverQuota),
     /// The resource is not as the caller thinks.
     #[error("the resource is at revision {}", .actual.map_or("none".into(), |g| g.to_string()))]
     Precondition {

@@ -263,6 +263,7 @@ async fn open_volumes(
     let manner = Manner {
         default_pool: volumes.usual_pool().unwrap_or_default().to_owned(),
         jobs: volumes.jobs,
+        hydrations: volumes.hydrations,
         jobs_waiting: settings.images.as_ref()?.jobs_waiting,
     };
     let run = settings.state_dir.join("volumes");

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::{
     schedules::record::ScheduleRecord,
     store::{Body, Key, RowKind, StoreError},
-    volumes::record::VolumeRecord,
+    volumes::{quota::VolumeQuota, record::VolumeRecord},
 };
 
 /// A tenant.
@@ -29,6 +29,9 @@ pub(crate) struct Project {
     /// Whether its images are encrypted. It is from its beginning on, or never.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) encrypted_images: bool,
+    /// What it may have of volumes; no limit without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) volume_quota: Option<VolumeQuota>,
     /// The key that they are encrypted with, 32 bytes; none of an encrypted project whose key is
     /// gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -12,6 +12,7 @@ mod events;
 mod image_files;
 mod image_jobs;
 mod images;
+mod leftovers;
 mod names;
 mod openapi;
 mod password_resets;

@@ -49,6 +49,9 @@ pub(crate) fn of_project(project: &Project) -> Value {
     if project.encrypted_images {
         fields.insert("encrypted_images".into(), true.into());
     }
+    if let Some(quota) = &project.volume_quota {
+        fields.insert("volume_quota".into(), json!(quota));
+    }
     Value::Object(fields)
 }
 

@@ -16,8 +16,11 @@ mod create;
 pub(crate) mod executor;
 mod failure;
 pub(crate) mod freezing;
+mod jobs;
+mod leftovers;
 pub(crate) mod local;
 pub(crate) mod part;
+pub(crate) mod quota;
 pub(crate) mod record;
 mod restores;
 mod settle;
@@ -37,9 +40,9 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, ImageWork, JobState},
         volumes::{
-            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
+            Master, Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
+            VolumeState,
         },
     },
 };
@@ -47,7 +50,7 @@ use tokio::runtime::Handle;
 
 use self::{
     checks::{check_limits, check_monitor},
-    claim::{Busy, Claim},
+    claim::Busy,
     executor::{Executor, ExecutorError},
     failure::unfinished,
     record::VolumeRecord,
@@ -59,7 +62,7 @@ use crate::{
         Images, ImagesError, PATIENCE, StartError,
         crew::{Crew, Unanswered},
         fault::plain,
-        jobs::{Outcome, Ticket, Unfinished},
+        jobs::Unfinished,
     },
 };
 
@@ -120,6 +123,8 @@ pub(crate) struct Volumes {
     /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
     monitors: Crew,
     workers: Crew,
+    /// For what only looks on at QEMU, for hours.
+    hydrations: Crew,
     busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
@@ -130,6 +135,7 @@ pub(crate) struct Volumes {
 pub(crate) struct Manner {
     pub(crate) default_pool: String,
     pub(crate) jobs: usize,
+    pub(crate) hydrations: usize,
     pub(crate) jobs_waiting: usize,
 }
 
@@ -154,6 +160,7 @@ impl Volumes {
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
+            hydrations: crew("volume-hydrate", manner.hydrations, manner.jobs_waiting)?,
             busy: Arc::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
@@ -207,6 +214,17 @@ impl Volumes {
         self.ask(move |executor| executor.make_pool(&name)).await
     }
 
+    /// What volumes are clones of.
+    pub(crate) async fn masters(&self) -> Result<Vec<Master>, VolumesError> {
+        self.ask(|executor| executor.list_masters()).await
+    }
+
+    /// Removes a master that no volume stands on.
+    pub(crate) async fn remove_master(&self, name: String) -> Result<(), VolumesError> {
+        let is_removed = self.ask(move |executor| executor.remove_master(&name)).await?;
+        if is_removed { Ok(()) } else { Err(ControlError::NotFound.into()) }
+    }
+
     /// A project's volumes.
     pub(crate) fn list(&self, project: &ProjectName) -> Result<Vec<Volume>, VolumesError> {
         Ok(self.control.volumes(project)?.iter().map(|record| record.shown()).collect())
@@ -227,12 +245,12 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeStart, VolumesError> {
-        let claim = self.claim(std::slice::from_ref(id))?;
+        let opening = self.opening(id)?;
         let record = self.usable(project, id)?;
         let (facts, limits) = (record.facts(), record.limits);
         // It is claimed until all is done, also where who asked has gone.
-        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
-        let (start, _claim) = self.ask(open).await?;
+        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, opening));
+        let (start, _opening) = self.ask(open).await?;
         if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
             // Its guest went over, and whoever saw to that ended before it was noted.
             self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
@@ -304,62 +322,6 @@ impl Volumes {
         if record.state == VolumeState::Ready { Ok(record) } else { Err(VolumesError::NotReady) }
     }
 
-    /// Begins long work on volumes that are claimed.
-    async fn begin(
-        self: &Arc<Self>,
-        what: ImageWork,
-        project: &ProjectName,
-        claim: Claim,
-        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
-        self.begin_or(what, project, claim, work, |_| ()).await
-    }
-
-    /// The same, with what is to be done in the work's place where it is cancelled before.
-    async fn begin_or(
-        self: &Arc<Self>,
-        what: ImageWork,
-        project: &ProjectName,
-        claim: Claim,
-        work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
-        give_up: impl FnOnce(&Self) + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
-        let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
-        ticket.is_about(claim.volumes());
-        ticket.noted().await?;
-        let job = ticket.shown()?;
-        let volumes = Arc::clone(self);
-        let task = move || {
-            use mezame_images::archive::Watch;
-            if ticket.ticker().is_cancelled() {
-                give_up(&volumes);
-                drop(claim);
-                return ticket.finish(Err(Unfinished::Cancelled));
-            }
-            ticket.enter(JobState::Running);
-            let result = work(&volumes, &ticket);
-            // Whoever is told of the end may use them.
-            drop(claim);
-            ticket.finish(result);
-        };
-        if self.workers.submit(task).is_err() {
-            // The ticket has told so.
-            return Err(ImagesError::Ending.into());
-        }
-        Ok(job)
-    }
-
-    /// Waits for a record to be written, on a thread of a job.
-    fn wait<T>(
-        &self,
-        write: impl Future<Output = Result<T, ControlError>>,
-    ) -> Result<T, Unfinished> {
-        self.runtime.block_on(write).map_err(|error| {
-            let message = crate::images::chain(&error);
-            plain("", message, "the provisioner's log has more; ask for it again").into()
-        })
-    }
-
     /// Ends all that is at work, whose jobs the images' end has told to; what does not end in time is
     /// left to itself.
     pub(crate) async fn end(self: Arc<Self>) {
@@ -367,9 +329,8 @@ impl Volumes {
         let ended = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
-            let workers = self.workers.finish(left());
-            let calls = [&self.calls, &self.monitors].map(|crew| crew.finish(left()));
-            if calls.contains(&false) || !workers {
+            let crews = [&self.workers, &self.hydrations, &self.calls, &self.monitors];
+            if crews.map(|crew| crew.finish(left())).contains(&false) {
                 tracing::warn!("what is at work on volumes does not end in time");
             }
         });

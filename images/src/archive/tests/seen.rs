@@ -116,3 +116,27 @@ fn a_record_that_was_changed_without_the_key_is_not_listed() {
     let told = archive.list(Viewer::Operator, &keys).unwrap_err();
     assert!(matches!(told, ArchiveError::Record { .. }), "{told}");
 }
+
+#[test]
+fn a_sealed_label_is_known_to_who_has_the_key_and_taken_from_no_damaged_record() {
+    let (memory, archive) = fresh();
+    let (vault, key) = (project("vault"), ProjectKey::new([5; 32]));
+    let mut about = new(&vault, None);
+    about.key = Some(&key);
+    about.detail.labels.insert("of".into(), "one".into());
+    let id = archive.import(&about, &Disk::of(&[1]), &Unwatched).unwrap().image.id;
+    let known = |_: &mezame_model::ProjectName| KeyOf::Key(key.clone());
+    let away = |_: &mezame_model::ProjectName| KeyOf::Away;
+    let count = |archive: &Archive, keys: &dyn Fn(&mezame_model::ProjectName) -> KeyOf| {
+        archive.list_labelled(&vault, keys, "of", &["one"].into()).unwrap().len()
+    };
+    // Not knowing the label is not remembered as its absence, and knowing it opens nothing.
+    assert_eq!([count(&archive, &away), count(&archive, &known)], [0, 1]);
+    assert_eq!([count(&archive, &away), count(&archive, &known)], [0, 1]);
+    let name = ObjectName::image(id);
+    let mut record = memory.read(&name, u64::MAX).unwrap();
+    let middle = record.len() / 2;
+    record[middle] ^= 1;
+    memory.replace(&name, &record).unwrap();
+    assert_eq!(count(&archive, &known), 0);
+}

@@ -5,6 +5,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use proptest::prelude::*;
 
 use super::*;
+
+#[test]
+fn what_of_an_image_is_no_holes_is_known_without_reading_it() {
+    let (_, archive) = fresh();
+    for (letters, data) in [(&[0, 0, 0][..], 0), (&[1, 0, 2][..], 2), (&[1, 1, 1][..], 3)] {
+        let id = import(&archive, &Disk::of(letters)).image.id;
+        let image = archive.view(id, Viewer::Operator, &no_keys).unwrap();
+        assert_eq!(archive.data_bytes(&image).unwrap(), data * CHUNK as u64);
+    }
+    let odd = import(&archive, &Disk::new(vec![1; 1000])).image.id;
+    let image = archive.view(odd, Viewer::Operator, &no_keys).unwrap();
+    assert_eq!(archive.data_bytes(&image).unwrap(), 1000);
+}
 use crate::environment::Environment;
 
 fn with_threads(memory: Arc<Memory>, threads: usize) -> Archive {

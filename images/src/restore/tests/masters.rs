@@ -5,6 +5,7 @@ use crate::{
     clone::{CloneError, Master},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
     environment::fixed::FixedEnvironment,
+    restore::masters::Stage,
     testing::{contents, contents_with, first_difference, keys, pool, vault::project_key},
 };
 
@@ -268,4 +269,73 @@ fn masters_of_zeros_and_of_longer_disks_are_made_once_and_removed_with_their_loc
         masters.remove(&name).unwrap();
     }
     assert_eq!(std::fs::read_dir(at).unwrap().count(), 0);
+}
+
+#[test]
+fn a_master_that_somebody_is_about_to_clone_is_not_removed_and_one_that_was_let_go_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let pool = pool(directory.path());
+    let masters = Masters::create(&directory.path().join("masters")).unwrap();
+    let name = MasterName::Zeros(1 << 20);
+    let held = masters.held_zeros(1 << 20, &Unwatched).unwrap();
+    let busy = masters.remove(&name).unwrap_err();
+    assert!(matches!(busy, RestoreError::Clone(CloneError::Busy { .. })), "{busy}");
+    held.clone_into(&pool, &[id("one")]).unwrap();
+    // Who asks for the same one waits for no more than that.
+    let second = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| masters.held_zeros(1 << 20, &Unwatched).unwrap());
+        drop(held);
+        asking.join().unwrap()
+    });
+    let clone = second.find(&id("one")).unwrap();
+    second.remove_clone(&clone).unwrap();
+    drop(second);
+    masters.remove(&name).unwrap();
+    assert!(masters.find(&name).unwrap().is_none());
+}
+
+#[test]
+fn masters_are_listed_with_what_they_take_and_so_is_what_killed_work_has_left_of_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::new(None);
+    let image = vault.backup("disk", &contents_of(1));
+    let none = VolumeKeys::none();
+    let of = vault.origin(&image, &none, directory.path());
+    let at = directory.path().join("masters");
+    let masters = Masters::create(&at).unwrap();
+    let pool = pool(directory.path());
+    assert!(masters.list().unwrap().is_empty());
+    let clone = new_volume::instant(&masters, &of, &pool, &id("one"), &Unwatched).unwrap();
+    masters.zeros(1 << 30, &Unwatched).unwrap();
+    let (fetched, removed) = (MasterName::Zeros(1 << 20), MasterName::Zeros(2 << 20));
+    std::fs::write(at.join(format!("{fetched}.raw")), vec![1; 1 << 20]).unwrap();
+    std::fs::create_dir(at.join(format!("{removed}.removed"))).unwrap();
+    std::fs::write(at.join(format!("{removed}.removed/image")), vec![1; 1 << 20]).unwrap();
+    std::fs::write(at.join("masters.json"), "{}").unwrap();
+    let listed = masters.list().unwrap();
+    let of_name = |name: MasterName| listed.iter().find(|it| it.name == name).unwrap();
+    assert_eq!(listed.len(), 4);
+    let whole = of_name(image.image().id.into());
+    assert_eq!((whole.stage, whole.clones, whole.is_encrypted), (Stage::Whole, 1, false));
+    assert_eq!(whole.size, Some(image.image().size));
+    let zeros = of_name(MasterName::Zeros(1 << 30));
+    assert_eq!((zeros.stage, zeros.clones, zeros.size), (Stage::Whole, 0, Some(1 << 30)));
+    assert!(whole.bytes > 0 && zeros.bytes < 1 << 20, "{listed:?}");
+    for part in [fetched, removed] {
+        let seen = of_name(part);
+        assert_eq!((seen.stage, seen.clones, seen.size), (Stage::Partial, 0, None));
+        assert!(seen.bytes >= 1 << 20, "{seen:?}");
+        masters.remove(&part).unwrap();
+        assert_eq!(masters.look(&part).unwrap(), None);
+    }
+    // Of one that can't be read nobody knows what stands on it.
+    let manifest = at.join(format!("{}/master.json", image.image().id));
+    let text = std::fs::read(&manifest).unwrap();
+    std::fs::remove_file(&manifest).unwrap();
+    let damaged = masters.look(&image.image().id.into()).unwrap().unwrap();
+    assert_eq!(damaged.stage, Stage::Damaged);
+    masters.remove(&image.image().id.into()).unwrap_err();
+    std::fs::write(&manifest, text).unwrap();
+    masters.find(&image.image().id.into()).unwrap().unwrap().remove_clone(&clone).unwrap();
+    masters.remove(&image.image().id.into()).unwrap();
 }

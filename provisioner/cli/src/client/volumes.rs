@@ -8,8 +8,8 @@ use mezame_model::{
         images::ImageJob,
         schedules::{Schedule, ScheduleView},
         volumes::{
-            Backup, Capture, Hydrate, Monitor, NewBackup, NewVolume, Pool, RestoreVolume, Volume,
-            VolumeDeleted, VolumeLimits, VolumeStart,
+            Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewVolume, Pool,
+            RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
         },
     },
 };
@@ -31,6 +31,32 @@ impl Client {
     pub async fn create_pool(&self, name: &str) -> Result<Pool, ClientError> {
         let path = format!("/v1/pools/{name}");
         parse(self.call(Method::POST, &path, None, None).await?.body())
+    }
+
+    /// What volumes are clones of.
+    pub async fn masters(&self) -> Result<Vec<Master>, ClientError> {
+        self.get("/v1/masters").await
+    }
+
+    /// Deletes one that no volume stands on.
+    pub async fn delete_master(&self, name: &str) -> Result<(), ClientError> {
+        let path = format!("/v1/masters/{name}");
+        self.call(Method::DELETE, &path, None, None).await.map(drop)
+    }
+
+    /// Old contents of volumes, which restores have kept.
+    pub async fn leftovers(&self) -> Result<Vec<Leftover>, ClientError> {
+        self.get("/v1/leftovers").await
+    }
+
+    /// Deletes one.
+    pub async fn delete_leftover(
+        &self,
+        pool: &str,
+        file: &str,
+    ) -> Result<VolumeDeleted, ClientError> {
+        let path = format!("/v1/leftovers/{pool}/{file}");
+        parse(self.call(Method::DELETE, &path, None, None).await?.body())
     }
 
     /// A project's volumes.

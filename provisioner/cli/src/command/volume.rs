@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::api::volumes::VolumeClass;
 
 use super::{
-    Detach, JobId,
+    Detach, JobId, LeftoverCommand, MasterCommand,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
 use crate::size;
@@ -134,6 +134,18 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
   mezame volume pool create fast    once")]
     #[command(subcommand)]
     Pool(PoolCommand),
+    /// What volumes are clones of: one for each image and size
+    #[command(after_help = "Examples:
+  mezame volume master list
+  mezame volume master delete --unused")]
+    #[command(subcommand)]
+    Master(MasterCommand),
+    /// Old contents of volumes, which restores in place have kept
+    #[command(after_help = "Examples:
+  mezame volume leftover list
+  mezame volume leftover delete default/web-root.restored-0.raw")]
+    #[command(subcommand)]
+    Leftover(LeftoverCommand),
 }
 
 /// Of `volume pool`.

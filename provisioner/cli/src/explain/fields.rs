@@ -53,6 +53,15 @@ const PROJECT: &[Field] = &[
         "as it was when the project was made; it is never changed",
         "Its images in the archive are encrypted with a key of its own.",
     ),
+    field("volume_quota", "limits", "no limit", "", "The most that it may have of volumes."),
+    field("volume_quota.volumes", "number", "no limit", "0 to 10000", "How many volumes."),
+    field(
+        "volume_quota.bytes",
+        "number",
+        "no limit",
+        "0 to 2^60",
+        "The lengths of all of them together, as guests see them.",
+    ),
 ];
 
 const PORT: &[Field] = &[

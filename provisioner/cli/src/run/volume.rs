@@ -13,7 +13,7 @@ use mezame_model::api::volumes::{
     Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
 };
 
-use super::{Session, image, restore};
+use super::{Session, image, leftover, master, restore};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -27,9 +27,12 @@ use crate::{
 
 pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result<Exit, Failure> {
     let client = &session.client;
-    if let VolumeCommand::Pool(command) = command {
-        return pool(session, command).await;
-    }
+    let command = match command {
+        VolumeCommand::Pool(command) => return pool(session, command).await,
+        VolumeCommand::Leftover(command) => return leftover::run(session, command).await,
+        VolumeCommand::Master(command) => return master::run(session, command).await,
+        command => command,
+    };
     let project = session.project()?;
     match command {
         VolumeCommand::Create(arguments) => create(session, arguments).await,
@@ -65,7 +68,9 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
             image::job::tell_cancelled(session, &job)
         }
         // Taken above.
-        VolumeCommand::Pool(_) => Ok(Exit::Success),
+        VolumeCommand::Pool(_) | VolumeCommand::Master(_) | VolumeCommand::Leftover(_) => {
+            Ok(Exit::Success)
+        }
     }
 }
 

@@ -132,8 +132,8 @@ impl Resolver<'_> {
                 }
                 None => None,
             };
-            let ProjectForm { name, description, .. } = form;
-            let record = Project { name, description, encrypted_images, image_key };
+            let ProjectForm { name, description, volume_quota, .. } = form;
+            let record = Project { name, description, encrypted_images, volume_quota, image_key };
             self.projects.push(Pending { document: Some(index), record, before });
         }
         Ok(())

@@ -8,7 +8,7 @@ use mezame_model::{ProjectName, SecretBytes, api::Fault};
 use super::{Control, ControlError, uncut};
 use crate::{
     record::Record,
-    state::{Changes, State},
+    state::{Changes, State, Tenant},
     store::Batch,
     volumes::record::VolumeRecord,
 };
@@ -43,6 +43,13 @@ impl Control {
         self.state().tenants.values().find_map(|tenant| tenant.volumes.get(id).cloned())
     }
 
+    /// Those of all projects that are on a host.
+    pub(crate) fn volumes_of_host(&self, host: &str) -> Vec<Arc<VolumeRecord>> {
+        let state = self.state();
+        let all = state.tenants.values().flat_map(|tenant| tenant.volumes.values());
+        all.filter(|volume| *volume.host == *host).cloned().collect()
+    }
+
     /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes. All
     /// volumes of one master have the key of the first: it is that one's from then on.
     pub(crate) async fn add_volume(
@@ -65,6 +72,7 @@ impl Control {
                     let fault = fault("id", message, "delete some");
                     return Err(ControlError::Faults(vec![fault]));
                 }
+                check_quota(tenant, &record.id, record.size)?;
                 if record.master_key.is_some()
                     && let Some(known) = key_of_master(&state, &record)
                 {
@@ -76,6 +84,17 @@ impl Control {
             Ok(record)
         })
         .await
+    }
+
+    /// That a project may have this volume become so long, as of now.
+    pub(crate) fn check_growth(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+        size: u64,
+    ) -> Result<(), ControlError> {
+        let state = self.state();
+        check_quota(state.tenant(project).ok_or(ControlError::NotFound)?, id, size)
     }
 
     /// Changes a volume's record, which is durable when this returns.
@@ -123,6 +142,11 @@ impl Control {
         let changes = Changes { puts, deletes, ..Changes::default() };
         self.commit(changes, Batch::default()).await.map(drop)
     }
+}
+
+fn check_quota(tenant: &Tenant, id: &VolumeId, size: u64) -> Result<(), ControlError> {
+    let quota = tenant.project.record.volume_quota.unwrap_or_default();
+    Ok(quota.check(tenant.volumes.values(), id, size)?)
 }
 
 /// The key that another volume of the same master has.

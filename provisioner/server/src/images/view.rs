@@ -1,6 +1,6 @@
 //! Images as operators see them, and the short calls about them. All of it blocks.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use mezame_images::archive::{
     Archive, ArchiveError, Image as ArchiveImage, ImageId, Kind, Retention, Viewer, Visible,
@@ -84,11 +84,10 @@ pub(crate) fn retain(
     policy: &ImageRetention,
     dry_run: bool,
 ) -> Result<Retained, ImagesError> {
-    let mut backups = archive.list(Viewer::Project(project), &|it: &ProjectName| keys(it))?;
-    backups.retain(|image| {
-        let volume = image.detail.as_ref().and_then(|detail| detail.labels.get(VOLUME));
-        image.project == *project && image.kind == Kind::Backup && volume == Some(&policy.volume)
-    });
+    let volume = BTreeSet::from([policy.volume.as_str()]);
+    let mut backups =
+        archive.list_labelled(project, &|it: &ProjectName| keys(it), VOLUME, &volume)?;
+    backups.retain(|image| image.kind == Kind::Backup);
     let dated: Vec<Dated> =
         backups.iter().map(|it| Dated { id: it.id, created_ms: it.created_ms }).collect();
     let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);

@@ -81,6 +81,16 @@ impl Names {
         self.text("pool")
     }
 
+    /// A master.
+    pub(super) fn master(&self) -> &str {
+        self.text("master")
+    }
+
+    /// A file in a pool.
+    pub(super) fn file(&self) -> &str {
+        self.text("file")
+    }
+
     /// A schedule.
     pub(super) fn schedule(&self) -> &str {
         self.text("schedule")

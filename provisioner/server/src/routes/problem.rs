@@ -218,6 +218,15 @@ fn control_problem(error: ControlError) -> Problem {
         ControlError::InUse(faults) => {
             with(StatusCode::CONFLICT, "in-use", "Not deleted: others refer to it", faults)
         }
+        ControlError::Quota(over) => Problem {
+            detail: over.to_string(),
+            ..with(
+                StatusCode::CONFLICT,
+                "over-quota",
+                "The project may not have so much",
+                Vec::new(),
+            )
+        },
         ControlError::NotFound => {
             with(StatusCode::NOT_FOUND, "not-found", "There is no such resource", Vec::new())
         }

@@ -7,12 +7,18 @@ use axum::{
     routing::{MethodFilter, on},
 };
 
-use super::{Route, restores, route, schedules, volumes};
+use super::{Route, leftovers, restores, route, schedules, volumes};
 
 /// Those calls.
-pub(super) static VOLUME_ROUTES: [Route; 25] = [
+pub(super) static VOLUME_ROUTES: [Route; 29] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
+    route!(GET "/v1/masters" "list-masters" "What volumes are clones of" => volumes::masters),
+    route!(DELETE "/v1/masters/{master}" "remove-master"
+        "Delete a master that no volume stands on" => volumes::remove_master),
+    route!(GET "/v1/leftovers" "list-leftovers" "Old contents of volumes, which restores have kept"
+        => leftovers::list),
+    route!(DELETE "/v1/leftovers/{pool}/{file}" "remove-leftover" "Delete one" => leftovers::remove),
     route!(GET "/v1/projects/{project}/volumes" "list-volumes"
         "The project's volumes, sorted by id" => volumes::list),
     route!(POST "/v1/projects/{project}/volumes" "create-volume"

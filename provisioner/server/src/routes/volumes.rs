@@ -37,6 +37,15 @@ pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Respon
     Ok(json(StatusCode::CREATED, &pool))
 }
 
+pub(super) async fn masters(State(api): Shared) -> Result<Response, Failure> {
+    Ok(json(StatusCode::OK, &api.volumes().await?.masters().await?))
+}
+
+pub(super) async fn remove_master(State(api): Shared, names: Names) -> Result<Response, Failure> {
+    api.volumes().await?.remove_master(names.master().to_owned()).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
     Ok(json(StatusCode::OK, &api.volumes().await?.list(&project)?))

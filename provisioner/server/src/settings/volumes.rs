@@ -26,8 +26,10 @@ pub struct VolumeSettings {
     /// What this host is called in volumes' records, which bind them to it; its own name without. One
     /// that is renamed, as a container that is started anew, is told its former name here.
     pub host: Option<String>,
-    /// How many jobs are at work at once, 1 to 64. A hydration is one for as long as it takes.
+    /// How many jobs are at work at once, 1 to 64.
     pub jobs: usize,
+    /// How many hydrations are besides, 1 to 64.
+    pub hydrations: usize,
 }
 
 impl VolumeSettings {
@@ -57,6 +59,9 @@ impl VolumeSettings {
         if !(1..=64).contains(&self.jobs) {
             return Some(("volumes.jobs", "1 to 64"));
         }
+        if !(1..=64).contains(&self.hydrations) {
+            return Some(("volumes.hydrations", "1 to 64"));
+        }
         None
     }
 
@@ -79,6 +84,7 @@ impl Default for VolumeSettings {
             freeze_socket: None,
             host: None,
             jobs: 8,
+            hydrations: 8,
         }
     }
 }
@@ -115,5 +121,7 @@ mod tests {
         assert_eq!(host("hv-1").fault(true), None);
         assert_eq!(host("hv 1").fault(true).unwrap().0, "volumes.host");
         assert!(VolumeSettings { jobs: 0, ..settings(&["a"]) }.fault(true).is_some());
+        let many = VolumeSettings { hydrations: 65, ..settings(&["a"]) };
+        assert_eq!(many.fault(true).unwrap().0, "volumes.hydrations");
     }
 }

@@ -17,6 +17,7 @@ use mezame_model::{
 
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
+    claim::MayOpen,
     executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
     failure::{mend_of, unfinished},
     plain,
@@ -57,7 +58,7 @@ impl Volumes {
         name.as_deref().map(check_name).transpose()?;
         let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
-        let claim = self.claim(&ids)?.with_monitor(&qmp)?;
+        let claim = self.claim_for_job(&ids, MayOpen::Yes)?.with_monitor(&qmp)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());
@@ -89,12 +90,17 @@ impl Volumes {
     ) -> Result<Vec<Backup>, VolumesError> {
         let who = project.clone();
         let list = move |archive: &Archive, keys: &KeyLookup| {
-            Ok(archive.list(Viewer::Project(&who), &|it: &ProjectName| keys(it))?)
+            let keys = |it: &ProjectName| keys(it);
+            Ok(match volume {
+                None => archive.list(Viewer::Project(&who), &keys)?,
+                Some(volume) => {
+                    archive.list_labelled(&who, &keys, VOLUME, &[volume.as_str()].into())?
+                }
+            })
         };
         let images = self.images.ask(list).await?;
         let own = images.iter().filter(|image| image.project == *project);
         let mut backups: Vec<Backup> = own.filter_map(backup_of).collect();
-        backups.retain(|backup| volume.as_ref().is_none_or(|volume| backup.volume == *volume));
         backups.sort_by(|a, b| (Reverse(a.taken_ms), &a.id).cmp(&(Reverse(b.taken_ms), &b.id)));
         Ok(backups)
     }

@@ -20,7 +20,8 @@ use mezame_model::{
 use zeroize::Zeroizing;
 
 use super::{
-    Claim, Unfinished, Volumes, VolumesError, check_limits,
+    Unfinished, Volumes, VolumesError, check_limits,
+    claim::Claim,
     executor::{Beginning, ExecutorError, Reason},
     plain,
     record::VolumeRecord,

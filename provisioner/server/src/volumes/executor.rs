@@ -12,7 +12,7 @@ use mezame_images::{
 };
 use mezame_model::{
     InstanceId, ProjectName,
-    api::volumes::{Limits, Pool, VolumeClass, VolumeStart},
+    api::volumes::{Leftover, Limits, Master, Pool, VolumeClass, VolumeStart},
 };
 use serde::{Deserialize, Serialize};
 
@@ -184,6 +184,8 @@ pub(crate) enum Reason {
     NotFrozen,
     /// There is too little room for it.
     NoRoom,
+    /// Volumes stand on the master, or one is being made of it.
+    MasterInUse,
     /// It is half of what it was and half of an image.
     HalfRestored,
     /// It was to end before it was done.
@@ -218,6 +220,19 @@ pub(crate) trait Executor: Send + Sync {
     fn masters(&self) -> Result<Option<String>, ExecutorError> {
         Ok(None)
     }
+
+    /// All of them.
+    fn list_masters(&self) -> Result<Vec<Master>, ExecutorError>;
+
+    /// Removes one that no volume stands on; false where there is none of this name.
+    fn remove_master(&self, name: &str) -> Result<bool, ExecutorError>;
+
+    /// Old contents of these volumes, which are all that are known here, and files of others.
+    fn leftovers(&self, known: &[Facts]) -> Result<Vec<Leftover>, ExecutorError>;
+
+    /// Removes old contents of a volume; None where there are none of this name.
+    fn remove_leftover(&self, volume: &Facts, file: &str)
+    -> Result<Option<Erasure>, ExecutorError>;
 
     /// Makes a pool, and the directory of masters where that is missing.
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError>;

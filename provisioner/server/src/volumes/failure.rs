@@ -29,7 +29,7 @@ pub(super) fn mend_of(reason: Reason) -> &'static str {
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",
         Reason::Exists => "take another id, or move away what is there",
-        Reason::Conflict => "look at the volume by 'mezame volume show'",
+        Reason::MasterInUse | Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
         Reason::NotFrozen => {

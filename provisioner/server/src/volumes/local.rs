@@ -10,6 +10,7 @@ mod delete;
 mod error;
 mod hydration;
 mod left;
+mod leftovers;
 mod masters;
 mod place;
 mod restore;
@@ -36,8 +37,9 @@ use mezame_images::{
     restore::records::Records,
     volume::{Durability, HostCache, Limits as Throttle, Volume},
 };
-use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
+use mezame_model::api::volumes::{Leftover, Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
+pub(super) use self::leftovers::volume_of;
 use super::executor::{
     BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
     Facts, Left, Reason, RestoreOrder, Restored,
@@ -183,6 +185,26 @@ impl Executor for Local {
 
     fn masters(&self) -> Result<Option<String>, ExecutorError> {
         self.masters_id().map(Some)
+    }
+
+    fn list_masters(&self) -> Result<Vec<mezame_model::api::volumes::Master>, ExecutorError> {
+        self.list_masters_now()
+    }
+
+    fn remove_master(&self, name: &str) -> Result<bool, ExecutorError> {
+        self.remove_master_now(name)
+    }
+
+    fn leftovers(&self, known: &[Facts]) -> Result<Vec<Leftover>, ExecutorError> {
+        self.leftovers_now(known)
+    }
+
+    fn remove_leftover(
+        &self,
+        volume: &Facts,
+        file: &str,
+    ) -> Result<Option<Erasure>, ExecutorError> {
+        self.remove_leftover_now(volume, file)
     }
 
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {

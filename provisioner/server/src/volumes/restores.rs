@@ -16,6 +16,7 @@ use mezame_model::{
 
 use super::{
     Volumes, VolumesError, check_monitor,
+    claim::MayOpen,
     create::is_sealed,
     executor::{CaptureOrder, RestoreOrder},
     record::VolumeRecord,
@@ -40,6 +41,7 @@ impl Volumes {
         let record = self.usable(project, id)?;
         let image = self.image_of(project, &image).await?;
         check_restore(&record, &image, way, keep_old)?;
+        self.control.check_growth(project, id, image.image().size)?;
         let image = image.image().id;
         let order = RestoreOrder {
             project: project.clone(),
@@ -98,7 +100,8 @@ impl Volumes {
             return Err(VolumesError::fault("freeze", "no guest runs on it", mend));
         }
         let freeze = self.freezing(project, freeze)?;
-        let mut claim = self.claim(std::slice::from_ref(id))?;
+        let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
+        let mut claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         if let Some(qmp) = &qmp {
             claim = claim.with_monitor(qmp)?;
         }

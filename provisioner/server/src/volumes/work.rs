@@ -11,7 +11,7 @@ use mezame_model::{
     },
 };
 
-use super::{Volumes, VolumesError, check_monitor, create::new_key, unfinished};
+use super::{Volumes, VolumesError, check_monitor, claim::MayOpen, create::new_key, unfinished};
 use crate::images::jobs::Outcome;
 
 impl Volumes {
@@ -23,7 +23,8 @@ impl Volumes {
         qmp: Option<PathBuf>,
     ) -> Result<ImageJob, VolumesError> {
         qmp.as_deref().map(check_monitor).transpose()?;
-        let claim = self.claim(std::slice::from_ref(id))?;
+        let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
+        let claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         let record = self.usable(project, id)?;
         let Some((newest, _)) = record.keys.last_key_value() else {
             let mend = "make an encrypted one, and copy into it";
@@ -64,7 +65,7 @@ impl Volumes {
     ) -> Result<ImageJob, VolumesError> {
         let Hydrate { qmp, speed } = asked;
         check_monitor(&qmp)?;
-        let claim = self.claim(std::slice::from_ref(id))?;
+        let claim = self.claim_for_job(std::slice::from_ref(id), MayOpen::Yes)?;
         let record = self.usable(project, id)?;
         if record.class == VolumeClass::Plain {
             return Err(VolumesError::fault("", "the volume is plain already", "nothing is to do"));

@@ -193,3 +193,33 @@ fn a_page_of_long_names_is_shorter_and_says_that_there_is_more() {
     let (rest, more) = place.page(Some(&place.project), first.last().map(String::as_str), 100);
     assert_eq!((first.len() + rest.len(), more), (70, false));
 }
+
+#[test]
+fn images_of_a_label_are_found_without_reading_those_that_are_known_to_say_something_else() {
+    let place = Place::make();
+    let other = ProjectName::parse("other").unwrap();
+    let ids: Vec<String> = (0..3).map(|_| place.backup()).collect();
+    place.image_of(&other, "x");
+    let labelled = |words: &[&str]| {
+        let words = words.iter().copied().collect();
+        let keys = |it: &ProjectName| (place.keys)(it);
+        let found = place.archive.list_labelled(&place.project, &keys, VOLUME, &words).unwrap();
+        let mut found: Vec<_> = found.iter().map(|image| image.id.to_string()).collect();
+        found.sort();
+        found
+    };
+    let mut sorted = ids.clone();
+    sorted.sort();
+    // Each has to be seen once; that of the other project says nothing here, though its label is the same.
+    assert_eq!(place.reads(|| labelled(&["two"])), (4, Vec::new()));
+    assert_eq!(place.reads(|| labelled(&["two"])), (0, Vec::new()));
+    assert_eq!(place.reads(|| labelled(&["one", "two"])), (3, sorted));
+    let late = place.backup();
+    assert_eq!(place.reads(|| labelled(&["two"])), (1, Vec::new()));
+    for id in &ids {
+        let id = ImageId::parse(id).unwrap();
+        let gone = look(&place.archive, &place.keys, &place.project, id).unwrap();
+        place.archive.delete(&gone).unwrap();
+    }
+    assert_eq!(place.reads(|| labelled(&["one"])), (1, vec![late]));
+}

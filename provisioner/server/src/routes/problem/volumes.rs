@@ -68,6 +68,7 @@ fn refused(error: &ExecutorError) -> Problem {
             ("volume-conflict", "It does not go with what the volume is")
         }
         Reason::HalfRestored => ("half-restored", "The volume is half restored"),
+        Reason::MasterInUse => ("master-in-use", "The master is in use"),
         Reason::Image => ("image-away", "The image can't be had"),
         Reason::NotFrozen => ("not-frozen", "The guest was not frozen"),
         Reason::NoRoom => ("no-room", "There is too little room"),

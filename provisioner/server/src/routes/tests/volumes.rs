@@ -4,6 +4,7 @@ mod freezing;
 mod making;
 mod noted;
 mod parts;
+mod quota;
 mod real;
 mod restores;
 mod schedules;
@@ -25,7 +26,7 @@ use mezame_images::{
 };
 use mezame_model::{
     ProjectName,
-    api::volumes::{Limits, Pool, VolumeStart},
+    api::volumes::{Leftover, Limits, Master, Pool, VolumeStart},
 };
 
 use self::noted::Noted;
@@ -56,7 +57,8 @@ impl Depot {
     async fn open() -> Self {
         let mut gallery = Gallery::open().await;
         let noted = Arc::new(Noted::default());
-        let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
+        let manner =
+            Manner { default_pool: "fast".into(), jobs: 4, hydrations: 2, jobs_waiting: 8 };
         let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
         let executor: Arc<dyn Executor> = noted.clone();
         let open = Box::new(move |_| Ok(Arc::clone(&executor)));

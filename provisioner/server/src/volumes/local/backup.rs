@@ -14,7 +14,7 @@ use mezame_images::{
         offer::Offer,
         plan::{Decision, decide},
         point::{Point, Server, Settings, survey},
-        pull::{Destination, Exceptions, Pulled, published, pull},
+        pull::{Destination, Exceptions, Pulled, published_of, pull},
     },
     nbd::NbdAddress,
     qmp::Qmp,
@@ -39,17 +39,20 @@ impl Local {
                 return Err(ExecutorError::new(Reason::Image, message));
             }
         };
+        // Of no other backup of these volumes there is a record later: they are claimed.
+        let ids = order.volumes.iter().map(|facts| &facts.id).collect();
+        let known = published_of(&archive, &order.project, key.as_ref(), &ids)?;
         let mut qmp = Self::monitor(&order.qmp)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
         let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
         let agent = agent.as_deref();
         let surveys = survey(&mut qmp, &disks, agent)?;
-        let mut decided = Vec::with_capacity(disks.len());
-        for (disk, survey) in disks.into_iter().zip(&surveys) {
-            let known = published(&archive, &order.project, key.as_ref(), disk.id())?;
-            let decision = decide(survey, &known, order.full);
-            decided.push((disk, decision));
-        }
+        let decide = |(disk, survey): (Disk, _)| {
+            let known = known.get(disk.id()).map_or(&[][..], Vec::as_slice);
+            let decision = decide(survey, known, order.full);
+            (disk, decision)
+        };
+        let decided = disks.into_iter().zip(&surveys).map(decide).collect();
         let freeze = order.freeze.as_ref().zip(agent);
         let (point, socket) = self.open_point(&mut qmp, decided, freeze)?;
         // Others may use the monitor while it is pulled.

@@ -93,12 +93,12 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<BackedUp, ExecutorError> {
         let archive = self.images.archive()?;
+        let known = published(&archive, wanted.project, key, &facts.id)?;
         let mut qmp = Self::monitor(&order.qmp)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
         let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
         let agent = agent.as_deref();
         let surveys = survey(&mut qmp, &disks, agent)?;
-        let known = published(&archive, wanted.project, key, &facts.id)?;
         let decided = disks.into_iter().zip(&surveys);
         let decided = decided.map(|(disk, survey)| (disk, decide(survey, &known, false)));
         let freeze = order.freeze.as_ref().zip(agent);

@@ -18,11 +18,14 @@ impl Local {
         let at = self.masters.join(&volume.master);
         let masters = self.masters()?;
         let nothing = Erasure { what: "nothing", doubt: None };
-        if !at.is_dir() {
-            self.check_gone(volume)?;
-            return self.drop_master(&masters, volume).map(|()| nothing);
-        }
-        let master = Master::open(&at)?;
+        let master = match Master::open(&at) {
+            // It may have gone with another volume in this moment.
+            Err(_) if !at.is_dir() => {
+                self.check_gone(volume)?;
+                return self.drop_master(&masters, volume).map(|()| nothing);
+            }
+            opened => opened?,
+        };
         let erasure = match master.find(&volume.id) {
             Err(CloneError::NoClone(_)) => self.check_gone(volume).map(|()| nothing)?,
             Err(error) => return Err(error.into()),
@@ -42,7 +45,7 @@ impl Local {
 }
 
 /// What erasures of one volume are worth together.
-fn worst(all: [Erased; 3]) -> Erasure {
+pub(super) fn worst<const N: usize>(all: [Erased; N]) -> Erasure {
     let doubt = all.iter().find_map(|erased| match erased {
         Erased::Unsure(doubt) => Some(doubt.to_string()),
         Erased::InPlace | Erased::Nothing => None,
@@ -64,7 +67,7 @@ mod tests {
     #[test]
     fn an_erasure_is_as_sure_as_its_least_sure_part() {
         let unsure = Erased::Unsure(Doubt::Shared);
-        let what = |all| worst(all).what;
+        let what = |all: [Erased; 3]| worst(all).what;
         assert_eq!(what([Erased::Nothing; 3]), "nothing");
         assert_eq!(what([Erased::InPlace, Erased::Nothing, Erased::Nothing]), "in-place");
         assert_eq!(what([Erased::Nothing, Erased::Nothing, Erased::InPlace]), "in-place");

@@ -6,16 +6,18 @@
 //! of backups.
 
 use mezame_images::{
-    archive::Watch,
-    clone::{CloneError, Master},
+    archive::{Archive, Visible, Watch},
+    clone::CloneError,
     encryption::VolumeKeys,
     restore::{
         Origin, RestoreError,
-        masters::{MasterName, Masters},
+        masters::{HeldMaster, Listed, MasterName, Masters, Stage},
     },
 };
 
-use super::{ExecutorError, Facts, Local, Reason};
+use mezame_model::api::volumes::{Master, MasterState};
+
+use super::{ExecutorError, Facts, Local, Reason, room::check_image_room};
 use crate::volumes::executor::Beginning;
 
 impl Local {
@@ -31,23 +33,24 @@ impl Local {
         })
     }
 
-    /// A volume's master, made where it is missing.
+    /// A volume's master, made where it is missing. It is not removed before it has its clone.
     pub(super) fn master(
         &self,
         volume: &Facts,
         from: &Beginning,
         watch: &dyn Watch,
-    ) -> Result<Master, ExecutorError> {
+    ) -> Result<HeldMaster, ExecutorError> {
         let masters = self.masters()?;
         let made = match &from.image {
-            None => masters.zeros(from.size, watch),
+            None => masters.held_zeros(from.size, watch),
             Some((project, image)) => {
                 let (archive, visible) = self.images.look(project, *image)?;
                 let none = VolumeKeys::none();
                 let (archive, image) = (&*archive, &visible);
+                self.check_fetch(&masters, &name_of(volume)?, archive, &visible)?;
                 let of =
                     Origin { archive, image, keys: &none, may_be_clear: false, run: &self.run };
-                masters.obtain_longer(&of, from.size, volume.master_key.as_ref(), watch)
+                masters.held(&of, from.size, volume.master_key.as_ref(), watch)
             }
         };
         if made.is_err()
@@ -56,6 +59,23 @@ impl Local {
             tracing::warn!(master = volume.master, %error, "what was fetched of a master is left");
         }
         Ok(made?)
+    }
+
+    /// That there is room for a master that is about to be fetched, unless it is there.
+    fn check_fetch(
+        &self,
+        masters: &Masters,
+        name: &MasterName,
+        archive: &Archive,
+        image: &Visible,
+    ) -> Result<(), ExecutorError> {
+        let there = match masters.look(name)? {
+            None => 0,
+            Some(part) if part.stage == Stage::Partial => part.bytes,
+            Some(_) => return Ok(()),
+        };
+        let data = || Ok(archive.data_bytes(image)?);
+        check_image_room(&self.masters, image.image().size, there, Some(data))
     }
 
     /// Removes a volume's master where that goes with its last volume, and this was it.
@@ -73,6 +93,52 @@ impl Local {
                 Ok(())
             }
             removed => Ok(removed?),
+        }
+    }
+}
+
+impl Local {
+    pub(super) fn list_masters_now(&self) -> Result<Vec<Master>, ExecutorError> {
+        // Of another directory, which is there in place of these, nothing is said.
+        self.masters_id()?;
+        let shown = |it: Listed| Master {
+            name: it.name.to_string(),
+            image: match it.name {
+                MasterName::Image(image) | MasterName::Longer(image, _) => Some(image.to_string()),
+                MasterName::Zeros(_) => None,
+            },
+            host: self.host.clone(),
+            state: match it.stage {
+                Stage::Whole => MasterState::Whole,
+                Stage::Partial => MasterState::Partial,
+                Stage::Damaged => MasterState::Damaged,
+            },
+            bytes: it.bytes,
+            size: it.size,
+            encrypted: it.is_encrypted,
+            volumes: it.clones,
+        };
+        Ok(self.masters()?.list()?.into_iter().map(shown).collect())
+    }
+
+    /// Removes a master without clones. Who makes a volume of it holds it until that is its clone; who
+    /// comes later has it fetched anew.
+    pub(super) fn remove_master_now(&self, name: &str) -> Result<bool, ExecutorError> {
+        self.masters_id()?;
+        let Some(name) = MasterName::parse(name) else { return Ok(false) };
+        let masters = self.masters()?;
+        if masters.look(&name)?.is_none() {
+            return Ok(false);
+        }
+        let in_use = |message: String| Err(ExecutorError::new(Reason::MasterInUse, message));
+        match masters.remove(&name) {
+            Err(RestoreError::Clone(CloneError::HasClones { clones, example, .. })) => {
+                in_use(format!("{clones} volumes stand on it, such as {example}"))
+            }
+            Err(RestoreError::Clone(CloneError::Busy { .. })) => {
+                in_use("it is being fetched, or a volume is being made of it".into())
+            }
+            removed => Ok(removed.map(|()| true)?),
         }
     }
 }

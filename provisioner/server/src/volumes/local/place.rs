@@ -87,7 +87,11 @@ impl Local {
     /// removed where the making fails.
     pub(super) fn check_new(&self, volume: &Facts, pool: &Directory) -> Result<(), ExecutorError> {
         let at = self.masters.join(&volume.master);
-        let is_noted = at.is_dir() && Master::open(&at)?.find(&volume.id).is_ok();
+        let is_noted = match Master::open(&at) {
+            // It may go with another volume in this moment.
+            Err(_) if !at.is_dir() => false,
+            opened => opened?.find(&volume.id).is_ok(),
+        };
         let left = Self::left(volume, pool);
         if !is_noted && left.is_none() {
             return Ok(());

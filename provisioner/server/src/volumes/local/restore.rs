@@ -2,9 +2,11 @@
 //!
 //! The records of what was begun are in the state directory, which is there when a pool is not.
 
+use std::path::PathBuf;
+
 use mezame_images::{
-    archive::Watch,
-    clone::Master,
+    archive::{Archive, Visible, Watch},
+    clone::{InstantClone, Master},
     restore::{
         Origin, RestoreError,
         in_place::{self, Manner, Subject},
@@ -12,7 +14,10 @@ use mezame_images::{
     volume::{Data, Place, Volume},
 };
 
-use super::{CACHE, ExecutorError, Facts, Local, Reason, durability};
+use super::{
+    CACHE, ExecutorError, Facts, Local, Reason, durability,
+    room::{check_image_room, taken},
+};
 use crate::volumes::executor::{RestoreOrder, Restored};
 
 impl Local {
@@ -28,7 +33,10 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<Restored, ExecutorError> {
         let (archive, visible) = self.images.look(&order.project, order.image)?;
-        let (master, _) = self.find(facts)?;
+        let (master, clone) = self.find(facts)?;
+        if !order.is_over {
+            self.check_beside(facts, &clone, &archive, &visible)?;
+        }
         let of = Origin {
             archive: &archive,
             image: &visible,
@@ -47,6 +55,24 @@ impl Local {
             tracing::info!(volume = %facts.id, path = %path.display(), "the old contents are kept");
         }
         Ok(Restored { size: restored.size, written: restored.written })
+    }
+
+    /// That there is room for what is written beside, which has to be in the volume's pool.
+    fn check_beside(
+        &self,
+        facts: &Facts,
+        clone: &InstantClone,
+        archive: &Archive,
+        image: &Visible,
+    ) -> Result<(), ExecutorError> {
+        // One that the volume has become already is not gone on with.
+        let is_other = |new: &PathBuf| clone.hydrated().and_then(Place::path) != Some(new);
+        let begun = self.records.begun_at(&facts.id)?.filter(is_other);
+        let there = begun.map_or(0, |new| taken(&new));
+        // LUKS over a file leaves no holes in it.
+        let data = || Ok(archive.data_bytes(image)?);
+        let data = facts.newest.is_none().then_some(data);
+        check_image_room(self.pool(&facts.pool)?.path(), image.image().size, there, data)
     }
 
     pub(super) fn give_up_now(&self, facts: &Facts) -> Result<(), ExecutorError> {

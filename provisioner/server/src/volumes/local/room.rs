@@ -2,6 +2,7 @@
 //! backup must not fill, and a pool, whose guests stop where a hydration takes its last byte.
 
 use std::{
+    os::unix::fs::MetadataExt,
     path::Path,
     sync::{
         Mutex, PoisonError,
@@ -34,6 +35,28 @@ pub(super) fn check_room(folder: &Path, wanted: u64) -> Result<(), ExecutorError
         folder.display()
     );
     Err(ExecutorError::new(Reason::NoRoom, message))
+}
+
+/// The same of what becomes of an image: it may have holes, and `there` bytes of it are there. Only
+/// where all of its length does not fit is it asked how much it has, if it can have holes at all.
+pub(super) fn check_image_room(
+    folder: &Path,
+    size: u64,
+    there: u64,
+    data: Option<impl FnOnce() -> Result<u64, ExecutorError>>,
+) -> Result<(), ExecutorError> {
+    let whole = check_room(folder, size.saturating_sub(there));
+    match (whole, data) {
+        (Err(error), Some(data)) if error.reason == Reason::NoRoom => {
+            check_room(folder, data()?.saturating_sub(there))
+        }
+        (whole, _) => whole,
+    }
+}
+
+/// Bytes that a file takes of its file system; none where there is none.
+pub(super) fn taken(path: &Path) -> u64 {
+    std::fs::symlink_metadata(path).map_or(0, |it| it.blocks().saturating_mul(512))
 }
 
 /// Whoever looks on at a backup, and the room that its scratch files take.
@@ -121,6 +144,27 @@ mod tests {
         // All that is free, too: others are left some.
         let all = free(folder.path()).unwrap();
         assert_eq!(check_room(folder.path(), all).unwrap_err().reason, Reason::NoRoom);
+    }
+
+    #[test]
+    fn an_image_fits_by_its_data_where_it_may_have_holes_and_by_what_is_there_already() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = |bytes| Some(move || Ok(bytes));
+        let none: Option<fn() -> Result<u64, ExecutorError>> = None;
+        let check = |there, data| check_image_room(folder.path(), 1 << 60, there, data);
+        check(0, data(0)).unwrap();
+        check(1 << 59, data(1 << 59)).unwrap();
+        let full = [check(0, data(1 << 59)), check_image_room(folder.path(), 1 << 60, 0, none)];
+        for refused in full {
+            assert_eq!(refused.unwrap_err().reason, Reason::NoRoom);
+        }
+        // Nobody is asked who need not be.
+        let unasked = || panic!("the image's chunks were looked at");
+        check_image_room(folder.path(), 0, 0, Some(unasked)).unwrap();
+        assert_eq!(taken(&folder.path().join("none")), 0);
+        let hole = folder.path().join("hole");
+        std::fs::File::create(&hole).unwrap().set_len(1 << 30).unwrap();
+        assert!(taken(&hole) < 1 << 30);
     }
 
     #[test]

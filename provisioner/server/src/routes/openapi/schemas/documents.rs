@@ -18,6 +18,7 @@ pub(super) fn documents() -> Value {
             "name": named("Name"),
             "description": text("For people"),
             "encrypted_images": flag("Its images are encrypted, with a key of its own; never changed"),
+            "volume_quota": named("VolumeQuota"),
         })),
         "Network": network(),
         "Port": port(),
@@ -147,6 +148,10 @@ pub(super) fn parts_of_ports() -> Value {
             "server": text("The address that the file is fetched from"),
             "file": text("At most 127 printable ASCII characters without spaces"),
             "url": text("For HTTP boot and DHCPv6, at most 255 such characters"),
+        })),
+        "VolumeQuota": object("The most that a project may have of volumes", &[], json!({
+            "volumes": number("How many, 0 to 10000; no limit without"),
+            "bytes": number("The lengths of all of them together, 0 to 2^60; no limit without"),
         })),
         "RateLimit": object("What the port may send to the link-local services", &[], json!({
             "frames_per_second": number("Sustained"),

@@ -26,9 +26,11 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
     Some(match operation {
         "list-pools" => ("200", Some(list_of("Pool"))),
         "create-pool" => ("201", Some(named("Pool"))),
+        "list-masters" => ("200", Some(list_of("Master"))),
+        "list-leftovers" => ("200", Some(list_of("Leftover"))),
         "list-volumes" => ("200", Some(list_of("Volume"))),
         "show-volume" | "limit-volume" => ("200", Some(named("Volume"))),
-        "erase-volume" => ("200", Some(named("VolumeDeleted"))),
+        "erase-volume" | "remove-leftover" => ("200", Some(named("VolumeDeleted"))),
         "open-volume" => ("200", Some(named("VolumeStart"))),
         "create-volume" | "rekey-volume" | "hydrate-volume" | "restore-volume"
         | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
@@ -39,7 +41,7 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
             ("200", Some(named("ScheduleView")))
         }
         "pause-hydration" | "resume-hydration" | "abandon-restore" | "remove-backup"
-        | "remove-schedule" => ("204", None),
+        | "remove-schedule" | "remove-master" => ("204", None),
         _ => return None,
     })
 }
@@ -130,6 +132,32 @@ fn volumes() -> Value {
             "limits": limits(),
             "qmp": text("The QMP socket of the QEMU that has it open, which is told too"),
         })),
+        "Master": object(
+            "What volumes of one image and length are clones of",
+            &["name", "host", "state", "bytes", "encrypted", "volumes"],
+            json!({
+                "name": text("What it is called"),
+                "image": text("The image that it is of; zeros without"),
+                "host": text("On which host"),
+                "state": json!({ "type": "string", "enum": ["whole", "partial", "damaged"] }),
+                "bytes": number("What it takes there"),
+                "size": number("Its length as guests see it"),
+                "encrypted": flag("It has a key of its own, which goes with the last of its volumes"),
+                "volumes": number("How many are clones of it"),
+            }),
+        ),
+        "Leftover": object(
+            "Old contents of a volume, or a file of one that is not known",
+            &["pool", "file", "volume", "known", "bytes", "host"],
+            json!({
+                "pool": named("Name"),
+                "file": text("What it is called there"),
+                "volume": text("Of which volume it was"),
+                "known": flag("There is such a volume; else it is not deleted by a call"),
+                "bytes": number("What it takes"),
+                "host": text("On which host"),
+            }),
+        ),
         "Pool": object(
             "A directory that volumes lie in",
             &["name", "directory", "host", "is_default", "is_there"],

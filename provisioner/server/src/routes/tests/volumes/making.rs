@@ -86,3 +86,81 @@ async fn calls_that_wait_for_monitors_keep_no_guest_from_being_opened() {
         assert_eq!(call.await.unwrap(), 200);
     }
 }
+
+impl Depot {
+    /// Asks for work in the project `p`; where its job is.
+    async fn begun(&self, path: &str, body: Value) -> String {
+        let asked = self.plane().post(&format!("/v1/projects/p/{path}"), body).await;
+        assert_eq!(asked.status, 202, "{}", asked.text);
+        format!("/v1/projects/p/image-jobs/{}", asked.json()["id"].as_str().unwrap())
+    }
+
+    async fn state_of(&self, job: &str) -> String {
+        self.plane().get(job).await.json()["state"].as_str().unwrap().to_owned()
+    }
+
+    async fn runs(&self, job: &str) {
+        let begin = std::time::Instant::now();
+        while self.state_of(job).await != "running" {
+            assert!(begin.elapsed() < Duration::from_secs(30), "{job}");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn opened(&self, id: &str) -> u16 {
+        self.plane().post(&format!("/v1/projects/p/volumes/{id}/open"), Value::Null).await.status
+    }
+}
+
+#[tokio::test]
+async fn a_guest_is_started_while_its_backup_waits_for_its_turn_unless_the_job_wants_it_stopped() {
+    let depot = Depot::open().await;
+    for id in ["v0", "v1", "v2", "v3", "web", "db"] {
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+    }
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let order = |id: &str| json!({ "volumes": [id], "qmp": format!("/{id}") });
+    for id in ["v0", "v1", "v2", "v3"] {
+        depot.runs(&depot.begun("backups", order(id)).await).await;
+    }
+    let waiting = depot.begun("backups", order("web")).await;
+    let image = depot.gallery.image("p", "debian", vec![1; 1 << 20]).await;
+    let stopped = depot.begun("volumes/db/restore", json!({ "image": image })).await;
+    assert_eq!(depot.state_of(&waiting).await, "queued");
+    assert_eq!([depot.opened("web").await, depot.opened("web").await], [200, 200]);
+    assert_eq!([depot.opened("db").await, depot.opened("v0").await], [409, 409]);
+    // Other work is refused before its turn, too.
+    let hydrate = json!({ "qmp": "/web" });
+    let hydrate = depot.plane().post("/v1/projects/p/volumes/web/hydrate", hydrate).await;
+    assert_eq!((hydrate.status, &hydrate.problem()["type"]), (409, &json!("busy")));
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    depot.gallery.ended(&waiting).await;
+    assert_eq!(depot.gallery.ended(&stopped).await["state"], "done");
+    assert_eq!([depot.opened("web").await, depot.opened("db").await], [200, 200]);
+}
+
+#[tokio::test]
+async fn hydrations_are_so_many_at_once_and_take_no_other_job_s_turn() {
+    let depot = Depot::open().await;
+    let ids = ["v0", "v1", "v2", "web", "db", "log", "tmp"];
+    for id in ids {
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+    }
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let mut jobs = Vec::new();
+    for id in &ids[..3] {
+        let path = format!("volumes/{id}/hydrate");
+        jobs.push(depot.begun(&path, json!({ "qmp": format!("/{id}") })).await);
+    }
+    for id in &ids[3..] {
+        let order = json!({ "volumes": [id], "qmp": format!("/{id}") });
+        depot.runs(&depot.begun("backups", order).await).await;
+    }
+    depot.runs(&jobs[0]).await;
+    depot.runs(&jobs[1]).await;
+    assert_eq!(depot.state_of(&jobs[2]).await, "queued");
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    for job in jobs {
+        assert_eq!(depot.gallery.ended(&job).await["state"], "done");
+    }
+}

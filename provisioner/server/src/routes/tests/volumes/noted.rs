@@ -66,6 +66,22 @@ impl Executor for Noted {
         vec![pool("away", false), pool("fast", true)]
     }
 
+    fn list_masters(&self) -> Result<Vec<Master>, ExecutorError> {
+        Ok(Vec::new())
+    }
+
+    fn remove_master(&self, _: &str) -> Result<bool, ExecutorError> {
+        self.refused().map(|()| false)
+    }
+
+    fn leftovers(&self, _: &[Facts]) -> Result<Vec<Leftover>, ExecutorError> {
+        Ok(Vec::new())
+    }
+
+    fn remove_leftover(&self, _: &Facts, _: &str) -> Result<Option<Erasure>, ExecutorError> {
+        self.refused().map(|()| None)
+    }
+
     fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
         self.refused()?;
         let found = self.pools().into_iter().find(|pool| pool.name == name);

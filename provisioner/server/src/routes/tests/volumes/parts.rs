@@ -53,7 +53,7 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
         let local = Local::open(settings.clone(), "/nowhere".into(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner = Manner { default_pool: "fast".into(), jobs: 1, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 1, hydrations: 2, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     let (at, of) = (Arc::clone(&control), Arc::clone(&images));

@@ -2,7 +2,9 @@
 //! with what is left where this process, or QEMU, ended in the middle.
 
 mod frozen;
+mod leftovers;
 mod machine;
+mod masters;
 
 use std::{path::Path, time::Instant};
 
@@ -115,7 +117,7 @@ async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
         let local = Local::open(settings.clone(), run.clone(), &records, images)?;
         Ok(Arc::new(local) as Arc<dyn Executor>)
     };
-    let manner = Manner { default_pool: "fast".into(), jobs: 4, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 4, hydrations: 2, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&gallery.plane.control), Arc::clone(&gallery.part));
     let environment = Arc::new(FixedEnvironment::new());
     VolumePart::open(images, Box::new(open), control, environment, manner).await

@@ -295,7 +295,7 @@ async fn a_schedule_waits_for_volumes_that_are_away_and_tells_so() {
         }
         Ok(Arc::clone(&executor) as Arc<dyn Executor>)
     };
-    let manner = Manner { default_pool: "fast".into(), jobs: 1, jobs_waiting: 8 };
+    let manner = Manner { default_pool: "fast".into(), jobs: 1, hydrations: 2, jobs_waiting: 8 };
     let (control, images) = (Arc::clone(&depot.plane().control), Arc::clone(&depot.gallery.part));
     let environment = Arc::clone(&depot.environment);
     let (at, of, clock) = (Arc::clone(&control), Arc::clone(&images), environment.clone());
