@@ -29,7 +29,10 @@ pub use image::{
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
-pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};
+pub use schedule::{
+    CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument,
+    SetScheduleArguments,
+};
 pub use volume::{
     ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
     VolumeIdArgument, VolumeName, VolumePool,

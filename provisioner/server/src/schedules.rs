@@ -35,7 +35,7 @@ use self::{
     when::When,
 };
 use crate::{
-    control::{Control, ControlError},
+    control::{Control, ControlError, Precondition},
     environment::Environment,
     images::{Images, ImagesError, chain, fault::plain, part::Part},
     volumes::{VolumesError, part::VolumePart},
@@ -99,13 +99,14 @@ impl Schedules {
         project: &ProjectName,
         name: &str,
         spec: Schedule,
+        precondition: Precondition,
     ) -> Result<ScheduleView, VolumesError> {
         let faults = faults_of(name, &spec);
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
         let now = self.environment.now_ms();
-        let record = self.control.put_schedule(project, name, spec, now).await?;
+        let record = self.control.put_schedule(project, name, spec, precondition, now).await?;
         Ok(self.shown(&record))
     }
 

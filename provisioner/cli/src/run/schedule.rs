@@ -4,7 +4,8 @@ use mezame_model::api::schedules::{Keep, Schedule, ScheduleView};
 
 use super::Session;
 use crate::{
-    command::{CreateScheduleArguments, ScheduleCommand},
+    client::Precondition,
+    command::{CreateScheduleArguments, ScheduleCommand, SetScheduleArguments},
     exit::Exit,
     failure::Failure,
     table::Table,
@@ -15,6 +16,7 @@ pub(super) async fn run(session: &Session<'_>, command: ScheduleCommand) -> Resu
     let (client, project) = (&session.client, session.project()?);
     match command {
         ScheduleCommand::Create(arguments) => create(session, arguments).await,
+        ScheduleCommand::Set(arguments) => set(session, arguments).await,
         ScheduleCommand::List => list(session, &client.schedules(project).await?),
         ScheduleCommand::Show(name) => {
             show(session, &client.schedule(project, &name.name.0).await?)
@@ -52,7 +54,35 @@ async fn create(
         paused: arguments.pause,
     };
     let (name, project) = (arguments.name.name.0, session.project()?);
-    told(session, &session.client.put_schedule(project, &name, &spec).await?)
+    told(session, &session.client.put_schedule(project, &name, &spec, &Precondition::Absent).await?)
+}
+
+async fn set(session: &Session<'_>, arguments: SetScheduleArguments) -> Result<Exit, Failure> {
+    let (name, project) = (arguments.name.name.0.clone(), session.project()?);
+    let before = session.client.schedule(project, &name).await?.spec;
+    let spec = changed(before, arguments);
+    told(session, &session.client.put_schedule(project, &name, &spec, &Precondition::Exists).await?)
+}
+
+/// A schedule with what is named changed.
+fn changed(before: Schedule, named: SetScheduleArguments) -> Schedule {
+    let volumes: Vec<String> = named.volumes.into_iter().map(|volume| volume.0).collect();
+    let kept = before.keep;
+    let keep = Keep {
+        last: named.keep_last.unwrap_or(kept.last),
+        hourly: named.keep_hourly.unwrap_or(kept.hourly),
+        daily: named.keep_daily.unwrap_or(kept.daily),
+        weekly: named.keep_weekly.unwrap_or(kept.weekly),
+        monthly: named.keep_monthly.unwrap_or(kept.monthly),
+        yearly: named.keep_yearly.unwrap_or(kept.yearly),
+    };
+    Schedule {
+        volumes: if volumes.is_empty() { before.volumes.clone() } else { volumes },
+        qmp: named.qmp.unwrap_or_else(|| before.qmp.clone()),
+        when: named.when.unwrap_or_else(|| before.when.clone()),
+        keep,
+        ..before
+    }
 }
 
 /// What it does next.
@@ -144,4 +174,41 @@ fn keep(keep: Keep) -> String {
         .map(|(name, count)| format!("{count} {name}"))
         .collect();
     if kept.is_empty() { "all".into() } else { kept.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::command::{BackupCommand, Command, CommandLine};
+
+    #[test]
+    fn what_is_not_named_of_a_schedule_stays_its_pause_too() {
+        let keep = Keep { last: 3, daily: 7, ..Keep::default() };
+        let before = Schedule {
+            volumes: vec!["web".into(), "data".into()],
+            qmp: "/run/web.qmp".into(),
+            when: "02:30".into(),
+            keep,
+            paused: true,
+        };
+        let set = |words: &[&str]| {
+            let words = ["mezame", "backup", "schedule", "set", "nightly"].iter().chain(words);
+            let Command::Backup(BackupCommand::Schedule(ScheduleCommand::Set(named))) =
+                CommandLine::parse_from(words).command
+            else {
+                panic!("another command");
+            };
+            changed(before.clone(), named)
+        };
+        assert_eq!(set(&[]), before);
+        let keep = Keep { daily: 14, last: 0, ..keep };
+        let longer = set(&["--keep-daily", "14", "--keep-last", "0"]);
+        assert_eq!(longer, Schedule { keep, ..before.clone() });
+        let moved = set(&["web", "--when", "every 6h", "--qmp", "/run/x"]);
+        let volumes = vec!["web".to_owned()];
+        let (when, qmp) = ("every 6h".to_owned(), "/run/x".into());
+        assert_eq!(moved, Schedule { volumes, when, qmp, ..before.clone() });
+    }
 }

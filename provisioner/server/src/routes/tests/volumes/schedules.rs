@@ -144,6 +144,26 @@ async fn a_schedule_is_made_shown_paused_resumed_and_deleted_by_its_own_project_
 }
 
 #[tokio::test]
+async fn a_name_in_use_is_not_taken_over_by_who_makes_a_schedule_nor_made_by_who_changes_one() {
+    let depot = Depot::open().await;
+    let (plane, nightly) = (depot.plane(), format!("{AT}/nightly"));
+    let absent = [("if-none-match", "*")];
+    let made = plane.put(&nightly, &absent, every(2, &["web"], json!({ "daily": 7 }))).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let again = plane.put(&nightly, &absent, every(2, &["data"], json!({}))).await;
+    assert_eq!((again.status, &again.problem()["type"]), (412, &json!("precondition-failed")));
+    assert_eq!(depot.schedule("nightly").await, made.json());
+    let changed = plane.put(&nightly, &[("if-match", "*")], every(3, &["web"], json!({}))).await;
+    assert_eq!((changed.status, &changed.json()["spec"]["when"]), (200, &json!("every 3h")));
+    let none = plane.put(&format!("{AT}/no"), &[("if-match", "*")], every(3, &["web"], json!({})));
+    assert_eq!(none.await.status, 404);
+    // A schedule has no revision to be at.
+    let at = plane.put(&nightly, &[("if-match", "\"7\"")], every(3, &["web"], json!({}))).await;
+    assert_eq!(at.status, 400);
+    assert_eq!(plane.get(AT).await.json(), json!([changed.json()]));
+}
+
+#[tokio::test]
 async fn what_is_no_schedule_is_told_with_its_field() {
     let depot = Depot::open().await;
     for (name, spec, path) in [
