@@ -17,6 +17,7 @@ pub(crate) mod executor;
 pub(crate) mod local;
 pub(crate) mod part;
 pub(crate) mod record;
+mod removal;
 mod restores;
 mod settle;
 mod work;
@@ -258,22 +259,13 @@ impl Volumes {
 
     /// Deletes a volume that no QEMU has open, and forgets its keys.
     pub(crate) async fn delete(
-        &self,
+        self: &Arc<Self>,
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeDeleted, VolumesError> {
         let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.here(project, id)?;
-        let facts = record.facts();
-        let delete = move |executor: &dyn Executor| Ok((executor.delete(&facts)?, claim));
-        let (erasure, _claim) = self.ask(delete).await?;
-        self.control.forget_volume(project, id).await?;
-        Ok(VolumeDeleted {
-            id: id.to_string(),
-            erased: erasure.what.into(),
-            doubt: erasure.doubt,
-            keys_forgotten: record.keys.len(),
-        })
+        removal::remove(self, record, claim).await
     }
 
     /// A volume that this host has.

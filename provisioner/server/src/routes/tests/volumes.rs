@@ -1,5 +1,6 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod deleting;
 mod making;
 mod noted;
 mod parts;

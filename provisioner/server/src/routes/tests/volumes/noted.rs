@@ -19,6 +19,8 @@ pub(super) struct Noted {
     /// Whether monitors are to leave calls unanswered, and how many do.
     pub(super) has_hung: AtomicBool,
     pub(super) hung: AtomicUsize,
+    /// How many volumes were begun to be deleted.
+    pub(super) deleting: AtomicUsize,
 }
 
 type Maker = Box<dyn Fn(BackupOrder) -> BackedUp + Send>;
@@ -93,6 +95,10 @@ impl Executor for Noted {
     }
 
     fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
+        self.deleting.fetch_add(1, Ordering::SeqCst);
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()?;
         let was = self.volumes.lock().unwrap().remove(&volume.id);
         let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
