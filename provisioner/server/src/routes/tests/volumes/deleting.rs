@@ -35,6 +35,55 @@ async fn a_volume_that_is_being_erased_is_forgotten_with_its_keys_though_who_ask
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
 }
 
+/// The events of this thread, as text.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl tracing::Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = String::new();
+        event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
+            line += &format!("{field}={value:?} ");
+        });
+        self.0.lock().unwrap().push(line);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn who_has_something_changed_is_in_the_log_also_where_he_does_not_wait_for_the_answer() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let log = Log::default();
+    let logged = tracing::subscriber::set_default(log.clone());
+    depot.hold(true);
+    depot.delete_and_go("web", 1).await;
+    depot.hold(false);
+    drop(logged);
+    let lines = log.0.lock().unwrap().concat();
+    assert!(
+        ["caller=test", "method=DELETE", "path=/v1/projects/p/volumes/web"]
+            .iter()
+            .all(|word| lines.contains(word)),
+        "{lines}"
+    );
+}
+
 #[tokio::test]
 async fn a_volume_whose_deletion_was_not_begun_when_who_asked_went_stays() {
     let depot = Depot::open().await;
