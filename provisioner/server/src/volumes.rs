@@ -15,6 +15,7 @@ mod claim;
 mod create;
 pub(crate) mod executor;
 pub(crate) mod local;
+mod monitors;
 pub(crate) mod part;
 pub(crate) mod record;
 mod removal;
@@ -48,6 +49,7 @@ use self::{
     checks::{check_limits, check_monitor},
     claim::{Busy, Claim},
     executor::{Executor, ExecutorError, Reason},
+    monitors::Lookout,
     record::VolumeRecord,
 };
 use crate::{
@@ -119,6 +121,7 @@ pub(crate) struct Volumes {
     monitors: Crew,
     workers: Crew,
     busy: Arc<Busy>,
+    lookout: Lookout,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
 }
@@ -153,6 +156,7 @@ impl Volumes {
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             busy: Arc::default(),
+            lookout: Lookout::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
         });

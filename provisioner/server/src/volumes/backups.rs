@@ -56,7 +56,8 @@ impl Volumes {
         }
         name.as_deref().map(check_name).transpose()?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
-        let claim = self.claim(&ids)?.with_monitor(&qmp)?;
+        let socket = self.lookout.socket(&qmp).await?;
+        let claim = self.claim(&ids)?.with_monitor(socket)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());

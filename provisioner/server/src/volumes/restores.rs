@@ -95,7 +95,7 @@ impl Volumes {
         check_name(&name)?;
         let mut claim = self.claim(std::slice::from_ref(id))?;
         if let Some(qmp) = &qmp {
-            claim = claim.with_monitor(qmp)?;
+            claim = claim.with_monitor(self.lookout.socket(qmp).await?)?;
         }
         let record = self.usable(project, id)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
