@@ -11,10 +11,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits};
+use mezame_images::volume::VolumeId;
+use mezame_model::{
+    ProjectName,
+    api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits},
+};
 use serde::de::DeserializeOwned;
 
-use super::{Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
+use super::{Api, Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
 use crate::access::Caller;
 
 /// The longest body of what is asked for.
@@ -26,6 +30,14 @@ pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
 ) -> Result<T, Failure> {
     let (parts, content) = request.into_parts();
     body(&parts.headers, content, BODY_BYTES, wanted).await
+}
+
+/// A volume that the project has, as a call's path names it. Who names another's is told the same as
+/// where there is none, also while something is done with that.
+pub(super) fn volume_of(api: &Api, names: &Names) -> Result<(ProjectName, VolumeId), Failure> {
+    let (project, id) = (project_of(api, names)?, names.volume_id()?);
+    api.control.volume(&project, &id)?;
+    Ok((project, id))
 }
 
 pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
@@ -61,7 +73,7 @@ pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, F
 }
 
 pub(super) async fn erase(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::OK, &api.volumes().await?.delete(&project, &id).await?))
 }
 
@@ -70,7 +82,7 @@ pub(super) async fn open(
     names: Names,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     let start = api.volumes().await?.open(&project, &id).await?;
     if !start.secrets.is_empty() {
         tracing::info!(
@@ -88,7 +100,7 @@ pub(super) async fn limit(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
 }
 
@@ -99,7 +111,7 @@ pub(super) async fn rotate_key(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{} or {\"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     let job = volumes.rotate_key(&project, &id, qmp).await?;
     Ok(json(StatusCode::ACCEPTED, &job))
 }
@@ -111,7 +123,7 @@ pub(super) async fn hydrate(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let wanted: Hydrate = asked(request, "{\"qmp\": PATH, \"speed\": BYTES}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted).await?))
 }
 
@@ -139,7 +151,7 @@ async fn pace(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     volumes.pace(&project, &id, qmp, is_paused).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -56,6 +56,10 @@ impl Volumes {
         }
         name.as_deref().map(check_name).transpose()?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
+        // Another project's volumes are none here, whatever is done with them.
+        for id in &ids {
+            self.control.volume(project, id)?;
+        }
         let socket = self.lookout.socket(&qmp).await?;
         let claim = self.claim(&ids)?.with_monitor(socket)?;
         // Bytes that are encrypted here are not put into an archive in the clear.

@@ -210,6 +210,23 @@ async fn a_volume_that_could_not_be_made_leaves_nothing_and_one_at_a_time_is_don
     let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
     let early = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
     assert_eq!((early.status, &early.problem()["type"]), (409, &json!("busy")));
+    // To another project it is not there, and not busy.
+    let theirs = "/v1/projects/q/volumes/web";
+    for (path, body) in [
+        (format!("{theirs}/open"), Value::Null),
+        (format!("{theirs}/hydrate"), json!({ "qmp": "/x" })),
+        (format!("{theirs}/rotate-key"), json!({})),
+        (format!("{theirs}/capture"), json!({ "name": "x" })),
+        (format!("{theirs}/restore"), json!({ "image": "img-1" })),
+        ("/v1/projects/q/backups".to_owned(), json!({ "volumes": ["web"], "qmp": "/x" })),
+    ] {
+        let theirs = depot.plane().post(&path, body).await;
+        assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
+    }
+    for path in [theirs.to_owned(), format!("{theirs}/restore")] {
+        let theirs = depot.plane().call("DELETE", &path, &[], Body::empty()).await;
+        assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
+    }
     depot.noted.is_held.store(false, Ordering::SeqCst);
     let id = begun["id"].as_str().unwrap();
     depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
