@@ -203,6 +203,7 @@ impl Images {
         let journal = journal.map(|folder| Journal::open(&folder)).transpose();
         let journal = journal.map_err(at(&folder))?;
         let jobs = Jobs::open(journal, environment, settings.jobs_waiting).map_err(at(&folder))?;
+        forget_jobs(&jobs, &control);
         let crew = |name, threads, waiting| {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };
@@ -356,6 +357,11 @@ impl Images {
         Ok(faults)
     }
 
+    /// Forgets the jobs of projects that were deleted.
+    pub(crate) fn forget_jobs(&self) {
+        forget_jobs(&self.jobs, &self.control);
+    }
+
     /// Has what is under way end, before connections are cut: what that cuts short is then told as
     /// interrupted, and not as broken off by who sent it.
     pub(crate) fn announce_end(&self) {
@@ -388,4 +394,11 @@ impl Images {
             false
         })
     }
+}
+
+fn forget_jobs(jobs: &Jobs, control: &Control) {
+    let state = control.state();
+    jobs.forget_projects(|project| {
+        ProjectName::parse(project).is_ok_and(|project| state.tenant(&project).is_some())
+    });
 }

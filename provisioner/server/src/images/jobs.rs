@@ -168,6 +168,19 @@ impl Jobs {
         of.map(Entry::shown).collect()
     }
 
+    /// Forgets what ended in projects that there are no more: a later one of the same name is another's.
+    pub(crate) fn forget_projects(&self, is_there: impl Fn(&str) -> bool) {
+        let mut table = self.table();
+        table.retain(|id, entry| {
+            let project = entry.job.project.as_deref();
+            let stays = !entry.job.state.is_end() || project.is_none_or(&is_there);
+            if let Some(journal) = self.journal.as_ref().filter(|_| !stays) {
+                journal.remove(id);
+            }
+            stays
+        });
+    }
+
     /// Whether a job of this project is unfinished.
     pub(crate) fn is_busy(&self, project: &ProjectName) -> bool {
         self.list(Some(project)).iter().any(|job| !job.state.is_end())

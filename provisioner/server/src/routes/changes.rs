@@ -152,7 +152,9 @@ pub(super) async fn delete_project(
             return Err(ControlError::InUse(faults).into());
         }
     }
-    delete(Kind::Project, api, names, headers).await
+    let deleted = delete(Kind::Project, api, names, headers).await?;
+    images.forget_jobs();
+    Ok(deleted)
 }
 
 /// The settings name no archive, and there was one.

@@ -35,6 +35,22 @@ async fn a_volume_that_is_being_erased_is_forgotten_with_its_keys_though_who_ask
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
 }
 
+#[tokio::test]
+async fn a_project_that_is_made_again_has_no_jobs_of_the_one_before() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let plane = depot.plane();
+    let jobs = "/v1/projects/p/image-jobs";
+    assert_eq!(plane.get(jobs).await.json().as_array().unwrap().len(), 1);
+    for path in ["/v1/projects/p/volumes/web", "/v1/projects/p"] {
+        let deleted = plane.call("DELETE", path, &[], Body::empty()).await;
+        assert!(matches!(deleted.status, 200 | 204), "{}", deleted.text);
+    }
+    let again = plane.put("/v1/projects/p", &[], json!({})).await;
+    assert!(matches!(again.status, 200 | 201), "{}", again.text);
+    assert_eq!(plane.get(jobs).await.json(), json!([]));
+}
+
 /// The events of this thread, as text.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
