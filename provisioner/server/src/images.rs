@@ -118,6 +118,9 @@ pub(crate) enum ImagesError {
     /// There are too many already.
     #[error("there are {most} {what} already")]
     TooMany { what: &'static str, most: usize },
+    /// The project has too many.
+    #[error("the project has {most} {what} already")]
+    TooManyOfProject { what: &'static str, most: usize },
     /// A job's record can't be written.
     #[error("a job's record can't be written")]
     Journal(#[source] io::Error),
@@ -203,7 +206,7 @@ impl Images {
         let journal = journal.map(|folder| Journal::open(&folder)).transpose();
         let journal = journal.map_err(at(&folder))?;
         let jobs = Jobs::open(journal, environment, settings.jobs_waiting).map_err(at(&folder))?;
-        forget_jobs(&jobs, &control);
+        jobs.forget_deleted(&control);
         let crew = |name, threads, waiting| {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };
@@ -357,11 +360,6 @@ impl Images {
         Ok(faults)
     }
 
-    /// Forgets the jobs of projects that were deleted.
-    pub(crate) fn forget_jobs(&self) {
-        forget_jobs(&self.jobs, &self.control);
-    }
-
     /// Has what is under way end, before connections are cut: what that cuts short is then told as
     /// interrupted, and not as broken off by who sent it.
     pub(crate) fn announce_end(&self) {
@@ -394,11 +392,4 @@ impl Images {
             false
         })
     }
-}
-
-fn forget_jobs(jobs: &Jobs, control: &Control) {
-    let state = control.state();
-    jobs.forget_projects(|project| {
-        ProjectName::parse(project).is_ok_and(|project| state.tenant(&project).is_some())
-    });
 }

@@ -11,6 +11,7 @@
 
 mod kept;
 pub(crate) mod record;
+mod share;
 pub(crate) mod when;
 
 use std::{
@@ -172,6 +173,10 @@ impl Schedules {
             }
         }
         due.sort_by_cached_key(|(since, record)| (*since, named(record)));
+        if !due.is_empty() && self.has_its_share().await {
+            let why = "schedules' jobs that are at work";
+            waiting.extend(due.drain(..).map(|(_, it)| (named(&it), why.into())));
+        }
         let mut due = due.into_iter().map(|(_, record)| record);
         while let Some(record) = due.next() {
             match self.begin(&record, now).await {
@@ -328,7 +333,11 @@ fn ended(images: &Images, record: &ScheduleRecord) -> Option<Result<ImageJob, En
 /// Whether a failure is one that passes.
 fn waits(error: &VolumesError) -> Option<Step> {
     match error {
-        VolumesError::Busy(_) | VolumesError::NotReady => Some(Step::Waits(why(error))),
+        VolumesError::Busy(_)
+        | VolumesError::NotReady
+        | VolumesError::Images(ImagesError::TooManyOfProject { .. }) => {
+            Some(Step::Waits(why(error)))
+        }
         VolumesError::NotBegun(_)
         | VolumesError::NoRandomness(_)
         | VolumesError::Images(

@@ -4,6 +4,7 @@
 //! it is and in the end what came of it; one that is dropped without a word has failed. So many may
 //! be unfinished, and so many that ended are kept.
 
+mod bounds;
 mod kept;
 mod ticker;
 
@@ -142,10 +143,8 @@ impl Jobs {
         let ticker = Arc::new(Ticker::default());
         let mut table = self.table();
         self.expire(&mut table);
-        let unfinished = table.values().filter(|entry| !entry.job.state.is_end()).count();
-        if unfinished >= self.most {
-            return Err(ImagesError::TooMany { what: "jobs", most: self.most });
-        }
+        let unfinished = table.values().map(|it| &it.job).filter(|job| !job.state.is_end());
+        bounds::check(self.most, unfinished, job.project.as_deref(), state)?;
         let noted = self.journal.as_ref().map(|journal| journal.write(&job));
         table.insert(id.clone(), Entry { job, ticker: Arc::clone(&ticker) });
         self.forget_oldest(&mut table);
@@ -166,19 +165,6 @@ impl Jobs {
         self.expire(&mut table);
         let of = table.values().rev().filter(|entry| is_of(&entry.job, project));
         of.map(Entry::shown).collect()
-    }
-
-    /// Forgets what ended in projects that there are no more: a later one of the same name is another's.
-    pub(crate) fn forget_projects(&self, is_there: impl Fn(&str) -> bool) {
-        let mut table = self.table();
-        table.retain(|id, entry| {
-            let project = entry.job.project.as_deref();
-            let stays = !entry.job.state.is_end() || project.is_none_or(&is_there);
-            if let Some(journal) = self.journal.as_ref().filter(|_| !stays) {
-                journal.remove(id);
-            }
-            stays
-        });
     }
 
     /// Whether a job of this project is unfinished.

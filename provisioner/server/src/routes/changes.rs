@@ -152,8 +152,9 @@ pub(super) async fn delete_project(
             return Err(ControlError::InUse(faults).into());
         }
     }
+    let control = Arc::clone(&api.control);
     let deleted = delete(Kind::Project, api, names, headers).await?;
-    images.forget_jobs();
+    images.table().forget_deleted(&control);
     Ok(deleted)
 }
 

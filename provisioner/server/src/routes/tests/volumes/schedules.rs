@@ -284,6 +284,36 @@ async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_non
 }
 
 #[tokio::test]
+async fn schedules_leave_room_in_the_table_of_jobs_for_what_operators_ask_for() {
+    let depot = Depot::with_backups().await;
+    for number in 0..10 {
+        let id = format!("guest-{number}");
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+        let mut spec = every(1, &[&id], json!({}));
+        spec["qmp"] = json!(format!("/run/{id}.qmp"));
+        depot.set(&id, spec).await;
+    }
+    depot.pass(1);
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    for _ in 0..12 {
+        depot.schedules.tick().await;
+    }
+    // A quarter of 32.
+    let all = depot.plane().get(AT).await.json();
+    let count =
+        |is: &dyn Fn(&Value) -> bool| all.as_array().unwrap().iter().filter(|it| is(it)).count();
+    assert_eq!(count(&|it| it["last"]["outcome"] == "running"), 8);
+    assert_eq!(count(&|it| it["waiting"] == "schedules' jobs that are at work"), 2);
+    let body = json!({ "volumes": ["web"], "qmp": "/run/other" });
+    let by_hand = depot.plane().post("/v1/projects/p/backups", body).await;
+    assert_eq!(by_hand.status, 202, "{}", by_hand.text);
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    for number in 0..10 {
+        assert_eq!(depot.settled(&format!("guest-{number}")).await["last"]["outcome"], "done");
+    }
+}
+
+#[tokio::test]
 async fn a_backup_whose_job_was_lost_by_a_restart_is_made_once_more() {
     let depot = Depot::with_backups().await;
     depot.set("often", every(2, &["web"], json!({}))).await;
