@@ -9,6 +9,7 @@
 //! backup can't begin now, since its volumes are in use, or volumes or the archive are away, waits,
 //! and tells what for; the others do not wait for it. It never deletes anything but what it made.
 
+mod ended;
 mod kept;
 pub(crate) mod record;
 mod share;
@@ -25,7 +26,6 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, JobState},
         schedules::{Schedule, ScheduleView},
         volumes::NewBackup,
     },
@@ -38,7 +38,7 @@ use self::{
 use crate::{
     control::{Control, ControlError, Precondition},
     environment::Environment,
-    images::{Images, ImagesError, chain, fault::plain, part::Part},
+    images::{ImagesError, chain, fault::plain, part::Part},
     volumes::{VolumesError, part::VolumePart},
 };
 
@@ -240,7 +240,7 @@ impl Schedules {
             Ok(images) => images,
             Err(error) => return Some(chain(&error)),
         };
-        let ended = match ended(&images, record) {
+        let ended = match ended::of(&images, record) {
             Some(Ok(job)) => match self.prune(record, &job.backups).await {
                 Ok(done) => done,
                 Err(waits) => return Some(waits),
@@ -249,7 +249,9 @@ impl Schedules {
             None => return None,
         };
         match &ended {
-            Ended::Failed(why) | Ended::Interrupted(why) => tell_failure(record, why),
+            Ended::Failed(why) | Ended::Interrupted(why) | Ended::Away(why) => {
+                tell_failure(record, why);
+            }
             Ended::Done { why: Some(why), .. } => {
                 let (project, schedule) = (&record.project, &record.name);
                 tracing::warn!(%project, %schedule, why, "older backups were not deleted");
@@ -310,24 +312,6 @@ fn named(record: &ScheduleRecord) -> Named {
 fn tell_failure(record: &ScheduleRecord, why: &str) {
     let (project, schedule) = (&record.project, &record.name);
     tracing::warn!(%project, %schedule, why, "a scheduled backup failed");
-}
-
-/// How the job of a running schedule ended, if it did: with backups, or otherwise.
-fn ended(images: &Images, record: &ScheduleRecord) -> Option<Result<ImageJob, Ended>> {
-    let Ok(job) = images.job(Some(&record.project), record.job().unwrap_or_default()) else {
-        return Some(Err(Ended::Interrupted("its job is not known any more".into())));
-    };
-    let fault = job.faults.first().map(|fault| fault.message.clone());
-    Some(match job.state {
-        JobState::Done => Ok(job),
-        JobState::Interrupted => Err(Ended::Interrupted(
-            fault.unwrap_or_else(|| "the provisioner ended before the backup did".into()),
-        )),
-        state if state.is_end() => {
-            Err(Ended::Failed(fault.unwrap_or_else(|| format!("the job was {}", state.as_str()))))
-        }
-        _ => return None,
-    })
 }
 
 /// Whether a failure is one that passes.

@@ -56,7 +56,7 @@ use crate::{
     control::{Control, ControlError},
     environment::{Environment, NoRandomness},
     images::{
-        Images, ImagesError, PATIENCE, StartError,
+        Images, ImagesError, PATIENCE, SITE, StartError,
         crew::{Crew, Unanswered},
         fault::plain,
         jobs::{Outcome, Ticket, Unfinished},
@@ -377,6 +377,8 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
     if error.reason == Reason::Cancelled {
         return Unfinished::Cancelled;
     }
+    // A schedule tries again what it failed of by this place.
+    let path = if error.reason.is_away() { SITE } else { path };
     let mend = match error.reason {
         Reason::InUse => {
             "stop its guest, or name its QMP socket, or wait for what is at work on it"
@@ -387,6 +389,8 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::Archive => "ask the operator whether the archive's place is there and has room",
+        Reason::NoKey => "ask the operator for the project's key",
         Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     };

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     control::ControlError,
-    images::{KeyLookup, jobs::Outcome, view::look},
+    images::{KeyLookup, SITE, jobs::Outcome, view::look},
 };
 
 /// Volumes of one guest that are backed up at once.
@@ -165,6 +165,10 @@ fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
         return Err(Unfinished::Cancelled);
     }
     let mut faults = Vec::new();
+    if done.missing.iter().any(|(_, error)| error.reason.is_away()) {
+        let mend = "see what is said of the volumes; a schedule tries again by itself";
+        faults.push(plain(SITE, "the archive, or a volume's pool, is away", mend));
+    }
     for (volume, error) in done.missing {
         let mend = "back it up again: what has changed since its last backup is still known";
         faults.push(plain(&format!("volumes.{volume}"), error.message, mend));

@@ -151,6 +151,10 @@ pub(crate) enum Reason {
     Conflict,
     /// The image can't be had.
     Image,
+    /// The archive's place is away, or full.
+    Archive,
+    /// The key of an encrypted project is not at hand.
+    NoKey,
     /// There is too little room for it.
     NoRoom,
     /// It is half of what it was and half of an image.
@@ -167,6 +171,13 @@ pub(crate) enum Reason {
 pub(crate) struct ExecutorError {
     pub(crate) reason: Reason,
     pub(crate) message: String,
+}
+
+impl Reason {
+    /// Whether the same order may be done in a while without anybody changing it.
+    pub(crate) fn is_away(self) -> bool {
+        matches!(self, Self::Archive | Self::NoPool)
+    }
 }
 
 impl ExecutorError {

@@ -69,6 +69,8 @@ fn refused(error: &ExecutorError) -> Problem {
         }
         Reason::HalfRestored => ("half-restored", "The volume is half restored"),
         Reason::Image => ("image-away", "The image can't be had"),
+        Reason::Archive => ("no-archive-there", "The archive can't be used"),
+        Reason::NoKey => ("image-away", "The project's key is not at hand"),
         Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

@@ -243,6 +243,25 @@ async fn after_a_backup_that_failed_nothing_is_deleted_and_the_next_time_is_trie
 }
 
 #[tokio::test]
+async fn a_backup_that_failed_since_the_archive_or_a_pool_was_away_is_made_once_it_is_back() {
+    let depot = Depot::with_backups().await;
+    depot.set("nightly", every(24, &["web"], json!({}))).await;
+    depot.pass(24);
+    for (tries, reason) in [Reason::Archive, Reason::NoPool].into_iter().enumerate() {
+        depot.noted.refuse(reason);
+        let away = depot.settled("nightly").await;
+        assert_eq!(away["last"]["outcome"], "failed", "{away}");
+        let minutes = 24 * 60 + 10 * (tries as u64 + 1);
+        assert_eq!(away["next_ms"], json!(1_767_225_600_000 + minutes * HOUR / 60), "{away}");
+        depot.environment.advance_ms(HOUR / 6);
+    }
+    let back = depot.settled("nightly").await;
+    assert_eq!((&back["last"]["outcome"], &back["failures"]), (&json!("done"), &json!(0)));
+    assert_eq!(back["next_ms"], json!(1_767_225_600_000 + 48 * HOUR));
+    assert_eq!(depot.backups("web").await, [24]);
+}
+
+#[tokio::test]
 async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_none_back() {
     let depot = Depot::with_backups().await;
     depot.made(json!({ "id": "third", "size": 1 << 20 })).await;
