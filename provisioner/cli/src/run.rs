@@ -12,6 +12,7 @@ mod explain;
 mod get;
 mod image;
 mod key;
+mod opening;
 pub mod password;
 mod reports;
 mod reset;

@@ -1,6 +1,6 @@
 //! What `mezame volume` takes.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::api::volumes::VolumeClass;
@@ -9,7 +9,7 @@ use super::{
     Detach, JobId,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
-use crate::size;
+use crate::{size, text};
 
 /// Of `volume`.
 #[derive(Debug, Subcommand)]
@@ -39,11 +39,12 @@ One that a QEMU has open is not deleted. Its backups stay.")]
     Delete(VolumeName),
     /// Put back what a hard stop took, and print what QEMU is to be started with
     #[command(after_help = "Examples:
-  mapfile -t words < <(mezame volume open web-root -p tenant-a)
-  qemu-system-x86_64 … \"${words[@]}\"
+  out=$(mezame volume open web-root -p tenant-a) &&
+    mapfile -t words <<< \"$out\" && qemu-system-x86_64 … \"${words[@]}\"
   mezame volume open web-root -p tenant-a --secrets-dir /run/web    of an encrypted one
 
-One word a line. To be asked for before each start of a guest.")]
+One word a line. To be asked for before each start of a guest, which is not to be started where this
+fails: '< <(mezame …)' would not tell.")]
     Open {
         /// Which volume
         #[command(flatten)]
@@ -51,6 +52,10 @@ One word a line. To be asked for before each start of a guest.")]
         /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
         #[arg(long, value_name = "DIR")]
         secrets_dir: Option<PathBuf>,
+        /// How long to ask again, where too much is asked for at once, other work has the volume or
+        /// nobody answers
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
+        wait: Duration,
     },
     /// Set what a volume's guest may do, in place of what it might
     #[command(after_help = "Examples:

@@ -13,7 +13,7 @@ use mezame_model::api::volumes::{
     Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
 };
 
-use super::{Session, image, restore};
+use super::{Session, image, opening, restore};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -36,9 +36,10 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         VolumeCommand::List => list(session, &client.volumes(project).await?),
         VolumeCommand::Show(name) => show(session, &client.volume(project, id(&name)).await?),
         VolumeCommand::Delete(name) => delete(session, id(&name)).await,
-        VolumeCommand::Open { volume, secrets_dir } => {
-            let start = client.open_volume(project, id(&volume)).await?;
-            open(session, &start, secrets_dir.as_deref())
+        VolumeCommand::Open { volume, secrets_dir, wait } => {
+            let secrets_dir = secrets_dir.as_deref();
+            let start = opening::started(session, id(&volume), secrets_dir, wait).await?;
+            open(session, &start, secrets_dir)
         }
         VolumeCommand::Limits { volume, limits, qmp } => {
             let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
