@@ -21,6 +21,7 @@ pub(crate) mod record;
 mod removal;
 mod restores;
 mod settle;
+mod shown;
 mod work;
 
 use std::{

@@ -10,7 +10,8 @@ use std::{
 };
 
 use mezame_model::api::volumes::{
-    Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
+    Hydrate, Limits, Monitor, NewVolume, Pool, RestoreWay, SecretObject, Volume, VolumeLimits,
+    VolumeStart, VolumeState,
 };
 
 use super::{Session, image, opening, restore};
@@ -120,6 +121,10 @@ async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
         _ => ", its keys are forgotten".into(),
     };
     session.screen.say(&format!("{id} is deleted{keys}"));
+    if deleted.keys_forgotten == 0 && !deleted.kept.is_empty() {
+        let files = text::line(&deleted.kept.join(", "));
+        session.screen.say(&format!("what restores have kept of it stays: {files}"));
+    }
     Ok(Exit::Success)
 }
 
@@ -213,7 +218,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     for volume in volumes {
         table.row([
             volume.id.clone(),
-            volume.state.as_str().to_owned(),
+            state(volume).to_owned(),
             size::show(volume.size),
             volume.class.as_str().to_owned(),
             if volume.encrypted { "yes" } else { "no" }.to_owned(),
@@ -228,6 +233,17 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// What it is, in a word: what keeps its guest from starting, first.
+fn state(volume: &Volume) -> &'static str {
+    match volume.restoring {
+        Some(RestoreWay::Over) => "half-restored",
+        Some(RestoreWay::Beside) => "restoring",
+        None if volume.rotating => "rotating",
+        None if volume.job.is_some() && volume.state == VolumeState::Ready => "at-work",
+        None => volume.state.as_str(),
+    }
+}
+
 fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
     if session.screen.is_data() {
         session.screen.print_value(volume)?;
@@ -239,7 +255,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Id", volume.id.clone()),
         ("Project", volume.project.clone()),
         ("Owner", volume.owner.clone()),
-        ("State", volume.state.as_str().into()),
+        ("State", state(volume).into()),
         ("Size", format!("{} ({} bytes)", size::show(volume.size), volume.size)),
         ("Class", volume.class.as_str().into()),
         ("Host", volume.host.clone()),
@@ -248,6 +264,8 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Keys", keys.join(", ")),
         ("Limits", limits_text(volume.limits)),
         ("Created", text::timestamp(volume.created_ms)),
+        ("Job", volume.job.clone().unwrap_or_default()),
+        ("Kept", volume.kept.join(", ")),
     ] {
         if !said.is_empty() {
             out += &format!("{:<13}{}\n", format!("{what}:"), text::line(&said));

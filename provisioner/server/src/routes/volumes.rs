@@ -51,7 +51,9 @@ pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Respon
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.volumes().await?.list(&project)?))
+    let volumes = api.volumes().await?;
+    let all = volumes.list(&project)?;
+    Ok(json(StatusCode::OK, &volumes.at_work(&project, all).await))
 }
 
 pub(super) async fn create(
@@ -69,7 +71,9 @@ pub(super) async fn create(
 
 pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::OK, &api.volumes().await?.show(&project, &id)?))
+    let volumes = api.volumes().await?;
+    let one = volumes.at_work(&project, vec![volumes.show(&project, &id)?]).await.pop();
+    Ok(json(StatusCode::OK, &one.ok_or(Failure::NoSuchPath)?))
 }
 
 pub(super) async fn erase(State(api): Shared, names: Names) -> Result<Response, Failure> {

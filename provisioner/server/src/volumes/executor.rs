@@ -85,12 +85,14 @@ pub(crate) struct RestoreOrder {
 }
 
 /// What a restored volume is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Restored {
     /// Its length in bytes.
     pub(crate) size: u64,
     /// Bytes that were written.
     pub(crate) written: u64,
+    /// What it held before, where that was kept as a file of its own.
+    pub(crate) kept: Option<PathBuf>,
 }
 
 /// An image that is made of what a volume holds.
@@ -263,6 +265,16 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Gives up a restore that was cut short: the volume is what it was.
     fn give_up_restore(&self, volume: &Facts) -> Result<(), ExecutorError>;
+
+    /// The volumes whose restore was begun and has not ended, and whether they are half of each.
+    fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        Ok(Vec::new())
+    }
+
+    /// Which of these files, which restores have kept, are there.
+    fn still_kept(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        files.to_vec()
+    }
 
     /// Makes an image of what a volume holds.
     fn capture(

@@ -51,13 +51,15 @@ impl Volumes {
         self.begin(ImageWork::RestoreVolume, project, claim, move |volumes, ticket| {
             let done = volumes.executor.restore(&record.facts(), &order, ticket.ticker());
             let done = done.map_err(|error| unfinished("volume", error))?;
+            let size = done.size;
             let change = volumes.control.change_volume(&of, &id, move |it| {
                 it.class = VolumeClass::Plain;
-                it.size = done.size;
+                it.size = size;
                 it.image = Some(image.to_string().into());
+                it.kept.extend(done.kept);
             });
             volumes.wait(change)?;
-            let figures = [("size".to_owned(), done.size), ("written".to_owned(), done.written)];
+            let figures = [("size".to_owned(), size), ("written".to_owned(), done.written)];
             Ok(Outcome {
                 image: Some(image.to_string()),
                 figures: figures.into(),

@@ -10,6 +10,8 @@ pub(super) struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Which volumes were restored, and whether over what was there.
     pub(super) restored: Mutex<Vec<(String, bool)>>,
+    /// Which restores were begun and have not ended.
+    pub(super) restoring: Mutex<Vec<(VolumeId, bool)>>,
     /// By whom, as what, and what was captured.
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
@@ -145,7 +147,12 @@ impl Executor for Noted {
     ) -> Result<Restored, ExecutorError> {
         self.held(watch)?;
         self.restored.lock().unwrap().push((volume.id.to_string(), order.is_over));
-        Ok(Restored { size: 2 << 20, written: 9 })
+        let kept = order.keeps_old.then(|| PathBuf::from(format!("/p/{}.raw", volume.id)));
+        Ok(Restored { size: 2 << 20, written: 9, kept })
+    }
+
+    fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        Ok(self.restoring.lock().unwrap().clone())
     }
 
     fn give_up_restore(&self, _: &Facts) -> Result<(), ExecutorError> {
