@@ -17,6 +17,7 @@ pub(crate) mod executor;
 pub(crate) mod local;
 mod monitors;
 pub(crate) mod part;
+mod pools;
 pub(crate) mod record;
 mod removal;
 mod restores;
@@ -203,11 +204,6 @@ impl Volumes {
     /// The pools.
     pub(crate) async fn pools(&self) -> Result<Vec<Pool>, VolumesError> {
         self.ask(|executor| Ok(executor.pools())).await
-    }
-
-    /// Makes one.
-    pub(crate) async fn make_pool(&self, name: String) -> Result<Pool, VolumesError> {
-        self.ask(move |executor| executor.make_pool(&name)).await
     }
 
     /// A project's volumes.

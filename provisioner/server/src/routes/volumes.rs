@@ -45,8 +45,8 @@ pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
 }
 
 pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let pool = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
-    Ok(json(StatusCode::CREATED, &pool))
+    let (pool, is_new) = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+    Ok(json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &pool))
 }
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {

@@ -312,6 +312,10 @@ async fn a_site_without_pools_and_a_volume_of_another_host_are_told() {
     assert_eq!((none.status, &none.problem()["type"]), (404, &json!("no-volumes")));
 
     let depot = Depot::open().await;
+    for (pool, status) in [("fast", 200), ("away", 201), ("nowhere", 404)] {
+        let made = depot.plane().post(&format!("/v1/pools/{pool}"), Value::Null).await;
+        assert_eq!(made.status, status, "{pool}: {}", made.text);
+    }
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
     let (project, id) = (ProjectName::parse("p").unwrap(), VolumeId::parse("web").unwrap());
     let control = &depot.plane().control;
