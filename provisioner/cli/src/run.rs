@@ -20,6 +20,7 @@ mod restore;
 mod rows;
 mod schedule;
 mod small;
+mod told;
 mod volume;
 mod wait;
 mod watch;

@@ -5,7 +5,7 @@ use mezame_model::api::{
     volumes::{Backup, NewBackup, NewVolume, VolumeClass},
 };
 
-use super::{Session, image, schedule, volume::limits_of};
+use super::{Session, image, schedule, told::told, volume::limits_of};
 use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
@@ -27,8 +27,8 @@ pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result
         BackupCommand::Show(name) => show(session, &client.backup(project, &name.backup.0).await?),
         BackupCommand::Delete(name) => {
             client.delete_backup(project, &name.backup.0).await?;
-            session.screen.say(&format!("{} is deleted", name.backup.0));
-            Ok(Exit::Success)
+            let id = &name.backup.0;
+            told(session, id, "deleted", &format!("{id} is deleted"))
         }
         BackupCommand::Restore(arguments) => restore(session, arguments).await,
         BackupCommand::Schedule(command) => schedule::run(session, command).await,

@@ -2,7 +2,7 @@
 
 use mezame_model::api::schedules::{Keep, Schedule, ScheduleView};
 
-use super::Session;
+use super::{Session, told::told as say};
 use crate::{
     client::Precondition,
     command::{CreateScheduleArguments, ScheduleCommand, SetScheduleArguments},
@@ -29,8 +29,8 @@ pub(super) async fn run(session: &Session<'_>, command: ScheduleCommand) -> Resu
         }
         ScheduleCommand::Delete(name) => {
             client.delete_schedule(project, &name.name.0).await?;
-            session.screen.say(&format!("the schedule {} is deleted", name.name.0));
-            Ok(Exit::Success)
+            let name = &name.name.0;
+            say(session, name, "deleted", &format!("the schedule {name} is deleted"))
         }
     }
 }

@@ -14,7 +14,7 @@ use mezame_model::api::volumes::{
     VolumeStart, VolumeState,
 };
 
-use super::{Session, image, opening, restore};
+use super::{Session, image, opening, restore, told::told};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -45,6 +45,10 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         VolumeCommand::Limits { volume, limits, qmp } => {
             let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
             let changed = client.limit_volume(project, id(&volume), &wanted).await?;
+            if session.screen.is_data() {
+                session.screen.print_value(&changed)?;
+                return Ok(Exit::Success);
+            }
             let told = if wanted.qmp.is_some() { "" } else { " from the next time QEMU is told" };
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
@@ -156,6 +160,14 @@ fn open(
     }
     words.extend(["-blockdev".to_owned(), start.blockdev.to_string()]);
     words.extend(["-device".to_owned(), start.device.to_string()]);
+    if screen.is_data() {
+        // Its keys are in files now.
+        let start = VolumeStart { secrets: Vec::new(), ..start.clone() };
+        let mut value = serde_json::to_value(&start).map_err(std::io::Error::other)?;
+        value["words"] = words.into();
+        screen.print_value(&value)?;
+        return Ok(Exit::Success);
+    }
     let lines: String = words.iter().map(|word| format!("{word}\n")).collect();
     screen.print(&lines)?;
     Ok(Exit::Success)
@@ -193,8 +205,8 @@ async fn pace(session: &Session<'_>, hydrating: Hydrating, what: &str) -> Result
     let monitor = Monitor { qmp: Some(qmp) };
     session.client.pace_hydration(session.project()?, id(&volume), what, &monitor).await?;
     let done = if what == "pause" { "rests" } else { "goes on" };
-    session.screen.say(&format!("the hydration of {} {done}", id(&volume)));
-    Ok(Exit::Success)
+    let said = format!("the hydration of {} {done}", id(&volume));
+    told(session, id(&volume), if what == "pause" { "paused" } else { "resumed" }, &said)
 }
 
 fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
@@ -279,6 +291,10 @@ async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failu
     match command {
         PoolCommand::Create { pool } => {
             let made = session.client.create_pool(&pool.0).await?;
+            if session.screen.is_data() {
+                session.screen.print_value(&made)?;
+                return Ok(Exit::Success);
+            }
             let place = made.directory.display().to_string();
             session.screen.say(&format!("the pool {} is at {}", made.name, text::line(&place)));
             Ok(Exit::Success)
@@ -288,8 +304,8 @@ async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failu
 }
 
 fn pools(session: &Session<'_>, pools: &[Pool]) -> Result<Exit, Failure> {
-    if session.screen.is_data() {
-        session.screen.print_value(&pools)?;
+    let name = |it: &Pool| format!("pool/{}", it.name);
+    if !session.screen.wants_table(pools, "there are no pools", name)? {
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["NAME", "DEFAULT", "HOST", "DIRECTORY", "STATE"]);
