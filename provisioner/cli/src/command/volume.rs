@@ -57,11 +57,11 @@ fails: '< <(mezame …)' would not tell.")]
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
         wait: Duration,
     },
-    /// Set what a volume's guest may do, in place of what it might
+    /// Set what a volume's guest may do; a limit that is not named stays
     #[command(after_help = "Examples:
   mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
   mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
-  mezame volume limits web-root -p tenant-a                                        no limits
+  mezame volume limits web-root -p tenant-a --none                                 no limits
 
 A QEMU that is started has none: set them once it runs, with --qmp.")]
     Limits {
@@ -71,6 +71,10 @@ A QEMU that is started has none: set them once it runs, with --qmp.")]
         /// The limits
         #[command(flatten)]
         limits: LimitArguments,
+        /// Have no limits
+        #[arg(long, required_unless_present_any = ["limit_iops", "limit_bytes"])]
+        #[arg(conflicts_with_all = ["limit_iops", "limit_bytes"])]
+        none: bool,
         /// The QMP socket of the QEMU that has it open
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
@@ -262,5 +266,23 @@ impl std::str::FromStr for VolumePool {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let is_good = (1..=63).contains(&text.len()) && text.bytes().all(fits);
         if is_good { Ok(Self(text.into())) } else { Err("a pool's name is of a-z, 0-9 and -") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::command::CommandLine;
+
+    #[test]
+    fn limits_are_lifted_by_a_word_of_its_own_and_not_by_forgetting_them() {
+        let limits = |words: &[&str]| {
+            let words = ["mezame", "volume", "limits", "web"].iter().chain(words);
+            CommandLine::try_parse_from(words).map(drop)
+        };
+        assert!(limits(&[]).is_err() && limits(&["--qmp", "/run/x"]).is_err());
+        assert!(limits(&["--none"]).is_ok() && limits(&["--limit-iops", "5"]).is_ok());
+        assert!(limits(&["--none", "--limit-bytes", "5MiB"]).is_err());
     }
 }

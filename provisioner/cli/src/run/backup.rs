@@ -2,7 +2,7 @@
 
 use mezame_model::api::{
     images::JobState,
-    volumes::{Backup, NewBackup, NewVolume, VolumeClass},
+    volumes::{Backup, NewBackup, NewVolume},
 };
 
 use super::{Session, image, schedule, told::told, volume::limits_of};
@@ -10,6 +10,7 @@ use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
     failure::Failure,
+    screen::Format,
     size,
     table::Table,
     text,
@@ -68,8 +69,8 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
         id: arguments.to.0,
         image: Some(backup.id),
         pool: arguments.pool,
-        class: VolumeClass::default(),
-        size: None,
+        class: arguments.class.0,
+        size: arguments.size,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),
     };
@@ -83,16 +84,21 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
     if !screen.wants_table(backups, "there are no backups", name)? {
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ"]);
+    let is_wide = screen.format == Format::Wide;
+    let columns = ["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ", "SCHEDULE"];
+    let mut table = Table::new(columns.into_iter().chain(is_wide.then_some("NAME")));
     for backup in backups {
-        table.row([
+        let row = [
             backup.volume.clone(),
             text::timestamp(backup.taken_ms),
             backup.id.clone(),
             size::show(backup.size),
             backup.consistency.clone(),
             backup.read.clone(),
-        ]);
+            backup.schedule.clone().unwrap_or_default(),
+        ];
+        let name = is_wide.then(|| backup.name.clone().unwrap_or_default());
+        table.row(row.into_iter().chain(name));
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)

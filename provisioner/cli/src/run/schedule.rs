@@ -8,6 +8,7 @@ use crate::{
     command::{CreateScheduleArguments, ScheduleCommand, SetScheduleArguments},
     exit::Exit,
     failure::Failure,
+    screen::Format,
     table::Table,
     text,
 };
@@ -110,9 +111,12 @@ fn list(session: &Session<'_>, schedules: &[ScheduleView]) -> Result<Exit, Failu
     if !screen.wants_table(schedules, "there are no schedules", name)? {
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(["NAME", "VOLUMES", "WHEN", "NEXT", "LAST", "DONE", "FAILURES"]);
+    let is_wide = screen.format == Format::Wide;
+    let columns = ["NAME", "VOLUMES", "WHEN", "NEXT", "LAST", "DONE", "FAILURES"];
+    let further = if is_wide { &["WAITS FOR", "WHY"][..] } else { &[] };
+    let mut table = Table::new(columns.iter().chain(further).copied());
     for schedule in schedules {
-        table.row([
+        let row = [
             schedule.name.clone(),
             schedule.spec.volumes.join(", "),
             schedule.spec.when.clone(),
@@ -120,7 +124,10 @@ fn list(session: &Session<'_>, schedules: &[ScheduleView]) -> Result<Exit, Failu
             last(schedule),
             schedule.done_ms.map(text::timestamp).unwrap_or_default(),
             schedule.failures.to_string(),
-        ]);
+        ];
+        let why = schedule.last.as_ref().and_then(|run| run.why.clone()).unwrap_or_default();
+        let further = [schedule.waiting.clone().unwrap_or_default(), why];
+        table.row(row.into_iter().chain(further.into_iter().filter(|_| is_wide)));
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)

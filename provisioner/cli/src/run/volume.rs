@@ -42,8 +42,16 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
             let start = opening::started(session, id(&volume), secrets_dir, wait).await?;
             open(session, &start, secrets_dir)
         }
-        VolumeCommand::Limits { volume, limits, qmp } => {
-            let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
+        VolumeCommand::Limits { volume, limits, none, qmp } => {
+            // What is not named stays.
+            let before = match none {
+                true => Limits::default(),
+                false => client.volume(project, id(&volume)).await?.limits,
+            };
+            let named = limits_of(&limits);
+            let limits =
+                Limits { iops: named.iops.or(before.iops), bytes: named.bytes.or(before.bytes) };
+            let wanted = VolumeLimits { limits, qmp };
             let changed = client.limit_volume(project, id(&volume), &wanted).await?;
             if session.screen.is_data() {
                 session.screen.print_value(&changed)?;
