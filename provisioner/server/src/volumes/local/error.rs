@@ -216,6 +216,8 @@ impl From<VolumeError> for ExecutorError {
 
 #[cfg(test)]
 mod tests {
+    use mezame_images::archive::ObjectName;
+
     use super::*;
 
     #[test]

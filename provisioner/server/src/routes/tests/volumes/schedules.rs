@@ -155,8 +155,8 @@ async fn a_name_in_use_is_not_taken_over_by_who_makes_a_schedule_nor_made_by_who
     assert_eq!(depot.schedule("nightly").await, made.json());
     let changed = plane.put(&nightly, &[("if-match", "*")], every(3, &["web"], json!({}))).await;
     assert_eq!((changed.status, &changed.json()["spec"]["when"]), (200, &json!("every 3h")));
-    let none = plane.put(&format!("{AT}/no"), &[("if-match", "*")], every(3, &["web"], json!({})));
-    assert_eq!(none.await.status, 404);
+    let (path, there) = (format!("{AT}/no"), [("if-match", "*")]);
+    assert_eq!(plane.put(&path, &there, every(3, &["web"], json!({}))).await.status, 404);
     // A schedule has no revision to be at.
     let at = plane.put(&nightly, &[("if-match", "\"7\"")], every(3, &["web"], json!({}))).await;
     assert_eq!(at.status, 400);
