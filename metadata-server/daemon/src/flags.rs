@@ -313,6 +313,8 @@ impl Partial {
             (images.directory, images.s3) = (Some(directory.clone()), None);
         }
         if let Some(directory) = &self.volumes {
+            let whole = std::path::absolute(directory);
+            let directory = whole.unwrap_or_else(|_| directory.clone());
             let volumes = all.volumes.get_or_insert_default();
             volumes.pools = [("default".to_owned(), directory.join("pool"))].into();
             volumes.default_pool = None;

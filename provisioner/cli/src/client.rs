@@ -71,14 +71,17 @@ pub enum Precondition {
     Revision(Generation),
     /// It must be there.
     Exists,
+    /// It must not be there.
+    Absent,
 }
 
 impl Precondition {
-    fn header(&self) -> String {
+    fn header(&self) -> (header::HeaderName, String) {
         match self {
-            Self::Match(etag) => etag.clone(),
-            Self::Revision(revision) => format!("\"{revision}\""),
-            Self::Exists => "*".into(),
+            Self::Match(etag) => (header::IF_MATCH, etag.clone()),
+            Self::Revision(revision) => (header::IF_MATCH, format!("\"{revision}\"")),
+            Self::Exists => (header::IF_MATCH, "*".into()),
+            Self::Absent => (header::IF_NONE_MATCH, "*".into()),
         }
     }
 }
@@ -348,7 +351,8 @@ impl Client {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         if let Some(precondition) = precondition {
-            request = request.header(header::IF_MATCH, precondition.header());
+            let (name, value) = precondition.header();
+            request = request.header(name, value);
         }
         if let Some(authorization) = self.connection.authorization()? {
             request = request.header(header::AUTHORIZATION, authorization);

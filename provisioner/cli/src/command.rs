@@ -35,7 +35,10 @@ pub use leftover::{LeftoverArgument, LeftoverCommand};
 pub use master::{MasterCommand, MasterNameArgument};
 use mezame_model::ProjectName;
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
-pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};
+pub use schedule::{
+    CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument,
+    SetScheduleArguments,
+};
 pub use volume::{
     ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
     VolumeIdArgument, VolumeName, VolumePool,

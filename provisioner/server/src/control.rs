@@ -59,6 +59,9 @@ pub enum ControlError {
         /// Its revision; none where it is not there.
         actual: Option<Generation>,
     },
+    /// One of this name is there, and was to be made.
+    #[error("there is one of this name already")]
+    There,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -118,6 +118,9 @@ pub(crate) enum ImagesError {
     /// There are too many already.
     #[error("there are {most} {what} already")]
     TooMany { what: &'static str, most: usize },
+    /// The project has too many.
+    #[error("the project has {most} {what} already")]
+    TooManyOfProject { what: &'static str, most: usize },
     /// A job's record can't be written.
     #[error("a job's record can't be written")]
     Journal(#[source] io::Error),
@@ -203,6 +206,7 @@ impl Images {
         let journal = journal.map(|folder| Journal::open(&folder)).transpose();
         let journal = journal.map_err(at(&folder))?;
         let jobs = Jobs::open(journal, environment, settings.jobs_waiting).map_err(at(&folder))?;
+        jobs.forget_deleted(&control);
         let crew = |name, threads, waiting| {
             Crew::start(name, threads, waiting).map_err(StartError::Threads)
         };

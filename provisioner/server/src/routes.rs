@@ -324,6 +324,10 @@ async fn guard(request: Request, next: Next) -> Response {
         tracing::warn!(caller = %caller.name, %method, %path, "refused: the caller may only read");
         return finish(Failure::Forbidden.into_response());
     }
+    if !reads {
+        // Who goes before the answer has what was begun done all the same.
+        tracing::info!(caller = %caller.name, %method, %path, "asked");
+    }
     let response = next.run(request).await;
     let status = response.status().as_u16();
     if reads {

@@ -9,8 +9,10 @@
 //! backup can't begin now, since its volumes are in use, or volumes or the archive are away, waits,
 //! and tells what for; the others do not wait for it. It never deletes anything but what it made.
 
+mod ended;
 mod kept;
 pub(crate) mod record;
+mod share;
 pub(crate) mod when;
 
 use std::{
@@ -24,7 +26,6 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, JobState},
         schedules::{Schedule, ScheduleView},
         volumes::NewBackup,
     },
@@ -35,9 +36,9 @@ use self::{
     when::When,
 };
 use crate::{
-    control::{Control, ControlError},
+    control::{Control, ControlError, Precondition},
     environment::Environment,
-    images::{Images, ImagesError, chain, fault::plain, part::Part},
+    images::{ImagesError, chain, fault::plain, part::Part},
     volumes::{VolumesError, freezing, part::VolumePart},
 };
 
@@ -99,13 +100,14 @@ impl Schedules {
         project: &ProjectName,
         name: &str,
         spec: Schedule,
+        precondition: Precondition,
     ) -> Result<ScheduleView, VolumesError> {
         let faults = faults_of(name, &spec);
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
         let now = self.environment.now_ms();
-        let record = self.control.put_schedule(project, name, spec, now).await?;
+        let record = self.control.put_schedule(project, name, spec, precondition, now).await?;
         Ok(self.shown(&record))
     }
 
@@ -171,6 +173,10 @@ impl Schedules {
             }
         }
         due.sort_by_cached_key(|(since, record)| (*since, named(record)));
+        if !due.is_empty() && self.has_its_share().await {
+            let why = "schedules' jobs that are at work";
+            waiting.extend(due.drain(..).map(|(_, it)| (named(&it), why.into())));
+        }
         let mut due = due.into_iter().map(|(_, record)| record);
         while let Some(record) = due.next() {
             match self.begin(&record, now).await {
@@ -234,7 +240,7 @@ impl Schedules {
             Ok(images) => images,
             Err(error) => return Some(chain(&error)),
         };
-        let ended = match ended(&images, record) {
+        let ended = match ended::of(&images, record) {
             Some(Ok(job)) => match self.prune(record, &job.backups).await {
                 Ok(done) => done,
                 Err(waits) => return Some(waits),
@@ -243,7 +249,9 @@ impl Schedules {
             None => return None,
         };
         match &ended {
-            Ended::Failed(why) | Ended::Interrupted(why) => tell_failure(record, why),
+            Ended::Failed(why) | Ended::Interrupted(why) | Ended::Away(why) => {
+                tell_failure(record, why);
+            }
             Ended::Done { why: Some(why), .. } => {
                 let (project, schedule) = (&record.project, &record.name);
                 tracing::warn!(%project, %schedule, why, "older backups were not deleted");
@@ -306,28 +314,14 @@ fn tell_failure(record: &ScheduleRecord, why: &str) {
     tracing::warn!(%project, %schedule, why, "a scheduled backup failed");
 }
 
-/// How the job of a running schedule ended, if it did: with backups, or otherwise.
-fn ended(images: &Images, record: &ScheduleRecord) -> Option<Result<ImageJob, Ended>> {
-    let Ok(job) = images.job(Some(&record.project), record.job().unwrap_or_default()) else {
-        return Some(Err(Ended::Interrupted("its job is not known any more".into())));
-    };
-    let fault = job.faults.first().map(|fault| fault.message.clone());
-    Some(match job.state {
-        JobState::Done => Ok(job),
-        JobState::Interrupted => Err(Ended::Interrupted(
-            fault.unwrap_or_else(|| "the provisioner ended before the backup did".into()),
-        )),
-        state if state.is_end() => {
-            Err(Ended::Failed(fault.unwrap_or_else(|| format!("the job was {}", state.as_str()))))
-        }
-        _ => return None,
-    })
-}
-
 /// Whether a failure is one that passes.
 fn waits(error: &VolumesError) -> Option<Step> {
     match error {
-        VolumesError::Busy(_) | VolumesError::NotReady => Some(Step::Waits(why(error))),
+        VolumesError::Busy(_)
+        | VolumesError::NotReady
+        | VolumesError::Images(ImagesError::TooManyOfProject { .. }) => {
+            Some(Step::Waits(why(error)))
+        }
         VolumesError::NotBegun(_)
         | VolumesError::NoRandomness(_)
         | VolumesError::Images(

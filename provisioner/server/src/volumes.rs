@@ -19,11 +19,15 @@ pub(crate) mod freezing;
 mod jobs;
 mod leftovers;
 pub(crate) mod local;
+mod monitors;
 pub(crate) mod part;
+mod pools;
 pub(crate) mod quota;
 pub(crate) mod record;
+mod removal;
 mod restores;
 mod settle;
+mod shown;
 mod work;
 
 use std::{
@@ -53,6 +57,7 @@ use self::{
     claim::Busy,
     executor::{Executor, ExecutorError},
     failure::unfinished,
+    monitors::Lookout,
     record::VolumeRecord,
 };
 use crate::{
@@ -126,6 +131,7 @@ pub(crate) struct Volumes {
     /// For what only looks on at QEMU, for hours.
     hydrations: Crew,
     busy: Arc<Busy>,
+    lookout: Lookout,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
 }
@@ -162,6 +168,7 @@ impl Volumes {
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             hydrations: crew("volume-hydrate", manner.hydrations, manner.jobs_waiting)?,
             busy: Arc::default(),
+            lookout: Lookout::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
         });
@@ -207,11 +214,6 @@ impl Volumes {
     /// The pools.
     pub(crate) async fn pools(&self) -> Result<Vec<Pool>, VolumesError> {
         self.ask(|executor| Ok(executor.pools())).await
-    }
-
-    /// Makes one.
-    pub(crate) async fn make_pool(&self, name: String) -> Result<Pool, VolumesError> {
-        self.ask(move |executor| executor.make_pool(&name)).await
     }
 
     /// What volumes are clones of.
@@ -279,22 +281,13 @@ impl Volumes {
 
     /// Deletes a volume that no QEMU has open, and forgets its keys.
     pub(crate) async fn delete(
-        &self,
+        self: &Arc<Self>,
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<VolumeDeleted, VolumesError> {
         let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.here(project, id)?;
-        let facts = record.facts();
-        let delete = move |executor: &dyn Executor| Ok((executor.delete(&facts)?, claim));
-        let (erasure, _claim) = self.ask(delete).await?;
-        self.control.forget_volume(project, id).await?;
-        Ok(VolumeDeleted {
-            id: id.to_string(),
-            erased: erasure.what.into(),
-            doubt: erasure.doubt,
-            keys_forgotten: record.keys.len(),
-        })
+        removal::remove(self, record, claim).await
     }
 
     /// A volume that this host has.

@@ -148,6 +148,19 @@ pub struct Volume {
     pub state: VolumeState,
     /// When it was asked for, in milliseconds since 1970-01-01T00:00:00Z.
     pub created_ms: u64,
+    /// A restore that was begun and has not ended. One that is written over is half of each until then,
+    /// and is not opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<RestoreWay>,
+    /// Whether a change of its key was begun and has not ended.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rotating: bool,
+    /// The job that is at work on it, or waits for its turn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// Files on its host that restores have kept of it. They are nobody's but the operator's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// How a volume is restored in place.
@@ -206,6 +219,9 @@ pub struct VolumeDeleted {
     pub doubt: Option<String>,
     /// How many keys were forgotten with it.
     pub keys_forgotten: usize,
+    /// Files that restores have kept of it, and that are there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kept: Vec<String>,
 }
 
 /// What QEMU is started with for a volume. It may hold secrets.

@@ -15,7 +15,7 @@ use mezame_model::{
 };
 use serde::Serialize;
 
-use super::{Client, ClientError, json, parse};
+use super::{Client, ClientError, Precondition, json, parse};
 
 impl Client {
     fn volume_path(project: &ProjectName, id: &str, rest: &str) -> String {
@@ -211,15 +211,17 @@ impl Client {
         self.get(&format!("/v1/projects/{project}/backup-schedules/{name}")).await
     }
 
-    /// Makes or replaces one.
+    /// Makes one, or gives one that is there another form, as the precondition says.
     pub async fn put_schedule(
         &self,
         project: &ProjectName,
         name: &str,
         spec: &Schedule,
+        precondition: &Precondition,
     ) -> Result<ScheduleView, ClientError> {
         let path = format!("/v1/projects/{project}/backup-schedules/{name}");
-        parse(self.call(Method::PUT, &path, json(spec)?, None).await?.body())
+        let put = self.call(Method::PUT, &path, json(spec)?, Some(precondition));
+        parse(put.await?.body())
     }
 
     /// Has one rest, or go on.

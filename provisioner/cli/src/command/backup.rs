@@ -8,8 +8,9 @@ use super::{
     Detach,
     freezing::FreezeArguments,
     schedule::ScheduleCommand,
-    volume::{LimitArguments, VolumeIdArgument},
+    volume::{ClassArgument, LimitArguments, VolumeIdArgument},
 };
+use crate::size;
 
 /// Of `backup`.
 #[derive(Debug, Subcommand)]
@@ -99,6 +100,12 @@ pub struct RestoreArguments {
     /// Which pool it lies in [default: the site's]
     #[arg(long, value_name = "NAME")]
     pub pool: Option<String>,
+    /// What a hard stop takes
+    #[arg(long, value_name = "CLASS", default_value = "recovered")]
+    pub class: ClassArgument,
+    /// Its size, such as 20GiB [default: the backup's]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    pub size: Option<u64>,
     /// Encrypt what its guest writes
     #[arg(long)]
     pub encrypted: bool,

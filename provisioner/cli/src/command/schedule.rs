@@ -9,7 +9,7 @@ use super::{freezing::FreezeArguments, volume::VolumeIdArgument};
 /// Of `backup schedule`.
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
-    /// Have volumes of one guest backed up at times, or change when and what is kept
+    /// Have volumes of one guest backed up at times
     #[command(after_help = "Examples:
   mezame backup schedule create nightly web-root web-data -p tenant-a --qmp /run/web.qmp \\
     --when 02:30 --keep-daily 7 --keep-weekly 4 --keep-yearly 2
@@ -19,9 +19,18 @@ pub enum ScheduleCommand {
 
 Times are UTC. Five fields are minute, hour, day of month, month and day of week, as in crontab(5).
 What is kept is so of the backups that the schedule made, and of no others; without any --keep all are.
-A schedule of this name is replaced, and keeps its backups.")]
-    #[command(visible_alias = "set")]
+What is not kept is deleted, and its space in the archive is freed by 'mezame image archive collect',
+which nothing runs by itself. A name that is in use is refused: 'set' changes a schedule.")]
     Create(CreateScheduleArguments),
+    /// Change a schedule; what is not named stays as it is
+    #[command(after_help = "Examples:
+  mezame backup schedule set nightly -p tenant-a --keep-daily 14
+  mezame backup schedule set nightly -p tenant-a --when 03:15
+  mezame backup schedule set nightly web-root web-data web-logs -p tenant-a
+
+Volumes that are named take the place of all that it had. Of one that it names no more, and of points
+in time that have one, nothing is deleted by it any more. A schedule that is paused stays so.")]
+    Set(SetScheduleArguments),
     /// Show a project's schedules
     #[command(after_help = "Examples:
   mezame backup schedule list -p tenant-a")]
@@ -92,6 +101,47 @@ pub struct CreateScheduleArguments {
     /// Do nothing for now
     #[arg(long)]
     pub pause: bool,
+}
+
+/// Of `backup schedule set`.
+#[derive(Debug, Args)]
+pub struct SetScheduleArguments {
+    /// Which one
+    #[command(flatten)]
+    pub name: ScheduleName,
+    /// The volumes, in place of those it has
+    #[arg(value_name = "ID")]
+    pub volumes: Vec<VolumeIdArgument>,
+    /// The QMP socket of the QEMU that has them open
+    #[arg(long, value_name = "SOCKET")]
+    pub qmp: Option<PathBuf>,
+    /// When, as 'create' takes it
+    #[arg(long, value_name = "TIMES")]
+    pub when: Option<String>,
+    /// Keep the newest ones; 0 for none of them, as with all that follow
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_last: Option<u32>,
+    /// Keep the newest of each of so many hours
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_hourly: Option<u32>,
+    /// Keep the newest of each of so many days
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_daily: Option<u32>,
+    /// Keep the newest of each of so many weeks
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_weekly: Option<u32>,
+    /// Keep the newest of each of so many months
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_monthly: Option<u32>,
+    /// Keep the newest of each of so many years
+    #[arg(long, value_name = "NUMBER")]
+    pub keep_yearly: Option<u32>,
+    /// Who freezes the guest each time, in place of who did; name --qmp as well
+    #[command(flatten)]
+    pub freeze: FreezeArguments,
+    /// Have nobody freeze the guest
+    #[arg(long, conflicts_with = "freezer")]
+    pub no_freeze: bool,
 }
 
 /// A schedule's name.

@@ -1,6 +1,6 @@
 //! What `mezame volume` takes.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::api::volumes::VolumeClass;
@@ -9,7 +9,7 @@ use super::{
     Detach, JobId, LeftoverCommand, MasterCommand,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
-use crate::size;
+use crate::{size, text};
 
 /// Of `volume`.
 #[derive(Debug, Subcommand)]
@@ -39,11 +39,12 @@ One that a QEMU has open is not deleted. Its backups stay.")]
     Delete(VolumeName),
     /// Put back what a hard stop took, and print what QEMU is to be started with
     #[command(after_help = "Examples:
-  mapfile -t words < <(mezame volume open web-root -p tenant-a)
-  qemu-system-x86_64 … \"${words[@]}\"
+  out=$(mezame volume open web-root -p tenant-a) &&
+    mapfile -t words <<< \"$out\" && qemu-system-x86_64 … \"${words[@]}\"
   mezame volume open web-root -p tenant-a --secrets-dir /run/web    of an encrypted one
 
-One word a line. To be asked for before each start of a guest.")]
+One word a line. To be asked for before each start of a guest, which is not to be started where this
+fails: '< <(mezame …)' would not tell.")]
     Open {
         /// Which volume
         #[command(flatten)]
@@ -51,12 +52,16 @@ One word a line. To be asked for before each start of a guest.")]
         /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
         #[arg(long, value_name = "DIR")]
         secrets_dir: Option<PathBuf>,
+        /// How long to ask again, where too much is asked for at once, other work has the volume or
+        /// nobody answers
+        #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
+        wait: Duration,
     },
-    /// Set what a volume's guest may do, in place of what it might
+    /// Set what a volume's guest may do; a limit that is not named stays
     #[command(after_help = "Examples:
   mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
   mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
-  mezame volume limits web-root -p tenant-a                                        no limits
+  mezame volume limits web-root -p tenant-a --none                                 no limits
 
 A QEMU that is started has none: set them once it runs, with --qmp.")]
     Limits {
@@ -66,6 +71,10 @@ A QEMU that is started has none: set them once it runs, with --qmp.")]
         /// The limits
         #[command(flatten)]
         limits: LimitArguments,
+        /// Have no limits
+        #[arg(long, required_unless_present_any = ["limit_iops", "limit_bytes"])]
+        #[arg(conflicts_with_all = ["limit_iops", "limit_bytes"])]
+        none: bool,
         /// The QMP socket of the QEMU that has it open
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
@@ -269,5 +278,23 @@ impl std::str::FromStr for VolumePool {
         let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         let is_good = (1..=63).contains(&text.len()) && text.bytes().all(fits);
         if is_good { Ok(Self(text.into())) } else { Err("a pool's name is of a-z, 0-9 and -") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use crate::command::CommandLine;
+
+    #[test]
+    fn limits_are_lifted_by_a_word_of_its_own_and_not_by_forgetting_them() {
+        let limits = |words: &[&str]| {
+            let words = ["mezame", "volume", "limits", "web"].iter().chain(words);
+            CommandLine::try_parse_from(words).map(drop)
+        };
+        assert!(limits(&[]).is_err() && limits(&["--qmp", "/run/x"]).is_err());
+        assert!(limits(&["--none"]).is_ok() && limits(&["--limit-iops", "5"]).is_ok());
+        assert!(limits(&["--none", "--limit-bytes", "5MiB"]).is_err());
     }
 }

@@ -2,14 +2,15 @@
 
 use mezame_model::api::{
     images::JobState,
-    volumes::{Backup, NewBackup, NewVolume, VolumeClass},
+    volumes::{Backup, NewBackup, NewVolume},
 };
 
-use super::{Session, freezing::freezing_of, image, schedule, volume::limits_of};
+use super::{Session, freezing::freezing_of, image, schedule, told::told, volume::limits_of};
 use crate::{
     command::{BackupCommand, CreateBackupArguments, RestoreArguments},
     exit::Exit,
     failure::Failure,
+    screen::Format,
     size,
     table::Table,
     text,
@@ -27,8 +28,8 @@ pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result
         BackupCommand::Show(name) => show(session, &client.backup(project, &name.backup.0).await?),
         BackupCommand::Delete(name) => {
             client.delete_backup(project, &name.backup.0).await?;
-            session.screen.say(&format!("{} is deleted", name.backup.0));
-            Ok(Exit::Success)
+            let id = &name.backup.0;
+            told(session, id, "deleted", &format!("{id} is deleted"))
         }
         BackupCommand::Restore(arguments) => restore(session, arguments).await,
         BackupCommand::Schedule(command) => schedule::run(session, command).await,
@@ -69,8 +70,8 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
         id: arguments.to.0,
         image: Some(backup.id),
         pool: arguments.pool,
-        class: VolumeClass::default(),
-        size: None,
+        class: arguments.class.0,
+        size: arguments.size,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),
     };
@@ -84,9 +85,11 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
     if !screen.wants_table(backups, "there are no backups", name)? {
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ", "FREEZE"]);
+    let is_wide = screen.format == Format::Wide;
+    let columns = ["VOLUME", "TAKEN", "ID", "SIZE", "CONSISTENCY", "READ", "FREEZE", "SCHEDULE"];
+    let mut table = Table::new(columns.into_iter().chain(is_wide.then_some("NAME")));
     for backup in backups {
-        table.row([
+        let row = [
             backup.volume.clone(),
             text::timestamp(backup.taken_ms),
             backup.id.clone(),
@@ -94,7 +97,10 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
             backup.consistency.clone(),
             backup.read.clone(),
             freeze(backup),
-        ]);
+            backup.schedule.clone().unwrap_or_default(),
+        ];
+        let name = is_wide.then(|| backup.name.clone().unwrap_or_default());
+        table.row(row.into_iter().chain(name));
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)

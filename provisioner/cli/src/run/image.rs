@@ -14,7 +14,7 @@ use mezame_model::{
     api::images::{Image, ImageRetention},
 };
 
-use super::Session;
+use super::{Session, told::told};
 use crate::{
     command::{ImageCommand, RetainArguments, ShareArguments},
     exit::Exit,
@@ -57,8 +57,7 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
             let project = session.project()?;
             let id = find(session, project, &image.image).await?;
             client.delete_image(project, &id).await?;
-            session.screen.say(&format!("{id} is deleted"));
-            Ok(Exit::Success)
+            told(session, &id, "deleted", &format!("{id} is deleted"))
         }
         ImageCommand::Retain(arguments) => retain(session, arguments).await,
         ImageCommand::Jobs { job: None } => {
@@ -191,8 +190,8 @@ async fn share(
     session.client.set_share(project, &id, with, is_shared).await?;
     let whom = with.map_or("all projects".to_owned(), |with| format!("the project {with}"));
     let done = if is_shared { "is shared" } else { "is no longer shared" };
-    session.screen.say(&format!("{id} {done} with {whom}"));
-    Ok(Exit::Success)
+    let result = if is_shared { "shared" } else { "unshared" };
+    told(session, &id, result, &format!("{id} {done} with {whom}"))
 }
 
 async fn retain(session: &Session<'_>, arguments: RetainArguments) -> Result<Exit, Failure> {

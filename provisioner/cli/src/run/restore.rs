@@ -2,7 +2,7 @@
 
 use mezame_model::api::volumes::{Capture, RestoreVolume, RestoreWay};
 
-use super::{Session, freezing::freezing_of, image};
+use super::{Session, freezing::freezing_of, image, told::told};
 use crate::{
     command::{CaptureArguments, RestoreVolumeArguments},
     exit::Exit,
@@ -18,8 +18,8 @@ pub(super) async fn restore(
     // Without an image it is cancelled: there is no third thing.
     let Some(given) = arguments.image else {
         client.abandon_restore(project, &id).await?;
-        session.screen.say(&format!("{id} is what it was before its restore was begun"));
-        return Ok(Exit::Success);
+        let said = format!("{id} is what it was before its restore was begun");
+        return told(session, &id, "given-up", &said);
     };
     let asked = RestoreVolume {
         image: image::find(session, project, &given).await?,

@@ -5,11 +5,14 @@ use mezame_model::api::schedules::{Keep, Schedule, ScheduleView};
 use super::{
     Session,
     freezing::{self, freezing_of},
+    told::told as say,
 };
 use crate::{
-    command::{CreateScheduleArguments, ScheduleCommand},
+    client::Precondition,
+    command::{CreateScheduleArguments, ScheduleCommand, SetScheduleArguments},
     exit::Exit,
     failure::Failure,
+    screen::Format,
     table::Table,
     text,
 };
@@ -18,6 +21,7 @@ pub(super) async fn run(session: &Session<'_>, command: ScheduleCommand) -> Resu
     let (client, project) = (&session.client, session.project()?);
     match command {
         ScheduleCommand::Create(arguments) => create(session, arguments).await,
+        ScheduleCommand::Set(arguments) => set(session, arguments).await,
         ScheduleCommand::List => list(session, &client.schedules(project).await?),
         ScheduleCommand::Show(name) => {
             show(session, &client.schedule(project, &name.name.0).await?)
@@ -30,8 +34,8 @@ pub(super) async fn run(session: &Session<'_>, command: ScheduleCommand) -> Resu
         }
         ScheduleCommand::Delete(name) => {
             client.delete_schedule(project, &name.name.0).await?;
-            session.screen.say(&format!("the schedule {} is deleted", name.name.0));
-            Ok(Exit::Success)
+            let name = &name.name.0;
+            say(session, name, "deleted", &format!("the schedule {name} is deleted"))
         }
     }
 }
@@ -56,7 +60,37 @@ async fn create(
         paused: arguments.pause,
     };
     let (name, project) = (arguments.name.name.0, session.project()?);
-    told(session, &session.client.put_schedule(project, &name, &spec).await?)
+    told(session, &session.client.put_schedule(project, &name, &spec, &Precondition::Absent).await?)
+}
+
+async fn set(session: &Session<'_>, arguments: SetScheduleArguments) -> Result<Exit, Failure> {
+    let (name, project) = (arguments.name.name.0.clone(), session.project()?);
+    let before = session.client.schedule(project, &name).await?.spec;
+    let spec = changed(before, arguments);
+    told(session, &session.client.put_schedule(project, &name, &spec, &Precondition::Exists).await?)
+}
+
+/// A schedule with what is named changed.
+fn changed(before: Schedule, named: SetScheduleArguments) -> Schedule {
+    let volumes: Vec<String> = named.volumes.into_iter().map(|volume| volume.0).collect();
+    let kept = before.keep;
+    let frozen = if named.no_freeze { None } else { before.freeze.clone() };
+    let keep = Keep {
+        last: named.keep_last.unwrap_or(kept.last),
+        hourly: named.keep_hourly.unwrap_or(kept.hourly),
+        daily: named.keep_daily.unwrap_or(kept.daily),
+        weekly: named.keep_weekly.unwrap_or(kept.weekly),
+        monthly: named.keep_monthly.unwrap_or(kept.monthly),
+        yearly: named.keep_yearly.unwrap_or(kept.yearly),
+    };
+    Schedule {
+        volumes: if volumes.is_empty() { before.volumes.clone() } else { volumes },
+        qmp: named.qmp.unwrap_or_else(|| before.qmp.clone()),
+        when: named.when.unwrap_or_else(|| before.when.clone()),
+        keep,
+        freeze: freezing_of(named.freeze).or(frozen),
+        paused: before.paused,
+    }
 }
 
 /// What it does next.
@@ -84,9 +118,12 @@ fn list(session: &Session<'_>, schedules: &[ScheduleView]) -> Result<Exit, Failu
     if !screen.wants_table(schedules, "there are no schedules", name)? {
         return Ok(Exit::Success);
     }
-    let mut table = Table::new(["NAME", "VOLUMES", "WHEN", "NEXT", "LAST", "DONE", "FAILURES"]);
+    let is_wide = screen.format == Format::Wide;
+    let columns = ["NAME", "VOLUMES", "WHEN", "NEXT", "LAST", "DONE", "FAILURES"];
+    let further = if is_wide { &["WAITS FOR", "WHY"][..] } else { &[] };
+    let mut table = Table::new(columns.iter().chain(further).copied());
     for schedule in schedules {
-        table.row([
+        let row = [
             schedule.name.clone(),
             schedule.spec.volumes.join(", "),
             schedule.spec.when.clone(),
@@ -94,7 +131,10 @@ fn list(session: &Session<'_>, schedules: &[ScheduleView]) -> Result<Exit, Failu
             last(schedule),
             schedule.done_ms.map(text::timestamp).unwrap_or_default(),
             schedule.failures.to_string(),
-        ]);
+        ];
+        let why = schedule.last.as_ref().and_then(|run| run.why.clone()).unwrap_or_default();
+        let further = [schedule.waiting.clone().unwrap_or_default(), why];
+        table.row(row.into_iter().chain(further.into_iter().filter(|_| is_wide)));
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)
@@ -149,4 +189,46 @@ fn keep(keep: Keep) -> String {
         .map(|(name, count)| format!("{count} {name}"))
         .collect();
     if kept.is_empty() { "all".into() } else { kept.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use mezame_model::api::freezing::Freezing;
+
+    use super::*;
+    use crate::command::{BackupCommand, Command, CommandLine};
+
+    #[test]
+    fn what_is_not_named_of_a_schedule_stays_its_pause_too() {
+        let keep = Keep { last: 3, daily: 7, ..Keep::default() };
+        let before = Schedule {
+            volumes: vec!["web".into(), "data".into()],
+            qmp: "/run/web.qmp".into(),
+            when: "02:30".into(),
+            keep,
+            freeze: Some(Freezing { instance: Some("web".into()), ..Freezing::default() }),
+            paused: true,
+        };
+        let set = |words: &[&str]| {
+            let words = ["mezame", "backup", "schedule", "set", "nightly"].iter().chain(words);
+            let Command::Backup(BackupCommand::Schedule(ScheduleCommand::Set(named))) =
+                CommandLine::parse_from(words).command
+            else {
+                panic!("another command");
+            };
+            changed(before.clone(), named)
+        };
+        assert_eq!(set(&[]), before);
+        let keep = Keep { daily: 14, last: 0, ..keep };
+        let longer = set(&["--keep-daily", "14", "--keep-last", "0"]);
+        assert_eq!(longer, Schedule { keep, ..before.clone() });
+        let moved = set(&["web", "--when", "every 6h", "--qmp", "/run/x"]);
+        let volumes = vec!["web".to_owned()];
+        let (when, qmp) = ("every 6h".to_owned(), "/run/x".into());
+        assert_eq!(moved, Schedule { volumes, when, qmp, ..before.clone() });
+        assert_eq!(set(&["--no-freeze"]), Schedule { freeze: None, ..before.clone() });
+        let other = set(&["--instance", "db", "--qmp", "/run/web.qmp"]);
+        assert_eq!(other.freeze.unwrap().instance.as_deref(), Some("db"));
+    }
 }

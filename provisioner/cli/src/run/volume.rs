@@ -10,10 +10,11 @@ use std::{
 };
 
 use mezame_model::api::volumes::{
-    Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
+    Hydrate, Limits, Monitor, NewVolume, Pool, RestoreWay, SecretObject, Volume, VolumeLimits,
+    VolumeStart, VolumeState,
 };
 
-use super::{Session, image, leftover, master, restore};
+use super::{Session, image, leftover, master, opening, restore, told::told};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -39,13 +40,26 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         VolumeCommand::List => list(session, &client.volumes(project).await?),
         VolumeCommand::Show(name) => show(session, &client.volume(project, id(&name)).await?),
         VolumeCommand::Delete(name) => delete(session, id(&name)).await,
-        VolumeCommand::Open { volume, secrets_dir } => {
-            let start = client.open_volume(project, id(&volume)).await?;
-            open(session, &start, secrets_dir.as_deref())
+        VolumeCommand::Open { volume, secrets_dir, wait } => {
+            let secrets_dir = secrets_dir.as_deref();
+            let start = opening::started(session, id(&volume), secrets_dir, wait).await?;
+            open(session, &start, secrets_dir)
         }
-        VolumeCommand::Limits { volume, limits, qmp } => {
-            let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
+        VolumeCommand::Limits { volume, limits, none, qmp } => {
+            // What is not named stays.
+            let before = match none {
+                true => Limits::default(),
+                false => client.volume(project, id(&volume)).await?.limits,
+            };
+            let named = limits_of(&limits);
+            let limits =
+                Limits { iops: named.iops.or(before.iops), bytes: named.bytes.or(before.bytes) };
+            let wanted = VolumeLimits { limits, qmp };
             let changed = client.limit_volume(project, id(&volume), &wanted).await?;
+            if session.screen.is_data() {
+                session.screen.print_value(&changed)?;
+                return Ok(Exit::Success);
+            }
             let told = if wanted.qmp.is_some() { "" } else { " from the next time QEMU is told" };
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
@@ -124,6 +138,10 @@ async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
         _ => ", its keys are forgotten".into(),
     };
     session.screen.say(&format!("{id} is deleted{keys}"));
+    if deleted.keys_forgotten == 0 && !deleted.kept.is_empty() {
+        let files = text::line(&deleted.kept.join(", "));
+        session.screen.say(&format!("what restores have kept of it stays: {files}"));
+    }
     Ok(Exit::Success)
 }
 
@@ -155,6 +173,14 @@ fn open(
     }
     words.extend(["-blockdev".to_owned(), start.blockdev.to_string()]);
     words.extend(["-device".to_owned(), start.device.to_string()]);
+    if screen.is_data() {
+        // Its keys are in files now.
+        let start = VolumeStart { secrets: Vec::new(), ..start.clone() };
+        let mut value = serde_json::to_value(&start).map_err(std::io::Error::other)?;
+        value["words"] = words.into();
+        screen.print_value(&value)?;
+        return Ok(Exit::Success);
+    }
     let lines: String = words.iter().map(|word| format!("{word}\n")).collect();
     screen.print(&lines)?;
     Ok(Exit::Success)
@@ -192,8 +218,8 @@ async fn pace(session: &Session<'_>, hydrating: Hydrating, what: &str) -> Result
     let monitor = Monitor { qmp: Some(qmp) };
     session.client.pace_hydration(session.project()?, id(&volume), what, &monitor).await?;
     let done = if what == "pause" { "rests" } else { "goes on" };
-    session.screen.say(&format!("the hydration of {} {done}", id(&volume)));
-    Ok(Exit::Success)
+    let said = format!("the hydration of {} {done}", id(&volume));
+    told(session, id(&volume), if what == "pause" { "paused" } else { "resumed" }, &said)
 }
 
 fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
@@ -217,7 +243,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     for volume in volumes {
         table.row([
             volume.id.clone(),
-            volume.state.as_str().to_owned(),
+            state(volume).to_owned(),
             size::show(volume.size),
             volume.class.as_str().to_owned(),
             if volume.encrypted { "yes" } else { "no" }.to_owned(),
@@ -232,6 +258,17 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     Ok(Exit::Success)
 }
 
+/// What it is, in a word: what keeps its guest from starting, first.
+fn state(volume: &Volume) -> &'static str {
+    match volume.restoring {
+        Some(RestoreWay::Over) => "half-restored",
+        Some(RestoreWay::Beside) => "restoring",
+        None if volume.rotating => "rotating",
+        None if volume.job.is_some() && volume.state == VolumeState::Ready => "at-work",
+        None => volume.state.as_str(),
+    }
+}
+
 fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
     if session.screen.is_data() {
         session.screen.print_value(volume)?;
@@ -243,7 +280,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Id", volume.id.clone()),
         ("Project", volume.project.clone()),
         ("Owner", volume.owner.clone()),
-        ("State", volume.state.as_str().into()),
+        ("State", state(volume).into()),
         ("Size", format!("{} ({} bytes)", size::show(volume.size), volume.size)),
         ("Class", volume.class.as_str().into()),
         ("Host", volume.host.clone()),
@@ -252,6 +289,8 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Keys", keys.join(", ")),
         ("Limits", limits_text(volume.limits)),
         ("Created", text::timestamp(volume.created_ms)),
+        ("Job", volume.job.clone().unwrap_or_default()),
+        ("Kept", volume.kept.join(", ")),
     ] {
         if !said.is_empty() {
             out += &format!("{:<13}{}\n", format!("{what}:"), text::line(&said));
@@ -265,6 +304,10 @@ async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failu
     match command {
         PoolCommand::Create { pool } => {
             let made = session.client.create_pool(&pool.0).await?;
+            if session.screen.is_data() {
+                session.screen.print_value(&made)?;
+                return Ok(Exit::Success);
+            }
             let place = made.directory.display().to_string();
             session.screen.say(&format!("the pool {} is at {}", made.name, text::line(&place)));
             Ok(Exit::Success)
@@ -274,8 +317,8 @@ async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failu
 }
 
 fn pools(session: &Session<'_>, pools: &[Pool]) -> Result<Exit, Failure> {
-    if session.screen.is_data() {
-        session.screen.print_value(&pools)?;
+    let name = |it: &Pool| format!("pool/{}", it.name);
+    if !session.screen.wants_table(pools, "there are no pools", name)? {
         return Ok(Exit::Success);
     }
     let mut table = Table::new(["NAME", "DEFAULT", "HOST", "DIRECTORY", "STATE"]);

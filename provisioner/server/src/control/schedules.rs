@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mezame_model::{ProjectName, api::schedules::Schedule};
 
-use super::{Control, ControlError, uncut};
+use super::{Control, ControlError, Precondition, uncut};
 use crate::{
     images::fault::plain, record::Record, schedules::record::ScheduleRecord, state::Changes,
     store::Batch,
@@ -47,6 +47,7 @@ impl Control {
         project: &ProjectName,
         name: &str,
         spec: Schedule,
+        precondition: Precondition,
         now_ms: u64,
     ) -> Result<Arc<ScheduleRecord>, ControlError> {
         let (control, project, name) = (Arc::clone(self), project.clone(), name.to_owned());
@@ -56,6 +57,12 @@ impl Control {
                 let state = control.state();
                 let tenant = state.tenant(&project).ok_or(ControlError::NotFound)?;
                 match tenant.schedules.get(&*name) {
+                    Some(_) if precondition == Precondition::Absent => {
+                        return Err(ControlError::There);
+                    }
+                    None if precondition == Precondition::Exists => {
+                        return Err(ControlError::NotFound);
+                    }
                     // Written once more it is what it was, its times included.
                     Some(before) if before.spec == spec => return Ok(Arc::clone(before)),
                     Some(before) => before.replaced(spec, now_ms),

@@ -66,7 +66,7 @@ async fn schedules_and_what_became_of_them_are_there_after_a_restart() {
     let spec = json!({ "volumes": ["web"], "qmp": "/q", "when": "02:30", "keep": { "last": 2 } });
     let spec: mezame_model::api::schedules::Schedule = serde_json::from_value(spec).unwrap();
     for name in ["nightly", "other"] {
-        one.put_schedule(&project, name, spec.clone(), 7).await.unwrap();
+        one.put_schedule(&project, name, spec.clone(), Precondition::Any, 7).await.unwrap();
     }
     one.change_schedule(&project, "nightly", |it| it.begin(9, Some("job".into()))).await.unwrap();
     one.forget_schedule(&project, "other").await.unwrap();

@@ -76,13 +76,13 @@ impl Images {
     ) -> Result<ImageJob, ImagesError> {
         let allowed = Allowed { upload: self.room.most(), disk: self.settings.largest_bytes };
         let order = Order::of(new, allowed).map_err(ImagesError::Faults)?;
-        let room = self.room.check(order.size.unwrap_or(0));
-        room.map_err(|fault| ImagesError::Site(vec![fault]))?;
         if matches!(self.key_of(project), KeyOf::Away) {
             return Err(ImagesError::Faults(vec![key_away()]));
         }
-        // A site whose archive is not there takes no files.
-        self.ask(|_, _| Ok(())).await?;
+        let (room, size) = (Arc::clone(&self.room), order.size.unwrap_or(0));
+        // A site whose archive is not there takes no files. The folder may hang as the archive may.
+        self.ask(move |_, _| room.check(size).map_err(|fault| ImagesError::Site(vec![fault])))
+            .await?;
         let mut ticket =
             self.jobs.begin(ImageWork::Import, Some(project), None, JobState::Awaiting)?;
         ticket.noted().await?;

@@ -4,6 +4,7 @@
 //! it is and in the end what came of it; one that is dropped without a word has failed. So many may
 //! be unfinished, and so many that ended are kept.
 
+mod bounds;
 mod kept;
 mod ticker;
 
@@ -142,10 +143,8 @@ impl Jobs {
         let ticker = Arc::new(Ticker::default());
         let mut table = self.table();
         self.expire(&mut table);
-        let unfinished = table.values().filter(|entry| !entry.job.state.is_end()).count();
-        if unfinished >= self.most {
-            return Err(ImagesError::TooMany { what: "jobs", most: self.most });
-        }
+        let unfinished = table.values().map(|it| &it.job).filter(|job| !job.state.is_end());
+        bounds::check(self.most, unfinished, job.project.as_deref(), state)?;
         let noted = self.journal.as_ref().map(|journal| journal.write(&job));
         table.insert(id.clone(), Entry { job, ticker: Arc::clone(&ticker) });
         self.forget_oldest(&mut table);

@@ -94,8 +94,8 @@ fn check_texts(new: &NewImage, faults: &mut Vec<Fault>) {
             let shown: String = label.chars().take(40).collect();
             faults.push(plain(&format!("labels.{shown}"), "it is no label", rule));
         }
-        if label.starts_with("backup.") {
-            let mend = "labels that begin with 'backup.' are a backup's";
+        if ["backup.", "capture."].iter().any(|taken| label.starts_with(taken)) {
+            let mend = "labels that begin with 'backup.' or 'capture.' are those of such images";
             faults.push(plain(&format!("labels.{label}"), "it is taken", mend));
         }
     }
@@ -189,7 +189,11 @@ mod tests {
 
     #[test]
     fn all_faults_are_told_at_once_each_with_its_field() {
-        let labels = [("backup.volume".to_owned(), "x".to_owned()), ("a\nb".into(), "".into())];
+        let labels = [
+            ("backup.volume".to_owned(), "x".to_owned()),
+            ("capture.sealed".into(), "agent".into()),
+            ("a\nb".into(), "".into()),
+        ];
         let new = NewImage {
             name: "".into(),
             size: Some(1001),
@@ -211,6 +215,7 @@ mod tests {
                 "source",
                 "labels.a\nb",
                 "labels.backup.volume",
+                "labels.capture.sealed",
                 "size",
                 "largest",
                 "sha256",

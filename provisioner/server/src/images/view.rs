@@ -82,7 +82,7 @@ pub(crate) fn retain(
     keys: &KeyLookup,
     project: &ProjectName,
     policy: &ImageRetention,
-    dry_run: bool,
+    by: Option<&str>,
 ) -> Result<Retained, ImagesError> {
     let volume = BTreeSet::from([policy.volume.as_str()]);
     let mut backups =
@@ -102,7 +102,8 @@ pub(crate) fn retain(
     let mut dropped = retention.dropped(&dated);
     let kept = dated.iter().filter(|image| !dropped.contains(&image.id));
     let kept = kept.map(|image| image.id.to_string()).collect();
-    let faults = if dry_run { Vec::new() } else { drop_all(archive, keys, project, &mut dropped) };
+    let faults =
+        by.map(|by| drop_all(archive, keys, project, by, &mut dropped)).unwrap_or_default();
     let dropped = dropped.iter().map(ToString::to_string).collect();
     Ok(Retained { kept, dropped, faults })
 }
@@ -112,6 +113,7 @@ fn drop_all(
     archive: &Archive,
     keys: &KeyLookup,
     project: &ProjectName,
+    by: &str,
     ids: &mut Vec<ImageId>,
 ) -> Vec<Fault> {
     let mut faults = Vec::new();
@@ -124,7 +126,11 @@ fn drop_all(
         }
         let deleted = look(archive, keys, project, *id).and_then(|it| Ok(archive.delete(&it)?));
         match deleted {
-            Ok(()) => true,
+            Ok(()) => {
+                // Who asked may not wait for the answer, which alone tells it besides.
+                tracing::info!(caller = by, %project, backup = %id, "a retention deleted a backup");
+                true
+            }
             // Somebody else was faster.
             Err(ImagesError::Archive(ArchiveError::NoImage { .. })) => false,
             Err(error) => {

@@ -1,6 +1,6 @@
 //! Calls that change something.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use axum::{
     body::{Body, to_bytes},
@@ -152,7 +152,10 @@ pub(super) async fn delete_project(
             return Err(ControlError::InUse(faults).into());
         }
     }
-    delete(Kind::Project, api, names, headers).await
+    let control = Arc::clone(&api.control);
+    let deleted = delete(Kind::Project, api, names, headers).await?;
+    images.table().forget_deleted(&control);
+    Ok(deleted)
 }
 
 /// The settings name no archive, and there was one.

@@ -121,6 +121,7 @@ pub(super) async fn retain(
     State(api): Shared,
     names: Names,
     Query(query): Query<Parameters>,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Failure> {
     let dry_run = match query.get("dry_run").map(String::as_str) {
@@ -133,8 +134,9 @@ pub(super) async fn retain(
     let (parts, content) = request.into_parts();
     let wanted = "{\"volume\": VOLUME, \"last\": NUMBER, …}";
     let policy: ImageRetention = body(&parts.headers, content, BODY_BYTES, wanted).await?;
-    let done =
-        images.ask(move |archive, keys| view::retain(archive, keys, &project, &policy, dry_run));
+    let by = (!dry_run).then_some(caller.name);
+    let done = images
+        .ask(move |archive, keys| view::retain(archive, keys, &project, &policy, by.as_deref()));
     Ok(json(StatusCode::OK, &done.await?))
 }
 

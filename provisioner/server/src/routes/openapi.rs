@@ -107,7 +107,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     };
     let mut parameters: Vec<Value> = names.map(in_path).collect();
     match verb(route) {
-        "write" => parameters.extend([header("If-Match"), header("If-None-Match")]),
+        "write" | "set" => parameters.extend([header("If-Match"), header("If-None-Match")]),
         "delete" | "attach" | "detach" => parameters.push(header("If-Match")),
         "read" => {
             if route.operation == "read-disk" {

@@ -244,6 +244,15 @@ fn control_problem(error: ControlError) -> Problem {
                 Vec::new(),
             )
         },
+        ControlError::There => Problem {
+            detail: "there is one of this name already: change it, or take another name".into(),
+            ..with(
+                StatusCode::PRECONDITION_FAILED,
+                "precondition-failed",
+                "The resource is not as the request expects it",
+                Vec::new(),
+            )
+        },
         ControlError::Store(StoreError::Conflict { .. }) => Problem {
             detail: "somebody else wrote at the same time: try again".into(),
             ..with(StatusCode::CONFLICT, "conflict", "Nothing was written", Vec::new())

@@ -8,7 +8,12 @@ use axum::{
 };
 use mezame_model::api::volumes::{Capture, RestoreVolume};
 
-use super::{Shared, images::project_of, json, names::Names, problem::Failure, volumes::asked};
+use super::{
+    Shared, json,
+    names::Names,
+    problem::Failure,
+    volumes::{asked, volume_of},
+};
 use crate::access::Caller;
 
 pub(super) async fn restore(
@@ -19,12 +24,12 @@ pub(super) async fn restore(
     let volumes = api.volumes().await?;
     let wanted = "{\"image\": IMAGE, \"way\": \"beside\" or \"over\", \"keep_old\": false}";
     let wanted: RestoreVolume = asked(request, wanted).await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::ACCEPTED, &volumes.restore(&project, &id, wanted).await?))
 }
 
 pub(super) async fn give_up(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     api.volumes().await?.give_up_restore(&project, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -38,7 +43,7 @@ pub(super) async fn capture(
     let volumes = api.volumes().await?;
     let wanted = "{\"name\": NAME, \"sealed\": false, \"qmp\": PATH, \"freeze\": {…}}";
     let wanted: Capture = asked(request, wanted).await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     let job = volumes.capture(&project, &id, &caller.name, wanted).await?;
     Ok(json(StatusCode::ACCEPTED, &job))
 }

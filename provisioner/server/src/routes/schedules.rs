@@ -8,8 +8,10 @@ use axum::{
 use mezame_model::api::schedules::Schedule;
 
 use super::{
-    Api, Shared, images::project_of, json, names::Names, problem::Failure, volumes::asked,
+    Api, Shared, images::project_of, json, names::Names, precondition, problem::Failure,
+    volumes::asked,
 };
+use crate::control::Precondition;
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
@@ -28,9 +30,14 @@ pub(super) async fn put(
 ) -> Result<Response, Failure> {
     let schedules = api.schedules()?;
     let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"when\": \"02:30\", \"keep\": {…}}";
+    let precondition = precondition::of_write(request.headers())?;
+    if matches!(precondition, Precondition::At(_)) {
+        return Err(Failure::Header { name: "If-Match", wanted: "'*': a schedule has no ETag" });
+    }
     let spec: Schedule = asked(request, wanted).await?;
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &schedules.put(&project, names.schedule(), spec).await?))
+    let put = schedules.put(&project, names.schedule(), spec, precondition).await?;
+    Ok(json(StatusCode::OK, &put))
 }
 
 pub(super) async fn pause(State(api): Shared, names: Names) -> Result<Response, Failure> {

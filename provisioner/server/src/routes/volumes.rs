@@ -11,10 +11,14 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits};
+use mezame_images::volume::VolumeId;
+use mezame_model::{
+    ProjectName,
+    api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits},
+};
 use serde::de::DeserializeOwned;
 
-use super::{Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
+use super::{Api, Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
 use crate::access::Caller;
 
 /// The longest body of what is asked for.
@@ -28,13 +32,21 @@ pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     body(&parts.headers, content, BODY_BYTES, wanted).await
 }
 
+/// A volume that the project has, as a call's path names it. Who names another's is told the same as
+/// where there is none, also while something is done with that.
+pub(super) fn volume_of(api: &Api, names: &Names) -> Result<(ProjectName, VolumeId), Failure> {
+    let (project, id) = (project_of(api, names)?, names.volume_id()?);
+    api.control.volume(&project, &id)?;
+    Ok((project, id))
+}
+
 pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
     Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
 }
 
 pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let pool = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
-    Ok(json(StatusCode::CREATED, &pool))
+    let (pool, is_new) = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+    Ok(json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &pool))
 }
 
 pub(super) async fn masters(State(api): Shared) -> Result<Response, Failure> {
@@ -48,7 +60,9 @@ pub(super) async fn remove_master(State(api): Shared, names: Names) -> Result<Re
 
 pub(super) async fn list(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::OK, &api.volumes().await?.list(&project)?))
+    let volumes = api.volumes().await?;
+    let all = volumes.list(&project)?;
+    Ok(json(StatusCode::OK, &volumes.at_work(&project, all).await))
 }
 
 pub(super) async fn create(
@@ -66,11 +80,13 @@ pub(super) async fn create(
 
 pub(super) async fn show(State(api): Shared, names: Names) -> Result<Response, Failure> {
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    Ok(json(StatusCode::OK, &api.volumes().await?.show(&project, &id)?))
+    let volumes = api.volumes().await?;
+    let one = volumes.at_work(&project, vec![volumes.show(&project, &id)?]).await.pop();
+    Ok(json(StatusCode::OK, &one.ok_or(Failure::NoSuchPath)?))
 }
 
 pub(super) async fn erase(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::OK, &api.volumes().await?.delete(&project, &id).await?))
 }
 
@@ -79,7 +95,7 @@ pub(super) async fn open(
     names: Names,
     Extension(caller): Extension<Caller>,
 ) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     let start = api.volumes().await?.open(&project, &id).await?;
     if !start.secrets.is_empty() {
         tracing::info!(
@@ -97,7 +113,7 @@ pub(super) async fn limit(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
 }
 
@@ -108,7 +124,7 @@ pub(super) async fn rotate_key(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{} or {\"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     let job = volumes.rotate_key(&project, &id, qmp).await?;
     Ok(json(StatusCode::ACCEPTED, &job))
 }
@@ -120,7 +136,7 @@ pub(super) async fn hydrate(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let wanted: Hydrate = asked(request, "{\"qmp\": PATH, \"speed\": BYTES}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::ACCEPTED, &volumes.hydrate(&project, &id, wanted).await?))
 }
 
@@ -148,7 +164,7 @@ async fn pace(
 ) -> Result<Response, Failure> {
     let volumes = api.volumes().await?;
     let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
-    let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
+    let (project, id) = volume_of(&api, &names)?;
     volumes.pace(&project, &id, qmp, is_paused).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -3,7 +3,9 @@
 //! Volumes that were backed up together are kept or deleted together, by the
 //! [`Retention`] that images have: what a guest is put back from is one point in time of all its
 //! disks. A point that lacks some of the volumes, since the backup failed in part, never takes the
-//! place of a whole one. Backups that others made, by hand or by another schedule, are none of this.
+//! place of a whole one. Backups that others made, by hand or by another schedule, are none of this,
+//! and nor are those of a volume that the schedule does not name now: it had another form then, or
+//! was another one of the same name. The newest that it made of a volume stays whatever else is kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -34,7 +36,11 @@ pub(super) fn dropped(
     };
     let Ok(id) = ImageId::parse(&new.id) else { return Vec::new() };
     let own = backups.iter().filter(|it| it.schedule.as_deref() == Some(schedule));
-    let points = points_of(own.filter(|it| it.point != new.point));
+    let mut points = points_of(own.filter(|it| it.point != new.point));
+    let is_named = |volume: &&str| volumes.iter().any(|named| named == volume);
+    points.retain(|it| it.volumes.iter().all(&is_named));
+    let made = backups.iter().filter(|it| it.point == new.point).map(|it| &*it.volume).collect();
+    let last = last_of_each(&points, &made);
     // What was just made counts, at its own time.
     let newest = Dated { id, created_ms: new.taken_ms };
     let policy = retention(keep);
@@ -49,8 +55,21 @@ pub(super) fn dropped(
     let gone_whole = whole.into_iter().filter(|it| of_whole.contains(&it.first));
     let mut gone: Vec<&Point<'_>> =
         gone_whole.chain(rest).filter(|it| of_all.contains(&it.first)).collect();
+    gone.retain(|it| !last.contains(&it.first));
     gone.sort_by_key(|point| point.taken_ms);
     gone.into_iter().flat_map(|point| point.images.iter().copied()).collect()
+}
+
+/// The newest point of each volume that was not backed up just now.
+fn last_of_each(points: &[Point<'_>], made: &BTreeSet<&str>) -> BTreeSet<ImageId> {
+    let mut last: BTreeMap<&str, (u64, ImageId)> = BTreeMap::new();
+    for point in points {
+        for volume in point.volumes.difference(made) {
+            let newest = last.entry(volume).or_insert((point.taken_ms, point.first));
+            *newest = (*newest).max((point.taken_ms, point.first));
+        }
+    }
+    last.into_values().map(|(_, first)| first).collect()
 }
 
 /// The points in time that these backups are of.

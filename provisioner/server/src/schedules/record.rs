@@ -3,7 +3,8 @@
 //! ```text
 //!           a time comes, or did while nobody looked
 //!   due ───────────────────────► running ───► done · failed ───► due at the next time
-//!                                   └──► interrupted ───► due at once, and that once
+//!                                   ├──► interrupted ───► due at once, and that once
+//!                                   └──► away ───► due in ten minutes, for six hours
 //! ```
 //! Times are counted from an anchor: when it was written, had its times changed, was resumed or was
 //! begun last. So however many times were missed are one, and none of before it was written, or of
@@ -19,6 +20,9 @@ use super::when::When;
 
 /// How far the clock may be set back without a time coming once more.
 const SLACK_MS: u64 = 60 * 60 * 1000;
+/// After how long what failed since the archive or a pool was away is tried again, and how often.
+const AGAIN_MS: u64 = 10 * 60 * 1000;
+const MOST_TRIES: u32 = 36;
 
 /// A schedule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +38,9 @@ pub(crate) struct ScheduleRecord {
     /// Whether what was begun last was so for that reason.
     #[serde(default)]
     is_second: bool,
+    /// How often it was tried again since the archive or a pool was away.
+    #[serde(default)]
+    tries: u32,
     last: Option<ScheduleRun>,
     done_ms: Option<u64>,
     failures: u32,
@@ -48,6 +55,8 @@ pub(crate) enum Ended {
     Failed(String),
     /// The provisioner ended before they were.
     Interrupted(String),
+    /// They are not, since the archive or a pool was away.
+    Away(String),
 }
 
 impl ScheduleRecord {
@@ -59,6 +68,7 @@ impl ScheduleRecord {
             anchor_ms: now_ms,
             again_ms: None,
             is_second: false,
+            tries: 0,
             last: None,
             done_ms: None,
             failures: 0,
@@ -102,6 +112,9 @@ impl ScheduleRecord {
     pub(crate) fn begin(&mut self, now_ms: u64, job: Option<String>) {
         self.anchor_ms = now_ms;
         self.is_second = self.again_ms.take().is_some();
+        if !self.is_second {
+            self.tries = 0;
+        }
         let outcome = RUNNING.into();
         self.last = Some(ScheduleRun { at_ms: now_ms, job, outcome, why: None, dropped: 0 });
     }
@@ -109,21 +122,24 @@ impl ScheduleRecord {
     /// Notes how it ended.
     pub(crate) fn end(&mut self, now_ms: u64, ended: Ended) {
         let Some(run) = &mut self.last else { return };
-        let (failed, is_interrupted) = match ended {
+        let (failed, again_ms) = match ended {
             Ended::Done { dropped, why } => {
                 (run.outcome, run.dropped, run.why) = ("done".into(), dropped, why);
-                (self.done_ms, self.failures) = (Some(now_ms), 0);
+                (self.done_ms, self.failures, self.tries) = (Some(now_ms), 0, 0);
                 return;
             }
-            Ended::Failed(why) => (why, false),
-            Ended::Interrupted(why) => (why, true),
+            Ended::Failed(why) => (why, None),
+            // Once: a backup that brings the provisioner down must not do so for ever.
+            Ended::Interrupted(why) => (why, (!self.is_second).then_some(now_ms)),
+            Ended::Away(why) => {
+                self.tries = self.tries.saturating_add(1);
+                let again_ms = now_ms.saturating_add(AGAIN_MS);
+                (why, (self.tries <= MOST_TRIES).then_some(again_ms))
+            }
         };
         (run.outcome, run.why) = ("failed".into(), Some(failed));
         self.failures = self.failures.saturating_add(1);
-        // Once: a backup that brings the provisioner down must not do so for ever.
-        if is_interrupted && !self.is_second {
-            self.again_ms = Some(now_ms);
-        }
+        self.again_ms = again_ms;
     }
 
     /// Whether its anchor lies ahead: the clock was set back. Without help it would not be due for

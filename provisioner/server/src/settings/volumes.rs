@@ -62,6 +62,32 @@ impl VolumeSettings {
         if !(1..=64).contains(&self.hydrations) {
             return Some(("volumes.hydrations", "1 to 64"));
         }
+        self.fault_of_places()
+    }
+
+    /// A path that is not whole would be another in each directory that the daemon is started in.
+    fn fault_of_places(&self) -> Option<(&'static str, &'static str)> {
+        let whole = "a whole path, which begins with '/'";
+        let pools: Vec<&PathBuf> = self.pools.values().collect();
+        if !pools.iter().all(|path| path.is_absolute()) {
+            return Some(("volumes.pools", whole));
+        }
+        if pools.iter().enumerate().any(|(at, path)| pools[..at].contains(path)) {
+            return Some(("volumes.pools", "each directory in one pool alone"));
+        }
+        for (name, path) in [
+            ("volumes.masters", &self.masters),
+            ("volumes.run_dir", &self.run_dir),
+            ("volumes.scratch_dir", &self.scratch_dir),
+        ] {
+            if path.as_ref().is_some_and(|path| !path.is_absolute()) {
+                return Some((name, whole));
+            }
+        }
+        // Names of sockets come behind it.
+        if self.run_dir.as_ref().is_some_and(|path| path.as_os_str().len() > 80) {
+            return Some(("volumes.run_dir", "80 bytes at most: a socket's path has 107"));
+        }
         None
     }
 
@@ -94,7 +120,8 @@ mod tests {
     use super::*;
 
     fn settings(pools: &[&str]) -> VolumeSettings {
-        let pools = pools.iter().map(|name| ((*name).to_owned(), PathBuf::from("/p"))).collect();
+        let pool = |name: &&str| ((*name).to_owned(), PathBuf::from("/p").join(name));
+        let pools = pools.iter().map(pool).collect();
         VolumeSettings { pools, masters: Some("/m".into()), ..VolumeSettings::default() }
     }
 
@@ -108,6 +135,32 @@ mod tests {
         assert_eq!((named.usual_pool(), named.fault(true)), (Some("b"), None));
         let missing = VolumeSettings { default_pool: Some("c".into()), ..named };
         assert!(missing.fault(true).is_some());
+    }
+
+    #[test]
+    fn places_are_whole_paths_each_of_one_pool_and_sockets_have_room_for_their_names() {
+        let at = |path: &str| Some(PathBuf::from(path));
+        let long = format!("/{}", "r".repeat(79));
+        for (wrong, of) in [
+            (VolumeSettings { masters: at("m"), ..settings(&["a"]) }, "volumes.masters"),
+            (VolumeSettings { run_dir: at("run"), ..settings(&["a"]) }, "volumes.run_dir"),
+            (
+                VolumeSettings { run_dir: at(&format!("{long}r")), ..settings(&["a"]) },
+                "volumes.run_dir",
+            ),
+            (VolumeSettings { scratch_dir: at("s"), ..settings(&["a"]) }, "volumes.scratch_dir"),
+        ] {
+            assert_eq!(wrong.fault(true).unwrap().0, of);
+        }
+        assert_eq!(VolumeSettings { run_dir: at(&long), ..settings(&["a"]) }.fault(true), None);
+        for places in [["/p", "/p"], ["/p", "p"]] {
+            let mut both = settings(&["a", "b"]);
+            both.default_pool = Some("a".into());
+            assert_eq!(both.fault(true), None);
+            let names = ["a", "b"].map(str::to_owned);
+            both.pools = names.into_iter().zip(places.map(PathBuf::from)).collect();
+            assert_eq!(both.fault(true).unwrap().0, "volumes.pools");
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     control::ControlError,
-    images::{KeyLookup, jobs::Outcome, view::look},
+    images::{KeyLookup, SITE, jobs::Outcome, view::look},
 };
 
 /// Volumes of one guest that are backed up at once.
@@ -58,7 +58,12 @@ impl Volumes {
         name.as_deref().map(check_name).transpose()?;
         let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
-        let claim = self.claim_for_job(&ids, MayOpen::Yes)?.with_monitor(&qmp)?;
+        // Another project's volumes are none here, whatever is done with them.
+        for id in &ids {
+            self.control.volume(project, id)?;
+        }
+        let socket = self.lookout.socket(&qmp).await?;
+        let claim = self.claim_for_job(&ids, MayOpen::Yes)?.with_monitor(socket)?;
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());
@@ -172,6 +177,10 @@ fn told(done: BackedUp) -> Result<Outcome, Unfinished> {
     let mut faults = Vec::new();
     if let Some(error) = done.not_frozen {
         faults.push(plain("freeze", error.message, mend_of(error.reason)));
+    }
+    if done.missing.iter().any(|(_, error)| error.reason.is_away()) {
+        let mend = "see what is said of the volumes; a schedule tries again by itself";
+        faults.push(plain(SITE, "the archive, or a volume's pool, is away", mend));
     }
     for (volume, error) in done.missing {
         let mend = "back it up again: what has changed since its last backup is still known";

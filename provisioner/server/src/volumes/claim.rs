@@ -15,7 +15,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -99,9 +99,8 @@ impl Claim {
         &self.volumes
     }
 
-    /// Keeps other backups from this guest, too. By whatever name its socket is called.
-    pub(super) fn with_monitor(mut self, socket: &Path) -> Result<Self, VolumesError> {
-        let socket = socket.canonicalize().unwrap_or_else(|_| socket.to_owned());
+    /// Keeps other backups from this guest, too: by the one name that [`super::monitors`] found.
+    pub(super) fn with_monitor(mut self, socket: PathBuf) -> Result<Self, VolumesError> {
         if !self.busy.taken().monitors.insert(socket.clone()) {
             return Err(VolumesError::MonitorBusy(socket));
         }

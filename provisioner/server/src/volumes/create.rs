@@ -92,6 +92,7 @@ impl Volumes {
             is_rotating: false,
             state: VolumeState::Creating,
             created_ms: self.environment.now_ms(),
+            kept: Vec::new(),
         };
         let claim = self.claim(std::slice::from_ref(&id))?;
         let image = image.map(|image| (project.clone(), image.image().id));

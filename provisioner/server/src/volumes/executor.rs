@@ -110,12 +110,14 @@ pub(crate) struct RestoreOrder {
 }
 
 /// What a restored volume is.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Restored {
     /// Its length in bytes.
     pub(crate) size: u64,
     /// Bytes that were written.
     pub(crate) written: u64,
+    /// What it held before, where that was kept as a file of its own.
+    pub(crate) kept: Option<PathBuf>,
 }
 
 /// An image that is made of what a volume holds.
@@ -182,6 +184,10 @@ pub(crate) enum Reason {
     Image,
     /// The guest's agent did not freeze it, or is no agent of that guest.
     NotFrozen,
+    /// The archive's place is away, or full.
+    Archive,
+    /// The key of an encrypted project is not at hand.
+    NoKey,
     /// There is too little room for it.
     NoRoom,
     /// Volumes stand on the master, or one is being made of it.
@@ -200,6 +206,13 @@ pub(crate) enum Reason {
 pub(crate) struct ExecutorError {
     pub(crate) reason: Reason,
     pub(crate) message: String,
+}
+
+impl Reason {
+    /// Whether the same order may be done in a while without anybody changing it.
+    pub(crate) fn is_away(self) -> bool {
+        matches!(self, Self::Archive | Self::NoPool)
+    }
 }
 
 impl ExecutorError {
@@ -298,6 +311,16 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Gives up a restore that was cut short: the volume is what it was.
     fn give_up_restore(&self, volume: &Facts) -> Result<(), ExecutorError>;
+
+    /// The volumes whose restore was begun and has not ended, and whether they are half of each.
+    fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        Ok(Vec::new())
+    }
+
+    /// Which of these files, which restores have kept, are there.
+    fn still_kept(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        files.to_vec()
+    }
 
     /// Makes an image of what a volume holds.
     fn capture(

@@ -4,7 +4,7 @@ use super::{
     executor::{ExecutorError, Reason},
     plain,
 };
-use crate::images::jobs::Unfinished;
+use crate::images::{SITE, jobs::Unfinished};
 
 /// What a job fails of, of what was ordered.
 pub(super) fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
@@ -17,7 +17,12 @@ pub(super) fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
 
 /// Which part of what was asked for it is about, where the reason says it.
 fn place_of(reason: Reason, path: &str) -> &str {
-    if reason == Reason::NotFrozen { "freeze" } else { path }
+    match reason {
+        Reason::NotFrozen => "freeze",
+        // A schedule tries again what it failed of by this place.
+        reason if reason.is_away() => SITE,
+        _ => path,
+    }
 }
 
 /// What is to be done about it.
@@ -32,6 +37,8 @@ pub(super) fn mend_of(reason: Reason) -> &'static str {
         Reason::MasterInUse | Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::Archive => "ask the operator whether the archive's place is there and has room",
+        Reason::NoKey => "ask the operator for the project's key",
         Reason::NotFrozen => {
             "name the agent of the guest behind the QMP socket, and see that it runs; or have it made \
              though the guest is not frozen"

@@ -40,6 +40,7 @@ impl Volumes {
             erased: erasure.what.into(),
             doubt: erasure.doubt,
             keys_forgotten: 0,
+            kept: Vec::new(),
         })
     }
 }

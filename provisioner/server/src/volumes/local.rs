@@ -35,7 +35,7 @@ use mezame_images::{
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
     restore::records::Records,
-    volume::{Durability, HostCache, Limits as Throttle, Volume},
+    volume::{Durability, HostCache, Limits as Throttle, Volume, VolumeId},
 };
 use mezame_model::api::volumes::{Leftover, Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
@@ -339,6 +339,16 @@ impl Executor for Local {
 
     fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {
         self.give_up_now(facts)
+    }
+
+    fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        self.restoring_now()
+    }
+
+    fn still_kept(&self, files: &[PathBuf]) -> Vec<PathBuf> {
+        // One that can't be looked at may be there.
+        let is_there = |file: &&PathBuf| file.try_exists().unwrap_or(true);
+        files.iter().filter(is_there).cloned().collect()
     }
 
     fn capture(

@@ -1,6 +1,6 @@
 //! What the control plane keeps of a volume. The store seals it, keys included.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use mezame_images::{
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
@@ -49,6 +49,9 @@ pub(crate) struct VolumeRecord {
     pub(crate) is_rotating: bool,
     pub(crate) state: VolumeState,
     pub(crate) created_ms: u64,
+    /// Files that restores have kept of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) kept: Vec<PathBuf>,
 }
 
 impl VolumeRecord {
@@ -57,7 +60,7 @@ impl VolumeRecord {
         !self.keys.is_empty() || self.master_key.is_some()
     }
 
-    /// As operators see it.
+    /// As operators see it, but for what is at work on it ([`super::shown`]).
     pub(crate) fn shown(&self) -> Volume {
         Volume {
             id: self.id.to_string(),
@@ -73,6 +76,10 @@ impl VolumeRecord {
             limits: self.limits,
             state: self.state,
             created_ms: self.created_ms,
+            restoring: None,
+            rotating: self.is_rotating,
+            job: None,
+            kept: self.kept.iter().map(|path| path.display().to_string()).collect(),
         }
     }
 

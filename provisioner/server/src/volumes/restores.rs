@@ -53,13 +53,15 @@ impl Volumes {
         self.begin(ImageWork::RestoreVolume, project, claim, move |volumes, ticket| {
             let done = volumes.executor.restore(&record.facts(), &order, ticket.ticker());
             let done = done.map_err(|error| unfinished("volume", error))?;
+            let size = done.size;
             let change = volumes.control.change_volume(&of, &id, move |it| {
                 it.class = VolumeClass::Plain;
-                it.size = done.size;
+                it.size = size;
                 it.image = Some(image.to_string().into());
+                it.kept.extend(done.kept);
             });
             volumes.wait(change)?;
-            let figures = [("size".to_owned(), done.size), ("written".to_owned(), done.written)];
+            let figures = [("size".to_owned(), size), ("written".to_owned(), done.written)];
             Ok(Outcome {
                 image: Some(image.to_string()),
                 figures: figures.into(),
@@ -103,7 +105,7 @@ impl Volumes {
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let mut claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         if let Some(qmp) = &qmp {
-            claim = claim.with_monitor(qmp)?;
+            claim = claim.with_monitor(self.lookout.socket(qmp).await?)?;
         }
         let record = self.usable(project, id)?;
         // Bytes that are encrypted here are not put into an archive in the clear.

@@ -173,12 +173,8 @@ fn about(job: &ImageJob) -> String {
 
 pub(super) fn list(session: &Session<'_>, jobs: &[ImageJob]) -> Result<Exit, Failure> {
     let screen = session.screen;
-    if screen.is_data() {
-        screen.print_value(&jobs)?;
-        return Ok(Exit::Success);
-    }
-    if jobs.is_empty() {
-        screen.say("there is no long work");
+    let name = |it: &ImageJob| format!("job/{}", it.id);
+    if !screen.wants_table(jobs, "there is no long work", name)? {
         return Ok(Exit::Success);
     }
     let mut table =

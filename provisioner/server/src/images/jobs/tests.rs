@@ -125,6 +125,20 @@ fn a_long_job_is_told_of_when_it_ends_and_a_busy_project_pushes_out_its_own_alon
 }
 
 #[test]
+fn what_ended_in_a_project_that_is_no_more_is_forgotten_in_the_journal_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, jobs) = table(Some(Journal::open(folder.path()).unwrap()));
+    let (gone, there) = (project("gone"), project("there"));
+    for whose in [Some(&gone), Some(&there), None] {
+        begin(&jobs, whose, JobState::Running).finish(Ok(Outcome::default()));
+    }
+    jobs.forget_projects(|project| project == "there");
+    assert_eq!((jobs.list(Some(&gone)).len(), jobs.list(Some(&there)).len()), (0, 1));
+    jobs.close(SOON);
+    assert_eq!((jobs.list(None).len(), std::fs::read_dir(folder.path()).unwrap().count()), (2, 2));
+}
+
+#[test]
 fn a_job_whose_owner_says_nothing_has_failed() {
     let (_, jobs) = table(None);
     let ticket = begin(&jobs, None, JobState::Running);

@@ -141,7 +141,8 @@ fn a_retention_tells_what_it_deleted_though_one_is_gone_and_another_fails() {
         monthly: 0,
         yearly: 0,
     };
-    let retained = retain(&place.archive, &place.keys, &place.project, &policy, false).unwrap();
+    let retained =
+        retain(&place.archive, &place.keys, &place.project, &policy, Some("test")).unwrap();
     assert_eq!(retained.kept, ids[5..]);
     let mut told = retained.dropped.clone();
     told.extend(retained.faults.iter().map(|fault| fault.path.clone()));

@@ -55,7 +55,7 @@ pub(super) fn problem(error: ImagesError) -> Problem {
         ImagesError::NotAwaiting { .. } => {
             plain(StatusCode::CONFLICT, "not-awaiting", "No file is taken", &error.to_string())
         }
-        ImagesError::TooMany { .. } => plain(
+        ImagesError::TooMany { .. } | ImagesError::TooManyOfProject { .. } => plain(
             StatusCode::TOO_MANY_REQUESTS,
             "too-many",
             "Too much at once",

@@ -71,6 +71,8 @@ fn refused(error: &ExecutorError) -> Problem {
         Reason::MasterInUse => ("master-in-use", "The master is in use"),
         Reason::Image => ("image-away", "The image can't be had"),
         Reason::NotFrozen => ("not-frozen", "The guest was not frozen"),
+        Reason::Archive => ("no-archive-there", "The archive can't be used"),
+        Reason::NoKey => ("image-away", "The project's key is not at hand"),
         Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

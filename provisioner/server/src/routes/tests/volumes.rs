@@ -1,5 +1,6 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod deleting;
 mod freezing;
 mod making;
 mod noted;
@@ -212,6 +213,23 @@ async fn a_volume_that_could_not_be_made_leaves_nothing_and_one_at_a_time_is_don
     let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
     let early = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
     assert_eq!((early.status, &early.problem()["type"]), (409, &json!("busy")));
+    // To another project it is not there, and not busy.
+    let theirs = "/v1/projects/q/volumes/web";
+    for (path, body) in [
+        (format!("{theirs}/open"), Value::Null),
+        (format!("{theirs}/hydrate"), json!({ "qmp": "/x" })),
+        (format!("{theirs}/rotate-key"), json!({})),
+        (format!("{theirs}/capture"), json!({ "name": "x" })),
+        (format!("{theirs}/restore"), json!({ "image": "img-1" })),
+        ("/v1/projects/q/backups".to_owned(), json!({ "volumes": ["web"], "qmp": "/x" })),
+    ] {
+        let theirs = depot.plane().post(&path, body).await;
+        assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
+    }
+    for path in [theirs.to_owned(), format!("{theirs}/restore")] {
+        let theirs = depot.plane().call("DELETE", &path, &[], Body::empty()).await;
+        assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
+    }
     depot.noted.is_held.store(false, Ordering::SeqCst);
     let id = begun["id"].as_str().unwrap();
     depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
@@ -297,6 +315,10 @@ async fn a_site_without_pools_and_a_volume_of_another_host_are_told() {
     assert_eq!((none.status, &none.problem()["type"]), (404, &json!("no-volumes")));
 
     let depot = Depot::open().await;
+    for (pool, status) in [("fast", 200), ("away", 201), ("nowhere", 404)] {
+        let made = depot.plane().post(&format!("/v1/pools/{pool}"), Value::Null).await;
+        assert_eq!(made.status, status, "{pool}: {}", made.text);
+    }
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
     let (project, id) = (ProjectName::parse("p").unwrap(), VolumeId::parse("web").unwrap());
     let control = &depot.plane().control;

@@ -99,6 +99,30 @@ fn a_point_that_lacks_a_volume_does_not_take_the_place_of_a_whole_one() {
     assert_eq!(gone(keep, &["a", "b"], &backups, &[5, 6]), [id(0), id(1), id(2)]);
 }
 
+#[test]
+fn backups_of_a_volume_that_the_schedule_names_no_more_stay_and_do_not_count() {
+    let keep = Keep { last: 2, daily: 7, ..Keep::default() };
+    // `nightly` was of `a` for ten days, and is of `b` since.
+    let mut backups = daily(10);
+    let of_b = |n: usize| backup(n, "b", &format!("p{n}"), NOON + n as u64 * DAY);
+    backups.extend((10..30).map(of_b));
+    let gone_ids = gone(keep, &["b"], &backups, &[29]);
+    assert_eq!(gone_ids, (10..23).map(id).collect::<Vec<_>>());
+    // Of two volumes one was taken out: what was backed up with it is another order's, too.
+    let both = [backup(40, "a", "both", NOON), backup(41, "b", "both", NOON)];
+    backups.extend(both);
+    assert_eq!(gone(keep, &["b"], &backups, &[29]), gone_ids);
+}
+
+#[test]
+fn the_newest_of_each_volume_stays_though_newer_points_lack_it() {
+    let keep = Keep { last: 1, ..Keep::default() };
+    let mut backups = daily(5);
+    backups.push(backup(7, "b", "p7", NOON));
+    backups.push(backup(8, "b", "p8", NOON + 1));
+    assert_eq!(gone(keep, &["a", "b"], &backups, &[4]), [id(0), id(7), id(1), id(2), id(3)]);
+}
+
 proptest! {
     #[test]
     fn what_is_kept_is_what_was_promised_and_doing_it_again_deletes_nothing_more(
@@ -152,6 +176,11 @@ proptest! {
             .map(|it| &*it.point)
             .collect();
         let most = (last + hourly + daily + weekly + monthly + yearly) as usize;
-        prop_assert!(keep == Keep::default() || points.len() <= 2 * most);
+        // One more may be the newest that has the other volume.
+        prop_assert!(keep == Keep::default() || points.len() <= 2 * most + 1);
+        for volume in ["a", "b"] {
+            let of = |it: &&Backup| it.volume == volume && it.schedule.as_deref() == Some("nightly");
+            prop_assert_eq!(all.iter().any(|it| of(&it)), left.iter().any(|it| of(&it)));
+        }
     }
 }

@@ -54,6 +54,31 @@ fn failures_are_counted_until_one_is_done_and_the_next_time_is_the_next() {
 }
 
 #[test]
+fn one_that_failed_while_the_archive_was_away_is_tried_again_and_not_for_ever() {
+    let mut record = record();
+    let mut now = 12 * HOUR;
+    record.spec.when = "every 2d".into();
+    for _ in 0..MOST_TRIES {
+        record.begin(now, Some("job".into()));
+        record.end(now + 7, Ended::Away("the bucket is down".into()));
+        assert_eq!(record.next_ms(), Some(now + 7 + AGAIN_MS));
+        now += 7 + AGAIN_MS;
+        assert_eq!(record.due_ms(now), Some(now));
+    }
+    assert_eq!(record.failures, MOST_TRIES);
+    record.begin(now, Some("job".into()));
+    record.end(now + 7, Ended::Away("the bucket is down".into()));
+    assert_eq!(record.next_ms(), Some(48 * HOUR));
+    // At its next time all begins anew.
+    record.begin(48 * HOUR, Some("job".into()));
+    record.end(48 * HOUR + 1, Ended::Away("the bucket is down".into()));
+    assert_eq!(record.next_ms(), Some(48 * HOUR + 1 + AGAIN_MS));
+    record.begin(48 * HOUR + 1 + AGAIN_MS, Some("job".into()));
+    record.end(50 * HOUR, done());
+    assert_eq!((record.next_ms(), record.failures), (Some(96 * HOUR), 0));
+}
+
+#[test]
 fn one_that_was_interrupted_is_due_at_once_and_that_once() {
     let mut record = record();
     record.begin(12 * HOUR, Some("job".into()));

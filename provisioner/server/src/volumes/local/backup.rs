@@ -36,7 +36,7 @@ impl Local {
             KeyOf::Key(key) => Some(key),
             KeyOf::Away => {
                 let message = "the key of this encrypted project is not at hand";
-                return Err(ExecutorError::new(Reason::Image, message));
+                return Err(ExecutorError::new(Reason::NoKey, message));
             }
         };
         // Of no other backup of these volumes there is a record later: they are claimed.

@@ -25,7 +25,7 @@ impl Local {
             KeyOf::Key(key) => Some(key),
             KeyOf::Away => {
                 let message = "the key of this encrypted project is not at hand";
-                return Err(ExecutorError::new(Reason::Image, message));
+                return Err(ExecutorError::new(Reason::NoKey, message));
             }
         };
         let wanted = capture::Capture {

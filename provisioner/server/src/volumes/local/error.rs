@@ -1,7 +1,7 @@
 //! What the library's errors are to whoever gave an order.
 
 use mezame_images::{
-    archive::ArchiveError,
+    archive::{ArchiveError, store::StoreError},
     backup::{point::PointError, pull::PullError},
     capture::CaptureError,
     clone::{CloneError, HydrationError},
@@ -28,6 +28,11 @@ fn asked(error: &QmpError) -> Reason {
     }
 }
 
+/// Whether a program of QEMU's ended since somebody else has a file open.
+fn is_of_a_lock(said: &str) -> bool {
+    said.contains("\" lock") || said.contains("Is another process using")
+}
+
 impl From<CloneError> for ExecutorError {
     fn from(error: CloneError) -> Self {
         let reason = match &error {
@@ -50,8 +55,10 @@ impl From<CloneError> for ExecutorError {
 impl From<RecoveryError> for ExecutorError {
     fn from(error: RecoveryError) -> Self {
         let reason = match &error {
-            // Most often a guest runs on it.
-            RecoveryError::Daemon(DaemonError::Ended { .. }) => Reason::InUse,
+            // A guest runs on it: QEMU says so of its locks.
+            RecoveryError::Daemon(DaemonError::Ended { said }) if is_of_a_lock(said) => {
+                Reason::InUse
+            }
             _ => Reason::Failed,
         };
         told(reason, &error)
@@ -127,6 +134,12 @@ impl From<ArchiveError> for ExecutorError {
         let reason = match &error {
             ArchiveError::Cancelled => Reason::Cancelled,
             ArchiveError::Target { .. } => Reason::Failed,
+            // It is damaged, and its place is there.
+            ArchiveError::Store(StoreError::Missing { .. }) => Reason::Image,
+            ArchiveError::Store(_)
+            | ArchiveError::FolderMissing { .. }
+            | ArchiveError::NoArchive => Reason::Archive,
+            ArchiveError::KeyNeeded { .. } | ArchiveError::OtherKey { .. } => Reason::NoKey,
             _ => Reason::Image,
         };
         told(reason, &error)
@@ -181,6 +194,9 @@ impl From<ImagesError> for ExecutorError {
     fn from(error: ImagesError) -> Self {
         match error {
             ImagesError::Archive(error) => error.into(),
+            ImagesError::NotMade { .. } | ImagesError::Place(_) | ImagesError::Away { .. } => {
+                told(Reason::Archive, &error)
+            }
             error => told(Reason::Image, &error),
         }
     }
@@ -200,6 +216,8 @@ impl From<VolumeError> for ExecutorError {
 
 #[cfg(test)]
 mod tests {
+    use mezame_images::archive::ObjectName;
+
     use super::*;
 
     #[test]
@@ -213,6 +231,31 @@ mod tests {
         assert_eq!(reason(refused("GenericError")), Reason::Conflict);
         assert_eq!(reason(refused("DeviceNotFound")), Reason::Monitor);
         assert_eq!(reason(QmpError::Closed), Reason::Monitor);
+    }
+
+    #[test]
+    fn an_archive_that_is_away_is_no_image_that_is_damaged() {
+        let reason = |error: ArchiveError| ExecutorError::from(error).reason;
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let name = ObjectName::parse("meta").unwrap();
+        let store = StoreError::Unsettled { name: name.clone(), source: full };
+        assert_eq!(reason(store.into()), Reason::Archive);
+        assert_eq!(reason(ArchiveError::NoArchive), Reason::Archive);
+        assert_eq!(reason(StoreError::Missing { name }.into()), Reason::Image);
+        let away = ImagesError::Away { why: "it does not answer".into() };
+        assert_eq!(ExecutorError::from(away).reason, Reason::Archive);
+    }
+
+    #[test]
+    fn a_daemon_that_ends_means_a_running_guest_only_where_it_says_so() {
+        let reason = |said: &str| {
+            let ended = DaemonError::Ended { said: said.into() };
+            ExecutorError::from(RecoveryError::Daemon(ended)).reason
+        };
+        let locked = "Failed to get shared \"write\" lock\nIs another process using the image";
+        assert_eq!(reason(locked), Reason::InUse);
+        assert_eq!(reason("Could not open '/p/web.qcow2': Image is corrupt"), Reason::Failed);
+        assert_eq!(reason("--blockdev: Invalid argument"), Reason::Failed);
     }
 
     #[test]

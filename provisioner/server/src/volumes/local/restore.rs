@@ -11,7 +11,7 @@ use mezame_images::{
         Origin, RestoreError,
         in_place::{self, Manner, Subject},
     },
-    volume::{Data, Place, Volume},
+    volume::{Data, Place, Volume, VolumeId},
 };
 
 use super::{
@@ -51,10 +51,17 @@ impl Local {
         };
         let subject = subject(&master, facts);
         let restored = in_place::restore(&self.records, &of, subject, manner, watch)?;
-        if let Some(Data::Plain(Place::File(path))) = restored.kept.as_ref().map(Volume::data) {
-            tracing::info!(volume = %facts.id, path = %path.display(), "the old contents are kept");
-        }
-        Ok(Restored { size: restored.size, written: restored.written })
+        // An overlay goes with its clone.
+        let kept = match restored.kept.as_ref().map(Volume::data) {
+            Some(Data::Plain(Place::File(path))) => Some(path.clone()),
+            _ => None,
+        };
+        Ok(Restored { size: restored.size, written: restored.written, kept })
+    }
+
+    pub(super) fn restoring_now(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        let all = self.records.under_way()?.into_iter();
+        Ok(all.map(|(id, _)| (id.clone(), self.records.check(&id).is_err())).collect())
     }
 
     /// That there is room for what is written beside, which has to be in the volume's pool.

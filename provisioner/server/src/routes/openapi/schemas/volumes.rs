@@ -120,6 +120,14 @@ fn volumes() -> Value {
                 "limits": limits(),
                 "state": json!({ "type": "string", "enum": ["creating", "ready"] }),
                 "created_ms": number("Milliseconds since 1970"),
+                "restoring": json!({
+                    "type": "string",
+                    "enum": ["beside", "over"],
+                    "description": "A restore that was begun and has not ended; 'over' is half of each",
+                }),
+                "rotating": flag("A change of its key was begun and has not ended"),
+                "job": text("The job that is at work on it"),
+                "kept": list(text("On its host"), "Files that restores have kept of it"),
             }),
         ),
         "VolumeDeleted": object("What became of it", &["id", "erased", "keys_forgotten"], json!({
@@ -127,6 +135,7 @@ fn volumes() -> Value {
             "erased": json!({ "type": "string", "enum": ["in-place", "unsure", "nothing"] }),
             "doubt": text("Why that is not sure"),
             "keys_forgotten": number("How many"),
+            "kept": list(text("On its host"), "Files that restores have kept of it"),
         })),
         "VolumeLimits": object("What limits are to be", &[], json!({
             "limits": limits(),

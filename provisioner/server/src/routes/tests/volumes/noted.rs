@@ -10,6 +10,8 @@ pub(super) struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Which volumes were restored, and whether over what was there.
     pub(super) restored: Mutex<Vec<(String, bool)>>,
+    /// Which restores were begun and have not ended.
+    pub(super) restoring: Mutex<Vec<(VolumeId, bool)>>,
     /// By whom, as what, and what was captured.
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
@@ -21,6 +23,8 @@ pub(super) struct Noted {
     /// Whether monitors are to leave calls unanswered, and how many do.
     pub(super) has_hung: AtomicBool,
     pub(super) hung: AtomicUsize,
+    /// How many volumes were begun to be deleted.
+    pub(super) deleting: AtomicUsize,
 }
 
 type Maker = Box<dyn Fn(BackupOrder) -> BackedUp + Send>;
@@ -111,6 +115,10 @@ impl Executor for Noted {
     }
 
     fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
+        self.deleting.fetch_add(1, Ordering::SeqCst);
+        while self.is_held.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.refused()?;
         let was = self.volumes.lock().unwrap().remove(&volume.id);
         let what = if was.flatten().is_some() { "in-place" } else { "nothing" };
@@ -157,7 +165,12 @@ impl Executor for Noted {
     ) -> Result<Restored, ExecutorError> {
         self.held(watch)?;
         self.restored.lock().unwrap().push((volume.id.to_string(), order.is_over));
-        Ok(Restored { size: 2 << 20, written: 9 })
+        let kept = order.keeps_old.then(|| PathBuf::from(format!("/p/{}.raw", volume.id)));
+        Ok(Restored { size: 2 << 20, written: 9, kept })
+    }
+
+    fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
+        Ok(self.restoring.lock().unwrap().clone())
     }
 
     fn give_up_restore(&self, _: &Facts) -> Result<(), ExecutorError> {

@@ -21,6 +21,54 @@ async fn a_volume_is_restored_in_place_and_is_plain_and_as_long_as_the_image_the
 }
 
 #[tokio::test]
+async fn what_a_restore_has_kept_is_told_and_makes_a_deletion_unsure() {
+    let depot = Depot::open().await;
+    let image = depot.gallery.image("p", "debian", vec![1; 2 << 20]).await;
+    for (id, encrypted) in [("web", true), ("clear", false)] {
+        depot.made(json!({ "id": id, "size": 1 << 20, "encrypted": encrypted })).await;
+        let asked = json!({ "image": image, "keep_old": true });
+        depot.done(&format!("volumes/{id}/restore"), asked).await;
+        assert_eq!(depot.show(id).await["kept"], json!([format!("/p/{id}.raw")]));
+    }
+    let delete = async |id: &str| {
+        let path = format!("/v1/projects/p/volumes/{id}");
+        depot.plane().call("DELETE", &path, &[], Body::empty()).await.json()
+    };
+    let deleted = delete("web").await;
+    assert_eq!((&deleted["erased"], &deleted["kept"]), (&json!("unsure"), &json!(["/p/web.raw"])));
+    assert!(deleted["doubt"].as_str().unwrap().contains("/p/web.raw"), "{deleted}");
+    let deleted = delete("clear").await;
+    assert_eq!((&deleted["erased"], &deleted["doubt"]), (&json!("nothing"), &Value::Null));
+}
+
+#[tokio::test]
+async fn what_keeps_a_volume_from_being_opened_is_shown_before_it_is_tried() {
+    let depot = Depot::open().await;
+    let ids = ["half", "new", "keys", "other"];
+    for id in ids {
+        depot.made(json!({ "id": id, "size": 1 << 20, "encrypted": true })).await;
+    }
+    let id = |id: &str| VolumeId::parse(id).unwrap();
+    *depot.noted.restoring.lock().unwrap() = vec![(id("half"), true), (id("new"), false)];
+    depot.noted.refuse(Reason::Monitor);
+    depot.done("volumes/keys/rotate-key", json!({ "qmp": "/run/x" })).await;
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let body = json!({ "qmp": "/x" });
+    let begun = depot.plane().post("/v1/projects/p/volumes/other/hydrate", body).await.json();
+    let listed = depot.plane().get("/v1/projects/p/volumes").await.json();
+    let all: Vec<Value> = listed.as_array().unwrap().clone();
+    let of = |what: &str| all.iter().map(|it| it[what].clone()).collect::<Vec<_>>();
+    assert_eq!(of("id"), ids);
+    assert_eq!(of("restoring"), [json!("over"), json!("beside"), Value::Null, Value::Null]);
+    assert_eq!(of("rotating"), [Value::Null, Value::Null, json!(true), Value::Null]);
+    assert_eq!(of("job"), [Value::Null, Value::Null, Value::Null, begun["id"].clone()]);
+    for it in &all {
+        assert_eq!(depot.show(it["id"].as_str().unwrap()).await, *it);
+    }
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+}
+
+#[tokio::test]
 async fn a_restore_that_can_not_be_is_refused_at_once_and_says_of_which_field() {
     let depot = Depot::open().await;
     let image = depot.gallery.image("p", "debian", vec![1; 1 << 20]).await;

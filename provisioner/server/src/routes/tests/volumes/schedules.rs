@@ -144,6 +144,26 @@ async fn a_schedule_is_made_shown_paused_resumed_and_deleted_by_its_own_project_
 }
 
 #[tokio::test]
+async fn a_name_in_use_is_not_taken_over_by_who_makes_a_schedule_nor_made_by_who_changes_one() {
+    let depot = Depot::open().await;
+    let (plane, nightly) = (depot.plane(), format!("{AT}/nightly"));
+    let absent = [("if-none-match", "*")];
+    let made = plane.put(&nightly, &absent, every(2, &["web"], json!({ "daily": 7 }))).await;
+    assert_eq!(made.status, 200, "{}", made.text);
+    let again = plane.put(&nightly, &absent, every(2, &["data"], json!({}))).await;
+    assert_eq!((again.status, &again.problem()["type"]), (412, &json!("precondition-failed")));
+    assert_eq!(depot.schedule("nightly").await, made.json());
+    let changed = plane.put(&nightly, &[("if-match", "*")], every(3, &["web"], json!({}))).await;
+    assert_eq!((changed.status, &changed.json()["spec"]["when"]), (200, &json!("every 3h")));
+    let (path, there) = (format!("{AT}/no"), [("if-match", "*")]);
+    assert_eq!(plane.put(&path, &there, every(3, &["web"], json!({}))).await.status, 404);
+    // A schedule has no revision to be at.
+    let at = plane.put(&nightly, &[("if-match", "\"7\"")], every(3, &["web"], json!({}))).await;
+    assert_eq!(at.status, 400);
+    assert_eq!(plane.get(AT).await.json(), json!([changed.json()]));
+}
+
+#[tokio::test]
 async fn what_is_no_schedule_is_told_with_its_field() {
     let depot = Depot::open().await;
     for (name, spec, path) in [
@@ -223,6 +243,25 @@ async fn after_a_backup_that_failed_nothing_is_deleted_and_the_next_time_is_trie
 }
 
 #[tokio::test]
+async fn a_backup_that_failed_since_the_archive_or_a_pool_was_away_is_made_once_it_is_back() {
+    let depot = Depot::with_backups().await;
+    depot.set("nightly", every(24, &["web"], json!({}))).await;
+    depot.pass(24);
+    for (tries, reason) in [Reason::Archive, Reason::NoPool].into_iter().enumerate() {
+        depot.noted.refuse(reason);
+        let away = depot.settled("nightly").await;
+        assert_eq!(away["last"]["outcome"], "failed", "{away}");
+        let minutes = 24 * 60 + 10 * (tries as u64 + 1);
+        assert_eq!(away["next_ms"], json!(1_767_225_600_000 + minutes * HOUR / 60), "{away}");
+        depot.environment.advance_ms(HOUR / 6);
+    }
+    let back = depot.settled("nightly").await;
+    assert_eq!((&back["last"]["outcome"], &back["failures"]), (&json!("done"), &json!(0)));
+    assert_eq!(back["next_ms"], json!(1_767_225_600_000 + 48 * HOUR));
+    assert_eq!(depot.backups("web").await, [24]);
+}
+
+#[tokio::test]
 async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_none_back() {
     let depot = Depot::with_backups().await;
     depot.made(json!({ "id": "third", "size": 1 << 20 })).await;
@@ -261,6 +300,36 @@ async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_non
         assert_eq!(depot.settled(name).await["last"]["outcome"], "done");
     }
     assert_eq!(depot.schedule("d").await["waiting"], Value::Null);
+}
+
+#[tokio::test]
+async fn schedules_leave_room_in_the_table_of_jobs_for_what_operators_ask_for() {
+    let depot = Depot::with_backups().await;
+    for number in 0..10 {
+        let id = format!("guest-{number}");
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+        let mut spec = every(1, &[&id], json!({}));
+        spec["qmp"] = json!(format!("/run/{id}.qmp"));
+        depot.set(&id, spec).await;
+    }
+    depot.pass(1);
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    for _ in 0..12 {
+        depot.schedules.tick().await;
+    }
+    // A quarter of 32.
+    let all = depot.plane().get(AT).await.json();
+    let count =
+        |is: &dyn Fn(&Value) -> bool| all.as_array().unwrap().iter().filter(|it| is(it)).count();
+    assert_eq!(count(&|it| it["last"]["outcome"] == "running"), 8);
+    assert_eq!(count(&|it| it["waiting"] == "schedules' jobs that are at work"), 2);
+    let body = json!({ "volumes": ["web"], "qmp": "/run/other" });
+    let by_hand = depot.plane().post("/v1/projects/p/backups", body).await;
+    assert_eq!(by_hand.status, 202, "{}", by_hand.text);
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    for number in 0..10 {
+        assert_eq!(depot.settled(&format!("guest-{number}")).await["last"]["outcome"], "done");
+    }
 }
 
 #[tokio::test]
