@@ -44,7 +44,7 @@ async fn what_a_restore_has_kept_is_told_and_makes_a_deletion_unsure() {
 #[tokio::test]
 async fn what_keeps_a_volume_from_being_opened_is_shown_before_it_is_tried() {
     let depot = Depot::open().await;
-    let ids = ["half", "new", "keys", "other"];
+    let ids = ["half", "keys", "new", "other"];
     for id in ids {
         depot.made(json!({ "id": id, "size": 1 << 20, "encrypted": true })).await;
     }
@@ -59,8 +59,8 @@ async fn what_keeps_a_volume_from_being_opened_is_shown_before_it_is_tried() {
     let all: Vec<Value> = listed.as_array().unwrap().clone();
     let of = |what: &str| all.iter().map(|it| it[what].clone()).collect::<Vec<_>>();
     assert_eq!(of("id"), ids);
-    assert_eq!(of("restoring"), [json!("over"), json!("beside"), Value::Null, Value::Null]);
-    assert_eq!(of("rotating"), [Value::Null, Value::Null, json!(true), Value::Null]);
+    assert_eq!(of("restoring"), [json!("over"), Value::Null, json!("beside"), Value::Null]);
+    assert_eq!(of("rotating"), [Value::Null, json!(true), Value::Null, Value::Null]);
     assert_eq!(of("job"), [Value::Null, Value::Null, Value::Null, begun["id"].clone()]);
     for it in &all {
         assert_eq!(depot.show(it["id"].as_str().unwrap()).await, *it);
