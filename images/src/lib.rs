@@ -8,6 +8,7 @@
 pub mod archive;
 pub mod backup;
 pub mod capture;
+pub mod carrier;
 pub mod clone;
 pub mod encryption;
 pub mod environment;

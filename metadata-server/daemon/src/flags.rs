@@ -314,7 +314,7 @@ impl Partial {
         }
         if let Some(directory) = &self.volumes {
             let volumes = all.volumes.get_or_insert_default();
-            volumes.pools = [("default".to_owned(), directory.join("pool"))].into();
+            volumes.pools = [("default".to_owned(), directory.join("pool").into())].into();
             volumes.default_pool = None;
             volumes.masters = Some(directory.join("masters"));
         }

@@ -7,6 +7,7 @@ mod backup;
 mod files;
 mod image;
 mod key;
+mod pool;
 mod restore;
 mod schedule;
 mod volume;
@@ -28,11 +29,12 @@ pub use image::{
 };
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 use mezame_model::ProjectName;
+pub use pool::{PoolCommand, VolumePool};
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
 pub use schedule::{CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument};
 pub use volume::{
-    ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
-    VolumeIdArgument, VolumeName, VolumePool,
+    ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand,
+    VolumeIdArgument, VolumeName,
 };
 
 use crate::{

@@ -13,6 +13,7 @@ mod get;
 mod image;
 mod key;
 pub mod password;
+mod pool;
 mod reports;
 mod reset;
 mod restore;

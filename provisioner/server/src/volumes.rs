@@ -200,8 +200,12 @@ impl Volumes {
     }
 
     /// Makes one.
-    pub(crate) async fn make_pool(&self, name: String) -> Result<Pool, VolumesError> {
-        self.ask(move |executor| executor.make_pool(&name)).await
+    pub(crate) async fn make_pool(
+        &self,
+        name: String,
+        take_over: Vec<String>,
+    ) -> Result<Pool, VolumesError> {
+        self.ask(move |executor| executor.make_pool(&name, &take_over)).await
     }
 
     /// A project's volumes.
@@ -391,6 +395,7 @@ fn unfinished(path: &str, error: ExecutorError) -> Unfinished {
         Reason::Conflict => "look at the volume by 'mezame volume show'",
         Reason::HalfRestored => "restore it again, from this image or another",
         Reason::Image => "look at the image by 'mezame image verify'",
+        Reason::NoDisk => "add a disk to the pool, or delete a volume there",
         Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     };

@@ -10,14 +10,12 @@ use std::{
 };
 
 use mezame_model::api::volumes::{
-    Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
+    Hydrate, Limits, Monitor, NewVolume, SecretObject, Volume, VolumeLimits, VolumeStart,
 };
 
-use super::{Session, image, restore};
+use super::{Session, image, pool, restore};
 use crate::{
-    command::{
-        CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
-    },
+    command::{CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand, VolumeName},
     exit::Exit,
     failure::Failure,
     size,
@@ -28,7 +26,7 @@ use crate::{
 pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     if let VolumeCommand::Pool(command) = command {
-        return pool(session, command).await;
+        return pool::run(session, command).await;
     }
     let project = session.project()?;
     match command {
@@ -110,7 +108,8 @@ async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let keys = match (deleted.erased.as_str(), deleted.keys_forgotten, &deleted.doubt) {
-        (_, 0, _) => String::new(),
+        (_, 0, None) => String::new(),
+        (_, 0, Some(doubt)) => format!("; {}", text::line(doubt)),
         ("in-place", _, _) => ", its keys are forgotten, and written over where they lay".into(),
         (_, _, Some(doubt)) => format!(
             ", its keys are forgotten, and a copy of their encrypted form may be left: {}",
@@ -243,6 +242,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Class", volume.class.as_str().into()),
         ("Host", volume.host.clone()),
         ("Pool", volume.pool.clone()),
+        ("Place", volume.place.clone().unwrap_or_default()),
         ("Image", volume.image.clone().unwrap_or_else(|| "zeros".into())),
         ("Keys", keys.join(", ")),
         ("Limits", limits_text(volume.limits)),
@@ -253,36 +253,5 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         }
     }
     session.screen.print(&out)?;
-    Ok(Exit::Success)
-}
-
-async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failure> {
-    match command {
-        PoolCommand::Create { pool } => {
-            let made = session.client.create_pool(&pool.0).await?;
-            let place = made.directory.display().to_string();
-            session.screen.say(&format!("the pool {} is at {}", made.name, text::line(&place)));
-            Ok(Exit::Success)
-        }
-        PoolCommand::List => pools(session, &session.client.pools().await?),
-    }
-}
-
-fn pools(session: &Session<'_>, pools: &[Pool]) -> Result<Exit, Failure> {
-    if session.screen.is_data() {
-        session.screen.print_value(&pools)?;
-        return Ok(Exit::Success);
-    }
-    let mut table = Table::new(["NAME", "DEFAULT", "HOST", "DIRECTORY", "STATE"]);
-    for pool in pools {
-        table.row([
-            pool.name.clone(),
-            if pool.is_default { "yes" } else { "" }.to_owned(),
-            pool.host.clone(),
-            pool.directory.display().to_string(),
-            pool.why.clone().unwrap_or_else(|| "there".into()),
-        ]);
-    }
-    session.screen.print(&table.render(0))?;
     Ok(Exit::Success)
 }

@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use axum::{
     Extension,
+    body::HttpBody,
     extract::{Query, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
-use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits};
+use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, VolumeLimits};
 use serde::de::DeserializeOwned;
 
 use super::{Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
@@ -32,8 +33,19 @@ pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
     Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
 }
 
-pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let pool = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+pub(super) async fn make_pool(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let new: Option<NewPool> = if request.body().is_end_stream() {
+        None
+    } else {
+        asked(request, "{\"take_over\": [DISK, …]}, or nothing").await?
+    };
+    let new = new.unwrap_or_default();
+    let pool = volumes.make_pool(names.pool().to_owned(), new.take_over).await?;
     Ok(json(StatusCode::CREATED, &pool))
 }
 

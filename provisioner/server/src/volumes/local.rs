@@ -5,6 +5,7 @@
 
 mod backup;
 mod capture;
+mod disks;
 mod error;
 mod hydration;
 mod left;
@@ -20,7 +21,7 @@ use std::{
     num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Mutex},
     thread,
     time::{Duration, Instant},
 };
@@ -37,7 +38,7 @@ use mezame_images::{
     restore::records::Records,
     volume::{Durability, HostCache, Limits as Throttle, Place, Volume},
 };
-use mezame_model::api::volumes::{Limits, Pool, SecretObject, VolumeClass, VolumeStart};
+use mezame_model::api::volumes::{Limits, Pool, PoolKind, SecretObject, VolumeClass, VolumeStart};
 
 use super::executor::{
     BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
@@ -45,7 +46,7 @@ use super::executor::{
 };
 use crate::{
     images::{Images, StartError, chain},
-    settings::volumes::VolumeSettings,
+    settings::{pools::PoolSettings, volumes::VolumeSettings},
 };
 
 /// How long QEMU may take for a command.
@@ -68,6 +69,8 @@ pub(crate) struct Local {
     environment: SystemEnvironment,
     /// Of restores that were begun.
     records: Records,
+    /// Whoever holds it claims a disk, or frees one.
+    disk_claims: Mutex<()>,
 }
 
 impl Local {
@@ -107,13 +110,14 @@ impl Local {
             images,
             environment: SystemEnvironment::new(),
             records,
+            disk_claims: Mutex::default(),
         })
     }
 
     fn directory(&self, pool: &str) -> Result<&Path, ExecutorError> {
-        let found = self.settings.pools.get(pool).map(PathBuf::as_path);
-        let none = || ExecutorError::new(Reason::NoPool, format!("no pool is called '{pool}'"));
-        found.ok_or_else(none)
+        let found = self.settings.pools.get(pool).and_then(PoolSettings::directory);
+        let none = || format!("no directory is the pool '{pool}'");
+        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, none()))
     }
 
     fn pool(&self, name: &str) -> Result<Directory, ExecutorError> {
@@ -123,12 +127,11 @@ impl Local {
     fn show(&self, name: &str, directory: &Path) -> Pool {
         let why = Directory::open(directory).err().map(|error| chain(&error));
         Pool {
-            name: name.into(),
-            directory: directory.into(),
-            host: self.host.clone(),
-            is_default: self.settings.usual_pool() == Some(name),
+            directory: Some(directory.into()),
+            kind: PoolKind::Directory,
             is_there: why.is_none(),
             why,
+            ..self.brief_disks(name, false)
         }
     }
 
@@ -179,32 +182,19 @@ impl Executor for Local {
     }
 
     fn pools(&self) -> Vec<Pool> {
-        self.settings.pools.iter().map(|(name, path)| self.show(name, path)).collect()
+        self.settings.pools.iter().map(|(name, pool)| self.show_pool(name, pool)).collect()
     }
 
     fn masters(&self) -> Result<Option<String>, ExecutorError> {
         self.masters_id().map(Some)
     }
 
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
-        let directory = self.directory(name)?;
-        // A parent that is missing may be a file system that is not mounted: it is not made.
-        for path in [&self.masters, directory] {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    let message = format!("{} can't be made: {error}", path.display());
-                    return Err(ExecutorError::new(Reason::NoPool, message));
-                }
-                _ => {}
-            }
-        }
-        self.mark_masters()?;
-        match Directory::create(directory) {
-            // Who did not hear the answer asks again.
-            Err(CloneError::PoolExists { .. }) => {}
-            made => drop(made?),
-        }
-        Ok(self.show(name, directory))
+    fn pools_in_brief(&self) -> Vec<Pool> {
+        self.brief()
+    }
+
+    fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError> {
+        self.make(name, take_over)
     }
 
     fn create(
@@ -213,6 +203,9 @@ impl Executor for Local {
         from: &Beginning,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
+        if self.has_disks(volume) {
+            return self.create_on_disk(volume, from, watch);
+        }
         let pool = self.pool(&volume.pool)?;
         self.check_masters(volume)?;
         self.check_new(volume, &pool)?;
@@ -224,8 +217,15 @@ impl Executor for Local {
         Ok(())
     }
 
+    fn place(&self, facts: &Facts) -> Result<Option<String>, ExecutorError> {
+        self.place_on_disk(facts)
+    }
+
     fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {
         self.check_whole(facts)?;
+        if let Some(disk) = self.on_disk(facts)? {
+            return disk.start(facts);
+        }
         let (_, clone) = self.find(facts)?;
         let volume = self.volume(facts, &clone)?;
         let mut recovered_bytes = 0;
@@ -251,6 +251,9 @@ impl Executor for Local {
     }
 
     fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
+        if self.has_disks(volume) {
+            return self.delete_disk(volume);
+        }
         self.check_masters(volume)?;
         let at = self.masters.join(&volume.master);
         let masters = self.masters()?;
@@ -282,6 +285,9 @@ impl Executor for Local {
         facts: &Facts,
         qmp: Option<PathBuf>,
     ) -> Result<BTreeSet<u32>, ExecutorError> {
+        if let Some(disk) = self.on_disk(facts)? {
+            return self.rotate_on_disk(facts, &disk, qmp);
+        }
         let (master, clone) = self.find(facts)?;
         let newest = facts.newest;
         let to = newest.ok_or_else(|| ExecutorError::new(Reason::Conflict, "it has no keys"))?;
@@ -302,8 +308,10 @@ impl Executor for Local {
     }
 
     fn set_limits(&self, facts: &Facts, limits: Limits, qmp: PathBuf) -> Result<(), ExecutorError> {
-        let (_, clone) = self.find(facts)?;
-        let volume = self.volume(facts, &clone)?;
+        let volume = match self.on_disk(facts)? {
+            Some(disk) => disk.volume()?,
+            None => self.volume(facts, &self.find(facts)?.1)?,
+        };
         let throttle = Throttle {
             operations: limits.iops.and_then(NonZeroU32::new),
             bytes: limits.bytes.and_then(NonZeroU64::new),
@@ -318,11 +326,13 @@ impl Executor for Local {
         speed: Option<u64>,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
+        self.check_no_disk(facts)?;
         let work = || self.hydrate_now(facts, &qmp, speed, watch);
         self.hydrate_noted(facts, qmp.clone(), work)
     }
 
     fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
+        self.check_no_disk(facts)?;
         let (_, clone) = self.find(facts)?;
         let hydration = self.hydration(facts, &clone)?;
         let mut qmp = Self::monitor_soon(&qmp)?;
@@ -336,11 +346,17 @@ impl Executor for Local {
         order: &RestoreOrder,
         watch: &dyn Watch,
     ) -> Result<Restored, ExecutorError> {
-        self.restore_now(facts, order, watch)
+        match self.on_disk(facts)? {
+            Some(disk) => self.restore_on_disk(facts, &disk, order, watch),
+            None => self.restore_now(facts, order, watch),
+        }
     }
 
     fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {
-        self.give_up_now(facts)
+        match self.on_disk(facts)? {
+            Some(disk) => disk.check_whole().and_then(|()| Err(disk.no_restore())),
+            None => self.give_up_now(facts),
+        }
     }
 
     fn capture(

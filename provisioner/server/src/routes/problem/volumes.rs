@@ -69,6 +69,7 @@ fn refused(error: &ExecutorError) -> Problem {
         }
         Reason::HalfRestored => ("half-restored", "The volume is half restored"),
         Reason::Image => ("image-away", "The image can't be had"),
+        Reason::NoDisk => ("no-room", "No disk is free and long enough"),
         Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

@@ -3,6 +3,7 @@
 mod making;
 mod noted;
 mod parts;
+mod places;
 mod real;
 mod restores;
 mod schedules;
@@ -24,7 +25,7 @@ use mezame_images::{
 };
 use mezame_model::{
     ProjectName,
-    api::volumes::{Limits, Pool, VolumeStart},
+    api::volumes::{Limits, Pool, PoolKind, VolumeStart},
 };
 
 use self::noted::Noted;

@@ -10,6 +10,8 @@ pub(super) struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Which volumes were restored, and whether over what was there.
     pub(super) restored: Mutex<Vec<(String, bool)>>,
+    /// Disks that pools were told to take over.
+    pub(super) taken_over: Mutex<Vec<String>>,
     /// By whom, as what, and what was captured.
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
@@ -55,17 +57,29 @@ impl Executor for Noted {
     fn pools(&self) -> Vec<Pool> {
         let pool = |name: &str, is_there| Pool {
             name: name.into(),
-            directory: "/p".into(),
+            kind: PoolKind::Directory,
+            directory: Some("/p".into()),
             host: "here".into(),
             is_default: name == "fast",
             is_there,
             why: (!is_there).then(|| "not mounted".into()),
+            size: None,
+            used: None,
+            free: None,
+            disks: Vec::new(),
         };
-        vec![pool("away", false), pool("fast", true)]
+        let disks = |name, kind| Pool { kind, directory: None, ..pool(name, true) };
+        let (devices, luns) = (PoolKind::Devices, PoolKind::Luns);
+        vec![pool("away", false), disks("disks", devices), pool("fast", true), disks("san", luns)]
     }
 
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
+    fn place(&self, volume: &Facts) -> Result<Option<String>, ExecutorError> {
+        Ok((volume.pool == "disks").then(|| "/dev/vdb".into()))
+    }
+
+    fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError> {
         self.refused()?;
+        self.taken_over.lock().unwrap().extend(take_over.iter().cloned());
         let found = self.pools().into_iter().find(|pool| pool.name == name);
         found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
     }
