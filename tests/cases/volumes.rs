@@ -2,6 +2,7 @@
 //! `mezame`, and a guest under QEMU that is started with what it printed.
 
 mod files;
+mod flushes;
 mod restores;
 
 use std::{

@@ -9,6 +9,7 @@ mod describe;
 mod disk;
 mod edit;
 mod explain;
+mod flush;
 mod get;
 mod image;
 mod key;

@@ -9,6 +9,7 @@ mod archive;
 mod changes;
 mod disk;
 mod events;
+mod flushes;
 mod image_files;
 mod image_jobs;
 mod images;
@@ -278,7 +279,7 @@ static IMAGE_ROUTES: [Route; 31] = [
         => archive::release),
 ];
 
-static VOLUME_ROUTES: [Route; 25] = [
+static VOLUME_ROUTES: [Route; 27] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/projects/{project}/volumes" "list-volumes"
@@ -294,6 +295,10 @@ static VOLUME_ROUTES: [Route; 25] = [
         => volumes::open),
     route!(PUT "/v1/projects/{project}/volumes/{volume}/limits" "limit-volume"
         "Set what the volume's guest may do" => volumes::limit),
+    route!(PUT "/v1/projects/{project}/volumes/{volume}/flush" "flush-volume"
+        "Have a running guest's volume flushed from now on, as its class says" => flushes::begin),
+    route!(DELETE "/v1/projects/{project}/volumes/{volume}/flush" "end-volume-flush"
+        "Have it flushed no more" => flushes::end),
     route!(POST "/v1/projects/{project}/volumes/{volume}/rotate-key" "rekey-volume"
         "Have another key open the volume, and no other" => volumes::rotate_key),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydrate" "hydrate-volume"

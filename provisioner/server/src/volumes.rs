@@ -9,12 +9,14 @@
 //! A record is written before what it names is made and forgotten after it is gone, so that a key is
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
+mod attend;
 mod backups;
 mod checks;
 mod claim;
 mod create;
 pub(crate) mod executor;
 pub(crate) mod local;
+mod opening;
 pub(crate) mod part;
 pub(crate) mod record;
 mod restores;
@@ -36,14 +38,13 @@ use mezame_model::{
     api::{
         Fault,
         images::{ImageJob, ImageWork, JobState},
-        volumes::{
-            Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart, VolumeState,
-        },
+        volumes::{Pool, Volume, VolumeDeleted, VolumeState},
     },
 };
 use tokio::runtime::Handle;
 
 use self::{
+    attend::Attendance,
     checks::{check_limits, check_monitor},
     claim::{Busy, Claim},
     executor::{Executor, ExecutorError, Reason},
@@ -62,6 +63,9 @@ use crate::{
 
 /// Threads for calls that are waited for; as many for those that wait for a QEMU, which may not answer.
 const CALLS: usize = 4;
+/// Threads that see to running guests, and orders that wait for one: as many guests as a host has.
+const ATTENDANTS: usize = 4;
+const ORDERS: usize = 4096;
 /// Such calls that may wait for one.
 const CALLS_WAITING: usize = 64;
 
@@ -117,6 +121,8 @@ pub(crate) struct Volumes {
     /// For what waits for monitors: no guest is kept from being opened by another's QEMU.
     monitors: Crew,
     workers: Crew,
+    attendants: Crew,
+    attendance: Attendance,
     busy: Arc<Busy>,
     has_ended: Arc<AtomicBool>,
     runtime: Handle,
@@ -151,11 +157,14 @@ impl Volumes {
             calls: crew("volume-call", CALLS, CALLS_WAITING)?,
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
+            attendants: crew("volume-attend", ATTENDANTS, ORDERS)?,
+            attendance: Attendance::default(),
             busy: Arc::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
         });
         volumes.settle_left();
+        volumes.runtime.spawn(Self::attend(Arc::downgrade(&volumes)));
         Ok(volumes)
     }
 
@@ -206,7 +215,7 @@ impl Volumes {
 
     /// A project's volumes.
     pub(crate) fn list(&self, project: &ProjectName) -> Result<Vec<Volume>, VolumesError> {
-        Ok(self.control.volumes(project)?.iter().map(|record| record.shown()).collect())
+        Ok(self.control.volumes(project)?.iter().map(|record| self.shown(record)).collect())
     }
 
     /// One of them.
@@ -215,45 +224,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<Volume, VolumesError> {
-        Ok(self.control.volume(project, id)?.shown())
-    }
-
-    /// What QEMU is to be started with.
-    pub(crate) async fn open(
-        &self,
-        project: &ProjectName,
-        id: &VolumeId,
-    ) -> Result<VolumeStart, VolumesError> {
-        let claim = self.claim(std::slice::from_ref(id))?;
-        let record = self.usable(project, id)?;
-        let (facts, limits) = (record.facts(), record.limits);
-        // It is claimed until all is done, also where who asked has gone.
-        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, claim));
-        let (start, _claim) = self.ask(open).await?;
-        if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
-            // Its guest went over, and whoever saw to that ended before it was noted.
-            self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
-        }
-        Ok(VolumeStart { limits, ..start })
-    }
-
-    /// Sets what its guest may do, now and whenever its limits are asked for.
-    pub(crate) async fn set_limits(
-        &self,
-        project: &ProjectName,
-        id: &VolumeId,
-        wanted: VolumeLimits,
-    ) -> Result<Volume, VolumesError> {
-        let VolumeLimits { limits, qmp } = wanted;
-        check_limits(limits)?;
-        let record = self.usable(project, id)?;
-        if let Some(qmp) = qmp {
-            check_monitor(&qmp)?;
-            let facts = record.facts();
-            self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
-        }
-        let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
-        Ok(changed.await?.shown())
+        Ok(self.shown(self.control.volume(project, id)?.as_ref()))
     }
 
     /// Deletes a volume that no QEMU has open, and forgets its keys.
@@ -365,7 +336,8 @@ impl Volumes {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
             let workers = self.workers.finish(left());
-            let calls = [&self.calls, &self.monitors].map(|crew| crew.finish(left()));
+            let calls = [&self.calls, &self.monitors, &self.attendants];
+            let calls = calls.map(|crew| crew.finish(left()));
             if calls.contains(&false) || !workers {
                 tracing::warn!("what is at work on volumes does not end in time");
             }

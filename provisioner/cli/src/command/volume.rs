@@ -7,9 +7,10 @@ use mezame_model::api::volumes::VolumeClass;
 
 use super::{
     Detach, JobId,
+    flush::{FLUSH_HELP, FlushArguments},
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
-use crate::size;
+use crate::{size, text};
 
 /// Of `volume`.
 #[derive(Debug, Subcommand)]
@@ -41,9 +42,11 @@ One that a QEMU has open is not deleted. Its backups stay.")]
     #[command(after_help = "Examples:
   mapfile -t words < <(mezame volume open web-root -p tenant-a)
   qemu-system-x86_64 … \"${words[@]}\"
+  mezame volume open web-root -p tenant-a --qmp /run/web.qmp        and see to its guest
   mezame volume open web-root -p tenant-a --secrets-dir /run/web    of an encrypted one
 
-One word a line. To be asked for before each start of a guest.")]
+One word a line. To be asked for before each start of a guest. With --qmp the provisioner waits for
+that QEMU for ten minutes, sets the volume's limits, and flushes it for as long as it runs.")]
     Open {
         /// Which volume
         #[command(flatten)]
@@ -51,14 +54,20 @@ One word a line. To be asked for before each start of a guest.")]
         /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
         #[arg(long, value_name = "DIR")]
         secrets_dir: Option<PathBuf>,
+        /// The QMP socket that the QEMU will have
+        #[arg(long, value_name = "SOCKET")]
+        qmp: Option<PathBuf>,
     },
+    /// Flush running guests' volumes, as their classes say; show how that is kept
+    #[command(after_help = FLUSH_HELP)]
+    Flush(FlushArguments),
     /// Set what a volume's guest may do, in place of what it might
     #[command(after_help = "Examples:
   mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
   mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
   mezame volume limits web-root -p tenant-a                                        no limits
 
-A QEMU that is started has none: set them once it runs, with --qmp.")]
+A QEMU that is started has none, unless 'volume open --qmp' has named it.")]
     Limits {
         /// Which volume
         #[command(flatten)]
@@ -175,6 +184,9 @@ pub struct CreateVolumeArguments {
     /// What a hard stop takes
     #[arg(long, value_name = "CLASS", default_value = "recovered")]
     pub class: ClassArgument,
+    /// How long a write waits at most for the host's flush, 100ms to 60s [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = flush_ms)]
+    pub flush_interval: Option<u32>,
     /// Its size, such as 20GiB [default: the image's]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub size: Option<u64>,
@@ -217,8 +229,9 @@ pub struct ClassArgument(pub VolumeClass);
 
 impl ValueEnum for ClassArgument {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [ClassArgument; 3] = [
+        const ALL: [ClassArgument; 4] = [
             ClassArgument(VolumeClass::Recovered),
+            ClassArgument(VolumeClass::Bounded),
             ClassArgument(VolumeClass::Synchronous),
             ClassArgument(VolumeClass::FlushHonouring),
         ];
@@ -228,6 +241,12 @@ impl ValueEnum for ClassArgument {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.0.as_str()))
     }
+}
+
+/// A time in milliseconds; which ones are good is the provisioner's to say.
+fn flush_ms(text: &str) -> Result<u32, text::DurationError> {
+    let time = text::duration(text)?;
+    Ok(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
 }
 
 /// A volume's id.

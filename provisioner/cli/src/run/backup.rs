@@ -69,6 +69,7 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
         image: Some(backup.id),
         pool: arguments.pool,
         class: VolumeClass::default(),
+        flush_ms: None,
         size: None,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),

@@ -13,7 +13,7 @@ use mezame_model::api::volumes::{
     Hydrate, Limits, Monitor, NewVolume, Pool, SecretObject, Volume, VolumeLimits, VolumeStart,
 };
 
-use super::{Session, image, restore};
+use super::{Session, flush, image, restore};
 use crate::{
     command::{
         CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
@@ -36,14 +36,16 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         VolumeCommand::List => list(session, &client.volumes(project).await?),
         VolumeCommand::Show(name) => show(session, &client.volume(project, id(&name)).await?),
         VolumeCommand::Delete(name) => delete(session, id(&name)).await,
-        VolumeCommand::Open { volume, secrets_dir } => {
-            let start = client.open_volume(project, id(&volume)).await?;
+        VolumeCommand::Open { volume, secrets_dir, qmp } => {
+            let start = client.open_volume(project, id(&volume), &Monitor { qmp }).await?;
             open(session, &start, secrets_dir.as_deref())
         }
+        VolumeCommand::Flush(arguments) => flush::run(session, arguments).await,
         VolumeCommand::Limits { volume, limits, qmp } => {
             let wanted = VolumeLimits { limits: limits_of(&limits), qmp };
             let changed = client.limit_volume(project, id(&volume), &wanted).await?;
-            let told = if wanted.qmp.is_some() { "" } else { " from the next time QEMU is told" };
+            let is_told = wanted.qmp.is_some() || changed.flush.is_some();
+            let told = if is_told { "" } else { " from the next time QEMU is told" };
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
         }
@@ -95,6 +97,7 @@ async fn create(session: &Session<'_>, arguments: CreateVolumeArguments) -> Resu
         image,
         pool: arguments.pool,
         class: arguments.class.0,
+        flush_ms: arguments.flush_interval,
         size: arguments.size,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),
@@ -202,6 +205,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
         "STATE",
         "SIZE",
         "CLASS",
+        "FLUSHED",
         "ENCRYPTED",
         "POOL",
         "HOST",
@@ -215,6 +219,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
             volume.state.as_str().to_owned(),
             size::show(volume.size),
             volume.class.as_str().to_owned(),
+            volume.flush.as_ref().map_or("", |flush| flush.state.as_str()).to_owned(),
             if volume.encrypted { "yes" } else { "no" }.to_owned(),
             volume.pool.clone(),
             volume.host.clone(),
@@ -241,6 +246,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("State", volume.state.as_str().into()),
         ("Size", format!("{} ({} bytes)", size::show(volume.size), volume.size)),
         ("Class", volume.class.as_str().into()),
+        ("Flushed", flush::text(volume)),
         ("Host", volume.host.clone()),
         ("Pool", volume.pool.clone()),
         ("Image", volume.image.clone().unwrap_or_else(|| "zeros".into())),

@@ -14,11 +14,13 @@ use axum::{
 use mezame_model::api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits};
 use serde::de::DeserializeOwned;
 
-use super::{Shared, changes::body, images::project_of, json, names::Names, problem::Failure};
+use super::{
+    Shared, changes::body, flushes, images::project_of, json, names::Names, problem::Failure,
+};
 use crate::access::Caller;
 
 /// The longest body of what is asked for.
-const BODY_BYTES: usize = 64 << 10;
+pub(super) const BODY_BYTES: usize = 64 << 10;
 
 pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     request: Request,
@@ -69,9 +71,11 @@ pub(super) async fn open(
     State(api): Shared,
     names: Names,
     Extension(caller): Extension<Caller>,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let qmp = flushes::monitor(request).await?;
     let (project, id) = (project_of(&api, &names)?, names.volume_id()?);
-    let start = api.volumes().await?.open(&project, &id).await?;
+    let start = api.volumes().await?.open(&project, &id, qmp).await?;
     if !start.secrets.is_empty() {
         tracing::info!(
             target: "audit", caller = %caller.name, %project, volume = %id, what = "volume-key",

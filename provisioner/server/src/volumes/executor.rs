@@ -3,12 +3,16 @@
 //! This process is one ([`super::local`]). A hypervisor's own would be another implementation, which
 //! carries the same orders to it; so what is here is data, and an error is a word and a text.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mezame_images::{
     archive::{ImageId, Watch},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
-    volume::VolumeId,
+    volume::{FlushInterval, VolumeId},
 };
 use mezame_model::{
     ProjectName,
@@ -30,6 +34,8 @@ pub(crate) struct Facts {
     /// forgotten with the last of them.
     pub(crate) master_goes: bool,
     pub(crate) class: VolumeClass,
+    /// How often it is flushed, where its class is.
+    pub(crate) interval: FlushInterval,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
     pub(crate) newest: Option<KeyNumber>,
@@ -110,6 +116,33 @@ pub(crate) struct Captured {
     pub(crate) image: ImageId,
     /// Bytes that were new to the archive.
     pub(crate) written: u64,
+}
+
+/// What came of seeing to a running guest's volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Attended {
+    /// Its limits are set, and it is flushed from then on.
+    Flushed,
+    /// Its limits are set, and that is all: it is plain, or of a class that is not flushed.
+    Limited,
+    /// No QEMU that has it is there, and why that is known.
+    NotThere(String),
+}
+
+/// How a volume's flusher does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flushed {
+    /// How long ago it was that all that had been acknowledged is durable now; None before the first
+    /// flush.
+    pub(crate) age: Option<Duration>,
+    /// Whether the interval is kept at this moment.
+    pub(crate) is_kept: bool,
+    /// Whether the last flush failed.
+    pub(crate) is_failing: bool,
+    pub(crate) flushes: u64,
+    pub(crate) failures: u64,
+    /// How often the interval was not kept.
+    pub(crate) lates: u64,
 }
 
 /// What is left of a volume that was deleted.
@@ -217,6 +250,27 @@ pub(crate) trait Executor: Send + Sync {
     /// Sets what a running guest may do.
     fn set_limits(&self, volume: &Facts, limits: Limits, qmp: PathBuf)
     -> Result<(), ExecutorError>;
+
+    /// Sets what a running guest may do, and has its volume flushed from then on, if its class says
+    /// so. Where that is so already nothing changes.
+    fn attend(
+        &self,
+        _volume: &Facts,
+        _limits: Limits,
+        _qmp: &Path,
+    ) -> Result<Attended, ExecutorError> {
+        Ok(Attended::Limited)
+    }
+
+    /// How a volume's flusher does; None where it has none.
+    fn flushed(&self, _volume: &VolumeId) -> Option<Flushed> {
+        None
+    }
+
+    /// Ends a volume's flusher, and in its QEMU what it was flushed by, where one is there.
+    fn leave(&self, _volume: &Facts, _qmp: &Path) -> Result<(), ExecutorError> {
+        Ok(())
+    }
 
     /// Copies a running guest's volume into a plain one, and has the guest go over to it. It goes on
     /// with what was begun. At this process's end QEMU goes on by itself.

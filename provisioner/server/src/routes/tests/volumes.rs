@@ -1,5 +1,6 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
+mod flushes;
 mod making;
 mod noted;
 mod parts;
@@ -9,7 +10,7 @@ mod schedules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -34,8 +35,8 @@ use crate::{
     volumes::{
         Manner,
         executor::{
-            BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
-            ExecutorError, Facts, Reason, RestoreOrder, Restored,
+            Attended, BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
+            ExecutorError, Facts, Flushed, Reason, RestoreOrder, Restored,
         },
         part::VolumePart,
     },

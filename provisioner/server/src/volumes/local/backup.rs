@@ -9,10 +9,9 @@ use mezame_images::{
         disk::Disk,
         offer::Offer,
         plan::{Decision, decide},
-        point::{Point, Server, Settings, survey},
+        point::{Point, Settings, survey},
         pull::{Destination, Exceptions, Pulled, published, pull},
     },
-    nbd::NbdAddress,
     qmp::Qmp,
     volume::VolumeId,
 };
@@ -104,7 +103,7 @@ impl Local {
         remove(&socket).map_err(|error| {
             ExecutorError::new(Reason::Failed, format!("{}: {error}", socket.display()))
         })?;
-        let server = Server::Start(NbdAddress::Unix(socket.clone()));
+        let server = self.server(qmp, &socket)?;
         let settings = Settings::new(self.scratch.clone(), server);
         let point = Point::open(qmp, decided, &settings, None, &self.environment)?;
         Ok((point, socket))
