@@ -108,16 +108,12 @@ impl Desk {
     }
 
     fn written(&self) -> Result<u64> {
-        Ok(acknowledged(&self.guest.console())?.last().copied().unwrap_or(0))
+        written(&self.guest)
     }
 
     /// Waits until so many writes were acknowledged.
     fn until_written(&self, count: u64) -> Result<()> {
-        wait::until("acknowledged writes", A_BOOT, || {
-            let written = self.written()?;
-            ensure!(written >= count, "{written}: {}", tail(&self.guest.console(), 10));
-            Ok(())
-        })
+        until_written(&self.guest, count)
     }
 
     fn ports(&self) -> Result<Value> {
@@ -191,6 +187,20 @@ fn ext4(root: &Path) -> Result<Volume> {
     process::succeed(process::command("mkfs.ext4").arg("-qF").arg(&path))?;
     let data = Data::Plain(Place::File(path));
     Ok(Volume::new(VolumeId::parse("disk")?, data, Durability::Plain, HostCache::Direct)?)
+}
+
+/// The number of the guest's last acknowledged write; 0 before the first.
+pub(crate) fn written(guest: &QemuGuest) -> Result<u64> {
+    Ok(acknowledged(&guest.console())?.last().copied().unwrap_or(0))
+}
+
+/// Waits until so many of the guest's writes were acknowledged.
+pub(crate) fn until_written(guest: &QemuGuest, count: u64) -> Result<()> {
+    wait::until("acknowledged writes", A_BOOT, || {
+        let written = written(guest)?;
+        ensure!(written >= count, "{written}: {}", tail(&guest.console(), 10));
+        Ok(())
+    })
 }
 
 /// The guest with both agents in it.

@@ -19,8 +19,7 @@ use serde_json::{Value, json};
 
 use super::text;
 use crate::{
-    durability::guest::acknowledged,
-    guests::frozen::{image, needs_recovery, whole_files},
+    guests::frozen::{image, needs_recovery, until_written, whole_files, written},
     seeds::{self, MAC},
 };
 
@@ -97,15 +96,11 @@ impl Desk {
     }
 
     fn written(&self) -> Result<u64> {
-        Ok(acknowledged(&self.guest.console())?.last().copied().unwrap_or(0))
+        written(&self.guest)
     }
 
     fn until_written(&self, count: u64) -> Result<()> {
-        wait::until("acknowledged writes", A_BOOT, || {
-            let written = self.written()?;
-            ensure!(written >= count, "{written}: {}", tail(&self.guest.console(), 10));
-            Ok(())
-        })
+        until_written(&self.guest, count)
     }
 
     /// That it writes on.
