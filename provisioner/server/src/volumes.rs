@@ -9,7 +9,7 @@
 //! A record is written before what it names is made and forgotten after it is gone, so that a key is
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
-mod backups;
+pub(crate) mod backups;
 mod checks;
 mod claim;
 mod create;

@@ -172,9 +172,16 @@ impl Client {
         self.post(&Self::volume_path(project, id, "/capture"), capture).await
     }
 
-    /// A project's backups, newest first.
-    pub async fn backups(&self, project: &ProjectName) -> Result<Vec<Backup>, ClientError> {
-        self.get(&format!("/v1/projects/{project}/backups")).await
+    /// A project's backups, of this volume where one is named; newest first.
+    pub async fn backups(
+        &self,
+        project: &ProjectName,
+        volume: Option<&str>,
+    ) -> Result<Vec<Backup>, ClientError> {
+        let of = volume.map_or_else(String::new, |volume| format!("?volume={volume}"));
+        let pages: Vec<Vec<Backup>> =
+            self.pages(format!("/v1/projects/{project}/backups{of}")).await?;
+        Ok(pages.into_iter().flatten().collect())
     }
 
     /// One of them.

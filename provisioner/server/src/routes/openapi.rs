@@ -143,7 +143,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             ]);
         }
         "list" if route.operation == "list-backups" => {
-            parameters.push(query("volume", "Only backups of this volume"));
+            parameters.extend([
+                query("volume", "Only backups of this volume"),
+                query("limit", "At most so many items; a further page is in the Link header"),
+                query("after", "Only items after this place, as the Link header has it"),
+            ]);
         }
         "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
         "look" | "copy" if route.operation != "look-at-partitions" => {
