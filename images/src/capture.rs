@@ -127,7 +127,8 @@ pub fn stopped(
         let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
         archive.import(&new, source, watch)
     };
-    if matches!(volume.data(), Data::Plain(_)) && volume.key().is_none() {
+    let is_whole = matches!(volume.data(), Data::Plain(_)) && !volume.is_part();
+    if is_whole && volume.key().is_none() {
         let source = FileSource::of(file).map_err(CaptureError::io("reading", path))?;
         return Ok(import(&source)?);
     }
@@ -202,8 +203,13 @@ fn hold(volume: &Volume, path: &Path) -> Result<File, CaptureError> {
 fn read_only(volume: &Volume) -> serde_json::Value {
     let mut node = volume.blockdev();
     node["read-only"] = true.into();
-    node["file"]["read-only"] = true.into();
-    node["file"]["locking"] = "off".into();
+    let mut file = &mut node["file"];
+    file["read-only"] = true.into();
+    if volume.is_part() && volume.key().is_some() {
+        file = &mut file["file"];
+        file["read-only"] = true.into();
+    }
+    file["locking"] = "off".into();
     node
 }
 

@@ -9,6 +9,7 @@ pub mod archive;
 mod background;
 pub mod backup;
 pub mod capture;
+pub mod carrier;
 pub mod clone;
 pub mod encryption;
 pub mod environment;

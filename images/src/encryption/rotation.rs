@@ -31,7 +31,7 @@ pub use offline::Offline;
 pub use running::Running;
 
 use super::KeyNumber;
-use crate::{clone::CloneError, qmp::QmpError};
+use crate::{carrier::CarrierError, clone::CloneError, qmp::QmpError};
 
 /// How many steps a rotation takes at most; seven, if nothing is odd.
 const STEPS: u32 = 32;
@@ -201,6 +201,9 @@ pub enum RotationError {
     /// The record can't be read or written.
     #[error(transparent)]
     Record(#[from] CloneError),
+    /// The mark of the disk that carries it can't be.
+    #[error(transparent)]
+    Mark(#[from] CarrierError),
 }
 
 /// Has `to` alone open a volume, whose record says `keyslots`; it ends as well what was begun. `record`

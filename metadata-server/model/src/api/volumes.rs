@@ -2,7 +2,7 @@
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | `GET /v1/pools` · `POST /v1/pools/POOL` | `[`[`Pool`]`]` · [`Pool`], 201: makes it |
+//! | `GET /v1/pools` · `POST /v1/pools/POOL` ([`NewPool`], or nothing) | `[`[`Pool`]`]` · [`Pool`], 201: makes it |
 //! | `GET /v1/masters` · `DELETE /v1/masters/MASTER` | `[`[`Master`]`]`, sorted by name · 204: one without volumes |
 //! | `GET /v1/leftovers` · `DELETE /v1/leftovers/POOL/FILE` | `[`[`Leftover`]`]` · [`VolumeDeleted`] |
 //! | `GET /v1/projects/P/volumes` | `[`[`Volume`]`]`, sorted by id |
@@ -28,7 +28,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::pools::{Leftover, Master, MasterState, Pool};
+pub use self::pools::{
+    Leftover, Master, MasterState, NewPool, Pool, PoolDisk, PoolDiskState, PoolKind,
+};
 use super::freezing::Freezing;
 
 /// What a hard stop takes of a volume's last writes.
@@ -42,7 +44,7 @@ pub enum VolumeClass {
     Synchronous,
     /// What the guest has not flushed may be gone.
     FlushHonouring,
-    /// No overlay any more: all of it was copied. None is made so.
+    /// No overlay: all of it was copied, or it is on a disk of its own. None else is made so.
     Plain,
 }
 
@@ -132,6 +134,9 @@ pub struct Volume {
     pub host: String,
     /// Which pool.
     pub pool: String,
+    /// The device or LUN that it is on, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// The image that it began as, or that it was restored from last; zeros without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

@@ -8,8 +8,8 @@ use mezame_model::{
         images::ImageJob,
         schedules::{Schedule, ScheduleView},
         volumes::{
-            Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewVolume, Pool,
-            RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
+            Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewPool, NewVolume,
+            Pool, RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
         },
     },
 };
@@ -28,9 +28,8 @@ impl Client {
     }
 
     /// Makes one.
-    pub async fn create_pool(&self, name: &str) -> Result<Pool, ClientError> {
-        let path = format!("/v1/pools/{name}");
-        parse(self.call(Method::POST, &path, None, None).await?.body())
+    pub async fn create_pool(&self, name: &str, new: &NewPool) -> Result<Pool, ClientError> {
+        self.post(&format!("/v1/pools/{name}"), new).await
     }
 
     /// What volumes are clones of.

@@ -76,7 +76,8 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(schema) = body(route.operation) {
         operation["requestBody"] = json!({
-            "required": true,
+            // A pool is made without anything being said, too.
+            "required": route.operation != "create-pool",
             "content": { "application/json": { "schema": schemas::named(schema) } },
         });
     }

@@ -5,6 +5,7 @@
 
 use axum::{
     Extension,
+    body::HttpBody,
     extract::{Query, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -12,7 +13,7 @@ use axum::{
 use mezame_images::volume::VolumeId;
 use mezame_model::{
     ProjectName,
-    api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits},
+    api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, VolumeLimits},
 };
 use serde::de::DeserializeOwned;
 
@@ -50,8 +51,19 @@ pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
     Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
 }
 
-pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (pool, is_new) = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+pub(super) async fn make_pool(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let new: Option<NewPool> = if request.body().is_end_stream() {
+        None
+    } else {
+        asked(request, "{\"take_over\": [DISK, …]}, or nothing").await?
+    };
+    let new = new.unwrap_or_default();
+    let (pool, is_new) = volumes.make_pool(names.pool().to_owned(), new.take_over).await?;
     Ok(json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &pool))
 }
 
