@@ -292,22 +292,8 @@ impl InstantClone {
     /// As QEMU is told of it. A clone that was hydrated is a plain volume, whatever class is asked
     /// for: its overlay is not what its guest has written last.
     pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
-        let (data, durability) = match self.hydrated() {
-            Some(place) => (Data::Plain(place.clone()), Durability::Plain),
-            None => {
-                let place = Place::File(self.record.path.clone());
-                (Data::Overlay { place, backing: self.backing.clone() }, durability)
-            }
-        };
-        let volume = Volume::new(self.id.clone(), data, durability, cache)?;
-        let volume = match &self.access {
-            Some(access) => volume.reached_by(access.initiator()),
-            None => volume,
-        };
-        Ok(match self.keyslots() {
-            Some(keyslots) => volume.encrypted(keyslots.opening()),
-            None => volume,
-        })
+        let Some(place) = self.hydrated() else { return self.overlay(durability, cache) };
+        self.described(Data::Plain(place.clone()), Durability::Plain, cache, self.keyslots())
     }
 
     /// Puts back what a hard stop took, which is to be done before each start of a guest on it. A
