@@ -33,6 +33,10 @@ use super::{
 use crate::{
     archive::{Exported, Watch},
     clone::{Master, durable, is_named, reserve},
+    encryption::{
+        KeyNumber,
+        erasure::{erase, erase_held},
+    },
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
 
@@ -134,7 +138,7 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
             match records.read(id)?.map(|record| record.way) {
                 Some(Way::Beside { new, old, kept, .. }) => {
                     unlink_kept(&held, local(volume)?, &old, kept.as_deref())?;
-                    remove(&new)?;
+                    discard(&new, volume.key())?;
                 }
                 // A clone that was restored is a plain volume too, and what it is now is not to be removed.
                 Some(Way::Clone { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
@@ -145,12 +149,13 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
         Subject::Clone { master, id, durability, cache } => {
             records.check(id)?;
             let clone = master.find(id)?;
-            let held = Held::of(master, &clone, &clone.volume(durability, cache)?)?;
+            let volume = clone.volume(durability, cache)?;
+            let held = Held::of(master, &clone, &volume)?;
             match records.read(id)?.map(|record| record.way) {
                 Some(Way::Clone { new, removed, .. }) => {
                     let now = held.clone.hydrated().and_then(Place::path);
                     let unused = if now == Some(&*new) { removed } else { Some(new) };
-                    unused.map_or(Ok(()), |path| remove(&path))?;
+                    unused.map_or(Ok(()), |path| discard(&path, volume.key()))?;
                 }
                 Some(Way::Beside { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
                 Some(Way::Over) | None => {}
@@ -209,6 +214,10 @@ impl Job<'_> {
         }
         fs::rename(&new, path).map_err(RestoreError::io("naming", path))?;
         durable::sync_parent(path).map_err(RestoreError::io("syncing", path))?;
+        if kept.is_none() && volume.key().is_some() {
+            // The key that opens the new one opens it too. That it can't be written over stops nothing.
+            let _ = erase_held(&held, volume.place());
+        }
         self.records.remove(id)?;
         let kept = kept.map(|kept| moved(volume, Place::File(kept))).transpose()?;
         Ok(restored(volume.clone(), exported, kept))
@@ -295,6 +304,15 @@ fn free(path: &Path, part: &str, extension: &str) -> Result<PathBuf, RestoreErro
         };
     }
     Err(RestoreError::Exists { path: name(MOST_KEPT - 1) })
+}
+
+/// Removes a file of a volume that is encrypted by this key, if it is. Its header is written over before,
+/// since the key goes on opening the volume; where it can't be, it is removed all the same.
+fn discard(path: &Path, key: Option<KeyNumber>) -> Result<(), RestoreError> {
+    if key.is_some() {
+        let _ = erase(&Place::File(path.into()));
+    }
+    remove(path)
 }
 
 fn remove(path: &Path) -> Result<(), RestoreError> {

@@ -9,11 +9,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Job, Restored, fetch, free, hold_volume, moved, own_alike, remove, restored};
+use super::{Job, Restored, discard, fetch, free, hold_volume, moved, own_alike, restored};
 use crate::{
     archive::Exported,
     clone::{InstantClone, Master, reserve},
-    encryption::Keyslots,
+    encryption::{KeyNumber, Keyslots},
     restore::{
         RestoreError,
         records::{Made, Record, Way},
@@ -27,7 +27,7 @@ pub(super) struct Held {
     /// What a guest is started from.
     file: File,
     /// The overlay of a clone that is plain: where a guest was handed over, it may be on either.
-    _overlay: Option<File>,
+    overlay: Option<File>,
 }
 
 impl Held {
@@ -52,7 +52,7 @@ impl Held {
         if now.hydrated() != clone.hydrated() || now.is_moving() {
             return Err(RestoreError::InUse(id.clone()));
         }
-        Ok(Self { clone: now, file, _overlay: overlay })
+        Ok(Self { clone: now, file, overlay })
     }
 }
 
@@ -69,8 +69,8 @@ impl Job<'_> {
     ) -> Result<Restored, RestoreError> {
         let volume = clone.volume(durability, cache)?;
         self.recover(clone, &volume)?;
-        let held = Held::of(master, clone, &volume)?;
-        let (clone, id) = (&held.clone, clone.id());
+        let Held { clone, file, overlay: _overlay } = Held::of(master, clone, &volume)?;
+        let (clone, id) = (&clone, clone.id());
         let volume = clone.volume(durability, cache)?;
         let before = clone.hydrated().cloned();
         if let Some(Place::Device(path)) = before {
@@ -78,7 +78,7 @@ impl Job<'_> {
         }
         let record = self.records.read(id)?;
         if let (Some(record), Some(new)) = (&record, before.as_ref().and_then(Place::path))
-            && let Some(kept) = self.ended(record, &held.file, new)?
+            && let Some(kept) = self.ended(record, &file, new, volume.key())?
         {
             let done = Exported { size: self.of.image.image().size, written: 0 };
             let kept = match kept {
@@ -100,14 +100,16 @@ impl Job<'_> {
         };
         self.note(id, way(None))?;
         let exported = fetch(self.of, id, &new, volume.key(), self.watch)?;
-        own_alike(&held.file, &new)?;
+        own_alike(&file, &new)?;
         let made = File::open(&new).and_then(|file| Made::of(&file));
         self.note(id, way(Some(made.map_err(RestoreError::io("reading", &new))?)))?;
         let keyslots = volume.key().map(Keyslots::One);
         let place = Place::File(new.clone());
         master.become_plain(id, before.as_ref(), &place, keyslots)?;
         if let Some(removed) = &removed {
-            remove(removed)?;
+            // No guest is started from it any more, and it is to be written over.
+            drop(file);
+            discard(removed, volume.key())?;
         }
         self.records.remove(id)?;
         let kept = if removed.is_none() { whole(volume.clone()) } else { None };
@@ -133,6 +135,7 @@ impl Job<'_> {
         record: &Record,
         held: &File,
         path: &Path,
+        key: Option<KeyNumber>,
     ) -> Result<Option<Kept>, RestoreError> {
         let Way::Clone { new, removed, kept, made: Some(made) } = &record.way else {
             return Ok(None);
@@ -143,7 +146,7 @@ impl Job<'_> {
         }
         Ok(Some(match (removed, kept) {
             (Some(removed), _) => {
-                remove(removed)?;
+                discard(removed, key)?;
                 Kept::Nothing
             }
             (None, Some(kept)) => Kept::Plain(kept.clone()),
@@ -179,7 +182,8 @@ fn new_for(
     let begun = match record.map(|record| record.way) {
         Some(Way::Clone { new, removed, .. }) if before.and_then(Place::path) == Some(&*new) => {
             // It had ended but for this.
-            removed.map_or(Ok(()), |path| remove(&path))?;
+            let key = clone.keyslots().map(Keyslots::opening);
+            removed.map_or(Ok(()), |path| discard(&path, key))?;
             None
         }
         Some(Way::Clone { new, .. }) => Some(new),

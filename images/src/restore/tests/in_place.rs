@@ -240,6 +240,33 @@ fn an_encrypted_clone_is_restored_to_an_encrypted_volume() {
 }
 
 #[test]
+fn an_encrypted_volume_that_is_not_kept_leaves_no_header_that_its_key_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::with_threads(1);
+    let image = vault.backup("clone-0", &vec![7; 1 << 20]);
+    let (master, _) = master(directory.path());
+    let (id, keys) = (ids(1).remove(0), keys(2));
+    master.clone_encrypted(&pool(directory.path()), &id, KeyNumber(1), &keys).unwrap();
+    let of = vault.origin(&image, &keys, directory.path());
+    let records = records(directory.path());
+    let of_clone = subject(&master, &id);
+    let done = restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap();
+    // What somebody has of the file by another name is what the disk has of it.
+    let mut volume = done.volume;
+    for is_clone in [true, false] {
+        let copy = directory.path().join(format!("copy-{is_clone}"));
+        std::fs::hard_link(volume.place().path().unwrap(), &copy).unwrap();
+        let begin = || std::fs::read(&copy).unwrap()[..6].to_vec();
+        assert_eq!(begin(), b"LUKS\xba\xbe");
+        let subject = if is_clone { of_clone } else { Subject::Plain(&volume) };
+        let done = restore(&records, &of, subject, LETTING_GO, &Unwatched).unwrap();
+        assert_ne!(begin(), b"LUKS\xba\xbe");
+        assert_eq!(contents_with(&done.volume, &keys, directory.path()), vec![7; 1 << 20]);
+        volume = done.volume;
+    }
+}
+
+#[test]
 fn what_was_begun_is_given_up_without_a_trace() {
     let directory = tempfile::tempdir().unwrap();
     let (vault, image, volume, path) = set_up(directory.path());
