@@ -245,22 +245,22 @@ struct Locked<'a> {
 
 impl Locked<'_> {
     /// Notes what a clone's volume is from now on, and whether its guest is held.
-    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<Record, CloneError> {
         self.change(id, |record| Ok(Record { stage, is_held, ..record }))
     }
 
-    /// Changes a clone's record, which is durable then.
+    /// Changes a clone's record, which is durable then; what it says.
     fn change<E: From<CloneError>>(
         &self,
         id: &VolumeId,
         to: impl FnOnce(Record) -> Result<Record, E>,
-    ) -> Result<(), E> {
+    ) -> Result<Record, E> {
         let record = to(self.master.find(id)?.record)?;
         let at = self.master.record_path(id);
         write_new(&at, &json(&record))
             .and_then(|()| durable::sync_parent(&at))
             .map_err(failed("writing", &at))?;
-        Ok(())
+        Ok(record)
     }
 }
 
