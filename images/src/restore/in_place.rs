@@ -178,6 +178,8 @@ impl Job<'_> {
         };
         let id = volume.id();
         let held = hold_volume(volume)?;
+        // Where a link leads: renamed over the link, the new file would be elsewhere than the old one.
+        let path = &fs::canonicalize(path).map_err(RestoreError::io("finding", path))?;
         let old = identity(&held, path)?;
         let image = self.of.image.image();
         match self.records.read(id)? {

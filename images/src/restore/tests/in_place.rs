@@ -58,6 +58,25 @@ fn a_plain_volume_is_replaced_as_a_whole_and_the_old_one_kept_where_wanted() {
 }
 
 #[test]
+fn of_a_volume_that_is_named_by_a_link_the_file_is_replaced_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (vault, image, _, path) = set_up(directory.path());
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let volume = super::plain("disk", Place::File(link.clone()));
+    let none = VolumeKeys::none();
+    let of = vault.origin(&image, &none, directory.path());
+    let records = records(directory.path());
+    restore(&records, &of, Subject::Plain(&volume), LETTING_GO, &Unwatched).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(path.symlink_metadata().unwrap().is_file());
+    assert_eq!(std::fs::read(&path).unwrap(), contents_of(1));
+    let done = restore(&records, &of, Subject::Plain(&volume), KEEPING, &Unwatched).unwrap();
+    let kept = directory.path().canonicalize().unwrap().join("disk.raw.replaced-0");
+    assert_eq!(done.kept.unwrap().place(), &Place::File(kept));
+}
+
+#[test]
 fn a_volume_whose_image_is_damaged_stays_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let (vault, image, volume, path) = set_up(directory.path());
