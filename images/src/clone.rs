@@ -127,16 +127,23 @@ impl Master {
         key: Option<(KeyNumber, &VolumeKeys)>,
     ) -> Result<Vec<InstantClone>, CloneError> {
         self.answers()?;
+        let is_there = |id| self.record_path(id).exists() || self.lun_path(id).exists();
+        let unnamed = match (key, ids) {
+            // Before others wait for it.
+            (Some((number, keys)), [id]) if !is_there(id) => {
+                template::make_unnamed(self, pool.path(), id, number, keys)?
+            }
+            _ => None,
+        };
         let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();
-        let is_there = |id| self.record_path(id).exists() || self.lun_path(id).exists();
         if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || is_there(id)) {
             return Err(CloneError::Exists(id.clone()));
         }
         let origin = match key {
             None => Origin::Template(template::Template::of(self, pool.path())?),
-            Some((number, keys)) => Origin::Encrypted(number, keys),
+            Some((number, keys)) => Origin::Encrypted(number, keys, unnamed),
         };
         let mut made = Vec::with_capacity(ids.len());
         let result = ids.iter().try_for_each(|id| {
@@ -170,8 +177,11 @@ impl Master {
         durable::remove(&new).map_err(failed("removing", &new))?;
         let (identity, keyslots) = match origin {
             Origin::Template(template) => (template.copy_to(&new)?, None),
-            Origin::Encrypted(number, keys) => {
-                let identity = template::make_encrypted(self, &new, id, *number, keys)?;
+            Origin::Encrypted(number, keys, unnamed) => {
+                let identity = match unnamed {
+                    Some(file) => template::name(file, &new)?,
+                    None => template::make_encrypted(self, &new, id, *number, keys)?,
+                };
                 (identity, Some(Keyslots::One(*number)))
             }
         };
@@ -308,8 +318,8 @@ impl InstantClone {
 enum Origin<'a> {
     /// Copies of an empty one.
     Template(template::Template),
-    /// Each by itself, with a header of its own.
-    Encrypted(KeyNumber, &'a VolumeKeys),
+    /// Each by itself, with a header of its own: it is there already without a name, or is to be made.
+    Encrypted(KeyNumber, &'a VolumeKeys, Option<File>),
 }
 
 /// A name beside a directory's.

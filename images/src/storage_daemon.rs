@@ -3,12 +3,9 @@
 //! It holds QEMU's own lock on the volume's file, so nothing is done to a volume that runs. It
 //! ends with our process, however that ends, and before [`StorageDaemon::end`] returns.
 
-mod starter;
-
 use std::{
-    io::Read,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     encryption::{image::is_wrong_key, secret::Secrets},
     nbd::{Nbd, NbdError},
+    program::{Words, ended_within, kill, start},
     qmp::{Qmp, QmpError},
 };
 
@@ -28,9 +26,6 @@ const REPLY: Duration = Duration::from_secs(120);
 
 /// The id of its export; its name is the node's.
 pub(crate) const EXPORT: &str = "export";
-
-/// How long one that was killed is waited for.
-const KILLED: Duration = Duration::from_secs(10);
 
 /// How long one that breaks a connection off is given to end and to say why.
 const ENDING: Duration = Duration::from_secs(1);
@@ -112,6 +107,7 @@ impl StorageDaemon {
             "type": "nbd", "id": EXPORT, "node-name": node, "name": node,
             "writable": blockdev["read-only"] != true,
         });
+        let words = Words::new().map_err(DaemonError::Start)?;
         command
             .arg("--chardev")
             .arg(format!("socket,id=qmp,path={},server=on,wait=off", escaped(&monitor)))
@@ -121,9 +117,9 @@ impl StorageDaemon {
             .args(["--export", &export.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = starter::start(command).map_err(DaemonError::Start)?;
-        match connect(&mut child, &monitor, &blocks, node) {
+            .stderr(words.writer().map_err(DaemonError::Start)?);
+        let mut child = start(command).map_err(DaemonError::Start)?;
+        match connect(&mut child, &words, &monitor, &blocks, node) {
             Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
             Err(error) => {
                 kill(&mut child);
@@ -176,32 +172,10 @@ impl Drop for StorageDaemon {
     }
 }
 
-/// Kills it, unless it has ended. One that the kernel can't end, since a device does not answer, is not
-/// waited for.
-pub(crate) fn kill(child: &mut Child) {
-    // What fails is that it has ended.
-    let _ = child.kill();
-    let _ = ended_within(child, KILLED);
-}
-
-/// How a program ended, if it does in time.
-pub(crate) fn ended_within(
-    child: &mut Child,
-    bound: Duration,
-) -> std::io::Result<Option<ExitStatus>> {
-    let begin = Instant::now();
-    loop {
-        let status = child.try_wait()?;
-        if status.is_some() || begin.elapsed() > bound {
-            return Ok(status);
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// The monitor, once the daemon has opened the volume and serves it.
 fn connect(
     child: &mut Child,
+    words: &Words,
     monitor: &Path,
     blocks: &Path,
     export: &str,
@@ -209,15 +183,11 @@ fn connect(
     let begin = Instant::now();
     while begin.elapsed() < START {
         if child.try_wait().map_err(DaemonError::Start)?.is_some() {
-            let mut said = String::new();
-            if let Some(errors) = child.stderr.take() {
-                // What is not text is not worth an error of its own.
-                let _ = errors.take(2048).read_to_string(&mut said);
-            }
+            let said = words.text();
             if is_wrong_key(&said) {
                 return Err(DaemonError::WrongKey(export.into()));
             }
-            return Err(DaemonError::Ended { said: said.trim().into() });
+            return Err(DaemonError::Ended { said });
         }
         // The options are worked off in their order: exports are there when this one is.
         match Nbd::connect(blocks, export, REPLY) {
@@ -260,19 +230,17 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_end_is_not_waited_for_and_is_killed() {
-        let mut command = Command::new("sleep");
-        command.arg("600");
-        let mut child = starter::start(command).unwrap();
-        let begin = Instant::now();
-        assert_eq!(ended_within(&mut child, Duration::from_millis(20)).unwrap(), None);
-        kill(&mut child);
-        assert!(child.try_wait().unwrap().is_some());
-        assert!(begin.elapsed() < Duration::from_secs(20));
-    }
-
-    #[test]
-    fn a_program_that_can_not_be_started_is_an_error() {
-        assert!(starter::start(Command::new("/none/such")).is_err());
+    fn a_daemon_that_says_more_than_anybody_reads_serves_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (master, _) = master(directory.path());
+        let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+        let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+        let mut command = Command::new("sh");
+        let script = "head -c 1000000 /dev/zero >&2; exec qemu-storage-daemon \"$@\"";
+        command.args(["-c", script, "sh"]);
+        let blockdev = volume.blockdev();
+        let daemon = StorageDaemon::start_by(command, &blockdev, directory.path()).unwrap();
+        daemon.open().unwrap().write(0, &[1; 512]).unwrap();
+        daemon.end().unwrap();
     }
 }
