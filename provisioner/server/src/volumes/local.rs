@@ -15,6 +15,7 @@ mod masters;
 mod place;
 mod restore;
 mod room;
+mod sweep;
 
 use std::{
     collections::BTreeSet,
@@ -362,6 +363,10 @@ impl Executor for Local {
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
         self.back_up_noted(&order, || self.roomy(watch, |watch| self.back_up_now(&order, watch)))
+    }
+
+    fn sweep(&self) {
+        self.sweep_now();
     }
 
     fn left(&self) -> Vec<Left> {
