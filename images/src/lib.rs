@@ -19,6 +19,7 @@ mod local_socket;
 pub mod migration;
 mod nameless;
 pub mod nbd;
+mod program;
 pub mod qcow2;
 pub mod qmp;
 pub mod restore;

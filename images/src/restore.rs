@@ -20,6 +20,7 @@
 
 mod error;
 mod fetch;
+mod held;
 pub mod in_place;
 pub mod masters;
 pub mod new_volume;

@@ -310,6 +310,9 @@ pub(crate) trait Executor: Send + Sync {
     /// Has a hydration rest, or go on.
     fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
 
+    /// Removes what an earlier process has left that nobody goes on with.
+    fn sweep(&self) {}
+
     /// What an earlier process has left in QEMUs.
     fn left(&self) -> Vec<Left> {
         Vec::new()

@@ -17,6 +17,7 @@ mod place;
 mod restore;
 mod room;
 mod start;
+mod sweep;
 
 use std::{
     collections::BTreeSet,
@@ -370,6 +371,10 @@ impl Executor for Local {
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
         self.back_up_noted(&order, || self.roomy(watch, |watch| self.back_up_now(&order, watch)))
+    }
+
+    fn sweep(&self) {
+        self.sweep_now();
     }
 
     fn left(&self) -> Vec<Left> {
