@@ -9,7 +9,7 @@ use std::{
     path::{Component, Path, PathBuf},
 };
 
-use mezame_images::iscsi::{ChapUser, InitiatorName, IscsiName, Lun};
+use mezame_images::iscsi::{ChapUser, InitiatorName, IscsiName, Lun, Portal};
 use serde::{
     Deserialize, Deserializer, Serialize,
     de::{self, MapAccess, Visitor, value::MapAccessDeserializer},
@@ -137,6 +137,8 @@ impl TryFrom<SpelledIscsi> for IscsiSettings {
         let SpelledIscsi { portal, target, luns: numbers, initiator, chap } = spelled;
         check_count("iscsi.luns", numbers.len())?;
         check_once("iscsi.luns", numbers.iter())?;
+        // A user belongs to 'chap', with the secret.
+        Portal::parse(&portal).map_err(|error| format!("iscsi.portal: {error}"))?;
         let user = match &chap {
             None => String::new(),
             Some(chap) if !chap.secret_file.is_absolute() => {
@@ -276,6 +278,11 @@ mod tests {
         );
         assert!(told(iscsi(|it| it["target"] = json!("pool"))).contains("iscsi.target: "));
         assert!(told(iscsi(|it| it["portal"] = json!("10.0.0.5:x"))).contains("iscsi.portal: "));
+        let without_chap = told(iscsi(|it| {
+            it["portal"] = json!("mezame@10.0.0.5:3260");
+            it.as_object_mut().unwrap().remove("chap");
+        }));
+        assert!(without_chap.contains("iscsi.portal: "), "{without_chap}");
         assert!(told(iscsi(|it| it["initiator"] = json!("me"))).contains("iscsi.initiator: "));
         let secret = "chap:secret%word";
         let user = told(iscsi(|it| it["chap"]["user"] = json!(secret)));
