@@ -60,12 +60,24 @@ impl Disk {
         Self {
             id: id.clone(),
             node: id.node(""),
-            // What has the drive is the disk behind the PCI card.
-            device: format!("/machine/peripheral/{}/virtio-backend", id.node("disk")),
+            device: device_of(id),
             before: id.node(BEFORE),
             // A raw file has no place for them.
             keeps_bitmaps: matches!(volume.data(), Data::Overlay { .. }),
             is_encrypted: volume.is_encrypted(),
+            keys: Keys::default(),
+        }
+    }
+
+    /// The disk of a plain volume that is not looked at: QEMU has it by its id, wherever it lies.
+    pub fn plain(id: &VolumeId, is_encrypted: bool) -> Self {
+        Self {
+            id: id.clone(),
+            node: id.node(""),
+            device: device_of(id),
+            before: id.node(BEFORE),
+            keeps_bitmaps: false,
+            is_encrypted,
             keys: Keys::default(),
         }
     }
@@ -152,6 +164,11 @@ impl Disk {
     }
 }
 
+/// What has the drive is the disk behind the PCI card.
+fn device_of(id: &VolumeId) -> String {
+    format!("/machine/peripheral/{}/virtio-backend", id.node("disk"))
+}
+
 fn bitmap(bitmap: &NodeBitmap) -> Option<Bitmap> {
     Some(Bitmap {
         name: BitmapName::parse(bitmap.name.as_ref()?)?,
@@ -161,4 +178,23 @@ fn bitmap(bitmap: &NodeBitmap) -> Option<Bitmap> {
         granularity: bitmap.granularity,
         dirty: bitmap.count,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        encryption::KeyNumber,
+        volume::{Durability, HostCache, Place},
+    };
+
+    #[test]
+    fn a_plain_volume_is_the_same_disk_whether_it_was_looked_at_or_not() {
+        let (id, place) = (VolumeId::parse("web").unwrap(), Place::Device("/dev/sdx".into()));
+        let volume =
+            Volume::new(id.clone(), Data::Plain(place), Durability::Plain, HostCache::Direct);
+        let volume = volume.unwrap();
+        assert_eq!(Disk::plain(&id, false), Disk::of(&volume));
+        assert_eq!(Disk::plain(&id, true), Disk::of(&volume.encrypted(KeyNumber(1))));
+    }
 }

@@ -85,7 +85,8 @@ impl Local {
         Ok(result)
     }
 
-    /// The disks of these volumes in a QEMU that has all of them open.
+    /// The disks of these volumes in a QEMU that has all of them open. No pool's disk is looked at for
+    /// it: who asks holds the monitor, and may be the one that has a guest go on.
     pub(super) fn disks(
         &self,
         qmp: &mut Qmp,
@@ -94,8 +95,9 @@ impl Local {
         let nodes = qmp.nodes()?;
         let mut disks = Vec::with_capacity(volumes.len());
         for facts in volumes {
-            if let Some(disk) = self.on_disk(facts)? {
-                disks.push(Disk::of(&disk.volume()?).with_keys(&facts.keys));
+            if self.has_disks(facts) {
+                let disk = Disk::plain(&facts.id, facts.newest.is_some());
+                disks.push(disk.with_keys(&facts.keys));
                 continue;
             }
             let (_, clone) = self.find(facts)?;

@@ -20,7 +20,9 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
         self.check_whole(facts)?;
-        if let Some(disk) = self.on_disk(facts)? {
+        // Not while the monitor is held: it may take long.
+        let disk = self.on_disk(facts)?;
+        if let Some(disk) = &disk {
             disk.check_whole()?;
         }
         let key = match self.images.key_of(&order.project) {
@@ -43,7 +45,7 @@ impl Local {
             None => {
                 let archive = self.images.archive()?;
                 let (keys, run) = (&facts.keys, &self.run);
-                let done = if let Some(disk) = self.on_disk(facts)? {
+                let done = if let Some(disk) = &disk {
                     let volume = disk.volume()?;
                     let stopped = Stopped::Volume(&volume);
                     capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
