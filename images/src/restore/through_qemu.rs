@@ -22,6 +22,8 @@ pub(super) struct ThroughQemu<'a> {
     daemon: &'a StorageDaemon,
     size: u64,
     is_blank: bool,
+    /// Whether what is behind the image is zeros already.
+    is_cleared: bool,
     idle: Mutex<Vec<Nbd>>,
 }
 
@@ -29,12 +31,17 @@ impl<'a> ThroughQemu<'a> {
     pub(super) fn new(daemon: &'a StorageDaemon) -> Result<Self, DaemonError> {
         let first = daemon.open()?;
         let size = first.size();
-        Ok(Self { daemon, size, is_blank: false, idle: Mutex::new(vec![first]) })
+        Ok(Self { daemon, size, is_blank: false, is_cleared: false, idle: Mutex::new(vec![first]) })
     }
 
     /// One that reads as zeros, since nothing was written to it.
     pub(super) fn blank(daemon: &'a StorageDaemon) -> Result<Self, DaemonError> {
         Ok(Self { is_blank: true, ..Self::new(daemon)? })
+    }
+
+    /// The same with zeros behind the image already.
+    pub(super) fn cleared(self) -> Self {
+        Self { is_cleared: true, ..self }
     }
 
     /// How long the volume is, in bytes.
@@ -59,7 +66,11 @@ impl Target for ThroughQemu<'_> {
         if self.size < size {
             return Err(ErrorKind::StorageFull.into());
         }
-        if self.is_blank { Ok(()) } else { self.write_zeros(self.size - size, size) }
+        if self.is_blank || self.is_cleared {
+            Ok(())
+        } else {
+            self.write_zeros(self.size - size, size)
+        }
     }
 
     fn is_blank(&self) -> bool {
