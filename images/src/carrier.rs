@@ -7,8 +7,9 @@
 //! Each disk says by a [mark](Mark) at its end whose it is and what it carries, so neither a second
 //! provisioner nor one whose database was made anew gives it out twice. **Nothing is written on a disk
 //! without our mark but by [`Carrier::take_in`]**, which takes what is blank at both ends, or what the
-//! operator has named. A claim is made while the kernel (`O_EXCL`) and QEMU's locks keep all others of
-//! this host from the device; over iSCSI, and from another host, there is nothing that could.
+//! operator has named, unless it carries a volume of anybody's. A claim is made while the kernel
+//! (`O_EXCL`) and QEMU's locks keep all others of this host from the device; over iSCSI, and from
+//! another host, there is nothing that could.
 //!
 //! The volume is a plain one, and takes the disk's first bytes ([`Volume::within`]); so its guest never
 //! sees the mark. Nothing here gives a guest the disk.
@@ -68,6 +69,8 @@ pub enum Found {
     Mark(Box<Mark>),
     /// Zeros at both ends.
     Blank,
+    /// A mark that can't be believed: what it carries is not known.
+    Faulty(MarkFault),
     /// Something else, and what.
     Other(String),
 }
@@ -108,7 +111,7 @@ impl Carrier {
     ///
     /// # Errors
     /// [`CarrierError::NotOurs`] of one that is not blank, unless it was named;
-    /// [`CarrierError::InUse`], named or not; [`CarrierError::TooShort`].
+    /// [`CarrierError::Carries`] and [`CarrierError::InUse`], named or not; [`CarrierError::TooShort`].
     pub fn take_in(&self, owner: &Owner, is_named: bool) -> Result<(), CarrierError> {
         // Of what a guest runs on no more is wanted.
         if let Found::Mark(mark) = self.look()?.found
@@ -118,10 +121,7 @@ impl Carrier {
         }
         let open = self.open(Mode::Alone)?;
         let seen = open.seen()?;
-        match (&seen.found, is_named) {
-            (Found::Blank, _) | (_, true) => {}
-            (found, false) => return Err(self.not_ours(found)),
-        }
+        self.check_found(&seen.found, is_named)?;
         if is_named {
             open.wipe(0..seen.length.min(blank::EDGE as u64))?;
             open.wipe(seen.length.saturating_sub(blank::EDGE as u64)..seen.length)?;
@@ -129,28 +129,46 @@ impl Carrier {
         open.write(&Mark::free(owner.clone(), seen.length), 0, None)
     }
 
-    /// That it is this owner's, or could be taken in.
-    pub fn check_taking(&self, owner: &Owner, is_named: bool) -> Result<(), CarrierError> {
-        match self.look()?.found {
+    /// That one of which this was seen is this owner's, or could be taken in.
+    pub fn check_taking(
+        &self,
+        seen: &Seen,
+        owner: &Owner,
+        is_named: bool,
+    ) -> Result<(), CarrierError> {
+        match &seen.found {
             Found::Mark(mark) if mark.owner == *owner => Ok(()),
-            Found::Blank => self.check_unused(),
-            _ if is_named => self.check_unused(),
-            found => Err(self.not_ours(&found)),
+            found => self.check_found(found, is_named).and_then(|()| self.check_unused()),
+        }
+    }
+
+    /// That this is nothing, or what may be given up. Over iSCSI no lock tells that a guest runs on a
+    /// volume of somebody else's, so none is given up.
+    fn check_found(&self, found: &Found, is_named: bool) -> Result<(), CarrierError> {
+        match found {
+            Found::Blank => Ok(()),
+            found if !is_named => Err(self.not_ours(found)),
+            Found::Mark(mark) if mark.carried.is_none() => Ok(()),
+            Found::Other(_) => Ok(()),
+            found => {
+                let (disk, found) = (self.to_string(), found.to_string());
+                Err(CarrierError::Carries { disk, found })
+            }
         }
     }
 
     /// Has it carry a volume, which is to be written then. What is written is durable.
     ///
     /// # Errors
-    /// [`CarrierError::Taken`], [`CarrierError::NotOurs`], [`CarrierError::InUse`]; nothing was
-    /// written.
+    /// [`CarrierError::Unsure`]: it may have been claimed. Of all others nothing was written.
     pub fn claim(&self, owner: &Owner, carried: Carried) -> Result<(), CarrierError> {
         let open = self.open(Mode::Alone)?;
         let (mark, next) = open.ours(owner)?;
         if let Some(Carried { volume, .. }) = mark.carried {
             return Err(CarrierError::Taken { disk: self.to_string(), volume });
         }
-        open.write(&mark, next, Some(carried))
+        let unsure = |source| CarrierError::Unsure { disk: self.to_string(), source };
+        open.write(&mark, next, Some(carried)).map_err(|error| unsure(Box::new(error)))
     }
 
     /// Writes something else about the volume that it carries, which may be in use.
@@ -271,6 +289,7 @@ impl fmt::Display for Found {
     fn fmt(&self, into: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Blank => into.write_str("it is blank, and was not taken in"),
+            Self::Faulty(fault) => write!(into, "{fault}"),
             Self::Other(what) => write!(into, "it has {what}"),
             Self::Mark(mark) => match &mark.carried {
                 None => write!(

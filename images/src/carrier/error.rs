@@ -32,7 +32,7 @@ pub enum CarrierError {
     #[error(transparent)]
     Lun(#[from] LunError),
     /// Its mark can't be believed.
-    #[error("{disk}: {source}")]
+    #[error("what is written on {disk} can't be believed")]
     Mark {
         /// Which.
         disk: String,
@@ -54,6 +54,25 @@ pub enum CarrierError {
         disk: String,
         /// What is there.
         found: String,
+    },
+    /// It carries a volume of somebody else's, or may.
+    #[error(
+        "{disk} is not taken over: {found}. Where nothing of that is needed and nobody uses it, make \
+         its last 2 MiB zeros first"
+    )]
+    Carries {
+        /// Which.
+        disk: String,
+        /// What is there.
+        found: String,
+    },
+    /// Writing what it carries failed, and it may say either.
+    #[error("what {disk} carries now is not sure")]
+    Unsure {
+        /// Which.
+        disk: String,
+        /// Why.
+        source: Box<CarrierError>,
     },
     /// It carries something already.
     #[error("{disk} carries the volume {volume}")]
@@ -81,7 +100,7 @@ pub enum CarrierError {
     #[error(transparent)]
     Image(#[from] ImageError),
     /// The header that was made is none.
-    #[error("{disk}: {source}")]
+    #[error("{disk} has no LUKS header, though one was made")]
     Header {
         /// Which.
         disk: String,

@@ -116,7 +116,7 @@ impl Open<'_> {
         let found = match self.mark() {
             Ok(Some((mark, _))) => Found::Mark(Box::new(mark)),
             // One that is damaged is somebody's.
-            Err(CarrierError::Mark { source, .. }) => Found::Other(format!("a mark: {source}")),
+            Err(CarrierError::Mark { source, .. }) => Found::Faulty(source),
             Err(error) => return Err(error),
             Ok(None) => self.unmarked()?,
         };

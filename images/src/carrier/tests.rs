@@ -96,13 +96,14 @@ fn data_of_others_is_left_alone_unless_the_disk_is_named() {
         let disk = Disk::new();
         disk.put(at, bytes);
         let before = disk.bytes();
-        for refused in [disk.carrier.check_taking(&site, false), disk.carrier.take_in(&site, false)]
-        {
+        let seen = disk.carrier.look().unwrap();
+        let checked = disk.carrier.check_taking(&seen, &site, false);
+        for refused in [checked, disk.carrier.take_in(&site, false)] {
             let refused = refused.unwrap_err();
             assert!(matches!(refused, CarrierError::NotOurs { .. }), "{refused}");
         }
         assert_eq!(disk.bytes(), before);
-        disk.carrier.check_taking(&site, true).unwrap();
+        disk.carrier.check_taking(&seen, &site, true).unwrap();
         disk.carrier.take_in(&site, true).unwrap();
         assert_eq!(disk.mark().carried, None);
         let at = usize::try_from(at).unwrap();
@@ -125,7 +126,16 @@ fn a_disk_of_another_site_or_pool_is_not_given_out_by_this_one() {
         assert!(disk.carrier.release(stranger, &carried("web").volume).is_err());
         assert!(disk.carrier.note(stranger, &carried("web").volume, |it| it).is_err());
     }
+    // Nor is it taken over: a guest of that one may run on it, and no lock of a LUN would tell.
+    let seen = disk.carrier.look().unwrap();
+    for refused in
+        [disk.carrier.check_taking(&seen, &other, true), disk.carrier.take_in(&other, true)]
+    {
+        let refused = refused.unwrap_err();
+        assert!(matches!(refused, CarrierError::Carries { .. }), "{refused}");
+    }
     assert_eq!(disk.bytes(), before);
+    disk.put(LENGTH - (2 << 20), &[0; 2 << 20]);
     disk.carrier.take_in(&other, true).unwrap();
     disk.carrier.claim(&other, carried("mine")).unwrap();
     assert!(disk.carrier.claim(&one, carried("web")).is_err());
@@ -136,8 +146,12 @@ fn a_disk_that_has_become_longer_or_is_a_copy_of_another_length_is_not_ours() {
     let disk = Disk::new();
     disk.carrier.take_in(&owner("one"), false).unwrap();
     File::options().write(true).open(&disk.path).unwrap().set_len(LENGTH + 512).unwrap();
-    let Found::Other(what) = disk.carrier.look().unwrap().found else { panic!("a mark") };
-    assert!(what.contains(&LENGTH.to_string()), "{what}");
+    let found = disk.carrier.look().unwrap().found;
+    assert_eq!(found, Found::Faulty(MarkFault::OtherLength(LENGTH)));
+    assert!(found.to_string().contains(&LENGTH.to_string()), "{found}");
+    // What it carries is not known, so it is nobody's to give up.
+    let refused = disk.carrier.take_in(&owner("one"), true).unwrap_err();
+    assert!(matches!(refused, CarrierError::Carries { .. }), "{refused}");
     let claimed = disk.carrier.claim(&owner("one"), carried("web")).unwrap_err();
     assert!(matches!(claimed, CarrierError::Mark { .. }), "{claimed}");
 }

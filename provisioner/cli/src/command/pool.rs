@@ -15,7 +15,8 @@ pub enum PoolCommand {
   mezame volume pool create disks --take-over /dev/disk/by-id/wwn-0x5000c500a1b2c3d4
 
 A disk that is not blank is refused, and so are all others then, unless --take-over names it: WHAT IS
-ON IT IS LOST. One that is mounted, part of another device, or open in a QEMU is never taken.")]
+ON IT IS LOST. One that is mounted, part of another device, or open in a QEMU is never taken, nor is one
+that carries a volume of any pool or site, or may: make its last 2 MiB zeros first.")]
     Create {
         /// What the settings call it
         pool: VolumePool,

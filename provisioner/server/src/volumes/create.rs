@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::{
     Unfinished, Volumes, VolumesError, check_limits,
     claim::Claim,
-    executor::{Beginning, ExecutorError, Reason},
+    executor::{Beginning, ExecutorError, Facts, Reason},
     plain,
     record::VolumeRecord,
     unfinished,
@@ -142,31 +142,49 @@ impl Volumes {
         ticker: &Ticker,
     ) -> Result<Outcome, Unfinished> {
         let (project, id) = (&record.project, &record.id);
-        let facts = record.facts();
-        if let Err(error) = self.executor.create(&facts, from, ticker) {
-            // Nothing is left of it, so nothing is known of it; where that is not so it can be
-            // deleted by hand. What was there before is not this order's to remove.
-            let is_begun =
-                !matches!(error.reason, Reason::Exists | Reason::NoPool | Reason::NoDisk);
-            let undo = || self.executor.delete(&facts).map(drop);
-            match if is_begun { undo() } else { Ok(()) } {
-                Ok(()) => self.wait(self.control.forget_volume(project, id))?,
-                Err(left) => {
-                    tracing::warn!(volume = %id, error = left.message, "a volume is half made");
+        let mut facts = record.facts();
+        match self.executor.claim(&facts, from) {
+            Ok(None) => {}
+            Ok(Some(place)) => {
+                facts.place = Some(place.clone());
+                // From now on it is looked for there, whatever becomes of the rest.
+                let note = self.control.change_volume(project, id, move |it| {
+                    it.place = Some(place.into());
+                });
+                if let Err(fault) = self.wait(note) {
+                    self.undo(record, &facts)?;
+                    return Err(fault);
                 }
+            }
+            Err(error) => {
+                self.wait(self.control.forget_volume(project, id))?;
+                return Err(unfinished("volume", error));
+            }
+        }
+        if let Err(error) = self.executor.create(&facts, from, ticker) {
+            // What was there before is not this order's to remove.
+            if matches!(error.reason, Reason::Exists | Reason::NoPool | Reason::NoDisk) {
+                self.wait(self.control.forget_volume(project, id))?;
+            } else {
+                self.undo(record, &facts)?;
             }
             return Err(unfinished("volume", error));
         }
-        let place = self.executor.place(&facts).unwrap_or_else(|error| {
-            // It is looked for on all disks then.
-            tracing::warn!(volume = %id, error = error.message, "where it is can't be told");
-            None
-        });
-        self.wait(self.control.change_volume(project, id, move |it| {
-            it.place = place.map(Into::into);
-            it.state = VolumeState::Ready;
-        }))?;
+        self.wait(self.control.change_volume(project, id, |it| it.state = VolumeState::Ready))?;
         Ok(Outcome { image: record.image.as_ref().map(ToString::to_string), ..Outcome::default() })
+    }
+
+    /// Removes what is made of a volume. Nothing is known of one of which nothing is left; where that is
+    /// not so it can be deleted by hand.
+    fn undo(&self, record: &VolumeRecord, facts: &Facts) -> Result<(), Unfinished> {
+        match self.executor.undo(facts) {
+            Ok(()) => self.wait(self.control.forget_volume(&record.project, &record.id)).map(drop),
+            Err(left) => {
+                let (volume, error) = (&record.id, left.message);
+                tracing::warn!(%volume, error, "a volume is half made");
+                Ok(())
+            }
+        }
     }
 }
 

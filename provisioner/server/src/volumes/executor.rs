@@ -265,8 +265,14 @@ pub(crate) trait Executor: Send + Sync {
     /// named are taken over, whatever is on them.
     fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError>;
 
-    /// Makes a volume, with its newest key if it has any. Where it fails as [`Reason::Exists`],
-    /// [`Reason::NoPool`] or [`Reason::NoDisk`] nothing was made.
+    /// Claims the disk that a volume is to be on, where it gets one of its own; nothing of the volume is
+    /// written yet. Which, as it is to be known from then on. Where it fails nothing was claimed.
+    fn claim(&self, _volume: &Facts, _from: &Beginning) -> Result<Option<String>, ExecutorError> {
+        Ok(None)
+    }
+
+    /// Makes a volume, with its newest key if it has any, on the disk that was claimed for it. Where it
+    /// fails as [`Reason::Exists`], [`Reason::NoPool`] or [`Reason::NoDisk`] nothing was made.
     fn create(
         &self,
         volume: &Facts,
@@ -274,9 +280,10 @@ pub(crate) trait Executor: Send + Sync {
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError>;
 
-    /// The disk that a volume is on, where it has one of its own.
-    fn place(&self, _volume: &Facts) -> Result<Option<String>, ExecutorError> {
-        Ok(None)
+    /// Removes what a making that failed has left: of the disk that was claimed, if one was, and of no
+    /// other.
+    fn undo(&self, volume: &Facts) -> Result<(), ExecutorError> {
+        self.delete(volume).map(drop)
     }
 
     /// Puts back what a hard stop took; what QEMU is to be told. The limits are left out.

@@ -20,7 +20,7 @@ mod start;
 mod sweep;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder},
     io,
     num::{NonZeroU32, NonZeroU64},
@@ -72,8 +72,8 @@ pub(crate) struct Local {
     environment: SystemEnvironment,
     /// Of restores that were begun.
     records: Records,
-    /// Whoever holds it claims a disk, or frees one.
-    disk_claims: Mutex<()>,
+    /// Of each pool: whoever holds it claims a disk, or frees one.
+    disk_claims: BTreeMap<String, Mutex<()>>,
 }
 
 impl Local {
@@ -104,6 +104,7 @@ impl Local {
                 host.to_string_lossy().into_owned()
             }
         };
+        let disk_claims = settings.pools.keys().map(|it| (it.clone(), Mutex::default())).collect();
         Ok(Self {
             host,
             masters: settings.masters.clone().unwrap_or_default(),
@@ -113,7 +114,7 @@ impl Local {
             images,
             environment: SystemEnvironment::new(),
             records,
-            disk_claims: Mutex::default(),
+            disk_claims,
         })
     }
 
@@ -244,8 +245,12 @@ impl Executor for Local {
         Ok(())
     }
 
-    fn place(&self, facts: &Facts) -> Result<Option<String>, ExecutorError> {
-        self.place_on_disk(facts)
+    fn claim(&self, volume: &Facts, from: &Beginning) -> Result<Option<String>, ExecutorError> {
+        self.has_disks(volume).then(|| self.claim_disk(volume, from.size)).transpose()
+    }
+
+    fn undo(&self, volume: &Facts) -> Result<(), ExecutorError> {
+        self.undo_making(volume)
     }
 
     fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {

@@ -4,14 +4,16 @@
 //! What a disk says counts, and the records of the control plane only say where to look first. A site
 //! is told from others by the directory of its masters, which a new database leaves as it is.
 
+mod look;
 mod pool;
 mod reach;
+mod search;
 mod whole;
 
 use std::{collections::BTreeSet, path::PathBuf};
 
 use mezame_images::{
-    carrier::{Carried, Carrier, Found, Owner},
+    carrier::{Carried, Carrier, Owner},
     encryption::{
         VolumeKeys,
         erasure::Erased,
@@ -21,6 +23,7 @@ use mezame_images::{
 };
 use mezame_model::api::volumes::VolumeStart;
 
+use self::{look::look_at, search::Wanted};
 use super::{Erasure, ExecutorError, Facts, Local, Reason, start};
 
 /// The volume that a disk carries.
@@ -48,46 +51,21 @@ impl Local {
         self.look_for(facts)?.ok_or_else(none).map(Some)
     }
 
-    /// The disk that carries a volume, if all were seen and any does.
+    /// The disk that carries a volume; none where that is sure.
     fn look_for(&self, facts: &Facts) -> Result<Option<OnDisk>, ExecutorError> {
         self.check_masters(facts)?;
-        let owner = self.owner(&facts.pool)?;
-        let mut carriers = self.carriers(&facts.pool)?;
-        // Where it was put is looked at first: each LUN takes a daemon of QEMU's.
-        carriers.sort_by_key(|carrier| facts.place != Some(carrier.to_string()));
-        let mut unseen = Vec::new();
-        for carrier in carriers {
-            match carrier.look() {
-                Ok(seen) => {
-                    if let Found::Mark(mark) = seen.found
-                        && mark.owner == owner
-                        && let Some(carried) = mark.carried.filter(|it| it.volume == facts.id)
-                    {
-                        return Ok(Some(OnDisk { carrier, owner, carried }));
-                    }
-                }
-                Err(error) => unseen.push(crate::images::chain(&error)),
-            }
-        }
-        if unseen.is_empty() {
-            return Ok(None);
-        }
-        let message = format!(
-            "no disk that can be read carries {}, and others of the pool '{}' can't be read: {}",
-            facts.id,
-            facts.pool,
-            unseen.join("; ")
-        );
-        Err(ExecutorError::new(Reason::NoPool, message))
+        let (owner, carriers) = (self.owner(&facts.pool)?, self.carriers(&facts.pool)?);
+        let wanted = Wanted { id: &facts.id, owner: &owner, place: facts.place.as_deref() };
+        wanted.look_for(carriers, look_at)
     }
 
     /// Frees its disk. Nothing where no disk carries it.
     pub(super) fn delete_disk(&self, facts: &Facts) -> Result<Erasure, ExecutorError> {
-        let _claims = self.claims();
         let Some(disk) = self.look_for(facts)? else {
             self.records.forget(&facts.id)?;
             return Ok(Erasure { what: "nothing", doubt: None });
         };
+        let _claims = self.claims(&facts.pool)?;
         let erased = disk.carrier.release(&disk.owner, &facts.id)?;
         // Half of it is as good as nothing now.
         self.records.forget(&facts.id)?;

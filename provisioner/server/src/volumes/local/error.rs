@@ -117,6 +117,7 @@ impl From<CarrierError> for ExecutorError {
             | CarrierError::Taken { .. }
             | CarrierError::Replaced { .. }
             | CarrierError::NotEncrypted { .. }
+            | CarrierError::Carries { .. }
             | CarrierError::TooShort { .. } => Reason::Conflict,
             CarrierError::Erase(EraseError::InUse(_)) => Reason::InUse,
             _ => Reason::Failed,
@@ -170,6 +171,9 @@ impl From<RestoreError> for ExecutorError {
     fn from(error: RestoreError) -> Self {
         let reason = match &error {
             RestoreError::InUse(_) => Reason::InUse,
+            RestoreError::Daemon(DaemonError::Ended { said }) if is_of_a_lock(said) => {
+                Reason::InUse
+            }
             RestoreError::HalfRestored { .. } => Reason::HalfRestored,
             RestoreError::Damaged { .. } => Reason::Image,
             RestoreError::OnLun(_)
@@ -270,7 +274,11 @@ mod tests {
     fn a_daemon_that_ends_means_a_running_guest_only_where_it_says_so() {
         let reason = |said: &str| {
             let ended = DaemonError::Ended { said: said.into() };
-            ExecutorError::from(RecoveryError::Daemon(ended)).reason
+            let restored = ExecutorError::from(RestoreError::Daemon(ended)).reason;
+            let ended = DaemonError::Ended { said: said.into() };
+            let reason = ExecutorError::from(RecoveryError::Daemon(ended)).reason;
+            assert_eq!(restored, reason);
+            reason
         };
         let locked = "Failed to get shared \"write\" lock\nIs another process using the image";
         assert_eq!(reason(locked), Reason::InUse);

@@ -51,6 +51,7 @@ impl Local {
         if path.exists() {
             return Ok(());
         }
+        self.check_no_site()?;
         let failed = |error: io::Error| {
             ExecutorError::new(Reason::Failed, format!("{}: {error}", path.display()))
         };

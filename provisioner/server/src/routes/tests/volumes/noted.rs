@@ -14,6 +14,8 @@ pub(super) struct Noted {
     pub(super) restoring: Mutex<Vec<(VolumeId, bool)>>,
     /// Disks that pools were told to take over.
     pub(super) taken_over: Mutex<Vec<String>>,
+    /// The disks of volumes whose making was undone.
+    pub(super) undone: Mutex<Vec<Option<String>>>,
     /// By whom, as what, and what was captured.
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
@@ -95,8 +97,12 @@ impl Executor for Noted {
         self.refused().map(|()| None)
     }
 
-    fn place(&self, volume: &Facts) -> Result<Option<String>, ExecutorError> {
-        Ok((volume.pool == "disks").then(|| "/dev/vdb".into()))
+    fn claim(&self, volume: &Facts, _: &Beginning) -> Result<Option<String>, ExecutorError> {
+        if volume.pool != "disks" {
+            return Ok(None);
+        }
+        self.refused()?;
+        Ok(Some("/dev/vdb".into()))
     }
 
     fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError> {
@@ -112,6 +118,12 @@ impl Executor for Noted {
         }
         self.refused()?;
         self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
+        Ok(())
+    }
+
+    fn undo(&self, volume: &Facts) -> Result<(), ExecutorError> {
+        self.undone.lock().unwrap().push(volume.place.clone());
+        self.volumes.lock().unwrap().remove(&volume.id);
         Ok(())
     }
 

@@ -56,3 +56,22 @@ async fn a_volume_that_no_disk_is_left_for_is_forgotten_with_its_reason() {
     assert!(job.to_string().contains("add a disk to the pool"), "{job}");
     assert_eq!(depot.plane().get("/v1/projects/p/volumes/db").await.status, 404);
 }
+
+#[tokio::test]
+async fn the_disk_of_a_volume_is_known_once_it_is_claimed_and_is_the_one_that_is_undone() {
+    let depot = Depot::open().await;
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    let body = json!({ "id": "db", "pool": "disks", "size": 1 << 20 });
+    let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
+    let begin = std::time::Instant::now();
+    while depot.show("db").await["place"] != "/dev/vdb" {
+        assert!(begin.elapsed() < Duration::from_secs(30), "no disk is told of");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    depot.noted.refuse(Reason::Failed);
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    assert_eq!(depot.gallery.ended(&job).await["state"], "failed");
+    assert_eq!(*depot.noted.undone.lock().unwrap(), [Some("/dev/vdb".to_owned())]);
+    assert_eq!(depot.plane().get("/v1/projects/p/volumes/db").await.status, 404);
+}

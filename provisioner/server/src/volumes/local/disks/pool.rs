@@ -5,7 +5,6 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     sync::{MutexGuard, PoisonError},
-    thread,
 };
 
 use mezame_images::{
@@ -15,16 +14,18 @@ use mezame_images::{
 };
 use mezame_model::api::volumes::{Pool, PoolDisk, PoolDiskState, PoolKind};
 
-use super::{ExecutorError, Local, Reason};
+use super::{
+    ExecutorError, Local, Reason,
+    look::{Unseen, look_at},
+};
 use crate::{images::chain, settings::pools::PoolSettings};
 
-/// LUNs that are looked at at once: each takes a daemon of QEMU's, and a dead target half a minute.
-const AT_ONCE: usize = 8;
-
 impl Local {
-    /// While it is held no other claim on a disk is made here.
-    pub(super) fn claims(&self) -> MutexGuard<'_, ()> {
-        self.disk_claims.lock().unwrap_or_else(PoisonError::into_inner)
+    /// While it is held no other claim on a disk of this pool is made here.
+    pub(super) fn claims(&self, pool: &str) -> Result<MutexGuard<'_, ()>, ExecutorError> {
+        let none = || ExecutorError::new(Reason::NoPool, format!("no pool is called '{pool}'"));
+        let claims = self.disk_claims.get(pool).ok_or_else(none)?;
+        Ok(claims.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// All pools without a look at their disks.
@@ -67,6 +68,26 @@ impl Local {
             made => drop(made?),
         }
         Ok(self.show_pool(name, pool))
+    }
+
+    /// That no disk of the pools says that there were other masters: where they are not mounted, new ones
+    /// would make all disks another site's.
+    pub(in crate::volumes::local) fn check_no_site(&self) -> Result<(), ExecutorError> {
+        for name in self.settings.pools.keys() {
+            // Of disks that can't be reached now nothing is known.
+            let carriers = self.carriers(name).unwrap_or_default();
+            let looks = look_at(&carriers);
+            if let Some(disk) = of_a_site(name, carriers.iter().zip(&looks)) {
+                let message = format!(
+                    "{disk} is of the pool '{name}' of other masters than any in {}: mount those. Only if \
+                     they are gone for good, and nothing on its disks is needed, make the last 2 MiB of \
+                     each zeros",
+                    self.masters.display()
+                );
+                return Err(ExecutorError::new(Reason::NoPool, message));
+            }
+        }
+        Ok(())
     }
 
     /// A pool of disks without a look at them.
@@ -139,7 +160,6 @@ impl Local {
         name: &str,
         take_over: &[String],
     ) -> Result<(), ExecutorError> {
-        let _claims = self.claims();
         let (owner, carriers) = (self.owner(name)?, self.carriers(name)?);
         let is_named = |carrier: &Carrier| take_over.contains(&carrier.to_string());
         let is_known = |disk: &&String| carriers.iter().any(|it| it.to_string() == **disk);
@@ -149,12 +169,13 @@ impl Local {
         }
         let mut refused = Vec::new();
         let mut wanted = Vec::new();
-        for carrier in &carriers {
-            match carrier.check_taking(&owner, is_named(carrier)) {
+        for (seen, carrier) in look_at(&carriers).into_iter().zip(&carriers) {
+            let checked =
+                seen.and_then(|seen| Ok(carrier.check_taking(&seen, &owner, is_named(carrier))?));
+            match checked {
                 Ok(()) => wanted.push(carrier),
-                // It keeps none of the others away: it is told of in the list.
-                Err(error @ (CarrierError::Io { .. } | CarrierError::Lun(_))) => {
-                    tracing::warn!(disk = %carrier, error = chain(&error), "a disk can't be read");
+                Err(unseen) if is_away(&unseen) => {
+                    tracing::warn!(disk = %carrier, error = chain(&unseen), "a disk can't be read");
                 }
                 Err(error) => refused.push(chain(&error)),
             }
@@ -162,11 +183,12 @@ impl Local {
         if !refused.is_empty() {
             let message = format!(
                 "nothing was taken in, since {}. Where nothing of it is needed, name such a disk with \
-                 --take-over; one that is in use is not taken over",
+                 --take-over; one that is in use or carries a volume is not taken over",
                 refused.join("; ")
             );
             return Err(ExecutorError::new(Reason::Conflict, message));
         }
+        let _claims = self.claims(name)?;
         for carrier in wanted {
             carrier.take_in(&owner, is_named(carrier))?;
         }
@@ -174,23 +196,27 @@ impl Local {
     }
 }
 
-/// Looks at disks, some at a time.
-fn look_at(carriers: &[Carrier]) -> Vec<Result<Seen, CarrierError>> {
-    let mut all = Vec::with_capacity(carriers.len());
-    for some in carriers.chunks(AT_ONCE) {
-        thread::scope(|scope| {
-            let looks: Vec<_> = some.iter().map(|it| scope.spawn(|| it.look())).collect();
-            for (look, carrier) in looks.into_iter().zip(some) {
-                let panicked = |_| Err(CarrierError::InUse { disk: carrier.to_string() });
-                all.push(look.join().unwrap_or_else(panicked));
-            }
-        });
+/// The first disk that has a mark of a pool of this name, whatever its site.
+fn of_a_site<'a>(
+    name: &str,
+    mut disks: impl Iterator<Item = (&'a Carrier, &'a Result<Seen, Unseen>)>,
+) -> Option<&'a Carrier> {
+    let is_marked = |seen: &Seen| matches!(&seen.found, Found::Mark(it) if it.owner.pool == name);
+    disks.find(|(_, seen)| seen.as_ref().is_ok_and(is_marked)).map(|(carrier, _)| carrier)
+}
+
+/// Whether a disk keeps none of the others away that are to be taken in: it is told of in the list.
+fn is_away(unseen: &Unseen) -> bool {
+    match unseen {
+        // A drive without a medium, or a device that nothing is behind.
+        Unseen::Fault(CarrierError::TooShort { length, .. }) => *length == 0,
+        Unseen::Fault(error) => matches!(error, CarrierError::Io { .. } | CarrierError::Lun(_)),
+        Unseen::GivenUp { .. } | Unseen::NoEnd { .. } => true,
     }
-    all
 }
 
 /// As operators see a disk.
-fn told(carrier: &Carrier, seen: Result<Seen, CarrierError>, owner: &Owner) -> PoolDisk {
+fn told(carrier: &Carrier, seen: Result<Seen, Unseen>, owner: &Owner) -> PoolDisk {
     let disk = carrier.to_string();
     let seen = match seen {
         Ok(seen) => seen,
@@ -211,5 +237,40 @@ fn told(carrier: &Carrier, seen: Result<Seen, CarrierError>, owner: &Owner) -> P
             let (state, why) = (PoolDiskState::NotTakenIn, Some(found.to_string()));
             PoolDisk { disk, state, size, volume: None, why }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_empty_keeps_no_other_away_and_one_that_is_too_short_is_told() {
+        let disk = || "/dev/a".to_owned();
+        let short = |length| Unseen::Fault(CarrierError::TooShort { disk: disk(), length });
+        assert!(is_away(&short(0)) && !is_away(&short(1 << 20)));
+        assert!(is_away(&Unseen::GivenUp { disk: disk() }));
+        assert!(!is_away(&Unseen::Fault(CarrierError::InUse { disk: disk() })));
+        let carrier = Carrier::device(Path::new("/dev/a"));
+        let owner = Owner { site: "one".into(), pool: "disks".into() };
+        let told = told(&carrier, Err(short(0)), &owner);
+        assert_eq!((told.state, told.size), (PoolDiskState::Away, None));
+        assert!(told.why.unwrap().contains("0 bytes"));
+    }
+
+    #[test]
+    fn a_disk_of_this_pool_tells_that_there_were_masters_before() {
+        let disks = [Carrier::device(Path::new("/dev/a")), Carrier::device(Path::new("/dev/b"))];
+        let owner = serde_json::json!({ "site": "one", "pool": "disks" });
+        let mark = serde_json::json!({
+            "owner": owner, "length": 8, "generation": 1, "carried": null,
+        });
+        let mark = Found::Mark(Box::new(serde_json::from_value(mark).unwrap()));
+        let looks = [Found::Blank, mark].map(|found| Ok(Seen { length: 8, capacity: 7, found }));
+        let of = |name| of_a_site(name, disks.iter().zip(&looks)).map(ToString::to_string);
+        assert_eq!(of("disks").as_deref(), Some("/dev/b"));
+        assert_eq!(of("others"), None);
     }
 }

@@ -5,13 +5,15 @@
 
 use mezame_images::{
     archive::Watch,
-    carrier::{Carried, Carrier, CarrierError, Found, Owner},
+    carrier::{Carried, Carrier, CarrierError, Found, Owner, Seen},
     encryption::Keyslots,
     restore::{Origin, whole_disk},
-    volume::Volume,
 };
 
-use super::{ExecutorError, Facts, Local, OnDisk, Reason};
+use super::{
+    ExecutorError, Facts, Local, OnDisk, Reason,
+    look::{Unseen, look_at},
+};
 use crate::{
     images::chain,
     volumes::executor::{Beginning, RestoreOrder, Restored},
@@ -21,19 +23,68 @@ use crate::{
 const HEADER: u64 = 2 << 20;
 
 impl Local {
-    /// Claims a disk, and writes all of the volume there.
+    /// Writes all of a volume on the disk that was claimed for it.
     pub(in crate::volumes::local) fn create_on_disk(
         &self,
         facts: &Facts,
         from: &Beginning,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
-        let disk = self.claim_disk(facts, from.size)?;
-        self.write_all(facts, &disk, from, watch).map_err(|error| match error.reason {
+        let made = self.claimed(facts).and_then(|disk| self.write_all(facts, &disk, from, watch));
+        made.map_err(|error| match error.reason {
             // It would say that nothing was made.
             Reason::NoPool | Reason::Exists => ExecutorError::new(Reason::Failed, error.message),
             _ => error,
         })
+    }
+
+    /// The disk that was claimed for a volume, and no other that says that it carries it.
+    fn claimed(&self, facts: &Facts) -> Result<OnDisk, ExecutorError> {
+        let (carrier, owner) = (self.carrier_of(facts)?, self.owner(&facts.pool)?);
+        let carried = match carrier.look()?.found {
+            Found::Mark(mark) if mark.owner == owner => mark.carried,
+            _ => None,
+        };
+        // What is whole was made by somebody else.
+        let is_claimed = |it: &Carried| it.volume == facts.id && !it.is_whole;
+        match carried.filter(is_claimed) {
+            Some(carried) => Ok(OnDisk { carrier, owner, carried }),
+            None => {
+                let message = format!("{carrier} is not claimed for {} any more", facts.id);
+                Err(ExecutorError::new(Reason::Conflict, message))
+            }
+        }
+    }
+
+    fn carrier_of(&self, facts: &Facts) -> Result<Carrier, ExecutorError> {
+        let place = facts.place.as_deref();
+        let mut carriers = self.carriers(&facts.pool)?.into_iter();
+        let found = carriers.find(|it| place.is_some_and(|place| place == it.to_string()));
+        found.ok_or_else(|| {
+            let place = place.unwrap_or("no disk");
+            let message = format!("{} was put on {place}, which is not in the settings", facts.id);
+            ExecutorError::new(Reason::NoPool, message)
+        })
+    }
+
+    /// Frees the disk that was claimed for a volume, and no other; of a volume in files, removes them.
+    pub(in crate::volumes::local) fn undo_making(
+        &self,
+        facts: &Facts,
+    ) -> Result<(), ExecutorError> {
+        if !self.has_disks(facts) {
+            return self.delete_now(facts).map(drop);
+        }
+        if facts.place.is_none() {
+            return Ok(());
+        }
+        let (carrier, owner) = (self.carrier_of(facts)?, self.owner(&facts.pool)?);
+        let _claims = self.claims(&facts.pool)?;
+        match carrier.release(&owner, &facts.id) {
+            // It is this pool's, and free, or carries another.
+            Ok(_) | Err(CarrierError::Replaced { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     fn write_all(
@@ -43,12 +94,12 @@ impl Local {
         from: &Beginning,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
+        let mut carried = disk.carried.clone();
         if let Some(number) = facts.newest {
             let length = disk.carrier.encrypt(&disk.carried, (number, &facts.keys))?;
-            self.note_on(disk, |it| Carried { length, ..it })?;
+            carried = self.note_on(disk, |it| Carried { length, ..it })?;
         }
-        let disk = self.on_disk(facts)?.ok_or_else(gone)?;
-        let (volume, keys) = (disk.volume()?, disk.keys(facts));
+        let (volume, keys) = (disk.carrier.volume(&carried)?, disk.keys(facts));
         match &from.image {
             None => whole_disk::clear(&volume, 0, (&keys, &self.run), watch)?,
             Some((project, image)) => {
@@ -63,19 +114,17 @@ impl Local {
                 whole_disk::fill(&of, &volume, watch)?;
             }
         }
-        self.note_on(&disk, |it| Carried { is_whole: true, ..it })
+        self.note_on(disk, |it| Carried { is_whole: true, ..it }).map(drop)
     }
 
-    /// Where it is.
-    pub(in crate::volumes::local) fn place_on_disk(
+    /// Has a disk carry a volume of which nothing is written yet; which disk. Where the disk does not tell
+    /// whether it was claimed, it is it, and whoever writes there sees.
+    pub(in crate::volumes::local) fn claim_disk(
         &self,
         facts: &Facts,
-    ) -> Result<Option<String>, ExecutorError> {
-        Ok(self.on_disk(facts)?.map(|disk| disk.carrier.to_string()))
-    }
-
-    fn claim_disk(&self, facts: &Facts, size: u64) -> Result<OnDisk, ExecutorError> {
-        let _claims = self.claims();
+        size: u64,
+    ) -> Result<String, ExecutorError> {
+        self.check_masters(facts)?;
         let (owner, carriers) = (self.owner(&facts.pool)?, self.carriers(&facts.pool)?);
         if facts.newest.is_some()
             && let Some(lun) = carriers.iter().find(|carrier| carrier.is_lun())
@@ -83,8 +132,9 @@ impl Local {
             return Err(CarrierError::NotEncrypted { disk: lun.to_string() }.into());
         }
         let needed = size + facts.newest.map_or(0, |_| HEADER);
-        let (free, others) = candidates(carriers, facts, &owner)?;
-        let mut why = others;
+        let seen = look_at(&carriers);
+        let (free, mut why) = candidates(carriers.into_iter().zip(seen), facts, &owner)?;
+        let _claims = self.claims(&facts.pool)?;
         for (capacity, carrier) in free {
             if capacity < needed {
                 why.push(format!("{carrier} can take {capacity} bytes"));
@@ -98,13 +148,14 @@ impl Local {
                 keyslots: facts.newest.map(Keyslots::One),
                 is_whole: false,
             };
-            match carrier.claim(&owner, carried.clone()) {
-                Ok(()) => return Ok(OnDisk { carrier, owner, carried }),
-                // Somebody else was faster, or has it open.
-                Err(error @ (CarrierError::Taken { .. } | CarrierError::InUse { .. })) => {
-                    why.push(chain(&error));
+            match carrier.claim(&owner, carried) {
+                Ok(()) => return Ok(carrier.to_string()),
+                Err(CarrierError::Unsure { disk, source }) => {
+                    tracing::warn!(disk, error = chain(&source), "a claim may have been written");
+                    return Ok(carrier.to_string());
                 }
-                Err(error) => return Err(error.into()),
+                // Somebody else was faster, or has it open, or it can't be written.
+                Err(error) => why.push(chain(&error)),
             }
         }
         let message = format!(
@@ -158,13 +209,16 @@ impl Local {
                 capacity.saturating_sub(header)
             ));
         }
-        whole_disk::verify(&of, disk.carried.keyslots.is_some(), watch)?;
         let length = header + size;
+        let half = |it| Carried { is_whole: false, size, length, ..it };
+        let volume = disk.carrier.volume(&half(disk.carried.clone()))?;
+        // From here on no guest is started on it; of one that was, nothing is noted.
+        let held = whole_disk::Held::of(&of, &volume)?;
+        whole_disk::verify(&of, disk.carried.keyslots.is_some(), watch)?;
         // The disk says it, too, where this host's records are lost.
         whole_disk::begin(&self.records, &facts.id, order.image)?;
-        self.note_on(disk, |it| Carried { is_whole: false, size, length, ..it })?;
-        let volume: Volume = self.on_disk(facts)?.ok_or_else(gone)?.volume()?;
-        let done = whole_disk::fill(&of, &volume, watch)?;
+        self.note_on(disk, half)?;
+        let done = held.fill(&of, watch)?;
         self.note_on(disk, |it| Carried { is_whole: true, ..it })?;
         whole_disk::end(&self.records, &facts.id)?;
         Ok(Restored { size, written: done.written, kept: None })
@@ -174,10 +228,9 @@ impl Local {
         &self,
         disk: &OnDisk,
         change: impl FnOnce(Carried) -> Carried,
-    ) -> Result<(), ExecutorError> {
-        let _claims = self.claims();
-        disk.carrier.note(&disk.owner, &disk.carried.volume, change)?;
-        Ok(())
+    ) -> Result<Carried, ExecutorError> {
+        let _claims = self.claims(&disk.owner.pool)?;
+        Ok(disk.carrier.note(&disk.owner, &disk.carried.volume, change)?)
     }
 }
 
@@ -187,16 +240,18 @@ type Free = Vec<(u64, Carrier)>;
 /// The free disks, the smallest first, and why others are not among them.
 ///
 /// # Errors
-/// [`Reason::Exists`], where one of them carries this volume.
+/// [`Reason::Exists`], where one of them carries this volume; [`Reason::NoPool`], where one may.
 fn candidates(
-    carriers: Vec<Carrier>,
+    disks: impl Iterator<Item = (Carrier, Result<Seen, Unseen>)>,
     facts: &Facts,
     owner: &Owner,
 ) -> Result<(Free, Vec<String>), ExecutorError> {
-    let (mut free, mut others) = (Vec::new(), Vec::new());
-    for carrier in carriers {
-        match carrier.look() {
-            Err(error) => others.push(chain(&error)),
+    let (mut free, mut others, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
+    for (carrier, seen) in disks {
+        match seen {
+            // There is no room for a mark.
+            Err(Unseen::Fault(short @ CarrierError::TooShort { .. })) => others.push(chain(&short)),
+            Err(error) => unseen.push(chain(&error)),
             Ok(seen) => match seen.found {
                 Found::Mark(mark) if mark.owner == *owner => match mark.carried {
                     None => free.push((seen.capacity, carrier)),
@@ -209,14 +264,85 @@ fn candidates(
                     }
                     Some(_) => {}
                 },
+                faulty @ Found::Faulty(_) => unseen.push(format!("{carrier}: {faulty}")),
                 found => others.push(format!("{carrier}: {found}")),
             },
         }
+    }
+    if !unseen.is_empty() {
+        let message = format!(
+            "a disk of the pool '{}' that can't be read may carry a volume {}: {}",
+            facts.pool,
+            facts.id,
+            unseen.join("; ")
+        );
+        return Err(ExecutorError::new(Reason::NoPool, message));
     }
     free.sort_by_key(|(capacity, carrier)| (*capacity, carrier.to_string()));
     Ok((free, others))
 }
 
-fn gone() -> ExecutorError {
-    ExecutorError::new(Reason::Conflict, "no disk carries it any more")
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use mezame_images::{carrier::MarkFault, encryption::VolumeKeys, volume::VolumeId};
+    use mezame_model::api::volumes::VolumeClass;
+    use serde_json::json;
+
+    use super::*;
+
+    fn owner() -> Owner {
+        Owner { site: "one".into(), pool: "disks".into() }
+    }
+
+    fn free(capacity: u64) -> Result<Seen, Unseen> {
+        let mark = json!({ "owner": owner(), "length": 7, "generation": 1, "carried": null });
+        let found = Found::Mark(Box::new(serde_json::from_value(mark).unwrap()));
+        Ok(Seen { length: capacity + 1, capacity, found })
+    }
+
+    fn found(found: Found) -> Result<Seen, Unseen> {
+        Ok(Seen { length: 8, capacity: 7, found })
+    }
+
+    fn of(disks: Vec<Result<Seen, Unseen>>) -> Result<(Vec<String>, Vec<String>), ExecutorError> {
+        let facts = Facts {
+            id: VolumeId::parse("web").unwrap(),
+            pool: "disks".into(),
+            place: None,
+            master: String::new(),
+            masters: None,
+            master_key: None,
+            master_goes: false,
+            class: VolumeClass::Plain,
+            keys: VolumeKeys::none(),
+            newest: None,
+        };
+        let name = |at: usize| Carrier::device(Path::new(&format!("/dev/{at}")));
+        let disks = disks.into_iter().enumerate().map(|(at, seen)| (name(at), seen));
+        let (free, others) = candidates(disks, &facts, &owner())?;
+        Ok((free.into_iter().map(|(_, carrier)| carrier.to_string()).collect(), others))
+    }
+
+    #[test]
+    fn the_smallest_free_disk_is_the_first_and_of_several_the_first_by_name() {
+        let disks = vec![free(9), free(3), found(Found::Blank), free(3)];
+        let (free, others) = of(disks).unwrap();
+        assert_eq!(free, ["/dev/1", "/dev/3", "/dev/0"]);
+        assert!(others.len() == 1 && others[0].contains("was not taken in"), "{others:?}");
+    }
+
+    #[test]
+    fn nothing_is_claimed_while_a_disk_that_is_not_seen_may_carry_a_volume_of_this_id() {
+        let away = || Err(Unseen::GivenUp { disk: "/dev/1".into() });
+        for unseen in [away(), found(Found::Faulty(MarkFault::Damaged))] {
+            let error = of(vec![free(9), unseen]).unwrap_err();
+            assert_eq!(error.reason, Reason::NoPool, "{error}");
+            assert!(error.message.contains("/dev/1"), "{error}");
+        }
+        let short = CarrierError::TooShort { disk: "/dev/1".into(), length: 0 };
+        let (free, others) = of(vec![free(9), Err(short.into())]).unwrap();
+        assert_eq!((free.len(), others.len()), (1, 1));
+    }
 }
