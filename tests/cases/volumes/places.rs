@@ -1,7 +1,10 @@
 //! Volumes on block devices and LUNs of their own: loop devices, and a real `tgtd` on the loopback of
 //! the lab's hypervisor.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{FileExt, PermissionsExt},
+};
 
 use super::*;
 use crate::iscsi::target::{self, Target};
@@ -174,6 +177,25 @@ fn an_encrypted_volume_on_a_device_changes_its_key_and_its_disk_goes_back() -> R
     let words = ["volume", "restore", "one", "--image", "golden", "--over", "-p", "vault", "-q"];
     mezame.run(&words)?;
     ensure!(desk.read_sealed("one")? == repeated("nothing yet", DISK));
+
+    // One whose mark can't be believed may carry it, so no key is forgotten.
+    let disk = fs::File::options().read(true).write(true).open(&device.0)?;
+    let mut marks = vec![0; 128 << 10];
+    disk.read_exact_at(&mut marks, 15 * MIB)?;
+    for slot in [15 * MIB, 15 * MIB + (64 << 10)] {
+        disk.write_all_at(b"damaged", slot + 100)?;
+    }
+    disk.sync_all()?;
+    let refused = mezame.run(&["volume", "delete", "one", "-p", "vault"]).unwrap_err().to_string();
+    ensure!(refused.contains("its mark is damaged"), "{refused}");
+    ensure!(desk.json(&["volume", "show", "one"])?["keys"] == json!([2]));
+    let words = ["volume", "pool", "create", "disks", "--take-over", &device.0];
+    let refused = mezame.run(&words).unwrap_err().to_string();
+    ensure!(refused.contains("its mark is damaged"), "{refused}");
+    disk.write_all_at(&marks, 15 * MIB)?;
+    disk.sync_all()?;
+    drop(disk);
+
     let deleted = desk.json(&["volume", "delete", "one"])?;
     ensure!(deleted["erased"] == "unsure" && deleted["keys_forgotten"] == 1, "{deleted}");
     ensure!(desk.disks("disks")? == [(device.0.clone(), "free".to_owned(), None)]);

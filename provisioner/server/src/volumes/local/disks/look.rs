@@ -64,7 +64,7 @@ fn look_by(
 }
 
 /// Whether a target takes the connection, or not even that, and does not answer.
-fn is_late(error: &CarrierError) -> bool {
+pub(super) fn is_late(error: &CarrierError) -> bool {
     let CarrierError::Lun(error) = error else { return false };
     matches!(error, LunError::Silent { .. } | LunError::Open { source: DaemonError::Late, .. })
 }

@@ -12,7 +12,7 @@ use mezame_images::{
 
 use super::{
     ExecutorError, Facts, Local, OnDisk, Reason,
-    look::{Unseen, look_at},
+    look::{Unseen, is_late, look_at},
 };
 use crate::{
     images::chain,
@@ -155,7 +155,12 @@ impl Local {
                     return Ok(carrier.to_string());
                 }
                 // Somebody else was faster, or has it open, or it can't be written.
-                Err(error) => why.push(chain(&error)),
+                Err(error) => {
+                    why.push(chain(&error));
+                    if is_late(&error) {
+                        break;
+                    }
+                }
             }
         }
         let message = format!(
@@ -201,7 +206,7 @@ impl Local {
         };
         let size = visible.image().size;
         let (header, capacity) =
-            (disk.carried.length - disk.carried.size, disk.carrier.look()?.capacity);
+            (disk.carried.length.saturating_sub(disk.carried.size), disk.carrier.look()?.capacity);
         if size.checked_add(header).is_none_or(|needed| needed > capacity) {
             return conflict(format!(
                 "{} can take {} bytes, and the image has {size}",
