@@ -8,6 +8,7 @@ use mezame_images::{
     carrier::{Carried, Carrier, CarrierError, Found, Owner, Seen},
     encryption::Keyslots,
     restore::{Origin, whole_disk},
+    volume::VolumeId,
 };
 
 use super::{
@@ -133,7 +134,7 @@ impl Local {
         }
         let needed = size + facts.newest.map_or(0, |_| HEADER);
         let seen = look_at(&carriers);
-        let (free, mut why) = candidates(carriers.into_iter().zip(seen), facts, &owner)?;
+        let (free, mut why) = candidates(carriers.into_iter().zip(seen), &facts.id, &owner)?;
         let _claims = self.claims(&facts.pool)?;
         for (capacity, carrier) in free {
             if capacity < needed {
@@ -248,7 +249,7 @@ type Free = Vec<(u64, Carrier)>;
 /// [`Reason::Exists`], where one of them carries this volume; [`Reason::NoPool`], where one may.
 fn candidates(
     disks: impl Iterator<Item = (Carrier, Result<Seen, Unseen>)>,
-    facts: &Facts,
+    id: &VolumeId,
     owner: &Owner,
 ) -> Result<(Free, Vec<String>), ExecutorError> {
     let (mut free, mut others, mut unseen) = (Vec::new(), Vec::new(), Vec::new());
@@ -260,10 +261,10 @@ fn candidates(
             Ok(seen) => match seen.found {
                 Found::Mark(mark) if mark.owner == *owner => match mark.carried {
                     None => free.push((seen.capacity, carrier)),
-                    Some(carried) if carried.volume == facts.id => {
+                    Some(carried) if carried.volume == *id => {
                         let message = format!(
                             "{carrier} carries a volume {} already, which is not known; it is left alone",
-                            facts.id
+                            id
                         );
                         return Err(ExecutorError::new(Reason::Exists, message));
                     }
@@ -277,8 +278,8 @@ fn candidates(
     if !unseen.is_empty() {
         let message = format!(
             "a disk of the pool '{}' that can't be read may carry a volume {}: {}",
-            facts.pool,
-            facts.id,
+            owner.pool,
+            id,
             unseen.join("; ")
         );
         return Err(ExecutorError::new(Reason::NoPool, message));
@@ -291,8 +292,7 @@ fn candidates(
 mod tests {
     use std::path::Path;
 
-    use mezame_images::{carrier::MarkFault, encryption::VolumeKeys, volume::VolumeId};
-    use mezame_model::api::volumes::VolumeClass;
+    use mezame_images::carrier::MarkFault;
     use serde_json::json;
 
     use super::*;
@@ -312,21 +312,10 @@ mod tests {
     }
 
     fn of(disks: Vec<Result<Seen, Unseen>>) -> Result<(Vec<String>, Vec<String>), ExecutorError> {
-        let facts = Facts {
-            id: VolumeId::parse("web").unwrap(),
-            pool: "disks".into(),
-            place: None,
-            master: String::new(),
-            masters: None,
-            master_key: None,
-            master_goes: false,
-            class: VolumeClass::Plain,
-            keys: VolumeKeys::none(),
-            newest: None,
-        };
+        let id = VolumeId::parse("web").unwrap();
         let name = |at: usize| Carrier::device(Path::new(&format!("/dev/{at}")));
         let disks = disks.into_iter().enumerate().map(|(at, seen)| (name(at), seen));
-        let (free, others) = candidates(disks, &facts, &owner())?;
+        let (free, others) = candidates(disks, &id, &owner())?;
         Ok((free.into_iter().map(|(_, carrier)| carrier.to_string()).collect(), others))
     }
 
