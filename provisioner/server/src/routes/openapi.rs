@@ -76,7 +76,7 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(schema) = body(route.operation) {
         operation["requestBody"] = json!({
-            "required": true,
+            "required": route.operation != "open-volume",
             "content": { "application/json": { "schema": schemas::named(schema) } },
         });
     }

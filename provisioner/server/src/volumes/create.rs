@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Unfinished, Volumes, VolumesError, check_limits,
+    checks::interval_fault,
     claim::Claim,
     executor::{Beginning, ExecutorError, Reason},
     plain,
@@ -86,7 +87,9 @@ impl Volumes {
             is_restored: image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
             size,
             class: new.class,
+            flush_ms: new.flush_ms,
             limits: new.limits,
+            guest: None,
             keys,
             master_key,
             is_rotating: false,
@@ -157,9 +160,10 @@ impl Volumes {
 fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> {
     let mut faults = Vec::new();
     if new.class == VolumeClass::Plain {
-        let mend = "'recovered', 'synchronous' or 'flush-honouring'; hydrate it later";
+        let mend = "'recovered', 'bounded', 'synchronous' or 'flush-honouring'; hydrate it later";
         faults.push(plain("class", "a volume becomes plain by hydration", mend));
     }
+    faults.extend(interval_fault(new.class, new.flush_ms));
     if image.is_some_and(|image| label(image, pull::VOLUME) == Some(&new.id)) {
         let message = "the image is a backup of the volume that had this id";
         faults.push(plain("id", message, "take another, or its backups would be the new one's"));

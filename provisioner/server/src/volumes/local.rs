@@ -8,6 +8,7 @@ mod backup;
 mod capture;
 mod delete;
 mod error;
+mod flush;
 mod hydration;
 mod left;
 mod leftovers;
@@ -20,7 +21,6 @@ use std::{
     collections::BTreeSet,
     fs::{self, DirBuilder},
     io,
-    num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::Arc,
@@ -35,14 +35,15 @@ use mezame_images::{
     environment::SystemEnvironment,
     qmp::{Qmp, QmpError},
     restore::records::Records,
-    volume::{Durability, HostCache, Limits as Throttle, Volume, VolumeId},
+    volume::{Durability, HostCache, Volume, VolumeId},
 };
 use mezame_model::api::volumes::{Leftover, Limits, Pool, SecretObject, VolumeClass, VolumeStart};
 
+use self::flush::Flushers;
 pub(super) use self::leftovers::volume_of;
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
-    Facts, Left, Reason, RestoreOrder, Restored,
+    Attended, BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
+    ExecutorError, Facts, Flushed, Left, Reason, RestoreOrder, Restored,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -69,6 +70,7 @@ pub(crate) struct Local {
     environment: SystemEnvironment,
     /// Of restores that were begun.
     records: Records,
+    flushers: Flushers,
 }
 
 impl Local {
@@ -108,6 +110,7 @@ impl Local {
             images,
             environment: SystemEnvironment::new(),
             records,
+            flushers: Flushers::default(),
         })
     }
 
@@ -134,7 +137,7 @@ impl Local {
     }
 
     fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
-        Ok(clone.volume(durability(facts.class), CACHE)?)
+        Ok(clone.volume(durability(facts), CACHE)?)
     }
 
     /// A guest's monitor, waited for while somebody else has it.
@@ -165,12 +168,13 @@ impl Local {
 }
 
 /// How a class is kept.
-fn durability(class: VolumeClass) -> Durability {
-    match class {
+fn durability(facts: &Facts) -> Durability {
+    match facts.class {
         VolumeClass::Synchronous => Durability::Synchronous,
         VolumeClass::FlushHonouring => Durability::FlushHonouring,
+        VolumeClass::Bounded => Durability::Bounded(facts.interval),
         // A clone that was hydrated is plain, whatever class is asked for.
-        VolumeClass::Recovered | VolumeClass::Plain => Durability::default(),
+        VolumeClass::Recovered | VolumeClass::Plain => Durability::Recovered(facts.interval),
     }
 }
 
@@ -300,13 +304,19 @@ impl Executor for Local {
     }
 
     fn set_limits(&self, facts: &Facts, limits: Limits, qmp: PathBuf) -> Result<(), ExecutorError> {
-        let (_, clone) = self.find(facts)?;
-        let volume = self.volume(facts, &clone)?;
-        let throttle = Throttle {
-            operations: limits.iops.and_then(NonZeroU32::new),
-            bytes: limits.bytes.and_then(NonZeroU64::new),
-        };
-        Ok(throttle.apply(&mut Self::monitor_soon(&qmp)?, &volume)?)
+        self.set_limits_now(facts, limits, &qmp)
+    }
+
+    fn attend(&self, facts: &Facts, limits: Limits, qmp: &Path) -> Result<Attended, ExecutorError> {
+        self.attend_now(facts, limits, qmp)
+    }
+
+    fn flushed(&self, volume: &VolumeId) -> Option<Flushed> {
+        self.flushers.status(volume)
+    }
+
+    fn leave(&self, facts: &Facts, qmp: &Path) -> Result<(), ExecutorError> {
+        self.leave_now(facts, qmp)
     }
 
     fn hydrate(

@@ -39,7 +39,7 @@ impl Local {
         match &order.qmp {
             None => {
                 let (_, clone) = self.find(facts)?;
-                let durability = durability(facts.class);
+                let durability = durability(facts);
                 let stopped = Stopped::Clone { clone: &clone, durability, cache: CACHE };
                 let archive = self.images.archive()?;
                 let done =
