@@ -127,7 +127,8 @@ pub fn stopped(
         let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
         archive.import(&new, source, watch)
     };
-    if matches!(volume.data(), Data::Plain(_)) && volume.key().is_none() {
+    let is_whole = matches!(volume.data(), Data::Plain(_)) && !volume.is_part();
+    if is_whole && volume.key().is_none() {
         let source = FileSource::of(file).map_err(CaptureError::io("reading", path))?;
         return Ok(import(&source)?);
     }
@@ -135,7 +136,8 @@ pub fn stopped(
     let daemon = StorageDaemon::start_with(&read_only(&volume), &volume.secrets(keys)?, run)?;
     let offer = offer(&daemon, &volume)?;
     let imported = import(&NbdSource::whole(&offer, watch));
-    daemon.end()?;
+    // It wrote nothing, so however it ends, an image that is there is one.
+    drop(daemon);
     Ok(imported?)
 }
 
@@ -168,18 +170,10 @@ pub fn running(
 
 /// What is secret in the volume is not to be in the clear in the archive.
 fn check_key(volume: &Volume, capture: &Capture<'_>) -> Result<(), CaptureError> {
-    if is_encrypted(volume) && capture.key.is_none() {
+    if volume.is_encrypted() && capture.key.is_none() {
         return Err(CaptureError::WouldBeClear(volume.id().clone()));
     }
     Ok(())
-}
-
-fn is_encrypted(volume: &Volume) -> bool {
-    let is_backing = match volume.data() {
-        Data::Overlay { backing, .. } => backing.is_encrypted,
-        Data::Plain(_) => false,
-    };
-    is_backing || volume.key().is_some()
 }
 
 /// The volume's file or device, which no QEMU can open until it is dropped.
@@ -202,8 +196,13 @@ fn hold(volume: &Volume, path: &Path) -> Result<File, CaptureError> {
 fn read_only(volume: &Volume) -> serde_json::Value {
     let mut node = volume.blockdev();
     node["read-only"] = true.into();
-    node["file"]["read-only"] = true.into();
-    node["file"]["locking"] = "off".into();
+    let mut file = &mut node["file"];
+    file["read-only"] = true.into();
+    if volume.is_part() && volume.key().is_some() {
+        file = &mut file["file"];
+        file["read-only"] = true.into();
+    }
+    file["locking"] = "off".into();
     node
 }
 
@@ -216,7 +215,7 @@ fn offer(daemon: &StorageDaemon, volume: &Volume) -> Result<Offer, CaptureError>
         consistency: Consistency::Crash(CrashReason::NotRunning),
         left_out: Vec::new(),
         size: daemon.open()?.size(),
-        encrypted: is_encrypted(volume),
+        encrypted: volume.is_encrypted(),
         address: NbdAddress::Unix(daemon.blocks().into()),
         tls: None,
         export: volume.id().to_string(),
@@ -252,7 +251,7 @@ fn mark_encrypted(labels: &mut BTreeMap<String, String>, is_encrypted: bool) {
 fn detail(capture: &Capture<'_>, volume: &Volume, taken_ms: u64, state: &str) -> Detail {
     let source = Some(format!("volume {}", volume.id()));
     let mut labels = labels(capture, volume.id().as_str(), taken_ms, state);
-    mark_encrypted(&mut labels, is_encrypted(volume));
+    mark_encrypted(&mut labels, volume.is_encrypted());
     Detail {
         name: capture.name.clone(),
         labels,

@@ -127,16 +127,23 @@ impl Master {
         key: Option<(KeyNumber, &VolumeKeys)>,
     ) -> Result<Vec<InstantClone>, CloneError> {
         self.answers()?;
+        let is_there = |id| self.record_path(id).exists() || self.lun_path(id).exists();
+        let unnamed = match (key, ids) {
+            // Before others wait for it.
+            (Some((number, keys)), [id]) if !is_there(id) => {
+                template::make_unnamed(self, pool.path(), id, number, keys)?
+            }
+            _ => None,
+        };
         let _locks = (self.lock()?, pool.lock()?);
         self.check()?;
         let mut seen = HashSet::new();
-        let is_there = |id| self.record_path(id).exists() || self.lun_path(id).exists();
         if let Some(id) = ids.iter().find(|id| !seen.insert(*id) || is_there(id)) {
             return Err(CloneError::Exists(id.clone()));
         }
         let origin = match key {
             None => Origin::Template(template::Template::of(self, pool.path())?),
-            Some((number, keys)) => Origin::Encrypted(number, keys),
+            Some((number, keys)) => Origin::Encrypted(number, keys, unnamed),
         };
         let mut made = Vec::with_capacity(ids.len());
         let result = ids.iter().try_for_each(|id| {
@@ -170,8 +177,11 @@ impl Master {
         durable::remove(&new).map_err(failed("removing", &new))?;
         let (identity, keyslots) = match origin {
             Origin::Template(template) => (template.copy_to(&new)?, None),
-            Origin::Encrypted(number, keys) => {
-                let identity = template::make_encrypted(self, &new, id, *number, keys)?;
+            Origin::Encrypted(number, keys, unnamed) => {
+                let identity = match unnamed {
+                    Some(file) => template::name(file, &new)?,
+                    None => template::make_encrypted(self, &new, id, *number, keys)?,
+                };
                 (identity, Some(Keyslots::One(*number)))
             }
         };
@@ -245,22 +255,22 @@ struct Locked<'a> {
 
 impl Locked<'_> {
     /// Notes what a clone's volume is from now on, and whether its guest is held.
-    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<(), CloneError> {
+    fn mark(&self, id: &VolumeId, stage: Stage, is_held: bool) -> Result<Record, CloneError> {
         self.change(id, |record| Ok(Record { stage, is_held, ..record }))
     }
 
-    /// Changes a clone's record, which is durable then.
+    /// Changes a clone's record, which is durable then; what it says.
     fn change<E: From<CloneError>>(
         &self,
         id: &VolumeId,
         to: impl FnOnce(Record) -> Result<Record, E>,
-    ) -> Result<(), E> {
+    ) -> Result<Record, E> {
         let record = to(self.master.find(id)?.record)?;
         let at = self.master.record_path(id);
         write_new(&at, &json(&record))
             .and_then(|()| durable::sync_parent(&at))
             .map_err(failed("writing", &at))?;
-        Ok(())
+        Ok(record)
     }
 }
 
@@ -292,22 +302,8 @@ impl InstantClone {
     /// As QEMU is told of it. A clone that was hydrated is a plain volume, whatever class is asked
     /// for: its overlay is not what its guest has written last.
     pub fn volume(&self, durability: Durability, cache: HostCache) -> Result<Volume, VolumeError> {
-        let (data, durability) = match self.hydrated() {
-            Some(place) => (Data::Plain(place.clone()), Durability::Plain),
-            None => {
-                let place = Place::File(self.record.path.clone());
-                (Data::Overlay { place, backing: self.backing.clone() }, durability)
-            }
-        };
-        let volume = Volume::new(self.id.clone(), data, durability, cache)?;
-        let volume = match &self.access {
-            Some(access) => volume.reached_by(access.initiator()),
-            None => volume,
-        };
-        Ok(match self.keyslots() {
-            Some(keyslots) => volume.encrypted(keyslots.opening()),
-            None => volume,
-        })
+        let Some(place) = self.hydrated() else { return self.overlay(durability, cache) };
+        self.described(Data::Plain(place.clone()), Durability::Plain, cache, self.keyslots())
     }
 
     /// Puts back what a hard stop took, which is to be done before each start of a guest on it. A
@@ -322,8 +318,8 @@ impl InstantClone {
 enum Origin<'a> {
     /// Copies of an empty one.
     Template(template::Template),
-    /// Each by itself, with a header of its own.
-    Encrypted(KeyNumber, &'a VolumeKeys),
+    /// Each by itself, with a header of its own: it is there already without a name, or is to be made.
+    Encrypted(KeyNumber, &'a VolumeKeys, Option<File>),
 }
 
 /// A name beside a directory's.

@@ -1,6 +1,8 @@
 //! Time and randomness, passed in, so that a test decides both.
 //!
-//! Nothing else in this crate reads a clock or the kernel's random numbers.
+//! Nothing else in this crate asks a clock for the time, or draws numbers, where a result hangs on it. Two
+//! numbers that only have to be new each time are asked of the system where they are used: what `qemu-ga`
+//! is to answer with, and the mark of an overlay on a LUN. TLS draws its own.
 
 use ring::rand::{SecureRandom, SystemRandom};
 

@@ -12,6 +12,7 @@
 //! After <https://www.qemu.org/docs/master/interop/qmp-spec.html>.
 
 pub mod block;
+mod events;
 pub(crate) mod framing;
 mod message;
 pub mod migration;
@@ -20,7 +21,6 @@ mod objects;
 mod tests;
 
 use std::{
-    collections::VecDeque,
     io::Write,
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
@@ -29,17 +29,16 @@ use std::{
 
 use serde_json::{Map, Value, json};
 
+pub use events::EVENTS_KEPT;
 pub use message::{Event, Version};
 
 use crate::local_socket::connect_within;
+use events::Events;
 use framing::Lines;
 use message::Message;
 
 /// The longest line that is read, in bytes. `query-qmp-schema` of QEMU 10 is some 300 KiB.
 pub const LONGEST_LINE: usize = 4 << 20;
-
-/// How many events wait to be asked for; of more, the oldest are dropped.
-pub const EVENTS_KEPT: usize = 1024;
 
 /// How often QEMU may greet one client.
 const GREETINGS: usize = 3;
@@ -100,7 +99,7 @@ pub struct Qmp {
     bound: Duration,
     version: Version,
     next: u64,
-    events: VecDeque<Event>,
+    events: Events,
     is_spoilt: bool,
 }
 
@@ -125,7 +124,7 @@ impl Qmp {
         let Message::Greeting(version) = Message::parse(&line)? else {
             return Err(QmpError::Unexpected { expected: "a greeting" });
         };
-        let events = VecDeque::new();
+        let events = Events::default();
         let mut qmp = Self { lines, bound, version, next: 0, events, is_spoilt: false };
         qmp.negotiate()?;
         Ok(qmp)
@@ -139,7 +138,7 @@ impl Qmp {
         let (mut id, mut begun) = (self.send(COMMAND, json!({}), until)?, 1);
         loop {
             match self.message(COMMAND, until)? {
-                Message::Event(event) => self.keep(event),
+                Message::Event(event) => self.events.keep(event),
                 Message::Greeting(_) if begun < GREETINGS => {
                     (id, begun) = (self.send(COMMAND, json!({}), until)?, begun + 1);
                 }
@@ -177,7 +176,7 @@ impl Qmp {
         let id = self.send(command, arguments, until)?;
         loop {
             match self.message(command, until)? {
-                Message::Event(event) => self.keep(event),
+                Message::Event(event) => self.events.keep(event),
                 Message::Reply { id: Some(of), result } if of == id => {
                     return result.map_err(|refusal| refusal.of(command));
                 }
@@ -221,12 +220,12 @@ impl Qmp {
     ) -> Result<Event, QmpError> {
         let until = Instant::now() + bound;
         loop {
-            if let Some(at) = self.events.iter().position(&is_wanted) {
-                return self.events.remove(at).ok_or(QmpError::Closed);
+            if let Some(event) = self.events.take(&is_wanted) {
+                return Ok(event);
             }
             let line = self.lines.next(until).map_err(|fault| fault.of(awaited, bound))?;
             match Message::parse(&line)? {
-                Message::Event(event) => self.keep(event),
+                Message::Event(event) => self.events.keep(event),
                 _ => return Err(QmpError::Unexpected { expected: "an event" }),
             }
         }
@@ -234,15 +233,6 @@ impl Qmp {
 
     /// Takes all events of this name that have come by the last reply; whether there were any.
     pub fn take_events(&mut self, name: &str) -> bool {
-        let before = self.events.len();
-        self.events.retain(|event| event.name != name);
-        self.events.len() < before
-    }
-
-    fn keep(&mut self, event: Event) {
-        if self.events.len() >= EVENTS_KEPT {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
+        self.events.take_all(name)
     }
 }

@@ -4,6 +4,7 @@
 //!  image ──► a master, made once, which any number of instant clones share   [`masters`]
 //!  image ──► a new volume                                                   [`new_volume`]
 //!  image ──► a stopped guest's volume, in place of what it held              [`in_place`]
+//!  image ──► a block device or LUN that carries one volume                   [`whole_disk`]
 //! ```
 //! Each chunk is checked before it is written. Wherever there is a file system, the bytes are written
 //! to a file beside and get their name last, so that a volume is the old one or the new one and never
@@ -19,6 +20,7 @@
 
 mod error;
 mod fetch;
+mod held;
 pub mod in_place;
 pub mod masters;
 pub mod new_volume;
@@ -27,6 +29,7 @@ pub mod records;
 #[cfg(test)]
 mod tests;
 mod through_qemu;
+pub mod whole_disk;
 
 pub use error::RestoreError;
 

@@ -3,12 +3,12 @@
 //! It holds QEMU's own lock on the volume's file, so nothing is done to a volume that runs. It
 //! ends with our process, however that ends, and before [`StorageDaemon::end`] returns.
 
-mod starter;
-
 use std::{
-    io::Read,
+    fs, io,
+    os::unix::fs::FileTypeExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{self, Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -16,8 +16,11 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
+    clone::durable,
     encryption::{image::is_wrong_key, secret::Secrets},
+    local_socket::connect_within,
     nbd::{Nbd, NbdError},
+    program::{Words, ended_within, kill, start},
     qmp::{Qmp, QmpError},
 };
 
@@ -29,8 +32,8 @@ const REPLY: Duration = Duration::from_secs(120);
 /// The id of its export; its name is the node's.
 pub(crate) const EXPORT: &str = "export";
 
-/// How long one that was killed is waited for.
-const KILLED: Duration = Duration::from_secs(10);
+/// What its sockets' names begin with.
+const PREFIX: &str = "storage-";
 
 /// How long one that breaks a connection off is given to end and to say why.
 const ENDING: Duration = Duration::from_secs(1);
@@ -79,8 +82,8 @@ pub struct StorageDaemon {
 
 impl StorageDaemon {
     /// Starts one that has a volume open for writing, given as `blockdev-add`'s argument. Its
-    /// sockets are made in `run`, a directory that only we may enter, and named after the node, as
-    /// the export is.
+    /// sockets are made in `run`, a directory that only we may enter; the export is named after the
+    /// node.
     pub fn start(blockdev: &Value, run: &Path) -> Result<Self, DaemonError> {
         Self::start_with(blockdev, &Secrets::none(), run)
     }
@@ -106,12 +109,17 @@ impl StorageDaemon {
         run: &Path,
     ) -> Result<Self, DaemonError> {
         let node = blockdev["node-name"].as_str().unwrap_or("volume");
-        let monitor = run.join(format!("{node}.qmp"));
-        let blocks = run.join(format!("{node}.nbd"));
+        // No two have the same: QEMU takes a socket's name away from whoever has it, before it finds that
+        // the volume is in use.
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let of = |ending| run.join(format!("{PREFIX}{}-{count}.{ending}", process::id()));
+        let (monitor, blocks) = (of("qmp"), of("nbd"));
         let export = json!({
             "type": "nbd", "id": EXPORT, "node-name": node, "name": node,
             "writable": blockdev["read-only"] != true,
         });
+        let words = Words::new().map_err(DaemonError::Start)?;
         command
             .arg("--chardev")
             .arg(format!("socket,id=qmp,path={},server=on,wait=off", escaped(&monitor)))
@@ -121,9 +129,9 @@ impl StorageDaemon {
             .args(["--export", &export.to_string()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = starter::start(command).map_err(DaemonError::Start)?;
-        match connect(&mut child, &monitor, &blocks, node) {
+            .stderr(words.writer().map_err(DaemonError::Start)?);
+        let mut child = start(command).map_err(DaemonError::Start)?;
+        match connect(&mut child, &words, &monitor, &blocks, node) {
             Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
             Err(error) => {
                 kill(&mut child);
@@ -176,32 +184,10 @@ impl Drop for StorageDaemon {
     }
 }
 
-/// Kills it, unless it has ended. One that the kernel can't end, since a device does not answer, is not
-/// waited for.
-pub(crate) fn kill(child: &mut Child) {
-    // What fails is that it has ended.
-    let _ = child.kill();
-    let _ = ended_within(child, KILLED);
-}
-
-/// How a program ended, if it does in time.
-pub(crate) fn ended_within(
-    child: &mut Child,
-    bound: Duration,
-) -> std::io::Result<Option<ExitStatus>> {
-    let begin = Instant::now();
-    loop {
-        let status = child.try_wait()?;
-        if status.is_some() || begin.elapsed() > bound {
-            return Ok(status);
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-}
-
 /// The monitor, once the daemon has opened the volume and serves it.
 fn connect(
     child: &mut Child,
+    words: &Words,
     monitor: &Path,
     blocks: &Path,
     export: &str,
@@ -209,15 +195,11 @@ fn connect(
     let begin = Instant::now();
     while begin.elapsed() < START {
         if child.try_wait().map_err(DaemonError::Start)?.is_some() {
-            let mut said = String::new();
-            if let Some(errors) = child.stderr.take() {
-                // What is not text is not worth an error of its own.
-                let _ = errors.take(2048).read_to_string(&mut said);
-            }
+            let said = words.text();
             if is_wrong_key(&said) {
                 return Err(DaemonError::WrongKey(export.into()));
             }
-            return Err(DaemonError::Ended { said: said.trim().into() });
+            return Err(DaemonError::Ended { said });
         }
         // The options are worked off in their order: exports are there when this one is.
         match Nbd::connect(blocks, export, REPLY) {
@@ -232,6 +214,29 @@ fn connect(
     Err(DaemonError::Late)
 }
 
+/// Removes the sockets of daemons that are gone and could not do so, since they were killed with the
+/// process that had started them.
+pub fn sweep(run: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(run)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let starter = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+        let Some(starter) = starter.and_then(|(id, _)| id.parse::<u32>().ok()) else { continue };
+        // Of one that is alive a socket may be about to be listened on.
+        if Path::new(&format!("/proc/{starter}")).exists() {
+            continue;
+        }
+        // A process elsewhere may have the number, whose daemon listens.
+        let refused = connect_within(&path, ENDING).map_err(|error| error.kind());
+        if matches!(refused, Err(io::ErrorKind::ConnectionRefused))
+            && path.symlink_metadata()?.file_type().is_socket()
+        {
+            durable::remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// A path within one of QEMU's options, where a comma begins the next one unless it is doubled.
 fn escaped(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
@@ -239,6 +244,8 @@ fn escaped(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixListener;
+
     use super::*;
     use crate::{
         testing::{ids, master, pool},
@@ -260,19 +267,50 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_does_not_end_is_not_waited_for_and_is_killed() {
-        let mut command = Command::new("sleep");
-        command.arg("600");
-        let mut child = starter::start(command).unwrap();
-        let begin = Instant::now();
-        assert_eq!(ended_within(&mut child, Duration::from_millis(20)).unwrap(), None);
-        kill(&mut child);
-        assert!(child.try_wait().unwrap().is_some());
-        assert!(begin.elapsed() < Duration::from_secs(20));
+    fn a_second_daemon_of_a_volume_is_refused_for_that_and_takes_nothing_from_the_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let (master, _) = master(directory.path());
+        let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+        let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+        let start = || StorageDaemon::start(&volume.blockdev(), directory.path());
+        let mut first = start().unwrap();
+        let Err(DaemonError::Ended { said }) = start() else { panic!("it has the volume, too") };
+        assert!(said.contains("lock"), "{said}");
+        first.open().unwrap().write(0, &[1; 512]).unwrap();
+        first.qmp().execute("query-block-exports", json!({})).unwrap();
+        first.end().unwrap();
     }
 
     #[test]
-    fn a_program_that_can_not_be_started_is_an_error() {
-        assert!(starter::start(Command::new("/none/such")).is_err());
+    fn sockets_of_daemons_that_were_killed_are_swept_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let run = directory.path();
+        let bind = |name: &str| UnixListener::bind(run.join(name)).unwrap();
+        // No process has a number as high (proc(5), pid_max).
+        let (gone, here) = ("storage-4194305", format!("storage-{}", process::id()));
+        let _live = bind(&format!("{gone}-0.qmp"));
+        drop((bind(&format!("{gone}-0.nbd")), bind(&format!("{here}-0.nbd")), bind("web.qmp")));
+        fs::write(run.join(format!("{gone}-1.qmp")), "no socket").unwrap();
+        sweep(run).unwrap();
+        let left = |name: String| run.join(name).exists();
+        assert!(left(format!("{gone}-0.qmp")) && left(format!("{gone}-1.qmp")));
+        assert!(left(format!("{here}-0.nbd")) && left("web.qmp".into()));
+        assert!(!left(format!("{gone}-0.nbd")));
+        sweep(&run.join("none")).unwrap_err();
+    }
+
+    #[test]
+    fn a_daemon_that_says_more_than_anybody_reads_serves_all_the_same() {
+        let directory = tempfile::tempdir().unwrap();
+        let (master, _) = master(directory.path());
+        let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+        let volume = clone.volume(Durability::default(), HostCache::Direct).unwrap();
+        let mut command = Command::new("sh");
+        let script = "head -c 1000000 /dev/zero >&2; exec qemu-storage-daemon \"$@\"";
+        command.args(["-c", script, "sh"]);
+        let blockdev = volume.blockdev();
+        let daemon = StorageDaemon::start_by(command, &blockdev, directory.path()).unwrap();
+        daemon.open().unwrap().write(0, &[1; 512]).unwrap();
+        daemon.end().unwrap();
     }
 }

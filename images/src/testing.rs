@@ -171,3 +171,16 @@ pub(crate) fn first_difference(one: &[u8], other: &[u8]) -> Option<usize> {
     // The first is fast in a build without optimisation.
     if one == other { None } else { one.iter().zip(other).position(|(one, other)| one != other) }
 }
+
+/// The programs that run now with all of these words in their command lines.
+pub(crate) fn running(words: &[&str]) -> Vec<nix::unistd::Pid> {
+    let entries = std::fs::read_dir("/proc").unwrap();
+    let pid = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse().ok();
+    let is_it = |pid: &i32| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        words.iter().all(|word| line.contains(word))
+    };
+    let pids = entries.flatten().filter_map(pid).filter(is_it);
+    pids.map(nix::unistd::Pid::from_raw).collect()
+}

@@ -114,6 +114,8 @@ pub struct Volume {
     cache: HostCache,
     key: Option<KeyNumber>,
     initiator: Option<InitiatorName>,
+    /// How much of its place it is, from the first byte on; all of it without.
+    within: Option<u64>,
 }
 
 impl Volume {
@@ -133,7 +135,7 @@ impl Volume {
         {
             return Err(VolumeError::NeedsFile(durability.name()));
         }
-        Ok(Self { id, data, durability, cache, key: None, initiator: None })
+        Ok(Self { id, data, durability, cache, key: None, initiator: None, within: None })
     }
 
     /// The same, encrypted, and opened with its key of this number. A plain volume has its LUKS
@@ -141,6 +143,13 @@ impl Volume {
     #[must_use]
     pub fn encrypted(self, key: KeyNumber) -> Self {
         Self { key: Some(key), ..self }
+    }
+
+    /// The same of a plain volume that is the first so many bytes of its place, its LUKS header among
+    /// them: whole sectors, and blocks of 4096 bytes on devices that have such.
+    #[must_use]
+    pub fn within(self, bytes: u64) -> Self {
+        Self { within: Some(bytes), ..self }
     }
 
     /// The same, of which what is on LUNs is reached as this hypervisor.
@@ -201,6 +210,11 @@ impl Volume {
         node
     }
 
+    /// Whether it is a part of its place alone.
+    pub(crate) fn is_part(&self) -> bool {
+        self.within.is_some()
+    }
+
     /// Its id, which is the name of its node in QEMU too.
     pub fn id(&self) -> &VolumeId {
         &self.id
@@ -233,6 +247,21 @@ impl Volume {
                     "cache": self.cache(),
                     "file": self.protocol("file", place, "unmap"),
                 });
+                match (self.within, self.key) {
+                    (None, _) => {}
+                    (Some(bytes), None) => plain["size"] = bytes.into(),
+                    // LUKS takes all of what it lies on.
+                    (Some(bytes), Some(_)) => {
+                        plain["file"] = json!({
+                            "driver": "raw",
+                            "node-name": self.id.node("part"),
+                            "size": bytes,
+                            "discard": "unmap",
+                            "cache": self.cache(),
+                            "file": plain["file"],
+                        });
+                    }
+                }
                 if let Some(key) = self.key {
                     encrypt(&mut plain, Format::Raw, key_name(&self.id, key));
                 }

@@ -4,7 +4,7 @@
 
 #[allow(dead_code, reason = "the archive's and clones' own tests want more of it")]
 #[path = "../../images/tests/iscsi/target.rs"]
-mod target;
+pub(crate) mod target;
 
 use std::{
     collections::BTreeMap,

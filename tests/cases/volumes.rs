@@ -4,6 +4,7 @@
 mod files;
 mod flushes;
 mod frozen;
+mod places;
 mod restores;
 
 use std::{
@@ -42,7 +43,11 @@ impl Desk {
         let (archive, volumes) = (folder.path().join("archive"), folder.path().join("volumes"));
         fs::create_dir(&volumes)?;
         let flags = ["--image-archive", text(&archive), "--volumes", text(&volumes)];
-        let lab = Lab::start_with(&flags)?;
+        Self::lay_in(project, folder, Lab::start_with(&flags)?)
+    }
+
+    /// The same in a lab whose server has an archive and the pool `default`.
+    fn lay_in(project: &'static str, folder: tempfile::TempDir, lab: Lab) -> Result<Self> {
         let mezame = lab.operator.clone();
         let vault = json!({"kind": "Project", "name": "vault", "encrypted_images": true});
         mezame.apply(&[named("a"), named("b"), vault])?;

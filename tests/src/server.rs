@@ -68,14 +68,11 @@ impl ServerPlace {
     /// Starts a server with these flags, and waits for nothing.
     pub fn spawn(&self, flags: &[&str]) -> Result<Server> {
         let mut command = self.namespace.command(&self.program);
-        command
-            .args(flags)
-            .arg("--state")
-            .arg(self.state())
-            .arg("--run")
-            .arg(self.run())
+        command.args(flags).arg("--state").arg(self.state()).arg("--run").arg(self.run());
+        if !flags.contains(&"--config") {
             // Not the settings of a server that this machine may have.
-            .args(["--config", "/dev/null"]);
+            command.args(["--config", "/dev/null"]);
+        }
         let log = self.directory.join("metadata-server.log");
         let process = Background::start("metadata-server", &mut command, &log)?;
         Ok(Server { process, place: self.clone() })

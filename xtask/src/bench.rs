@@ -5,8 +5,7 @@ use std::os::unix::process::CommandExt;
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{self, Profile},
-    host,
+    build, host,
     setup::{self, Purpose},
 };
 
@@ -29,8 +28,7 @@ pub(crate) struct Wanted {
 pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     host::check(host::Need::DataPath)?;
     setup::run(Purpose::Bench)?;
-    let programs =
-        build::programs(&["metadata-server", "mezame-cli", "mezame-bench"], Profile::Release)?;
+    let programs = build::released(&["metadata-server", "mezame-cli", "mezame-bench"])?;
     let agent = build::agent()?;
     let mut bench = std::process::Command::new(programs.join("mezame-bench"));
     bench.env("MEZAME_BINARIES", &programs).env("MEZAME_AGENT", &agent);

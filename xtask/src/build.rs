@@ -6,32 +6,27 @@ use anyhow::{Context, Result, ensure};
 
 use crate::workspace;
 
-/// How the programs are compiled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Profile {
-    /// For tests: quick to build.
-    Dev,
-    /// For demo and bench.
-    Release,
-}
-
 /// The agent's target: named, so that its flags don't reach build scripts.
 const AGENT_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds these packages' programs, and gives the directory that they are in.
-pub(crate) fn programs(packages: &[&str], profile: Profile) -> Result<PathBuf> {
+/// Builds these packages' programs for release, and gives the directory that they are in.
+pub(crate) fn released(packages: &[&str]) -> Result<PathBuf> {
     let mut cargo = cargo("build");
-    if profile == Profile::Release {
-        cargo.arg("--release");
-    }
+    cargo.arg("--release");
     for package in packages {
         cargo.args(["--package", package]);
     }
     run(cargo.arg("--bins"))?;
-    Ok(target().join(match profile {
-        Profile::Dev => "debug",
-        Profile::Release => "release",
-    }))
+    Ok(target().join("release"))
+}
+
+/// Builds all programs and tests, quickly, and gives the directory of the programs.
+///
+/// All at once, since what a dependency is compiled with depends on who is built: some packages' programs,
+/// and then all tests, would compile most of it twice.
+pub(crate) fn programs_and_tests() -> Result<PathBuf> {
+    run(cargo("build").args(["--workspace", "--bins", "--tests"]))?;
+    Ok(target().join("debug"))
 }
 
 /// Builds the guest agent, linked statically, so that it runs in any guest.

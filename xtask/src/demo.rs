@@ -5,8 +5,7 @@ use std::os::unix::process::CommandExt;
 use anyhow::{Context, Result};
 
 use crate::{
-    build::{self, Profile},
-    host,
+    build, host,
     setup::{self, Purpose},
 };
 
@@ -15,8 +14,7 @@ use crate::{
 pub(crate) fn run(json: bool) -> Result<()> {
     host::check(host::Need::DataPath)?;
     setup::run(Purpose::Demo)?;
-    let programs =
-        build::programs(&["metadata-server", "mezame-cli", "mezame-tests"], Profile::Release)?;
+    let programs = build::released(&["metadata-server", "mezame-cli", "mezame-tests"])?;
     let agent = build::agent()?;
     let mut demo = std::process::Command::new(programs.join("demo"));
     demo.env("MEZAME_BINARIES", &programs).env("MEZAME_AGENT", &agent);

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check of the project, and one count at the end.
 //!
 //! format → lints → the eBPF object from its source → the agent's crate for the BSDs → fuzz targets,
-//! shortly → the programs under test → all tests, from units to real guests → documented examples. Nothing is left out silently:
+//! shortly → programs and tests are built → all tests, from units to real guests → documented examples. Nothing is left out silently:
 //! what is left out is in the count, with its reason. A test that can't run here fails.
 
 mod junit;
@@ -15,9 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use crate::{
-    agent, bsd,
-    build::{self, Profile},
-    ebpf, fuzz, host,
+    agent, bsd, build, ebpf, fuzz, host,
     setup::{self, Purpose},
     workspace,
 };
@@ -77,9 +75,8 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
         }
     }
     let mut built = None;
-    tally.check("programs under test", || {
-        let packages = ["metadata-server", "mezame-cli", "mezame-tests"];
-        let programs = build::programs(&packages, Profile::Dev)?;
+    tally.check("programs and tests", || {
+        let programs = build::programs_and_tests()?;
         let (agent, windows) = (build::agent()?, agent::windows(&workspace())?);
         built = Some(Built { programs, agent, windows, object });
         Ok(())
@@ -92,7 +89,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<ExitCode> {
             });
         }
     } else {
-        tally.skip("all tests", "the programs under test could not be built");
+        tally.skip("all tests", "the programs and tests could not be built");
     }
     Ok(tally.close())
 }

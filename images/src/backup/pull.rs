@@ -199,11 +199,16 @@ pub(crate) fn pull_as(
         Plan::Incremental { base, since } => base_of(archive, to, offer, base, since)?,
         Plan::Full(_) => None,
     };
+    let chunks = match base.as_ref().map(|base| Base::of(archive, base)).transpose() {
+        // Which chunks it has can't be read, and will not be the next time.
+        Err(ArchiveError::Chunk { .. }) => None,
+        chunks => chunks?,
+    };
+    let base = base.as_ref().filter(|_| chunks.is_some());
     let plan = match offer.plan {
         Plan::Incremental { .. } if base.is_none() => Plan::Full(FullReason::BaseGone),
         plan => plan,
     };
-    let chunks = base.as_ref().map(|base| Base::of(archive, base)).transpose()?;
     // What is not to be read in the clear was refused above.
     let protection = offer.protection(Protection::Clear);
     let source = NbdSource::new(offer, protection, offer.changes.zip(chunks), watch);
@@ -212,7 +217,7 @@ pub(crate) fn pull_as(
         kind,
         detail: detail(to, labels, offer, plan),
         key: to.key,
-        base: base.as_ref(),
+        base,
     };
     // Guests may run on the processors that compress.
     match in_background(|| archive.import(&new, &source, watch)) {

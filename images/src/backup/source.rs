@@ -109,7 +109,7 @@ impl<'a> NbdSource<'a> {
             blocks: OnceLock::new(),
             watch,
             pace: Pace::new(LATE),
-            gate: Gate::default(),
+            gate: if offer.address.exposed().is_some() { Gate::far() } else { Gate::local() },
             idle: Mutex::default(),
             changed: AtomicU64::new(0),
             read: AtomicU64::new(0),

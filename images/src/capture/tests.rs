@@ -2,13 +2,15 @@
 
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+
 use super::*;
 use crate::{
-    archive::Unwatched,
+    archive::{Progress, Unwatched},
     clone::Master,
     encryption::KeyNumber,
     testing::{
-        contents, first_difference, ids, keys, master, open, pool,
+        contents, first_difference, ids, keys, master, open, pool, running,
         vault::{Vault, project_key},
     },
     volume::{Place, VolumeId},
@@ -24,6 +26,16 @@ fn capture_with(
     keys: &VolumeKeys,
     run: &Path,
 ) -> Result<Imported, CaptureError> {
+    capture_watched(vault, of, keys, run, &Unwatched)
+}
+
+fn capture_watched(
+    vault: &Vault,
+    of: Stopped<'_>,
+    keys: &VolumeKeys,
+    run: &Path,
+    watch: &dyn Watch,
+) -> Result<Imported, CaptureError> {
     let capture = Capture {
         project: &vault.project,
         key: vault.key.as_ref(),
@@ -32,7 +44,7 @@ fn capture_with(
         by: "a test".into(),
         is_sealed: true,
     };
-    stopped(&vault.archive, &capture, of, keys, run, &Unwatched)
+    stopped(&vault.archive, &capture, of, keys, run, watch)
 }
 
 fn of(clone: &InstantClone) -> Stopped<'_> {
@@ -164,4 +176,29 @@ fn an_overlay_with_a_bitmap_is_as_it_was_after_a_capture() {
     let before = std::fs::read(clone.path()).unwrap();
     capture(&vault, of(&clone), directory.path()).unwrap();
     assert_eq!(std::fs::read(clone.path()).unwrap(), before);
+}
+
+#[test]
+fn an_image_that_is_there_is_told_of_however_the_daemon_that_read_it_ends() {
+    /// Kills it once all is read.
+    struct Kills<'a>(&'a str);
+
+    impl Watch for Kills<'_> {
+        fn tell(&self, progress: Progress) {
+            if progress.done == progress.total {
+                for daemon in running(&["qemu-storage-daemon", self.0]) {
+                    kill(daemon, Signal::SIGKILL).unwrap();
+                }
+            }
+        }
+    }
+
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::new(None);
+    let (_master, clone, bytes) = clone(directory.path());
+    let kills = Kills(directory.path().to_str().unwrap());
+    let none = VolumeKeys::none();
+    let image = capture_watched(&vault, of(&clone), &none, directory.path(), &kills).unwrap().image;
+    assert!(running(&["qemu-storage-daemon", kills.0]).is_empty());
+    assert_eq!(first_difference(&vault.restored(image.id), &bytes), None);
 }

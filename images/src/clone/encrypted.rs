@@ -95,9 +95,7 @@ impl InstantClone {
         if self.hydrated().is_some() {
             return Ok(Recovered::default());
         }
-        let volume = self
-            .volume(Durability::default(), cache)
-            .map_err(|_| RecoveryError::NotRecovered("plain"))?;
+        let volume = self.volume(Durability::default(), cache)?;
         let keys = match &self.access {
             Some(access) => keys.clone().with_accounts_of(access.keys()),
             None => keys.clone(),

@@ -16,6 +16,7 @@
 //! whoever starts guests knows of the plain volume.
 
 mod completion;
+mod course;
 mod encrypted;
 mod pace;
 mod presence;
@@ -190,9 +191,7 @@ impl Hydration {
 
     fn begin(&self, qmp: &mut Qmp, size: u64, speed: Option<u64>) -> Result<(), HydrationError> {
         self.check_in(qmp)?;
-        if qmp.is_moving()? {
-            return Err(HydrationError::Moving(self.id.clone()));
-        }
+        self.check_here(qmp)?;
         qmp.execute("blockdev-add", self.target(size))?;
         let id = &self.id;
         let job = json!({
@@ -285,11 +284,12 @@ impl Hydration {
     /// # Errors
     /// [`HydrationError::Plain`] if the guest is being handed over: that is for
     /// [`complete`](Self::complete) to end. [`HydrationError::Target`] if another QEMU has the target
-    /// open: which key opens it stays noted then.
+    /// open: which key opens it stays noted then. [`HydrationError::Moving`] before anything is done.
     pub fn cancel(self, qmp: &mut Qmp, master: &Master) -> Result<(), HydrationError> {
         if master.find(&self.id)?.hydrated().is_some() {
             return Err(HydrationError::Plain(self.id));
         }
+        self.check_here(qmp)?;
         if self.job(qmp)?.is_some() {
             // One that has failed refuses, and is at its end.
             let asked = self.tell(qmp, "job-cancel");

@@ -38,6 +38,7 @@ impl Master {
         let at = self.record_path(id);
         durable::remove(&at).map_err(failed("removing", &at))?;
         let clones = self.directory.join(CLONES);
+        sync_directory(&clones).map_err(failed("syncing", &clones))?;
         if !record::is_any_in(&clones, pool.identity())? {
             template::remove(self, pool.path())?;
         }

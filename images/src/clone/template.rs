@@ -6,13 +6,19 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Read},
-    os::{fd::AsFd, unix::fs::FileExt},
+    io::{self, ErrorKind, Read},
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::FileExt,
+    },
     path::{Path, PathBuf},
     process::Command,
 };
 
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::{
+    fcntl::{AT_FDCWD, AtFlags, FallocateFlags, fallocate},
+    unistd::linkat,
+};
 use serde::Deserialize;
 
 use super::{
@@ -24,6 +30,8 @@ use crate::{
         header::Luks,
         image::{self, Form},
     },
+    nameless::nameless,
+    program::{self, qemu_img},
     qcow2::{self, Qcow2Fault},
     volume::{FileIdentity, Format, Place, VolumeId, recovery},
 };
@@ -134,22 +142,53 @@ fn make(master: &Master, path: &Path) -> Result<(), CloneError> {
     durable::remove(path)
         .and_then(|()| durable::create_private(path))
         .map_err(failed("making", path))?;
-    let mut create = Command::new("qemu-img");
+    let mut create = qemu_img("create");
     create
         // The master is not opened: we know its length, and how a LUN is reached is not in its name.
-        .args(["create", "-q", "-u", "-f", "qcow2", "-o", OPTIONS])
+        .args(["-q", "-u", "-f", "qcow2", "-o", OPTIONS])
         .args(["-F", backing.format.name(), "-b"])
         .arg(image)
         .arg(path)
         .arg(master.size().to_string());
-    run(&mut create)?;
+    run(create)?;
     let file =
         File::options().read(true).write(true).open(path).map_err(failed("opening", path))?;
     dig(&file).map_err(failed("making holes in", path))?;
     file.sync_all().map_err(failed("syncing", path))
 }
 
-/// Makes an empty clone that is encrypted, with a header of its own and this key; which file it is.
+/// Makes an empty clone that is encrypted, with a header of its own and this key, without a name. It takes
+/// seconds of a processor, and no lock: who finds it but us? None where the pool's file system has no
+/// such files (NFS).
+pub(super) fn make_unnamed(
+    master: &Master,
+    pool: &Path,
+    id: &VolumeId,
+    number: KeyNumber,
+    keys: &VolumeKeys,
+) -> Result<Option<File>, CloneError> {
+    let file = match nameless(pool) {
+        Err(error) if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::IsADirectory) => {
+            return Ok(None);
+        }
+        file => file.map_err(failed("making a file in", pool))?,
+    };
+    let key = (id, number, keys);
+    make_luks(master, Path::new(image::INPUT), Some(&file), key, || file.set_len(0))?;
+    finish(&file, pool)?;
+    Ok(Some(file))
+}
+
+/// Gives such a file a name, which nothing has; which file it is.
+pub(super) fn name(file: &File, path: &Path) -> Result<FileIdentity, CloneError> {
+    // The kernel knows it by its number here (open(2), `O_TMPFILE`).
+    let unnamed = format!("/proc/self/fd/{}", file.as_raw_fd());
+    linkat(AT_FDCWD, unnamed.as_str(), AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+        .map_err(|error| failed("naming", path)(error.into()))?;
+    FileIdentity::of(file).map_err(failed("reading", path))
+}
+
+/// The same under a name, where there are no files without one.
 pub(super) fn make_encrypted(
     master: &Master,
     path: &Path,
@@ -157,25 +196,37 @@ pub(super) fn make_encrypted(
     number: KeyNumber,
     keys: &VolumeKeys,
 ) -> Result<FileIdentity, CloneError> {
+    make_luks(master, path, None, (id, number, keys), || {
+        durable::remove(path).and_then(|()| durable::create_private(path)).map(drop)
+    })?;
+    let file = File::options().read(true).write(true).open(path);
+    let file = file.map_err(failed("opening", path))?;
+    finish(&file, path)?;
+    FileIdentity::of(&file).map_err(failed("reading", path))
+}
+
+fn make_luks(
+    master: &Master,
+    path: &Path,
+    input: Option<&File>,
+    key: (&VolumeId, KeyNumber, &VolumeKeys),
+    prepare: impl Fn() -> io::Result<()>,
+) -> Result<(), CloneError> {
     let backing = master.backing();
     let target = named_as_backing(&backing.place)?;
     let backing_format = match (backing.format, backing.is_encrypted) {
         (Format::Raw, true) => "luks",
         (format, _) => format.name(),
     };
-    let form = Form::Overlay { options: OPTIONS, backing: &target, backing_format };
-    image::make(path, master.size(), &form, (id, number, keys), || {
-        durable::remove(path).and_then(|()| durable::create_private(path)).map(drop)
-    })?;
-    let finish = || {
-        let file = File::options().read(true).write(true).open(path)?;
-        dig(&file)?;
-        file.sync_all()?;
-        Ok((FileIdentity::of(&file)?, file))
-    };
-    let (identity, file) = finish().map_err(failed("making", path))?;
-    recovery::check_empty(&file, path).map_err(CloneError::Template)?;
-    Ok(identity)
+    let form = Form::Overlay { options: OPTIONS, backing: &target, backing_format, input };
+    Ok(image::make(path, master.size(), &form, key, prepare)?)
+}
+
+/// Makes holes in an empty clone, and all of it durable.
+fn finish(file: &File, path: &Path) -> Result<(), CloneError> {
+    dig(file).and_then(|()| file.sync_all()).map_err(failed("making", path))?;
+    recovery::check_empty(file, path).map_err(CloneError::Template)?;
+    Ok(())
 }
 
 /// What an overlay calls its master. Who opens it is told where the master is all the same.
@@ -236,10 +287,10 @@ pub(super) fn size_of(path: &Path, format: Format, is_encrypted: bool) -> Result
         Format::Raw if Luks::parse(&head).is_ok() => "luks",
         Format::Raw => return Err(CloneError::NotEncrypted { path: path.into() }),
     };
-    let mut info = Command::new("qemu-img");
+    let mut info = qemu_img("info");
     // Told the format, qemu-img believes nothing that a raw image's first bytes say.
-    info.args(["info", "--output=json", "-f", name]).arg(path);
-    let said = run(&mut info)?;
+    info.args(["--output=json", "-f", name]).arg(path);
+    let said = run(info)?;
     let info: Info = serde_json::from_slice(&said)
         .map_err(|source| CloneError::Record { path: path.into(), source })?;
     if info.backing_filename.is_some() || !info.format_specific.data["data-file"].is_null() {
@@ -271,13 +322,10 @@ fn check_head(path: &Path, head: &[u8], is_encrypted: bool) -> Result<(), CloneE
     }
 }
 
-pub(super) fn run(command: &mut Command) -> Result<Vec<u8>, CloneError> {
-    let output = command.output().map_err(failed("starting", Path::new(command.get_program())))?;
-    if output.status.success() {
-        return Ok(output.stdout);
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().chars().take(2048).collect();
-    Err(CloneError::Tool { said })
+/// Runs qemu-img; what it answers.
+pub(super) fn run(command: Command) -> Result<Vec<u8>, CloneError> {
+    let ran = program::run(command).map_err(failed("running", Path::new("qemu-img")))?;
+    if ran.status.success() { Ok(ran.output) } else { Err(CloneError::Tool { said: ran.said }) }
 }
 
 #[cfg(test)]

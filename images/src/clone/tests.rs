@@ -5,8 +5,8 @@ use std::{fs, os::unix::fs::MetadataExt, process::Command};
 use super::*;
 use crate::{
     storage_daemon::StorageDaemon,
-    testing::{contents, first_difference, ids, master, pool},
-    volume::Format,
+    testing::{contents, first_difference, ids, keys, master, pool, running},
+    volume::{FileIdentity, Format},
 };
 
 fn volume(clone: &InstantClone) -> Volume {
@@ -329,4 +329,30 @@ fn what_a_killed_cloning_left_without_a_record_is_swept_and_nothing_else() {
     master.remove_clone(&clone).unwrap();
     assert!(!recorded.exists() && !clone.path().exists());
     master.remove().unwrap();
+}
+
+#[test]
+fn an_encrypted_clone_is_made_while_others_have_the_locks_and_named_after_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let (pool, keys, id) = (pool(directory.path()), keys(1), ids(1).remove(0));
+    let locks = (master.lock().unwrap(), pool.lock().unwrap());
+    let path = pool.path().join(format!("{id}.qcow2"));
+    let clone = std::thread::scope(|scope| {
+        let making = scope.spawn(|| master.clone_encrypted(&pool, &id, KeyNumber(1), &keys));
+        let begin = std::time::Instant::now();
+        let here = directory.path().to_str().unwrap();
+        // QEMU measures the processor for two seconds.
+        while running(&["qemu-img", "create", here]).is_empty() {
+            assert!(begin.elapsed() < std::time::Duration::from_secs(30), "it waits for the locks");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        assert!(!path.exists());
+        drop(locks);
+        making.join().unwrap().unwrap()
+    });
+    assert_eq!(clone.path(), path);
+    let found = FileIdentity::of(&File::open(&path).unwrap()).unwrap();
+    assert_eq!(found, master.find(&id).unwrap().record.identity);
+    assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
 }

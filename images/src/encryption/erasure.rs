@@ -124,9 +124,15 @@ pub fn erase(place: &Place) -> Result<Erased, EraseError> {
     if !keep_from_qemu(&file).map_err(io)? {
         return Err(EraseError::InUse(path));
     }
-    let luks = Luks::parse(&head(&file).map_err(io)?)
-        .map_err(|source| EraseError::Header { path: path.clone(), source })?;
-    overwrite(&file, 0..luks.payload, place)
+    erase_held(&file, place)
+}
+
+/// The same of one that the caller keeps QEMU from.
+pub(crate) fn erase_held(file: &File, place: &Place) -> Result<Erased, EraseError> {
+    let path = place.called();
+    let head = head(file).map_err(|source| EraseError::Io { path: path.clone(), source })?;
+    let luks = Luks::parse(&head).map_err(|source| EraseError::Header { path, source })?;
+    overwrite(file, 0..luks.payload, place)
 }
 
 /// Erases the header in an overlay, if it has one. The caller keeps QEMU from it.

@@ -7,6 +7,7 @@
 //! the measure is too short for the kernel's clock; it is asked again then.
 
 use std::{
+    fs::File,
     io,
     path::{Path, PathBuf},
     process::Command,
@@ -18,7 +19,10 @@ use super::{
     KeyNumber, MissingKey, VolumeKeys,
     secret::{Secrets, key_name},
 };
-use crate::volume::{Volume, VolumeId};
+use crate::{
+    program::{self, qemu_img},
+    volume::{Volume, VolumeId},
+};
 
 /// How long QEMU is to hash a key, in milliseconds.
 pub(crate) const HASHING_MS: u32 = 10;
@@ -27,6 +31,8 @@ pub(crate) const HASHING_MS: u32 = 10;
 pub(super) const NOT_MEASURED: &str = "Unable to get accurate CPU usage";
 /// What it says of a key that opens no slot.
 const WRONG_KEY: &str = "Invalid password, cannot unlock any keyslot";
+/// The path of a file that has no name and that qemu-img gets as its standard input.
+pub(crate) const INPUT: &str = "/dev/fd/0";
 /// How often it is asked at most. A third of the measures failed where it was tried.
 pub(super) const ATTEMPTS: u32 = 60;
 
@@ -44,8 +50,8 @@ pub enum ImageError {
         /// The key's name.
         name: String,
     },
-    /// It can't be started.
-    #[error("starting qemu-img")]
+    /// It can't be started, or does not end.
+    #[error("running qemu-img")]
     Start(#[source] io::Error),
     /// A file can't be made.
     #[error("making {}", path.display())]
@@ -99,12 +105,15 @@ pub(crate) fn make_by(
     options.push_str(&format!("{prefix}key-secret={name},{prefix}iter-time={HASHING_MS}"));
     repeat(|| {
         prepare().map_err(|source| ImageError::Make { path: path.into(), source })?;
-        let mut create = Command::new("qemu-img");
-        create.args(["create", "-q", "-f", format, "-o", &options]);
+        let mut create = qemu_img("create");
+        create.args(["-q", "-f", format, "-o", &options]);
         secrets.attach(&mut create).map_err(ImageError::Start)?;
-        if let Form::Overlay { backing, backing_format, .. } = form {
+        if let Form::Overlay { backing, backing_format, input, .. } = form {
             // It is not opened: it may be encrypted itself, and we know its length.
             create.args(["-u", "-F", backing_format, "-b"]).arg(backing);
+            if let Some(input) = input {
+                create.stdin(input.try_clone().map_err(ImageError::Start)?);
+            }
         }
         create.arg(path).arg(size.to_string());
         Ok(create)
@@ -118,7 +127,13 @@ pub(crate) enum Form<'a> {
     /// qcow2 with LUKS in it.
     Alone,
     /// A qcow2 overlay with LUKS in it.
-    Overlay { options: &'a str, backing: &'a Path, backing_format: &'a str },
+    Overlay {
+        options: &'a str,
+        backing: &'a Path,
+        backing_format: &'a str,
+        /// The file, where it is [`INPUT`].
+        input: Option<&'a File>,
+    },
 }
 
 /// Whether a key opens a volume, which may be in use.
@@ -133,11 +148,11 @@ pub(super) fn opens(
     let mut node = volume.header_node(number);
     node["read-only"] = true.into();
     node["force-share"] = true.into();
-    let mut map = Command::new("qemu-img");
-    map.args(["map", "--output=json", "--max-length=512"]);
+    let mut map = qemu_img("map");
+    map.args(["--output=json", "--max-length=512"]);
     Secrets::of(volume.id(), number, keys)?.attach(&mut map).map_err(ImageError::Start)?;
     map.arg(format!("json:{node}"));
-    match run(&mut map) {
+    match run(map) {
         Ok(()) => Ok(true),
         Err(ImageError::Tool { said }) if is_wrong_key(&said) => Ok(false),
         Err(error) => Err(error),
@@ -162,8 +177,8 @@ pub(super) fn amend(
         Change::Remove => format!("{prefix}state=inactive,{prefix}old-secret={name}"),
     };
     repeat(|| {
-        let mut amend = Command::new("qemu-img");
-        amend.args(["amend", "-q"]);
+        let mut amend = qemu_img("amend");
+        amend.arg("-q");
         Secrets::of(volume.id(), opening, keys)?
             .and(Secrets::of(volume.id(), other, keys)?)
             .attach(&mut amend)
@@ -212,7 +227,7 @@ fn repeat(command: impl Fn() -> Result<Command, ImageError>) -> Result<(), Image
     let mut attempts = 0;
     loop {
         attempts += 1;
-        match run(&mut command()?) {
+        match run(command()?) {
             Err(ImageError::Tool { said })
                 if said.contains(NOT_MEASURED) && attempts < ATTEMPTS => {}
             done => return done,
@@ -220,11 +235,7 @@ fn repeat(command: impl Fn() -> Result<Command, ImageError>) -> Result<(), Image
     }
 }
 
-fn run(command: &mut Command) -> Result<(), ImageError> {
-    let output = command.output().map_err(ImageError::Start)?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stderr).trim().chars().take(2048).collect();
-    Err(ImageError::Tool { said })
+fn run(command: Command) -> Result<(), ImageError> {
+    let ran = program::run(command).map_err(ImageError::Start)?;
+    if ran.status.success() { Ok(()) } else { Err(ImageError::Tool { said: ran.said }) }
 }

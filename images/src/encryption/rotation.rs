@@ -6,7 +6,7 @@
 //!   record            header opens with          next
 //!   one 1             1                          record "adding 2"
 //!   adding 1 → 2      1, maybe 2                 if 2 doesn't open: add it; else record "removing"
-//!   removing 1 → 2    2, maybe 1                 if 1 opens: remove it; else record "one 2"
+//!   removing 1 → 2    2, maybe 1                 if 1 opens: remove it; else forget it, record "one 2"
 //!   one 2             2
 //! ```
 //! So at each moment a key that the record names opens the header, whenever anything stops, and
@@ -31,7 +31,7 @@ pub use offline::Offline;
 pub use running::Running;
 
 use super::KeyNumber;
-use crate::{clone::CloneError, qmp::QmpError};
+use crate::{carrier::CarrierError, clone::CloneError, qmp::QmpError};
 
 /// How many steps a rotation takes at most; seven, if nothing is odd.
 const STEPS: u32 = 32;
@@ -138,7 +138,7 @@ pub trait Header {
     /// Whether a key opens the header as it is on the disk.
     fn opens(&mut self, key: KeyNumber) -> Result<bool, RotationError>;
 
-    /// Called when the record says that this key is not the volume's any more.
+    /// Called when this key opens the header no more, before the record says so; it may be repeated.
     fn forget(&mut self, old: KeyNumber) -> Result<(), RotationError>;
 }
 
@@ -201,6 +201,9 @@ pub enum RotationError {
     /// The record can't be read or written.
     #[error(transparent)]
     Record(#[from] CloneError),
+    /// The mark of the disk that carries it can't be.
+    #[error(transparent)]
+    Mark(#[from] CarrierError),
 }
 
 /// Has `to` alone open a volume, whose record says `keyslots`; it ends as well what was begun. `record`
@@ -227,10 +230,11 @@ pub fn rotate(
     for _ in 0..STEPS {
         match next(keyslots, to, seen) {
             Step::Record(after) => {
-                record(after)?;
+                // Nobody asks for it any more once the record says that all is done.
                 if let (Keyslots::Removing { from, .. }, Keyslots::One(_)) = (keyslots, after) {
                     header.forget(from)?;
                 }
+                record(after)?;
                 keyslots = after;
                 seen = Seen::default();
             }

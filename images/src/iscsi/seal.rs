@@ -18,7 +18,7 @@ use super::{
     Lun, LunAccess, LunError,
     access::{Mode, OpenLun},
 };
-use crate::storage_daemon::{self, DaemonError};
+use crate::{program, storage_daemon::DaemonError};
 
 /// How much of a LUN's beginning is compared, in bytes.
 pub(crate) const HEAD: usize = 1 << 20;
@@ -98,9 +98,9 @@ pub(crate) fn serial(lun: &Lun, access: &LunAccess) -> Result<String, LunError> 
     ask.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = ask.spawn().map_err(LunError::Start)?;
     // Nobody reads meanwhile: what it says fits into a pipe, or it is ended.
-    let ended = storage_daemon::ended_within(&mut child, PATIENCE);
+    let ended = program::ended_within(&mut child, PATIENCE);
     if !matches!(ended, Ok(Some(_))) {
-        storage_daemon::kill(&mut child);
+        program::kill(&mut child);
         ended.map_err(LunError::Start)?;
         return Err(LunError::Silent { lun: Box::new(lun.clone()), patience: PATIENCE });
     }

@@ -25,7 +25,7 @@ impl MigrationAddress {
     /// Whether it is one that was asked for by its name.
     pub(super) fn check(&self) -> Result<(), MigrationError> {
         match self {
-            Self::Tcp(address) if !address.ip().is_loopback() => {
+            Self::Tcp(address) if !address.ip().to_canonical().is_loopback() => {
                 Err(MigrationError::Exposed(*address))
             }
             _ => Ok(()),
@@ -55,8 +55,13 @@ fn an_address_is_told_as_qemu_reads_it() {
 fn memory_goes_to_another_host_only_where_it_is_asked_for_by_its_name() {
     let far: SocketAddr = "192.0.2.1:4444".parse().unwrap();
     let near: SocketAddr = "[::1]:4444".parse().unwrap();
+    let mapped: SocketAddr = "[::ffff:127.0.0.1]:4444".parse().unwrap();
     assert!(matches!(MigrationAddress::Tcp(far).check(), Err(MigrationError::Exposed(_))));
-    for right in [MigrationAddress::Tcp(near), MigrationAddress::TcpClear(far)] {
+    for right in [
+        MigrationAddress::Tcp(near),
+        MigrationAddress::Tcp(mapped),
+        MigrationAddress::TcpClear(far),
+    ] {
         right.check().unwrap();
     }
     let text = serde_json::to_string(&MigrationAddress::TcpClear(far)).unwrap();

@@ -11,8 +11,10 @@
 //! ([`Records::check`]); a file can be restored so too, where there is no room for both.
 //!
 //! QEMU's own lock on the volume is held from the beginning to the end, so no guest can be started on
-//! it meanwhile. Bitmaps of what has changed since the last backup are not carried over: the next
+//! it meanwhile; an overlay is recovered before, by a QEMU that has that lock. Bitmaps of what has changed since the last backup are not carried over: the next
 //! backup reads all, and says so.
+
+mod clone;
 
 use std::{
     fs::{self, File, Permissions},
@@ -21,6 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use self::clone::Held;
 use super::{
     Origin, RestoreError, beside,
     fetch::fetch,
@@ -29,8 +32,11 @@ use super::{
 };
 use crate::{
     archive::{Exported, Watch},
-    clone::{InstantClone, Master, durable, is_named, reserve},
-    encryption::Keyslots,
+    clone::{Master, durable, is_named, reserve},
+    encryption::{
+        KeyNumber,
+        erasure::{erase, erase_held},
+    },
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
 
@@ -110,11 +116,7 @@ pub fn restore(
             of.check_key(volume.key().is_some())?;
             match manner {
                 Manner::Beside { keeps_old } => {
-                    let is_whole = job.recover(&clone, &volume)?;
-                    let mut restored = job.clone(master, &clone, &volume, keeps_old)?;
-                    // What nobody could put back can't be read either. Its overlay is there all the same.
-                    restored.kept = restored.kept.filter(|_| is_whole);
-                    Ok(restored)
+                    job.clone(master, &clone, (durability, cache), keeps_old)
                 }
                 Manner::Over => job.over(&volume),
             }
@@ -128,32 +130,39 @@ pub fn restore(
 /// # Errors
 /// [`RestoreError::HalfRestored`] of one that is written over: that has to be ended.
 pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreError> {
-    let (id, volume, clone) = match subject {
-        Subject::Plain(volume) => (volume.id(), volume.clone(), None),
+    match subject {
+        Subject::Plain(volume) => {
+            let id = volume.id();
+            records.check(id)?;
+            let held = hold_volume(volume)?;
+            match records.read(id)?.map(|record| record.way) {
+                Some(Way::Beside { new, old, kept, .. }) => {
+                    unlink_kept(&held, local(volume)?, &old, kept.as_deref())?;
+                    discard(&new, volume.key())?;
+                }
+                // A clone that was restored is a plain volume too, and what it is now is not to be removed.
+                Some(Way::Clone { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
+                Some(Way::Over) | None => {}
+            }
+            records.remove(id)
+        }
         Subject::Clone { master, id, durability, cache } => {
+            records.check(id)?;
             let clone = master.find(id)?;
-            (id, clone.volume(durability, cache)?, Some(clone))
+            let volume = clone.volume(durability, cache)?;
+            let held = Held::of(master, &clone, &volume)?;
+            match records.read(id)?.map(|record| record.way) {
+                Some(Way::Clone { new, removed, .. }) => {
+                    let now = held.clone.hydrated().and_then(Place::path);
+                    let unused = if now == Some(&*new) { removed } else { Some(new) };
+                    unused.map_or(Ok(()), |path| discard(&path, volume.key()))?;
+                }
+                Some(Way::Beside { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
+                Some(Way::Over) | None => {}
+            }
+            records.remove(id)
         }
-    };
-    records.check(id)?;
-    let held = hold_volume(&volume)?;
-    match (records.read(id)?.map(|record| record.way), clone) {
-        (Some(Way::Beside { new, old, kept, .. }), None) => {
-            unlink_kept(&held, local(&volume)?, &old, kept.as_deref())?;
-            remove(&new)?;
-        }
-        (Some(Way::Clone { new, removed }), Some(clone)) => {
-            let now = clone.hydrated().and_then(Place::path);
-            let unused = if now == Some(&*new) { removed } else { Some(new) };
-            unused.map_or(Ok(()), |path| remove(&path))?;
-        }
-        // A clone that was restored is a plain volume too, and what it is now is not to be removed.
-        (Some(Way::Beside { .. } | Way::Clone { .. }), _) => {
-            return Err(RestoreError::OtherRestore(id.clone()));
-        }
-        (Some(Way::Over) | None, _) => {}
     }
-    records.remove(id)
 }
 
 struct Job<'a> {
@@ -169,6 +178,8 @@ impl Job<'_> {
         };
         let id = volume.id();
         let held = hold_volume(volume)?;
+        // Where a link leads: renamed over the link, the new file would be elsewhere than the old one.
+        let path = &fs::canonicalize(path).map_err(RestoreError::io("finding", path))?;
         let old = identity(&held, path)?;
         let image = self.of.image.image();
         match self.records.read(id)? {
@@ -205,81 +216,13 @@ impl Job<'_> {
         }
         fs::rename(&new, path).map_err(RestoreError::io("naming", path))?;
         durable::sync_parent(path).map_err(RestoreError::io("syncing", path))?;
+        if kept.is_none() && volume.key().is_some() {
+            // The key that opens the new one opens it too. That it can't be written over stops nothing.
+            let _ = erase_held(&held, volume.place());
+        }
         self.records.remove(id)?;
         let kept = kept.map(|kept| moved(volume, Place::File(kept))).transpose()?;
         Ok(restored(volume.clone(), exported, kept))
-    }
-
-    /// Puts back what a hard stop has taken from a clone that is to be kept, which can't be done once the
-    /// clone is another volume. Whether all of it is there. One that can't be put back is restored all
-    /// the same: it may be what the restore is for.
-    fn recover(&self, clone: &InstantClone, volume: &Volume) -> Result<bool, RestoreError> {
-        if clone.hydrated().is_some() || !volume.durability().needs_recovery() {
-            return Ok(true);
-        }
-        drop(hold_volume(volume)?);
-        Ok(clone.recover_with(self.of.keys, volume.cache_mode(), self.of.run).is_ok())
-    }
-
-    fn clone(
-        &self,
-        master: &Master,
-        clone: &InstantClone,
-        volume: &Volume,
-        keeps_old: bool,
-    ) -> Result<Restored, RestoreError> {
-        let id = clone.id();
-        let before = clone.hydrated().cloned();
-        if let Some(Place::Device(path)) = before {
-            return Err(RestoreError::NoName { path });
-        }
-        // The overlay too: where a guest was handed over, it may be on either.
-        let overlay = clone.path();
-        let held = hold_volume(volume)?;
-        let _overlay = match &before {
-            Some(_) => {
-                let reserved = reserve(&Place::File(overlay.into()));
-                Some(reserved.map_err(RestoreError::io_of(id, "opening", overlay))?)
-            }
-            None => None,
-        };
-        let new = self.new_for(clone, before.as_ref())?;
-        let removed = before.as_ref().filter(|_| !keeps_old).and_then(Place::path);
-        let removed = removed.map(Path::to_path_buf);
-        self.note(id, Way::Clone { new: new.clone(), removed: removed.clone() })?;
-        let exported = fetch(self.of, id, &new, volume.key(), self.watch)?;
-        own_alike(&held, &new)?;
-        let keyslots = volume.key().map(Keyslots::One);
-        let place = Place::File(new);
-        master.become_plain(id, &place, keyslots)?;
-        if let Some(removed) = &removed {
-            remove(removed)?;
-        }
-        self.records.remove(id)?;
-        let kept = removed.is_none().then(|| volume.clone());
-        Ok(restored(moved(volume, place)?, exported, kept))
-    }
-
-    /// Where a clone's new volume is written: where it was begun, unless it has become that.
-    fn new_for(
-        &self,
-        clone: &InstantClone,
-        before: Option<&Place>,
-    ) -> Result<PathBuf, RestoreError> {
-        let begun = match self.records.read(clone.id())?.map(|record| record.way) {
-            Some(Way::Clone { new, removed }) if before.and_then(Place::path) == Some(&*new) => {
-                // It had ended but for this.
-                removed.map_or(Ok(()), |path| remove(&path))?;
-                None
-            }
-            Some(Way::Clone { new, .. }) => Some(new),
-            Some(Way::Beside { .. } | Way::Over) => {
-                return Err(RestoreError::OtherRestore(clone.id().clone()));
-            }
-            None => None,
-        };
-        let stem = clone.path().with_extension("");
-        begun.map_or_else(|| free(&stem, "restored-", ".raw"), Ok)
     }
 
     fn over(&self, volume: &Volume) -> Result<Restored, RestoreError> {
@@ -363,6 +306,15 @@ fn free(path: &Path, part: &str, extension: &str) -> Result<PathBuf, RestoreErro
         };
     }
     Err(RestoreError::Exists { path: name(MOST_KEPT - 1) })
+}
+
+/// Removes a file of a volume that is encrypted by this key, if it is. Its header is written over before,
+/// since the key goes on opening the volume; where it can't be, it is removed all the same.
+fn discard(path: &Path, key: Option<KeyNumber>) -> Result<(), RestoreError> {
+    if key.is_some() {
+        let _ = erase(&Place::File(path.into()));
+    }
+    remove(path)
 }
 
 fn remove(path: &Path) -> Result<(), RestoreError> {

@@ -5,7 +5,8 @@
 //!          /NAME.raw    what has been fetched of it so far
 //!          /NAME.new/   it is being sealed
 //!          /NAME.removed/ its removal was cut short
-//!          /NAME.lock   held while one of these is made or removed; it goes with the master
+//!          /NAME.lock   held alone while one of these is made or removed, and by all together who are
+//!                       about to make a clone of it; it goes with the master
 //! ```
 //! The [name](MasterName) says of what a master is, so asking again finds it, also after a crash at any
 //! moment. One in the clear is a raw file with holes; an encrypted one is qcow2 with LUKS in it, which has
@@ -16,9 +17,9 @@ mod inventory;
 mod name;
 
 use std::{
-    fs::{self, File, TryLockError},
+    collections::BTreeSet,
+    fs::{self, File},
     io,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     thread,
     time::Duration,
@@ -30,16 +31,20 @@ pub use name::MasterName;
 use super::{
     Origin, RestoreError, beside,
     fetch::{SECTOR, fetch, fetch_compact},
+    held::Held,
 };
 use crate::{
     archive::{ArchiveError, Watch},
     clone::{CloneError, Master, durable, make_private_directory},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
-    volume::{FileIdentity, Format},
+    volume::Format,
 };
 
 /// How often a master that somebody else makes is looked for.
 const LOOK: Duration = Duration::from_millis(50);
+
+/// How often one may be removed by others between its making and its use.
+const REMOVED: u32 = 8;
 
 /// A directory of masters.
 #[derive(Debug)]
@@ -47,13 +52,8 @@ pub struct Masters {
     directory: PathBuf,
 }
 
-/// A lock's file, held.
-struct Held {
-    _file: File,
-}
-
-/// A master that nobody removes before this is dropped, so that it gets its clone first. Who asks for the
-/// same one meanwhile waits, the holder too.
+/// A master that nobody removes before this is dropped, so that it gets its clone first. Others may have
+/// the same one meanwhile.
 pub struct HeldMaster {
     master: Master,
     _held: Held,
@@ -174,7 +174,7 @@ impl Masters {
     /// [`CloneError::HasClones`]; [`CloneError::Busy`] while somebody makes it, or a clone of it.
     pub fn remove(&self, name: &MasterName) -> Result<(), RestoreError> {
         let path = self.path(name);
-        let Some(held) = self.hold(name)? else { return Err(self.busy(name)) };
+        let Some(held) = Held::alone(&self.lock(name))? else { return Err(self.busy(name)) };
         if path.try_exists().map_err(RestoreError::io("finding", &path))? {
             Master::open(&path)?.remove()?;
         }
@@ -185,23 +185,26 @@ impl Masters {
     /// those were. Who asks for one of them again has it fetched from its beginning.
     pub fn sweep(&self) -> Result<Vec<MasterName>, RestoreError> {
         let failed = || RestoreError::io("reading", &self.directory);
-        let mut swept = Vec::new();
+        let mut parts = BTreeSet::new();
         for entry in fs::read_dir(&self.directory).map_err(failed())? {
             let path = entry.map_err(failed())?.path();
-            let is_part = path.extension().is_some_and(|it| it == "raw" || it == "new");
+            let extension = path.extension().and_then(|it| it.to_str());
+            let is_part = matches!(extension, Some("raw" | "new" | "removed"));
             let stem = path.file_stem().and_then(|stem| stem.to_str());
-            let Some(name) = stem.and_then(MasterName::parse) else { continue };
-            if is_part && self.discard(&name)? {
+            parts.extend(stem.filter(|_| is_part).and_then(MasterName::parse));
+        }
+        let mut swept = Vec::new();
+        for name in parts {
+            if self.discard(&name)? {
                 swept.push(name);
             }
         }
-        swept.dedup();
         Ok(swept)
     }
 
     /// Removes what was fetched of one master, unless somebody fetches it; whether it was so.
     pub fn discard(&self, name: &MasterName) -> Result<bool, RestoreError> {
-        let Some(held) = self.hold(name)? else { return Ok(false) };
+        let Some(held) = Held::alone(&self.lock(name))? else { return Ok(false) };
         self.clean(name, held)?;
         Ok(true)
     }
@@ -213,16 +216,34 @@ impl Masters {
         contents: &Contents<'_>,
         watch: &dyn Watch,
     ) -> Result<HeldMaster, RestoreError> {
-        let held = self.wait(name, watch)?;
-        let master = match self.find(name)? {
-            Some(master) => master,
-            None => self.make(name, size, contents, watch)?,
-        };
+        let (master, held) = self.found_or_made(name, size, contents, watch)?;
         let is_encrypted = matches!(contents, Contents::Image { key: Some(_), .. });
         if master.size() == size && master.backing().is_encrypted == is_encrypted {
             return Ok(HeldMaster { master, _held: held });
         }
         Err(RestoreError::OtherMaster { path: self.path(name) })
+    }
+
+    /// It is held together with others, so that it is not held alone while clones are made of it.
+    fn found_or_made(
+        &self,
+        name: &MasterName,
+        size: u64,
+        contents: &Contents<'_>,
+        watch: &dyn Watch,
+    ) -> Result<(Master, Held), RestoreError> {
+        for _ in 0..REMOVED {
+            let together = self.wait(name, Held::together, watch)?;
+            if let Some(master) = self.find(name)? {
+                return Ok((master, together));
+            }
+            drop(together);
+            let _alone = self.wait(name, Held::alone, watch)?;
+            if self.find(name)?.is_none() {
+                self.make(name, size, contents, watch)?;
+            }
+        }
+        Err(self.busy(name))
     }
 
     /// Fetches and seals one, under its lock.
@@ -300,9 +321,15 @@ impl Masters {
     }
 
     /// Waits until nobody else makes or removes this one.
-    fn wait(&self, name: &MasterName, watch: &dyn Watch) -> Result<Held, RestoreError> {
+    fn wait(
+        &self,
+        name: &MasterName,
+        hold: fn(&Path) -> Result<Option<Held>, RestoreError>,
+        watch: &dyn Watch,
+    ) -> Result<Held, RestoreError> {
+        let lock = self.lock(name);
         loop {
-            if let Some(held) = self.hold(name)? {
+            if let Some(held) = hold(&lock)? {
                 return Ok(held);
             }
             if watch.is_cancelled() {
@@ -310,24 +337,6 @@ impl Masters {
             }
             thread::sleep(LOOK);
         }
-    }
-
-    fn hold(&self, name: &MasterName) -> Result<Option<Held>, RestoreError> {
-        let path = self.lock(name);
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let file = options.open(&path).map_err(RestoreError::io("opening", &path))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(source)) => {
-                return Err(RestoreError::io("locking", &path)(source));
-            }
-        }
-        // Whoever had it may have removed it since it was opened: then it keeps nobody from anything.
-        let named = File::open(&path).and_then(|now| FileIdentity::of(&now));
-        let ours = FileIdentity::of(&file).map_err(RestoreError::io("reading", &path))?;
-        Ok(named.is_ok_and(|now| now == ours).then_some(Held { _file: file }))
     }
 }
 

@@ -11,13 +11,13 @@ use std::{
 };
 
 use super::{
-    Origin, RestoreError, beside, fetch::fetch, masters::Masters, over::write_over,
+    Origin, RestoreError, beside, fetch::fetch, held::Held, masters::Masters, over::write_over,
     records::Records,
 };
 use crate::{
     archive::Watch,
     backup::pull,
-    clone::{InstantClone, Pool, durable},
+    clone::{CloneError, InstantClone, Pool, durable},
     encryption::{KeyNumber, VolumeKey},
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
@@ -25,12 +25,13 @@ use crate::{
 /// A plain volume of an image's length and bytes, encrypted if there is a key's number.
 ///
 /// A file is written beside (`PATH.restoring`) and gets its name when all of it is durable; if that is
-/// cut short, doing it again goes on. A block device is written over, which its record says until it
-/// is done ([`Records::check`]); one that is encrypted must have its header.
+/// cut short, doing it again goes on. `PATH.restoring.lock` is there meanwhile. A block device is
+/// written over, which its record says until it is done ([`Records::check`]); one that is encrypted
+/// must have its header.
 ///
 /// # Errors
 /// [`RestoreError::Exists`], [`RestoreError::SameVolume`], [`RestoreError::InUse`],
-/// [`RestoreError::WouldBeClear`].
+/// [`RestoreError::WouldBeClear`]; [`CloneError::Busy`] while somebody else makes this file.
 pub fn plain(
     records: &Records,
     of: &Origin<'_>,
@@ -67,7 +68,7 @@ pub fn instant(
     check_id(of, id)?;
     let master = masters.held(of, of.image.image().size, None, watch)?;
     let made = master.clone_into(pool, std::slice::from_ref(id))?;
-    made.into_iter().next().ok_or_else(|| crate::clone::CloneError::NoClone(id.clone()).into())
+    made.into_iter().next().ok_or_else(|| CloneError::NoClone(id.clone()).into())
 }
 
 /// The same, both encrypted: the master with a key of its own, which the caller keeps
@@ -107,22 +108,43 @@ fn file(
     watch: &dyn Watch,
 ) -> Result<(), RestoreError> {
     let new = beside(path, ".restoring");
+    let lock = beside(&new, ".lock");
+    // What has a name is one's own from its making to its last name.
+    let held = Held::alone(&lock)?.ok_or_else(|| CloneError::Busy { path: lock.clone() })?;
+    let made = named(of, id, path, &new, key, watch);
+    if !is_there(&new)? {
+        // Nobody goes on with it.
+        durable::remove(&lock).map_err(RestoreError::io("removing", &lock))?;
+    }
+    drop(held);
+    made?;
+    durable::sync_parent(path).map_err(RestoreError::io("syncing", path))
+}
+
+/// Makes it under the one name and gives it the other, alone.
+fn named(
+    of: &Origin<'_>,
+    id: &VolumeId,
+    path: &Path,
+    new: &Path,
+    key: Option<KeyNumber>,
+    watch: &dyn Watch,
+) -> Result<(), RestoreError> {
     if is_there(path)? {
         // By a process that was stopped before it could take the other name away.
-        if !is_same(path, &new)? {
+        if !is_same(path, new)? {
             return Err(RestoreError::Exists { path: path.into() });
         }
     } else {
-        fetch(of, id, &new, key, watch)?;
-        match fs::hard_link(&new, path) {
+        fetch(of, id, new, key, watch)?;
+        match fs::hard_link(new, path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Err(RestoreError::Exists { path: path.into() });
             }
             linked => linked.map_err(RestoreError::io("naming", path))?,
         }
     }
-    durable::remove(&new).map_err(RestoreError::io("removing", &new))?;
-    durable::sync_parent(path).map_err(RestoreError::io("syncing", path))
+    durable::remove(new).map_err(RestoreError::io("removing", new))
 }
 
 fn is_there(path: &Path) -> Result<bool, RestoreError> {

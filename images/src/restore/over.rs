@@ -61,7 +61,7 @@ pub(super) fn write_over(
 }
 
 /// That the image can be read to its end.
-fn verify(of: &Origin<'_>, watch: &dyn Watch) -> Result<(), RestoreError> {
+pub(super) fn verify(of: &Origin<'_>, watch: &dyn Watch) -> Result<(), RestoreError> {
     let verified = of.archive.verify(of.image, watch)?;
     match verified.faults.first() {
         None => Ok(()),

@@ -73,6 +73,12 @@ pub(super) enum Way {
         new: PathBuf,
         /// The plain volume that it was before, which is not kept.
         removed: Option<PathBuf>,
+        /// The same, where it is. Of neither, it was an overlay.
+        #[serde(default)]
+        kept: Option<PathBuf>,
+        /// The new file, once it is whole.
+        #[serde(default)]
+        made: Option<Made>,
     },
     /// The volume itself is written over.
     Over,

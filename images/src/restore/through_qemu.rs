@@ -37,6 +37,11 @@ impl<'a> ThroughQemu<'a> {
         Ok(Self { is_blank: true, ..Self::new(daemon)? })
     }
 
+    /// How long the volume is, in bytes.
+    pub(super) fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Does this by a connection that nobody else uses.
     fn by<T>(&self, ask: impl FnOnce(&mut Nbd) -> Result<T, NbdError>) -> io::Result<T> {
         let idle = || self.idle.lock().unwrap_or_else(PoisonError::into_inner);

@@ -50,7 +50,7 @@ use std::{
 pub use holes::check_holes;
 pub(crate) use holes::{Extent, extents_of};
 
-use super::{Data, Durability, FileIdentity, Volume, allocation::AllocationError};
+use super::{Data, Durability, FileIdentity, Volume, VolumeError, allocation::AllocationError};
 use crate::encryption::{MissingKey, VolumeKeys};
 use crate::{
     nbd::NbdError,
@@ -65,6 +65,9 @@ pub enum RecoveryError {
     /// The volume's class has no recovery.
     #[error("a {0} volume is not recovered")]
     NotRecovered(&'static str),
+    /// It can't be described to QEMU.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
     /// It is a copy of the overlay that was made, so its holes say nothing.
     #[error("{} is not the file that was made: what it lost can't be told", path.display())]
     Copied {

@@ -316,7 +316,7 @@ impl Partial {
             let whole = std::path::absolute(directory);
             let directory = whole.unwrap_or_else(|_| directory.clone());
             let volumes = all.volumes.get_or_insert_default();
-            volumes.pools = [("default".to_owned(), directory.join("pool"))].into();
+            volumes.pools = [("default".to_owned(), directory.join("pool").into())].into();
             volumes.default_pool = None;
             volumes.masters = Some(directory.join("masters"));
         }

@@ -11,6 +11,7 @@ mod image;
 mod key;
 mod leftover;
 mod master;
+mod pool;
 mod restore;
 mod schedule;
 mod volume;
@@ -36,14 +37,15 @@ pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, Rot
 pub use leftover::{LeftoverArgument, LeftoverCommand};
 pub use master::{MasterCommand, MasterNameArgument};
 use mezame_model::ProjectName;
+pub use pool::{PoolCommand, VolumePool};
 pub use restore::{CaptureArguments, RestoreVolumeArguments};
 pub use schedule::{
     CreateScheduleArguments, ScheduleCommand, ScheduleName, ScheduleNameArgument,
     SetScheduleArguments,
 };
 pub use volume::{
-    ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand,
-    VolumeIdArgument, VolumeName, VolumePool,
+    ClassArgument, CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand,
+    VolumeIdArgument, VolumeName,
 };
 
 use crate::{

@@ -18,6 +18,7 @@ mod leftover;
 mod master;
 mod opening;
 pub mod password;
+mod pool;
 mod reports;
 mod reset;
 mod restore;

@@ -21,6 +21,7 @@ mod opened;
 mod order;
 pub(crate) mod part;
 mod place;
+pub(crate) mod upkeep;
 mod upload;
 pub(crate) mod view;
 mod work;

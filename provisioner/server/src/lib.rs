@@ -47,6 +47,7 @@ pub use sealing::{SealError, key_file::KeyFileError};
 pub use settings::{
     Settings, Storage, TlsIdentity, TlsSettings,
     images::{ImageSettings, S3Settings},
+    pools::{ChapSettings, IscsiSettings, PoolSettings},
     volumes::VolumeSettings,
 };
 pub use site_keys::KeyError;

@@ -19,7 +19,7 @@ use crate::{
     control::{Control, ControlError, SealingKeys},
     environment::{Environment, SystemEnvironment},
     feed::InProcessFeed,
-    images::part::Part,
+    images::{part::Part, upkeep::Upkeep},
     listen::{
         tls::{TlsError, TlsListener},
         unix::{SocketError, UnixSocket},
@@ -96,6 +96,7 @@ pub struct Provisioner {
     images: Option<Arc<Part>>,
     volumes: Option<Arc<VolumePart>>,
     schedules: Option<Arc<Schedules>>,
+    upkeep: Option<Upkeep>,
     socket: Option<UnixSocket>,
     tls: Option<TlsListener>,
     apply_bytes: usize,
@@ -121,6 +122,9 @@ impl Provisioner {
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
         let at = Arc::clone(&environment);
         let images = open_images(&settings, &control, at).await;
+        let upkeep = images.as_ref().zip(settings.images.as_ref()).map(|(images, settings)| {
+            Upkeep::of(settings, Arc::clone(images), Arc::clone(&environment))
+        });
         let at = Arc::clone(&environment);
         let volumes = open_volumes(&settings, &control, images.as_ref(), at).await;
         let schedules = images.as_ref().zip(volumes.as_ref()).map(|(images, volumes)| {
@@ -140,7 +144,17 @@ impl Provisioner {
         };
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
         let apply_bytes = settings.apply_bytes;
-        Ok(Self { control, images, volumes, schedules, socket, tls, apply_bytes, rotation_ms })
+        Ok(Self {
+            control,
+            images,
+            volumes,
+            schedules,
+            upkeep,
+            socket,
+            tls,
+            apply_bytes,
+            rotation_ms,
+        })
     }
 
     /// The way of snapshots to a metadata-server in the same process.
@@ -167,8 +181,17 @@ impl Provisioner {
     /// Answers operators until `shutdown` resolves, then finishes the requests under way, closes
     /// the state and returns. The feed is away from then on.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
-        let Self { control, images, volumes, schedules, socket, tls, apply_bytes, rotation_ms } =
-            self;
+        let Self {
+            control,
+            images,
+            volumes,
+            schedules,
+            upkeep,
+            socket,
+            tls,
+            apply_bytes,
+            rotation_ms,
+        } = self;
         let (end, ending) = watch::channel(false);
         let (its_images, its_volumes) = (images.clone(), volumes.clone());
         let at = Arc::clone(&control);
@@ -201,6 +224,7 @@ impl Provisioner {
                 () = shutdown => {}
                 () = tend(&control, rotation_ms) => {}
                 () = follow(schedules) => {}
+                () = keep_up(upkeep) => {}
             }
             announce(&end, images.as_deref());
         };
@@ -300,6 +324,14 @@ async fn until_end(mut ending: watch::Receiver<bool>) -> Result<(), ServeError> 
 async fn follow(schedules: Option<Arc<Schedules>>) {
     match schedules {
         Some(schedules) => schedules.run().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Does what the archive needs at its times, for ever.
+async fn keep_up(upkeep: Option<Upkeep>) {
+    match upkeep {
+        Some(upkeep) => upkeep.run().await,
         None => std::future::pending().await,
     }
 }

@@ -16,6 +16,7 @@ mod images;
 mod leftovers;
 mod names;
 mod openapi;
+mod paging;
 mod password_resets;
 mod precondition;
 mod problem;

@@ -266,7 +266,7 @@ impl Schedules {
     async fn prune(&self, record: &ScheduleRecord, fresh: &[String]) -> Result<Ended, String> {
         let volumes = self.volumes.volumes().await.map_err(|error| why(&error))?;
         let mut dropped = 0;
-        let all = match volumes.backups(&record.project, None).await {
+        let all = match volumes.backups(&record.project).await {
             Ok(all) => all,
             Err(error) => return Ok(Ended::Done { dropped, why: Some(undropped(&error)) }),
         };

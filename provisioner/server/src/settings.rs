@@ -4,6 +4,7 @@
 //! refused, since a misspelt setting that is ignored is found too late.
 
 pub(crate) mod images;
+pub(crate) mod pools;
 pub(crate) mod volumes;
 
 use std::{

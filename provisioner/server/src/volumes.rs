@@ -10,7 +10,7 @@
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
 mod attend;
-mod backups;
+pub(crate) mod backups;
 mod checks;
 mod claim;
 mod create;

@@ -12,6 +12,7 @@ use super::{
     *,
 };
 use crate::{
+    archive::pack,
     nbd::{ALLOCATION, Nbd, Protection},
     testing::{contents, first_difference},
     volume::HostCache,
@@ -141,6 +142,31 @@ fn a_base_that_was_deleted_meanwhile_is_not_needed() {
     // The bitmap that goes on is that of a backup that is gone.
     let pulled = guest.host.back_up(&vault);
     assert!(matches!(pulled.plan, Plan::Full(_)), "{:?}", pulled.plan);
+}
+
+#[test]
+fn a_base_whose_list_of_chunks_can_not_be_read_costs_one_backup_of_everything() {
+    let directory = tempfile::tempdir().unwrap();
+    let (volume, bytes) = plain(directory.path(), "disk");
+    let mut guest = Guest::start(directory.path(), &[volume], vec![bytes], &[]);
+    let vault = Vault::new(None);
+    guest.host.back_up(&vault);
+    for pack in vault.store.list("packs/").unwrap() {
+        let mut bytes = vault.store.read(&pack.name, u64::MAX).unwrap();
+        // Pages lie behind all that they list.
+        let page = *pack::check(&bytes).unwrap().last().unwrap();
+        bytes[page.offset as usize + page.entry.stored as usize / 2] ^= 1;
+        vault.store.replace(&pack.name, &bytes).unwrap();
+        // As its operator does, so that nothing that is new counts on it.
+        vault.archive.quarantine(&pack.name).unwrap();
+    }
+    guest.writer.write(0);
+    let then = guest.writer.contents[0].clone();
+    let pulled = guest.host.back_up(&vault);
+    assert_eq!(pulled.plan, Plan::Full(FullReason::BaseGone));
+    assert_eq!(first_difference(&vault.restored(pulled.image.id), &then), None);
+    guest.writer.write(0);
+    check_next(&mut guest, &vault);
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{COMPLETION, Hydration, HydrationError, open_lun};
+use super::{COMPLETION, Hydration, HydrationError, course::Course, open_lun};
 use crate::{
     archive::target::Target,
     clone::{
@@ -30,6 +30,9 @@ const FLUSH: Duration = Duration::from_secs(20);
 /// How long the way back may take, once there is no time left.
 const WAY_BACK: Duration = Duration::from_secs(30);
 
+/// How long it is waited before a record is read or written once more.
+const PAUSE: Duration = Duration::from_millis(50);
+
 impl Hydration {
     /// Goes over to the plain volume, once both are equal. The guest stands still meanwhile, some
     /// milliseconds and a flush, unless QEMU is slow: a minute at most.
@@ -41,8 +44,10 @@ impl Hydration {
     /// [`HydrationError::NoDisk`] from another guest's QEMU, of which nothing is asked.
     /// [`HydrationError::WouldBeClear`] where the target is encrypted and no key is noted for it.
     /// [`HydrationError::Late`] after a minute; the guest goes on with the clone then, unless QEMU was
-    /// asked to go over and does not say that it did. In that case, or if QEMU's socket fails, the
-    /// guest may stand still: repeat this, or end QEMU. Both volumes are right then.
+    /// asked to go over and does not say that it did. In that case, if QEMU's socket fails, or if the
+    /// record can't be read or written for half a minute, the guest may stand still: repeat this, or end
+    /// QEMU. Both volumes are right then. [`HydrationError::Moving`] before anything is done, from a QEMU
+    /// whose guest has left or is about to.
     pub fn complete(&self, qmp: &mut Qmp, master: &Master) -> Result<Volume, HydrationError> {
         self.complete_within(COMPLETION, qmp, master)
     }
@@ -54,6 +59,7 @@ impl Hydration {
         master: &Master,
     ) -> Result<Volume, HydrationError> {
         self.check_in(qmp)?;
+        self.check_here(qmp)?;
         // Most of it is written while the guest runs and others may use the master, however long that
         // takes. Whether it can be is seen later.
         let _ = self.flush(None);
@@ -63,76 +69,88 @@ impl Hydration {
         let record = master.find(&self.id)?.record;
         let noted = self.check_note(&record, master.size());
         self.note_restart(qmp, &locked, &record)?;
-        let (mut fault, mut is_asked) = (noted.err(), false);
+        let mut course = Course::default();
+        if let Err(error) = noted {
+            course.fails(error);
+        }
         while begin.elapsed() < patience + WAY_BACK {
-            if begin.elapsed() >= patience && fault.is_none() {
-                fault = Some(HydrationError::Late(self.id.clone()));
+            if begin.elapsed() >= patience {
+                course.fails(HydrationError::Late(self.id.clone()));
             }
-            let record = master.find(&self.id)?.record;
+            let Some(record) = course.record(master.find(&self.id)) else {
+                if course.is_over() {
+                    break;
+                }
+                thread::sleep(PAUSE);
+                continue;
+            };
             let (job, said) = self.state(qmp)?;
             let seen = Seen {
                 stage: &record.stage,
                 is_held: record.is_held,
                 job,
                 guest: guest(qmp)?,
-                is_asked,
-                has_fault: fault.is_some(),
+                is_asked: course.is_asked,
+                has_fault: course.fault.is_some(),
             };
             let step = handover::next(&seen);
             match step {
                 Step::End => return Ok(self.plain.clone()),
-                Step::GiveUp => return Err(fault.unwrap_or_else(|| self.reason(job, said))),
+                Step::GiveUp => return Err(course.fault.unwrap_or_else(|| self.reason(job, said))),
                 _ => {}
             }
-            match self.take(step, &record, qmp, &locked) {
-                Ok(()) if step == Step::Complete => is_asked = true,
+            let taken = self.take(step, &record, qmp, &locked);
+            if step == Step::Hold && taken.is_ok() {
                 // Until here the guest ran.
-                Ok(()) if step == Step::Hold => begin = Instant::now(),
-                Ok(()) => {}
-                // It is left the way it came; another fault on that way can't be helped.
-                Err(error) if fault.is_none() && error.is_answer() => fault = Some(error),
-                Err(error) => {
-                    // Whatever the record says, it is started from the plain volume from here on, and
-                    // so need not stand still until that can be written.
-                    if step == Step::GoOver && record.is_held {
-                        let _ = self.take(Step::Continue, &record, qmp, &locked);
-                    }
-                    return Err(fault.unwrap_or(error));
+                begin = Instant::now();
+            }
+            let is_held = record.is_held;
+            if let Err(error) = course.took(step, record, taken) {
+                // Whatever the record says, it is started from the plain volume from here on, and
+                // so need not stand still until that can be written.
+                if step == Step::GoOver && is_held {
+                    let _ = qmp.execute("cont", json!({}));
                 }
+                return Err(error);
+            }
+            if course.is_unknown() {
+                thread::sleep(PAUSE);
             }
         }
-        Err(fault.unwrap_or_else(|| HydrationError::Late(self.id.clone())))
+        Err(course.fault.unwrap_or_else(|| HydrationError::Late(self.id.clone())))
     }
 
-    /// Takes a step of handing over.
+    /// Takes a step of handing over; the record, if that was written.
     fn take(
         &self,
         step: Step,
         record: &Record,
         qmp: &mut Qmp,
         master: &Locked<'_>,
-    ) -> Result<(), HydrationError> {
-        let mark = |stage: Stage, is_held| master.mark(&self.id, stage, is_held);
+    ) -> Result<Option<Record>, HydrationError> {
+        let mark = |stage: Stage, is_held| -> Result<Option<Record>, HydrationError> {
+            Ok(Some(master.mark(&self.id, stage, is_held)?))
+        };
         match step {
             Step::Hold => {
                 self.flush(Some(FLUSH))?;
-                mark(record.stage.clone(), true)?;
+                return mark(record.stage.clone(), true);
             }
-            Step::Release => mark(record.stage.clone(), false)?,
+            Step::Release => return mark(record.stage.clone(), false),
             Step::Stop => drop(qmp.execute("stop", json!({}))?),
             Step::Continue => drop(qmp.execute("cont", json!({}))?),
             Step::HandOver => {
                 self.flush(Some(FLUSH))?;
-                mark(Stage::HandingOver(self.place()?.clone()), record.is_held)?;
+                return mark(Stage::HandingOver(self.place()?.clone()), record.is_held);
             }
             Step::Complete => self.tell(qmp, "job-complete")?,
-            Step::GoOver => mark(Stage::Plain(self.place()?.clone()), record.is_held)?,
-            Step::GoBack => mark(Stage::Overlay, record.is_held)?,
+            Step::GoOver => return mark(Stage::Plain(self.place()?.clone()), record.is_held),
+            Step::GoBack => return mark(Stage::Overlay, record.is_held),
             Step::Tidy => self.dismiss(qmp, "")?,
             Step::Wait => thread::sleep(Duration::from_millis(5)),
             Step::End | Step::GiveUp => {}
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Makes the plain volume durable. QEMU passes a guest's flush on to the clone alone while it

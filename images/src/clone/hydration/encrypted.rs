@@ -74,9 +74,11 @@ impl Hydration {
         master: &Master,
         keyslots: Option<Keyslots>,
     ) -> Result<(), HydrationError> {
-        master
-            .locked()?
-            .change(&self.id, |record| Ok(Record { plain_keyslots: keyslots, ..record }))
+        let locked = master.locked()?;
+        locked.change(&self.id, |record| {
+            Ok::<_, HydrationError>(Record { plain_keyslots: keyslots, ..record })
+        })?;
+        Ok(())
     }
 }
 

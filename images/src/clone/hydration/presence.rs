@@ -37,6 +37,12 @@ impl Hydration {
         if self.is_in(qmp)? { Ok(()) } else { Err(HydrationError::NoDisk(self.id.clone())) }
     }
 
+    /// That its guest is there, and not on its way to another QEMU: what stands still there is not ours to
+    /// let go on.
+    pub(super) fn check_here(&self, qmp: &mut Qmp) -> Result<(), HydrationError> {
+        if qmp.is_moving()? { Err(HydrationError::Moving(self.id.clone())) } else { Ok(()) }
+    }
+
     /// Notes that a volume is plain whose QEMU ended while its guest was handed over: another one was
     /// started from the plain volume since, as the record has it, and no guest is held any more.
     pub(super) fn note_restart(
@@ -50,7 +56,8 @@ impl Hydration {
         if is_settled || self.job(qmp)?.is_some() || !self.is_started_plain(qmp)? {
             return Ok(());
         }
-        Ok(master.mark(&self.id, Stage::Plain(place.clone()), false)?)
+        master.mark(&self.id, Stage::Plain(place.clone()), false)?;
+        Ok(())
     }
 
     /// Whether a QEMU was started with the plain volume: it has it by the name that the clone had.

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     clone::handover::Stage,
     storage_daemon::StorageDaemon,
-    testing::{Daemon, Numbers, contents, first_difference, ids, master, pool},
+    testing::{Daemon, Numbers, contents, first_difference, ids, loop_device::Loop, master, pool},
     volume::{FlushInterval, recovery::Recovered},
 };
 
@@ -107,11 +107,16 @@ fn a_hydration_that_is_cancelled_leaves_the_clone_as_it_was() {
 
 /// A machine that runs on a clone, without anything to boot.
 fn machine(volume: &Volume, socket: &std::path::Path) -> Daemon {
+    machine_with(volume, socket, &[])
+}
+
+fn machine_with(volume: &Volume, socket: &std::path::Path, further: &[&str]) -> Daemon {
     let mut qemu = Command::new("qemu-system-x86_64");
     qemu.args(["-machine", "q35,accel=tcg", "-nodefaults", "-display", "none", "-m", "64"])
         .args(["-blockdev", &volume.blockdev().to_string()])
         .args(["-device", &volume.device().to_string()])
-        .args(["-qmp", &format!("unix:{},server=on,wait=off", socket.display())]);
+        .args(["-qmp", &format!("unix:{},server=on,wait=off", socket.display())])
+        .args(further);
     Daemon::start(&mut qemu, &[socket])
 }
 
@@ -254,20 +259,13 @@ fn a_device_that_is_longer_than_the_volume_has_nothing_of_its_former_user_behind
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("lun");
     fs::write(&path, vec![7; 5 << 20]).unwrap();
-    let out = Command::new("losetup").args(["--find", "--show"]).arg(&path).output().unwrap();
-    if !out.status.success() {
-        eprintln!("skipped, no loop device: {}", String::from_utf8_lossy(&out.stderr));
-        return;
-    }
-    let device = String::from_utf8(out.stdout).unwrap();
-    let device = Place::Device(device.trim().into());
+    let of_loop = Loop::of(&path);
+    let device = Place::Device(of_loop.0.clone());
     let size = (2 << 20) + 512;
-    let (prepared, short) = (prepare(&device, size, None), prepare(&device, (5 << 20) + 1, None));
-    let bytes = fs::read(device.called());
-    let _ = Command::new("losetup").arg("--detach").arg(device.called()).status();
-    prepared.unwrap();
+    prepare(&device, size, None).unwrap();
+    let short = prepare(&device, (5 << 20) + 1, None);
     assert_eq!(short.unwrap_err().kind(), io::ErrorKind::InvalidInput);
-    let bytes = bytes.unwrap();
+    let bytes = fs::read(device.called()).unwrap();
     assert_eq!(bytes.len(), 5 << 20);
     assert!(bytes[size as usize..].iter().all(|byte| *byte == 0), "something is left");
 }

@@ -3,7 +3,6 @@
 
 use std::{
     os::unix::ffi::OsStrExt,
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -18,6 +17,7 @@ use crate::{
         template::{CLUSTER, OPTIONS, named_as_backing, run},
     },
     iscsi::{Lun, LunAccess, LunError, Mode, OpenLun},
+    program::qemu_img,
     qcow2::overlay::{Overlay, marked},
     qmp::{Qmp, QmpError},
     storage_daemon::EXPORT,
@@ -87,11 +87,9 @@ pub(super) fn check_room(
     size: u64,
     ours: Option<&Expected<'_>>,
 ) -> Result<(), CloneError> {
-    let mut measure = Command::new("qemu-img");
-    measure
-        .args(["measure", "--output=json", "-O", "qcow2", "-o", OPTIONS, "--size"])
-        .arg(size.to_string());
-    let measured = serde_json::from_slice::<Measured>(&run(&mut measure)?);
+    let mut measure = qemu_img("measure");
+    measure.args(["--output=json", "-O", "qcow2", "-o", OPTIONS, "--size"]).arg(size.to_string());
+    let measured = serde_json::from_slice::<Measured>(&run(measure)?);
     let measured = measured
         .map_err(|source| CloneError::Record { path: "qemu-img measure".into(), source })?;
     let needed = measured.fully_allocated.saturating_add(room_for_bitmaps(size));

@@ -12,6 +12,8 @@ const NEW: KeyNumber = KeyNumber(2);
 /// A header and a record that outlive the process, which ends after so many actions.
 struct World {
     header: BTreeSet<KeyNumber>,
+    /// What a QEMU that has it open has in its memory.
+    memory: BTreeSet<KeyNumber>,
     record: Keyslots,
     /// How many actions are left, and whether the last one is done before the stop.
     left: u32,
@@ -22,8 +24,8 @@ struct World {
 
 impl World {
     fn new(left: u32, is_last_done: bool) -> Self {
-        let (header, record) = ([OLD].into(), Keyslots::One(OLD));
-        Self { header, record, left, is_last_done, is_lying: false }
+        let (header, memory, record) = ([OLD].into(), [OLD].into(), Keyslots::One(OLD));
+        Self { header, memory, record, left, is_last_done, is_lying: false }
     }
 
     /// Does something, or is stopped before or after it.
@@ -62,6 +64,7 @@ impl Header for Fake<'_, '_> {
         let mut world = self.0.borrow_mut();
         assert!(world.header.contains(&opening));
         world.act(|world| {
+            world.memory.extend([opening, new]);
             if !world.is_lying {
                 world.header.insert(new);
             }
@@ -72,6 +75,7 @@ impl Header for Fake<'_, '_> {
         let mut world = self.0.borrow_mut();
         assert!(world.header.contains(&staying), "the last key was to be removed");
         world.act(|world| {
+            world.memory.extend([staying, old]);
             if !world.is_lying {
                 world.header.remove(&old);
             }
@@ -84,8 +88,12 @@ impl Header for Fake<'_, '_> {
         Ok(world.header.contains(&key))
     }
 
-    fn forget(&mut self, _: KeyNumber) -> Result<(), RotationError> {
-        self.0.borrow_mut().act(|_| ())
+    fn forget(&mut self, old: KeyNumber) -> Result<(), RotationError> {
+        let mut world = self.0.borrow_mut();
+        assert!(!world.header.contains(&old), "it may be asked for yet");
+        world.act(|world| {
+            world.memory.remove(&old);
+        })
     }
 }
 
@@ -108,6 +116,7 @@ fn whenever_it_is_stopped_a_recorded_key_opens_the_header_and_the_next_process_e
             world.left = u32::MAX;
             world.rotate(NEW).unwrap();
             assert_eq!((world.header, world.record), ([NEW].into(), Keyslots::One(NEW)));
+            assert_eq!(world.memory, [NEW].into(), "the old key is in QEMU's memory");
         }
         if !is_stopped {
             break;

@@ -133,19 +133,23 @@ fn a_destination_that_says_nothing_while_memory_is_sent_is_not_waited_for_for_ev
     let pid = Pid::from_raw(i32::try_from(there.daemon.pid()).unwrap());
     kill(pid, Signal::SIGSTOP).unwrap();
     let disks = [here.disk.clone()];
-    let settings = Settings { bound: Duration::from_secs(2), ..Settings::usual() };
+    let settings = Settings { bound: Duration::from_secs(5), ..Settings::usual() };
     let (qmp, watcher) = (&mut here.qmp, &mut here.watcher);
+    let begin = Instant::now();
     let (moved, limit) = thread::scope(|scope| {
         let looking = scope.spawn(|| {
-            thread::sleep(Duration::from_secs(1));
-            (watcher.migration().unwrap().status, watcher.downtime_limit().unwrap())
+            while watcher.migration().unwrap().status != MigrationStatus::Active {
+                assert!(begin.elapsed() < Duration::from_secs(60));
+                thread::sleep(Duration::from_millis(5));
+            }
+            (watcher.downtime_limit().unwrap(), watcher.migration().unwrap().status)
         });
         let moved = move_guest(qmp, &disks, &to, &settings, &mut None);
         (moved, looking.join().unwrap())
     });
     assert!(matches!(moved, Err(MigrationError::Late(_))), "{moved:?}");
     // Whoever was killed then would have left a guest that runs on.
-    assert_eq!(limit, (MigrationStatus::Active, 0));
+    assert_eq!(limit, (0, MigrationStatus::Active));
     assert!(here.qmp.is_running().unwrap());
     drop(there);
     here.fill(&mut contents, 3 << 20, 8192, 5);

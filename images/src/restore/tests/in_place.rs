@@ -58,6 +58,25 @@ fn a_plain_volume_is_replaced_as_a_whole_and_the_old_one_kept_where_wanted() {
 }
 
 #[test]
+fn of_a_volume_that_is_named_by_a_link_the_file_is_replaced_where_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let (vault, image, _, path) = set_up(directory.path());
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    let volume = super::plain("disk", Place::File(link.clone()));
+    let none = VolumeKeys::none();
+    let of = vault.origin(&image, &none, directory.path());
+    let records = records(directory.path());
+    restore(&records, &of, Subject::Plain(&volume), LETTING_GO, &Unwatched).unwrap();
+    assert!(link.symlink_metadata().unwrap().is_symlink());
+    assert!(path.symlink_metadata().unwrap().is_file());
+    assert_eq!(std::fs::read(&path).unwrap(), contents_of(1));
+    let done = restore(&records, &of, Subject::Plain(&volume), KEEPING, &Unwatched).unwrap();
+    let kept = directory.path().canonicalize().unwrap().join("disk.raw.replaced-0");
+    assert_eq!(done.kept.unwrap().place(), &Place::File(kept));
+}
+
+#[test]
 fn a_volume_whose_image_is_damaged_stays_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let (vault, image, volume, path) = set_up(directory.path());
@@ -237,6 +256,33 @@ fn an_encrypted_clone_is_restored_to_an_encrypted_volume() {
     restore(&records, &of, subject(&master, &id), Manner::Over, &Unwatched).unwrap();
     let read = contents_with(&done.volume, &keys, directory.path());
     assert!(read.iter().eq(words.iter().rev()));
+}
+
+#[test]
+fn an_encrypted_volume_that_is_not_kept_leaves_no_header_that_its_key_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::with_threads(1);
+    let image = vault.backup("clone-0", &vec![7; 1 << 20]);
+    let (master, _) = master(directory.path());
+    let (id, keys) = (ids(1).remove(0), keys(2));
+    master.clone_encrypted(&pool(directory.path()), &id, KeyNumber(1), &keys).unwrap();
+    let of = vault.origin(&image, &keys, directory.path());
+    let records = records(directory.path());
+    let of_clone = subject(&master, &id);
+    let done = restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap();
+    // What somebody has of the file by another name is what the disk has of it.
+    let mut volume = done.volume;
+    for is_clone in [true, false] {
+        let copy = directory.path().join(format!("copy-{is_clone}"));
+        std::fs::hard_link(volume.place().path().unwrap(), &copy).unwrap();
+        let begin = || std::fs::read(&copy).unwrap()[..6].to_vec();
+        assert_eq!(begin(), b"LUKS\xba\xbe");
+        let subject = if is_clone { of_clone } else { Subject::Plain(&volume) };
+        let done = restore(&records, &of, subject, LETTING_GO, &Unwatched).unwrap();
+        assert_ne!(begin(), b"LUKS\xba\xbe");
+        assert_eq!(contents_with(&done.volume, &keys, directory.path()), vec![7; 1 << 20]);
+        volume = done.volume;
+    }
 }
 
 #[test]

@@ -80,7 +80,8 @@ fn kill_after(
     // It needs some time to come to the restore itself, which is when it has left its record.
     let record = directory.join("records/disk.json");
     while !record.exists() && begin.elapsed() < Duration::from_secs(60) {
-        if child.try_wait().unwrap().is_some() {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "the restore has failed: {status}");
             return (false, Duration::ZERO);
         }
         thread::sleep(Duration::from_micros(200));
@@ -90,7 +91,9 @@ fn kill_after(
         thread::sleep(moment);
         let _ = child.kill();
     }
-    let is_killed = child.wait().unwrap().signal().is_some();
+    let status = child.wait().unwrap();
+    let is_killed = status.signal().is_some();
+    assert!(is_killed || status.success(), "the restore has failed: {status}");
     (is_killed, begin.elapsed())
 }
 

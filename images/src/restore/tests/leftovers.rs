@@ -4,7 +4,7 @@ use std::fs::File;
 
 use super::*;
 use crate::{
-    clone::Master,
+    clone::{HostName, Master},
     encryption::VolumeKeys,
     restore::records::{Made, Record, Way},
     testing::{contents, first_difference, ids, master, open, pool},
@@ -65,6 +65,76 @@ fn one_that_had_ended_but_for_its_record_names_the_old_contents_and_fetches_noth
 }
 
 #[test]
+fn one_of_a_clone_that_had_ended_but_for_its_record_does_the_rest_and_fetches_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::with_threads(1);
+    let images = [1, 2, 3].map(|number| vault.backup("clone-0", &contents_of(number)));
+    let (master, _) = master(directory.path());
+    let id = ids(1).remove(0);
+    master.clone_into(&pool(directory.path()), std::slice::from_ref(&id)).unwrap();
+    let none = VolumeKeys::none();
+    let records = records(directory.path());
+    let of_clone = subject(&master, &id);
+    let path = |volume: &Volume| volume.place().path().unwrap().to_owned();
+    let mut before: Option<PathBuf> = None;
+    for (image, keeps_old) in images.iter().zip([true, true, false]) {
+        let of = vault.origin(image, &none, directory.path());
+        let manner = Manner::Beside { keeps_old };
+        let done = restore(&records, &of, of_clone, manner, &Unwatched).unwrap();
+        let new = path(&done.volume);
+        let (kept, removed) = if keeps_old { (before, None) } else { (None, before) };
+        if let Some(removed) = &removed {
+            // As a process leaves it that was killed before it could remove it.
+            std::fs::write(removed, "the old one").unwrap();
+        }
+        let made = Made::of(&File::open(&new).unwrap()).ok();
+        let way = Way::Clone { new: new.clone(), removed: removed.clone(), kept, made };
+        records.write(&id, &Record { image: image.image().id, way }).unwrap();
+        let count = || std::fs::read_dir(new.parent().unwrap()).unwrap().count();
+        let files = count() - usize::from(removed.is_some());
+        let again = restore(&records, &of, of_clone, manner, &Unwatched).unwrap();
+        assert_eq!((again.volume, again.kept, again.written), (done.volume, done.kept, 0));
+        assert!(removed.is_none_or(|removed| !removed.exists()));
+        assert_eq!(count(), files, "another one was made");
+        assert!(records.under_way().unwrap().is_empty());
+        before = Some(new);
+    }
+    // A guest has run since: what it wrote is not what was asked for.
+    let new = before.unwrap();
+    let made = Made::of(&File::open(&new).unwrap()).ok();
+    let way = Way::Clone { new: new.clone(), removed: None, kept: None, made };
+    records.write(&id, &Record { image: images[2].image().id, way }).unwrap();
+    let file = File::options().write(true).open(&new).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"a guest's", 4096).unwrap();
+    drop(file);
+    let of = vault.origin(&images[2], &none, directory.path());
+    let done = restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap();
+    assert_eq!(path(&done.kept.unwrap()), new);
+    assert_eq!(contents(&done.volume, directory.path()), contents_of(3));
+}
+
+#[test]
+fn a_clone_whose_guest_moves_to_another_host_is_not_restored() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::with_threads(1);
+    let image = vault.backup("clone-0", &contents_of(1));
+    let (master, _) = master(directory.path());
+    let id = ids(1).remove(0);
+    master.clone_into(&pool(directory.path()), std::slice::from_ref(&id)).unwrap();
+    let [here, there] = ["here", "there"].map(|name| HostName::parse(name).unwrap());
+    let claim = master.claim(&id, &here).unwrap();
+    master.offer(&claim, &there).unwrap();
+    let none = VolumeKeys::none();
+    let of = vault.origin(&image, &none, directory.path());
+    let records = records(directory.path());
+    let of_clone = subject(&master, &id);
+    let refused = restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap_err();
+    assert!(matches!(refused, RestoreError::InUse(_)), "{refused}");
+    master.withdraw(&claim).unwrap();
+    restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap();
+}
+
+#[test]
 fn giving_up_a_restore_that_had_ended_takes_nothing_of_what_the_volume_is_now() {
     let directory = tempfile::tempdir().unwrap();
     let vault = Vault::with_threads(1);
@@ -78,7 +148,7 @@ fn giving_up_a_restore_that_had_ended_takes_nothing_of_what_the_volume_is_now() 
     let of_clone = subject(&master, &id);
     let done = restore(&records, &of, of_clone, KEEPING, &Unwatched).unwrap();
     let new = done.volume.place().path().unwrap().to_owned();
-    let way = Way::Clone { new: new.clone(), removed: None };
+    let way = Way::Clone { new: new.clone(), removed: None, kept: None, made: None };
     let record = Record { image: image.image().id, way };
     records.write(&id, &record).unwrap();
     let refused = cancel(&records, Subject::Plain(&done.volume)).unwrap_err();

@@ -1,5 +1,7 @@
 //! Masters made of images, and new volumes.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::{
     clone::{CloneError, Master},
@@ -74,6 +76,12 @@ fn a_fetch_that_was_cut_short_goes_on_and_one_that_nobody_wants_is_swept() {
     assert!(masters.sweep().unwrap().is_empty());
     master.remove().unwrap();
     masters.obtain(&of, &Impatient::once_written()).unwrap_err();
+    assert_eq!(masters.sweep().unwrap(), [MasterName::Image(image.image().id)]);
+    assert_eq!(std::fs::read_dir(directory.path().join("masters")).unwrap().count(), 0);
+    // Stopped while it was removed.
+    let removed = directory.path().join(format!("masters/{}.removed", image.image().id));
+    std::fs::create_dir(&removed).unwrap();
+    std::fs::write(removed.join("image"), [1; 512]).unwrap();
     assert_eq!(masters.sweep().unwrap(), [MasterName::Image(image.image().id)]);
     assert_eq!(std::fs::read_dir(directory.path().join("masters")).unwrap().count(), 0);
     // Stopped while it was sealed.
@@ -184,6 +192,46 @@ fn a_new_encrypted_volume_has_the_images_bytes_in_no_place() {
     assert!(!std::fs::read(path).unwrap().windows(20).any(|window| window == &words[..20]));
 }
 
+/// Somebody who makes the same file in the middle of its making; how they fare.
+struct Meddler<'a> {
+    make: &'a (dyn Fn() -> Option<RestoreError> + Sync),
+    told: Mutex<Option<RestoreError>>,
+}
+
+impl Watch for Meddler<'_> {
+    fn tell(&self, _: Progress) {
+        self.told.lock().unwrap().get_or_insert_with(|| (self.make)().unwrap());
+    }
+}
+
+#[test]
+fn a_new_volume_that_somebody_else_makes_is_left_to_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let vault = Vault::with_threads(1);
+    let bytes = long_contents();
+    let (image, keys) = (vault.backup("disk", &bytes), keys(5));
+    let of = vault.origin(&image, &keys, directory.path());
+    let records = records(directory.path());
+    for (name, key) in [("clear", None), ("sealed", Some(KeyNumber(2)))] {
+        let path = directory.path().join(name);
+        let make = |watch: &dyn Watch| {
+            let (place, cache) = (Place::File(path.clone()), HostCache::Direct);
+            new_volume::plain(&records, &of, &id("new"), place, cache, key, watch)
+        };
+        let meddler = Meddler { make: &|| make(&Unwatched).err(), told: Mutex::default() };
+        let volume = make(&meddler).unwrap();
+        let told = meddler.told.into_inner().unwrap();
+        let is_busy = matches!(told, Some(RestoreError::Clone(CloneError::Busy { .. })));
+        assert!(is_busy, "{told:?}");
+        let read = contents_with(&volume, &keys, directory.path());
+        assert_eq!(first_difference(&read, &bytes), None);
+        let names = std::fs::read_dir(directory.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left: Vec<_> = names.filter(|it| it.starts_with(&format!("{name}."))).collect();
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
 #[test]
 fn what_was_encrypted_is_in_the_clear_only_where_that_is_asked_for() {
     let directory = tempfile::tempdir().unwrap();
@@ -281,12 +329,10 @@ fn a_master_that_somebody_is_about_to_clone_is_not_removed_and_one_that_was_let_
     let busy = masters.remove(&name).unwrap_err();
     assert!(matches!(busy, RestoreError::Clone(CloneError::Busy { .. })), "{busy}");
     held.clone_into(&pool, &[id("one")]).unwrap();
-    // Who asks for the same one waits for no more than that.
-    let second = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| masters.held_zeros(1 << 20, &Unwatched).unwrap());
-        drop(held);
-        asking.join().unwrap()
-    });
+    // Who asks for the same one has it beside: making an encrypted clone takes seconds.
+    let second = masters.held_zeros(1 << 20, &Unwatched).unwrap();
+    drop(held);
+    masters.remove(&name).unwrap_err();
     let clone = second.find(&id("one")).unwrap();
     second.remove_clone(&clone).unwrap();
     drop(second);

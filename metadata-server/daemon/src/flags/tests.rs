@@ -50,7 +50,7 @@ fn the_image_archives_place_is_a_flag_or_stands_in_the_file() {
 fn the_place_of_volumes_is_a_flag_or_stands_in_the_file() {
     let by_flag = ["--standalone", "--image-archive", "/a", "--volumes", "/v"];
     let volumes = configured(&by_flag, "").unwrap().provisioner.unwrap().volumes.unwrap();
-    assert_eq!(volumes.pools["default"], Path::new("/v/pool"));
+    assert_eq!(volumes.pools["default"], std::path::PathBuf::from("/v/pool").into());
     assert_eq!(volumes.masters.as_deref(), Some(Path::new("/v/masters")));
     // Guests are frozen by the metadata-server of the same process, unless another is named.
     assert_eq!(volumes.freeze_socket.as_deref(), Some(Path::new("/run/mezame/freeze.sock")));
@@ -62,6 +62,22 @@ fn the_place_of_volumes_is_a_flag_or_stands_in_the_file() {
     let volumes = configured(&[], file).unwrap().provisioner.unwrap().volumes.unwrap();
     assert_eq!((volumes.pools.len(), volumes.default_pool.as_deref()), (2, Some("fast")));
     assert_eq!(volumes.freeze_socket.as_deref(), Some(Path::new("/q")));
+}
+
+#[test]
+fn a_pool_of_disks_that_makes_no_sense_is_told_with_its_place() {
+    let refused = |pool: &str| {
+        let file = format!(
+            "standalone: true\nprovisioner:\n  images: {{directory: /a}}\n  volumes:\n    masters: \
+             /m\n    pools:\n      disks: {pool}\n"
+        );
+        format!("{:#}", configured(&[], &file).unwrap_err())
+    };
+    let told = refused("{devices: [vdb]}");
+    assert!(told.contains("provisioner.volumes.pools.disks"), "{told}");
+    assert!(told.contains("name it by what stays the same, as /dev/disk/by-id/"), "{told}");
+    let told = refused("{iscsi: {portal: 10.0.0.5, target: iqn.2026-01.net.example, luns: [300]}}");
+    assert!(told.contains("provisioner.volumes.pools.disks") && told.contains("300"), "{told}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! | Call | Answer |
 //! |---|---|
-//! | `GET /v1/pools` · `POST /v1/pools/POOL` | `[`[`Pool`]`]` · [`Pool`], 201: makes it |
+//! | `GET /v1/pools` · `POST /v1/pools/POOL` ([`NewPool`], or nothing) | `[`[`Pool`]`]` · [`Pool`], 201: makes it |
 //! | `GET /v1/masters` · `DELETE /v1/masters/MASTER` | `[`[`Master`]`]`, sorted by name · 204: one without volumes |
 //! | `GET /v1/leftovers` · `DELETE /v1/leftovers/POOL/FILE` | `[`[`Leftover`]`]` · [`VolumeDeleted`] |
 //! | `GET /v1/projects/P/volumes` | `[`[`Volume`]`]`, sorted by id |
@@ -33,7 +33,7 @@ use serde_json::Value;
 
 pub use self::{
     flush::{FlushState, VolumeFlush},
-    pools::{Leftover, Master, MasterState, Pool},
+    pools::{Leftover, Master, MasterState, NewPool, Pool, PoolDisk, PoolDiskState, PoolKind},
 };
 use super::freezing::Freezing;
 
@@ -50,7 +50,7 @@ pub enum VolumeClass {
     Synchronous,
     /// What the guest has not flushed may be gone.
     FlushHonouring,
-    /// No overlay any more: all of it was copied. None is made so.
+    /// No overlay: all of it was copied, or it is on a disk of its own. None else is made so.
     Plain,
 }
 
@@ -151,6 +151,9 @@ pub struct Volume {
     pub host: String,
     /// Which pool.
     pub pool: String,
+    /// The device or LUN that it is on, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     /// The image that it began as, or that it was restored from last; zeros without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,

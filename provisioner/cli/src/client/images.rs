@@ -50,20 +50,29 @@ impl Client {
 
     /// The images that a project sees; all, of every project, without one.
     pub async fn images(&self, project: Option<&ProjectName>) -> Result<Vec<Image>, ClientError> {
-        let mut next = Some(match project {
+        let first = match project {
             Some(project) => Self::of(project, "images"),
             None => "/v1/archive/images".into(),
-        });
-        let mut images = Vec::new();
+        };
+        let pages: Vec<ImageList> = self.pages(first).await?;
+        Ok(pages.into_iter().flat_map(|page| page.items).collect())
+    }
+
+    /// A list's pages, of which each names the next one.
+    pub(super) async fn pages<T: serde::de::DeserializeOwned>(
+        &self,
+        first: String,
+    ) -> Result<Vec<T>, ClientError> {
+        let mut next = Some(first);
+        let mut pages = Vec::new();
         for _ in 0..MOST_PAGES {
             let Some(path) = next else { break };
             let answer = self.call(Method::GET, &path, None, None).await?;
             let link = answer.headers().get(header::LINK).and_then(|value| value.to_str().ok());
             next = link.and_then(next_page);
-            let page: ImageList = parse(answer.body())?;
-            images.extend(page.items);
+            pages.push(parse(answer.body())?);
         }
-        Ok(images)
+        Ok(pages)
     }
 
     /// One image.

@@ -8,8 +8,8 @@ use mezame_model::{
         images::ImageJob,
         schedules::{Schedule, ScheduleView},
         volumes::{
-            Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewVolume, Pool,
-            RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
+            Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewPool, NewVolume,
+            Pool, RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
         },
     },
 };
@@ -28,9 +28,8 @@ impl Client {
     }
 
     /// Makes one.
-    pub async fn create_pool(&self, name: &str) -> Result<Pool, ClientError> {
-        let path = format!("/v1/pools/{name}");
-        parse(self.call(Method::POST, &path, None, None).await?.body())
+    pub async fn create_pool(&self, name: &str, new: &NewPool) -> Result<Pool, ClientError> {
+        self.post(&format!("/v1/pools/{name}"), new).await
     }
 
     /// What volumes are clones of.
@@ -193,9 +192,16 @@ impl Client {
         self.post(&Self::volume_path(project, id, "/capture"), capture).await
     }
 
-    /// A project's backups, newest first.
-    pub async fn backups(&self, project: &ProjectName) -> Result<Vec<Backup>, ClientError> {
-        self.get(&format!("/v1/projects/{project}/backups")).await
+    /// A project's backups, of this volume where one is named; newest first.
+    pub async fn backups(
+        &self,
+        project: &ProjectName,
+        volume: Option<&str>,
+    ) -> Result<Vec<Backup>, ClientError> {
+        let of = volume.map_or_else(String::new, |volume| format!("?volume={volume}"));
+        let pages: Vec<Vec<Backup>> =
+            self.pages(format!("/v1/projects/{project}/backups{of}")).await?;
+        Ok(pages.into_iter().flatten().collect())
     }
 
     /// One of them.

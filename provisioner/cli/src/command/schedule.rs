@@ -19,8 +19,8 @@ pub enum ScheduleCommand {
 
 Times are UTC. Five fields are minute, hour, day of month, month and day of week, as in crontab(5).
 What is kept is so of the backups that the schedule made, and of no others; without any --keep all are.
-What is not kept is deleted, and its space in the archive is freed by 'mezame image archive collect',
-which nothing runs by itself. A name that is in use is refused: 'set' changes a schedule.")]
+What is not kept is deleted, and its space in the archive is freed by 'mezame image archive collect', by
+hand or at the times of 'images.collect' in the settings. A name that is in use is refused: 'set' changes a schedule.")]
     Create(CreateScheduleArguments),
     /// Change a schedule; what is not named stays as it is
     #[command(after_help = "Examples:

@@ -8,6 +8,7 @@ use mezame_model::api::volumes::VolumeClass;
 use super::{
     Detach, JobId, LeftoverCommand, MasterCommand,
     flush::{FLUSH_HELP, FlushArguments},
+    pool::PoolCommand,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
 use crate::{size, text};
@@ -146,7 +147,7 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
         /// Which
         job: JobId,
     },
-    /// The directories that volumes lie in
+    /// The directories, devices and LUNs that volumes lie on
     #[command(after_help = "Examples:
   mezame volume pool list
   mezame volume pool create fast    once")]
@@ -164,22 +165,6 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
   mezame volume leftover delete default/web-root.restored-0.raw")]
     #[command(subcommand)]
     Leftover(LeftoverCommand),
-}
-
-/// Of `volume pool`.
-#[derive(Debug, Subcommand)]
-pub enum PoolCommand {
-    /// Show the pools
-    #[command(after_help = "Examples:
-  mezame volume pool list")]
-    List,
-    /// Make a pool at the place that the settings name, once
-    #[command(after_help = "Examples:
-  mezame volume pool create fast")]
-    Create {
-        /// What the settings call it
-        pool: VolumePool,
-    },
 }
 
 /// What names a volume.
@@ -283,20 +268,6 @@ impl std::str::FromStr for VolumeIdArgument {
         let is_good = begins && text.len() <= 19 && text.bytes().all(fits);
         let rule = "a volume's id is 1 to 19 of a-z, 0-9 and -, a letter first";
         if is_good { Ok(Self(text.into())) } else { Err(rule) }
-    }
-}
-
-/// A pool's name.
-#[derive(Debug, Clone)]
-pub struct VolumePool(pub String);
-
-impl std::str::FromStr for VolumePool {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        let is_good = (1..=63).contains(&text.len()) && text.bytes().all(fits);
-        if is_good { Ok(Self(text.into())) } else { Err("a pool's name is of a-z, 0-9 and -") }
     }
 }
 

@@ -21,9 +21,8 @@ pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result
     match command {
         BackupCommand::Create(arguments) => create(session, arguments).await,
         BackupCommand::List { volume } => {
-            let mut backups = client.backups(project).await?;
-            backups.retain(|it| volume.as_ref().is_none_or(|volume| it.volume == volume.0));
-            list(session, &backups)
+            let volume = volume.as_ref().map(|volume| volume.0.as_str());
+            list(session, &client.backups(project, volume).await?)
         }
         BackupCommand::Show(name) => show(session, &client.backup(project, &name.backup.0).await?),
         BackupCommand::Delete(name) => {

@@ -74,6 +74,7 @@ mod tests {
             owner: "me".into(),
             host: "here".into(),
             pool: "fast".into(),
+            place: None,
             image: None,
             size: 1 << 20,
             class: VolumeClass::Bounded,

@@ -10,15 +10,13 @@ use std::{
 };
 
 use mezame_model::api::volumes::{
-    Hydrate, Limits, Monitor, NewVolume, Pool, RestoreWay, SecretObject, Volume, VolumeLimits,
+    Hydrate, Limits, Monitor, NewVolume, RestoreWay, SecretObject, Volume, VolumeLimits,
     VolumeStart, VolumeState,
 };
 
-use super::{Session, flush, image, leftover, master, opening, restore, told::told};
+use super::{Session, flush, image, leftover, master, opening, pool, restore, told::told};
 use crate::{
-    command::{
-        CreateVolumeArguments, Hydrating, LimitArguments, PoolCommand, VolumeCommand, VolumeName,
-    },
+    command::{CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand, VolumeName},
     exit::Exit,
     failure::Failure,
     size,
@@ -29,7 +27,7 @@ use crate::{
 pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result<Exit, Failure> {
     let client = &session.client;
     let command = match command {
-        VolumeCommand::Pool(command) => return pool(session, command).await,
+        VolumeCommand::Pool(command) => return pool::run(session, command).await,
         VolumeCommand::Leftover(command) => return leftover::run(session, command).await,
         VolumeCommand::Master(command) => return master::run(session, command).await,
         command => command,
@@ -132,7 +130,8 @@ async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
         return Ok(Exit::Success);
     }
     let keys = match (deleted.erased.as_str(), deleted.keys_forgotten, &deleted.doubt) {
-        (_, 0, _) => String::new(),
+        (_, 0, None) => String::new(),
+        (_, 0, Some(doubt)) => format!("; {}", text::line(doubt)),
         ("in-place", _, _) => ", its keys are forgotten, and written over where they lay".into(),
         (_, _, Some(doubt)) => format!(
             ", its keys are forgotten, and a copy of their encrypted form may be left: {}",
@@ -291,6 +290,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Flushed", flush::text(volume)),
         ("Host", volume.host.clone()),
         ("Pool", volume.pool.clone()),
+        ("Place", volume.place.clone().unwrap_or_default()),
         ("Image", volume.image.clone().unwrap_or_else(|| "zeros".into())),
         ("Keys", keys.join(", ")),
         ("Limits", limits_text(volume.limits)),
@@ -303,40 +303,5 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         }
     }
     session.screen.print(&out)?;
-    Ok(Exit::Success)
-}
-
-async fn pool(session: &Session<'_>, command: PoolCommand) -> Result<Exit, Failure> {
-    match command {
-        PoolCommand::Create { pool } => {
-            let made = session.client.create_pool(&pool.0).await?;
-            if session.screen.is_data() {
-                session.screen.print_value(&made)?;
-                return Ok(Exit::Success);
-            }
-            let place = made.directory.display().to_string();
-            session.screen.say(&format!("the pool {} is at {}", made.name, text::line(&place)));
-            Ok(Exit::Success)
-        }
-        PoolCommand::List => pools(session, &session.client.pools().await?),
-    }
-}
-
-fn pools(session: &Session<'_>, pools: &[Pool]) -> Result<Exit, Failure> {
-    let name = |it: &Pool| format!("pool/{}", it.name);
-    if !session.screen.wants_table(pools, "there are no pools", name)? {
-        return Ok(Exit::Success);
-    }
-    let mut table = Table::new(["NAME", "DEFAULT", "HOST", "DIRECTORY", "STATE"]);
-    for pool in pools {
-        table.row([
-            pool.name.clone(),
-            if pool.is_default { "yes" } else { "" }.to_owned(),
-            pool.host.clone(),
-            pool.directory.display().to_string(),
-            pool.why.clone().unwrap_or_else(|| "there".into()),
-        ]);
-    }
-    session.screen.print(&table.render(0))?;
     Ok(Exit::Success)
 }

@@ -3,13 +3,11 @@
 //! What an image holds is what its guest's disk held, secrets included. So reading one out wants a
 //! writer's rights, though it changes nothing, and leaves a line in the audit trail.
 
-use std::collections::HashMap;
-
 use axum::{
     Extension,
     body::Body,
     extract::{Query, Request, State},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mezame_model::{
@@ -20,7 +18,14 @@ use mezame_model::{
     },
 };
 
-use super::{Api, Shared, changes::body, json, names::Names, problem::Failure};
+use super::{
+    Api, Shared,
+    changes::body,
+    json,
+    names::Names,
+    paging::{self, MOST_ITEMS, Parameters, limit_of},
+    problem::Failure,
+};
 use crate::{
     access::{Caller, Role},
     control::ControlError,
@@ -29,10 +34,6 @@ use crate::{
 
 /// The longest body of what is asked for: labels, a signature and keys.
 const BODY_BYTES: usize = 256 << 10;
-/// Most items of a page; a greater `limit` is cut to it.
-const MOST_ITEMS: usize = 10_000;
-
-type Parameters = HashMap<String, String>;
 
 /// A project that is there.
 pub(super) fn project_of(api: &Api, names: &Names) -> Result<ProjectName, Failure> {
@@ -58,11 +59,7 @@ pub(super) async fn page(
     query: Parameters,
     at: &str,
 ) -> Result<Response, Failure> {
-    let limit = match query.get("limit").map(|text| text.parse::<usize>()) {
-        None => MOST_ITEMS,
-        Some(Ok(limit)) if limit > 0 => limit.min(MOST_ITEMS),
-        Some(_) => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
-    };
+    let limit = limit_of(&query)?.unwrap_or(MOST_ITEMS);
     let after = query.get("after").cloned();
     let images = api.images().await?;
     let seen = images.ask(move |archive, keys| {
@@ -71,10 +68,7 @@ pub(super) async fn page(
     let (list, more) = seen.await?;
     let mut response = json(StatusCode::OK, &list);
     if let (true, Some(last)) = (more, list.items.last()) {
-        let link = format!("<{at}?limit={limit}&after={}>; rel=\"next\"", last.id);
-        if let Ok(link) = HeaderValue::from_str(&link) {
-            response.headers_mut().insert(header::LINK, link);
-        }
+        paging::link(&mut response, at, limit, &last.id);
     }
     Ok(response)
 }

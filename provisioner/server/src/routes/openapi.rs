@@ -76,7 +76,8 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(schema) = body(route.operation) {
         operation["requestBody"] = json!({
-            "required": route.operation != "open-volume",
+            // A pool is made, and a volume opened, without anything being said, too.
+            "required": !matches!(route.operation, "create-pool" | "open-volume"),
             "content": { "application/json": { "schema": schemas::named(schema) } },
         });
     }
@@ -143,7 +144,11 @@ fn parameters(route: &Route) -> Vec<Value> {
             ]);
         }
         "list" if route.operation == "list-backups" => {
-            parameters.push(query("volume", "Only backups of this volume"));
+            parameters.extend([
+                query("volume", "Only backups of this volume"),
+                query("limit", "At most so many items; a further page is in the Link header"),
+                query("after", "Only items after this place, as the Link header has it"),
+            ]);
         }
         "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
         "look" | "copy" if route.operation != "look-at-partitions" => {

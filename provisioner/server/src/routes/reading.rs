@@ -1,11 +1,11 @@
 //! Calls that read.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Extension,
     extract::{Query, State},
-    http::{HeaderMap, HeaderValue, StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use mezame_model::{
@@ -14,17 +14,18 @@ use mezame_model::{
 };
 use serde_json::json;
 
-use super::{Api, Shared, json as answer, names::Names, precondition, problem::Failure};
+use super::{
+    Api, Shared, json as answer,
+    names::Names,
+    paging::{self, Parameters, limit_of},
+    precondition,
+    problem::Failure,
+};
 use crate::{
     access::{Caller, Role},
     control::ControlError,
     resource::{self, Page},
 };
-
-type Parameters = HashMap<String, String>;
-
-/// Most items of a page; a greater `limit` is cut to it.
-const MOST_ITEMS: usize = 10_000;
 
 pub(super) async fn projects(
     State(api): Shared,
@@ -53,13 +54,7 @@ async fn page(
     query: Parameters,
     at: String,
 ) -> Result<Response, Failure> {
-    let limit = match query.get("limit") {
-        None => None,
-        Some(text) => match text.parse::<usize>() {
-            Ok(limit) if limit > 0 => Some(limit.min(MOST_ITEMS)),
-            _ => return Err(Failure::Parameter { name: "limit", wanted: "a number from 1" }),
-        },
-    };
+    let limit = limit_of(&query)?;
     // All of 100,000 items take a second, which no other connection shall wait for: neither for
     // this thread nor for the state.
     let work = tokio::task::spawn_blocking(move || -> Result<Response, Failure> {
@@ -71,10 +66,7 @@ async fn page(
         let mut response = answer(StatusCode::OK, &list);
         let last = list.items.last().and_then(|item| item.spec["name"].as_str());
         if let (true, Some(limit), Some(last)) = (page.more, limit, last) {
-            let link = format!("<{at}?limit={limit}&after={last}>; rel=\"next\"");
-            if let Ok(link) = HeaderValue::from_str(&link) {
-                response.headers_mut().insert(header::LINK, link);
-            }
+            paging::link(&mut response, &at, limit, last);
         }
         Ok(response)
     });

@@ -3,10 +3,9 @@
 //! What QEMU is started with holds an encrypted volume's key: it wants a writer's rights, and leaves a
 //! line in the audit trail.
 
-use std::collections::HashMap;
-
 use axum::{
     Extension,
+    body::HttpBody,
     extract::{Query, Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
@@ -14,14 +13,21 @@ use axum::{
 use mezame_images::volume::VolumeId;
 use mezame_model::{
     ProjectName,
-    api::volumes::{Hydrate, Monitor, NewBackup, NewVolume, VolumeLimits},
+    api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, VolumeLimits},
 };
 use serde::de::DeserializeOwned;
 
 use super::{
-    Api, Shared, changes::body, flushes, images::project_of, json, names::Names, problem::Failure,
+    Api, Shared,
+    changes::body,
+    flushes,
+    images::project_of,
+    json,
+    names::Names,
+    paging::{self, MOST_ITEMS, Parameters, limit_of},
+    problem::Failure,
 };
-use crate::access::Caller;
+use crate::{access::Caller, volumes::backups::BackupPlace};
 
 /// The longest body of what is asked for.
 pub(super) const BODY_BYTES: usize = 64 << 10;
@@ -46,8 +52,19 @@ pub(super) async fn pools(State(api): Shared) -> Result<Response, Failure> {
     Ok(json(StatusCode::OK, &api.volumes().await?.pools().await?))
 }
 
-pub(super) async fn make_pool(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (pool, is_new) = api.volumes().await?.make_pool(names.pool().to_owned()).await?;
+pub(super) async fn make_pool(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let new: Option<NewPool> = if request.body().is_end_stream() {
+        None
+    } else {
+        asked(request, "{\"take_over\": [DISK, …]}, or nothing").await?
+    };
+    let new = new.unwrap_or_default();
+    let (pool, is_new) = volumes.make_pool(names.pool().to_owned(), new.take_over).await?;
     Ok(json(if is_new { StatusCode::CREATED } else { StatusCode::OK }, &pool))
 }
 
@@ -173,14 +190,30 @@ async fn pace(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// All backups, or `limit` of them after the place `after`; a further page is in the `Link` header.
 pub(super) async fn backups(
     State(api): Shared,
     names: Names,
-    Query(mut query): Query<HashMap<String, String>>,
+    Query(mut query): Query<Parameters>,
 ) -> Result<Response, Failure> {
     let project = project_of(&api, &names)?;
-    let found = api.volumes().await?.backups(&project, query.remove("volume")).await?;
-    Ok(json(StatusCode::OK, &found))
+    let limit = limit_of(&query)?.unwrap_or(MOST_ITEMS);
+    let wanted = "what the Link header of the page before names";
+    let after = query
+        .get("after")
+        .map(|text| BackupPlace::parse(text).ok_or(Failure::Parameter { name: "after", wanted }));
+    let volume = query.remove("volume");
+    // What is no volume's id has no backups, and so no further page.
+    let of = volume.as_deref().and_then(|volume| VolumeId::parse(volume).ok());
+    let volumes = api.volumes().await?;
+    let (found, more) = volumes.some_backups(&project, volume, after.transpose()?, limit).await?;
+    let mut response = json(StatusCode::OK, &found);
+    if let (true, Some(last)) = (more, found.last()) {
+        let of = of.map_or_else(String::new, |volume| format!("?volume={volume}"));
+        let at = format!("/v1/projects/{project}/backups{of}");
+        paging::link(&mut response, &at, limit, &BackupPlace::of(last).to_string());
+    }
+    Ok(response)
 }
 
 pub(super) async fn back_up(

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::schedules::when::When;
+
 /// The image archive. Without this part of the settings a site has none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -31,6 +33,11 @@ pub struct ImageSettings {
     pub downloads: usize,
     /// How long `qemu-img` may take for a file, in minutes.
     pub conversion_minutes: u32,
+    /// When garbage is collected by itself, as schedules of backups say it: `04:30`, `every 6h`, five
+    /// fields. Never without.
+    pub collect: Option<String>,
+    /// When all packs are read by itself.
+    pub verify: Option<String>,
 }
 
 impl ImageSettings {
@@ -51,6 +58,15 @@ impl ImageSettings {
         if self.conversion_minutes == 0 {
             return Some(("images.conversion_minutes", "at least 1"));
         }
+        let is_time =
+            |text: &Option<String>| text.as_deref().is_none_or(|it| When::parse(it).is_ok());
+        let wanted = "a time: '04:30', 'every 6h', or five fields as crontab(5) has them";
+        if !is_time(&self.collect) {
+            return Some(("images.collect", wanted));
+        }
+        if !is_time(&self.verify) {
+            return Some(("images.verify", wanted));
+        }
         None
     }
 }
@@ -68,6 +84,8 @@ impl Default for ImageSettings {
             jobs_waiting: 32,
             downloads: 8,
             conversion_minutes: 120,
+            collect: None,
+            verify: None,
         }
     }
 }

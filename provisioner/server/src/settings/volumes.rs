@@ -1,16 +1,21 @@
 //! Where volumes lie, and what work on them may take of this machine.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
+
+use super::pools::PoolSettings;
 
 /// The pools of this host. Without this part of the settings a site has no volumes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct VolumeSettings {
-    /// Directories that volumes lie in, by name. Each is made a pool by `mezame volume pool create`,
-    /// and never by itself.
-    pub pools: BTreeMap<String, PathBuf>,
+    /// Directories, block devices and LUNs that volumes lie on, by name. Each is made a pool by
+    /// `mezame volume pool create`, and never by itself.
+    pub pools: BTreeMap<String, PoolSettings>,
     /// Which of them volumes lie in where none is named; the only one, where there is one.
     pub default_pool: Option<String>,
     /// The directory of the masters that volumes are clones of: the whole of each image, as a raw
@@ -43,8 +48,12 @@ impl VolumeSettings {
             return Some(("images", "there where 'volumes' is: volumes are made of them"));
         }
         if self.pools.is_empty() || !self.pools.keys().all(is_name) {
-            let wanted = "names of a-z, 0-9 and '-', each with a directory";
+            let wanted = "names of a-z, 0-9 and '-', each with a directory or with disks";
             return Some(("volumes.pools", wanted));
+        }
+        let disks: Vec<String> = self.pools.values().flat_map(PoolSettings::disks).collect();
+        if disks.iter().collect::<BTreeSet<_>>().len() < disks.len() {
+            return Some(("volumes.pools", "each device and each LUN in one pool alone"));
         }
         if self.usual_pool().is_none() {
             return Some(("volumes.default_pool", "one of the pools"));
@@ -68,7 +77,7 @@ impl VolumeSettings {
     /// A path that is not whole would be another in each directory that the daemon is started in.
     fn fault_of_places(&self) -> Option<(&'static str, &'static str)> {
         let whole = "a whole path, which begins with '/'";
-        let pools: Vec<&PathBuf> = self.pools.values().collect();
+        let pools: Vec<_> = self.pools.values().filter_map(PoolSettings::directory).collect();
         if !pools.iter().all(|path| path.is_absolute()) {
             return Some(("volumes.pools", whole));
         }
@@ -120,7 +129,7 @@ mod tests {
     use super::*;
 
     fn settings(pools: &[&str]) -> VolumeSettings {
-        let pool = |name: &&str| ((*name).to_owned(), PathBuf::from("/p").join(name));
+        let pool = |name: &&str| ((*name).to_owned(), PathBuf::from("/p").join(name).into());
         let pools = pools.iter().map(pool).collect();
         VolumeSettings { pools, masters: Some("/m".into()), ..VolumeSettings::default() }
     }
@@ -158,9 +167,17 @@ mod tests {
             both.default_pool = Some("a".into());
             assert_eq!(both.fault(true), None);
             let names = ["a", "b"].map(str::to_owned);
-            both.pools = names.into_iter().zip(places.map(PathBuf::from)).collect();
+            both.pools = names.into_iter().zip(places.map(|it| PathBuf::from(it).into())).collect();
             assert_eq!(both.fault(true).unwrap().0, "volumes.pools");
         }
+    }
+
+    #[test]
+    fn a_disk_is_in_one_pool_alone() {
+        let disks = || PoolSettings::Devices(vec!["/dev/vdb".into()]);
+        let pools = [("a".to_owned(), disks()), ("b".to_owned(), disks())].into();
+        let both = VolumeSettings { pools, default_pool: Some("a".into()), ..settings(&["a"]) };
+        assert_eq!(both.fault(true).unwrap().1, "each device and each LUN in one pool alone");
     }
 
     #[test]

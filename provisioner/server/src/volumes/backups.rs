@@ -1,6 +1,6 @@
 //! Backups: made by a job, and seen as the images that they are.
 
-use std::{cmp::Reverse, collections::BTreeSet, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeSet, fmt, sync::Arc};
 
 use mezame_images::{
     archive::{Archive, Image, ImageId, KeyOf, Kind, Viewer},
@@ -87,27 +87,33 @@ impl Volumes {
         .await
     }
 
-    /// A project's backups, of this volume where one is named; newest first.
-    pub(crate) async fn backups(
+    /// A project's backups; newest first.
+    pub(crate) async fn backups(&self, project: &ProjectName) -> Result<Vec<Backup>, VolumesError> {
+        Ok(self.some_backups(project, None, None, usize::MAX).await?.0)
+    }
+
+    /// So many of them, of this volume and after this place where one is named; and whether there
+    /// are more.
+    pub(crate) async fn some_backups(
         &self,
         project: &ProjectName,
         volume: Option<String>,
-    ) -> Result<Vec<Backup>, VolumesError> {
+        after: Option<BackupPlace>,
+        most: usize,
+    ) -> Result<(Vec<Backup>, bool), VolumesError> {
         let who = project.clone();
         let list = move |archive: &Archive, keys: &KeyLookup| {
             let keys = |it: &ProjectName| keys(it);
-            Ok(match volume {
+            let images = match volume {
                 None => archive.list(Viewer::Project(&who), &keys)?,
                 Some(volume) => {
                     archive.list_labelled(&who, &keys, VOLUME, &[volume.as_str()].into())?
                 }
-            })
+            };
+            let own = images.iter().filter(|image| image.project == who);
+            Ok(page(own.filter_map(backup_of).collect(), after.as_ref(), most))
         };
-        let images = self.images.ask(list).await?;
-        let own = images.iter().filter(|image| image.project == *project);
-        let mut backups: Vec<Backup> = own.filter_map(backup_of).collect();
-        backups.sort_by(|a, b| (Reverse(a.taken_ms), &a.id).cmp(&(Reverse(b.taken_ms), &b.id)));
-        Ok(backups)
+        Ok(self.images.ask(list).await?)
     }
 
     /// One of them.
@@ -137,6 +143,37 @@ impl Volumes {
         };
         Ok(self.images.ask(delete).await?)
     }
+}
+
+/// Where a backup is in a list, which goes on after it though it was deleted meanwhile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct BackupPlace(Reverse<u64>, String);
+
+impl BackupPlace {
+    pub(crate) fn of(backup: &Backup) -> Self {
+        Self(Reverse(backup.taken_ms), backup.id.clone())
+    }
+
+    /// Of its written form.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (taken, id) = text.split_once('.')?;
+        Some(Self(Reverse(taken.parse().ok()?), ImageId::parse(id).ok()?.to_string()))
+    }
+}
+
+impl fmt::Display for BackupPlace {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.0.0, self.1)
+    }
+}
+
+/// The first ones after that place, newest first; and whether there are more.
+fn page(mut all: Vec<Backup>, after: Option<&BackupPlace>, most: usize) -> (Vec<Backup>, bool) {
+    all.retain(|backup| after.is_none_or(|after| BackupPlace::of(backup) > *after));
+    all.sort_by_cached_key(BackupPlace::of);
+    let more = all.len() > most;
+    all.truncate(most);
+    (all, more)
 }
 
 /// What an image is as a backup; None where it is none.

@@ -14,7 +14,7 @@ use mezame_model::{
     api::{
         Fault,
         images::{ImageJob, ImageWork},
-        volumes::{NewVolume, VolumeClass, VolumeState},
+        volumes::{NewVolume, PoolKind, VolumeClass, VolumeState},
     },
 };
 use zeroize::Zeroizing;
@@ -53,8 +53,9 @@ impl Volumes {
         let id = VolumeId::parse(&new.id)
             .map_err(|error| VolumesError::fault("id", error.to_string(), "take another id"))?;
         let pool = new.pool.clone().unwrap_or_else(|| self.default_pool.clone());
-        let known = self.pools().await?;
-        match known.iter().find(|it| it.name == pool) {
+        let known = self.ask(|executor| Ok(executor.pools_in_brief())).await?;
+        let found = known.iter().find(|it| it.name == pool);
+        match found {
             None => {
                 let names: Vec<_> = known.iter().map(|pool| pool.name.as_str()).collect();
                 let mend = format!("one of: {}", names.join(", "));
@@ -71,8 +72,13 @@ impl Volumes {
             Some(image) => Some(self.image_of(project, image).await?),
             None => None,
         };
-        let size = size_of(&new, image.as_ref()).map_err(VolumesError::Faults)?;
-        let is_sealed = image.as_ref().is_some_and(is_sealed);
+        let kind = found.map_or(PoolKind::Directory, |it| it.kind);
+        let new = on_disk(new, kind).map_err(VolumesError::Faults)?;
+        let size = size_of(&new, image.as_ref(), kind != PoolKind::Directory)
+            .map_err(VolumesError::Faults)?;
+        // What is on a disk of its own is a clone of no master.
+        let is_clone = kind == PoolKind::Directory;
+        let is_sealed = is_clone && image.as_ref().is_some_and(is_sealed);
         let master_key = is_sealed.then(|| new_key(&*self.environment)).transpose()?;
         let keys = if new.encrypted { first_key(&*self.environment)? } else { BTreeMap::new() };
         let record = VolumeRecord {
@@ -81,10 +87,12 @@ impl Volumes {
             owner: owner.into(),
             host: self.executor.host().into(),
             pool: pool.into(),
+            place: None,
             master: master_name(image.as_ref(), size).into(),
             masters: masters.map(Into::into),
             image: image.as_ref().map(|image| image.image().id.to_string().into()),
-            is_restored: image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
+            is_restored: is_clone
+                && image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
             size,
             class: new.class,
             flush_ms: new.flush_ms,
@@ -141,7 +149,8 @@ impl Volumes {
         if let Err(error) = self.executor.create(&facts, from, ticker) {
             // Nothing is left of it, so nothing is known of it; where that is not so it can be
             // deleted by hand. What was there before is not this order's to remove.
-            let is_begun = !matches!(error.reason, Reason::Exists | Reason::NoPool);
+            let is_begun =
+                !matches!(error.reason, Reason::Exists | Reason::NoPool | Reason::NoDisk);
             let undo = || self.executor.delete(&facts).map(drop);
             match if is_begun { undo() } else { Ok(()) } {
                 Ok(()) => self.wait(self.control.forget_volume(project, id))?,
@@ -151,15 +160,40 @@ impl Volumes {
             }
             return Err(unfinished("volume", error));
         }
-        self.wait(self.control.change_volume(project, id, |it| it.state = VolumeState::Ready))?;
+        let place = self.executor.place(&facts).unwrap_or_else(|error| {
+            // It is looked for on all disks then.
+            tracing::warn!(volume = %id, error = error.message, "where it is can't be told");
+            None
+        });
+        self.wait(self.control.change_volume(project, id, move |it| {
+            it.place = place.map(Into::into);
+            it.state = VolumeState::Ready;
+        }))?;
         Ok(Outcome { image: record.image.as_ref().map(ToString::to_string), ..Outcome::default() })
     }
 }
 
-/// How long a volume is to be, in bytes.
-fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> {
+/// What is asked for of a volume on a disk of its own: it is plain, whatever class is the default.
+fn on_disk(new: NewVolume, kind: PoolKind) -> Result<NewVolume, Vec<Fault>> {
     let mut faults = Vec::new();
-    if new.class == VolumeClass::Plain {
+    if kind == PoolKind::Directory {
+        return Ok(new);
+    }
+    if !matches!(new.class, VolumeClass::Recovered | VolumeClass::Plain) {
+        let message = "a volume on a disk of its own has no overlay, and is plain";
+        faults.push(plain("class", message, "leave it out"));
+    }
+    if kind == PoolKind::Luns && new.encrypted {
+        let message = "volumes on LUNs are not encrypted";
+        faults.push(plain("encrypted", message, "take a pool of devices or a directory"));
+    }
+    if faults.is_empty() { Ok(NewVolume { class: VolumeClass::Plain, ..new }) } else { Err(faults) }
+}
+
+/// How long a volume is to be, in bytes.
+fn size_of(new: &NewVolume, image: Option<&Visible>, is_on_disk: bool) -> Result<u64, Vec<Fault>> {
+    let mut faults = Vec::new();
+    if new.class == VolumeClass::Plain && !is_on_disk {
         let mend = "'recovered', 'bounded', 'synchronous' or 'flush-honouring'; hydrate it later";
         faults.push(plain("class", "a volume becomes plain by hydration", mend));
     }
@@ -184,8 +218,9 @@ fn size_of(new: &NewVolume, image: Option<&Visible>) -> Result<u64, Vec<Fault>> 
         }
         _ => {}
     }
-    // QEMU counts sectors.
-    let size = new.size.or(least).unwrap_or_default().next_multiple_of(512);
+    // QEMU counts sectors; disks, blocks of as many as eight.
+    let unit = if is_on_disk { 4096 } else { 512 };
+    let size = new.size.or(least).unwrap_or_default().next_multiple_of(unit);
     if faults.is_empty() { Ok(size) } else { Err(faults) }
 }
 

@@ -29,6 +29,8 @@ pub(crate) use self::attended::{Attended, Flushed};
 pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,
+    /// The disk that it was put on, where it has one of its own.
+    pub(crate) place: Option<String>,
     pub(crate) master: String,
     /// Which masters it was made with, if that is known.
     pub(crate) masters: Option<String>,
@@ -200,6 +202,8 @@ pub(crate) enum Reason {
     NoKey,
     /// There is too little room for it.
     NoRoom,
+    /// No disk of the pool is free and long enough; nothing was made.
+    NoDisk,
     /// Volumes stand on the master, or one is being made of it.
     MasterInUse,
     /// It is half of what it was and half of an image.
@@ -257,17 +261,33 @@ pub(crate) trait Executor: Send + Sync {
     fn remove_leftover(&self, volume: &Facts, file: &str)
     -> Result<Option<Erasure>, ExecutorError>;
 
-    /// Makes a pool, and the directory of masters where that is missing.
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError>;
+    /// One of them.
+    fn look_at_pool(&self, name: &str) -> Option<Pool> {
+        self.pools().into_iter().find(|pool| pool.name == name)
+    }
 
-    /// Makes a volume, with its newest key if it has any. Where it fails as [`Reason::Exists`] or
-    /// [`Reason::NoPool`] nothing was made.
+    /// All of them without a look at each of their disks.
+    fn pools_in_brief(&self) -> Vec<Pool> {
+        self.pools()
+    }
+
+    /// Makes a pool, and the directory of masters where that is missing. Of its disks those that are
+    /// named are taken over, whatever is on them.
+    fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError>;
+
+    /// Makes a volume, with its newest key if it has any. Where it fails as [`Reason::Exists`],
+    /// [`Reason::NoPool`] or [`Reason::NoDisk`] nothing was made.
     fn create(
         &self,
         volume: &Facts,
         from: &Beginning,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError>;
+
+    /// The disk that a volume is on, where it has one of its own.
+    fn place(&self, _volume: &Facts) -> Result<Option<String>, ExecutorError> {
+        Ok(None)
+    }
 
     /// Puts back what a hard stop took; what QEMU is to be told. The limits are left out.
     fn open(&self, volume: &Facts) -> Result<VolumeStart, ExecutorError>;
@@ -320,6 +340,9 @@ pub(crate) trait Executor: Send + Sync {
 
     /// Has a hydration rest, or go on.
     fn pace(&self, volume: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError>;
+
+    /// Removes what an earlier process has left that nobody goes on with.
+    fn sweep(&self) {}
 
     /// What an earlier process has left in QEMUs.
     fn left(&self) -> Vec<Left> {

@@ -43,6 +43,7 @@ pub(super) fn mend_of(reason: Reason) -> &'static str {
             "name the agent of the guest behind the QMP socket, and see that it runs; or have it made \
              though the guest is not frozen"
         }
+        Reason::NoDisk => "add a disk to the pool, or delete a volume there",
         Reason::NoRoom => "make room there, and ask for it again",
         Reason::Cancelled | Reason::Failed => "mend the host, and ask for it again",
     }

@@ -1,5 +1,5 @@
-//! The executor of this process: pools that are directories here, and guests whose monitors are
-//! sockets here.
+//! The executor of this process: pools that are directories or disks here, and guests whose monitors
+//! are sockets here.
 //!
 //! A monitor serves one client at a time, so none is held longer than a few commands take.
 
@@ -7,15 +7,19 @@ mod agent;
 mod backup;
 mod capture;
 mod delete;
+mod disks;
 mod error;
 mod flush;
 mod hydration;
 mod left;
 mod leftovers;
 mod masters;
+mod monitor;
 mod place;
 mod restore;
 mod room;
+mod start;
+mod sweep;
 
 use std::{
     collections::BTreeSet,
@@ -23,21 +27,19 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
-    thread,
-    time::{Duration, Instant},
+    sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use mezame_images::{
     archive::Watch,
-    clone::{CloneError, InstantClone, Pool as Directory},
+    clone::{InstantClone, Pool as Directory},
     encryption::rotation::{Offline, Running},
     environment::SystemEnvironment,
-    qmp::{Qmp, QmpError},
     restore::records::Records,
     volume::{Durability, HostCache, Volume, VolumeId},
 };
-use mezame_model::api::volumes::{Leftover, Limits, Pool, SecretObject, VolumeClass, VolumeStart};
+use mezame_model::api::volumes::{Leftover, Limits, Pool, PoolKind, VolumeClass, VolumeStart};
 
 use self::flush::Flushers;
 pub(super) use self::leftovers::volume_of;
@@ -47,7 +49,7 @@ use super::executor::{
 };
 use crate::{
     images::{Images, StartError, chain},
-    settings::volumes::VolumeSettings,
+    settings::{pools::PoolSettings, volumes::VolumeSettings},
 };
 
 /// How long QEMU may take for a command.
@@ -71,6 +73,8 @@ pub(crate) struct Local {
     /// Of restores that were begun.
     records: Records,
     flushers: Flushers,
+    /// Whoever holds it claims a disk, or frees one.
+    disk_claims: Mutex<()>,
 }
 
 impl Local {
@@ -111,13 +115,14 @@ impl Local {
             environment: SystemEnvironment::new(),
             records,
             flushers: Flushers::default(),
+            disk_claims: Mutex::default(),
         })
     }
 
     fn directory(&self, pool: &str) -> Result<&Path, ExecutorError> {
-        let found = self.settings.pools.get(pool).map(PathBuf::as_path);
-        let none = || ExecutorError::new(Reason::NoPool, format!("no pool is called '{pool}'"));
-        found.ok_or_else(none)
+        let found = self.settings.pools.get(pool).and_then(PoolSettings::directory);
+        let none = || format!("no directory is the pool '{pool}'");
+        found.ok_or_else(|| ExecutorError::new(Reason::NoPool, none()))
     }
 
     fn pool(&self, name: &str) -> Result<Directory, ExecutorError> {
@@ -127,43 +132,16 @@ impl Local {
     fn show(&self, name: &str, directory: &Path) -> Pool {
         let why = Directory::open(directory).err().map(|error| chain(&error));
         Pool {
-            name: name.into(),
-            directory: directory.into(),
-            host: self.host.clone(),
-            is_default: self.settings.usual_pool() == Some(name),
+            directory: Some(directory.into()),
+            kind: PoolKind::Directory,
             is_there: why.is_none(),
             why,
+            ..self.brief_disks(name, false)
         }
     }
 
     fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
         Ok(clone.volume(durability(facts), CACHE)?)
-    }
-
-    /// A guest's monitor, waited for while somebody else has it.
-    fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
-        Self::monitor_within(path, COMMAND, TURN)
-    }
-
-    /// The same for who waits for an answer.
-    fn monitor_soon(path: &Path) -> Result<Qmp, ExecutorError> {
-        Self::monitor_within(path, SOON, SOON)
-    }
-
-    fn monitor_within(
-        path: &Path,
-        command: Duration,
-        turn: Duration,
-    ) -> Result<Qmp, ExecutorError> {
-        let begin = Instant::now();
-        loop {
-            match Qmp::connect(path, command) {
-                Err(QmpError::Deadline { .. }) if begin.elapsed() < turn => {
-                    thread::sleep(Duration::from_millis(50));
-                }
-                other => return Ok(other?),
-            }
-        }
     }
 }
 
@@ -184,7 +162,11 @@ impl Executor for Local {
     }
 
     fn pools(&self) -> Vec<Pool> {
-        self.settings.pools.iter().map(|(name, path)| self.show(name, path)).collect()
+        self.settings.pools.iter().map(|(name, pool)| self.show_pool(name, pool)).collect()
+    }
+
+    fn look_at_pool(&self, name: &str) -> Option<Pool> {
+        self.settings.pools.get(name).map(|pool| self.show_pool(name, pool))
     }
 
     fn masters(&self) -> Result<Option<String>, ExecutorError> {
@@ -211,25 +193,12 @@ impl Executor for Local {
         self.remove_leftover_now(volume, file)
     }
 
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
-        let directory = self.directory(name)?;
-        // A parent that is missing may be a file system that is not mounted: it is not made.
-        for path in [&self.masters, directory] {
-            match DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    let message = format!("{} can't be made: {error}", path.display());
-                    return Err(ExecutorError::new(Reason::NoPool, message));
-                }
-                _ => {}
-            }
-        }
-        self.mark_masters()?;
-        match Directory::create(directory) {
-            // Who did not hear the answer asks again.
-            Err(CloneError::PoolExists { .. }) => {}
-            made => drop(made?),
-        }
-        Ok(self.show(name, directory))
+    fn pools_in_brief(&self) -> Vec<Pool> {
+        self.brief()
+    }
+
+    fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError> {
+        self.make(name, take_over)
     }
 
     fn create(
@@ -238,6 +207,9 @@ impl Executor for Local {
         from: &Beginning,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
+        if self.has_disks(volume) {
+            return self.create_on_disk(volume, from, watch);
+        }
         let pool = self.pool(&volume.pool)?;
         self.check_masters(volume)?;
         self.check_new(volume, &pool)?;
@@ -249,33 +221,30 @@ impl Executor for Local {
         Ok(())
     }
 
+    fn place(&self, facts: &Facts) -> Result<Option<String>, ExecutorError> {
+        self.place_on_disk(facts)
+    }
+
     fn open(&self, facts: &Facts) -> Result<VolumeStart, ExecutorError> {
         self.check_whole(facts)?;
+        if let Some(disk) = self.on_disk(facts)? {
+            return disk.start(facts);
+        }
         let (_, clone) = self.find(facts)?;
         let volume = self.volume(facts, &clone)?;
         let mut recovered_bytes = 0;
         if volume.durability().needs_recovery() {
             recovered_bytes = clone.recover_with(&facts.keys, CACHE, &self.run)?.bytes;
         }
-        let secrets = volume.secrets(&facts.keys);
-        let secrets = secrets.map_err(|e| ExecutorError::new(Reason::Failed, e.to_string()))?;
-        let object = |(id, format, data): (&str, &'static str, zeroize::Zeroizing<Vec<u8>>)| {
-            let data = String::from_utf8_lossy(&data).into_owned();
-            SecretObject { id: id.into(), format: format.into(), data }
-        };
         let is_plain = clone.hydrated().is_some();
-        Ok(VolumeStart {
-            id: facts.id.to_string(),
-            class: if is_plain { VolumeClass::Plain } else { facts.class },
-            blockdev: volume.blockdev(),
-            device: volume.device(),
-            secrets: secrets.objects().map(object).collect(),
-            recovered_bytes,
-            limits: Limits::default(),
-        })
+        let class = if is_plain { VolumeClass::Plain } else { facts.class };
+        Ok(VolumeStart { class, recovered_bytes, ..start::of(&volume, &facts.keys)? })
     }
 
     fn delete(&self, volume: &Facts) -> Result<Erasure, ExecutorError> {
+        if self.has_disks(volume) {
+            return self.delete_disk(volume);
+        }
         self.delete_now(volume)
     }
 
@@ -284,6 +253,9 @@ impl Executor for Local {
         facts: &Facts,
         qmp: Option<PathBuf>,
     ) -> Result<BTreeSet<u32>, ExecutorError> {
+        if let Some(disk) = self.on_disk(facts)? {
+            return self.rotate_on_disk(facts, &disk, qmp);
+        }
         let (master, clone) = self.find(facts)?;
         let newest = facts.newest;
         let to = newest.ok_or_else(|| ExecutorError::new(Reason::Conflict, "it has no keys"))?;
@@ -326,11 +298,13 @@ impl Executor for Local {
         speed: Option<u64>,
         watch: &dyn Watch,
     ) -> Result<(), ExecutorError> {
+        self.check_no_disk(facts)?;
         let work = || self.hydrate_now(facts, &qmp, speed, watch);
         self.hydrate_noted(facts, qmp.clone(), work)
     }
 
     fn pace(&self, facts: &Facts, qmp: PathBuf, is_paused: bool) -> Result<(), ExecutorError> {
+        self.check_no_disk(facts)?;
         let (_, clone) = self.find(facts)?;
         let hydration = self.hydration(facts, &clone)?;
         let mut qmp = Self::monitor_soon(&qmp)?;
@@ -344,11 +318,17 @@ impl Executor for Local {
         order: &RestoreOrder,
         watch: &dyn Watch,
     ) -> Result<Restored, ExecutorError> {
-        self.restore_now(facts, order, watch)
+        match self.on_disk(facts)? {
+            Some(disk) => self.restore_on_disk(facts, &disk, order, watch),
+            None => self.restore_now(facts, order, watch),
+        }
     }
 
     fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {
-        self.give_up_now(facts)
+        match self.on_disk(facts)? {
+            Some(disk) => self.check_no_restore(facts, &disk),
+            None => self.give_up_now(facts),
+        }
     }
 
     fn restoring(&self) -> Result<Vec<(VolumeId, bool)>, ExecutorError> {
@@ -372,6 +352,10 @@ impl Executor for Local {
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
         self.back_up_noted(&order, || self.roomy(watch, |watch| self.back_up_now(&order, watch)))
+    }
+
+    fn sweep(&self) {
+        self.sweep_now();
     }
 
     fn left(&self) -> Vec<Left> {

@@ -25,6 +25,9 @@ pub(crate) struct VolumeRecord {
     /// Whose pool it is in.
     pub(crate) host: Box<str>,
     pub(crate) pool: Box<str>,
+    /// The disk that it is on, where it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<Box<str>>,
     /// What the master is called that it is a clone of.
     pub(crate) master: Box<str>,
     /// Which masters it was made with, as those say.
@@ -93,6 +96,7 @@ impl VolumeRecord {
             owner: self.owner.to_string(),
             host: self.host.to_string(),
             pool: self.pool.to_string(),
+            place: self.place.as_ref().map(ToString::to_string),
             image: self.image.as_ref().map(ToString::to_string),
             size: self.size,
             class: self.class,
@@ -127,6 +131,7 @@ impl VolumeRecord {
         Facts {
             id: self.id.clone(),
             pool: self.pool.to_string(),
+            place: self.place.as_ref().map(ToString::to_string),
             master: self.master.to_string(),
             masters: self.masters.as_ref().map(ToString::to_string),
             master_key,

@@ -1,5 +1,6 @@
 //! What an earlier process has left in QEMUs, ended when this one begins: a guest that stands still
-//! does so until somebody tells its QEMU to go on, and nobody else would.
+//! does so until somebody tells its QEMU to go on, and nobody else would. What it has left elsewhere, and
+//! nobody goes on with, is removed after that.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -22,6 +23,10 @@ impl Volumes {
             if self.workers.submit(move || volumes.settle(&left)).is_err() {
                 tracing::error!("what an earlier process left in a QEMU is not looked at");
             }
+        }
+        let volumes = Arc::clone(self);
+        if self.calls.submit(move || volumes.executor.sweep()).is_err() {
+            tracing::warn!("what an earlier process left is not swept");
         }
     }
 

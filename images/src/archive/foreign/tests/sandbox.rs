@@ -15,6 +15,11 @@ fn in_sandbox(place: &Place, script: &str, user: Option<u32>) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
+/// Without root nothing would be looked at, and that is not to pass.
+fn assert_root(needed: &str) {
+    assert!(nix::unistd::geteuid().is_root(), "root is needed for {needed}");
+}
+
 #[test]
 fn the_program_that_converts_can_do_little() {
     let place = Place::make();
@@ -30,10 +35,7 @@ fn the_program_that_converts_can_do_little() {
     ] {
         assert!(words.iter().any(|line| line.starts_with(wanted)), "{wanted:?}: {limits}");
     }
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("not root: whether it is another user then is not looked at");
-        return;
-    }
+    assert_root("another user");
     let script = "id -u; id -g; id -G; grep Cap /proc/self/status";
     let who = in_sandbox(&place, script, Some(65525));
     let mut words = who.split_whitespace();
@@ -64,10 +66,7 @@ fn the_program_that_converts_ends_with_who_waits_for_it() {
 
 #[test]
 fn one_conversion_can_not_look_into_another() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: not root, so there is one user");
-        return;
-    }
+    assert_root("two users");
     let place = Place::make();
     let path = place.path("disk.raw");
     let file = place.file(&path, ForeignFormat::Qcow2);
@@ -125,10 +124,7 @@ fn bounding_set() -> String {
 
 #[test]
 fn the_capabilities_of_the_daemons_unit_are_enough_for_an_import_and_for_its_end() {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: not root, so there are no capabilities to be taken away");
-        return;
-    }
+    assert_root("capabilities that can be taken away");
     if std::env::var_os(IN_UNIT).is_some() {
         return import_and_end();
     }

@@ -111,7 +111,7 @@ impl Address {
 
 /// By its address alone: what a name leads to is not this machine's to say.
 fn is_loopback(host: &str) -> bool {
-    host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -131,7 +131,8 @@ mod tests {
 
     #[test]
     fn plain_http_goes_to_loopback_alone_unless_it_is_allowed() {
-        for good in ["https://s3.example", "http://127.0.0.1:9000", "http://[::1]:9000"] {
+        let mapped = "http://[::ffff:127.0.0.1]:9000";
+        for good in ["https://s3.example", "http://127.0.0.1:9000", "http://[::1]:9000", mapped] {
             assert!(Address::of(&place(good)).is_ok(), "{good}");
         }
         for bad in ["http://s3.example", "http://192.0.2.1", "http://127.0.0.1.example"] {

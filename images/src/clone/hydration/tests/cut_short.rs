@@ -100,6 +100,58 @@ fn a_guest_goes_on_with_its_plain_volume_where_that_can_not_be_recorded_and_it_i
 }
 
 #[test]
+fn a_guest_goes_back_to_its_clone_once_that_can_be_recorded() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, clone, _machine, socket, hydration) = copied(directory.path());
+    let qmp = &mut Qmp::connect(&socket, Duration::from_secs(30)).unwrap();
+    let stage = Stage::HandingOver(Place::File(directory.path().join("plain")));
+    master.locked().unwrap().mark(clone.id(), stage, true).unwrap();
+    qmp.execute("stop", json!({})).unwrap();
+    // As in a full file system, until somebody makes room.
+    let blocker = master.record_path(clone.id()).with_extension("new");
+    fs::create_dir(&blocker).unwrap();
+    let error = thread::scope(|scope| {
+        scope.spawn(|| {
+            let begin = Instant::now();
+            // It is at work then. How often it has tried by the end of this can't be awaited.
+            while fs::File::open(master.directory.join("lock")).unwrap().try_lock().is_ok() {
+                assert!(begin.elapsed() < Duration::from_secs(30));
+                thread::sleep(Duration::from_millis(1));
+            }
+            thread::sleep(Duration::from_millis(500));
+            fs::remove_dir(&blocker).unwrap();
+        });
+        hydration.complete_within(Duration::ZERO, qmp, &master).unwrap_err()
+    });
+    assert!(matches!(error, HydrationError::Late(_)), "{error}");
+    assert!(is_running(qmp), "the guest stands still");
+    assert_eq!(disk(qmp), clone.id().node(""));
+    let record = master.find(clone.id()).unwrap().record;
+    assert_eq!((record.stage, record.is_held), (Stage::Overlay, false));
+}
+
+#[test]
+fn a_guest_that_has_not_come_yet_or_has_left_is_not_let_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (master, _) = master(directory.path());
+    let clone = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
+    let socket = directory.path().join("qmp");
+    let _machine = machine_with(&volume(&clone), &socket, &["-incoming", "defer"]);
+    let qmp = &mut Qmp::connect(&socket, Duration::from_secs(30)).unwrap();
+    // By a process that was killed before it could stop the guest where that was then.
+    master.locked().unwrap().mark(clone.id(), Stage::Overlay, true).unwrap();
+    let place = Place::File(directory.path().join("plain"));
+    let hydration = Hydration::of(&clone, place, HostCache::Direct).unwrap();
+    let refused = hydration.complete(qmp, &master).unwrap_err();
+    assert!(matches!(refused, HydrationError::Moving(_)), "{refused}");
+    let refused = hydration.cancel(qmp, &master).unwrap_err();
+    assert!(matches!(refused, HydrationError::Moving(_)), "{refused}");
+    assert!(master.find(clone.id()).unwrap().record.is_held);
+    let status = qmp.execute("query-status", json!({})).unwrap();
+    assert_eq!(status["status"], "inmigrate");
+}
+
+#[test]
 fn the_monitor_of_another_guest_is_told_nothing_and_takes_no_note_of_a_key_away() {
     let directory = tempfile::tempdir().unwrap();
     let run = directory.path();

@@ -1,4 +1,4 @@
-//! The wire types of what volumes lie in and stand on: pools, masters, and what restores have kept there.
+//! The wire types of what volumes lie on and stand on: pools and their disks, masters, and what restores have kept there.
 //!
 //! Of the volumes themselves [`super`] tells.
 
@@ -6,13 +6,94 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-/// A directory that volumes lie in.
+/// What a pool is made of.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PoolKind {
+    /// A directory, with any number of volumes.
+    #[default]
+    Directory,
+    /// Block devices, each of which carries one volume.
+    Devices,
+    /// LUNs of an iSCSI target, likewise.
+    Luns,
+}
+
+impl PoolKind {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Directory => "directory",
+            Self::Devices => "devices",
+            Self::Luns => "luns",
+        }
+    }
+}
+
+/// What is known of a disk of a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PoolDiskState {
+    /// It carries nothing.
+    Free,
+    /// It carries a volume.
+    Taken,
+    /// It is not the pool's, or not yet: `why` says what is there.
+    NotTakenIn,
+    /// It can't be read.
+    Away,
+}
+
+impl PoolDiskState {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Taken => "taken",
+            Self::NotTakenIn => "not-taken-in",
+            Self::Away => "away",
+        }
+    }
+}
+
+/// A device or LUN of a pool.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolDisk {
+    /// Its path, or its URL.
+    pub disk: String,
+    /// What is known of it.
+    pub state: PoolDiskState,
+    /// What a volume can take of it, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// What it carries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+    /// What is there instead, or why it can't be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// How a pool is made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewPool {
+    /// Disks of it, as the settings name them, of whose contents nothing is needed any more.
+    #[serde(default)]
+    pub take_over: Vec<String>,
+}
+
+/// What volumes lie on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pool {
     /// What it is called.
     pub name: String,
-    /// Where it is.
-    pub directory: PathBuf,
+    /// What it is made of.
+    #[serde(default)]
+    pub kind: PoolKind,
+    /// Where it is, if it is a directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
     /// On which host.
     pub host: String,
     /// Whether volumes lie here where none is named.
@@ -22,6 +103,18 @@ pub struct Pool {
     /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
+    /// Of a directory its file system's length, else that of all disks that were taken in, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// What of it is used, by others too; of disks, the length of those that carry a volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used: Option<u64>,
+    /// What is left: of disks, the length of those that are free.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub free: Option<u64>,
+    /// Its disks, in the order of the settings.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disks: Vec<PoolDisk>,
 }
 
 /// What volumes of one image and length are clones of.

@@ -73,6 +73,7 @@ fn refused(error: &ExecutorError) -> Problem {
         Reason::NotFrozen => ("not-frozen", "The guest was not frozen"),
         Reason::Archive => ("no-archive-there", "The archive can't be used"),
         Reason::NoKey => ("image-away", "The project's key is not at hand"),
+        Reason::NoDisk => ("no-room", "No disk is free and long enough"),
         Reason::NoRoom => ("no-room", "There is too little room"),
         Reason::Cancelled => ("cancelled", "It was ended"),
         Reason::Failed => {

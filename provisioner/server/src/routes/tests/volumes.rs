@@ -6,6 +6,7 @@ mod freezing;
 mod making;
 mod noted;
 mod parts;
+mod places;
 mod quota;
 mod real;
 mod restores;
@@ -28,7 +29,7 @@ use mezame_images::{
 };
 use mezame_model::{
     ProjectName,
-    api::volumes::{Leftover, Limits, Master, Pool, VolumeStart},
+    api::volumes::{Leftover, Limits, Master, Pool, PoolKind, VolumeStart},
 };
 
 use self::noted::Noted;

@@ -93,6 +93,10 @@ impl Local {
         let nodes = qmp.nodes()?;
         let mut disks = Vec::with_capacity(volumes.len());
         for facts in volumes {
+            if let Some(disk) = self.on_disk(facts)? {
+                disks.push(Disk::of(&disk.volume()?).with_keys(&facts.keys));
+                continue;
+            }
             let (_, clone) = self.find(facts)?;
             let volume = self.volume(facts, &clone)?;
             // Until it is started anew, a guest that went over to its plain volume has it by

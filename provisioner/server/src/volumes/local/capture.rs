@@ -20,6 +20,9 @@ impl Local {
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
         self.check_whole(facts)?;
+        if let Some(disk) = self.on_disk(facts)? {
+            disk.check_whole()?;
+        }
         let key = match self.images.key_of(&order.project) {
             KeyOf::Open => None,
             KeyOf::Key(key) => Some(key),
@@ -38,12 +41,18 @@ impl Local {
         };
         match &order.qmp {
             None => {
-                let (_, clone) = self.find(facts)?;
-                let durability = durability(facts);
-                let stopped = Stopped::Clone { clone: &clone, durability, cache: CACHE };
                 let archive = self.images.archive()?;
-                let done =
-                    capture::stopped(&archive, &wanted, stopped, &facts.keys, &self.run, watch)?;
+                let (keys, run) = (&facts.keys, &self.run);
+                let done = if let Some(disk) = self.on_disk(facts)? {
+                    let volume = disk.volume()?;
+                    let stopped = Stopped::Volume(&volume);
+                    capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
+                } else {
+                    let (_, clone) = self.find(facts)?;
+                    let durability = durability(facts);
+                    let stopped = Stopped::Clone { clone: &clone, durability, cache: CACHE };
+                    capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
+                };
                 Ok(Captured { image: done.image.id, written: done.written })
             }
             Some(qmp) => {

@@ -4,8 +4,12 @@ use mezame_images::{
     archive::{ArchiveError, store::StoreError},
     backup::{point::PointError, pull::PullError},
     capture::CaptureError,
+    carrier::CarrierError,
     clone::{CloneError, HydrationError},
-    encryption::rotation::{ImageError, RotationError},
+    encryption::{
+        erasure::EraseError,
+        rotation::{ImageError, RotationError},
+    },
     qmp::QmpError,
     restore::RestoreError,
     storage_daemon::DaemonError,
@@ -99,6 +103,22 @@ impl From<RotationError> for ExecutorError {
             RotationError::Image(ImageError::Tool { said }) if said.contains("lock") => {
                 Reason::InUse
             }
+            _ => Reason::Failed,
+        };
+        told(reason, &error)
+    }
+}
+
+impl From<CarrierError> for ExecutorError {
+    fn from(error: CarrierError) -> Self {
+        let reason = match &error {
+            CarrierError::InUse { .. } => Reason::InUse,
+            CarrierError::NotOurs { .. }
+            | CarrierError::Taken { .. }
+            | CarrierError::Replaced { .. }
+            | CarrierError::NotEncrypted { .. }
+            | CarrierError::TooShort { .. } => Reason::Conflict,
+            CarrierError::Erase(EraseError::InUse(_)) => Reason::InUse,
             _ => Reason::Failed,
         };
         told(reason, &error)

@@ -145,8 +145,10 @@ impl Local {
 
     /// The volume as QEMU has it.
     fn volume_of(&self, facts: &Facts) -> Result<Volume, ExecutorError> {
-        let (_, clone) = self.find(facts)?;
-        self.volume(facts, &clone)
+        match self.on_disk(facts)? {
+            Some(disk) => disk.volume(),
+            None => self.volume(facts, &self.find(facts)?.1),
+        }
     }
 
     /// Who serves a point in time of this guest: QEMU's server for flushers, where it has one.

@@ -25,7 +25,7 @@ impl Local {
         self.masters_id()?;
         let known: BTreeMap<&VolumeId, &Facts> = known.iter().map(|it| (&it.id, it)).collect();
         let mut all = Vec::new();
-        // Of a pool that is away nothing is known.
+        // Of a pool that is away nothing is known, and beside a volume on a disk there is nothing.
         let there = |name: &String| Some((name.clone(), self.pool(name).ok()?));
         for (pool, directory) in self.settings.pools.keys().filter_map(there) {
             for (file, id, path) in plain_files(&directory)? {
@@ -50,6 +50,9 @@ impl Local {
         facts: &Facts,
         file: &str,
     ) -> Result<Option<Erasure>, ExecutorError> {
+        if self.has_disks(facts) {
+            return Ok(None);
+        }
         let directory = self.pool(&facts.pool)?;
         let mut files = plain_files(&directory)?.into_iter();
         let Some((_, _, path)) = files.find(|(name, id, _)| name == file && *id == facts.id) else {

@@ -16,6 +16,7 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
         "restore-volume" => "RestoreVolume",
         "capture-volume" => "Capture",
         "back-up" => "NewBackup",
+        "create-pool" => "NewPool",
         "set-schedule" => "Schedule",
         _ => return None,
     })
@@ -51,7 +52,7 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
 
 /// All of them.
 pub(super) fn all() -> Value {
-    let parts = [volumes(), guests(), restores(), schedules()];
+    let parts = [volumes(), pools(), guests(), restores(), schedules()];
     let parts = parts.into_iter().filter_map(|part| match part {
         Value::Object(part) => Some(part),
         _ => None,
@@ -84,7 +85,7 @@ fn class() -> Value {
     json!({
         "type": "string",
         "enum": all.map(VolumeClass::as_str).collect::<Vec<_>>(),
-        "description": "What a hard stop takes; none is made 'plain'",
+        "description": "What a hard stop takes; 'plain' is what was hydrated, or is on a disk of its own",
     })
 }
 
@@ -116,6 +117,7 @@ fn volumes() -> Value {
                 "owner": text("The caller who had it made"),
                 "host": text("Whose pool it is in"),
                 "pool": text("Which pool"),
+                "place": text("The device or LUN that it is on, where it has one of its own"),
                 "image": text("What it began as; zeros without"),
                 "size": number("In bytes"),
                 "class": class(),
@@ -190,18 +192,46 @@ fn volumes() -> Value {
                 "host": text("On which host"),
             }),
         ),
+    })
+}
+
+fn pools() -> Value {
+    json!({
+        "NewPool": object("How a pool is made", &[], json!({
+            "take_over": texts("Disks of it, as the settings name them, of whose contents nothing is needed any more"),
+        })),
         "Pool": object(
-            "A directory that volumes lie in",
-            &["name", "directory", "host", "is_default", "is_there"],
+            "What volumes lie on",
+            &["name", "kind", "host", "is_default", "is_there"],
             json!({
                 "name": named("Name"),
-                "directory": text("Where it is"),
+                "kind": json!({
+                    "type": "string",
+                    "enum": ["directory", "devices", "luns"],
+                    "description": "A directory has any number of volumes, each device and LUN one",
+                }),
+                "directory": text("Where it is, if it is a directory"),
                 "host": text("On which host"),
                 "is_default": flag("Volumes lie here where none is named"),
                 "is_there": flag("It can be used now"),
                 "why": text("Why not"),
+                "size": number("Of a directory its file system's length, else that of all disks that were taken in, in bytes"),
+                "used": number("What of it is used, by others too; of disks, the length of those that carry a volume"),
+                "free": number("What is left"),
+                "disks": list(named("PoolDisk"), "Its disks, in the order of the settings"),
             }),
         ),
+        "PoolDisk": object("A device or LUN of a pool", &["disk", "state"], json!({
+            "disk": text("Its path, or its URL"),
+            "state": json!({
+                "type": "string",
+                "enum": ["free", "taken", "not-taken-in", "away"],
+                "description": "What is known of it",
+            }),
+            "size": number("What a volume can take of it, in bytes"),
+            "volume": text("What it carries"),
+            "why": text("What is there instead, or why it can't be read"),
+        })),
     })
 }
 

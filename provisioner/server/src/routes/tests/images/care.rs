@@ -3,6 +3,7 @@
 use mezame_images::archive::{Archive, Settings as ArchiveSettings, store::directory::Directory};
 
 use super::*;
+use crate::images::upkeep::Upkeep;
 
 #[tokio::test]
 async fn damage_is_told_by_place_and_what_is_read_out_then_breaks_off() {
@@ -231,4 +232,49 @@ async fn the_end_leaves_no_thread_and_takes_nothing_more() {
     let what = json!({ "name": "x", "format": "raw" });
     let refused = gallery.plane.post("/v1/projects/p/images", what).await;
     assert!(matches!(refused.status, 429 | 503), "{}", refused.text);
+}
+
+#[tokio::test]
+async fn the_archive_is_collected_and_verified_at_the_times_of_the_settings() {
+    let gallery = Gallery::open().await;
+    let clock = Arc::new(FixedEnvironment::new());
+    let settings = ImageSettings {
+        collect: Some("every 6h".into()),
+        verify: Some("every 1d".into()),
+        ..ImageSettings::default()
+    };
+    let at = Arc::clone(&clock);
+    let mut upkeep = Upkeep::of(&settings, Arc::clone(&gallery.part), at);
+    let mut works = Vec::new();
+    for _ in 0..5 {
+        upkeep.tick().await;
+        let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
+        for job in jobs.as_array().unwrap() {
+            let id = job["id"].as_str().unwrap();
+            let job = gallery.ended(&format!("/v1/archive/jobs/{id}")).await;
+            assert_eq!(job["state"], "done", "{job}");
+        }
+        works.push(jobs.as_array().unwrap().len());
+        clock.advance_ms(6 * 60 * 60 * 1000);
+    }
+    // The clock begins at a midnight; four collections then, and all packs once.
+    assert_eq!(works, [0, 1, 2, 3, 5]);
+}
+
+#[tokio::test]
+async fn what_can_not_begin_is_tried_again() {
+    let gallery = Gallery::unmade(|_| ()).await;
+    let clock = Arc::new(FixedEnvironment::new());
+    let settings = ImageSettings { collect: Some("06:00".into()), ..ImageSettings::default() };
+    let at = Arc::clone(&clock);
+    let mut upkeep = Upkeep::of(&settings, Arc::clone(&gallery.part), at);
+    upkeep.tick().await;
+    clock.advance_ms(6 * 60 * 60 * 1000);
+    upkeep.tick().await;
+    assert_eq!(gallery.plane.get("/v1/archive/jobs").await.json(), json!([]));
+    assert_eq!(gallery.plane.post("/v1/archive", Value::Null).await.status, 201);
+    clock.advance_ms(10 * 60 * 1000);
+    upkeep.tick().await;
+    let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
+    assert_eq!(jobs[0]["work"], "collect", "{jobs}");
 }

@@ -12,6 +12,8 @@ pub(super) struct Noted {
     pub(super) restored: Mutex<Vec<(String, bool)>>,
     /// Which restores were begun and have not ended.
     pub(super) restoring: Mutex<Vec<(VolumeId, bool)>>,
+    /// Disks that pools were told to take over.
+    pub(super) taken_over: Mutex<Vec<String>>,
     /// By whom, as what, and what was captured.
     pub(super) captured: Mutex<Vec<String>>,
     /// What makes backups; without, none comes to be.
@@ -66,13 +68,20 @@ impl Executor for Noted {
     fn pools(&self) -> Vec<Pool> {
         let pool = |name: &str, is_there| Pool {
             name: name.into(),
-            directory: "/p".into(),
+            kind: PoolKind::Directory,
+            directory: Some("/p".into()),
             host: "here".into(),
             is_default: name == "fast",
             is_there,
             why: (!is_there).then(|| "not mounted".into()),
+            size: None,
+            used: None,
+            free: None,
+            disks: Vec::new(),
         };
-        vec![pool("away", false), pool("fast", true)]
+        let disks = |name, kind| Pool { kind, directory: None, ..pool(name, true) };
+        let (devices, luns) = (PoolKind::Devices, PoolKind::Luns);
+        vec![pool("away", false), disks("disks", devices), pool("fast", true), disks("san", luns)]
     }
 
     fn list_masters(&self) -> Result<Vec<Master>, ExecutorError> {
@@ -91,8 +100,13 @@ impl Executor for Noted {
         self.refused().map(|()| None)
     }
 
-    fn make_pool(&self, name: &str) -> Result<Pool, ExecutorError> {
+    fn place(&self, volume: &Facts) -> Result<Option<String>, ExecutorError> {
+        Ok((volume.pool == "disks").then(|| "/dev/vdb".into()))
+    }
+
+    fn make_pool(&self, name: &str, take_over: &[String]) -> Result<Pool, ExecutorError> {
         self.refused()?;
+        self.taken_over.lock().unwrap().extend(take_over.iter().cloned());
         let found = self.pools().into_iter().find(|pool| pool.name == name);
         found.ok_or_else(|| ExecutorError::new(Reason::NoPool, "no such pool"))
     }

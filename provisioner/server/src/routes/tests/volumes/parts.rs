@@ -43,7 +43,7 @@ async fn a_directory_that_can_not_be_used_is_told_until_it_can_and_stops_nothing
     let mount = gallery.folder.path().join("mount");
     let pool = gallery.folder.path().join("pool");
     let settings = VolumeSettings {
-        pools: [("fast".to_owned(), pool)].into(),
+        pools: [("fast".to_owned(), pool.into())].into(),
         masters: Some(gallery.folder.path().join("masters")),
         run_dir: Some(mount.join("run")),
         ..VolumeSettings::default()

@@ -108,7 +108,7 @@ impl Site {
 async fn begin(gallery: &Gallery) -> Arc<VolumePart> {
     let at = |name: &str| gallery.folder.path().join(name);
     let settings = VolumeSettings {
-        pools: [("fast".to_owned(), at("pool"))].into(),
+        pools: [("fast".to_owned(), at("pool").into())].into(),
         masters: Some(at("masters")),
         freeze_socket: Some(at("freeze.sock")),
         ..VolumeSettings::default()

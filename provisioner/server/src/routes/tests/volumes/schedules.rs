@@ -1,5 +1,7 @@
 //! Schedules over the API: what is begun when, what waits, and what is deleted after it.
 
+mod pages;
+
 use mezame_images::{
     archive::{
         Detail, Kind, NewImage, Unwatched,

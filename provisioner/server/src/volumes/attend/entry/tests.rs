@@ -20,6 +20,7 @@ fn entry(class: VolumeClass, has_run: bool, now: Instant) -> Entry {
         owner: "test".into(),
         host: "here".into(),
         pool: "fast".into(),
+        place: None,
         master: "zeros-1048576".into(),
         masters: None,
         image: None,

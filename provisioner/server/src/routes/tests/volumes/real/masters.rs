@@ -62,3 +62,24 @@ async fn a_volume_is_made_however_often_its_master_is_deleted_meanwhile() {
         assert_eq!(site.delete(&id).await.status, 200);
     }
 }
+
+#[tokio::test]
+async fn what_a_killed_process_has_left_of_a_master_and_of_daemons_goes_when_the_next_one_begins() {
+    let site = Site::open().await;
+    site.made(json!({ "id": "db", "size": 2 << 20 })).await;
+    let part = site.path("masters").join("zeros-4194304.raw");
+    std::fs::write(&part, [1; 512]).unwrap();
+    // No process has a number as high (proc(5), pid_max).
+    let socket = site.path("run").join("storage-4194305-0.qmp");
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    assert_eq!(site.masters().await.len(), 2);
+    let site = site.again().await;
+    let begin = Instant::now();
+    while part.exists() || socket.exists() {
+        assert!(begin.elapsed() < BOUND, "it is left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let listed = site.masters().await;
+    assert_eq!((listed.len(), &listed[0]["state"]), (1, &json!("whole")));
+    site.start("db").await;
+}

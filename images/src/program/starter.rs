@@ -27,7 +27,7 @@ struct Order {
 static STARTER: Mutex<Option<mpsc::Sender<Order>>> = Mutex::new(None);
 
 /// Starts a program, which ends with our process.
-pub(super) fn start(mut command: Command) -> io::Result<Child> {
+pub(crate) fn start(mut command: Command) -> io::Result<Child> {
     let parent = Pid::this();
     let die_with_it = move || {
         prctl::set_pdeathsig(Signal::SIGKILL)?;
