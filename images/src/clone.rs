@@ -53,6 +53,7 @@ pub(crate) use lock::{is_named, keep_from_qemu, reserve};
 pub use lun::LunClone;
 pub use ownership::{Claim, HostName, HostNameError, Owner, Ownership, Start};
 pub use plain::erase_old;
+pub(crate) use plain::remove as remove_plain;
 pub use pool::Pool;
 pub(crate) use pool::private_directory as make_private_directory;
 

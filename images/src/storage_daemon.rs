@@ -135,6 +135,7 @@ impl StorageDaemon {
             Ok(qmp) => Ok(Self { child, qmp, blocks, monitor, export: node.into() }),
             Err(error) => {
                 kill(&mut child);
+                forget(&monitor, &blocks);
                 Err(error)
             }
         }
@@ -177,10 +178,14 @@ impl StorageDaemon {
 impl Drop for StorageDaemon {
     fn drop(&mut self) {
         kill(&mut self.child);
-        for socket in [&self.monitor, &self.blocks] {
-            // A daemon that was killed leaves its names; one that has ended has not.
-            let _ = std::fs::remove_file(socket);
-        }
+        forget(&self.monitor, &self.blocks);
+    }
+}
+
+/// Removes the names of its sockets, which a daemon leaves that was killed, or has failed to start.
+fn forget(monitor: &Path, blocks: &Path) {
+    for socket in [monitor, blocks] {
+        let _ = fs::remove_file(socket);
     }
 }
 
@@ -229,7 +234,8 @@ pub fn sweep(run: &Path) -> io::Result<()> {
         // A process elsewhere may have the number, whose daemon listens.
         let refused = connect_within(&path, ENDING).map_err(|error| error.kind());
         if matches!(refused, Err(io::ErrorKind::ConnectionRefused))
-            && path.symlink_metadata()?.file_type().is_socket()
+            // Another process may have swept it.
+            && path.symlink_metadata().is_ok_and(|it| it.file_type().is_socket())
         {
             durable::remove(&path)?;
         }
@@ -276,6 +282,10 @@ mod tests {
         let mut first = start().unwrap();
         let Err(DaemonError::Ended { said }) = start() else { panic!("it has the volume, too") };
         assert!(said.contains("lock"), "{said}");
+        let sockets = fs::read_dir(directory.path())
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().file_type().unwrap().is_socket());
+        assert_eq!(sockets.count(), 2, "the second one has left its own");
         first.open().unwrap().write(0, &[1; 512]).unwrap();
         first.qmp().execute("query-block-exports", json!({})).unwrap();
         first.end().unwrap();

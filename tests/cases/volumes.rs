@@ -2,6 +2,7 @@
 //! `mezame`, and a guest under QEMU that is started with what it printed.
 
 mod files;
+mod flushes;
 mod frozen;
 mod places;
 mod restores;
@@ -9,6 +10,7 @@ mod restores;
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -69,6 +71,12 @@ impl Desk {
 
     /// Starts a guest that writes to two disks in turn, with what `volume open` says.
     fn start(&self, disks: [&str; 2], flags: &[&str]) -> Result<Background> {
+        let mut qemu = self.machine(disks, flags)?;
+        Background::start("the writing guest", &mut qemu, &self.path("console"))
+    }
+
+    /// What starts it.
+    fn machine(&self, disks: [&str; 2], flags: &[&str]) -> Result<Command> {
         let image = writer(self.folder.path())?;
         let qemu = process::command("qemu-system-x86_64");
         let mut qemu = machine(qemu, &image, &[self.path("qmp")], "writer=disks after=0")?;
@@ -76,7 +84,7 @@ impl Desk {
             let words = [&["volume", "open", disk, "-p", self.project][..], flags].concat();
             qemu.args(self.mezame.run(&words)?.lines());
         }
-        Background::start("the writing guest", &mut qemu, &self.path("console"))
+        Ok(qemu)
     }
 
     fn qmp(&self) -> Result<Qmp> {

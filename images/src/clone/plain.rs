@@ -62,8 +62,15 @@ pub fn erase_old(id: &VolumeId, path: &Path) -> Result<Erased, CloneError> {
     remove(id, &Place::File(path.into()), magic == *b"LUKS\xba\xbe")
 }
 
-/// Removes a plain volume's file, and writes over its keys before.
-fn remove(id: &VolumeId, place: &Place, is_encrypted: bool) -> Result<Erased, CloneError> {
+/// Removes a plain volume's file, and writes over its keys before. Nothing where it is gone.
+///
+/// # Errors
+/// [`CloneError::InUse`], while QEMU has it open; then nothing has been removed.
+pub(crate) fn remove(
+    id: &VolumeId,
+    place: &Place,
+    is_encrypted: bool,
+) -> Result<Erased, CloneError> {
     let mut options = File::options();
     options.read(true).write(true).custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits());
     let held = match place {

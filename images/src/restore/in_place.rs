@@ -23,7 +23,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use self::clone::Held;
+use self::clone::HeldClone;
 use super::{
     Origin, RestoreError, beside,
     fetch::fetch,
@@ -32,11 +32,8 @@ use super::{
 };
 use crate::{
     archive::{Exported, Watch},
-    clone::{Master, durable, is_named, reserve},
-    encryption::{
-        KeyNumber,
-        erasure::{erase, erase_held},
-    },
+    clone::{CloneError, Master, durable, is_named, remove_plain, reserve},
+    encryption::{KeyNumber, erasure::erase_held},
     volume::{Data, Durability, FileIdentity, HostCache, Place, Volume, VolumeId},
 };
 
@@ -138,7 +135,7 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
             match records.read(id)?.map(|record| record.way) {
                 Some(Way::Beside { new, old, kept, .. }) => {
                     unlink_kept(&held, local(volume)?, &old, kept.as_deref())?;
-                    discard(&new, volume.key())?;
+                    discard(id, &new, volume.key())?;
                 }
                 // A clone that was restored is a plain volume too, and what it is now is not to be removed.
                 Some(Way::Clone { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
@@ -150,12 +147,12 @@ pub fn cancel(records: &Records, subject: Subject<'_>) -> Result<(), RestoreErro
             records.check(id)?;
             let clone = master.find(id)?;
             let volume = clone.volume(durability, cache)?;
-            let held = Held::of(master, &clone, &volume)?;
+            let held = HeldClone::of(master, &clone, &volume)?;
             match records.read(id)?.map(|record| record.way) {
                 Some(Way::Clone { new, removed, .. }) => {
                     let now = held.clone.hydrated().and_then(Place::path);
                     let unused = if now == Some(&*new) { removed } else { Some(new) };
-                    unused.map_or(Ok(()), |path| discard(&path, volume.key()))?;
+                    unused.map_or(Ok(()), |path| discard(id, &path, volume.key()))?;
                 }
                 Some(Way::Beside { .. }) => return Err(RestoreError::OtherRestore(id.clone())),
                 Some(Way::Over) | None => {}
@@ -310,11 +307,15 @@ fn free(path: &Path, part: &str, extension: &str) -> Result<PathBuf, RestoreErro
 
 /// Removes a file of a volume that is encrypted by this key, if it is. Its header is written over before,
 /// since the key goes on opening the volume; where it can't be, it is removed all the same.
-fn discard(path: &Path, key: Option<KeyNumber>) -> Result<(), RestoreError> {
-    if key.is_some() {
-        let _ = erase(&Place::File(path.into()));
+///
+/// # Errors
+/// [`RestoreError::InUse`], while QEMU has it open: then it is there as it was.
+fn discard(id: &VolumeId, path: &Path, key: Option<KeyNumber>) -> Result<(), RestoreError> {
+    match remove_plain(id, &Place::File(path.into()), key.is_some()) {
+        Ok(_) => Ok(()),
+        Err(CloneError::InUse(id)) => Err(RestoreError::InUse(id)),
+        Err(error) => Err(error.into()),
     }
-    remove(path)
 }
 
 fn remove(path: &Path) -> Result<(), RestoreError> {

@@ -232,13 +232,21 @@ impl Masters {
         contents: &Contents<'_>,
         watch: &dyn Watch,
     ) -> Result<(Master, Held), RestoreError> {
+        let lock = self.lock(name);
         for _ in 0..REMOVED {
-            let together = self.wait(name, Held::together, watch)?;
-            if let Some(master) = self.find(name)? {
-                return Ok((master, together));
-            }
-            drop(together);
-            let _alone = self.wait(name, Held::alone, watch)?;
+            // Whoever waits while it is made has it with all others once it is there.
+            let _alone = loop {
+                if let Some(together) = Held::together(&lock)? {
+                    if let Some(master) = self.find(name)? {
+                        return Ok((master, together));
+                    }
+                    drop(together);
+                    if let Some(alone) = Held::alone(&lock)? {
+                        break alone;
+                    }
+                }
+                pause(watch)?;
+            };
             if self.find(name)?.is_none() {
                 self.make(name, size, contents, watch)?;
             }
@@ -319,25 +327,15 @@ impl Masters {
         durable::sync_directory(&self.directory)
             .map_err(RestoreError::io("syncing", &self.directory))
     }
+}
 
-    /// Waits until nobody else makes or removes this one.
-    fn wait(
-        &self,
-        name: &MasterName,
-        hold: fn(&Path) -> Result<Option<Held>, RestoreError>,
-        watch: &dyn Watch,
-    ) -> Result<Held, RestoreError> {
-        let lock = self.lock(name);
-        loop {
-            if let Some(held) = hold(&lock)? {
-                return Ok(held);
-            }
-            if watch.is_cancelled() {
-                return Err(ArchiveError::Cancelled.into());
-            }
-            thread::sleep(LOOK);
-        }
+/// Until it is looked again whether somebody else has made or removed one.
+fn pause(watch: &dyn Watch) -> Result<(), RestoreError> {
+    if watch.is_cancelled() {
+        return Err(ArchiveError::Cancelled.into());
     }
+    thread::sleep(LOOK);
+    Ok(())
 }
 
 /// Puts zeros behind a file's end, which take no room; durable when this returns.

@@ -6,6 +6,10 @@
 //! asked. There is no QMP command for that. The export is read-only because nothing is to be
 //! written, and a flush is for the node, not for the connection.
 
+pub mod server;
+#[cfg(test)]
+mod tests;
+
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
@@ -48,6 +52,8 @@ pub struct FlushStatus {
     pub failures: u64,
     /// Whether the last one did.
     pub is_failing: bool,
+    /// How often a write may have waited for longer than the interval, until a flush succeeded.
+    pub lates: u64,
 }
 
 impl FlushStatus {
@@ -87,8 +93,13 @@ impl Flusher {
         volume: &VolumeId,
         interval: FlushInterval,
     ) -> std::io::Result<Self> {
-        let status =
-            FlushStatus { durable_until: None, flushes: 0, failures: 0, is_failing: false };
+        let status = FlushStatus {
+            durable_until: None,
+            flushes: 0,
+            failures: 0,
+            is_failing: false,
+            lates: 0,
+        };
         let shared = Arc::new(Shared {
             state: Mutex::new(State { status, is_stopped: false }),
             stopped: Condvar::new(),
@@ -138,12 +149,17 @@ struct Work {
 impl Work {
     fn run(self) {
         let mut connection = None;
+        // Nothing is known of what was written before.
+        let mut durable_until = Instant::now();
         loop {
             let begin = Instant::now();
             let flushed = self.flush(&mut connection);
             let mut state = self.shared.lock();
             match flushed {
                 Ok(()) => {
+                    let is_late = durable_until.elapsed() > self.interval.bound();
+                    state.status.lates += u64::from(is_late);
+                    durable_until = begin;
                     state.status.durable_until = Some(begin);
                     state.status.flushes += 1;
                     state.status.is_failing = false;

@@ -26,6 +26,7 @@ impl ControlPlane for Standalone {
         Box::pin(async move {
             let provisioner = Provisioner::open(settings).await?;
             let feed = provisioner.feed();
+            let volumes = provisioner.flushed_volumes();
             if let Some(address) = provisioner.tls_address() {
                 tracing::info!(%address, "operators are served over TLS");
             }
@@ -46,7 +47,7 @@ impl ControlPlane for Standalone {
                 let _ = close.send(());
                 let _ = serving.await;
             });
-            Ok(OpenPlane { feed, close })
+            Ok(OpenPlane { feed, volumes, close })
         })
     }
 }

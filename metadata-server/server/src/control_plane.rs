@@ -7,6 +7,8 @@ use std::{error::Error, sync::Arc};
 
 use mezame_model::{BoxFuture, Feed, FeedError, Generation, GuestEvent, Snapshot};
 
+use crate::metrics::volumes::FlushedVolumes;
+
 /// Where snapshots come from: opened when this process is the one in charge, closed before a
 /// successor opens it.
 pub trait ControlPlane {
@@ -18,6 +20,8 @@ pub trait ControlPlane {
 pub struct OpenPlane {
     /// The way to it.
     pub feed: Arc<dyn Feed>,
+    /// How its volumes are flushed, if it has any.
+    pub volumes: Option<FlushedVolumes>,
     /// Closes it and waits until it is.
     pub close: BoxFuture<'static, ()>,
 }
@@ -27,7 +31,9 @@ pub struct NoControlPlane;
 
 impl ControlPlane for NoControlPlane {
     fn open(&self) -> BoxFuture<'_, Result<OpenPlane, Box<dyn Error + Send + Sync>>> {
-        Box::pin(async { Ok(OpenPlane { feed: Arc::new(Nobody), close: Box::pin(async {}) }) })
+        Box::pin(async {
+            Ok(OpenPlane { feed: Arc::new(Nobody), volumes: None, close: Box::pin(async {}) })
+        })
     }
 }
 

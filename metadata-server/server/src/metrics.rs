@@ -8,6 +8,7 @@ pub mod kernel;
 pub mod link_local;
 pub mod refusal;
 pub mod serve;
+pub mod volumes;
 
 use std::{
     sync::{
@@ -28,6 +29,7 @@ use prometheus_client::{
 use self::{
     link_local::{Outcome, Service},
     refusal::Reason,
+    volumes::VolumeFigures,
 };
 
 /// Labels of a request.
@@ -92,6 +94,8 @@ pub struct Metrics {
     pub link_local_waiting: Gauge<i64, AtomicI64>,
     /// Open connections to the link-local services.
     pub link_local_streams: Gauge<i64, AtomicI64>,
+    /// Volumes of running guests, as the control plane in this process counts them.
+    pub volumes: VolumeFigures,
 }
 
 impl Default for Metrics {
@@ -122,10 +126,13 @@ impl Default for Metrics {
             link_local: Family::default(),
             link_local_waiting: Gauge::default(),
             link_local_streams: Gauge::default(),
+            volumes: VolumeFigures::default(),
         };
         new.register_guests();
         new.register_state();
         new.register_link_local();
+        let volumes = new.volumes.clone();
+        new.collect_from(volumes);
         new
     }
 }

@@ -5,6 +5,7 @@
 mod arguments;
 mod backup;
 mod files;
+mod flush;
 mod freezing;
 mod image;
 mod key;
@@ -26,6 +27,7 @@ pub use arguments::{
 pub use backup::{BackupCommand, BackupId, BackupName, CreateBackupArguments, RestoreArguments};
 use clap::{Args, Parser, Subcommand};
 pub use files::{FileArguments, FolderArguments};
+pub use flush::FlushArguments;
 pub use freezing::FreezeArguments;
 pub use image::{
     ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,

@@ -9,6 +9,7 @@ mod describe;
 mod disk;
 mod edit;
 mod explain;
+mod flush;
 mod freezing;
 mod get;
 mod image;

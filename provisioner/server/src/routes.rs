@@ -9,6 +9,7 @@ mod archive;
 mod changes;
 mod disk;
 mod events;
+mod flushes;
 mod image_files;
 mod image_jobs;
 mod images;

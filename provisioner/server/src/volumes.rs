@@ -9,6 +9,7 @@
 //! A record is written before what it names is made and forgotten after it is gone, so that a key is
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
 
+mod attend;
 pub(crate) mod backups;
 mod checks;
 mod claim;
@@ -20,6 +21,7 @@ mod jobs;
 mod leftovers;
 pub(crate) mod local;
 mod monitors;
+mod opening;
 pub(crate) mod part;
 mod pools;
 pub(crate) mod quota;
@@ -44,15 +46,13 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        volumes::{
-            Master, Pool, Volume, VolumeClass, VolumeDeleted, VolumeLimits, VolumeStart,
-            VolumeState,
-        },
+        volumes::{Master, Pool, Volume, VolumeDeleted, VolumeState},
     },
 };
 use tokio::runtime::Handle;
 
 use self::{
+    attend::Attendance,
     checks::{check_limits, check_monitor},
     claim::Busy,
     executor::{Executor, ExecutorError},
@@ -73,6 +73,9 @@ use crate::{
 
 /// Threads for calls that are waited for; as many for those that wait for a QEMU, which may not answer.
 const CALLS: usize = 4;
+/// Threads that see to running guests, and orders that wait for one: as many guests as a host has.
+const ATTENDANTS: usize = 4;
+const ORDERS: usize = 4096;
 /// Such calls that may wait for one.
 const CALLS_WAITING: usize = 64;
 
@@ -130,6 +133,9 @@ pub(crate) struct Volumes {
     workers: Crew,
     /// For what only looks on at QEMU, for hours.
     hydrations: Crew,
+    /// For what sees to running guests.
+    attendants: Crew,
+    attendance: Attendance,
     busy: Arc<Busy>,
     lookout: Lookout,
     has_ended: Arc<AtomicBool>,
@@ -167,12 +173,15 @@ impl Volumes {
             monitors: crew("volume-monitor", CALLS, CALLS_WAITING)?,
             workers: crew("volume-job", manner.jobs, manner.jobs_waiting)?,
             hydrations: crew("volume-hydrate", manner.hydrations, manner.jobs_waiting)?,
+            attendants: crew("volume-attend", ATTENDANTS, ORDERS)?,
+            attendance: Attendance::default(),
             busy: Arc::default(),
             lookout: Lookout::default(),
             has_ended: Arc::default(),
             runtime: Handle::current(),
         });
         volumes.settle_left();
+        volumes.runtime.spawn(Self::attend(Arc::downgrade(&volumes)));
         Ok(volumes)
     }
 
@@ -229,7 +238,7 @@ impl Volumes {
 
     /// A project's volumes.
     pub(crate) fn list(&self, project: &ProjectName) -> Result<Vec<Volume>, VolumesError> {
-        Ok(self.control.volumes(project)?.iter().map(|record| record.shown()).collect())
+        Ok(self.control.volumes(project)?.iter().map(|record| self.shown(record)).collect())
     }
 
     /// One of them.
@@ -238,45 +247,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
     ) -> Result<Volume, VolumesError> {
-        Ok(self.control.volume(project, id)?.shown())
-    }
-
-    /// What QEMU is to be started with.
-    pub(crate) async fn open(
-        &self,
-        project: &ProjectName,
-        id: &VolumeId,
-    ) -> Result<VolumeStart, VolumesError> {
-        let opening = self.opening(id)?;
-        let record = self.usable(project, id)?;
-        let (facts, limits) = (record.facts(), record.limits);
-        // It is claimed until all is done, also where who asked has gone.
-        let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, opening));
-        let (start, _opening) = self.ask(open).await?;
-        if start.class == VolumeClass::Plain && record.class != VolumeClass::Plain {
-            // Its guest went over, and whoever saw to that ended before it was noted.
-            self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
-        }
-        Ok(VolumeStart { limits, ..start })
-    }
-
-    /// Sets what its guest may do, now and whenever its limits are asked for.
-    pub(crate) async fn set_limits(
-        &self,
-        project: &ProjectName,
-        id: &VolumeId,
-        wanted: VolumeLimits,
-    ) -> Result<Volume, VolumesError> {
-        let VolumeLimits { limits, qmp } = wanted;
-        check_limits(limits)?;
-        let record = self.usable(project, id)?;
-        if let Some(qmp) = qmp {
-            check_monitor(&qmp)?;
-            let facts = record.facts();
-            self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
-        }
-        let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
-        Ok(changed.await?.shown())
+        Ok(self.shown(self.control.volume(project, id)?.as_ref()))
     }
 
     /// Deletes a volume that no QEMU has open, and forgets its keys.
@@ -322,7 +293,8 @@ impl Volumes {
         let ended = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + PATIENCE;
             let left = || until.saturating_duration_since(Instant::now());
-            let crews = [&self.workers, &self.hydrations, &self.calls, &self.monitors];
+            let crews =
+                [&self.workers, &self.hydrations, &self.calls, &self.monitors, &self.attendants];
             if crews.map(|crew| crew.finish(left())).contains(&false) {
                 tracing::warn!("what is at work on volumes does not end in time");
             }

@@ -41,7 +41,11 @@ fn lay(mut lab: Lab, project: &'static str, name: &str, pool: &Value) -> Result<
     let volumes =
         json!({ "pools": pools, "default_pool": "default", "masters": at("volumes/masters") });
     let images = json!({ "directory": at("archive") });
-    let settings = json!({ "provisioner": { "images": images, "volumes": volumes } });
+    // A settings file replaces what the lab's flags say of these two.
+    let (state, socket) = (lab.place.state(), lab.place.operator_socket());
+    let provisioner =
+        json!({ "state_dir": state, "socket": socket, "images": images, "volumes": volumes });
+    let settings = json!({ "provisioner": provisioner });
     let config = at("settings.yaml");
     fs::write(&config, settings.to_string())?;
     lab.server = Some(lab.place.start_with(&["--standalone", "--config", text(&config)])?);

@@ -22,6 +22,8 @@ pub(super) struct Course {
     /// Whether the job was asked to complete, and did not refuse.
     pub(super) is_asked: bool,
     known: Option<Record>,
+    /// What the record said before a writing failed that the guest has gone back.
+    going_back: Option<Record>,
     failing: Option<Instant>,
 }
 
@@ -38,7 +40,9 @@ impl Course {
             Ok(clone) => self.known = Some(clone.record),
             Err(error) => self.fails(error.into()),
         }
-        self.known.take()
+        let known = self.known.take();
+        // What is read may be in memory alone, and lost with the host, until it was written without a fault.
+        self.going_back.clone().or(known)
     }
 
     /// Notes what a step by this record has come to: the record that it has written, if it has.
@@ -55,6 +59,7 @@ impl Course {
             Ok(written) => {
                 self.is_asked |= step == Step::Complete;
                 self.known = Some(written.unwrap_or(record));
+                self.going_back = None;
                 Ok(())
             }
             // It is left the way it came.
@@ -67,7 +72,10 @@ impl Course {
                 Ok(())
             }
             // The guest stands still until the record says so.
-            Err(HydrationError::Record(_)) if step == Step::GoBack && !self.is_over() => Ok(()),
+            Err(HydrationError::Record(_)) if step == Step::GoBack && !self.is_over() => {
+                self.going_back = Some(record);
+                Ok(())
+            }
             // Another fault on that way can't be helped.
             Err(error) => Err(self.fault.take().unwrap_or(error)),
         }
@@ -131,6 +139,20 @@ mod tests {
         course.took(Step::Complete, read.clone(), Err(refused)).unwrap();
         assert!(!course.is_asked);
         assert_eq!(course.record(Err(unreadable())), Some(read));
+    }
+
+    #[test]
+    fn what_says_that_a_guest_has_gone_back_is_written_until_that_does_not_fail() {
+        let (clone, mut course) = (clone(), Course::default());
+        let stage = Stage::HandingOver(Place::File("plain".into()));
+        let going = Record { stage, ..clone.record.clone() };
+        course.fails(HydrationError::Late(clone_id()));
+        course.took(Step::GoBack, going.clone(), Err(unreadable().into())).unwrap();
+        assert!(course.is_unknown());
+        // It is read as written; whether it would outlive the host nobody knows.
+        assert_eq!(course.record(Ok(clone.clone())), Some(going.clone()));
+        course.took(Step::GoBack, going, Ok(Some(clone.record.clone()))).unwrap();
+        assert_eq!(course.record(Ok(clone.clone())), Some(clone.record));
     }
 
     fn clone_id() -> crate::volume::VolumeId {

@@ -9,20 +9,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Job, Restored, discard, fetch, free, hold_volume, moved, own_alike, restored};
+use super::{Job, Restored, discard, fetch, free, hold_volume, moved, own_alike, remove, restored};
 use crate::{
     archive::Exported,
     clone::{InstantClone, Master, reserve},
-    encryption::{KeyNumber, Keyslots},
+    encryption::{KeyNumber, Keyslots, erasure::erase_held},
     restore::{
         RestoreError,
         records::{Made, Record, Way},
     },
-    volume::{Data, Durability, HostCache, Place, Volume, recovery},
+    volume::{Data, Durability, HostCache, Place, Volume, VolumeId, recovery},
 };
 
 /// A clone that nobody has open, by its record as it is while this is there.
-pub(super) struct Held {
+pub(super) struct HeldClone {
     pub(super) clone: InstantClone,
     /// What a guest is started from.
     file: File,
@@ -30,7 +30,7 @@ pub(super) struct Held {
     overlay: Option<File>,
 }
 
-impl Held {
+impl HeldClone {
     /// Takes QEMU's locks.
     ///
     /// # Errors
@@ -69,7 +69,7 @@ impl Job<'_> {
     ) -> Result<Restored, RestoreError> {
         let volume = clone.volume(durability, cache)?;
         self.recover(clone, &volume)?;
-        let Held { clone, file, overlay: _overlay } = Held::of(master, clone, &volume)?;
+        let HeldClone { clone, file, overlay: _overlay } = HeldClone::of(master, clone, &volume)?;
         let (clone, id) = (&clone, clone.id());
         let volume = clone.volume(durability, cache)?;
         let before = clone.hydrated().cloned();
@@ -78,7 +78,7 @@ impl Job<'_> {
         }
         let record = self.records.read(id)?;
         if let (Some(record), Some(new)) = (&record, before.as_ref().and_then(Place::path))
-            && let Some(kept) = self.ended(record, &file, new, volume.key())?
+            && let Some(kept) = self.ended(id, record, &file, new, volume.key())?
         {
             let done = Exported { size: self.of.image.image().size, written: 0 };
             let kept = match kept {
@@ -107,9 +107,12 @@ impl Job<'_> {
         let place = Place::File(new.clone());
         master.become_plain(id, before.as_ref(), &place, keyslots)?;
         if let Some(removed) = &removed {
-            // No guest is started from it any more, and it is to be written over.
-            drop(file);
-            discard(removed, volume.key())?;
+            // No guest is started from it any more, and none can be while it is held.
+            if volume.key().is_some() {
+                // Where it can't be written over it is removed all the same.
+                let _ = erase_held(&file, volume.place());
+            }
+            remove(removed)?;
         }
         self.records.remove(id)?;
         let kept = if removed.is_none() { whole(volume.clone()) } else { None };
@@ -132,6 +135,7 @@ impl Job<'_> {
     /// it: the clone is what it made, and no guest has written to that.
     fn ended(
         &self,
+        id: &VolumeId,
         record: &Record,
         held: &File,
         path: &Path,
@@ -146,7 +150,7 @@ impl Job<'_> {
         }
         Ok(Some(match (removed, kept) {
             (Some(removed), _) => {
-                discard(removed, key)?;
+                discard(id, removed, key)?;
                 Kept::Nothing
             }
             (None, Some(kept)) => Kept::Plain(kept.clone()),
@@ -183,7 +187,7 @@ fn new_for(
         Some(Way::Clone { new, removed, .. }) if before.and_then(Place::path) == Some(&*new) => {
             // It had ended but for this.
             let key = clone.keyslots().map(Keyslots::opening);
-            removed.map_or(Ok(()), |path| discard(&path, key))?;
+            removed.map_or(Ok(()), |path| discard(clone.id(), &path, key))?;
             None
         }
         Some(Way::Clone { new, .. }) => Some(new),
@@ -210,10 +214,10 @@ mod tests {
         let (master, _) = master(directory.path());
         let looked_up = master.clone_into(&pool(directory.path()), &ids(1)).unwrap().remove(0);
         let volume = looked_up.volume(Durability::default(), HostCache::Direct).unwrap();
-        drop(Held::of(&master, &looked_up, &volume).unwrap());
+        drop(HeldClone::of(&master, &looked_up, &volume).unwrap());
         let plain = Place::File(directory.path().join("plain"));
         master.become_plain(looked_up.id(), None, &plain, None).unwrap();
-        let refused = Held::of(&master, &looked_up, &volume).err();
+        let refused = HeldClone::of(&master, &looked_up, &volume).err();
         assert!(matches!(refused, Some(RestoreError::InUse(_))), "{refused:?}");
         let other = Place::File(directory.path().join("other"));
         let refused = master.become_plain(looked_up.id(), None, &other, None).unwrap_err();

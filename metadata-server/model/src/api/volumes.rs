@@ -8,7 +8,9 @@
 //! | `GET /v1/projects/P/volumes` | `[`[`Volume`]`]`, sorted by id |
 //! | `POST /v1/projects/P/volumes` ([`NewVolume`]) | a job, 202 |
 //! | `GET`, `DELETE …/volumes/V` | [`Volume`] · [`VolumeDeleted`] |
-//! | `POST …/volumes/V/open` | [`VolumeStart`] |
+//! | `POST …/volumes/V/open` ([`Monitor`], or nothing) | [`VolumeStart`] |
+//! | `PUT …/volumes/V/flush` ([`Monitor`]) | [`Volume`]: flushed from now on |
+//! | `DELETE …/volumes/V/flush` | [`Volume`]: no more |
 //! | `PUT …/volumes/V/limits` ([`VolumeLimits`]) | [`Volume`] |
 //! | `POST …/volumes/V/rotate-key` ([`Monitor`]) | a job, 202 |
 //! | `POST …/volumes/V/hydrate` ([`Hydrate`]) | a job, 202 |
@@ -21,6 +23,7 @@
 //!
 //! Jobs are those of [`super::images`].
 
+mod flush;
 mod pools;
 
 use std::path::PathBuf;
@@ -28,8 +31,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use self::pools::{
-    Leftover, Master, MasterState, NewPool, Pool, PoolDisk, PoolDiskState, PoolKind,
+pub use self::{
+    flush::{FlushState, VolumeFlush},
+    pools::{Leftover, Master, MasterState, NewPool, Pool, PoolDisk, PoolDiskState, PoolKind},
 };
 use super::freezing::Freezing;
 
@@ -40,6 +44,8 @@ pub enum VolumeClass {
     /// What a hard stop of QEMU leaves is put back when the volume is opened next.
     #[default]
     Recovered,
+    /// The host flushes so often that no write waits for longer than an interval.
+    Bounded,
     /// Each write is flushed before it is acknowledged.
     Synchronous,
     /// What the guest has not flushed may be gone.
@@ -50,12 +56,19 @@ pub enum VolumeClass {
 
 impl VolumeClass {
     /// Those that a volume can be made of.
-    pub const ALL: [Self; 3] = [Self::Recovered, Self::Synchronous, Self::FlushHonouring];
+    pub const ALL: [Self; 4] =
+        [Self::Recovered, Self::Bounded, Self::Synchronous, Self::FlushHonouring];
+
+    /// Whether the host flushes its volumes.
+    pub fn is_flushed(self) -> bool {
+        matches!(self, Self::Recovered | Self::Bounded)
+    }
 
     /// As it is written.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Recovered => "recovered",
+            Self::Bounded => "bounded",
             Self::Synchronous => "synchronous",
             Self::FlushHonouring => "flush-honouring",
             Self::Plain => "plain",
@@ -90,6 +103,10 @@ pub struct NewVolume {
     /// What a hard stop takes.
     #[serde(default)]
     pub class: VolumeClass,
+    /// How long a write waits at most for the host's flush, in milliseconds, 100 to 60000; 1000
+    /// without. Of classes that are flushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush_ms: Option<u32>,
     /// Its length in bytes, whole MiB, at least the image's; the image's without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -144,6 +161,13 @@ pub struct Volume {
     pub size: u64,
     /// What a hard stop takes.
     pub class: VolumeClass,
+    /// How long a write waits at most for the host's flush, in milliseconds; none of a class that is
+    /// not flushed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush_ms: Option<u32>,
+    /// How it is flushed; none while nobody has said which QEMU has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flush: Option<VolumeFlush>,
     /// Whether what its guest writes is encrypted.
     pub encrypted: bool,
     /// The numbers of the keys that are kept for it.
@@ -248,7 +272,7 @@ pub struct VolumeStart {
     pub secrets: Vec<SecretObject>,
     /// Bytes that a hard stop had taken and that were put back now.
     pub recovered_bytes: u64,
-    /// What the guest may do: set by `PUT …/limits` with the monitor, once QEMU runs.
+    /// What the guest may do: set once QEMU runs, where its monitor is known.
     #[serde(default)]
     pub limits: Limits,
 }

@@ -87,14 +87,35 @@ impl Client {
         parse(self.call(Method::DELETE, &path, None, None).await?.body())
     }
 
-    /// What QEMU is to be started with.
+    /// What QEMU is to be started with; with a monitor its guest is seen to.
     pub async fn open_volume(
         &self,
         project: &ProjectName,
         id: &str,
+        monitor: &Monitor,
     ) -> Result<VolumeStart, ClientError> {
-        let path = Self::volume_path(project, id, "/open");
-        parse(self.call(Method::POST, &path, None, None).await?.body())
+        self.post(&Self::volume_path(project, id, "/open"), monitor).await
+    }
+
+    /// Has a running guest's volume flushed.
+    pub async fn flush_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        monitor: &Monitor,
+    ) -> Result<Volume, ClientError> {
+        let (path, body) = (Self::volume_path(project, id, "/flush"), json(monitor)?);
+        parse(self.call(Method::PUT, &path, body, None).await?.body())
+    }
+
+    /// Has it flushed no more.
+    pub async fn end_volume_flush(
+        &self,
+        project: &ProjectName,
+        id: &str,
+    ) -> Result<Volume, ClientError> {
+        let path = Self::volume_path(project, id, "/flush");
+        parse(self.call(Method::DELETE, &path, None, None).await?.body())
     }
 
     /// Sets what its guest may do.

@@ -8,7 +8,7 @@ use super::{
     Detach,
     freezing::FreezeArguments,
     schedule::ScheduleCommand,
-    volume::{ClassArgument, LimitArguments, VolumeIdArgument},
+    volume::{ClassArgument, LimitArguments, VolumeIdArgument, flush_ms},
 };
 use crate::size;
 
@@ -103,6 +103,9 @@ pub struct RestoreArguments {
     /// What a hard stop takes
     #[arg(long, value_name = "CLASS", default_value = "recovered")]
     pub class: ClassArgument,
+    /// How long a write waits at most for the host's flush, 100ms to 60s [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = flush_ms)]
+    pub flush_interval: Option<u32>,
     /// Its size, such as 20GiB [default: the backup's]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub size: Option<u64>,

@@ -7,6 +7,7 @@ use mezame_model::api::volumes::VolumeClass;
 
 use super::{
     Detach, JobId, LeftoverCommand, MasterCommand,
+    flush::{FLUSH_HELP, FlushArguments},
     pool::PoolCommand,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
 };
@@ -40,12 +41,14 @@ One that a QEMU has open is not deleted. Its backups stay.")]
     Delete(VolumeName),
     /// Put back what a hard stop took, and print what QEMU is to be started with
     #[command(after_help = "Examples:
-  out=$(mezame volume open web-root -p tenant-a) &&
-    mapfile -t words <<< \"$out\" && qemu-system-x86_64 … \"${words[@]}\"
+  out=$(mezame volume open web-root -p tenant-a --qmp /run/web.qmp) &&
+    mapfile -t words <<< \"$out\" &&
+    qemu-system-x86_64 … -qmp unix:/run/web.qmp,server=on,wait=off \"${words[@]}\"
   mezame volume open web-root -p tenant-a --secrets-dir /run/web    of an encrypted one
 
 One word a line. To be asked for before each start of a guest, which is not to be started where this
-fails: '< <(mezame …)' would not tell.")]
+fails: '< <(mezame …)' would not tell. With --qmp the provisioner waits for that QEMU for ten minutes,
+sets the volume's limits, and flushes it for as long as it runs.")]
     Open {
         /// Which volume
         #[command(flatten)]
@@ -53,18 +56,24 @@ fails: '< <(mezame …)' would not tell.")]
         /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
         #[arg(long, value_name = "DIR")]
         secrets_dir: Option<PathBuf>,
+        /// The QMP socket that the QEMU will have: its guest is seen to
+        #[arg(long, value_name = "SOCKET")]
+        qmp: Option<PathBuf>,
         /// How long to ask again, where too much is asked for at once, other work has the volume or
         /// nobody answers
         #[arg(long, value_name = "TIME", default_value = "30s", value_parser = text::duration)]
         wait: Duration,
     },
+    /// Flush running guests' volumes, as their classes say; show how that is kept
+    #[command(after_help = FLUSH_HELP)]
+    Flush(FlushArguments),
     /// Set what a volume's guest may do; a limit that is not named stays
     #[command(after_help = "Examples:
   mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
   mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
   mezame volume limits web-root -p tenant-a --none                                 no limits
 
-A QEMU that is started has none: set them once it runs, with --qmp.")]
+A QEMU that is started has none, unless 'volume open --qmp' has named it.")]
     Limits {
         /// Which volume
         #[command(flatten)]
@@ -181,6 +190,9 @@ pub struct CreateVolumeArguments {
     /// What a hard stop takes
     #[arg(long, value_name = "CLASS", default_value = "recovered")]
     pub class: ClassArgument,
+    /// How long a write waits at most for the host's flush, 100ms to 60s [default: 1s]
+    #[arg(long, value_name = "TIME", value_parser = flush_ms)]
+    pub flush_interval: Option<u32>,
     /// Its size, such as 20GiB [default: the image's]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     pub size: Option<u64>,
@@ -223,8 +235,9 @@ pub struct ClassArgument(pub VolumeClass);
 
 impl ValueEnum for ClassArgument {
     fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [ClassArgument; 3] = [
+        const ALL: [ClassArgument; 4] = [
             ClassArgument(VolumeClass::Recovered),
+            ClassArgument(VolumeClass::Bounded),
             ClassArgument(VolumeClass::Synchronous),
             ClassArgument(VolumeClass::FlushHonouring),
         ];
@@ -234,6 +247,12 @@ impl ValueEnum for ClassArgument {
     fn to_possible_value(&self) -> Option<PossibleValue> {
         Some(PossibleValue::new(self.0.as_str()))
     }
+}
+
+/// A time in milliseconds; which ones are good is the provisioner's to say.
+pub(super) fn flush_ms(text: &str) -> Result<u32, text::DurationError> {
+    let time = text::duration(text)?;
+    Ok(u32::try_from(time.as_millis()).unwrap_or(u32::MAX))
 }
 
 /// A volume's id.

@@ -70,6 +70,7 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
         image: Some(backup.id),
         pool: arguments.pool,
         class: arguments.class.0,
+        flush_ms: arguments.flush_interval,
         size: arguments.size,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),

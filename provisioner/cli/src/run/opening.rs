@@ -5,7 +5,7 @@
 
 use std::{io::IsTerminal, path::Path, time::Duration};
 
-use mezame_model::api::volumes::VolumeStart;
+use mezame_model::api::volumes::{Monitor, VolumeStart};
 use tokio::time::Instant;
 
 use super::Session;
@@ -19,6 +19,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 pub(super) async fn started(
     session: &Session<'_>,
     id: &str,
+    monitor: &Monitor,
     secrets_dir: Option<&Path>,
     wait: Duration,
 ) -> Result<VolumeStart, Failure> {
@@ -34,7 +35,7 @@ pub(super) async fn started(
         }
         None => {}
     }
-    Ok(asked(session, id, wait, async || client.open_volume(project, id).await).await?)
+    Ok(asked(session, id, wait, async || client.open_volume(project, id, monitor).await).await?)
 }
 
 /// That files can be made in a folder.

@@ -14,7 +14,7 @@ use mezame_model::api::volumes::{
     VolumeStart, VolumeState,
 };
 
-use super::{Session, image, leftover, master, opening, pool, restore, told::told};
+use super::{Session, flush, image, leftover, master, opening, pool, restore, told::told};
 use crate::{
     command::{CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand, VolumeName},
     exit::Exit,
@@ -38,11 +38,12 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         VolumeCommand::List => list(session, &client.volumes(project).await?),
         VolumeCommand::Show(name) => show(session, &client.volume(project, id(&name)).await?),
         VolumeCommand::Delete(name) => delete(session, id(&name)).await,
-        VolumeCommand::Open { volume, secrets_dir, wait } => {
-            let secrets_dir = secrets_dir.as_deref();
-            let start = opening::started(session, id(&volume), secrets_dir, wait).await?;
+        VolumeCommand::Open { volume, secrets_dir, qmp, wait } => {
+            let (secrets_dir, monitor) = (secrets_dir.as_deref(), Monitor { qmp });
+            let start = opening::started(session, id(&volume), &monitor, secrets_dir, wait).await?;
             open(session, &start, secrets_dir)
         }
+        VolumeCommand::Flush(arguments) => flush::run(session, arguments).await,
         VolumeCommand::Limits { volume, limits, none, qmp } => {
             // What is not named stays.
             let before = match none {
@@ -58,7 +59,8 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
                 session.screen.print_value(&changed)?;
                 return Ok(Exit::Success);
             }
-            let told = if wanted.qmp.is_some() { "" } else { " from the next time QEMU is told" };
+            let is_told = wanted.qmp.is_some() || changed.flush.is_some();
+            let told = if is_told { "" } else { " from the next time QEMU is told" };
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
         }
@@ -112,6 +114,7 @@ async fn create(session: &Session<'_>, arguments: CreateVolumeArguments) -> Resu
         image,
         pool: arguments.pool,
         class: arguments.class.0,
+        flush_ms: arguments.flush_interval,
         size: arguments.size,
         encrypted: arguments.encrypted,
         limits: limits_of(&arguments.limits),
@@ -232,6 +235,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
         "STATE",
         "SIZE",
         "CLASS",
+        "FLUSHED",
         "ENCRYPTED",
         "POOL",
         "HOST",
@@ -245,6 +249,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
             state(volume).to_owned(),
             size::show(volume.size),
             volume.class.as_str().to_owned(),
+            volume.flush.as_ref().map_or("", |flush| flush.state.as_str()).to_owned(),
             if volume.encrypted { "yes" } else { "no" }.to_owned(),
             volume.pool.clone(),
             volume.host.clone(),
@@ -282,6 +287,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("State", state(volume).into()),
         ("Size", format!("{} ({} bytes)", size::show(volume.size), volume.size)),
         ("Class", volume.class.as_str().into()),
+        ("Flushed", flush::text(volume)),
         ("Host", volume.host.clone()),
         ("Pool", volume.pool.clone()),
         ("Place", volume.place.clone().unwrap_or_default()),

@@ -50,6 +50,16 @@ impl Control {
         all.filter(|volume| *volume.host == *host).cloned().collect()
     }
 
+    /// Those of all projects, by id, whose guests this host sees to.
+    pub(crate) fn volumes_of_guests(&self, host: &str) -> Vec<Arc<VolumeRecord>> {
+        let state = self.state();
+        let all = state.tenants.values().flat_map(|tenant| tenant.volumes.values());
+        let mut found: Vec<_> =
+            all.filter(|it| it.guest.is_some() && *it.host == *host).cloned().collect();
+        found.sort_by(|a, b| a.id.cmp(&b.id));
+        found
+    }
+
     /// Adds a volume, whose id no other volume of any project has: it names files and QEMU's nodes. All
     /// volumes of one master have the key of the first: it is that one's from then on.
     pub(crate) async fn add_volume(

@@ -28,6 +28,8 @@ struct Task {
     work: Work,
     when: When,
     due_ms: Option<u64>,
+    /// The job that was begun last.
+    last: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +59,12 @@ impl Task {
         false
     }
 
+    /// Whether what was begun last has not ended.
+    fn is_at_work(&self, images: &Images) -> bool {
+        let last = self.last.as_ref().and_then(|id| images.job(None, id).ok());
+        last.is_some_and(|job| job.ended_ms.is_none())
+    }
+
     /// It was begun now, or could not be.
     fn was_tried(&mut self, now_ms: u64, is_begun: bool) {
         let again = (!is_begun).then_some(now_ms.saturating_add(AGAIN_MS));
@@ -74,7 +82,7 @@ impl Upkeep {
         let named = [(Work::Collect, &settings.collect), (Work::Verify, &settings.verify)];
         let tasks = named.into_iter().filter_map(|(work, text)| {
             let when = When::parse(text.as_deref()?).ok()?;
-            Some(Task { work, when, due_ms: None })
+            Some(Task { work, when, due_ms: None, last: None })
         });
         Self { images, environment, tasks: tasks.collect() }
     }
@@ -94,14 +102,22 @@ impl Upkeep {
             if !task.is_due(now) {
                 continue;
             }
+            let work = task.work;
             let begun = match self.images.images().await {
-                Ok(images) => task.work.begin(&images).await,
+                Ok(images) if task.is_at_work(&images) => {
+                    task.was_tried(now, true);
+                    tracing::info!(?work, "the last run is at work still: this one is left out");
+                    continue;
+                }
+                Ok(images) => work.begin(&images).await,
                 Err(error) => Err(error),
             };
             task.was_tried(now, begun.is_ok());
-            let work = task.work;
             match begun {
-                Ok(job) => tracing::info!(?work, job = job.id, "work on the archive has begun"),
+                Ok(job) => {
+                    tracing::info!(?work, job = job.id, "work on the archive has begun");
+                    task.last = Some(job.id);
+                }
                 Err(error) => {
                     let error = chain(&error);
                     tracing::warn!(
@@ -122,7 +138,7 @@ mod tests {
     const HOUR: u64 = 60 * 60_000;
 
     fn task(when: &str) -> Task {
-        Task { work: Work::Collect, when: When::parse(when).unwrap(), due_ms: None }
+        Task { work: Work::Collect, when: When::parse(when).unwrap(), due_ms: None, last: None }
     }
 
     #[test]

@@ -76,8 +76,8 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(schema) = body(route.operation) {
         operation["requestBody"] = json!({
-            // A pool is made without anything being said, too.
-            "required": route.operation != "create-pool",
+            // A pool is made, and a volume opened, without anything being said, too.
+            "required": !matches!(route.operation, "create-pool" | "open-volume"),
             "content": { "application/json": { "schema": schemas::named(schema) } },
         });
     }

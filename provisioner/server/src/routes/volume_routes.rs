@@ -7,10 +7,10 @@ use axum::{
     routing::{MethodFilter, on},
 };
 
-use super::{Route, leftovers, restores, route, schedules, volumes};
+use super::{Route, flushes, leftovers, restores, route, schedules, volumes};
 
 /// Those calls.
-pub(super) static VOLUME_ROUTES: [Route; 29] = [
+pub(super) static VOLUME_ROUTES: [Route; 31] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/masters" "list-masters" "What volumes are clones of" => volumes::masters),
@@ -32,6 +32,10 @@ pub(super) static VOLUME_ROUTES: [Route; 29] = [
         => volumes::open),
     route!(PUT "/v1/projects/{project}/volumes/{volume}/limits" "limit-volume"
         "Set what the volume's guest may do" => volumes::limit),
+    route!(PUT "/v1/projects/{project}/volumes/{volume}/flush" "flush-volume"
+        "Have a running guest's volume flushed from now on, as its class says" => flushes::begin),
+    route!(DELETE "/v1/projects/{project}/volumes/{volume}/flush" "end-volume-flush"
+        "Have it flushed no more" => flushes::end),
     route!(POST "/v1/projects/{project}/volumes/{volume}/rotate-key" "rekey-volume"
         "Have another key open the volume, and no other" => volumes::rotate_key),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydrate" "hydrate-volume"

@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use super::{
     Api, Shared,
     changes::body,
+    flushes,
     images::project_of,
     json,
     names::Names,
@@ -29,7 +30,7 @@ use super::{
 use crate::{access::Caller, volumes::backups::BackupPlace};
 
 /// The longest body of what is asked for.
-const BODY_BYTES: usize = 64 << 10;
+pub(super) const BODY_BYTES: usize = 64 << 10;
 
 pub(super) async fn asked<T: DeserializeOwned + Send + 'static>(
     request: Request,
@@ -112,9 +113,11 @@ pub(super) async fn open(
     State(api): Shared,
     names: Names,
     Extension(caller): Extension<Caller>,
+    request: Request,
 ) -> Result<Response, Failure> {
+    let qmp = flushes::monitor(request).await?;
     let (project, id) = volume_of(&api, &names)?;
-    let start = api.volumes().await?.open(&project, &id).await?;
+    let start = api.volumes().await?.open(&project, &id, qmp).await?;
     if !start.secrets.is_empty() {
         tracing::info!(
             target: "audit", caller = %caller.name, %project, volume = %id, what = "volume-key",

@@ -36,10 +36,10 @@ pub(super) fn dropped(
     };
     let Ok(id) = ImageId::parse(&new.id) else { return Vec::new() };
     let own = backups.iter().filter(|it| it.schedule.as_deref() == Some(schedule));
-    let mut points = points_of(own.filter(|it| it.point != new.point));
+    let mut points = points_of(own.clone().filter(|it| it.point != new.point));
     let is_named = |volume: &&str| volumes.iter().any(|named| named == volume);
     points.retain(|it| it.volumes.iter().all(&is_named));
-    let made = backups.iter().filter(|it| it.point == new.point).map(|it| &*it.volume).collect();
+    let made = own.filter(|it| it.point == new.point).map(|it| &*it.volume).collect();
     let last = last_of_each(&points, &made);
     // What was just made counts, at its own time.
     let newest = Dated { id, created_ms: new.taken_ms };

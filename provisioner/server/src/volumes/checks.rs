@@ -1,10 +1,14 @@
 //! What is refused of a call's words before anything is done.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
-use mezame_model::api::volumes::Limits;
+use mezame_images::volume::FlushInterval;
+use mezame_model::api::{
+    Fault,
+    volumes::{Limits, VolumeClass},
+};
 
-use super::VolumesError;
+use super::{VolumesError, plain};
 
 /// `THROTTLE_VALUE_MAX` in QEMU's include/qemu/throttle.h.
 const MOST_BYTES: u64 = 1_000_000_000_000_000;
@@ -27,4 +31,15 @@ pub(super) fn check_monitor(qmp: &Path) -> Result<(), VolumesError> {
         return Ok(());
     }
     Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
+}
+
+/// What is wrong with how often a volume is to be flushed.
+pub(super) fn interval_fault(class: VolumeClass, flush_ms: Option<u32>) -> Option<Fault> {
+    let flush_ms = flush_ms?;
+    if !class.is_flushed() {
+        let message = format!("a volume of the class '{}' is not flushed", class.as_str());
+        return Some(plain("flush_ms", message, "leave it out, or take 'recovered' or 'bounded'"));
+    }
+    let interval = FlushInterval::new(Duration::from_millis(flush_ms.into()));
+    interval.err().map(|error| plain("flush_ms", error.to_string(), "100 to 60000"))
 }

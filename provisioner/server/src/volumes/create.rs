@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Unfinished, Volumes, VolumesError, check_limits,
+    checks::interval_fault,
     claim::Claim,
     executor::{Beginning, ExecutorError, Facts, Reason},
     plain,
@@ -94,7 +95,9 @@ impl Volumes {
                 && image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
             size,
             class: new.class,
+            flush_ms: new.flush_ms,
             limits: new.limits,
+            guest: None,
             keys,
             master_key,
             is_rotating: false,
@@ -194,7 +197,7 @@ fn on_disk(new: NewVolume, kind: PoolKind) -> Result<NewVolume, Vec<Fault>> {
     if kind == PoolKind::Directory {
         return Ok(new);
     }
-    if matches!(new.class, VolumeClass::Synchronous | VolumeClass::FlushHonouring) {
+    if !matches!(new.class, VolumeClass::Recovered | VolumeClass::Plain) {
         let message = "a volume on a disk of its own has no overlay, and is plain";
         faults.push(plain("class", message, "leave it out"));
     }
@@ -209,9 +212,10 @@ fn on_disk(new: NewVolume, kind: PoolKind) -> Result<NewVolume, Vec<Fault>> {
 fn size_of(new: &NewVolume, image: Option<&Visible>, is_on_disk: bool) -> Result<u64, Vec<Fault>> {
     let mut faults = Vec::new();
     if new.class == VolumeClass::Plain && !is_on_disk {
-        let mend = "'recovered', 'synchronous' or 'flush-honouring'; hydrate it later";
+        let mend = "'recovered', 'bounded', 'synchronous' or 'flush-honouring'; hydrate it later";
         faults.push(plain("class", "a volume becomes plain by hydration", mend));
     }
+    faults.extend(interval_fault(new.class, new.flush_ms));
     if image.is_some_and(|image| label(image, pull::VOLUME) == Some(&new.id)) {
         let message = "the image is a backup of the volume that had this id";
         faults.push(plain("id", message, "take another, or its backups would be the new one's"));

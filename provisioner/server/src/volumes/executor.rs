@@ -3,18 +3,26 @@
 //! This process is one ([`super::local`]). A hypervisor's own would be another implementation, which
 //! carries the same orders to it; so what is here is data, and an error is a word and a text.
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+mod attended;
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mezame_images::{
     archive::{ImageId, Watch},
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
-    volume::VolumeId,
+    volume::{FlushInterval, VolumeId},
 };
 use mezame_model::{
     InstanceId, ProjectName,
     api::volumes::{Leftover, Limits, Master, Pool, VolumeClass, VolumeStart},
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::attended::{Attended, Flushed};
 
 /// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
 #[derive(Clone)]
@@ -32,6 +40,8 @@ pub(crate) struct Facts {
     /// forgotten with the last of them.
     pub(crate) master_goes: bool,
     pub(crate) class: VolumeClass,
+    /// How often it is flushed, where its class is.
+    pub(crate) interval: FlushInterval,
     pub(crate) keys: VolumeKeys,
     /// The newest of its keys, if it is encrypted.
     pub(crate) newest: Option<KeyNumber>,
@@ -303,6 +313,27 @@ pub(crate) trait Executor: Send + Sync {
     /// Sets what a running guest may do.
     fn set_limits(&self, volume: &Facts, limits: Limits, qmp: PathBuf)
     -> Result<(), ExecutorError>;
+
+    /// Sets what a running guest may do, and has its volume flushed from then on, if its class says
+    /// so. Where that is so already nothing changes.
+    fn attend(
+        &self,
+        _volume: &Facts,
+        _limits: Limits,
+        _qmp: &Path,
+    ) -> Result<Attended, ExecutorError> {
+        Ok(Attended::Limited)
+    }
+
+    /// How a volume's flusher does; None where it has none.
+    fn flushed(&self, _volume: &VolumeId) -> Option<Flushed> {
+        None
+    }
+
+    /// Ends a volume's flusher, and in its QEMU what it was flushed by, where one is there.
+    fn leave(&self, _volume: &Facts, _qmp: &Path) -> Result<(), ExecutorError> {
+        Ok(())
+    }
 
     /// Copies a running guest's volume into a plain one, and has the guest go over to it. It goes on
     /// with what was begun. At this process's end QEMU goes on by itself.

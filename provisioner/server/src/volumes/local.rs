@@ -9,10 +9,12 @@ mod capture;
 mod delete;
 mod disks;
 mod error;
+mod flush;
 mod hydration;
 mod left;
 mod leftovers;
 mod masters;
+mod monitor;
 mod place;
 mod restore;
 mod room;
@@ -23,12 +25,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs::{self, DirBuilder},
     io,
-    num::{NonZeroU32, NonZeroU64},
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use mezame_images::{
@@ -36,16 +36,16 @@ use mezame_images::{
     clone::{InstantClone, Pool as Directory},
     encryption::rotation::{Offline, Running},
     environment::SystemEnvironment,
-    qmp::{Qmp, QmpError},
     restore::records::Records,
-    volume::{Durability, HostCache, Limits as Throttle, Volume, VolumeId},
+    volume::{Durability, HostCache, Volume, VolumeId},
 };
 use mezame_model::api::volumes::{Leftover, Limits, Pool, PoolKind, VolumeClass, VolumeStart};
 
+use self::flush::Flushers;
 pub(super) use self::leftovers::volume_of;
 use super::executor::{
-    BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor, ExecutorError,
-    Facts, Left, Reason, RestoreOrder, Restored,
+    Attended, BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
+    ExecutorError, Facts, Flushed, Left, Reason, RestoreOrder, Restored,
 };
 use crate::{
     images::{Images, StartError, chain},
@@ -72,6 +72,7 @@ pub(crate) struct Local {
     environment: SystemEnvironment,
     /// Of restores that were begun.
     records: Records,
+    flushers: Flushers,
     /// Of each pool: whoever holds it claims a disk, or frees one.
     disk_claims: BTreeMap<String, Mutex<()>>,
 }
@@ -114,6 +115,7 @@ impl Local {
             images,
             environment: SystemEnvironment::new(),
             records,
+            flushers: Flushers::default(),
             disk_claims,
         })
     }
@@ -140,43 +142,18 @@ impl Local {
     }
 
     fn volume(&self, facts: &Facts, clone: &InstantClone) -> Result<Volume, ExecutorError> {
-        Ok(clone.volume(durability(facts.class), CACHE)?)
-    }
-
-    /// A guest's monitor, waited for while somebody else has it.
-    fn monitor(path: &Path) -> Result<Qmp, ExecutorError> {
-        Self::monitor_within(path, COMMAND, TURN)
-    }
-
-    /// The same for who waits for an answer.
-    fn monitor_soon(path: &Path) -> Result<Qmp, ExecutorError> {
-        Self::monitor_within(path, SOON, SOON)
-    }
-
-    fn monitor_within(
-        path: &Path,
-        command: Duration,
-        turn: Duration,
-    ) -> Result<Qmp, ExecutorError> {
-        let begin = Instant::now();
-        loop {
-            match Qmp::connect(path, command) {
-                Err(QmpError::Deadline { .. }) if begin.elapsed() < turn => {
-                    thread::sleep(Duration::from_millis(50));
-                }
-                other => return Ok(other?),
-            }
-        }
+        Ok(clone.volume(durability(facts), CACHE)?)
     }
 }
 
 /// How a class is kept.
-fn durability(class: VolumeClass) -> Durability {
-    match class {
+fn durability(facts: &Facts) -> Durability {
+    match facts.class {
         VolumeClass::Synchronous => Durability::Synchronous,
         VolumeClass::FlushHonouring => Durability::FlushHonouring,
+        VolumeClass::Bounded => Durability::Bounded(facts.interval),
         // A clone that was hydrated is plain, whatever class is asked for.
-        VolumeClass::Recovered | VolumeClass::Plain => Durability::default(),
+        VolumeClass::Recovered | VolumeClass::Plain => Durability::Recovered(facts.interval),
     }
 }
 
@@ -304,15 +281,19 @@ impl Executor for Local {
     }
 
     fn set_limits(&self, facts: &Facts, limits: Limits, qmp: PathBuf) -> Result<(), ExecutorError> {
-        let volume = match self.on_disk(facts)? {
-            Some(disk) => disk.volume()?,
-            None => self.volume(facts, &self.find(facts)?.1)?,
-        };
-        let throttle = Throttle {
-            operations: limits.iops.and_then(NonZeroU32::new),
-            bytes: limits.bytes.and_then(NonZeroU64::new),
-        };
-        Ok(throttle.apply(&mut Self::monitor_soon(&qmp)?, &volume)?)
+        self.set_limits_now(facts, limits, &qmp)
+    }
+
+    fn attend(&self, facts: &Facts, limits: Limits, qmp: &Path) -> Result<Attended, ExecutorError> {
+        self.attend_now(facts, limits, qmp)
+    }
+
+    fn flushed(&self, volume: &VolumeId) -> Option<Flushed> {
+        self.flushers.status(volume)
+    }
+
+    fn leave(&self, facts: &Facts, qmp: &Path) -> Result<(), ExecutorError> {
+        self.leave_now(facts, qmp)
     }
 
     fn hydrate(

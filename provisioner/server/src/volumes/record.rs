@@ -1,10 +1,10 @@
 //! What the control plane keeps of a volume. The store seals it, keys included.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use mezame_images::{
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
-    volume::VolumeId,
+    volume::{FlushInterval, VolumeId},
 };
 use mezame_model::{
     ProjectName, SecretBytes,
@@ -39,8 +39,14 @@ pub(crate) struct VolumeRecord {
     pub(crate) is_restored: bool,
     pub(crate) size: u64,
     pub(crate) class: VolumeClass,
+    /// How often it is flushed, in milliseconds; the usual without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) flush_ms: Option<u32>,
     #[serde(default)]
     pub(crate) limits: Limits,
+    /// The guest that runs on it, where somebody has said which.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) guest: Option<GuestRecord>,
     /// Those that may not be forgotten, by number; none of a volume in the clear.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) keys: BTreeMap<u32, SecretBytes>,
@@ -57,13 +63,32 @@ pub(crate) struct VolumeRecord {
     pub(crate) kept: Vec<PathBuf>,
 }
 
+/// A guest that is seen to ([`super::attend`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuestRecord {
+    /// Its QEMU's monitor.
+    pub(crate) qmp: PathBuf,
+    /// When that was said, in milliseconds since 1970.
+    pub(crate) asked_ms: u64,
+    /// Whether it was there: if it is not any more, it has ended.
+    pub(crate) has_run: bool,
+}
+
 impl VolumeRecord {
+    /// How often it is flushed, if its class is.
+    pub(crate) fn interval(&self) -> Option<FlushInterval> {
+        let told = self.flush_ms.map(|ms| Duration::from_millis(ms.into()));
+        let interval = told.and_then(|told| FlushInterval::new(told).ok()).unwrap_or_default();
+        self.class.is_flushed().then_some(interval)
+    }
+
     /// Whether something of it is in the clear nowhere on its host.
     pub(crate) fn is_encrypted(&self) -> bool {
         !self.keys.is_empty() || self.master_key.is_some()
     }
 
-    /// As operators see it, but for what is at work on it ([`super::shown`]).
+    /// As operators see it, but for what is at work on it ([`super::shown`]) and how it is flushed
+    /// ([`super::attend`]).
     pub(crate) fn shown(&self) -> Volume {
         Volume {
             id: self.id.to_string(),
@@ -75,6 +100,10 @@ impl VolumeRecord {
             image: self.image.as_ref().map(ToString::to_string),
             size: self.size,
             class: self.class,
+            flush_ms: self
+                .interval()
+                .map(|interval| u32::try_from(interval.bound().as_millis()).unwrap_or(u32::MAX)),
+            flush: None,
             encrypted: !self.keys.is_empty(),
             keys: self.keys.keys().copied().collect(),
             limits: self.limits,
@@ -108,6 +137,7 @@ impl VolumeRecord {
             master_key,
             master_goes: self.is_restored || self.master_key.is_some(),
             class: self.class,
+            interval: self.interval().unwrap_or_default(),
             keys,
             newest: self.keys.keys().next_back().copied().map(KeyNumber),
         }

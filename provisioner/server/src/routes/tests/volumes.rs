@@ -1,6 +1,7 @@
 //! Volumes over the API, with a real archive and real records, and pools that are only noted down.
 
 mod deleting;
+mod flushes;
 mod freezing;
 mod making;
 mod noted;
@@ -13,7 +14,7 @@ mod schedules;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -38,8 +39,8 @@ use crate::{
     volumes::{
         Manner,
         executor::{
-            BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
-            ExecutorError, Facts, FreezeOrder, Reason, RestoreOrder, Restored,
+            Attended, BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
+            ExecutorError, Facts, Flushed, FreezeOrder, Reason, RestoreOrder, Restored,
         },
         part::VolumePart,
     },

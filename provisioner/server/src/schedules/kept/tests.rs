@@ -123,6 +123,15 @@ fn the_newest_of_each_volume_stays_though_newer_points_lack_it() {
     assert_eq!(gone(keep, &["a", "b"], &backups, &[4]), [id(0), id(7), id(1), id(2), id(3)]);
 }
 
+#[test]
+fn what_others_have_of_the_point_that_was_just_made_is_no_backup_of_the_schedules() {
+    let keep = Keep { last: 1, ..Keep::default() };
+    let mut backups = vec![backup(0, "a", "p0", NOON), backup(1, "b", "p0", NOON)];
+    backups.extend([backup(2, "a", "p1", NOON + DAY), backup(3, "b", "p1", NOON + DAY)]);
+    backups[3].schedule = Some("other".into());
+    assert_eq!(gone(keep, &["a", "b"], &backups, &[2]), Vec::<String>::new());
+}
+
 proptest! {
     #[test]
     fn what_is_kept_is_what_was_promised_and_doing_it_again_deletes_nothing_more(

@@ -13,10 +13,9 @@ use mezame_images::{
         freeze::Freeze,
         offer::Offer,
         plan::{Decision, decide},
-        point::{Point, Server, Settings, survey},
+        point::{Point, Settings, survey},
         pull::{Destination, Exceptions, Pulled, published_of, pull},
     },
-    nbd::NbdAddress,
     qmp::Qmp,
     volume::VolumeId,
 };
@@ -125,7 +124,7 @@ impl Local {
         remove(&socket).map_err(|error| {
             ExecutorError::new(Reason::Failed, format!("{}: {error}", socket.display()))
         })?;
-        let server = Server::Start(NbdAddress::Unix(socket.clone()));
+        let server = self.server(qmp, &socket)?;
         let mut settings = Settings::new(self.scratch.clone(), server);
         settings.freeze = freeze.map_or(settings.freeze, |(order, _)| order.bound);
         let agent = freeze.map(|(_, agent)| agent);

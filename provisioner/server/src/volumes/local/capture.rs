@@ -51,7 +51,7 @@ impl Local {
                     capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
                 } else {
                     let (_, clone) = self.find(facts)?;
-                    let durability = durability(facts.class);
+                    let durability = durability(facts);
                     let stopped = Stopped::Clone { clone: &clone, durability, cache: CACHE };
                     capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
                 };

@@ -141,7 +141,11 @@ impl Local {
             let Err(error) = hydration.complete(&mut qmp, master) else { return Ok(()) };
             drop(qmp);
             let is_settled = !master.find(&facts.id)?.is_being_handed_over();
-            let is_other = matches!(error, HydrationError::NoDisk(_) | HydrationError::NoJob(_));
+            // A second later nothing has changed of these.
+            let is_other = matches!(
+                error,
+                HydrationError::NoDisk(_) | HydrationError::NoJob(_) | HydrationError::Moving(_)
+            );
             if is_settled || is_other || tries >= TRIES {
                 return Err(error.into());
             }

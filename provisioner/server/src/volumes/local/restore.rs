@@ -105,6 +105,6 @@ impl Local {
 }
 
 fn subject<'a>(master: &'a Master, facts: &'a Facts) -> Subject<'a> {
-    let durability = durability(facts.class);
+    let durability = durability(facts);
     Subject::Clone { master, id: &facts.id, durability, cache: CACHE }
 }

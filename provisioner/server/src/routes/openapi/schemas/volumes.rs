@@ -1,6 +1,6 @@
 //! The schemas of volumes, pools and backups, and which call takes and answers which.
 
-use mezame_model::api::volumes::VolumeClass;
+use mezame_model::api::volumes::{FlushState, VolumeClass};
 use serde_json::{Value, json};
 
 use super::{any, flag, list, named, number, object, text, texts};
@@ -10,7 +10,8 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
     Some(match operation {
         "create-volume" => "NewVolume",
         "limit-volume" => "VolumeLimits",
-        "rekey-volume" | "pause-hydration" | "resume-hydration" => "Monitor",
+        "open-volume" | "flush-volume" | "rekey-volume" | "pause-hydration"
+        | "resume-hydration" => "Monitor",
         "hydrate-volume" => "Hydrate",
         "restore-volume" => "RestoreVolume",
         "capture-volume" => "Capture",
@@ -30,7 +31,9 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         "list-masters" => ("200", Some(list_of("Master"))),
         "list-leftovers" => ("200", Some(list_of("Leftover"))),
         "list-volumes" => ("200", Some(list_of("Volume"))),
-        "show-volume" | "limit-volume" => ("200", Some(named("Volume"))),
+        "show-volume" | "limit-volume" | "flush-volume" | "end-volume-flush" => {
+            ("200", Some(named("Volume")))
+        }
         "erase-volume" | "remove-leftover" => ("200", Some(named("VolumeDeleted"))),
         "open-volume" => ("200", Some(named("VolumeStart"))),
         "create-volume" | "rekey-volume" | "hydrate-volume" | "restore-volume"
@@ -78,10 +81,10 @@ fn restores() -> Value {
 }
 
 fn class() -> Value {
-    let made = VolumeClass::ALL.map(VolumeClass::as_str);
+    let all = VolumeClass::ALL.into_iter().chain([VolumeClass::Plain]);
     json!({
         "type": "string",
-        "enum": [made[0], made[1], made[2], VolumeClass::Plain.as_str()],
+        "enum": all.map(VolumeClass::as_str).collect::<Vec<_>>(),
         "description": "What a hard stop takes; 'plain' is what was hydrated, or is on a disk of its own",
     })
 }
@@ -99,6 +102,7 @@ fn volumes() -> Value {
             "image": text("The image, or backup, that it begins as; zeros without"),
             "pool": text("Which pool it lies in; the site's default without"),
             "class": class(),
+            "flush_ms": number("How long a write waits at most for the host's flush, 100 to 60000; 1000 without"),
             "size": number("In bytes, whole MiB, at least the image's; the image's without"),
             "encrypted": flag("What its guest writes is"),
             "limits": limits(),
@@ -117,6 +121,8 @@ fn volumes() -> Value {
                 "image": text("What it began as; zeros without"),
                 "size": number("In bytes"),
                 "class": class(),
+                "flush_ms": number("How long a write waits at most for the host's flush"),
+                "flush": named("VolumeFlush"),
                 "encrypted": flag("What its guest writes is"),
                 "keys": list(json!({ "type": "integer" }), "The numbers of its keys"),
                 "limits": limits(),
@@ -130,6 +136,23 @@ fn volumes() -> Value {
                 "rotating": flag("A change of its key was begun and has not ended"),
                 "job": text("The job that is at work on it"),
                 "kept": list(text("On its host"), "Files that restores have kept of it"),
+            }),
+        ),
+        "VolumeFlush": object(
+            "How a running guest's volume is flushed",
+            &["qmp", "state", "flushes", "failures", "lates"],
+            json!({
+                "qmp": text("The QMP socket of the QEMU that has it open"),
+                "state": json!({
+                    "type": "string",
+                    "enum": FlushState::ALL.map(FlushState::as_str),
+                    "description": "Whether no write waits for longer than 'flush_ms'",
+                }),
+                "durable_until_ms": number("All that was acknowledged before is durable; milliseconds since 1970"),
+                "flushes": number("How many have succeeded since this process began it"),
+                "failures": number("How many have failed"),
+                "lates": number("How often a write may have waited for longer"),
+                "why": text("What is in the way"),
             }),
         ),
         "VolumeDeleted": object("What became of it", &["id", "erased", "keys_forgotten"], json!({

@@ -276,5 +276,5 @@ async fn what_can_not_begin_is_tried_again() {
     clock.advance_ms(10 * 60 * 1000);
     upkeep.tick().await;
     let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
-    assert_eq!(jobs[0]["work"], "collect", "{jobs}");
+    assert_eq!(jobs[0]["what"], "collect", "{jobs}");
 }

@@ -29,6 +29,11 @@ pub(super) struct Noted {
     pub(super) hung: AtomicUsize,
     /// How many volumes were begun to be deleted.
     pub(super) deleting: AtomicUsize,
+    /// The monitors of QEMUs that are there.
+    pub(super) qemus: Mutex<BTreeSet<PathBuf>>,
+    /// What guests that are seen to may do, and how their volumes are flushed.
+    pub(super) told: Mutex<BTreeMap<VolumeId, Limits>>,
+    pub(super) flushers: Mutex<BTreeMap<VolumeId, Flushed>>,
 }
 
 type Maker = Box<dyn Fn(BackupOrder) -> BackedUp + Send>;
@@ -167,6 +172,36 @@ impl Executor for Noted {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.refused()
+    }
+
+    fn attend(
+        &self,
+        volume: &Facts,
+        limits: Limits,
+        qmp: &Path,
+    ) -> Result<Attended, ExecutorError> {
+        if !self.qemus.lock().unwrap().contains(qmp) {
+            return Ok(Attended::NotThere("nobody is there".into()));
+        }
+        self.refused()?;
+        self.told.lock().unwrap().insert(volume.id.clone(), limits);
+        if !volume.class.is_flushed() {
+            return Ok(Attended::Limited);
+        }
+        let (age, is_kept) = (Some(Duration::from_millis(200)), true);
+        let flushed =
+            Flushed { age, is_kept, is_failing: false, flushes: 4, failures: 0, lates: 0 };
+        self.flushers.lock().unwrap().insert(volume.id.clone(), flushed);
+        Ok(Attended::Flushed)
+    }
+
+    fn flushed(&self, volume: &VolumeId) -> Option<Flushed> {
+        self.flushers.lock().unwrap().get(volume).copied()
+    }
+
+    fn leave(&self, volume: &Facts, _: &Path) -> Result<(), ExecutorError> {
+        self.flushers.lock().unwrap().remove(&volume.id);
+        Ok(())
     }
 
     fn hydrate(

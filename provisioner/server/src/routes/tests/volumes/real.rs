@@ -1,12 +1,13 @@
 //! Volumes over the API in pools that are directories, with QEMU as whoever runs guests starts it, and
 //! with what is left where this process, or QEMU, ended in the middle.
 
+mod flushed;
 mod frozen;
 mod leftovers;
 mod machine;
 mod masters;
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use self::machine::Machine;
 use super::*;
