@@ -134,7 +134,8 @@ struct Work<'a> {
 impl Work<'_> {
     /// Fills in all chunks' ids; gives what is not written yet of each thread's pack.
     fn run(&self, chunks: &mut [ChunkId]) -> Result<Vec<Builder>, ArchiveError> {
-        let threads = self.archive.settings.threads.clamp(1, chunks.len().div_ceil(PIECE).max(1));
+        let most = self.archive.settings.threads.min(self.source.most_threads());
+        let threads = most.clamp(1, chunks.len().div_ceil(PIECE).max(1));
         let pieces = Mutex::new(chunks.chunks_mut(PIECE).enumerate());
         let next = || pieces.lock().unwrap_or_else(PoisonError::into_inner).next();
         std::thread::scope(|scope| {

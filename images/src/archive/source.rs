@@ -55,6 +55,11 @@ pub trait Source: Sync {
     /// Fills the buffer with what is at `offset`.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
 
+    /// How many threads may read and compress it at once; as many as the archive has, if nothing is said.
+    fn most_threads(&self) -> usize {
+        usize::MAX
+    }
+
     /// Called once all was read and before the image comes to be, which an error keeps it from:
     /// the last moment to say that what was read is not one disk.
     fn settle(&self) -> io::Result<()> {

@@ -13,6 +13,7 @@ use std::{
         Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    thread::available_parallelism,
     time::Duration,
 };
 
@@ -284,6 +285,14 @@ impl Source for NbdSource<'_> {
 
     fn extents(&self) -> io::Result<Vec<Extent>> {
         self.as_io(self.map())
+    }
+
+    /// Where the guest runs, half of the processors stay its own.
+    fn most_threads(&self) -> usize {
+        if self.offer.address.exposed().is_some() {
+            return usize::MAX;
+        }
+        available_parallelism().map_or(1, |processors| (processors.get() / 2).max(1))
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
