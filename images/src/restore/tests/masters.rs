@@ -1,6 +1,6 @@
 //! Masters made of images, and new volumes.
 
-use std::sync::Mutex;
+use std::sync::{Barrier, Mutex};
 
 use super::*;
 use crate::{
@@ -29,9 +29,14 @@ fn an_images_master_is_made_once_and_found_again() {
     let of = vault.origin(&image, &none, directory.path());
     let masters = Masters::create(&directory.path().join("masters")).unwrap();
     assert!(masters.find(&image.image().id.into()).unwrap().is_none());
-    // By several at once.
+    // By several at once, of whom nobody lets go of it before all have it.
+    let (size, all) = (image.image().size, Barrier::new(4));
     let inodes = std::thread::scope(|scope| {
-        let ask = || file_of(&masters.obtain(&of, &Unwatched).unwrap());
+        let ask = || {
+            let held = masters.held(&of, size, None, &Unwatched).unwrap();
+            all.wait();
+            file_of(&held)
+        };
         let asking: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
         let paths = asking.into_iter().map(|asking| asking.join().unwrap());
         let inode = |path: PathBuf| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
