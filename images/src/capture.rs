@@ -25,6 +25,7 @@ use crate::{
         Archive, Detail, Imported, Kind, NewImage, ProjectKey, Provenance, Watch,
         source::{FileSource, Source},
     },
+    background::in_background,
     backup::{
         freeze::{Consistency, CrashReason},
         name::PointId,
@@ -125,7 +126,8 @@ pub fn stopped(
     let import = |source: &dyn Source| {
         let Capture { project, key, .. } = *capture;
         let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
-        archive.import(&new, source, watch)
+        // Guests may run on the processors that compress.
+        in_background(|| archive.import(&new, source, watch))
     };
     let is_whole = matches!(volume.data(), Data::Plain(_)) && !volume.is_part();
     if is_whole && volume.key().is_none() {

@@ -32,6 +32,7 @@ use crate::{
         chunk::CHUNK,
         source::{Extent, Source},
     },
+    background::give_way,
     nbd::{ALLOCATION, DIRTY_BITMAP, Nbd, NbdError, Protection},
 };
 
@@ -246,6 +247,7 @@ impl<'a> NbdSource<'a> {
         let before = nbd.received();
         let mut at = offset;
         for part in buffer.chunks_mut(AT_ONCE) {
+            give_way();
             let length = part.len() as u64;
             self.gate.pass(part.len(), || {
                 self.pace.wait(LEAST_READ, || nbd.read(at, part), |()| length)

@@ -9,10 +9,7 @@ mod guest;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     thread,
 };
 
@@ -32,10 +29,9 @@ use mezame_model::ProjectName;
 use self::guest::{Guest, Phase, SIZE};
 use crate::{pinned::Cpu, row::Row, sample::median};
 
-const ROUNDS: usize = 9;
-/// How many writes are measured, without a backup and within one: of a point in time that is open
-/// all is pulled again until there were so many.
-const COUNT: u64 = 500;
+const ROUNDS: usize = 15;
+/// How many writes are measured without a backup: about as many as there are within one.
+const COUNT: u64 = 1500;
 
 /// Where the writes go, each of 16 KiB, and each run with and without a backup.
 struct Pattern {
@@ -53,6 +49,13 @@ const PATTERNS: [Pattern; 2] = [
     Pattern { name: "backup.latency.first", places: SIZE >> 16, stride: 64 << 10 },
 ];
 const LENGTH: u64 = 16 << 10;
+
+impl Pattern {
+    /// Whether each place is written to once, one after the other; else at random.
+    fn is_once(&self) -> bool {
+        self.stride > LENGTH
+    }
+}
 const BLOCK: u64 = 4 << 10;
 
 /// Who backs up.
@@ -141,7 +144,7 @@ fn scattered(number: u64, below: u64) -> u64 {
     (mixed ^ (mixed >> 31)) % below
 }
 
-/// One round: writes without a backup, and while all of the disk is backed up.
+/// One round: writes without a backup, and from the beginning of a whole one to its end.
 fn once(guest: &mut Guest, vault: &Vault, pattern: &Pattern, round: usize) -> Result<[Phase; 2]> {
     let alone = |guest: &mut Guest| guest.phase(|guest| write(guest, pattern, |done| done < COUNT));
     if round.is_multiple_of(2) {
@@ -155,18 +158,12 @@ fn once(guest: &mut Guest, vault: &Vault, pattern: &Pattern, round: usize) -> Re
 
 fn during(guest: &mut Guest, vault: &Vault, pattern: &Pattern) -> Result<Phase> {
     let point = vault.open(guest, true)?;
-    let is_enough = AtomicBool::new(false);
     let (phase, pulled) = thread::scope(|scope| {
-        let pulling = scope.spawn(|| -> Result<()> {
-            while !is_enough.load(Ordering::Relaxed) {
-                vault.pull(&point)?;
-            }
-            Ok(())
-        });
-        let is_on = |done: u64| done < COUNT && !pulling.is_finished();
-        let phase = guest.phase(|guest| write(guest, pattern, is_on));
-        is_enough.store(true, Ordering::Relaxed);
-        (phase, pulling.join())
+        let pulling = scope.spawn(|| vault.pull(&point));
+        // Where each place is written to once, all of them may have been before the end.
+        let most = if pattern.is_once() { pattern.places } else { u64::MAX };
+        let is_on = |done: u64| done < most && !pulling.is_finished();
+        (guest.phase(|guest| write(guest, pattern, is_on)), pulling.join())
     });
     pulled.map_err(|_| anyhow::anyhow!("who pulls panicked"))??;
     vault.close(guest, point)?;
@@ -175,10 +172,9 @@ fn during(guest: &mut Guest, vault: &Vault, pattern: &Pattern) -> Result<Phase> 
 
 /// Writes on while it is to.
 fn write(guest: &mut Guest, pattern: &Pattern, is_on: impl Fn(u64) -> bool) -> Result<()> {
-    let is_once = pattern.stride > LENGTH;
     let mut done = 0;
     while is_on(done) {
-        let place = if is_once { done } else { scattered(done, pattern.places) };
+        let place = if pattern.is_once() { done } else { scattered(done, pattern.places) };
         guest.write(place * pattern.stride, LENGTH)?;
         done += 1;
     }
