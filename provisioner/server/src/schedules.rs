@@ -318,6 +318,7 @@ fn tell_failure(record: &ScheduleRecord, why: &str) {
 fn waits(error: &VolumesError) -> Option<Step> {
     match error {
         VolumesError::Busy(_)
+        | VolumesError::MonitorBusy(_)
         | VolumesError::NotReady
         | VolumesError::Images(ImagesError::TooManyOfProject { .. }) => {
             Some(Step::Waits(why(error)))

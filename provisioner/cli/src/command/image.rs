@@ -37,8 +37,9 @@ those that are shared with it.")]
     /// Write an image into a file, as a raw disk
     #[command(after_help = "Examples:
   mezame image export debian-12 disk.raw -p tenant-a
-  mezame image export debian-12 - -p tenant-a | qemu-img convert …    any other form
   mezame image export debian-12 disk.raw -p tenant-a --force          write it anew
+  mezame image export debian-12 - -p tenant-a | sha256sum             without a file
+  qemu-img convert -f raw -O qcow2 disk.raw disk.qcow2                another form of the file
 
 The file is sparse, and there whole or not at all. It holds what the disk held, secrets included.")]
     Export {

@@ -305,6 +305,26 @@ async fn one_begins_at_a_look_the_longest_due_first_and_one_that_waits_keeps_non
 }
 
 #[tokio::test]
+async fn one_waits_while_another_backs_up_another_volume_of_its_guest() {
+    let depot = Depot::with_backups().await;
+    depot.set("a", every(1, &["web"], json!({}))).await;
+    depot.set("b", every(1, &["data"], json!({}))).await;
+    depot.pass(1);
+    depot.noted.is_held.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        depot.schedules.tick().await;
+    }
+    assert_eq!(depot.schedule("a").await["last"]["outcome"], "running");
+    let b = depot.schedule("b").await;
+    assert!(b["waiting"].as_str().unwrap().contains("/run/"), "{b}");
+    assert_eq!(b["last"], Value::Null);
+    depot.noted.is_held.store(false, Ordering::SeqCst);
+    for name in ["a", "b"] {
+        assert_eq!(depot.settled(name).await["last"]["outcome"], "done");
+    }
+}
+
+#[tokio::test]
 async fn schedules_leave_room_in_the_table_of_jobs_for_what_operators_ask_for() {
     let depot = Depot::with_backups().await;
     for number in 0..10 {
