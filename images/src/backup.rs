@@ -29,6 +29,7 @@ pub mod plan;
 pub mod point;
 pub mod pull;
 pub(crate) mod source;
+pub mod stopped;
 
 #[cfg(test)]
 mod tests;

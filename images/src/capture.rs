@@ -1,8 +1,8 @@
 //! Capture: a guest's system storage becomes an image in the archive, which clones are made of.
 //!
 //! What is captured is the whole volume as its guest sees it, a clone with its master's bytes: an
-//! overlay alone would be of no use without that master. A volume that nobody has open is read under
-//! QEMU's own lock, so that no guest can be started on it meanwhile; one that a guest runs on is read
+//! overlay alone would be of no use without that master. A volume that nobody has open is
+//! [held](crate::stopped) meanwhile; one that a guest runs on is read
 //! at a [point in time](crate::backup::point), as a backup is, which it is not: the next backup
 //! goes on from the last one.
 //!
@@ -14,31 +14,21 @@ mod error;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::File, path::Path};
+use std::{collections::BTreeMap, path::Path};
 
 use mezame_model::ProjectName;
 
 pub use error::CaptureError;
 
 use crate::{
-    archive::{
-        Archive, Detail, Imported, Kind, NewImage, ProjectKey, Provenance, Watch,
-        source::{FileSource, Source},
-    },
-    background::in_background,
+    archive::{Archive, Detail, Imported, Kind, NewImage, ProjectKey, Provenance, Watch},
     backup::{
-        freeze::{Consistency, CrashReason},
-        name::PointId,
         offer::Offer,
-        plan::{FullReason, Plan},
         pull::{self, Exceptions, Pulled},
-        source::NbdSource,
     },
-    clone::{self, InstantClone},
     encryption::VolumeKeys,
-    nbd::NbdAddress,
-    storage_daemon::StorageDaemon,
-    volume::{Data, Durability, HostCache, Volume, recovery},
+    stopped::{Held, Stopped},
+    volume::Volume,
 };
 
 /// Labels of a captured image: its volume, when that was as it is here (milliseconds since 1970), who
@@ -78,27 +68,11 @@ pub struct Capture<'a> {
     pub is_sealed: bool,
 }
 
-/// A volume that no guest runs on.
-#[derive(Debug, Clone, Copy)]
-pub enum Stopped<'a> {
-    /// A plain one, or an overlay that needs no recovery.
-    Volume(&'a Volume),
-    /// A clone, which is recovered first if its class is.
-    Clone {
-        /// Which.
-        clone: &'a InstantClone,
-        /// The class that its guest was started with.
-        durability: Durability,
-        /// As of its guest.
-        cache: HostCache,
-    },
-}
-
 /// Captures a volume that no guest runs on. `run` is a directory that only we may enter, for sockets.
 /// The image is there when this returns, whole and durable, or not at all.
 ///
 /// # Errors
-/// [`CaptureError::InUse`], while QEMU has it open; [`CaptureError::WouldBeClear`].
+/// [`StoppedError::InUse`], while QEMU has it open; [`CaptureError::WouldBeClear`].
 pub fn stopped(
     archive: &Archive,
     capture: &Capture<'_>,
@@ -107,40 +81,12 @@ pub fn stopped(
     run: &Path,
     watch: &dyn Watch,
 ) -> Result<Imported, CaptureError> {
-    let volume = match stopped {
-        Stopped::Volume(volume) => volume.clone(),
-        Stopped::Clone { clone, durability, cache } => {
-            let volume = clone.volume(durability, cache)?;
-            check_key(&volume, capture)?;
-            if volume.durability().needs_recovery() {
-                clone.recover_with(keys, cache, run)?;
-            }
-            volume
-        }
-    };
-    check_key(&volume, capture)?;
-    let path = volume.place().path();
-    let path = path.ok_or_else(|| CaptureError::OnLun(volume.id().clone()))?;
-    let file = hold(&volume, path)?;
-    let detail = detail(capture, &volume, archive.now_ms(), "stopped");
-    let import = |source: &dyn Source| {
-        let Capture { project, key, .. } = *capture;
-        let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
-        // Guests may run on the processors that compress.
-        in_background(|| archive.import(&new, source, watch))
-    };
-    let is_whole = matches!(volume.data(), Data::Plain(_)) && !volume.is_part();
-    if is_whole && volume.key().is_none() {
-        let source = FileSource::of(file).map_err(CaptureError::io("reading", path))?;
-        return Ok(import(&source)?);
-    }
-    // The file stays held, by us.
-    let daemon = StorageDaemon::start_with(&read_only(&volume), &volume.secrets(keys)?, run)?;
-    let offer = offer(&daemon, &volume)?;
-    let imported = import(&NbdSource::whole(&offer, watch));
-    // It wrote nothing, so however it ends, an image that is there is one.
-    drop(daemon);
-    Ok(imported?)
+    check_key(&stopped.volume()?, capture)?;
+    let held = Held::take(stopped, keys, run)?;
+    let detail = detail(capture, held.volume(), archive.now_ms(), "stopped");
+    let Capture { project, key, .. } = *capture;
+    let new = NewImage { project, kind: Kind::Captured, detail, key, base: None };
+    Ok(held.import(archive, &new, keys, run, watch)?)
 }
 
 /// Captures a running guest's disk at a point in time that was opened for it. `offer` must be one of
@@ -176,54 +122,6 @@ fn check_key(volume: &Volume, capture: &Capture<'_>) -> Result<(), CaptureError>
         return Err(CaptureError::WouldBeClear(volume.id().clone()));
     }
     Ok(())
-}
-
-/// The volume's file or device, which no QEMU can open until it is dropped.
-fn hold(volume: &Volume, path: &Path) -> Result<File, CaptureError> {
-    let file = match clone::reserve(volume.place()) {
-        Err(error) if error.kind() == std::io::ErrorKind::ResourceBusy => {
-            return Err(CaptureError::InUse(volume.id().clone()));
-        }
-        file => file.map_err(CaptureError::io("opening", path))?,
-    };
-    // A guest may have run, and have been killed, since it was recovered.
-    let is_recovered = volume.durability().needs_recovery() && volume.is_overlay();
-    if is_recovered && recovery::needs_recovery(&file, path)? {
-        return Err(CaptureError::Unrecovered(volume.id().clone()));
-    }
-    Ok(file)
-}
-
-/// The volume as a daemon of ours opens it that writes nothing and takes no lock, since we have it.
-fn read_only(volume: &Volume) -> serde_json::Value {
-    let mut node = volume.blockdev();
-    node["read-only"] = true.into();
-    let mut file = &mut node["file"];
-    file["read-only"] = true.into();
-    if volume.is_part() && volume.key().is_some() {
-        file = &mut file["file"];
-        file["read-only"] = true.into();
-    }
-    file["locking"] = "off".into();
-    node
-}
-
-/// What the daemon serves, as a point in time is read.
-fn offer(daemon: &StorageDaemon, volume: &Volume) -> Result<Offer, CaptureError> {
-    Ok(Offer {
-        volume: volume.id().clone(),
-        point: PointId::new([0; 16]),
-        taken_ms: 0,
-        consistency: Consistency::Crash(CrashReason::NotRunning),
-        left_out: Vec::new(),
-        size: daemon.open()?.size(),
-        encrypted: volume.is_encrypted(),
-        address: NbdAddress::Unix(daemon.blocks().into()),
-        tls: None,
-        export: volume.id().to_string(),
-        plan: Plan::Full(FullReason::Wanted),
-        changes: None,
-    })
 }
 
 fn labels(

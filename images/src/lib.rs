@@ -24,6 +24,7 @@ pub mod qcow2;
 pub mod qmp;
 pub mod restore;
 pub mod room;
+pub mod stopped;
 pub mod storage_daemon;
 pub mod vhdx;
 pub mod vmdk;

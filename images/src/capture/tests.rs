@@ -7,13 +7,15 @@ use nix::sys::signal::{Signal, kill};
 use super::*;
 use crate::{
     archive::{Progress, Unwatched},
-    clone::Master,
+    clone::{InstantClone, Master},
     encryption::KeyNumber,
+    stopped::StoppedError,
+    storage_daemon::StorageDaemon,
     testing::{
         contents, first_difference, ids, keys, master, open, pool, running,
         vault::{Vault, project_key},
     },
-    volume::{Place, VolumeId},
+    volume::{Data, Durability, HostCache, Place, VolumeId, recovery::RecoveryError},
 };
 
 fn capture(vault: &Vault, of: Stopped<'_>, run: &Path) -> Result<Imported, CaptureError> {
@@ -108,7 +110,7 @@ fn what_a_killed_guest_had_written_is_captured() {
     drop((blocks, daemon));
     let lost = volume(&clone);
     let error = capture(&vault, Stopped::Volume(&lost), directory.path()).unwrap_err();
-    assert!(matches!(error, CaptureError::Unrecovered(_)), "{error}");
+    assert!(matches!(error, CaptureError::Stopped(StoppedError::Unrecovered(_))), "{error}");
     let image = capture(&vault, of(&clone), directory.path()).unwrap().image;
     assert_eq!(first_difference(&vault.restored(image.id), &bytes), None);
 }
@@ -127,16 +129,16 @@ fn a_volume_that_qemu_has_open_is_not_captured_and_none_is_opened_while_it_is() 
         let daemon = open(volume, &VolumeKeys::none(), directory.path());
         let error = capture(&vault, stopped, directory.path()).unwrap_err();
         let is_refused = match &error {
-            CaptureError::InUse(_) => true,
+            CaptureError::Stopped(StoppedError::InUse(_)) => true,
             // Recovery finds it first, by the same lock.
-            CaptureError::Recovery(recovery::RecoveryError::Daemon(error)) => {
+            CaptureError::Stopped(StoppedError::Recovery(RecoveryError::Daemon(error))) => {
                 error.to_string().contains("lock")
             }
             _ => false,
         };
         assert!(is_refused, "{error:?}");
         daemon.end().unwrap();
-        let held = hold(volume, volume.place().path().unwrap()).unwrap();
+        let held = Held::take(stopped, &VolumeKeys::none(), directory.path()).unwrap();
         let refused = StorageDaemon::start(&volume.blockdev(), directory.path()).unwrap_err();
         assert!(refused.to_string().contains("lock"), "{refused}");
         drop(held);

@@ -207,7 +207,7 @@ impl Schedules {
     async fn begin(&self, record: &ScheduleRecord, now: u64) -> Step {
         let Schedule { volumes, qmp, freeze, .. } = record.spec.clone();
         let name = Some(format!("schedule {}", record.name));
-        let new = NewBackup { volumes, qmp, full: false, name, freeze };
+        let new = NewBackup { volumes, qmp: Some(qmp), full: false, name, freeze };
         let begun = match self.volumes.volumes().await {
             Ok(all) => all.back_up(&record.project, new, Some(record.name.clone())).await,
             Err(error) => Err(error),

@@ -339,8 +339,10 @@ pub struct Hydrate {
 pub struct NewBackup {
     /// The volumes' ids.
     pub volumes: Vec<String>,
-    /// The QMP socket of the QEMU that has them open.
-    pub qmp: PathBuf,
+    /// The QMP socket of the QEMU that has them open. Without it, and where nobody listens there, all of
+    /// them are read as they are, under QEMU's lock: no guest may run on them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
     /// Whether all is read, whatever is known of changes.
     #[serde(default)]
     pub full: bool,
@@ -366,7 +368,7 @@ pub struct Backup {
     pub point: String,
     /// When it was, in milliseconds since 1970-01-01T00:00:00Z.
     pub taken_ms: u64,
-    /// `application` or `crash`: as after a power cut.
+    /// `application`, `crash` (as after a power cut), or `stopped`: no guest ran on it.
     pub consistency: String,
     /// Of a `crash`: why the guest was not frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]

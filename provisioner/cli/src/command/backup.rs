@@ -15,15 +15,17 @@ use crate::size;
 /// Of `backup`.
 #[derive(Debug, Subcommand)]
 pub enum BackupCommand {
-    /// Back up volumes of a running guest, all at one point in time
+    /// Back up volumes of a guest, all at one point in time
     #[command(after_help = "Examples:
   mezame backup create web-root web-data -p tenant-a --qmp /run/web.qmp
   mezame backup create web-root -p tenant-a --qmp /run/web.qmp --full
   mezame backup create web-root -p tenant-a --qmp /run/web.qmp --instance web --require-consistent
   mezame backup create db-root -p tenant-a --qmp /run/db.qmp --guest-agent /run/db.qga
+  mezame backup create web-root web-data -p tenant-a                    of a stopped guest
 
 What was written since the last backup is read; all, where that is not known, and then why is told.
-Without an agent that freezes the guest a backup is as after a power cut.")]
+Without an agent that freezes the guest a backup is as after a power cut. Where nobody listens at
+the socket, or none is named, all of each volume is read, and its guest can't be started meanwhile.")]
     Create(CreateBackupArguments),
     /// Show a project's backups, newest first
     #[command(after_help = "Examples:
@@ -71,9 +73,9 @@ pub struct CreateBackupArguments {
     /// The volumes
     #[arg(required = true, value_name = "ID")]
     pub volumes: Vec<VolumeIdArgument>,
-    /// The QMP socket of the QEMU that has them open
+    /// The QMP socket of the QEMU that has them open; without it no guest may run on them
     #[arg(long, value_name = "SOCKET")]
-    pub qmp: PathBuf,
+    pub qmp: Option<PathBuf>,
     /// Read everything, whatever is known of changes
     #[arg(long)]
     pub full: bool,

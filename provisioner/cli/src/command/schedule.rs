@@ -71,7 +71,7 @@ pub struct CreateScheduleArguments {
     /// The volumes
     #[arg(required = true, value_name = "ID")]
     pub volumes: Vec<VolumeIdArgument>,
-    /// The QMP socket of the QEMU that has them open
+    /// The QMP socket of the QEMU that has them open; where nobody listens, the guest is off
     #[arg(long, value_name = "SOCKET")]
     pub qmp: PathBuf,
     /// When, in UTC: '02:30', 'every 15m' (or 6h, 2d), or five fields as in crontab(5)

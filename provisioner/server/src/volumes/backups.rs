@@ -17,6 +17,7 @@ use mezame_model::{
 
 use super::{
     Unfinished, Volumes, VolumesError, check_monitor,
+    checks::not_running,
     claim::MayOpen,
     executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
     failure::{mend_of, unfinished},
@@ -40,7 +41,7 @@ impl Volumes {
         schedule: Option<Box<str>>,
     ) -> Result<ImageJob, VolumesError> {
         let NewBackup { volumes, qmp, full, name, freeze } = new;
-        check_monitor(&qmp)?;
+        qmp.as_deref().map(check_monitor).transpose()?;
         let mut ids = BTreeSet::new();
         for (at, text) in volumes.iter().enumerate() {
             let wrong = |message: String| {
@@ -56,14 +57,20 @@ impl Volumes {
             return Err(VolumesError::fault("volumes", message, "1 to 64 volumes of one guest"));
         }
         name.as_deref().map(check_name).transpose()?;
+        if freeze.is_some() && qmp.is_none() {
+            return Err(not_running());
+        }
         let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         // Another project's volumes are none here, whatever is done with them.
         for id in &ids {
             self.control.volume(project, id)?;
         }
-        let socket = self.lookout.socket(&qmp).await?;
-        let claim = self.claim_for_job(&ids, MayOpen::Yes)?.with_monitor(socket)?;
+        let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
+        let mut claim = self.claim_for_job(&ids, may_open)?;
+        if let Some(qmp) = &qmp {
+            claim = claim.with_monitor(self.lookout.socket(qmp).await?)?;
+        }
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);
         let mut volumes = Vec::with_capacity(ids.len());

@@ -33,6 +33,12 @@ pub(super) fn check_monitor(qmp: &Path) -> Result<(), VolumesError> {
     Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
 }
 
+/// Of whom to freeze where no guest's monitor is named.
+pub(super) fn not_running() -> VolumesError {
+    let mend = "name the QMP socket of the guest's QEMU";
+    VolumesError::fault("freeze", "no guest runs on it", mend)
+}
+
 /// What is wrong with how often a volume is to be flushed.
 pub(super) fn interval_fault(class: VolumeClass, flush_ms: Option<u32>) -> Option<Fault> {
     let flush_ms = flush_ms?;

@@ -29,6 +29,8 @@ pub(crate) use self::attended::{Attended, Flushed};
 pub(crate) struct Facts {
     pub(crate) id: VolumeId,
     pub(crate) pool: String,
+    /// In bytes.
+    pub(crate) size: u64,
     /// The disk that it was put on, where it has one of its own.
     pub(crate) place: Option<String>,
     pub(crate) master: String,
@@ -79,7 +81,8 @@ pub(crate) struct FreezeOrder {
 pub(crate) struct BackupOrder {
     pub(crate) project: ProjectName,
     pub(crate) volumes: Vec<Facts>,
-    pub(crate) qmp: PathBuf,
+    /// Of its QEMU; where nobody listens, or none is named, no guest may run on them.
+    pub(crate) qmp: Option<PathBuf>,
     pub(crate) full: bool,
     /// What the images are called.
     pub(crate) name: Option<String>,

@@ -19,6 +19,7 @@ mod place;
 mod restore;
 mod room;
 mod start;
+mod stopped;
 mod sweep;
 
 use std::{
@@ -356,7 +357,13 @@ impl Executor for Local {
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        self.back_up_noted(&order, || self.roomy(watch, |watch| self.back_up_now(&order, watch)))
+        match order.qmp.as_deref().filter(|qmp| Self::is_listened_to(qmp)) {
+            Some(qmp) => {
+                let work = |watch: &dyn Watch| self.back_up_now(&order, qmp, watch);
+                self.back_up_noted(&order, qmp, || self.roomy(watch, work))
+            }
+            None => self.back_up_stopped(&order, watch),
+        }
     }
 
     fn sweep(&self) {

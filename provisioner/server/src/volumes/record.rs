@@ -131,6 +131,7 @@ impl VolumeRecord {
         Facts {
             id: self.id.clone(),
             pool: self.pool.to_string(),
+            size: self.size,
             place: self.place.as_ref().map(ToString::to_string),
             master: self.master.to_string(),
             masters: self.masters.as_ref().map(ToString::to_string),

@@ -16,6 +16,7 @@ use mezame_model::{
 
 use super::{
     Volumes, VolumesError, check_monitor,
+    checks::not_running,
     claim::MayOpen,
     create::is_sealed,
     executor::{CaptureOrder, RestoreOrder},
@@ -98,8 +99,7 @@ impl Volumes {
         qmp.as_deref().map(check_monitor).transpose()?;
         check_name(&name)?;
         if freeze.is_some() && qmp.is_none() {
-            let mend = "name the QMP socket of the guest's QEMU";
-            return Err(VolumesError::fault("freeze", "no guest runs on it", mend));
+            return Err(not_running());
         }
         let freeze = self.freezing(project, freeze)?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };

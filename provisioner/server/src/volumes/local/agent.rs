@@ -34,17 +34,17 @@ impl Local {
     }
 
     /// That the agent, where it is known by a socket, is one of the guest that is backed up.
-    pub(super) fn check_agent(order: &BackupOrder) -> Result<(), ExecutorError> {
+    pub(super) fn check_agent(order: &BackupOrder, qmp: &Path) -> Result<(), ExecutorError> {
         let Some(Agent::QemuGa(socket)) = order.freeze.as_ref().map(|it| &it.agent) else {
             return Ok(());
         };
         // Whether the volumes are there, too, is looked at before anybody is frozen.
-        if has_socket(&mut Self::monitor(&order.qmp)?, socket)? {
+        if has_socket(&mut Self::monitor(qmp)?, socket)? {
             return Ok(());
         }
         let message = format!(
             "the QEMU behind {} has no serial port at {}, by this or another whole path",
-            order.qmp.display(),
+            qmp.display(),
             socket.display()
         );
         Err(ExecutorError::new(Reason::NotFrozen, message))

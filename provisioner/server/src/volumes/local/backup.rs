@@ -19,6 +19,7 @@ use mezame_images::{
     qmp::Qmp,
     volume::VolumeId,
 };
+use mezame_model::ProjectName;
 
 use super::{ExecutorError, Facts, Local, Reason, agent::not_frozen, remove};
 use crate::volumes::executor::{BackedUp, BackupOrder, FreezeOrder, SCHEDULE};
@@ -27,21 +28,15 @@ impl Local {
     pub(super) fn back_up_now(
         &self,
         order: &BackupOrder,
+        qmp_path: &Path,
         watch: &dyn Watch,
     ) -> Result<BackedUp, ExecutorError> {
         let archive = self.images.archive()?;
-        let key = match self.images.key_of(&order.project) {
-            KeyOf::Open => None,
-            KeyOf::Key(key) => Some(key),
-            KeyOf::Away => {
-                let message = "the key of this encrypted project is not at hand";
-                return Err(ExecutorError::new(Reason::NoKey, message));
-            }
-        };
+        let key = self.archive_key(&order.project)?;
         // Of no other backup of these volumes there is a record later: they are claimed.
         let ids = order.volumes.iter().map(|facts| &facts.id).collect();
         let known = published_of(&archive, &order.project, key.as_ref(), &ids)?;
-        let mut qmp = Self::monitor(&order.qmp)?;
+        let mut qmp = Self::monitor(qmp_path)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
         let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
         let agent = agent.as_deref();
@@ -79,7 +74,7 @@ impl Local {
             }
             done += offer.size;
         }
-        self.close(point, &order.qmp, &there, agent, &mut result);
+        self.close(point, qmp_path, &there, agent, &mut result);
         let _ = remove(&socket);
         Ok(result)
     }
@@ -139,12 +134,23 @@ impl Local {
         offer: &Offer,
         watch: &dyn Watch,
     ) -> Result<Pulled, ExecutorError> {
-        let name = order.name.clone().unwrap_or_else(|| format!("backup of {}", offer.volume));
-        let schedule = order.schedule.iter().map(|name| (SCHEDULE.to_owned(), name.to_string()));
-        let (labels, exceptions) = (schedule.collect(), Exceptions::default());
-        let to = Destination { project: &order.project, key, name, labels, exceptions };
         let archive = self.images.archive()?;
-        Ok(pull(&archive, &to, offer, watch)?)
+        Ok(pull(&archive, &destination(order, key, &offer.volume), offer, watch)?)
+    }
+
+    /// What a project's images are encrypted with, if they are.
+    pub(super) fn archive_key(
+        &self,
+        project: &ProjectName,
+    ) -> Result<Option<ProjectKey>, ExecutorError> {
+        match self.images.key_of(project) {
+            KeyOf::Open => Ok(None),
+            KeyOf::Key(key) => Ok(Some(key)),
+            KeyOf::Away => {
+                let message = "the key of this encrypted project is not at hand";
+                Err(ExecutorError::new(Reason::NoKey, message))
+            }
+        }
     }
 
     /// Closes a point in time. What can't be closed is taken down before the next backup, so a
@@ -173,11 +179,23 @@ impl Local {
     }
 }
 
+/// What the image of one of the volumes is to be.
+pub(super) fn destination<'a>(
+    order: &'a BackupOrder,
+    key: Option<&'a ProjectKey>,
+    volume: &VolumeId,
+) -> Destination<'a> {
+    let name = order.name.clone().unwrap_or_else(|| format!("backup of {volume}"));
+    let schedule = order.schedule.iter().map(|name| (SCHEDULE.to_owned(), name.to_string()));
+    let (labels, exceptions) = (schedule.collect(), Exceptions::default());
+    Destination { project: &order.project, key, name, labels, exceptions }
+}
+
 /// One disk of several, for whoever looks on at all of them.
-struct Part<'a> {
-    whole: &'a dyn Watch,
-    before: u64,
-    total: u64,
+pub(super) struct Part<'a> {
+    pub(super) whole: &'a dyn Watch,
+    pub(super) before: u64,
+    pub(super) total: u64,
 }
 
 impl Watch for Part<'_> {

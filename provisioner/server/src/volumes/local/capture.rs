@@ -1,15 +1,15 @@
 //! A volume made an image: read under QEMU's lock where no guest runs on it, else at a point in time,
 //! as a backup is.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use mezame_images::{
-    archive::{KeyOf, ProjectKey, Watch},
+    archive::{ProjectKey, Watch},
     backup::{plan::decide, point::survey, pull::published},
-    capture::{self, Stopped},
+    capture,
 };
 
-use super::{CACHE, ExecutorError, Facts, Local, Reason, agent::not_frozen, durability, remove};
+use super::{ExecutorError, Facts, Local, Reason, agent::not_frozen, remove};
 use crate::volumes::executor::{BackedUp, BackupOrder, CaptureOrder, Captured};
 
 impl Local {
@@ -25,14 +25,7 @@ impl Local {
         if let Some(disk) = &disk {
             disk.check_whole()?;
         }
-        let key = match self.images.key_of(&order.project) {
-            KeyOf::Open => None,
-            KeyOf::Key(key) => Some(key),
-            KeyOf::Away => {
-                let message = "the key of this encrypted project is not at hand";
-                return Err(ExecutorError::new(Reason::NoKey, message));
-            }
-        };
+        let key = self.archive_key(&order.project)?;
         let wanted = capture::Capture {
             project: &order.project,
             key: key.as_ref(),
@@ -45,24 +38,25 @@ impl Local {
             None => {
                 let archive = self.images.archive()?;
                 let (keys, run) = (&facts.keys, &self.run);
-                let done = if let Some(disk) = &disk {
-                    let volume = disk.volume()?;
-                    let stopped = Stopped::Volume(&volume);
-                    capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
-                } else {
-                    let (_, clone) = self.find(facts)?;
-                    let durability = durability(facts);
-                    let stopped = Stopped::Clone { clone: &clone, durability, cache: CACHE };
-                    capture::stopped(&archive, &wanted, stopped, keys, run, watch)?
-                };
+                let done = self.with_stopped(facts, disk.as_ref(), |stopped| {
+                    Ok(capture::stopped(&archive, &wanted, stopped, keys, run, watch)?)
+                })?;
                 Ok(Captured { image: done.image.id, written: done.written })
             }
             Some(qmp) => {
                 let freeze = order.freeze.clone();
                 let (volumes, project) = (vec![facts.clone()], order.project.clone());
-                let (qmp, name, schedule) = (qmp.clone(), None, None);
-                let of = BackupOrder { project, volumes, qmp, full: false, name, schedule, freeze };
-                self.capture_running(&of, facts, &wanted, key.as_ref(), watch)
+                let (name, schedule) = (None, None);
+                let of = BackupOrder {
+                    project,
+                    volumes,
+                    qmp: Some(qmp.clone()),
+                    full: false,
+                    name,
+                    schedule,
+                    freeze,
+                };
+                self.capture_running((&of, qmp), facts, &wanted, key.as_ref(), watch)
             }
         }
     }
@@ -70,14 +64,14 @@ impl Local {
     /// Noted and watched as a backup is: it holds the guest for a moment, and has it write twice.
     fn capture_running(
         &self,
-        order: &BackupOrder,
+        (order, qmp): (&BackupOrder, &Path),
         facts: &Facts,
         wanted: &capture::Capture<'_>,
         key: Option<&ProjectKey>,
         watch: &dyn Watch,
     ) -> Result<Captured, ExecutorError> {
-        let work = |watch: &dyn Watch| self.capture_point(order, facts, wanted, key, watch);
-        let mut done = self.back_up_noted(order, || self.roomy(watch, work))?;
+        let work = |watch: &dyn Watch| self.capture_point((order, qmp), facts, wanted, key, watch);
+        let mut done = self.back_up_noted(order, qmp, || self.roomy(watch, work))?;
         if let Some(error) = done.not_frozen {
             return Err(error);
         }
@@ -97,7 +91,7 @@ impl Local {
 
     fn capture_point(
         &self,
-        order: &BackupOrder,
+        (order, qmp_path): (&BackupOrder, &Path),
         facts: &Facts,
         wanted: &capture::Capture<'_>,
         key: Option<&ProjectKey>,
@@ -105,7 +99,7 @@ impl Local {
     ) -> Result<BackedUp, ExecutorError> {
         let archive = self.images.archive()?;
         let known = published(&archive, wanted.project, key, &facts.id)?;
-        let mut qmp = Self::monitor(&order.qmp)?;
+        let mut qmp = Self::monitor(qmp_path)?;
         let disks = self.disks(&mut qmp, &order.volumes)?;
         let agent = order.freeze.as_ref().map(|it| self.freezer(&it.agent));
         let agent = agent.as_deref();
@@ -128,7 +122,7 @@ impl Local {
             }
         }
         // It is no backup: the next one goes on from the last one.
-        self.close(point, &order.qmp, &[], agent, &mut done);
+        self.close(point, qmp_path, &[], agent, &mut done);
         let _ = remove(&socket);
         Ok(done)
     }

@@ -2,7 +2,7 @@
 
 use mezame_images::{
     archive::{ArchiveError, store::StoreError},
-    backup::{point::PointError, pull::PullError},
+    backup::{point::PointError, pull::PullError, stopped::StoppedBackupError},
     capture::CaptureError,
     carrier::CarrierError,
     clone::{CloneError, HydrationError},
@@ -12,6 +12,7 @@ use mezame_images::{
     },
     qmp::QmpError,
     restore::RestoreError,
+    stopped::StoppedError,
     storage_daemon::DaemonError,
     volume::{VolumeError, recovery::RecoveryError},
 };
@@ -199,17 +200,38 @@ impl From<RestoreError> for ExecutorError {
 impl From<CaptureError> for ExecutorError {
     fn from(error: CaptureError) -> Self {
         let reason = match &error {
-            CaptureError::InUse(_) => Reason::InUse,
-            CaptureError::OnLun(_) | CaptureError::WouldBeClear(_) | CaptureError::Volume(_) => {
-                Reason::Conflict
-            }
+            CaptureError::WouldBeClear(_) | CaptureError::Volume(_) => Reason::Conflict,
             _ => Reason::Failed,
         };
         match error {
             CaptureError::Archive(error) => error.into(),
             CaptureError::Pull(error) => error.into(),
-            CaptureError::Recovery(error) => error.into(),
+            CaptureError::Stopped(error) => error.into(),
             error => told(reason, &error),
+        }
+    }
+}
+
+impl From<StoppedError> for ExecutorError {
+    fn from(error: StoppedError) -> Self {
+        let reason = match &error {
+            StoppedError::InUse(_) => Reason::InUse,
+            StoppedError::OnLun(_) | StoppedError::Volume(_) => Reason::Conflict,
+            _ => Reason::Failed,
+        };
+        match error {
+            StoppedError::Archive(error) => error.into(),
+            StoppedError::Recovery(error) => error.into(),
+            error => told(reason, &error),
+        }
+    }
+}
+
+impl From<StoppedBackupError> for ExecutorError {
+    fn from(error: StoppedBackupError) -> Self {
+        match error {
+            StoppedBackupError::Stopped(error) => error.into(),
+            error => told(Reason::Conflict, &error),
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use std::{
     fs, io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -126,13 +126,14 @@ impl Local {
     pub(super) fn back_up_noted(
         &self,
         order: &BackupOrder,
+        qmp: &Path,
         work: impl FnOnce() -> Result<BackedUp, ExecutorError>,
     ) -> Result<BackedUp, ExecutorError> {
-        Self::check_agent(order)?;
-        self.thaw_noted(order)?;
+        Self::check_agent(order, qmp)?;
+        self.thaw_noted(order, qmp)?;
         let volumes = order.volumes.iter().map(|facts| facts.id.clone()).collect();
         let agent = order.freeze.as_ref().map(|it| it.agent.clone());
-        let left = Left { what: LeftWork::Backup, volumes, qmp: order.qmp.clone(), agent };
+        let left = Left { what: LeftWork::Backup, volumes, qmp: qmp.to_owned(), agent };
         self.note(&left)?;
         let mut done = work();
         let may_stay = match &done {
@@ -153,17 +154,17 @@ impl Local {
 
     /// Has a guest thaw that an earlier backup has left frozen, by who froze it: this one's note may
     /// take the place of that one's, and its own agent, if it has one, is another.
-    fn thaw_noted(&self, order: &BackupOrder) -> Result<(), ExecutorError> {
+    fn thaw_noted(&self, order: &BackupOrder, qmp: &Path) -> Result<(), ExecutorError> {
         let own = order.freeze.as_ref().map(|it| &it.agent);
         let is_of_it = |left: &Left| {
             let mut ids = order.volumes.iter().map(|facts| &facts.id);
-            left.qmp == order.qmp || ids.any(|id| left.volumes.contains(id))
+            left.qmp == qmp || ids.any(|id| left.volumes.contains(id))
         };
         let left = self.notes().into_iter().filter(|left| {
             left.what == LeftWork::Backup && left.agent.is_some() && left.agent.as_ref() != own
         });
         for left in left.filter(is_of_it) {
-            let left = Left { qmp: order.qmp.clone(), ..left };
+            let left = Left { qmp: qmp.to_owned(), ..left };
             self.take_down(&left, &order.volumes)?;
         }
         Ok(())

@@ -262,9 +262,9 @@ fn guests() -> Value {
             "qmp": text("The QMP socket of the QEMU that has the volume open"),
             "speed": number("Bytes a second; no limit without"),
         })),
-        "NewBackup": object("One point in time of a guest's volumes", &["volumes", "qmp"], json!({
+        "NewBackup": object("One point in time of a guest's volumes", &["volumes"], json!({
             "volumes": texts("1 to 64 of one guest"),
-            "qmp": text("The QMP socket of the QEMU that has them open"),
+            "qmp": text("The QMP socket of the QEMU that has them open; without it, and where nobody listens there, no guest may run on them"),
             "full": flag("All is read, whatever is known of changes"),
             "name": text("What the images are called; 'backup of VOLUME' without"),
             "freeze": named("Freezing"),
@@ -284,7 +284,7 @@ fn guests() -> Value {
                 "volume": text("Of which volume"),
                 "point": text("The same for volumes that were backed up together"),
                 "taken_ms": number("Milliseconds since 1970"),
-                "consistency": json!({ "type": "string", "enum": ["application", "crash"] }),
+                "consistency": json!({ "type": "string", "enum": ["application", "crash", "stopped"] }),
                 "why_crash": text("Of a 'crash': why the guest was not frozen"),
                 "left_out": text("Of an 'application': file systems that were not frozen, each with why"),
                 "read": text("'incremental', or 'all: ' and why"),
@@ -307,7 +307,7 @@ fn schedules() -> Value {
         })),
         "Schedule": object("When volumes are backed up", &["volumes", "qmp", "when"], json!({
             "volumes": texts("1 to 64 of one guest"),
-            "qmp": text("The QMP socket of its QEMU"),
+            "qmp": text("The QMP socket of its QEMU; where nobody listens there, the volumes of the stopped guest are read"),
             "when": text("In UTC: '02:30', five fields as in crontab(5), or 'every 6h'"),
             "keep": named("Keep"),
             "freeze": named("Freezing"),

@@ -6,6 +6,7 @@ mod frozen;
 mod leftovers;
 mod machine;
 mod masters;
+mod stopped;
 
 use std::time::Instant;
 

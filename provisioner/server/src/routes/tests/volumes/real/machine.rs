@@ -46,6 +46,13 @@ impl Machine {
         self.qmp.execute(command, arguments).unwrap()
     }
 
+    /// Ends it as an operator does, so that it writes what it keeps.
+    pub(super) fn quit(mut self) {
+        // The answer may be lost with the socket.
+        let _ = self.qmp.execute("quit", json!({}));
+        self.child.wait().unwrap();
+    }
+
     pub(super) fn is_running(&mut self) -> bool {
         self.tell("query-status", json!({}))["running"] == true
     }
