@@ -369,7 +369,16 @@ fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Resu
     }
     let shown = mezame.run(&[&at[..], &["show", "often", "-p", "a"]].concat())?;
     ensure!(shown.contains("never: it is paused") && shown.contains("1 last"), "{shown}");
+    let paused = ["state=\"paused\""];
+    ensure!(
+        desk.lab.server().metrics()?.sum("mezame_backup_schedules", &paused).to_string() == "1"
+    );
     guest.kill()?;
+    // A guest that is off is backed up too, both disks as of one moment.
+    mezame.run(&["backup", "create", "one", "two", "--qmp", text(&qmp), "-p", "a", "-q"])?;
+    let off = desk.json(&["backup", "list"])?;
+    let of = |at: usize| (&off[at]["consistency"], &off[at]["point"]);
+    ensure!(of(0).0 == "stopped" && of(0) == of(1) && of(2).0 == "crash", "{off}");
     mezame.run(&[&at[..], &["delete", "often", "-p", "a"]].concat())?;
     ensure!(desk.json(&[&at[..], &["list"]].concat())? == json!([]));
     let id = left[0]["id"].as_str().context("no id")?;

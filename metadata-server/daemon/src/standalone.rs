@@ -5,7 +5,10 @@ use std::error::Error;
 
 use mezame_model::BoxFuture;
 use mezame_provisioner::{Provisioner, Settings};
-use mezame_server::control_plane::{ControlPlane, OpenPlane};
+use mezame_server::{
+    control_plane::{ControlPlane, OpenPlane},
+    metrics::storage::Storage,
+};
 use tokio::sync::oneshot;
 
 /// The provisioner, with its settings.
@@ -26,7 +29,8 @@ impl ControlPlane for Standalone {
         Box::pin(async move {
             let provisioner = Provisioner::open(settings).await?;
             let feed = provisioner.feed();
-            let volumes = provisioner.flushed_volumes();
+            let (volumes, schedules) = (provisioner.flush_states(), provisioner.schedule_states());
+            let storage = Storage { volumes, schedules };
             if let Some(address) = provisioner.tls_address() {
                 tracing::info!(%address, "operators are served over TLS");
             }
@@ -47,7 +51,7 @@ impl ControlPlane for Standalone {
                 let _ = close.send(());
                 let _ = serving.await;
             });
-            Ok(OpenPlane { feed, volumes, close })
+            Ok(OpenPlane { feed, storage, close })
         })
     }
 }

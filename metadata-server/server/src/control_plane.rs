@@ -7,7 +7,7 @@ use std::{error::Error, sync::Arc};
 
 use mezame_model::{BoxFuture, Feed, FeedError, Generation, GuestEvent, Snapshot};
 
-use crate::metrics::volumes::FlushedVolumes;
+use crate::metrics::storage::Storage;
 
 /// Where snapshots come from: opened when this process is the one in charge, closed before a
 /// successor opens it.
@@ -20,8 +20,8 @@ pub trait ControlPlane {
 pub struct OpenPlane {
     /// The way to it.
     pub feed: Arc<dyn Feed>,
-    /// How its volumes are flushed, if it has any.
-    pub volumes: Option<FlushedVolumes>,
+    /// How it does its work on volumes, if it has any.
+    pub storage: Storage,
     /// Closes it and waits until it is.
     pub close: BoxFuture<'static, ()>,
 }
@@ -32,7 +32,11 @@ pub struct NoControlPlane;
 impl ControlPlane for NoControlPlane {
     fn open(&self) -> BoxFuture<'_, Result<OpenPlane, Box<dyn Error + Send + Sync>>> {
         Box::pin(async {
-            Ok(OpenPlane { feed: Arc::new(Nobody), volumes: None, close: Box::pin(async {}) })
+            Ok(OpenPlane {
+                feed: Arc::new(Nobody),
+                storage: Storage::default(),
+                close: Box::pin(async {}),
+            })
         })
     }
 }

@@ -8,7 +8,7 @@ pub mod kernel;
 pub mod link_local;
 pub mod refusal;
 pub mod serve;
-pub mod volumes;
+pub mod storage;
 
 use std::{
     sync::{
@@ -29,7 +29,7 @@ use prometheus_client::{
 use self::{
     link_local::{Outcome, Service},
     refusal::Reason,
-    volumes::VolumeFigures,
+    storage::StorageFigures,
 };
 
 /// Labels of a request.
@@ -95,7 +95,7 @@ pub struct Metrics {
     /// Open connections to the link-local services.
     pub link_local_streams: Gauge<i64, AtomicI64>,
     /// Volumes of running guests, as the control plane in this process counts them.
-    pub volumes: VolumeFigures,
+    pub storage: StorageFigures,
 }
 
 impl Default for Metrics {
@@ -126,13 +126,13 @@ impl Default for Metrics {
             link_local: Family::default(),
             link_local_waiting: Gauge::default(),
             link_local_streams: Gauge::default(),
-            volumes: VolumeFigures::default(),
+            storage: StorageFigures::default(),
         };
         new.register_guests();
         new.register_state();
         new.register_link_local();
-        let volumes = new.volumes.clone();
-        new.collect_from(volumes);
+        let storage = new.storage.clone();
+        new.collect_from(storage);
         new
     }
 }

@@ -35,6 +35,7 @@ use crate::{
     metrics::{
         drops::DropFeed,
         serve::{MetricsServer, Operator},
+        storage::Storage,
     },
     namespace::Namespace,
     settings::Settings,
@@ -87,7 +88,7 @@ pub async fn run(
     entrances.open_missing(&namespace, settings.port)?;
     let mut service = Service::start(settings, &namespace, predecessor.as_ref()).await?;
     let plane = control.open().await.map_err(ServiceError::ControlPlane)?;
-    service.serving.metrics.volumes.ask(plane.volumes.clone());
+    service.serving.metrics.storage.ask(plane.storage.clone());
     service.catch_up(&*plane.feed).await?;
     // Only now: ports that a killed process left attached have new identities from here on, and a
     // connection that was let in under an old one would never hear an answer.
@@ -162,7 +163,7 @@ impl<'a> Service<'a> {
             let successor = self.in_charge(&*plane.feed, &mut stop).await?;
             // Nothing is changed from here on: the ledger is flushed, the store closed.
             self.sync.close_ledger().await;
-            self.serving.metrics.volumes.ask(None);
+            self.serving.metrics.storage.ask(Storage::default());
             plane.close.await;
             let Some(successor) = successor else {
                 if let Some(door) = self.door.take() {
@@ -188,7 +189,7 @@ impl<'a> Service<'a> {
             }
             self.sync.open_ledger(Self::ledger(self.settings, &self.key, &self.serving)?);
             plane = control.open().await.map_err(ServiceError::ControlPlane)?;
-            self.serving.metrics.volumes.ask(plane.volumes.clone());
+            self.serving.metrics.storage.ask(plane.storage.clone());
             // It may have put its own sockets in the place of ours, kept guests' events, and
             // changed devices before it died.
             self.open_for_operators()?;

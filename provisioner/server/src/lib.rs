@@ -41,7 +41,7 @@ pub use access::tokens::TokensError;
 pub use control::ControlError;
 pub use environment::NoRandomness;
 pub use listen::{tls::TlsError, unix::SocketError};
-pub use provisioner::{FlushedVolumes, OpenError, Provisioner, ServeError};
+pub use provisioner::{OpenError, Provisioner, ServeError, states::States};
 pub use rehearsal::Rehearsal;
 pub use sealing::{SealError, key_file::KeyFileError};
 pub use settings::{

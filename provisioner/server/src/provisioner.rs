@@ -1,5 +1,7 @@
 //! The control plane as its host program sees it: open, hand out the feed, serve.
 
+pub(crate) mod states;
+
 use std::{
     fs,
     future::Future,
@@ -87,9 +89,6 @@ pub enum ServeError {
     Tls(#[source] io::Error),
 }
 
-/// How many volumes are in which state.
-pub type FlushedVolumes = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
-
 /// The control plane of one installation.
 pub struct Provisioner {
     control: Arc<Control>,
@@ -160,17 +159,6 @@ impl Provisioner {
     /// The way of snapshots to a metadata-server in the same process.
     pub fn feed(&self) -> Arc<dyn Feed> {
         Arc::new(InProcessFeed::new(Arc::clone(&self.control)))
-    }
-
-    /// How many running guests' volumes are flushed in time, by a word for how that is, where the site
-    /// has volumes. Nothing once it is closed.
-    pub fn flushed_volumes(&self) -> Option<FlushedVolumes> {
-        let volumes = Arc::downgrade(self.volumes.as_ref()?);
-        Some(Arc::new(move || {
-            let begun = volumes.upgrade().and_then(|volumes| volumes.begun());
-            let states = begun.map(|volumes| volumes.flush_states()).unwrap_or_default();
-            states.into_iter().map(|(state, count)| (state.as_str(), count)).collect()
-        }))
     }
 
     /// Where the TLS listener listens, if there is one.

@@ -13,6 +13,7 @@ mod ended;
 mod kept;
 pub(crate) mod record;
 mod share;
+mod state;
 pub(crate) mod when;
 
 use std::{
@@ -39,7 +40,7 @@ use crate::{
     control::{Control, ControlError, Precondition},
     environment::Environment,
     images::{ImagesError, chain, fault::plain, part::Part},
-    volumes::{VolumesError, freezing, part::VolumePart},
+    volumes::{VolumesError, backups::unknown, freezing, part::VolumePart},
 };
 
 /// Between two looks at the clock.
@@ -102,7 +103,13 @@ impl Schedules {
         spec: Schedule,
         precondition: Precondition,
     ) -> Result<ScheduleView, VolumesError> {
-        let faults = faults_of(name, &spec);
+        let mut faults = faults_of(name, &spec);
+        if faults.is_empty() {
+            // One that has lost a volume since can be changed all the same.
+            let before = self.control.schedule(project, name).ok();
+            let is_new = |id: &str| before.as_ref().is_none_or(|it| !it.names(id));
+            faults = unknown(&self.control, project, &spec.volumes, is_new)?;
+        }
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
@@ -382,7 +389,6 @@ fn why(error: &VolumesError) -> String {
         VolumesError::Faults(faults) => {
             faults.first().map_or_else(|| error.to_string(), |fault| fault.message.clone())
         }
-        VolumesError::Control(ControlError::NotFound) => "a volume of it is not there".into(),
         error => chain(error),
     }
 }

@@ -103,6 +103,16 @@ impl ScheduleRecord {
         self.last.as_ref().is_some_and(|run| run.outcome == RUNNING)
     }
 
+    /// Whether the volume of this id is one of its own.
+    pub(super) fn names(&self, id: &str) -> bool {
+        self.spec.volumes.iter().any(|named| named == id)
+    }
+
+    /// What the last run came to, if there was one.
+    pub(super) fn outcome(&self) -> Option<&str> {
+        self.last.as_ref().map(|run| &run.outcome[..])
+    }
+
     /// The job of a run that is not over.
     pub(crate) fn job(&self) -> Option<&str> {
         self.last.as_ref().filter(|run| run.outcome == RUNNING)?.job.as_deref()

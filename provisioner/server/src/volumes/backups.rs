@@ -10,6 +10,7 @@ use mezame_images::{
 use mezame_model::{
     ProjectName,
     api::{
+        Fault,
         images::{ImageJob, ImageWork},
         volumes::{Backup, NewBackup},
     },
@@ -25,7 +26,7 @@ use super::{
     restores::check_name,
 };
 use crate::{
-    control::ControlError,
+    control::{Control, ControlError},
     images::{KeyLookup, SITE, jobs::Outcome, view::look},
 };
 
@@ -63,8 +64,9 @@ impl Volumes {
         let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         // Another project's volumes are none here, whatever is done with them.
-        for id in &ids {
-            self.control.volume(project, id)?;
+        let faults = unknown(&self.control, project, &volumes, |_| true)?;
+        if !faults.is_empty() {
+            return Err(VolumesError::Faults(faults));
         }
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let mut claim = self.claim_for_job(&ids, may_open)?;
@@ -150,6 +152,24 @@ impl Volumes {
         };
         Ok(self.images.ask(delete).await?)
     }
+}
+
+/// Which of these volumes, of those that are asked for, the project does not have.
+pub(crate) fn unknown(
+    control: &Control,
+    project: &ProjectName,
+    volumes: &[String],
+    is_asked: impl Fn(&str) -> bool,
+) -> Result<Vec<Fault>, ControlError> {
+    let all = control.volumes(project)?;
+    let is_known = |text: &str| all.iter().any(|it| it.id.as_str() == text);
+    let unknown = volumes.iter().enumerate();
+    let unknown = unknown.filter(|(_, text)| is_asked(text) && !is_known(text));
+    let mend = "see 'mezame volume list'";
+    let fault = |(at, text): (usize, &String)| {
+        plain(&format!("volumes[{at}]"), format!("the project has no volume '{text}'"), mend)
+    };
+    Ok(unknown.map(fault).collect())
 }
 
 /// Where a backup is in a list, which goes on after it though it was deleted meanwhile.

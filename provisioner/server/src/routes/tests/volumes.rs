@@ -223,11 +223,13 @@ async fn a_volume_that_could_not_be_made_leaves_nothing_and_one_at_a_time_is_don
         (format!("{theirs}/rotate-key"), json!({})),
         (format!("{theirs}/capture"), json!({ "name": "x" })),
         (format!("{theirs}/restore"), json!({ "image": "img-1" })),
-        ("/v1/projects/q/backups".to_owned(), json!({ "volumes": ["web"], "qmp": "/x" })),
     ] {
         let theirs = depot.plane().post(&path, body).await;
         assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
     }
+    let order = json!({ "volumes": ["web"], "qmp": "/x" });
+    let other = depot.plane().post("/v1/projects/q/backups", order).await;
+    assert!(other.status == 422 && other.text.contains("no volume"), "{}", other.text);
     for path in [theirs.to_owned(), format!("{theirs}/restore")] {
         let theirs = depot.plane().call("DELETE", &path, &[], Body::empty()).await;
         assert_eq!(theirs.status, 404, "{path}: {}", theirs.text);
@@ -291,8 +293,11 @@ async fn a_backup_names_each_volume_once_and_tells_what_it_lacks() {
         let body = json!({ "volumes": volumes, "qmp": "/x" });
         assert_eq!(depot.plane().post("/v1/projects/p/backups", body).await.status, 422);
     }
-    let body = json!({ "volumes": ["none"], "qmp": "/x" });
-    assert_eq!(depot.plane().post("/v1/projects/p/backups", body).await.status, 404);
+    let body = json!({ "volumes": ["web", "none"], "qmp": "/x" });
+    let refused = depot.plane().post("/v1/projects/p/backups", body).await;
+    let fault = &refused.problem()["faults"][0];
+    assert_eq!((refused.status, &fault["path"]), (422, &json!("volumes[1]")));
+    assert_eq!(fault["message"], "the project has no volume 'none'");
     // What is encrypted here does not come to lie in the archive in the clear.
     depot.made(json!({ "id": "sealed", "size": 1 << 20, "encrypted": true })).await;
     let body = json!({ "volumes": ["web", "sealed"], "qmp": "/x" });

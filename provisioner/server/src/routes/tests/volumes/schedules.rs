@@ -115,6 +115,7 @@ fn every(hours: u64, volumes: &[&str], keep: Value) -> Value {
 #[tokio::test]
 async fn a_schedule_is_made_shown_paused_resumed_and_deleted_by_its_own_project_alone() {
     let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
     let made = depot.set("nightly", every(2, &["web"], json!({ "daily": 7 }))).await;
     assert_eq!(made["next_ms"], json!(1_767_225_600_000 + 2 * HOUR));
     assert_eq!((&made["name"], &made["failures"]), (&json!("nightly"), &json!(0)));
@@ -143,12 +144,17 @@ async fn a_schedule_is_made_shown_paused_resumed_and_deleted_by_its_own_project_
     assert!(busy.status == 409 && busy.text.contains("the backup schedule"), "{}", busy.text);
     assert_eq!(plane.call("DELETE", &nightly, &[], Body::empty()).await.status, 204);
     assert_eq!(plane.get(&nightly).await.status, 404);
+    let web = "/v1/projects/p/volumes/web";
+    assert_eq!(plane.call("DELETE", web, &[], Body::empty()).await.status, 200);
     assert_eq!(plane.call("DELETE", "/v1/projects/p", &[], Body::empty()).await.status, 204);
 }
 
 #[tokio::test]
 async fn a_name_in_use_is_not_taken_over_by_who_makes_a_schedule_nor_made_by_who_changes_one() {
     let depot = Depot::open().await;
+    for id in ["web", "data"] {
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+    }
     let (plane, nightly) = (depot.plane(), format!("{AT}/nightly"));
     let absent = [("if-none-match", "*")];
     let made = plane.put(&nightly, &absent, every(2, &["web"], json!({ "daily": 7 }))).await;
@@ -174,6 +180,7 @@ async fn what_is_no_schedule_is_told_with_its_field() {
         ("x", every(1, &[], json!({})), "volumes"),
         ("x", every(1, &["web", "web"], json!({})), "volumes[1]"),
         ("x", every(1, &["W"], json!({})), "volumes[0]"),
+        ("x", every(1, &["none"], json!({})), "volumes[0]"),
         ("x", every(0, &["web"], json!({})), "when"),
         ("x", json!({ "volumes": ["web"], "qmp": "/x", "when": "24:00" }), "when"),
         ("x", json!({ "volumes": ["web"], "qmp": "x", "when": "02:30" }), "qmp"),
@@ -238,10 +245,18 @@ async fn after_a_backup_that_failed_nothing_is_deleted_and_the_next_time_is_trie
     assert_eq!((&schedule["last"]["outcome"], &schedule["failures"]), (&json!("done"), &json!(0)));
     assert_eq!(depot.backups("web").await, [4]);
     // One whose volume is gone is told so, and stops nothing.
+    depot.made(json!({ "id": "none", "size": 1 << 20 })).await;
     depot.set("gone", every(1, &["none"], json!({}))).await;
+    let path = "/v1/projects/p/volumes/none";
+    assert_eq!(depot.plane().call("DELETE", path, &[], Body::empty()).await.status, 200);
     depot.pass(1);
     let gone = depot.settled("gone").await;
-    assert_eq!(gone["last"]["why"], "a volume of it is not there");
+    assert_eq!(gone["last"]["why"], "the project has no volume 'none'");
+    // It can be changed, and not by what is not there either.
+    depot.set("gone", every(2, &["none"], json!({}))).await;
+    let path = format!("{AT}/gone");
+    let other = depot.plane().put(&path, &[], every(2, &["none", "nor"], json!({}))).await;
+    assert_eq!((other.status, &other.problem()["faults"][0]["path"]), (422, &json!("volumes[1]")));
     assert_eq!(depot.settled("often").await["last"]["outcome"], "done");
 }
 
