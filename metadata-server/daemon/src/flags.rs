@@ -216,7 +216,23 @@ fn parse(text: &str) -> anyhow::Result<Partial> {
     // A file of comments only is an empty one.
     let settings: Option<Partial> =
         serde_path_to_error::deserialize(serde_yaml::Deserializer::from_str(text))?;
-    Ok(settings.unwrap_or_default())
+    let mut settings = settings.unwrap_or_default();
+    if let Some(control) = &mut settings.provisioner {
+        unplace(control, &serde_yaml::from_str(text)?);
+    }
+    Ok(settings)
+}
+
+/// Where the control plane's section does not say where its state and its socket lie, they have an empty
+/// path until it is known where the service's do: its own defaults may be another site's.
+fn unplace(control: &mut mezame_provisioner::Settings, file: &serde_yaml::Value) {
+    let is_placed = |key: &str| file["provisioner"].get(key).is_some();
+    if !is_placed("state_dir") {
+        control.state_dir = PathBuf::new();
+    }
+    if !is_placed("socket") {
+        control.socket = Some(PathBuf::new());
+    }
 }
 
 impl Partial {
@@ -292,10 +308,16 @@ impl Partial {
 
     fn provisioner(&self, service: &Settings) -> mezame_provisioner::Settings {
         let mut all = self.provisioner.clone().unwrap_or_else(|| mezame_provisioner::Settings {
-            state_dir: service.state.clone(),
-            socket: Some(service.run.join("provisioner.sock")),
+            state_dir: PathBuf::new(),
+            socket: Some(PathBuf::new()),
             ..mezame_provisioner::Settings::default()
         });
+        if all.state_dir.as_os_str().is_empty() {
+            all.state_dir.clone_from(&service.state);
+        }
+        if all.socket.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            all.socket = Some(service.run.join("provisioner.sock"));
+        }
         if let Some(socket) = &self.api_socket {
             all.socket = Some(socket.clone());
         }

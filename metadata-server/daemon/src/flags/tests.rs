@@ -34,6 +34,21 @@ fn the_control_plane_lives_in_the_services_directories() {
 }
 
 #[test]
+fn a_section_of_the_control_plane_lives_there_too_unless_it_says_where() {
+    let of = |section: &str| {
+        let file = format!("standalone: true\nstate_dir: /s\nprovisioner: {section}\n");
+        let configured = configured(&["--run", "/r"], &file).unwrap();
+        let provisioner = configured.provisioner.unwrap();
+        (provisioner.state_dir, provisioner.socket)
+    };
+    let socket = Some(PathBuf::from("/r/provisioner.sock"));
+    assert_eq!(of("{region: here}"), ("/s".into(), socket.clone()));
+    assert_eq!(of("{state_dir: /var/lib/mezame}"), ("/var/lib/mezame".into(), socket));
+    assert_eq!(of("{socket: /x}"), ("/s".into(), Some("/x".into())));
+    assert_eq!(of("{socket: null}"), ("/s".into(), None));
+}
+
+#[test]
 fn the_image_archives_place_is_a_flag_or_stands_in_the_file() {
     let by_flag = configured(&["--standalone", "--image-archive", "/a"], "").unwrap();
     let images = by_flag.provisioner.unwrap().images.unwrap();
