@@ -82,7 +82,7 @@ pub enum CloneError {
     #[error("the master has no clone {0}")]
     NoClone(VolumeId),
     /// There is no pool in this directory.
-    #[error("{} is no pool; is its file system mounted?", path.display())]
+    #[error("{} is no pool: mount its file system, or make the pool by 'mezame volume pool create'", path.display())]
     NoPool {
         /// The directory.
         path: PathBuf,

@@ -157,7 +157,7 @@ pub struct Volume {
     /// The image that it began as, or that it was restored from last; zeros without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Its length in bytes; 0 until that is known.
+    /// Its length in bytes.
     pub size: u64,
     /// What a hard stop takes.
     pub class: VolumeClass,

@@ -99,7 +99,9 @@ What no other image needs is freed by the next 'mezame image archive collect'.")
   mezame image retain root-web -p tenant-a --last 3 --daily 7 --weekly 4 --dry-run
   mezame image retain root-web -p tenant-a --last 3 --daily 7 --weekly 4
 
-Kept are the newest ones, and the newest of each day, week and month that has any, in UTC.")]
+Kept are the newest ones, and the newest of each day, week and month that has any, in UTC.
+It looks at one volume alone, and at all of its backups, those of schedules too: a schedule's own
+retention keeps and deletes volumes that were backed up together as one.")]
     Retain(RetainArguments),
     /// Show long work on a project's images, newest first
     #[command(after_help = "Examples:

@@ -181,7 +181,7 @@ pub struct CreateVolumeArguments {
     /// Which volume
     #[command(flatten)]
     pub volume: VolumeName,
-    /// The image that it begins as, by its id or name [default: zeros]
+    /// The image that it begins as, by its id or name; without one it is zeros, of the --size named
     #[arg(long, required_unless_present = "size")]
     pub image: Option<String>,
     /// Which pool it lies in [default: the site's]

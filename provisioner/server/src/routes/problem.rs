@@ -227,9 +227,12 @@ fn control_problem(error: ControlError) -> Problem {
                 Vec::new(),
             )
         },
-        ControlError::NotFound => {
-            with(StatusCode::NOT_FOUND, "not-found", "There is no such resource", Vec::new())
-        }
+        ControlError::NotFound => Problem {
+            detail:
+                "nothing of that name is there, or its project is not: see 'mezame get projects'"
+                    .into(),
+            ..with(StatusCode::NOT_FOUND, "not-found", "There is no such resource", Vec::new())
+        },
         ControlError::Precondition { actual } => Problem {
             detail: match actual {
                 Some(Generation(revision)) => {

@@ -1,6 +1,6 @@
 //! What an earlier process has left in QEMUs, ended when this one begins: a guest that stands still
 //! does so until somebody tells its QEMU to go on, and nobody else would. What it has left elsewhere, and
-//! nobody goes on with, is removed after that.
+//! nobody goes on with, is removed meanwhile.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -32,6 +32,7 @@ impl Volumes {
 
     fn settle(&self, left: &Left) {
         let (volumes, qmp) = (&left.volumes, left.qmp.display());
+        let mut last = String::new();
         for pause in PAUSES {
             if !self.rest(Duration::from_secs(pause)) {
                 return;
@@ -43,10 +44,12 @@ impl Volumes {
                 }
                 Err(error) => {
                     tracing::warn!(?volumes, %qmp, error, "a guest may stand still: trying again");
+                    last = error;
                 }
             }
         }
-        tracing::error!(?volumes, %qmp, "A GUEST MAY STAND STILL: its QEMU does not answer");
+        let error = last;
+        tracing::error!(?volumes, %qmp, error, "A GUEST MAY STAND STILL: what a job had left is not ended");
     }
 
     fn try_settle(&self, left: &Left) -> Result<(), String> {
