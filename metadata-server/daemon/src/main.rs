@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 fn start(command: Command) -> anyhow::Result<()> {
     let configured = command.configure()?;
     if command.check {
+        configured.provisioner.as_ref().map(mezame_provisioner::Provisioner::check).transpose()?;
         println!("the settings are valid");
         return Ok(());
     }

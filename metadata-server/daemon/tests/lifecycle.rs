@@ -56,6 +56,12 @@ fn what_is_wrong_with_the_settings_is_said_in_one_line_with_the_file_and_the_set
     assert!(!done);
     assert_eq!(text.lines().count(), 1, "{text}");
     assert!(text.contains("settings.yaml") && text.contains("drain"), "{text}");
+    // So is what the control plane would refuse at its start.
+    let volumes = "{pools: {fast: /p}, masters: /m, default_pool: quick}";
+    let section = format!("{{images: {{directory: /a}}, volumes: {volumes}}}");
+    std::fs::write(&file, format!("standalone: true\nprovisioner: {section}\n")).unwrap();
+    let (done, text) = output(program().arg("--check").arg("--config").arg(&file));
+    assert!(!done && text.contains("default_pool"), "{text}");
     let (done, text) = output(program().arg("--config").arg(directory.path().join("none")));
     assert!(!done);
     assert!(text.contains("none") && text.lines().count() == 1, "{text}");

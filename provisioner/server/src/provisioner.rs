@@ -103,6 +103,14 @@ pub struct Provisioner {
 }
 
 impl Provisioner {
+    /// Whether settings contradict themselves, as far as that is told without the host.
+    ///
+    /// # Errors
+    /// [`OpenError::Setting`], as [`Provisioner::open`] would say it.
+    pub fn check(settings: &Settings) -> Result<(), OpenError> {
+        check(settings)
+    }
+
     /// Opens the state, makes what is missing, and binds the listeners. Nothing is answered
     /// before [`Provisioner::serve`] runs, but the feed works at once. Waits for another process
     /// that has the state, for as long as the settings say.
