@@ -103,7 +103,7 @@ fn waited() -> Option<Duration> {
     Some(Duration::from_nanos(text.split_whitespace().nth(1)?.parse().ok()?))
 }
 
-/// Whether a thread may leave `SCHED_IDLE`: root may, and who may have this niceness
+/// Whether a thread may leave `SCHED_IDLE`: with `CAP_SYS_NICE`, or where it may have this niceness
 /// (`RLIMIT_NICE`). Tried once, by a thread that ends.
 fn can_come_back() -> bool {
     static CAN: OnceLock<bool> = OnceLock::new();
@@ -155,7 +155,7 @@ mod tests {
             give_way();
             policy()
         });
-        // Tests run as root.
+        // Tests run as root, with all capabilities.
         assert_eq!(kept, libc::SCHED_IDLE);
         give_way();
         assert_eq!(policy(), libc::SCHED_OTHER);

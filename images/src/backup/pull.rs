@@ -272,23 +272,48 @@ fn detail(
 }
 
 fn backup_labels(to: &Destination<'_>, offer: &Offer, plan: Plan) -> BTreeMap<String, String> {
-    let read = match plan {
-        Plan::Incremental { .. } => "incremental".into(),
-        Plan::Full(reason) => format!("all: {reason}"),
+    let taken = Taken {
+        volume: &offer.volume,
+        point: offer.point,
+        taken_ms: offer.taken_ms,
+        consistency: offer.consistency.name(),
+        read: match plan {
+            Plan::Incremental { .. } => "incremental".into(),
+            Plan::Full(reason) => format!("all: {reason}"),
+        },
+        encrypted: offer.encrypted,
     };
-    let mut labels = to.labels.clone();
-    labels.extend([
-        (VOLUME.into(), offer.volume.to_string()),
-        (POINT.into(), offer.point.to_string()),
-        (TAKEN.into(), offer.taken_ms.to_string()),
-        (CONSISTENCY.into(), offer.consistency.name().into()),
-        (READ.into(), read),
-    ]);
+    let mut labels = taken.labels(to);
     label_freeze(&mut labels, offer, WHY_CRASH, LEFT_OUT);
-    if offer.encrypted {
-        labels.insert(ENCRYPTED.into(), "yes".into());
-    }
     labels
+}
+
+/// What a backup is of, and how it came to be: what every backup's labels say.
+pub(super) struct Taken<'a> {
+    pub(super) volume: &'a VolumeId,
+    pub(super) point: PointId,
+    pub(super) taken_ms: u64,
+    pub(super) consistency: &'a str,
+    pub(super) read: String,
+    pub(super) encrypted: bool,
+}
+
+impl Taken<'_> {
+    /// These labels, beside the caller's own.
+    pub(super) fn labels(self, to: &Destination<'_>) -> BTreeMap<String, String> {
+        let mut labels = to.labels.clone();
+        labels.extend([
+            (VOLUME.into(), self.volume.to_string()),
+            (POINT.into(), self.point.to_string()),
+            (TAKEN.into(), self.taken_ms.to_string()),
+            (CONSISTENCY.into(), self.consistency.into()),
+            (READ.into(), self.read),
+        ]);
+        if self.encrypted {
+            labels.insert(ENCRYPTED.into(), "yes".into());
+        }
+        labels
+    }
 }
 
 /// Why the guest was not frozen, or what of it was not, by labels of these names.

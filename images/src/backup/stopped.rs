@@ -3,9 +3,11 @@
 //!
 //! It leaves the volume's bitmaps alone: a guest that runs again is backed up from its last point in time on.
 
+use std::path::Path;
+
 use super::{
     name::PointId,
-    pull::{self, Destination},
+    pull::{Destination, Taken},
 };
 use crate::{
     archive::{Archive, Detail, Imported, Kind, NewImage, Provenance, Watch},
@@ -15,9 +17,9 @@ use crate::{
     volume::VolumeId,
 };
 
-/// What a backup's [consistency](pull::CONSISTENCY) is called that no guest ran at.
-pub const STOPPED: &str = "stopped";
-/// What such a backup was [read](pull::READ) by.
+/// What a backup's [consistency](super::pull::CONSISTENCY) is called that no guest ran at.
+const STOPPED: &str = "stopped";
+/// What such a backup was [read](super::pull::READ) by.
 const ALL: &str = "all: no guest ran on it";
 
 /// Why a volume that no guest runs on is not backed up. There is no image then.
@@ -58,7 +60,7 @@ pub fn back_up(
     moment: Moment,
     held: Held,
     keys: &VolumeKeys,
-    run: &std::path::Path,
+    run: &Path,
     watch: &dyn Watch,
 ) -> Result<Imported, StoppedBackupError> {
     let volume = held.volume();
@@ -66,17 +68,10 @@ pub fn back_up(
     if volume.is_encrypted() && to.key.is_none() && !to.exceptions.clear_archive {
         return Err(StoppedBackupError::WouldBeClear(id.clone()));
     }
-    let mut labels = to.labels.clone();
-    labels.extend([
-        (pull::VOLUME.into(), id.to_string()),
-        (pull::POINT.into(), moment.point.to_string()),
-        (pull::TAKEN.into(), moment.taken_ms.to_string()),
-        (pull::CONSISTENCY.into(), STOPPED.into()),
-        (pull::READ.into(), ALL.into()),
-    ]);
-    if volume.is_encrypted() {
-        labels.insert(pull::ENCRYPTED.into(), "yes".into());
-    }
+    let Moment { point, taken_ms } = moment;
+    let (read, encrypted) = (ALL.into(), volume.is_encrypted());
+    let taken = Taken { volume: id, point, taken_ms, consistency: STOPPED, read, encrypted };
+    let labels = taken.labels(to);
     let source = Some(format!("volume {id}"));
     let provenance = Provenance { format: Some("raw".into()), source, ..Provenance::default() };
     let detail = Detail { name: to.name.clone(), labels, provenance };

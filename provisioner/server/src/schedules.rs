@@ -40,7 +40,7 @@ use crate::{
     control::{Control, ControlError, Precondition},
     environment::Environment,
     images::{ImagesError, chain, fault::plain, part::Part},
-    volumes::{VolumesError, backups::unknown, freezing, part::VolumePart},
+    volumes::{VolumesError, backups::unknown_volumes, freezing, part::VolumePart},
 };
 
 /// Between two looks at the clock.
@@ -108,7 +108,7 @@ impl Schedules {
             // One that has lost a volume since can be changed all the same.
             let before = self.control.schedule(project, name).ok();
             let is_new = |id: &str| before.as_ref().is_none_or(|it| !it.names(id));
-            faults = unknown(&self.control, project, &spec.volumes, is_new)?;
+            faults = unknown_volumes(&self.control, project, &spec.volumes, is_new)?;
         }
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));

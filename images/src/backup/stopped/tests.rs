@@ -1,11 +1,11 @@
 //! Backups of real volumes that no QEMU has open, compared byte for byte.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use super::*;
 use crate::{
     archive::{Imported, Unwatched},
-    backup::pull::Exceptions,
+    backup::pull::{self, Exceptions},
     clone::InstantClone,
     encryption::KeyNumber,
     environment::SystemEnvironment,

@@ -64,7 +64,7 @@ impl Volumes {
         let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         // Another project's volumes are none here, whatever is done with them.
-        let faults = unknown(&self.control, project, &volumes, |_| true)?;
+        let faults = unknown_volumes(&self.control, project, &volumes, |_| true)?;
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
@@ -155,7 +155,7 @@ impl Volumes {
 }
 
 /// Which of these volumes, of those that are asked for, the project does not have.
-pub(crate) fn unknown(
+pub(crate) fn unknown_volumes(
     control: &Control,
     project: &ProjectName,
     volumes: &[String],

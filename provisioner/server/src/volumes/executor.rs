@@ -99,7 +99,7 @@ pub(crate) const SCHEDULE: &str = "backup.schedule";
 pub(crate) struct BackedUp {
     /// The images, in the order of the volumes, as far as they are there.
     pub(crate) images: Vec<ImageId>,
-    /// Bytes that were read from QEMU, and that were written to the archive.
+    /// Bytes that were read of the volumes, and that were written to the archive.
     pub(crate) read: u64,
     pub(crate) written: u64,
     /// How long the guest's processors stood still, in microseconds.
