@@ -16,6 +16,7 @@
 
 mod blank;
 mod error;
+mod growth;
 mod mark;
 mod open;
 #[cfg(test)]

@@ -24,6 +24,7 @@ mod adoption;
 pub(crate) mod durable;
 mod encrypted;
 mod error;
+mod growth;
 mod handover;
 mod hydration;
 mod lock;
@@ -48,6 +49,7 @@ use std::{
 use serde::Serialize;
 
 pub use error::CloneError;
+pub use growth::{Growth, GrowthError};
 pub use hydration::{EncryptedTarget, Hydration, HydrationError, Progress};
 pub(crate) use lock::{is_named, keep_from_qemu, reserve};
 pub use lun::LunClone;

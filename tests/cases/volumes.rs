@@ -232,9 +232,20 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
         ensure!(now == then, "{restored} differs from {disk}");
         ensure!(writes(&then, parity as u64) >= 5, "{restored} lacks writes");
     }
+    // Longer, it is what it was and zeros, and its next backup is a full one that is as long.
+    let before = desk.read("one")?;
+    mezame.run(&["volume", "resize", "one", "1GiB", "-p", "a", "-q"])?;
+    ensure!(desk.json(&["volume", "show", "one"])?["size"] == 1_u64 << 30);
+    let longer = desk.read("one")?;
+    ensure!(longer.len() == 1 << 30 && longer.starts_with(&before), "it is not what it was");
+    ensure!(longer[before.len()..].iter().all(|byte| *byte == 0), "what was added is not zeros");
+    drop((before, longer));
+    let shorter = mezame.run(&["volume", "resize", "one", "1MiB", "-p", "a"]).unwrap_err();
+    ensure!(shorter.to_string().contains("made shorter"), "{shorter}");
+
     let restored = first[0]["id"].as_str().context("no id")?;
     mezame.run(&["backup", "restore", restored, "--to", "older", "-p", "a", "-q"])?;
-    ensure!(desk.read("older")? != desk.read("one")?);
+    ensure!(desk.read("older")? != desk.read("two")?);
     ensure!(desk.json(&["backup", "list", "--volume", "one"])?.as_array().unwrap().len() == 2);
 
     mezame.run(&["backup", "delete", restored, "-p", "a"])?;

@@ -47,6 +47,22 @@ pub enum CarrierError {
         /// Its length.
         length: u64,
     },
+    /// The volume that it carries can't become so long.
+    #[error("{disk} takes {capacity} bytes, and {needed} are needed")]
+    Full {
+        /// Which.
+        disk: String,
+        /// How much of it a volume can take, in bytes.
+        capacity: u64,
+        /// How much it would take.
+        needed: u64,
+    },
+    /// Making the volume longer was ended before it was done; it is as long as it was.
+    #[error("making the volume on {disk} longer was ended")]
+    Cancelled {
+        /// Which.
+        disk: String,
+    },
     /// It is none of this pool's.
     #[error("{disk} is not this pool's: {found}")]
     NotOurs {

@@ -257,3 +257,27 @@ fn an_encrypted_volume_changes_its_key_and_its_keys_go_with_it() {
     assert!(matches!(erased, Erased::Unsure(_)), "{erased:?}");
     assert!(open(&now).is_err(), "its header is there");
 }
+
+#[test]
+fn a_volume_is_made_longer_as_far_as_its_disk_goes_and_what_was_behind_it_is_gone() {
+    let disk = Disk::new();
+    let (carrier, site, web) = (&disk.carrier, owner("one"), VolumeId::parse("web").unwrap());
+    carrier.take_in(&site, false).unwrap();
+    carrier.claim(&site, carried("web")).unwrap();
+    // Of a volume that the disk carried before.
+    disk.put(2 << 20, &[7; 4096]);
+    let grown = carrier.grow(&site, &web, 4 << 20, &Unwatched).unwrap();
+    assert_eq!((grown.size, grown.length), (4 << 20, 4 << 20));
+    assert_eq!(disk.mark().carried, Some(grown.clone()));
+    assert!(disk.bytes()[1 << 20..4 << 20].iter().all(|byte| *byte == 0));
+    // What is as long already stays, and nothing of it is lost.
+    disk.put((4 << 20) - 4096, &[9; 4096]);
+    assert_eq!(carrier.grow(&site, &web, 2 << 20, &Unwatched).unwrap(), grown);
+    assert_eq!(disk.bytes()[(4 << 20) - 4096], 9);
+    let full = carrier.grow(&site, &web, 16 << 20, &Unwatched).unwrap_err();
+    assert!(matches!(full, CarrierError::Full { .. }), "{full}");
+    let other = VolumeId::parse("other").unwrap();
+    let replaced = carrier.grow(&site, &other, 5 << 20, &Unwatched).unwrap_err();
+    assert!(matches!(replaced, CarrierError::Replaced { .. }), "{replaced}");
+    assert_eq!(disk.mark().carried, Some(grown));
+}

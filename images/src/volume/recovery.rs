@@ -59,6 +59,9 @@ use crate::{
 use scan::Lost;
 use view::View;
 
+/// What a file system keeps a hole or data in, at the least, in bytes ([`check_holes`]).
+const BLOCK: u64 = 4096;
+
 /// Why an overlay can't be recovered. It is as QEMU left it, or a part has been put back.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
@@ -225,6 +228,35 @@ fn lay_over(file: &File, lost: &Lost, bytes: &mut [u8]) -> std::io::Result<u64> 
 /// Whether a hard stop has taken anything of an overlay that could be put back.
 pub(crate) fn needs_recovery(file: &File, path: &Path) -> Result<bool, RecoveryError> {
     scan::is_any_lost(file, path)
+}
+
+/// An overlay's length in bytes, as its guest sees it.
+pub(crate) fn size_of(file: &File, path: &Path) -> Result<u64, RecoveryError> {
+    Ok(scan::header(file, path)?.size())
+}
+
+/// Where the file has data of an overlay from this byte of the volume on, in subclusters that the table
+/// gives to the master: as whole blocks, which hold nothing else.
+pub(crate) fn open_data(
+    file: &File,
+    path: &Path,
+    from: u64,
+) -> Result<Vec<Range<u64>>, RecoveryError> {
+    let mut all = Vec::new();
+    scan::each_lost(file, path, &mut |lost| {
+        let before = from.saturating_sub(lost.volume).next_multiple_of(BLOCK);
+        let end = lost.file + lost.length.next_multiple_of(BLOCK);
+        if lost.file + before < end {
+            all.push(lost.file + before..end);
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(all)
+}
+
+/// That every cluster of an overlay from this byte on has its place in the file.
+pub(crate) fn check_places(file: &File, path: &Path, begin: u64) -> Result<(), RecoveryError> {
+    if scan::has_places(file, path, begin)? { Ok(()) } else { Err(tables(path)) }
 }
 
 /// Where an overlay that was never written has data, all of which is its tables.

@@ -17,6 +17,7 @@ mod create;
 pub(crate) mod executor;
 mod failure;
 pub(crate) mod freezing;
+mod growth;
 mod jobs;
 mod leftovers;
 pub(crate) mod local;
@@ -276,8 +277,19 @@ impl Volumes {
         Ok(record)
     }
 
-    /// One that can be used.
+    /// One that can be used, and is as long as it is said to be.
     fn usable(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+    ) -> Result<Arc<VolumeRecord>, VolumesError> {
+        let record = self.ready(project, id)?;
+        Self::check_grown(&record)?;
+        Ok(record)
+    }
+
+    /// One that was made.
+    fn ready(
         &self,
         project: &ProjectName,
         id: &VolumeId,

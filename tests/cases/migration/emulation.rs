@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use mezame_tests::{process::Background, wait};
 
 /// How often a case is begun.
-const ATTEMPTS: u32 = 4;
+const ATTEMPTS: u32 = 8;
 
 /// What Linux, or its last process, says when its memory is not what it was.
 const SIGNS: [&str; 7] = [

@@ -66,8 +66,10 @@ impl Hydration {
         // It is waited for while the guest runs, and nobody else changes the record from here on.
         let locked = master.locked()?;
         let mut begin = Instant::now();
-        let record = master.find(&self.id)?.record;
-        let noted = self.check_note(&record, master.size());
+        let clone = master.find(&self.id)?;
+        let size = clone.size()?;
+        let record = clone.record;
+        let noted = self.check_note(&record, size);
         self.note_restart(qmp, &locked, &record)?;
         let mut course = Course::default();
         if let Err(error) = noted {

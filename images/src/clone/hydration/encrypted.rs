@@ -59,8 +59,10 @@ impl Hydration {
         })?;
         let noted = master.find(clone.id())?;
         let hydration = Self::of(&noted, target.place.clone(), target.cache)?;
-        let begun = make(&noted, master.size(), target)
-            .and_then(|()| hydration.begin_in(qmp, &target.place, master.size(), speed));
+        let begun = noted.size().map_err(HydrationError::from).and_then(|size| {
+            make(&noted, size, target)?;
+            hydration.begin_in(qmp, &target.place, size, speed)
+        });
         if begun.as_ref().is_err_and(HydrationError::is_answer) {
             // The first error is what counts. A note that stays can be taken away by a cancel.
             let _ = hydration.note_target(master, None);

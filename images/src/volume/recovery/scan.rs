@@ -10,6 +10,9 @@ use std::{
 use super::{RecoveryError, holes::DataMap, tables};
 use crate::volume::allocation::{Cluster, HEADER, Header};
 
+/// Whether whoever looks wants to see more.
+type Looked = Result<ControlFlow<()>, RecoveryError>;
+
 /// A subcluster that the table gives to the master, with data in the file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Lost {
@@ -30,6 +33,15 @@ pub(super) fn each_lost(
     path: &Path,
     found: &mut dyn FnMut(Lost) -> Result<ControlFlow<()>, RecoveryError>,
 ) -> Result<(), RecoveryError> {
+    each_table(file, path, &mut |header, clusters| of_table(file, path, header, clusters, found))
+}
+
+/// Reads the L2 tables of an overlay one after the other. `look` may end it.
+fn each_table(
+    file: &File,
+    path: &Path,
+    look: &mut dyn FnMut(&Header, Vec<Cluster>) -> Looked,
+) -> Result<(), RecoveryError> {
     let io = |source| RecoveryError::Io { path: path.into(), source };
     let refused = |source| RecoveryError::Tables { path: path.into(), source };
     let header = header(file, path)?;
@@ -40,7 +52,7 @@ pub(super) fn each_lost(
     for (at, begin) in header.l2_tables(&l1).map_err(refused)? {
         let l2 = table(file, at, length, end, path)?;
         let clusters = header.clusters(&l2, begin).map_err(refused)?;
-        if of_table(file, path, &header, clusters, found)?.is_break() {
+        if look(&header, clusters)?.is_break() {
             break;
         }
     }
@@ -53,6 +65,19 @@ pub(super) fn header(file: &File, path: &Path) -> Result<Header, RecoveryError> 
     file.read_exact_at(&mut head, 0)
         .map_err(|source| RecoveryError::Io { path: path.into(), source })?;
     Header::parse(&head).map_err(|source| RecoveryError::Tables { path: path.into(), source })
+}
+
+/// Whether every cluster of an overlay from this byte of the volume on has its place in the file.
+pub(super) fn has_places(file: &File, path: &Path, begin: u64) -> Result<bool, RecoveryError> {
+    let header = header(file, path)?;
+    let first = begin / header.cluster();
+    let mut placed = 0;
+    each_table(file, path, &mut |header, clusters| {
+        let is_meant = |it: &&Cluster| it.volume / header.cluster() >= first;
+        placed += clusters.iter().filter(is_meant).count() as u64;
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(placed == header.size().div_ceil(header.cluster()).saturating_sub(first))
 }
 
 /// Whether an overlay has lost anything.

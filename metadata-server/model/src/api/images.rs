@@ -172,6 +172,9 @@ pub enum ImageWork {
     RestoreVolume,
     /// An image is made of what a volume holds.
     Capture,
+    /// A volume is made longer.
+    #[serde(rename = "resize-volume")]
+    ResizeVolume,
 }
 
 impl ImageWork {
@@ -188,6 +191,7 @@ impl ImageWork {
             Self::Backup => "backup",
             Self::RestoreVolume => "restore-volume",
             Self::Capture => "capture",
+            Self::ResizeVolume => "resize-volume",
         }
     }
 }

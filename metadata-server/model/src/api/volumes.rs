@@ -12,6 +12,7 @@
 //! | `PUT …/volumes/V/flush` ([`Monitor`]) | [`Volume`]: flushed from now on |
 //! | `DELETE …/volumes/V/flush` | [`Volume`]: no more |
 //! | `PUT …/volumes/V/limits` ([`VolumeLimits`]) | [`Volume`] |
+//! | `POST …/volumes/V/resize` ([`ResizeVolume`]) | a job, 202 |
 //! | `POST …/volumes/V/rotate-key` ([`Monitor`]) | a job, 202 |
 //! | `POST …/volumes/V/hydrate` ([`Hydrate`]) | a job, 202 |
 //! | `POST …/volumes/V/hydration/{pause,resume}` ([`Monitor`]) | 204 |
@@ -184,6 +185,10 @@ pub struct Volume {
     /// and is not opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<RestoreWay>,
+    /// How long it is to be, in bytes, where making it longer was begun and has not ended. Until then it
+    /// has either length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resizing: Option<u64>,
     /// Whether a change of its key was begun and has not ended.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub rotating: bool,
@@ -311,6 +316,14 @@ pub struct VolumeLimits {
     /// The QEMU that has it open is told too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
+}
+
+/// How long a volume is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResizeVolume {
+    /// In bytes, whole MiB: no less than it has.
+    pub size: u64,
 }
 
 /// The QEMU that has a volume open.

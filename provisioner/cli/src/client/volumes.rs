@@ -9,7 +9,7 @@ use mezame_model::{
         schedules::{Schedule, ScheduleView},
         volumes::{
             Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewPool, NewVolume,
-            Pool, RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
+            Pool, ResizeVolume, RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
         },
     },
 };
@@ -138,6 +138,16 @@ impl Client {
         monitor: &Monitor,
     ) -> Result<ImageJob, ClientError> {
         self.post(&Self::volume_path(project, id, "/rotate-key"), monitor).await
+    }
+
+    /// Begins to make it longer.
+    pub async fn resize_volume(
+        &self,
+        project: &ProjectName,
+        id: &str,
+        size: u64,
+    ) -> Result<ImageJob, ClientError> {
+        self.post(&Self::volume_path(project, id, "/resize"), &ResizeVolume { size }).await
     }
 
     /// Begins to copy it into a plain one.

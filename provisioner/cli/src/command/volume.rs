@@ -89,6 +89,23 @@ A QEMU that is started has none, unless 'volume open --qmp' has named it.")]
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
     },
+    /// Make a volume longer, while no guest runs on it
+    #[command(after_help = "Examples:
+  mezame volume resize web-root 40GiB -p tenant-a
+
+The guest's partitions and file systems are its own to make longer: cloud-init and the agent do so at
+a start where the last partition is the root. No volume is made shorter.")]
+    Resize {
+        /// Which volume
+        #[command(flatten)]
+        volume: VolumeName,
+        /// How long it is to be, in whole MiB, such as 40GiB
+        #[arg(value_name = "SIZE", value_parser = size::parse)]
+        size: u64,
+        /// Whether it is waited for
+        #[command(flatten)]
+        detach: Detach,
+    },
     /// Have another key open an encrypted volume, and no other
     #[command(after_help = "Examples:
   mezame volume rotate-key web-root -p tenant-a                        no QEMU has it open

@@ -86,6 +86,7 @@ mod tests {
             state: VolumeState::Ready,
             created_ms: 0,
             restoring: None,
+            resizing: None,
             rotating: false,
             job: None,
             kept: Vec::new(),

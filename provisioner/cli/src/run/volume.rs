@@ -64,6 +64,10 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
         }
+        VolumeCommand::Resize { volume, size, detach } => {
+            let begun = client.resize_volume(project, id(&volume), size).await?;
+            image::job::follow(session, Some(project), begun, detach.detach).await
+        }
         VolumeCommand::RotateKey { volume, qmp, detach } => {
             let begun = client.rotate_volume_key(project, id(&volume), &Monitor { qmp }).await?;
             image::job::follow(session, Some(project), begun, detach.detach).await
@@ -268,6 +272,7 @@ fn state(volume: &Volume) -> &'static str {
         Some(RestoreWay::Over) => "half-restored",
         Some(RestoreWay::Beside) => "restoring",
         None if volume.rotating => "rotating",
+        None if volume.resizing.is_some() => "resizing",
         None if volume.job.is_some() && volume.state == VolumeState::Ready => "at-work",
         None => volume.state.as_str(),
     }

@@ -107,6 +107,25 @@ impl Control {
         check_quota(state.tenant(project).ok_or(ControlError::NotFound)?, id, size)
     }
 
+    /// Notes that a volume is to become so long, if its project may have that.
+    pub(crate) async fn note_growth(
+        self: &Arc<Self>,
+        project: &ProjectName,
+        id: &VolumeId,
+        size: u64,
+    ) -> Result<Arc<VolumeRecord>, ControlError> {
+        let (control, project, id) = (Arc::clone(self), project.clone(), id.clone());
+        uncut(async move {
+            let _turn = control.turn.lock().await;
+            control.check_growth(&project, &id, size)?;
+            let before = control.volume(&project, &id)?;
+            let record = VolumeRecord { growing: Some(size), ..VolumeRecord::clone(&before) };
+            control.write_volumes(vec![Record::Volume(Arc::new(record))], Vec::new()).await?;
+            control.volume(&project, &id)
+        })
+        .await
+    }
+
     /// Changes a volume's record, which is durable when this returns.
     pub(crate) async fn change_volume(
         self: &Arc<Self>,

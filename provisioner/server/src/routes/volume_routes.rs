@@ -10,7 +10,7 @@ use axum::{
 use super::{Route, flushes, leftovers, restores, route, schedules, volumes};
 
 /// Those calls.
-pub(super) static VOLUME_ROUTES: [Route; 31] = [
+pub(super) static VOLUME_ROUTES: [Route; 32] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/masters" "list-masters" "What volumes are clones of" => volumes::masters),
@@ -38,6 +38,8 @@ pub(super) static VOLUME_ROUTES: [Route; 31] = [
         "Have it flushed no more" => flushes::end),
     route!(POST "/v1/projects/{project}/volumes/{volume}/rotate-key" "rekey-volume"
         "Have another key open the volume, and no other" => volumes::rotate_key),
+    route!(POST "/v1/projects/{project}/volumes/{volume}/resize" "resize-volume"
+        "Have the volume made longer, while no guest runs on it" => volumes::resize),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydrate" "hydrate-volume"
         "Have a running guest's volume copied into a plain one" => volumes::hydrate),
     route!(POST "/v1/projects/{project}/volumes/{volume}/hydration/pause" "pause-hydration"

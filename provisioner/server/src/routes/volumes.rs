@@ -13,7 +13,7 @@ use axum::{
 use mezame_images::volume::VolumeId;
 use mezame_model::{
     ProjectName,
-    api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, VolumeLimits},
+    api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, ResizeVolume, VolumeLimits},
 };
 use serde::de::DeserializeOwned;
 
@@ -136,6 +136,17 @@ pub(super) async fn limit(
     let wanted: VolumeLimits = asked(request, "{\"limits\": {…}, \"qmp\": PATH}").await?;
     let (project, id) = volume_of(&api, &names)?;
     Ok(json(StatusCode::OK, &volumes.set_limits(&project, &id, wanted).await?))
+}
+
+pub(super) async fn resize(
+    State(api): Shared,
+    names: Names,
+    request: Request,
+) -> Result<Response, Failure> {
+    let volumes = api.volumes().await?;
+    let wanted: ResizeVolume = asked(request, "{\"size\": BYTES}").await?;
+    let (project, id) = volume_of(&api, &names)?;
+    Ok(json(StatusCode::ACCEPTED, &volumes.resize(&project, &id, wanted).await?))
 }
 
 pub(super) async fn rotate_key(

@@ -37,9 +37,9 @@ use crate::{
 };
 
 /// Sizes are whole such.
-const MEBIBYTE: u64 = 1 << 20;
+pub(super) const MEBIBYTE: u64 = 1 << 20;
 /// As an overlay can have: its first table is bounded.
-const LARGEST: u64 = 8 << 50;
+pub(super) const LARGEST: u64 = 8 << 50;
 
 impl Volumes {
     /// Begins to make a volume.
@@ -94,6 +94,7 @@ impl Volumes {
             is_restored: is_clone
                 && image.as_ref().is_some_and(|it| it.image().kind == Kind::Backup),
             size,
+            growing: None,
             class: new.class,
             flush_ms: new.flush_ms,
             limits: new.limits,

@@ -261,8 +261,7 @@ pub(crate) trait Executor: Send + Sync {
     fn leftovers(&self, known: &[Facts]) -> Result<Vec<Leftover>, ExecutorError>;
 
     /// Removes old contents of a volume; None where there are none of this name.
-    fn remove_leftover(&self, volume: &Facts, file: &str)
-    -> Result<Option<Erasure>, ExecutorError>;
+    fn remove_leftover(&self, of: &Facts, file: &str) -> Result<Option<Erasure>, ExecutorError>;
 
     /// One of them.
     fn look_at_pool(&self, name: &str) -> Option<Pool> {
@@ -314,8 +313,7 @@ pub(crate) trait Executor: Send + Sync {
     ) -> Result<BTreeSet<u32>, ExecutorError>;
 
     /// Sets what a running guest may do.
-    fn set_limits(&self, volume: &Facts, limits: Limits, qmp: PathBuf)
-    -> Result<(), ExecutorError>;
+    fn set_limits(&self, of: &Facts, limits: Limits, qmp: PathBuf) -> Result<(), ExecutorError>;
 
     /// Sets what a running guest may do, and has its volume flushed from then on, if its class says
     /// so. Where that is so already nothing changes.
@@ -372,6 +370,9 @@ pub(crate) trait Executor: Send + Sync {
         order: &RestoreOrder,
         watch: &dyn Watch,
     ) -> Result<Restored, ExecutorError>;
+
+    /// Makes a volume longer that no guest runs on; ends what was begun.
+    fn grow(&self, volume: &Facts, size: u64, watch: &dyn Watch) -> Result<(), ExecutorError>;
 
     /// Gives up a restore that was cut short: the volume is what it was.
     fn give_up_restore(&self, volume: &Facts) -> Result<(), ExecutorError>;

@@ -10,6 +10,7 @@ mod delete;
 mod disks;
 mod error;
 mod flush;
+mod growth;
 mod hydration;
 mod left;
 mod leftovers;
@@ -328,6 +329,10 @@ impl Executor for Local {
             Some(disk) => self.restore_on_disk(facts, &disk, order, watch),
             None => self.restore_now(facts, order, watch),
         }
+    }
+
+    fn grow(&self, facts: &Facts, size: u64, watch: &dyn Watch) -> Result<(), ExecutorError> {
+        self.grow_now(facts, size, watch)
     }
 
     fn give_up_restore(&self, facts: &Facts) -> Result<(), ExecutorError> {

@@ -24,7 +24,7 @@ impl Volumes {
     ) -> Result<VolumeStart, VolumesError> {
         qmp.as_deref().map(check_monitor).transpose()?;
         let opening = self.opening(id)?;
-        let record = self.usable(project, id)?;
+        let record = self.end_growth(project, self.ready(project, id)?).await?;
         let (facts, limits) = (record.facts(), record.limits);
         // It is claimed until all is done, also where who asked has gone.
         let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, opening));

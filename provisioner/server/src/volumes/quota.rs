@@ -58,9 +58,9 @@ impl VolumeQuota {
         let (mut others, mut used, mut now) = (0_u64, 0_u64, None);
         for volume in all {
             if volume.id == *id {
-                now = Some(volume.size);
+                now = Some(volume.longest());
             } else {
-                (others, used) = (others + 1, used.saturating_add(volume.size));
+                (others, used) = (others + 1, used.saturating_add(volume.longest()));
             }
         }
         if let (None, Some(most)) = (now, self.volumes)

@@ -38,6 +38,9 @@ pub(crate) struct VolumeRecord {
     /// Whether that is a backup: its master is of no use to others.
     pub(crate) is_restored: bool,
     pub(crate) size: u64,
+    /// How long it is to be, where making it longer was begun and has not ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) growing: Option<u64>,
     pub(crate) class: VolumeClass,
     /// How often it is flushed, in milliseconds; the usual without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -82,6 +85,11 @@ impl VolumeRecord {
         self.class.is_flushed().then_some(interval)
     }
 
+    /// How long it is, or may be by now.
+    pub(crate) fn longest(&self) -> u64 {
+        self.growing.map_or(self.size, |size| size.max(self.size))
+    }
+
     /// Whether something of it is in the clear nowhere on its host.
     pub(crate) fn is_encrypted(&self) -> bool {
         !self.keys.is_empty() || self.master_key.is_some()
@@ -110,6 +118,7 @@ impl VolumeRecord {
             state: self.state,
             created_ms: self.created_ms,
             restoring: None,
+            resizing: self.growing,
             rotating: self.is_rotating,
             job: None,
             kept: self.kept.iter().map(|path| path.display().to_string()).collect(),

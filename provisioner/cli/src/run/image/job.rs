@@ -115,6 +115,7 @@ fn doing(job: &ImageJob) -> &'static str {
         (_, ImageWork::Backup) => "backing up",
         (_, ImageWork::RestoreVolume) => "restoring",
         (_, ImageWork::Capture) => "capturing",
+        (_, ImageWork::ResizeVolume) => "making longer",
     }
 }
 

@@ -3,6 +3,7 @@
 mod deleting;
 mod flushes;
 mod freezing;
+mod growth;
 mod making;
 mod noted;
 mod parts;

@@ -42,6 +42,8 @@ impl From<CloneError> for ExecutorError {
     fn from(error: CloneError) -> Self {
         let reason = match &error {
             CloneError::InUse(_) | CloneError::Busy { .. } => Reason::InUse,
+            // A guest was started just now.
+            CloneError::Tool { said } if is_of_a_lock(said) => Reason::InUse,
             CloneError::NoPool { .. }
             | CloneError::OtherPool { .. }
             | CloneError::PoolCopied { .. } => Reason::NoPool,
@@ -114,6 +116,8 @@ impl From<CarrierError> for ExecutorError {
     fn from(error: CarrierError) -> Self {
         let reason = match &error {
             CarrierError::InUse { .. } => Reason::InUse,
+            CarrierError::Full { .. } => Reason::NoRoom,
+            CarrierError::Cancelled { .. } => Reason::Cancelled,
             CarrierError::NotOurs { .. }
             | CarrierError::Taken { .. }
             | CarrierError::Replaced { .. }

@@ -167,11 +167,12 @@ impl Local {
         self.hydration(facts, clone)?.cancel(qmp, master)?;
         self.discard(facts, master)?;
         // It takes all of its length, and the pool's guests stop where nothing is left to them.
-        check_room(self.pool(&facts.pool)?.path(), master.size())?;
         let clone = &master.find(&facts.id)?;
+        let size = clone.size()?;
+        check_room(self.pool(&facts.pool)?.path(), size)?;
         let place = Place::File(self.target(facts)?);
         let hydration = match facts.newest {
-            None => Hydration::start(qmp, clone, master.size(), place, CACHE, speed)?,
+            None => Hydration::start(qmp, clone, size, place, CACHE, speed)?,
             Some(newest) => {
                 // A change that was begun and not ended has given QEMU no other key than that.
                 let number = clone.keyslots().map_or(newest, |keyslots| keyslots.opening());

@@ -136,6 +136,7 @@ fn work() -> Value {
         "backup",
         "restore-volume",
         "capture",
+        "resize-volume",
     ];
     json!({
         "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({

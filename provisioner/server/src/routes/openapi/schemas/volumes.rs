@@ -13,6 +13,7 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
         "open-volume" | "flush-volume" | "rekey-volume" | "pause-hydration"
         | "resume-hydration" => "Monitor",
         "hydrate-volume" => "Hydrate",
+        "resize-volume" => "ResizeVolume",
         "restore-volume" => "RestoreVolume",
         "capture-volume" => "Capture",
         "back-up" => "NewBackup",
@@ -36,8 +37,8 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         }
         "erase-volume" | "remove-leftover" => ("200", Some(named("VolumeDeleted"))),
         "open-volume" => ("200", Some(named("VolumeStart"))),
-        "create-volume" | "rekey-volume" | "hydrate-volume" | "restore-volume"
-        | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
+        "create-volume" | "rekey-volume" | "hydrate-volume" | "resize-volume"
+        | "restore-volume" | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
         "list-backups" => ("200", Some(list_of("Backup"))),
         "show-backup" => ("200", Some(named("Backup"))),
         "list-schedules" => ("200", Some(list_of("ScheduleView"))),
@@ -133,6 +134,7 @@ fn volumes() -> Value {
                     "enum": ["beside", "over"],
                     "description": "A restore that was begun and has not ended; 'over' is half of each",
                 }),
+                "resizing": number("How long it is to be, where making it longer was begun and has not ended"),
                 "rotating": flag("A change of its key was begun and has not ended"),
                 "job": text("The job that is at work on it"),
                 "kept": list(text("On its host"), "Files that restores have kept of it"),
@@ -261,6 +263,9 @@ fn guests() -> Value {
         "Hydrate": object("A hydration that is to begin", &["qmp"], json!({
             "qmp": text("The QMP socket of the QEMU that has the volume open"),
             "speed": number("Bytes a second; no limit without"),
+        })),
+        "ResizeVolume": object("How long a volume is to be", &["size"], json!({
+            "size": number("In bytes, whole MiB: no less than it has"),
         })),
         "NewBackup": object("One point in time of a guest's volumes", &["volumes"], json!({
             "volumes": texts("1 to 64 of one guest"),

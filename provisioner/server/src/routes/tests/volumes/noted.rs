@@ -10,6 +10,8 @@ pub(super) struct Noted {
     refusal: Mutex<Option<Reason>>,
     /// Which volumes were restored, and whether over what was there.
     pub(super) restored: Mutex<Vec<(String, bool)>>,
+    /// How long volumes were made, one after the other.
+    pub(super) grown: Mutex<Vec<u64>>,
     /// Which restores were begun and have not ended.
     pub(super) restoring: Mutex<Vec<(VolumeId, bool)>>,
     /// Disks that pools were told to take over.
@@ -164,6 +166,12 @@ impl Executor for Noted {
         self.refused()?;
         self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
         Ok(volume.newest.into_iter().map(|number| number.0).collect())
+    }
+
+    fn grow(&self, _: &Facts, size: u64, _: &dyn Watch) -> Result<(), ExecutorError> {
+        self.refused()?;
+        self.grown.lock().unwrap().push(size);
+        Ok(())
     }
 
     fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {

@@ -6,7 +6,7 @@ const MIB: u64 = 1 << 20;
 
 impl Depot {
     /// Sets what the project `p` may have.
-    async fn allow(&self, quota: Value) {
+    pub(super) async fn allow(&self, quota: Value) {
         let document = json!({ "volume_quota": quota });
         let set = self.plane().put("/v1/projects/p", &[], document).await;
         assert_eq!(set.status, 200, "{}", set.text);

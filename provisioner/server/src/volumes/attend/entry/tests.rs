@@ -25,6 +25,7 @@ fn entry(class: VolumeClass, has_run: bool, now: Instant) -> Entry {
         masters: None,
         image: None,
         is_restored: false,
+        growing: None,
         size: 1 << 20,
         class,
         flush_ms: None,
