@@ -218,12 +218,12 @@ fn grow_overlay(volume: &Volume, path: &Path, growth: &Growth<'_>) -> Result<(),
     }
     let file = hold(volume)?;
     if is_recovered(volume) {
-        // Nothing was lost before. QEMU may have copied the old end's last bytes, too.
-        clear(&file, path, 0)?;
+        // QEMU copies what the old end's cluster has of the master, too.
+        clear(&file, path, before - before % template::CLUSTER)?;
     }
     file.sync_all().map_err(failed("syncing", path))?;
     if is_recovered(volume) {
-        recovery::check_places(&file, path, before)?;
+        recovery::check_places(&file, path, growth.from.min(before))?;
         if recovery::needs_recovery(&file, path)? {
             return Err(RecoveryError::NoHoles { path: path.into() }.into());
         }
