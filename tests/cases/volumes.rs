@@ -232,7 +232,7 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
         ensure!(now == then, "{restored} differs from {disk}");
         ensure!(writes(&then, parity as u64) >= 5, "{restored} lacks writes");
     }
-    // Longer, it is what it was and zeros, and its next backup is a full one that is as long.
+    // Longer, it is what it was, and zeros.
     let before = desk.read("one")?;
     mezame.run(&["volume", "resize", "one", "1GiB", "-p", "a", "-q"])?;
     ensure!(desk.json(&["volume", "show", "one"])?["size"] == 1_u64 << 30);

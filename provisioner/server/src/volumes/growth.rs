@@ -19,7 +19,10 @@ use super::{
     record::VolumeRecord,
     unfinished,
 };
-use crate::images::jobs::{Outcome, Ticket};
+use crate::{
+    control::ControlError,
+    images::jobs::{Outcome, Ticket},
+};
 
 impl Volumes {
     /// Begins to make a volume longer that no guest runs on; ends what was cut short.
@@ -41,8 +44,7 @@ impl Volumes {
             if let Err(error) = volumes.executor.grow(&record.facts(), size, ticket.ticker()) {
                 // Of others it is not known how long it is by now: it is shown as it was begun.
                 if is_unchanged(error.reason) {
-                    let back = move |it: &mut VolumeRecord| it.growing = was_growing;
-                    volumes.wait(volumes.control.change_volume(&of, &id, back))?;
+                    volumes.wait(volumes.note_back(&of, &id, was_growing))?;
                 }
                 return Err(unfinished("volume", error));
             }
@@ -53,13 +55,27 @@ impl Volumes {
             Ok(Outcome { figures: [("size".to_owned(), size)].into(), ..Outcome::default() })
         };
         let give_up = move |volumes: &Self| {
-            let back = move |it: &mut VolumeRecord| it.growing = was_growing;
-            let change = volumes.control.change_volume(&of_given_up, &given_up, back);
-            if volumes.wait(change).is_err() {
+            let back = volumes.note_back(&of_given_up, &given_up, was_growing);
+            if volumes.wait(back).is_err() {
                 tracing::warn!(volume = %given_up, "a volume is shown as being made longer");
             }
         };
-        self.begin_or(ImageWork::ResizeVolume, project, claim, work, give_up).await
+        let begun = self.begin_or(ImageWork::ResizeVolume, project, claim, work, give_up).await;
+        if begun.is_err() {
+            self.note_back(project, &before.id, was_growing).await?;
+        }
+        begun
+    }
+
+    /// Takes back that a volume is to become longer, of which nothing was done.
+    async fn note_back(
+        &self,
+        project: &ProjectName,
+        id: &VolumeId,
+        growing: Option<u64>,
+    ) -> Result<(), ControlError> {
+        let back = move |it: &mut VolumeRecord| it.growing = growing;
+        self.control.change_volume(project, id, back).await.map(drop)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a project may have of volumes, and whether one more, or a longer one, fits. Pure.
 //!
-//! Counted is what guests see: how many volumes, and their lengths, those being made too. What a volume
+//! Counted is what guests see: how many volumes, and their lengths, those being made, and made longer, too. What a volume
 //! takes of its pool is another matter: a clone takes less, and more after a hydration or a restore, whose
 //! old contents stay.
 
