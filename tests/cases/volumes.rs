@@ -345,14 +345,16 @@ fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Resu
     for disk in ["one", "two"] {
         mezame.run(&["volume", "create", disk, "--image", "blank", "-p", "a", "-q"])?;
     }
-    let mut guest = desk.start(["one", "two"], &[])?;
+    let qmp = desk.path("qmp");
+    let mut guest = desk.start(["one", "two"], &["--qmp", text(&qmp)])?;
     until_written(&mut guest, 6)?;
     let by_hand = desk.back_up(&["one", "two"])?;
     // It would be at the end of its disks before the minute is over.
     let rest = |command: &str| desk.qmp()?.execute(command, json!({})).map_err(anyhow::Error::from);
     rest("stop")?;
-    let (qmp, at) = (desk.path("qmp"), ["backup", "schedule"]);
-    let when = ["--when", "every 1m", "--keep-last", "1", "-p", "a", "--qmp", text(&qmp)];
+    // What the volumes were opened for is asked.
+    let at = ["backup", "schedule"];
+    let when = ["--when", "every 1m", "--keep-last", "1", "-p", "a"];
     mezame.run(&[&at[..], &["create", "often", "one", "two"], &when].concat())?;
     let first = desk.after_run("often", &Value::Null)?;
     ensure!((&first["outcome"], &first["dropped"]) == (&json!("done"), &json!(0)), "{first}");
@@ -386,7 +388,7 @@ fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Resu
     );
     guest.kill()?;
     // A guest that is off is backed up too, both disks as of one moment.
-    mezame.run(&["backup", "create", "one", "two", "--qmp", text(&qmp), "-p", "a", "-q"])?;
+    mezame.run(&["backup", "create", "one", "two", "-p", "a", "-q"])?;
     let off = desk.json(&["backup", "list"])?;
     let of = |at: usize| (&off[at]["consistency"], &off[at]["point"]);
     ensure!(of(0).0 == "stopped" && of(0) == of(1) && of(2).0 == "crash", "{off}");

@@ -214,7 +214,7 @@ impl Schedules {
     async fn begin(&self, record: &ScheduleRecord, now: u64) -> Step {
         let Schedule { volumes, qmp, freeze, .. } = record.spec.clone();
         let name = Some(format!("schedule {}", record.name));
-        let new = NewBackup { volumes, qmp: Some(qmp), full: false, name, freeze };
+        let new = NewBackup { volumes, qmp, full: false, name, freeze };
         let begun = match self.volumes.volumes().await {
             Ok(all) => all.back_up(&record.project, new, Some(record.name.clone())).await,
             Err(error) => Err(error),
@@ -370,7 +370,7 @@ fn faults_of(name: &str, spec: &Schedule) -> Vec<Fault> {
         let message = format!("{} volumes", spec.volumes.len());
         faults.push(plain("volumes", message, "1 to 64 volumes of one guest"));
     }
-    if !spec.qmp.is_absolute() {
+    if spec.qmp.as_ref().is_some_and(|qmp| !qmp.is_absolute()) {
         faults.push(plain("qmp", "it is no whole path", "begin it with '/'"));
     }
     faults.extend(spec.freeze.iter().flat_map(freezing::faults_of));

@@ -54,7 +54,7 @@ use tokio::runtime::Handle;
 
 use self::{
     attend::Attendance,
-    checks::{check_limits, check_monitor},
+    checks::check_limits,
     claim::Busy,
     executor::{Executor, ExecutorError},
     failure::unfinished,

@@ -80,6 +80,11 @@ runcmd:
   - [sh, -c, 'echo ran as $(id -un) > /var/tmp/runcmd-was-here']
 ";
 
+/// Waits for cloud-init's end, as `cloud-init status --wait` does, which takes some seconds of Python
+/// for it in software emulation.
+const WAIT: &str =
+    "timeout 300 sh -c 'until [ -s /run/cloud-init/result.json ]; do sleep 0.5; done'; echo ended";
+
 /// What cloud-init's log has where something went wrong or was tried again.
 const COMPLAINTS: &str =
     r"\[(WARNING|ERROR|CRITICAL)\]|Traceback|Please wait|Calling .+ failed|Giving up|[Rr]etry";
@@ -110,8 +115,7 @@ impl DebianGuest {
         let mut guest =
             QemuGuest::boot(&lab.hypervisor, &image, &machine, card, lab.directory()).unwrap();
         let server = SshTarget::new(tenant.machine(), way.address(), lab.directory());
-        let wait = "cloud-init status --wait >/dev/null; echo ended";
-        let ended = server.until_in("debian", &key, wait, 2 * A_BOOT);
+        let ended = server.until_in("debian", &key, WAIT, 2 * A_BOOT);
         let ended = ended.unwrap_or_else(|error| {
             panic!("{error:#}; the console:\n{}", process::tail(&guest.console(), 80))
         });
@@ -125,15 +129,27 @@ impl DebianGuest {
         self.server.until_in("debian", &self.key, command, A_BOOT).unwrap().trim().to_owned()
     }
 
+    /// What each of these commands writes, by one login.
+    fn run_each<const N: usize>(&self, commands: [&str; N]) -> [String; N] {
+        const BETWEEN: &str = "---- the next one ----";
+        let all = self.run(&commands.join(&format!("\necho '{BETWEEN}'\n")));
+        let each: Vec<_> = all.split(BETWEEN).map(|it| it.trim().to_owned()).collect();
+        each.try_into().unwrap()
+    }
+
     /// Keys (this login shows them), host name and runcmd are in place, and nothing was tried
     /// twice or warned of.
     pub(super) fn assert_configured_by(&self, source: &str) {
-        assert_eq!(self.run("hostname"), "woken");
-        assert_eq!(self.run("cat /var/tmp/runcmd-was-here"), "ran as root");
-        let log = self.run(&format!("sudo grep -E '{COMPLAINTS}' /var/log/cloud-init.log || true"));
+        let [name, ran, log, result] = self.run_each([
+            "hostname",
+            "cat /var/tmp/runcmd-was-here",
+            &format!("sudo grep -E '{COMPLAINTS}' /var/log/cloud-init.log || true"),
+            "cat /run/cloud-init/result.json",
+        ]);
+        assert_eq!(name, "woken");
+        assert_eq!(ran, "ran as root");
         assert_eq!(log, "");
-        let result: Value =
-            serde_json::from_str(&self.run("cat /run/cloud-init/result.json")).unwrap();
+        let result: Value = serde_json::from_str(&result).unwrap();
         assert_eq!(result["v1"]["errors"], json!([]), "{result}");
         let used = result["v1"]["datasource"].as_str().unwrap_or_default();
         assert!(used.starts_with(source), "it was configured by {used}");

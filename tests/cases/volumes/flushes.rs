@@ -97,13 +97,15 @@ fn a_bounded_volume_loses_no_more_than_its_interval_though_the_daemon_was_killed
     ensure!(acknowledged(&guest.log())?.is_empty(), "it runs though it was not let go on");
     desk.qmp()?.execute("cont", json!({}))?;
     held(&mut guest)?;
-    // Its limits are changed without a word of its monitor.
-    mezame.run(&["volume", "limits", "one", "-p", "a", "--limit-iops", "10"])?;
-    wait::until("the other limit", SOON, || {
-        let iops = desk.iops("one")?;
-        ensure!(iops == 10, "{iops}");
-        Ok(())
-    })?;
+    // Its limits are changed without a word of its monitor, and so are those of one that is not flushed.
+    for (disk, limit) in [("one", "10"), ("two", "6000")] {
+        mezame.run(&["volume", "limits", disk, "-p", "a", "--limit-iops", limit])?;
+        wait::until("the other limit", SOON, || {
+            let iops = desk.iops(disk)?;
+            ensure!(iops.to_string() == limit, "{iops}");
+            Ok(())
+        })?;
+    }
 
     desk.lab.server().process.kill()?;
     let before = acknowledged(&guest.log())?.len();

@@ -38,8 +38,10 @@ pub struct Keep {
 pub struct Schedule {
     /// 1 to 64 volumes of one guest, backed up at one point in time.
     pub volumes: Vec<String>,
-    /// The QMP socket of its QEMU. Where nobody listens there, the volumes of the stopped guest are read.
-    pub qmp: PathBuf,
+    /// The QMP socket of its QEMU; without, each time that which the volumes were opened for last. Where
+    /// nobody listens there, the volumes of the stopped guest are read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
     /// In UTC: `02:30`, five fields as crontab(5) has them, or `every 15m`, `6h`, `2d`.
     pub when: String,
     /// What is kept of the points in time that it made; all without.

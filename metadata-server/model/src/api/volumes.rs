@@ -177,6 +177,9 @@ pub struct Volume {
     /// What its guest may do.
     #[serde(default)]
     pub limits: Limits,
+    /// The QMP socket of the QEMU that it was opened for last: what calls mean that name none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
     /// Whether it can be used.
     pub state: VolumeState,
     /// When it was asked for, in milliseconds since 1970-01-01T00:00:00Z.
@@ -235,7 +238,8 @@ pub struct Capture {
     /// looked for.
     #[serde(default)]
     pub sealed: bool,
-    /// The QMP socket of the QEMU that has the volume open; none where no guest runs on it.
+    /// The QMP socket of the QEMU that has the volume open; that which it was opened for last without.
+    /// Where nobody listens there, it is read as it is, under QEMU's lock: no guest may run on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
     /// Who freezes that guest for the moment; nobody without.
@@ -313,7 +317,8 @@ pub struct VolumeLimits {
     /// The limits.
     #[serde(default)]
     pub limits: Limits,
-    /// The QEMU that has it open is told too.
+    /// The QEMU that has it open is told before they are set; without, that which it was opened for last
+    /// is told soon after.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
 }
@@ -326,11 +331,11 @@ pub struct ResizeVolume {
     pub size: u64,
 }
 
-/// The QEMU that has a volume open.
+/// The QEMU that has a volume open; where none is named, that which it was opened for last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Monitor {
-    /// Its QMP socket on the volume's host; none where no QEMU has it open.
+    /// Its QMP socket on the volume's host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
 }
@@ -339,8 +344,9 @@ pub struct Monitor {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hydrate {
-    /// The QMP socket of the QEMU that has the volume open.
-    pub qmp: PathBuf,
+    /// The QMP socket of the QEMU that has the volume open; that which it was opened for last without.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub qmp: Option<PathBuf>,
     /// Bytes a second; no limit without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub speed: Option<u64>,
@@ -352,8 +358,8 @@ pub struct Hydrate {
 pub struct NewBackup {
     /// The volumes' ids.
     pub volumes: Vec<String>,
-    /// The QMP socket of the QEMU that has them open. Without it, and where nobody listens there, all of
-    /// them are read as they are, under QEMU's lock: no guest may run on them.
+    /// The QMP socket of the QEMU that has them open; that which they were opened for last without. Where
+    /// nobody listens there, all of them are read as they are, under QEMU's lock: no guest may run on them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub qmp: Option<PathBuf>,
     /// Whether all is read, whatever is known of changes.

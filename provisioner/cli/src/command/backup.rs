@@ -17,9 +17,9 @@ use crate::size;
 pub enum BackupCommand {
     /// Back up volumes of a guest, all at one point in time
     #[command(after_help = "Examples:
-  mezame backup create web-root web-data -p tenant-a --qmp /run/web.qmp
-  mezame backup create web-root -p tenant-a --qmp /run/web.qmp --full
-  mezame backup create web-root -p tenant-a --qmp /run/web.qmp --instance web --require-consistent
+  mezame backup create web-root web-data -p tenant-a
+  mezame backup create web-root -p tenant-a --full
+  mezame backup create web-root -p tenant-a --instance web --require-consistent
   mezame backup create db-root -p tenant-a --qmp /run/db.qmp --guest-agent /run/db.qga
   mezame backup create web-root web-data -p tenant-a                    of a stopped guest
 
@@ -54,7 +54,7 @@ The volume that was backed up stays as it is.")]
     Restore(RestoreArguments),
     /// Backups that are made by themselves
     #[command(after_help = "Examples:
-  mezame backup schedule create nightly web-root -p tenant-a --qmp /run/web.qmp --when 02:30
+  mezame backup schedule create nightly web-root -p tenant-a --when 02:30
   mezame backup schedule list -p tenant-a")]
     #[command(subcommand)]
     Schedule(ScheduleCommand),
@@ -73,7 +73,8 @@ pub struct CreateBackupArguments {
     /// The volumes
     #[arg(required = true, value_name = "ID")]
     pub volumes: Vec<VolumeIdArgument>,
-    /// The QMP socket of the QEMU that has them open; without it no guest may run on them
+    /// The QMP socket of the QEMU that has them open [default: as 'volume open' was told]; where nobody
+    /// listens, no guest may run on them
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
     /// Read everything, whatever is known of changes

@@ -11,10 +11,10 @@ use crate::text;
 #[derive(Debug, Args)]
 pub struct FreezeArguments {
     /// Have this instance's guest-agent freeze the guest's file systems for the moment
-    #[arg(long, value_name = "NAME", group = "freezer", requires = "qmp")]
+    #[arg(long, value_name = "NAME", group = "freezer")]
     pub instance: Option<String>,
     /// Have qemu-ga do so, by the socket of its serial port in this QEMU
-    #[arg(long, value_name = "SOCKET", group = "freezer", requires = "qmp")]
+    #[arg(long, value_name = "SOCKET", group = "freezer")]
     pub guest_agent: Option<PathBuf>,
     /// Fail where the guest could not be frozen: nothing is made then
     #[arg(long, requires = "freezer")]
@@ -51,7 +51,6 @@ mod tests {
                 assert_eq!(is_good(&format!("{command} {words}")), good, "{command} {words}");
             }
         }
-        assert!(!is_good("volume capture web --name n --instance web"));
-        assert!(is_good("volume capture web --name n"));
+        assert!(is_good("volume capture web --name n --instance web"));
     }
 }

@@ -17,9 +17,9 @@ image, afterwards.";
 
 pub(super) const CAPTURE_HELP: &str = "Examples:
   mezame volume capture web-root --name web-golden --sealed -p tenant-a    its guest is stopped
-  mezame volume capture web-root --name web-now --qmp /run/web.qmp --instance web -p tenant-a
+  mezame volume capture web-root --name web-now --instance web -p tenant-a
 
-The image's id is printed. With --qmp it is the disk at one point in time, as a backup is.";
+The image's id is printed. Of a running guest it is the disk at one point in time, as a backup is.";
 
 /// Of `volume restore`.
 #[derive(Debug, Args)]
@@ -59,7 +59,8 @@ pub struct CaptureArguments {
     /// Note that 'guest-agent seal' was run before the guest stopped
     #[arg(long)]
     pub sealed: bool,
-    /// The QMP socket of the QEMU that has it open
+    /// The QMP socket of the QEMU that has it open [default: as 'volume open' was told]; where nobody
+    /// listens, no guest may run on it
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
     /// Who freezes the guest

@@ -11,10 +11,10 @@ use super::{freezing::FreezeArguments, volume::VolumeIdArgument};
 pub enum ScheduleCommand {
     /// Have volumes of one guest backed up at times
     #[command(after_help = "Examples:
-  mezame backup schedule create nightly web-root web-data -p tenant-a --qmp /run/web.qmp \\
-    --when 02:30 --keep-daily 7 --keep-weekly 4 --keep-yearly 2
-  mezame backup schedule create often web-root -p tenant-a --qmp /run/web.qmp --when 'every 6h'
-  mezame backup schedule create sundays web-root -p tenant-a --qmp /run/web.qmp --when '0 4 * * 0' \\
+  mezame backup schedule create nightly web-root web-data -p tenant-a --when 02:30 \\
+    --keep-daily 7 --keep-weekly 4 --keep-yearly 2
+  mezame backup schedule create often web-root -p tenant-a --when 'every 6h'
+  mezame backup schedule create sundays web-root -p tenant-a --when '0 4 * * 0' \\
     --instance web --require-consistent
 
 Times are UTC. Five fields are minute, hour, day of month, month and day of week, as in crontab(5).
@@ -71,9 +71,10 @@ pub struct CreateScheduleArguments {
     /// The volumes
     #[arg(required = true, value_name = "ID")]
     pub volumes: Vec<VolumeIdArgument>,
-    /// The QMP socket of the QEMU that has them open; where nobody listens, the guest is off
+    /// The QMP socket of the QEMU that has them open [default: each time as 'volume open' was told]; where
+    /// nobody listens, the guest is off
     #[arg(long, value_name = "SOCKET")]
-    pub qmp: PathBuf,
+    pub qmp: Option<PathBuf>,
     /// When, in UTC: '02:30', 'every 15m' (or 6h, 2d), or five fields as in crontab(5)
     #[arg(long, value_name = "TIMES")]
     pub when: String,
@@ -115,6 +116,9 @@ pub struct SetScheduleArguments {
     /// The QMP socket of the QEMU that has them open
     #[arg(long, value_name = "SOCKET")]
     pub qmp: Option<PathBuf>,
+    /// Have the QMP socket each time be the one that 'volume open' was told
+    #[arg(long, conflicts_with = "qmp")]
+    pub qmp_as_opened: bool,
     /// When, as 'create' takes it
     #[arg(long, value_name = "TIMES")]
     pub when: Option<String>,
@@ -136,7 +140,7 @@ pub struct SetScheduleArguments {
     /// Keep the newest of each of so many years
     #[arg(long, value_name = "NUMBER")]
     pub keep_yearly: Option<u32>,
-    /// Who freezes the guest each time, in place of who did; name --qmp as well
+    /// Who freezes the guest each time, in place of who did
     #[command(flatten)]
     pub freeze: FreezeArguments,
     /// Have nobody freeze the guest

@@ -48,7 +48,8 @@ One that a QEMU has open is not deleted. Its backups stay.")]
 
 One word a line. To be asked for before each start of a guest, which is not to be started where this
 fails: '< <(mezame …)' would not tell. With --qmp the provisioner waits for that QEMU for ten minutes,
-sets the volume's limits, and flushes it for as long as it runs.")]
+sets the volume's limits, and flushes it for as long as it runs; and what is done with the volume later,
+such as its backups, asks that QEMU.")]
     Open {
         /// Which volume
         #[command(flatten)]
@@ -56,7 +57,7 @@ sets the volume's limits, and flushes it for as long as it runs.")]
         /// Write the keys of an encrypted volume into files here, of mode 0600: a tmpfs, best
         #[arg(long, value_name = "DIR")]
         secrets_dir: Option<PathBuf>,
-        /// The QMP socket that the QEMU will have: its guest is seen to
+        /// The QMP socket that the QEMU will have: its guest is seen to, and the socket is kept
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
         /// How long to ask again, where too much is asked for at once, other work has the volume or
@@ -70,10 +71,10 @@ sets the volume's limits, and flushes it for as long as it runs.")]
     /// Set what a volume's guest may do; a limit that is not named stays
     #[command(after_help = "Examples:
   mezame volume limits web-root -p tenant-a --limit-iops 500 --limit-bytes 50MiB
-  mezame volume limits web-root -p tenant-a --qmp /run/web.qmp --limit-iops 500    a running guest's
-  mezame volume limits web-root -p tenant-a --none                                 no limits
+  mezame volume limits web-root -p tenant-a --none    no limits
 
-A QEMU that is started has none, unless 'volume open --qmp' has named it.")]
+A running guest has them at once. A QEMU that is started has none, unless 'volume open --qmp' has named
+it.")]
     Limits {
         /// Which volume
         #[command(flatten)]
@@ -85,7 +86,7 @@ A QEMU that is started has none, unless 'volume open --qmp' has named it.")]
         #[arg(long, required_unless_present_any = ["limit_iops", "limit_bytes"])]
         #[arg(conflicts_with_all = ["limit_iops", "limit_bytes"])]
         none: bool,
-        /// The QMP socket of the QEMU that has it open
+        /// The QMP socket of the QEMU that has it open [default: as 'volume open' was told]
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
     },
@@ -108,13 +109,15 @@ a start where the last partition is the root. No volume is made shorter.")]
     },
     /// Have another key open an encrypted volume, and no other
     #[command(after_help = "Examples:
-  mezame volume rotate-key web-root -p tenant-a                        no QEMU has it open
-  mezame volume rotate-key web-root -p tenant-a --qmp /run/web.qmp     this one has")]
+  mezame volume rotate-key web-root -p tenant-a
+
+Its guest may run or be off.")]
     RotateKey {
         /// Which volume
         #[command(flatten)]
         volume: VolumeName,
-        /// The QMP socket of the QEMU that has it open
+        /// The QMP socket of the QEMU that has it open [default: as 'volume open' was told]; where nobody
+        /// listens, no guest may run on it
         #[arg(long, value_name = "SOCKET")]
         qmp: Option<PathBuf>,
         /// Whether it is waited for
@@ -123,17 +126,17 @@ a start where the last partition is the root. No volume is made shorter.")]
     },
     /// Copy a running guest's volume into a plain one, and have the guest go over to it
     #[command(after_help = "Examples:
-  mezame volume hydrate web-root -p tenant-a --qmp /run/web.qmp --speed 100MiB
-  mezame volume hydrate web-root -p tenant-a --qmp /run/web.qmp --detach
+  mezame volume hydrate web-root -p tenant-a --speed 100MiB
+  mezame volume hydrate web-root -p tenant-a --detach
 
 Asked for again after the provisioner has ended it goes on with what QEMU does.")]
     Hydrate {
         /// Which volume
         #[command(flatten)]
         volume: VolumeName,
-        /// The QMP socket of the QEMU that has it open
+        /// The QMP socket of the QEMU that has it open [default: as 'volume open' was told]
         #[arg(long, value_name = "SOCKET")]
-        qmp: PathBuf,
+        qmp: Option<PathBuf>,
         /// Bytes a second at most, such as 100MiB
         #[arg(long, value_name = "SIZE", value_parser = size::parse)]
         speed: Option<u64>,
@@ -149,11 +152,11 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
     Capture(CaptureArguments),
     /// Have a hydration rest
     #[command(after_help = "Examples:
-  mezame volume pause web-root -p tenant-a --qmp /run/web.qmp")]
+  mezame volume pause web-root -p tenant-a")]
     Pause(Hydrating),
     /// Have it go on
     #[command(after_help = "Examples:
-  mezame volume resume web-root -p tenant-a --qmp /run/web.qmp")]
+  mezame volume resume web-root -p tenant-a")]
     Resume(Hydrating),
     /// End long work on a volume, or a backup, before it is done
     #[command(after_help = "Examples:
@@ -241,9 +244,9 @@ pub struct Hydrating {
     /// Which volume
     #[command(flatten)]
     pub volume: VolumeName,
-    /// The QMP socket of the QEMU that hydrates it
+    /// The QMP socket of the QEMU that hydrates it [default: as 'volume open' was told]
     #[arg(long, value_name = "SOCKET")]
-    pub qmp: PathBuf,
+    pub qmp: Option<PathBuf>,
 }
 
 /// A class on the command line.

@@ -82,6 +82,7 @@ mod tests {
             flush,
             encrypted: false,
             keys: Vec::new(),
+            qmp: None,
             limits: Limits::default(),
             state: VolumeState::Ready,
             created_ms: 0,

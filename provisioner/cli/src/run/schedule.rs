@@ -85,7 +85,7 @@ fn changed(before: Schedule, named: SetScheduleArguments) -> Schedule {
     };
     Schedule {
         volumes: if volumes.is_empty() { before.volumes.clone() } else { volumes },
-        qmp: named.qmp.unwrap_or_else(|| before.qmp.clone()),
+        qmp: named.qmp.or_else(|| before.qmp.clone().filter(|_| !named.qmp_as_opened)),
         when: named.when.unwrap_or_else(|| before.when.clone()),
         keep,
         freeze: freezing_of(named.freeze).or(frozen),
@@ -151,7 +151,7 @@ fn show(session: &Session<'_>, schedule: &ScheduleView) -> Result<Exit, Failure>
         ("Name", schedule.name.clone()),
         ("Project", schedule.project.clone()),
         ("Volumes", spec.volumes.join(", ")),
-        ("Monitor", spec.qmp.display().to_string()),
+        ("Monitor", monitor(spec)),
         ("When", spec.when.clone()),
         ("Keep", keep(spec.keep)),
         ("Freeze", spec.freeze.as_ref().map(freezing::shown).unwrap_or_default()),
@@ -171,6 +171,10 @@ fn show(session: &Session<'_>, schedule: &ScheduleView) -> Result<Exit, Failure>
     }
     session.screen.print(&out)?;
     Ok(Exit::Success)
+}
+
+fn monitor(spec: &Schedule) -> String {
+    spec.qmp.as_ref().map_or_else(|| "as opened".into(), |qmp| qmp.display().to_string())
 }
 
 fn keep(keep: Keep) -> String {
@@ -204,7 +208,7 @@ mod tests {
         let keep = Keep { last: 3, daily: 7, ..Keep::default() };
         let before = Schedule {
             volumes: vec!["web".into(), "data".into()],
-            qmp: "/run/web.qmp".into(),
+            qmp: Some("/run/web.qmp".into()),
             when: "02:30".into(),
             keep,
             freeze: Some(Freezing { instance: Some("web".into()), ..Freezing::default() }),
@@ -225,10 +229,11 @@ mod tests {
         assert_eq!(longer, Schedule { keep, ..before.clone() });
         let moved = set(&["web", "--when", "every 6h", "--qmp", "/run/x"]);
         let volumes = vec!["web".to_owned()];
-        let (when, qmp) = ("every 6h".to_owned(), "/run/x".into());
+        let (when, qmp) = ("every 6h".to_owned(), Some("/run/x".into()));
         assert_eq!(moved, Schedule { volumes, when, qmp, ..before.clone() });
+        assert_eq!(set(&["--qmp-as-opened"]), Schedule { qmp: None, ..before.clone() });
         assert_eq!(set(&["--no-freeze"]), Schedule { freeze: None, ..before.clone() });
-        let other = set(&["--instance", "db", "--qmp", "/run/web.qmp"]);
+        let other = set(&["--instance", "db"]);
         assert_eq!(other.freeze.unwrap().instance.as_deref(), Some("db"));
     }
 }

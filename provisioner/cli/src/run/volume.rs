@@ -221,7 +221,7 @@ fn kept(folder: &Path, secret: &SecretObject) -> Result<String, Failure> {
 
 async fn pace(session: &Session<'_>, hydrating: Hydrating, what: &str) -> Result<Exit, Failure> {
     let Hydrating { volume, qmp } = hydrating;
-    let monitor = Monitor { qmp: Some(qmp) };
+    let monitor = Monitor { qmp };
     session.client.pace_hydration(session.project()?, id(&volume), what, &monitor).await?;
     let done = if what == "pause" { "rests" } else { "goes on" };
     let said = format!("the hydration of {} {done}", id(&volume));
@@ -299,6 +299,7 @@ fn show(session: &Session<'_>, volume: &Volume) -> Result<Exit, Failure> {
         ("Image", volume.image.clone().unwrap_or_else(|| "zeros".into())),
         ("Keys", keys.join(", ")),
         ("Limits", limits_text(volume.limits)),
+        ("Monitor", volume.qmp.as_ref().map(|qmp| qmp.display().to_string()).unwrap_or_default()),
         ("Created", text::timestamp(volume.created_ms)),
         ("Job", volume.job.clone().unwrap_or_default()),
         ("Kept", volume.kept.join(", ")),

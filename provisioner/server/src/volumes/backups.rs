@@ -17,7 +17,7 @@ use mezame_model::{
 };
 
 use super::{
-    Unfinished, Volumes, VolumesError, check_monitor,
+    Unfinished, Volumes, VolumesError,
     checks::not_running,
     claim::MayOpen,
     executor::{BackedUp, BackupOrder, Reason, SCHEDULE},
@@ -42,7 +42,6 @@ impl Volumes {
         schedule: Option<Box<str>>,
     ) -> Result<ImageJob, VolumesError> {
         let NewBackup { volumes, qmp, full, name, freeze } = new;
-        qmp.as_deref().map(check_monitor).transpose()?;
         let mut ids = BTreeSet::new();
         for (at, text) in volumes.iter().enumerate() {
             let wrong = |message: String| {
@@ -58,16 +57,17 @@ impl Volumes {
             return Err(VolumesError::fault("volumes", message, "1 to 64 volumes of one guest"));
         }
         name.as_deref().map(check_name).transpose()?;
-        if freeze.is_some() && qmp.is_none() {
-            return Err(not_running());
-        }
-        let freeze = self.freezing(project, freeze)?;
         let ids: Vec<VolumeId> = ids.into_iter().collect();
         // Another project's volumes are none here, whatever is done with them.
         let faults = unknown_volumes(&self.control, project, &volumes, |_| true)?;
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
+        let qmp = self.monitor_of(project, &ids, qmp)?;
+        if freeze.is_some() && qmp.is_none() {
+            return Err(not_running());
+        }
+        let freeze = self.freezing(project, freeze)?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let mut claim = self.claim_for_job(&ids, may_open)?;
         if let Some(qmp) = &qmp {

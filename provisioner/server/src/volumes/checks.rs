@@ -33,10 +33,10 @@ pub(super) fn check_monitor(qmp: &Path) -> Result<(), VolumesError> {
     Err(VolumesError::fault("qmp", "it is no whole path", "begin it with '/'"))
 }
 
-/// Of whom to freeze where no guest's monitor is named.
+/// Of whom to freeze where no guest's monitor is known.
 pub(super) fn not_running() -> VolumesError {
-    let mend = "name the QMP socket of the guest's QEMU";
-    VolumesError::fault("freeze", "no guest runs on it", mend)
+    let mend = "name the QMP socket of the guest's QEMU, or have 'volume open' told it";
+    VolumesError::fault("freeze", "no guest is known to run on it", mend)
 }
 
 /// What is wrong with how often a volume is to be flushed.

@@ -260,6 +260,8 @@ impl Executor for Local {
         facts: &Facts,
         qmp: Option<PathBuf>,
     ) -> Result<BTreeSet<u32>, ExecutorError> {
+        // Nobody listens at the monitor of a guest that is off.
+        let qmp = qmp.filter(|it| Self::is_listened_to(it));
         if let Some(disk) = self.on_disk(facts)? {
             return self.rotate_on_disk(facts, &disk, qmp);
         }

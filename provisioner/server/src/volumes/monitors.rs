@@ -1,20 +1,70 @@
-//! Which socket a monitor's path leads to.
+//! Which monitor a call means that names none, and which socket a monitor's path leads to.
 //!
 //! The path comes from a request, or from a schedule, and may lie on a file system that does not
 //! answer: it is looked at by a thread of its own, for a while, and never by the runtime's.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use mezame_images::volume::VolumeId;
+use mezame_model::ProjectName;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    VolumesError,
+    Volumes, VolumesError,
+    checks::check_monitor,
     executor::{ExecutorError, Reason},
 };
+
+impl Volumes {
+    /// The monitor of the QEMU that has these volumes open: the one that is named, else the one that they
+    /// were opened for last. None where none was ever said.
+    pub(super) fn monitor_of(
+        &self,
+        project: &ProjectName,
+        volumes: &[VolumeId],
+        named: Option<PathBuf>,
+    ) -> Result<Option<PathBuf>, VolumesError> {
+        if let Some(named) = named {
+            check_monitor(&named)?;
+            return Ok(Some(named));
+        }
+        let known = volumes.iter().map(|id| Ok(self.here(project, id)?.qmp.clone()));
+        one_of(known.collect::<Result<Vec<_>, VolumesError>>()?.into_iter().flatten().collect())
+    }
+
+    /// The same for what only a running guest is asked for.
+    pub(super) fn monitor_needed(
+        &self,
+        project: &ProjectName,
+        volume: &VolumeId,
+        named: Option<PathBuf>,
+    ) -> Result<PathBuf, VolumesError> {
+        let known = self.monitor_of(project, std::slice::from_ref(volume), named)?;
+        known.ok_or_else(|| {
+            let mend = "name the QMP socket of the QEMU that has the volume open";
+            VolumesError::fault("qmp", "it is missing, and the volume was opened without", mend)
+        })
+    }
+}
+
+/// The one that all of them were opened for.
+fn one_of(mut known: BTreeSet<PathBuf>) -> Result<Option<PathBuf>, VolumesError> {
+    let first = known.pop_first();
+    match (first, known.pop_first()) {
+        (Some(first), Some(second)) => {
+            let (first, second) = (first.display(), second.display());
+            let message = format!("the volumes were opened for several guests: {first}, {second}");
+            let mend = "ask for one guest's at a time, or name the QMP socket";
+            Err(VolumesError::fault("qmp", message, mend))
+        }
+        (first, _) => Ok(first),
+    }
+}
 
 /// How long a look may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -72,6 +122,18 @@ mod tests {
     use std::sync::mpsc::channel;
 
     use super::*;
+
+    #[test]
+    fn volumes_that_were_opened_for_one_guest_have_its_monitor_and_those_of_two_have_none() {
+        let of = |all: &[&str]| one_of(all.iter().map(PathBuf::from).collect());
+        assert_eq!(of(&[]).unwrap(), None);
+        assert_eq!(of(&["/run/web", "/run/web"]).unwrap(), Some("/run/web".into()));
+        let VolumesError::Faults(faults) = of(&["/run/web", "/run/db"]).unwrap_err() else {
+            panic!("it is a fault of the call")
+        };
+        assert_eq!(faults[0].path, "qmp");
+        assert!(faults[0].message.ends_with("/run/db, /run/web"), "{}", faults[0].message);
+    }
 
     #[tokio::test]
     async fn a_path_that_does_not_answer_is_given_up_and_keeps_nobody_else_waiting() {

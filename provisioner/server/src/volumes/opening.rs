@@ -12,6 +12,7 @@ use super::{
     Volumes, VolumesError,
     checks::{check_limits, check_monitor},
     executor::Executor,
+    record::GuestRecord,
 };
 
 impl Volumes {
@@ -23,6 +24,7 @@ impl Volumes {
         qmp: Option<PathBuf>,
     ) -> Result<VolumeStart, VolumesError> {
         qmp.as_deref().map(check_monitor).transpose()?;
+        let before = self.here(project, id)?.qmp.clone();
         let opening = self.opening(id)?;
         let record = self.end_growth(project, self.ready(project, id)?).await?;
         let (facts, limits) = (record.facts(), record.limits);
@@ -33,8 +35,13 @@ impl Volumes {
             // Its guest went over, and whoever saw to that ended before it was noted.
             self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
         }
-        if let Some(qmp) = qmp {
-            self.expect(project, id, qmp).await?;
+        match qmp {
+            Some(qmp) => self.expect(project, id, qmp).await?,
+            // The guest before it is asked no more.
+            None if before.is_some() => {
+                self.control.change_volume(project, id, |it| it.qmp = None).await?;
+            }
+            None => {}
         }
         Ok(VolumeStart { limits, ..start })
     }
@@ -54,7 +61,16 @@ impl Volumes {
             let facts = record.facts();
             self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
         }
-        let changed = self.control.change_volume(project, id, move |it| it.limits = limits);
+        let asked_ms = self.environment.now_ms();
+        let changed = self.control.change_volume(project, id, move |it| {
+            it.limits = limits;
+            // Of one that is seen to they are changed within a second; so are they of one that could
+            // be, and it is seen to no longer than that.
+            if it.guest.is_none() && it.interval().is_none() {
+                let guest = |qmp| GuestRecord { qmp, asked_ms, has_run: true };
+                it.guest = it.qmp.clone().map(guest);
+            }
+        });
         Ok(self.shown(changed.await?.as_ref()))
     }
 }

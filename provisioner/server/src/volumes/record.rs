@@ -47,7 +47,10 @@ pub(crate) struct VolumeRecord {
     pub(crate) flush_ms: Option<u32>,
     #[serde(default)]
     pub(crate) limits: Limits,
-    /// The guest that runs on it, where somebody has said which.
+    /// The monitor of the QEMU that it was opened for last, where that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) qmp: Option<PathBuf>,
+    /// The guest that is seen to, where its class or its limits want that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) guest: Option<GuestRecord>,
     /// Those that may not be forgotten, by number; none of a volume in the clear.
@@ -115,6 +118,7 @@ impl VolumeRecord {
             encrypted: !self.keys.is_empty(),
             keys: self.keys.keys().copied().collect(),
             limits: self.limits,
+            qmp: self.qmp.clone(),
             state: self.state,
             created_ms: self.created_ms,
             restoring: None,

@@ -15,7 +15,7 @@ use mezame_model::{
 };
 
 use super::{
-    Volumes, VolumesError, check_monitor,
+    Volumes, VolumesError,
     checks::not_running,
     claim::MayOpen,
     create::is_sealed,
@@ -96,8 +96,8 @@ impl Volumes {
         asked: Capture,
     ) -> Result<ImageJob, VolumesError> {
         let Capture { name, sealed, qmp, freeze } = asked;
-        qmp.as_deref().map(check_monitor).transpose()?;
         check_name(&name)?;
+        let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
         if freeze.is_some() && qmp.is_none() {
             return Err(not_running());
         }

@@ -11,7 +11,7 @@ use mezame_model::{
     },
 };
 
-use super::{Volumes, VolumesError, check_monitor, claim::MayOpen, create::new_key, unfinished};
+use super::{Volumes, VolumesError, claim::MayOpen, create::new_key, unfinished};
 use crate::images::jobs::Outcome;
 
 impl Volumes {
@@ -22,7 +22,7 @@ impl Volumes {
         id: &VolumeId,
         qmp: Option<PathBuf>,
     ) -> Result<ImageJob, VolumesError> {
-        qmp.as_deref().map(check_monitor).transpose()?;
+        let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         let record = self.usable(project, id)?;
@@ -64,7 +64,7 @@ impl Volumes {
         asked: Hydrate,
     ) -> Result<ImageJob, VolumesError> {
         let Hydrate { qmp, speed } = asked;
-        check_monitor(&qmp)?;
+        let qmp = self.monitor_needed(project, id, qmp)?;
         let claim = self.claim_for_job(std::slice::from_ref(id), MayOpen::Yes)?;
         let record = self.usable(project, id)?;
         if record.class == VolumeClass::Plain {
@@ -89,12 +89,8 @@ impl Volumes {
         qmp: Option<PathBuf>,
         is_paused: bool,
     ) -> Result<(), VolumesError> {
-        let Some(qmp) = qmp else {
-            let mend = "the QMP socket of the QEMU that hydrates it";
-            return Err(VolumesError::fault("qmp", "it is missing", mend));
-        };
-        check_monitor(&qmp)?;
         let facts = self.usable(project, id)?.facts();
+        let qmp = self.monitor_needed(project, id, qmp)?;
         self.ask_monitor(move |executor| executor.pace(&facts, qmp, is_paused)).await
     }
 }

@@ -5,6 +5,7 @@ mod flushes;
 mod freezing;
 mod growth;
 mod making;
+mod monitors;
 mod noted;
 mod parts;
 mod places;

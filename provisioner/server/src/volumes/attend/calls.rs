@@ -10,7 +10,7 @@ use mezame_model::{
 
 use super::entry::Entry;
 use crate::volumes::{
-    Volumes, VolumesError, check_monitor,
+    Volumes, VolumesError,
     executor::{Attended, ExecutorError, Reason},
     record::{GuestRecord, VolumeRecord},
 };
@@ -23,8 +23,10 @@ impl Volumes {
         id: &VolumeId,
         qmp: PathBuf,
     ) -> Result<(), VolumesError> {
-        let guest = GuestRecord { qmp, asked_ms: self.environment.now_ms(), has_run: false };
+        let asked_ms = self.environment.now_ms();
+        let guest = GuestRecord { qmp: qmp.clone(), asked_ms, has_run: false };
         let change = self.control.change_volume(project, id, move |it| {
+            it.qmp = Some(qmp);
             let is_needed = it.interval().is_some() || it.limits != Limits::default();
             it.guest = is_needed.then_some(guest);
         });
@@ -39,12 +41,8 @@ impl Volumes {
         id: &VolumeId,
         qmp: Option<PathBuf>,
     ) -> Result<Volume, VolumesError> {
-        let Some(qmp) = qmp else {
-            let mend = "the QMP socket of the QEMU that has it open";
-            return Err(VolumesError::fault("qmp", "it is missing", mend));
-        };
-        check_monitor(&qmp)?;
         let record = self.usable(project, id)?;
+        let qmp = self.monitor_needed(project, id, qmp)?;
         if record.interval().is_none() {
             let message =
                 format!("a volume of the class '{}' is not flushed", record.class.as_str());
@@ -62,8 +60,11 @@ impl Volumes {
                 return Err(VolumesError::fault("", "the volume is plain by now", mend));
             }
         }
-        let guest = GuestRecord { qmp, asked_ms: self.environment.now_ms(), has_run: true };
-        let noted = self.control.change_volume(project, id, move |it| it.guest = Some(guest));
+        let asked_ms = self.environment.now_ms();
+        let guest = GuestRecord { qmp: qmp.clone(), asked_ms, has_run: true };
+        let noted = self.control.change_volume(project, id, move |it| {
+            (it.qmp, it.guest) = (Some(qmp), Some(guest));
+        });
         let record = noted.await?;
         if let Some(guest) = &record.guest {
             let now = Instant::now();

@@ -34,7 +34,7 @@ impl Local {
             by: order.by.clone(),
             is_sealed: order.is_sealed,
         };
-        match &order.qmp {
+        match order.qmp.as_ref().filter(|it| Self::is_listened_to(it)) {
             None => {
                 let archive = self.images.archive()?;
                 let (keys, run) = (&facts.keys, &self.run);

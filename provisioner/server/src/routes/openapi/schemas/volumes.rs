@@ -75,7 +75,7 @@ fn restores() -> Value {
         "Capture": object("An image that is to be made of what a volume holds", &["name"], json!({
             "name": text("What it is called: 1 to 255 characters"),
             "sealed": flag("'guest-agent seal' was run before the guest stopped; it is noted, and not looked for"),
-            "qmp": text("The QMP socket of the QEMU that has the volume open; none where no guest runs on it"),
+            "qmp": text("The QMP socket of the QEMU that has the volume open; that which it was opened for last without. Where nobody listens there, no guest may run on it"),
             "freeze": named("Freezing"),
         })),
     })
@@ -166,7 +166,7 @@ fn volumes() -> Value {
         })),
         "VolumeLimits": object("What limits are to be", &[], json!({
             "limits": limits(),
-            "qmp": text("The QMP socket of the QEMU that has it open, which is told too"),
+            "qmp": text("The QMP socket of the QEMU that has it open, which is told before they are set. Without, the one that it was opened for last is told after that"),
         })),
         "Master": object(
             "What volumes of one image and length are clones of",
@@ -258,10 +258,10 @@ fn guests() -> Value {
             "data": text("The secret"),
         })),
         "Monitor": object("The QEMU that has a volume open", &[], json!({
-            "qmp": text("Its QMP socket on the volume's host; none where no QEMU has it open"),
+            "qmp": text("Its QMP socket on the volume's host; but for an opening that which it was opened for last without"),
         })),
-        "Hydrate": object("A hydration that is to begin", &["qmp"], json!({
-            "qmp": text("The QMP socket of the QEMU that has the volume open"),
+        "Hydrate": object("A hydration that is to begin", &[], json!({
+            "qmp": text("The QMP socket of the QEMU that has the volume open; that which it was opened for last without"),
             "speed": number("Bytes a second; no limit without"),
         })),
         "ResizeVolume": object("How long a volume is to be", &["size"], json!({
@@ -269,7 +269,7 @@ fn guests() -> Value {
         })),
         "NewBackup": object("One point in time of a guest's volumes", &["volumes"], json!({
             "volumes": texts("1 to 64 of one guest"),
-            "qmp": text("The QMP socket of the QEMU that has them open; without it, and where nobody listens there, no guest may run on them"),
+            "qmp": text("The QMP socket of the QEMU that has them open; that which they were opened for last without. Where nobody listens there, no guest may run on them"),
             "full": flag("All is read, whatever is known of changes"),
             "name": text("What the images are called; 'backup of VOLUME' without"),
             "freeze": named("Freezing"),
@@ -310,9 +310,9 @@ fn schedules() -> Value {
             "monthly": number("The newest of each of so many months"),
             "yearly": number("The newest of each of so many years"),
         })),
-        "Schedule": object("When volumes are backed up", &["volumes", "qmp", "when"], json!({
+        "Schedule": object("When volumes are backed up", &["volumes", "when"], json!({
             "volumes": texts("1 to 64 of one guest"),
-            "qmp": text("The QMP socket of its QEMU; where nobody listens there, the volumes of the stopped guest are read"),
+            "qmp": text("The QMP socket of its QEMU; that which the volumes were opened for last without. Where nobody listens there, the volumes of the stopped guest are read"),
             "when": text("In UTC: '02:30', five fields as in crontab(5), or 'every 6h'"),
             "keep": named("Keep"),
             "freeze": named("Freezing"),

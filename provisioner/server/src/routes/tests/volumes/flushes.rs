@@ -6,14 +6,14 @@ use crate::environment::Environment;
 const BOUND: Duration = Duration::from_secs(60);
 
 impl Depot {
-    async fn open_for(&self, id: &str, qmp: &str) {
+    pub(super) async fn open_for(&self, id: &str, qmp: &str) {
         let path = format!("/v1/projects/p/volumes/{id}/open");
         let opened = self.plane().post(&path, json!({ "qmp": qmp })).await;
         assert_eq!(opened.status, 200, "{}", opened.text);
     }
 
     /// What is shown of a volume, once that is so.
-    async fn until(&self, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
+    pub(super) async fn until(&self, id: &str, is_so: impl Fn(&Value) -> bool) -> Value {
         let begin = std::time::Instant::now();
         loop {
             let shown = self.show(id).await;
@@ -25,7 +25,7 @@ impl Depot {
         }
     }
 
-    fn qemu(&self, qmp: &str, is_there: bool) {
+    pub(super) fn qemu(&self, qmp: &str, is_there: bool) {
         let mut qemus = self.noted.qemus.lock().unwrap();
         if is_there {
             qemus.insert(qmp.into())
@@ -34,7 +34,7 @@ impl Depot {
         };
     }
 
-    fn told(&self, id: &str) -> Option<Limits> {
+    pub(super) fn told(&self, id: &str) -> Option<Limits> {
         self.noted.told.lock().unwrap().get(&VolumeId::parse(id).unwrap()).copied()
     }
 
