@@ -79,7 +79,7 @@ fn a_qcow2_goes_in_comes_out_is_shared_deleted_and_its_room_is_freed() {
         Ok(())
     })
     .unwrap();
-    let jobs = json(&["image", "jobs", "-p", "a"]);
+    let jobs = json(&["job", "list", "-p", "a"]);
     assert_eq!((&jobs[0]["what"], &jobs[0]["state"]), (&"import".into(), &"done".into()));
 
     mezame.run(&["image", "delete", "debian", "-p", "a"]).unwrap();
@@ -109,12 +109,12 @@ fn an_import_that_a_kill_cuts_short_is_told_as_interrupted() {
     let begun = socket.send("POST", "/v1/projects/a/images", &[kind], asked).unwrap();
     let job = begun.json().unwrap()["id"].as_str().unwrap().to_owned();
     let head = format!(
-        "PUT /v1/projects/a/image-jobs/{job}/content HTTP/1.1\r\nHost: localhost\r\n\
+        "PUT /v1/projects/a/jobs/{job}/content HTTP/1.1\r\nHost: localhost\r\n\
          Content-Length: 1000000\r\n\r\nonly this"
     );
     socket.write_raw(head.as_bytes()).unwrap();
     let state = |mezame: &mezame_tests::operator::Operator| -> Result<Value> {
-        let out = mezame.run(&["image", "archive", "jobs", "-o", "json"])?;
+        let out = mezame.run(&["job", "list", "--all-projects", "-o", "json"])?;
         Ok(serde_json::from_str::<Value>(&out)?[0]["state"].clone())
     };
     wait::until("the upload to begin", Duration::from_secs(20), || {

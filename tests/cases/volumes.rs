@@ -312,7 +312,7 @@ fn an_encrypted_volume_changes_its_key_is_hydrated_and_leaves_nothing() -> Resul
     ensure!(writes(&there, 0) >= 1, "what was restored lacks writes");
     ensure!(!is_anywhere(&desk.path("volumes"), b"disk 0 write")?, "a write is in the clear");
     mezame.run(&["volume", "delete", "again", "-p", "vault"])?;
-    let jobs = desk.json(&["image", "jobs"])?;
+    let jobs = desk.json(&["job", "list"])?;
     let done: Vec<_> = (0..3).map(|at| &jobs[at]["what"]).collect();
     ensure!(done == ["create-volume", "backup", "hydrate"], "{jobs}");
     until_written(&mut guest, 12)?;

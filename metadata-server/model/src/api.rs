@@ -22,7 +22,8 @@
 //! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
-//! | `/v1/projects/P/{images,image-jobs,image-retention}`, `/v1/archive` | see [`images`] |
+//! | `/v1/projects/P/{images,image-retention}`, `/v1/archive` | see [`images`] |
+//! | `/v1/projects/P/jobs`, `/v1/jobs` | see [`jobs`] |
 //! | `/v1/projects/P/{volumes,backups}`, `/v1/pools` | see [`volumes`] |
 //! | `/v1/projects/P/backup-schedules` | see [`schedules`] |
 //! | `GET /v1/openapi.json` · `/v1/version` · `/v1/whoami` · `/healthz` | |
@@ -34,6 +35,7 @@
 pub mod freezing;
 pub mod image_files;
 pub mod images;
+pub mod jobs;
 pub mod schedules;
 pub mod volumes;
 

@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod images;
+mod missing;
 pub mod trust;
 mod volumes;
 
@@ -314,7 +315,7 @@ impl Client {
         self.in_time(async {
             let answer = self.connection.send(request).await?;
             if !answer.status().is_success() {
-                return Err(problem(answer).await?);
+                return Err(problem(answer).await?.about(path));
             }
             let (head, body) = answer.into_parts();
             Ok(Response::from_parts(head, read(body, MAX_ANSWER).await?))

@@ -8,6 +8,8 @@ mod files;
 mod flush;
 mod freezing;
 mod image;
+mod job;
+mod keep;
 mod key;
 mod leftover;
 mod master;
@@ -24,15 +26,19 @@ pub use arguments::{
     ReportsArguments, ResetArguments, ResetCommand, RotatedKey, SeedFiles, WaitArguments,
     WatchArguments,
 };
-pub use backup::{BackupCommand, BackupId, BackupName, CreateBackupArguments, RestoreArguments};
+pub use backup::{
+    BackupCommand, BackupId, BackupName, CreateBackupArguments, PruneArguments, RestoreArguments,
+};
 use clap::{Args, Parser, Subcommand};
 pub use files::{FileArguments, FolderArguments};
 pub use flush::FlushArguments;
 pub use freezing::FreezeArguments;
 pub use image::{
-    ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, JobId, Label,
-    PackName, RetainArguments, ShareArguments,
+    ArchiveCommand, Detach, FormatArgument, ImageCommand, ImageName, ImportArguments, Label,
+    PackName, ShareArguments,
 };
+pub use job::{JobCommand, JobId, JobName, Whose};
+pub use keep::KeepArguments;
 pub use key::{CreateArguments, KeyCommand, KeyName, KeySource, OnceArgument, RotateArguments};
 pub use leftover::{LeftoverArgument, LeftoverCommand};
 pub use master::{MasterCommand, MasterNameArgument};
@@ -222,9 +228,12 @@ Exits with 9 when the time runs out, and with 1 when the guest reports a failure
     /// Volumes of guests: make, open, limit, copy, delete
     #[command(subcommand)]
     Volume(VolumeCommand),
-    /// Backups of running guests' volumes
+    /// Backups of volumes, and schedules of them
     #[command(subcommand)]
     Backup(BackupCommand),
+    /// Long work on images and volumes: list it, wait for it, end it
+    #[command(subcommand)]
+    Job(JobCommand),
     /// Make a new key the one in use
     #[command(after_help = "Examples:
   mezame keys rotate sealing    seal all stored secrets anew

@@ -6,7 +6,7 @@ use mezame_model::{
     IdError,
     api::{
         Fault,
-        images::{ImageJob, ImageWork, JobState},
+        jobs::{Job, JobKind, JobState},
     },
 };
 
@@ -217,10 +217,10 @@ pub enum Failure {
     Signal,
     /// Some of the backups that were to be deleted are still there.
     #[error("{} backups could not be deleted", .0.len())]
-    Retained(Vec<Fault>),
+    Pruned(Vec<Fault>),
     /// Long work did not do what it was asked, or found damage.
     #[error("{} {} {}", .0.what.as_str(), .0.id, .0.state.as_str())]
-    Job(Box<ImageJob>),
+    Job(Box<Job>),
     /// Standard output, or a file that was to be written.
     #[error("can't write")]
     Write(#[from] io::Error),
@@ -265,7 +265,7 @@ impl Failure {
             | Self::ImageFile { .. }
             | Self::ImageUnread { .. }
             | Self::Signal
-            | Self::Retained(_)
+            | Self::Pruned(_)
             | Self::Job(_)
             | Self::Write(_) => Exit::Failure,
         }
@@ -322,7 +322,7 @@ impl Failure {
             | Self::Output { .. }
             | Self::ImageFile { .. }
             | Self::Signal
-            | Self::Retained(_)
+            | Self::Pruned(_)
             | Self::Job(_)
             | Self::Write(_) => return None,
         };
@@ -356,7 +356,7 @@ impl Failure {
             Self::Client(ClientError::Problem(problem))
             | Self::About { source: ClientError::Problem(problem), .. } => &problem.faults,
             Self::Job(job) => &job.faults,
-            Self::Retained(faults) => faults,
+            Self::Pruned(faults) => faults,
             _ => &[],
         }
     }
@@ -370,11 +370,11 @@ impl From<TrustError> for Failure {
 
 /// Whether what an import failed of is at fault, and not the site: its place is a field of what was
 /// asked for.
-fn is_of_import(job: &ImageJob, fault: &Fault) -> bool {
+fn is_of_import(job: &Job, fault: &Fault) -> bool {
     const FIELDS: [&str; 9] =
         ["name", "format", "size", "labels", "sha256", "sha512", "signature", "trusted", "largest"];
     let field = fault.path.split(['.', '[']).next().unwrap_or_default();
-    let has_failed = job.what == ImageWork::Import && job.state == JobState::Failed;
+    let has_failed = job.what == JobKind::Import && job.state == JobState::Failed;
     has_failed && FIELDS.contains(&field)
 }
 

@@ -13,6 +13,7 @@ mod flush;
 mod freezing;
 mod get;
 mod image;
+mod job;
 mod key;
 mod leftover;
 mod master;
@@ -130,6 +131,7 @@ impl Session<'_> {
             Command::Port(command) => small::port(self, command).await,
             Command::Key(command) => key::run(self, command).await,
             Command::Image(command) => image::run(self, command).await,
+            Command::Job(command) => job::run(self, command).await,
             Command::Volume(command) => volume::run(self, command).await,
             Command::Backup(command) => backup::run(self, command).await,
             Command::Keys(command) => small::keys(self, command).await,

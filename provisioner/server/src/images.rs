@@ -21,6 +21,7 @@ mod opened;
 mod order;
 pub(crate) mod part;
 mod place;
+pub(crate) mod prune;
 pub(crate) mod upkeep;
 mod upload;
 pub(crate) mod view;
@@ -43,10 +44,7 @@ use mezame_images::{
 };
 use mezame_model::{
     ProjectName,
-    api::{
-        Fault,
-        images::{ArchiveStatus, ImageJob},
-    },
+    api::{Fault, images::ArchiveStatus, jobs::Job},
 };
 use tokio::sync::Semaphore;
 
@@ -314,16 +312,12 @@ impl Images {
     }
 
     /// All jobs, of this project where one is named; newest first.
-    pub(crate) fn jobs(&self, project: Option<&ProjectName>) -> Vec<ImageJob> {
+    pub(crate) fn jobs(&self, project: Option<&ProjectName>) -> Vec<Job> {
         self.jobs.list(project)
     }
 
     /// One of them.
-    pub(crate) fn job(
-        &self,
-        project: Option<&ProjectName>,
-        id: &str,
-    ) -> Result<ImageJob, ImagesError> {
+    pub(crate) fn job(&self, project: Option<&ProjectName>, id: &str) -> Result<Job, ImagesError> {
         self.jobs.get(project, id).ok_or(ImagesError::NoJob)
     }
 
@@ -332,7 +326,7 @@ impl Images {
         &self,
         project: Option<&ProjectName>,
         id: &str,
-    ) -> Result<ImageJob, ImagesError> {
+    ) -> Result<Job, ImagesError> {
         self.jobs.cancel(project, id).ok_or(ImagesError::NoJob)
     }
 

@@ -6,13 +6,14 @@
 //! secret but an instance's disk and an image's content, which therefore need a writer's rights too.
 
 mod archive;
+mod backups;
 mod changes;
 mod disk;
 mod events;
 mod flushes;
 mod image_files;
-mod image_jobs;
 mod images;
+mod jobs;
 mod leftovers;
 mod names;
 mod openapi;
@@ -219,7 +220,7 @@ static OTHER_ROUTES: [Route; 26] = [
 ];
 
 /// The calls about images, and about the archive that they are in.
-static IMAGE_ROUTES: [Route; 31] = [
+static IMAGE_ROUTES: [Route; 30] = [
     route!(GET "/v1/projects/{project}/images" "list-images"
         "The images that the project sees, its own and those shared with it" => images::list),
     route!(POST "/v1/projects/{project}/images" "import-image"
@@ -249,29 +250,27 @@ static IMAGE_ROUTES: [Route; 31] = [
         "Let another project see an image" => images::share),
     route!(DELETE "/v1/projects/{project}/images/{image}/shares/{with}" "unshare-image"
         "Take that back" => images::unshare),
-    route!(POST "/v1/projects/{project}/image-retention" "apply-image-retention"
-        "Delete the backups of a volume that a policy does not keep" => images::retain),
-    route!(GET "/v1/projects/{project}/image-jobs" "list-image-jobs"
-        "The project's jobs about images, newest first" => image_jobs::list),
-    route!(GET "/v1/projects/{project}/image-jobs/{job}" "show-image-job" "One job"
-        => image_jobs::show),
-    route!(PUT "/v1/projects/{project}/image-jobs/{job}/content" "upload-image"
+    route!(GET "/v1/projects/{project}/jobs" "list-jobs"
+        "The project's jobs about images, newest first" => jobs::list),
+    route!(GET "/v1/projects/{project}/jobs/{job}" "show-job" "One job"
+        => jobs::show),
+    route!(PUT "/v1/projects/{project}/jobs/{job}/content" "upload-image"
         "Send the file of an import; what follows goes on without the sender"
-        => image_jobs::upload),
-    route!(POST "/v1/projects/{project}/image-jobs/{job}/cancel" "cancel-image-job"
-        "End a job as soon as it can be" => image_jobs::cancel),
+        => jobs::upload),
+    route!(POST "/v1/projects/{project}/jobs/{job}/cancel" "cancel-job"
+        "End a job as soon as it can be" => jobs::cancel),
     route!(GET "/v1/archive" "show-archive" "How much is in the image archive" => archive::status),
     route!(POST "/v1/archive" "create-archive" "Make the image archive at its place"
         => archive::create),
     route!(POST "/v1/archive/collect" "collect-garbage" "Have what no image needs deleted"
         => archive::collect),
     route!(POST "/v1/archive/verify" "verify-archive" "Have all packs read" => archive::verify),
-    route!(GET "/v1/archive/jobs" "list-archive-jobs" "All jobs, newest first"
-        => image_jobs::list_all),
-    route!(GET "/v1/archive/jobs/{job}" "show-archive-job" "One job of all"
-        => image_jobs::show_any),
-    route!(POST "/v1/archive/jobs/{job}/cancel" "cancel-archive-job"
-        "End any job as soon as it can be" => image_jobs::cancel_any),
+    route!(GET "/v1/jobs" "list-all-jobs" "All jobs, newest first"
+        => jobs::list_all),
+    route!(GET "/v1/jobs/{job}" "show-any-job" "One job of all"
+        => jobs::show_any),
+    route!(POST "/v1/jobs/{job}/cancel" "cancel-any-job"
+        "End any job as soon as it can be" => jobs::cancel_any),
     route!(GET "/v1/archive/images" "list-archive-images" "All projects' images"
         => archive::images),
     route!(DELETE "/v1/archive/images/{image}" "forget-image"

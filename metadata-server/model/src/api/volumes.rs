@@ -20,9 +20,10 @@
 //! | `DELETE …/volumes/V/restore` | 204: gives up one that was cut short |
 //! | `POST …/volumes/V/capture` ([`Capture`]) | a job, 202 |
 //! | `GET`, `POST /v1/projects/P/backups` ([`NewBackup`]) | `[`[`Backup`]`]`, newest first · a job, 202 |
+//! | `POST …/backups/prune[?dry_run=true]` ([`PruneBackups`]) | [`Pruned`] |
 //! | `GET`, `DELETE …/backups/IMAGE` | [`Backup`] · 204 |
 //!
-//! Jobs are those of [`super::images`].
+//! Jobs are those of [`super::jobs`].
 
 mod flush;
 mod pools;
@@ -36,7 +37,7 @@ pub use self::{
     flush::{FlushState, VolumeFlush},
     pools::{Leftover, Master, MasterState, NewPool, Pool, PoolDisk, PoolDiskState, PoolKind},
 };
-use super::freezing::Freezing;
+use super::{Fault, freezing::Freezing, schedules::Keep};
 
 /// What a hard stop takes of a volume's last writes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,6 +264,9 @@ pub struct VolumeDeleted {
     /// Files that restores have kept of it, and that are there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kept: Vec<String>,
+    /// Schedules of backups that name it, and that fail from now on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedules: Vec<String>,
 }
 
 /// What QEMU is started with for a volume. It may hold secrets.
@@ -402,4 +406,27 @@ pub struct Backup {
     /// The schedule that made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
+}
+
+/// Which backups of a volume are deleted: those that are not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PruneBackups {
+    /// The volume, as the backups' label `backup.volume` has it.
+    pub volume: String,
+    /// Which ones are kept; all, if all are zero.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// What was deleted, or would be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pruned {
+    /// Ids of the backups that are kept, oldest first.
+    pub kept: Vec<String>,
+    /// Ids of those that are deleted.
+    pub dropped: Vec<String>,
+    /// Why others that are not to be kept are still there; the place is an id.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<Fault>,
 }

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use mezame_model::api::Problem;
 
-use super::{address::ServerAddress, trust::TrustError};
+use super::{address::ServerAddress, missing, trust::TrustError};
 use crate::exit::Exit;
 
 /// Why a call failed.
@@ -83,6 +83,17 @@ fn describe(problem: &Problem) -> String {
 }
 
 impl ClientError {
+    /// The same, with what was asked for where that is not there.
+    pub(super) fn about(mut self, path: &str) -> Self {
+        if let Self::Problem(problem) = &mut self
+            && problem.kind == "not-found"
+            && let Some(what) = missing::told(path)
+        {
+            problem.detail = what;
+        }
+        self
+    }
+
     /// How the command ends.
     pub fn exit(&self) -> Exit {
         match self {

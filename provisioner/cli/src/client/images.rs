@@ -21,7 +21,10 @@ use hyper::{
 };
 use mezame_model::{
     ProjectName,
-    api::images::{ArchiveStatus, Image, ImageJob, ImageList, ImageRetention, NewImage, Retained},
+    api::{
+        images::{ArchiveStatus, Image, ImageList, NewImage},
+        jobs::Job,
+    },
 };
 use tokio::sync::mpsc;
 
@@ -85,7 +88,7 @@ impl Client {
         &self,
         project: &ProjectName,
         new: &NewImage,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::of(project, "images"), new).await
     }
 
@@ -97,8 +100,8 @@ impl Client {
         file: impl Read + Send + 'static,
         length: u64,
         sent: &Sent,
-    ) -> Result<ImageJob, ClientError> {
-        let path = Self::of(project, &format!("image-jobs/{job}/content"));
+    ) -> Result<Job, ClientError> {
+        let path = Self::of(project, &format!("jobs/{job}/content"));
         let unread = Unread::default();
         let body = FileBody::of(file, length, Arc::clone(sent), Arc::clone(&unread));
         let mut request =
@@ -175,11 +178,7 @@ impl Client {
     }
 
     /// Has all of an image read.
-    pub async fn verify_image(
-        &self,
-        project: &ProjectName,
-        id: &str,
-    ) -> Result<ImageJob, ClientError> {
+    pub async fn verify_image(&self, project: &ProjectName, id: &str) -> Result<Job, ClientError> {
         self.act(Method::POST, &Self::of(project, &format!("images/{id}/verify"))).await
     }
 
@@ -203,40 +202,22 @@ impl Client {
         self.call(Method::DELETE, &path, None, None).await.map(drop)
     }
 
-    /// Deletes the backups of a volume that a policy does not keep.
-    pub async fn retain_images(
-        &self,
-        project: &ProjectName,
-        policy: &ImageRetention,
-        dry_run: bool,
-    ) -> Result<Retained, ClientError> {
-        let path = Self::of(project, &format!("image-retention?dry_run={dry_run}"));
-        self.post(&path, policy).await
-    }
-
     /// The jobs of a project, or all without one; newest first.
-    pub async fn image_jobs(
-        &self,
-        project: Option<&ProjectName>,
-    ) -> Result<Vec<ImageJob>, ClientError> {
+    pub async fn jobs(&self, project: Option<&ProjectName>) -> Result<Vec<Job>, ClientError> {
         self.get(&jobs(project)).await
     }
 
     /// One of them.
-    pub async fn image_job(
-        &self,
-        project: Option<&ProjectName>,
-        id: &str,
-    ) -> Result<ImageJob, ClientError> {
+    pub async fn job(&self, project: Option<&ProjectName>, id: &str) -> Result<Job, ClientError> {
         self.get(&format!("{}/{id}", jobs(project))).await
     }
 
     /// Ends one of them.
-    pub async fn cancel_image_job(
+    pub async fn cancel_job(
         &self,
         project: Option<&ProjectName>,
         id: &str,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.act(Method::POST, &format!("{}/{id}/cancel", jobs(project))).await
     }
 
@@ -251,7 +232,7 @@ impl Client {
     }
 
     /// Has garbage collected (`collect`), or all packs read (`verify`).
-    pub async fn archive_work(&self, what: &str) -> Result<ImageJob, ClientError> {
+    pub async fn archive_work(&self, what: &str) -> Result<Job, ClientError> {
         self.act(Method::POST, &format!("/v1/archive/{what}")).await
     }
 
@@ -283,7 +264,7 @@ impl Client {
 }
 
 fn jobs(project: Option<&ProjectName>) -> String {
-    project.map_or("/v1/archive/jobs".into(), |project| Client::of(project, "image-jobs"))
+    project.map_or("/v1/jobs".into(), |project| Client::of(project, "jobs"))
 }
 
 /// The next page by a `Link` header (RFC 8288), which must be one of this server's own.

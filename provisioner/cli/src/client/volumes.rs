@@ -5,11 +5,12 @@ use hyper::Method;
 use mezame_model::{
     ProjectName,
     api::{
-        images::ImageJob,
+        jobs::Job,
         schedules::{Schedule, ScheduleView},
         volumes::{
             Backup, Capture, Hydrate, Leftover, Master, Monitor, NewBackup, NewPool, NewVolume,
-            Pool, ResizeVolume, RestoreVolume, Volume, VolumeDeleted, VolumeLimits, VolumeStart,
+            Pool, PruneBackups, Pruned, ResizeVolume, RestoreVolume, Volume, VolumeDeleted,
+            VolumeLimits, VolumeStart,
         },
     },
 };
@@ -73,7 +74,7 @@ impl Client {
         &self,
         project: &ProjectName,
         new: &NewVolume,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&format!("/v1/projects/{project}/volumes"), new).await
     }
 
@@ -136,7 +137,7 @@ impl Client {
         project: &ProjectName,
         id: &str,
         monitor: &Monitor,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::volume_path(project, id, "/rotate-key"), monitor).await
     }
 
@@ -146,7 +147,7 @@ impl Client {
         project: &ProjectName,
         id: &str,
         size: u64,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::volume_path(project, id, "/resize"), &ResizeVolume { size }).await
     }
 
@@ -156,7 +157,7 @@ impl Client {
         project: &ProjectName,
         id: &str,
         hydrate: &Hydrate,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::volume_path(project, id, "/hydrate"), hydrate).await
     }
 
@@ -178,7 +179,7 @@ impl Client {
         project: &ProjectName,
         id: &str,
         restore: &RestoreVolume,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::volume_path(project, id, "/restore"), restore).await
     }
 
@@ -198,7 +199,7 @@ impl Client {
         project: &ProjectName,
         id: &str,
         capture: &Capture,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&Self::volume_path(project, id, "/capture"), capture).await
     }
 
@@ -224,8 +225,19 @@ impl Client {
         &self,
         project: &ProjectName,
         new: &NewBackup,
-    ) -> Result<ImageJob, ClientError> {
+    ) -> Result<Job, ClientError> {
         self.post(&format!("/v1/projects/{project}/backups"), new).await
+    }
+
+    /// Deletes the backups of a volume that a policy does not keep.
+    pub async fn prune_backups(
+        &self,
+        project: &ProjectName,
+        wanted: &PruneBackups,
+        dry_run: bool,
+    ) -> Result<Pruned, ClientError> {
+        let path = format!("/v1/projects/{project}/backups/prune?dry_run={dry_run}");
+        self.post(&path, wanted).await
     }
 
     /// Deletes one.

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use super::{
     Detach,
     freezing::FreezeArguments,
+    keep::{self, KeepArguments},
     schedule::ScheduleCommand,
     volume::{ClassArgument, LimitArguments, VolumeIdArgument, flush_ms},
 };
@@ -46,6 +47,16 @@ the socket, or none is named, all of each volume is read, and its guest can't be
 
 What no other image needs is freed by the next 'mezame image archive collect'.")]
     Delete(BackupName),
+    /// Delete the backups of a volume that are not to be kept
+    #[command(after_help = "Examples:
+  mezame backup prune web-root -p tenant-a --keep-last 3 --keep-daily 7 --keep-weekly 4 --dry-run
+  mezame backup prune web-root -p tenant-a --keep-last 3 --keep-daily 7 --keep-weekly 4
+
+Kept are the newest ones, and the newest of each day, week and month that has any, in UTC.
+It looks at one volume alone, and at all of its backups, those of schedules too: a schedule's own
+'--keep' keeps and deletes volumes that were backed up together as one. The ids of what is deleted are
+printed. What no other image needs is freed by the next 'mezame image archive collect'.")]
+    Prune(PruneArguments),
     /// Make a new volume out of a backup
     #[command(after_help = "Examples:
   mezame backup restore img-0123456789abcdef0123456789abcdef --to web-root-old -p tenant-a
@@ -89,6 +100,21 @@ pub struct CreateBackupArguments {
     /// Whether it is waited for
     #[command(flatten)]
     pub detach: Detach,
+}
+
+/// Of `backup prune`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("kept").args(keep::ANY).required(true).multiple(true)))]
+pub struct PruneArguments {
+    /// The volume; it may have gone
+    #[arg(value_name = "ID")]
+    pub volume: VolumeIdArgument,
+    /// Which are kept
+    #[command(flatten)]
+    pub keep: KeepArguments,
+    /// Only show what would be deleted
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Of `backup restore`.

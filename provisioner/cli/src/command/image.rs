@@ -19,7 +19,7 @@ pub enum ImageCommand {
   mezame image import fw.vmdk -p tenant-a --name fw --signature fw.vmdk.sig --trust vendor.pub
 
 The file is sent, checked, converted and archived. Once it is sent the archive goes on by itself,
-whether this command waits or not: 'mezame image jobs' shows how far it is.")]
+whether this command waits or not: 'mezame job list' shows how far it is.")]
     Import(ImportArguments),
     /// Show the images that a project sees: its own, and those shared with it
     #[command(after_help = "Examples:
@@ -94,30 +94,6 @@ Exits with 1 where something is damaged.")]
 
 What no other image needs is freed by the next 'mezame image archive collect'.")]
     Delete(ImageName),
-    /// Delete the backups of a volume that are not to be kept
-    #[command(after_help = "Examples:
-  mezame image retain root-web -p tenant-a --last 3 --daily 7 --weekly 4 --dry-run
-  mezame image retain root-web -p tenant-a --last 3 --daily 7 --weekly 4
-
-Kept are the newest ones, and the newest of each day, week and month that has any, in UTC.
-It looks at one volume alone, and at all of its backups, those of schedules too: a schedule's own
-retention keeps and deletes volumes that were backed up together as one.")]
-    Retain(RetainArguments),
-    /// Show long work on a project's images, newest first
-    #[command(after_help = "Examples:
-  mezame image jobs -p tenant-a
-  mezame image jobs job-0123456789abcdef0123456789ab -p tenant-a    wait for one")]
-    Jobs {
-        /// Wait for this one, and show what comes of it
-        job: Option<JobId>,
-    },
-    /// End long work before it is done
-    #[command(after_help = "Examples:
-  mezame image cancel job-0123456789abcdef0123456789ab -p tenant-a")]
-    Cancel {
-        /// Which
-        job: JobId,
-    },
     /// The archive as a whole, for who cares for it
     #[command(after_help = "Examples:
   mezame image archive create     once
@@ -152,21 +128,6 @@ What is still waited for is left to the next time.")]
 
 Exits with 1 where something is damaged.")]
     Verify(Detach),
-    /// Show all long work, of every project
-    #[command(after_help = "Examples:
-  mezame image archive jobs
-  mezame image archive jobs job-0123456789abcdef0123456789ab    wait for one")]
-    Jobs {
-        /// Wait for this one, and show what comes of it
-        job: Option<JobId>,
-    },
-    /// End any long work before it is done
-    #[command(after_help = "Examples:
-  mezame image archive cancel job-0123456789abcdef0123456789ab")]
-    Cancel {
-        /// Which
-        job: JobId,
-    },
     /// Show all projects' images
     #[command(after_help = "Examples:
   mezame image archive images")]
@@ -262,34 +223,6 @@ pub struct ShareArguments {
     pub all: bool,
 }
 
-/// Of `image retain`.
-#[derive(Debug, Args)]
-pub struct RetainArguments {
-    /// The volume, as its backups' label backup.volume has it
-    pub volume: String,
-    /// Keep the newest ones
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub last: u32,
-    /// Keep the newest of each of so many hours
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub hourly: u32,
-    /// Keep the newest of each of so many days
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub daily: u32,
-    /// Keep the newest of each of so many weeks
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub weekly: u32,
-    /// Keep the newest of each of so many months
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub monthly: u32,
-    /// Keep the newest of each of so many years
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub yearly: u32,
-    /// Only show what would be deleted
-    #[arg(long)]
-    pub dry_run: bool,
-}
-
 /// A form on the command line.
 #[derive(Debug, Clone, Copy)]
 pub struct FormatArgument(pub ImageFormat);
@@ -329,19 +262,6 @@ impl FromStr for Label {
 fn plain(text: &str) -> bool {
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
     (1..=63).contains(&text.len()) && text.bytes().all(is_plain)
-}
-
-/// A job's id.
-#[derive(Debug, Clone)]
-pub struct JobId(pub String);
-
-impl FromStr for JobId {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let is_good = text.starts_with("job-") && plain(text);
-        if is_good { Ok(Self(text.into())) } else { Err("a job's id is 'job-' and digits") }
-    }
 }
 
 /// A pack's name.

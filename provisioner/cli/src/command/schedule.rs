@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{freezing::FreezeArguments, volume::VolumeIdArgument};
+use super::{freezing::FreezeArguments, keep::KeepArguments, volume::VolumeIdArgument};
 
 /// Of `backup schedule`.
 #[derive(Debug, Subcommand)]
@@ -78,24 +78,9 @@ pub struct CreateScheduleArguments {
     /// When, in UTC: '02:30', 'every 15m' (or 6h, 2d), or five fields as in crontab(5)
     #[arg(long, value_name = "TIMES")]
     pub when: String,
-    /// Keep the newest ones
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_last: u32,
-    /// Keep the newest of each of so many hours
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_hourly: u32,
-    /// Keep the newest of each of so many days
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_daily: u32,
-    /// Keep the newest of each of so many weeks
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_weekly: u32,
-    /// Keep the newest of each of so many months
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_monthly: u32,
-    /// Keep the newest of each of so many years
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub keep_yearly: u32,
+    /// Which of its backups are kept
+    #[command(flatten)]
+    pub keep: KeepArguments,
     /// Who freezes the guest each time
     #[command(flatten)]
     pub freeze: FreezeArguments,

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand, ValueEnum, builder::PossibleValue};
 use mezame_model::api::volumes::VolumeClass;
 
 use super::{
-    Detach, JobId, LeftoverCommand, MasterCommand,
+    Detach, LeftoverCommand, MasterCommand,
     flush::{FLUSH_HELP, FlushArguments},
     pool::PoolCommand,
     restore::{CAPTURE_HELP, CaptureArguments, RESTORE_HELP, RestoreVolumeArguments},
@@ -158,15 +158,6 @@ Asked for again after the provisioner has ended it goes on with what QEMU does."
     #[command(after_help = "Examples:
   mezame volume resume web-root -p tenant-a")]
     Resume(Hydrating),
-    /// End long work on a volume, or a backup, before it is done
-    #[command(after_help = "Examples:
-  mezame volume cancel job-0123456789abcdef0123456789ab -p tenant-a
-
-'mezame image jobs' shows long work on volumes too.")]
-    Cancel {
-        /// Which
-        job: JobId,
-    },
     /// The directories, devices and LUNs that volumes lie on
     #[command(after_help = "Examples:
   mezame volume pool list

@@ -1,13 +1,19 @@
 //! `backup`: points in time of running guests' volumes, and new volumes out of them.
 
 use mezame_model::api::{
-    images::JobState,
-    volumes::{Backup, NewBackup, NewVolume},
+    jobs::JobState,
+    volumes::{Backup, NewBackup, NewVolume, PruneBackups},
 };
 
-use super::{Session, freezing::freezing_of, image, schedule, told::told, volume::limits_of};
+use super::{
+    Session,
+    freezing::freezing_of,
+    job, schedule,
+    told::{SPACE, told},
+    volume::limits_of,
+};
 use crate::{
-    command::{BackupCommand, CreateBackupArguments, RestoreArguments},
+    command::{BackupCommand, CreateBackupArguments, PruneArguments, RestoreArguments},
     exit::Exit,
     failure::Failure,
     screen::Format,
@@ -28,8 +34,9 @@ pub(super) async fn run(session: &Session<'_>, command: BackupCommand) -> Result
         BackupCommand::Delete(name) => {
             client.delete_backup(project, &name.backup.0).await?;
             let id = &name.backup.0;
-            told(session, id, "deleted", &format!("{id} is deleted"))
+            told(session, id, "deleted", &format!("{id} is deleted{SPACE}"))
         }
+        BackupCommand::Prune(arguments) => prune(session, arguments).await,
         BackupCommand::Restore(arguments) => restore(session, arguments).await,
         BackupCommand::Schedule(command) => schedule::run(session, command).await,
     }
@@ -46,10 +53,10 @@ async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Resu
     };
     let begun = client.back_up(project, &new).await?;
     if arguments.detach.detach {
-        return image::job::follow(session, Some(project), begun, true).await;
+        return job::follow(session, Some(project), begun, true).await;
     }
-    image::job::tell_how_to_wait(session, Some(project), &begun);
-    let job = image::job::ended(session, Some(project), begun).await?;
+    job::tell_how_to_wait(session, Some(project), &begun);
+    let job = job::ended(session, Some(project), begun).await?;
     let mut made = Vec::with_capacity(job.backups.len());
     for id in &job.backups {
         made.push(client.backup(project, id).await?);
@@ -59,6 +66,26 @@ async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Resu
         list(session, &made)?;
     }
     if job.state == JobState::Done { Ok(Exit::Success) } else { Err(Failure::Job(Box::new(job))) }
+}
+
+async fn prune(session: &Session<'_>, arguments: PruneArguments) -> Result<Exit, Failure> {
+    let PruneArguments { volume, keep, dry_run } = arguments;
+    let wanted = PruneBackups { volume: volume.0, keep: keep.into() };
+    let mut pruned = session.client.prune_backups(session.project()?, &wanted, dry_run).await?;
+    let failed = |faults: Vec<_>| {
+        if faults.is_empty() { Ok(Exit::Success) } else { Err(Failure::Pruned(faults)) }
+    };
+    if session.screen.is_data() {
+        session.screen.print_value(&pruned)?;
+        return failed(std::mem::take(&mut pruned.faults));
+    }
+    let lines: String = pruned.dropped.iter().map(|id| format!("{id}\n")).collect();
+    session.screen.print(&lines)?;
+    let done = if dry_run { "would be deleted" } else { "are deleted" };
+    let (kept, dropped) = (pruned.kept.len(), pruned.dropped.len());
+    let all = kept + dropped + pruned.faults.len();
+    session.screen.say(&format!("{dropped} of {all} backups {done}"));
+    failed(pruned.faults)
 }
 
 async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<Exit, Failure> {
@@ -76,7 +103,7 @@ async fn restore(session: &Session<'_>, arguments: RestoreArguments) -> Result<E
         limits: limits_of(&arguments.limits),
     };
     let begun = client.create_volume(project, &new).await?;
-    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+    job::follow(session, Some(project), begun, arguments.detach.detach).await
 }
 
 fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
@@ -95,7 +122,7 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
             backup.id.clone(),
             size::show(backup.size),
             backup.consistency.clone(),
-            backup.read.clone(),
+            read(backup, is_wide).to_owned(),
             freeze(backup),
             backup.schedule.clone().unwrap_or_default(),
         ];
@@ -104,6 +131,12 @@ fn list(session: &Session<'_>, backups: &[Backup]) -> Result<Exit, Failure> {
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)
+}
+
+/// What was read, and where there is room why that was all.
+fn read(backup: &Backup, is_wide: bool) -> &str {
+    let short = backup.read.split_once(':').map_or(&*backup.read, |(what, _)| what);
+    if is_wide { &backup.read } else { short }
 }
 
 /// Why its guest was not frozen, or what of it was not.

@@ -7,16 +7,15 @@ mod archive;
 mod export;
 mod files;
 mod import;
-pub(super) mod job;
 
-use mezame_model::{
-    ProjectName,
-    api::images::{Image, ImageRetention},
+use mezame_model::{ProjectName, api::images::Image};
+
+use super::{
+    Session, job,
+    told::{SPACE, told},
 };
-
-use super::{Session, told::told};
 use crate::{
-    command::{ImageCommand, RetainArguments, ShareArguments},
+    command::{ImageCommand, ShareArguments},
     exit::Exit,
     failure::Failure,
     screen::Format,
@@ -57,20 +56,7 @@ pub(super) async fn run(session: &Session<'_>, command: ImageCommand) -> Result<
             let project = session.project()?;
             let id = find(session, project, &image.image).await?;
             client.delete_image(project, &id).await?;
-            told(session, &id, "deleted", &format!("{id} is deleted"))
-        }
-        ImageCommand::Retain(arguments) => retain(session, arguments).await,
-        ImageCommand::Jobs { job: None } => {
-            job::list(session, &client.image_jobs(Some(session.project()?)).await?)
-        }
-        ImageCommand::Jobs { job: Some(job) } => {
-            let project = session.project()?;
-            let job = client.image_job(Some(project), &job.0).await?;
-            job::wait(session, Some(project), job).await
-        }
-        ImageCommand::Cancel { job } => {
-            let job = client.cancel_image_job(Some(session.project()?), &job.0).await?;
-            job::tell_cancelled(session, &job)
+            told(session, &id, "deleted", &format!("{id} is deleted{SPACE}"))
         }
         ImageCommand::Archive(command) => archive::run(session, command).await,
     }
@@ -192,25 +178,4 @@ async fn share(
     let done = if is_shared { "is shared" } else { "is no longer shared" };
     let result = if is_shared { "shared" } else { "unshared" };
     told(session, &id, result, &format!("{id} {done} with {whom}"))
-}
-
-async fn retain(session: &Session<'_>, arguments: RetainArguments) -> Result<Exit, Failure> {
-    let RetainArguments { volume, last, hourly, daily, weekly, monthly, yearly, dry_run } =
-        arguments;
-    let policy = ImageRetention { volume, last, hourly, daily, weekly, monthly, yearly };
-    let mut retained = session.client.retain_images(session.project()?, &policy, dry_run).await?;
-    let failed = |faults: Vec<_>| {
-        if faults.is_empty() { Ok(Exit::Success) } else { Err(Failure::Retained(faults)) }
-    };
-    if session.screen.is_data() {
-        session.screen.print_value(&retained)?;
-        return failed(std::mem::take(&mut retained.faults));
-    }
-    let lines: String = retained.dropped.iter().map(|id| format!("{id}\n")).collect();
-    session.screen.print(&lines)?;
-    let done = if dry_run { "would be deleted" } else { "are deleted" };
-    let (kept, dropped) = (retained.kept.len(), retained.dropped.len());
-    let all = kept + dropped + retained.faults.len();
-    session.screen.say(&format!("{dropped} of {all} backups {done}"));
-    failed(retained.faults)
 }

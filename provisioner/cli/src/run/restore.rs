@@ -2,11 +2,12 @@
 
 use mezame_model::api::volumes::{Capture, RestoreVolume, RestoreWay};
 
-use super::{Session, freezing::freezing_of, image, told::told};
+use super::{Session, freezing::freezing_of, image, job, told::told};
 use crate::{
     command::{CaptureArguments, RestoreVolumeArguments},
     exit::Exit,
     failure::Failure,
+    size,
 };
 
 pub(super) async fn restore(
@@ -27,7 +28,14 @@ pub(super) async fn restore(
         keep_old: arguments.keep_old,
     };
     let begun = client.restore_volume(project, &id, &asked).await?;
-    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+    let exit = job::follow(session, Some(project), begun, arguments.detach.detach).await?;
+    if !arguments.detach.detach && !session.screen.is_data() {
+        // It may be of another class and size now.
+        let now = client.volume(project, &id).await?;
+        let (class, size) = (now.class.as_str(), size::show(now.size));
+        session.screen.say(&format!("{id} is of the class '{class}' now, {size}"));
+    }
+    Ok(exit)
 }
 
 pub(super) async fn capture(
@@ -38,5 +46,5 @@ pub(super) async fn capture(
     let CaptureArguments { volume, name, sealed, qmp, freeze, detach } = arguments;
     let asked = Capture { name, sealed, qmp, freeze: freezing_of(freeze) };
     let begun = client.capture_volume(project, &volume.volume.0, &asked).await?;
-    image::job::follow(session, Some(project), begun, detach.detach).await
+    job::follow(session, Some(project), begun, detach.detach).await
 }

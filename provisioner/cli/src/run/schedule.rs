@@ -48,14 +48,7 @@ async fn create(
         volumes: arguments.volumes.into_iter().map(|volume| volume.0).collect(),
         qmp: arguments.qmp,
         when: arguments.when,
-        keep: Keep {
-            last: arguments.keep_last,
-            hourly: arguments.keep_hourly,
-            daily: arguments.keep_daily,
-            weekly: arguments.keep_weekly,
-            monthly: arguments.keep_monthly,
-            yearly: arguments.keep_yearly,
-        },
+        keep: arguments.keep.into(),
         freeze: freezing_of(arguments.freeze),
         paused: arguments.pause,
     };

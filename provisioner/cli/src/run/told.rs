@@ -3,6 +3,10 @@
 use super::Session;
 use crate::{exit::Exit, failure::Failure};
 
+/// What is said behind an image that is deleted.
+pub(super) const SPACE: &str =
+    "; its space is freed by the archive's next collection ('mezame image archive collect')";
+
 /// Says it to people, and as `id` and `result` to programs.
 pub(super) fn told(
     session: &Session<'_>,

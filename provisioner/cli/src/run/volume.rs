@@ -14,7 +14,7 @@ use mezame_model::api::volumes::{
     VolumeStart, VolumeState,
 };
 
-use super::{Session, flush, image, leftover, master, opening, pool, restore, told::told};
+use super::{Session, flush, image, job, leftover, master, opening, pool, restore, told::told};
 use crate::{
     command::{CreateVolumeArguments, Hydrating, LimitArguments, VolumeCommand, VolumeName},
     exit::Exit,
@@ -66,25 +66,21 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
         }
         VolumeCommand::Resize { volume, size, detach } => {
             let begun = client.resize_volume(project, id(&volume), size).await?;
-            image::job::follow(session, Some(project), begun, detach.detach).await
+            job::follow(session, Some(project), begun, detach.detach).await
         }
         VolumeCommand::RotateKey { volume, qmp, detach } => {
             let begun = client.rotate_volume_key(project, id(&volume), &Monitor { qmp }).await?;
-            image::job::follow(session, Some(project), begun, detach.detach).await
+            job::follow(session, Some(project), begun, detach.detach).await
         }
         VolumeCommand::Hydrate { volume, qmp, speed, detach } => {
             let asked = Hydrate { qmp, speed };
             let begun = client.hydrate_volume(project, id(&volume), &asked).await?;
-            image::job::follow(session, Some(project), begun, detach.detach).await
+            job::follow(session, Some(project), begun, detach.detach).await
         }
         VolumeCommand::Restore(arguments) => restore::restore(session, arguments).await,
         VolumeCommand::Capture(arguments) => restore::capture(session, arguments).await,
         VolumeCommand::Pause(hydrating) => pace(session, hydrating, "pause").await,
         VolumeCommand::Resume(hydrating) => pace(session, hydrating, "resume").await,
-        VolumeCommand::Cancel { job } => {
-            let job = client.cancel_image_job(Some(project), &job.0).await?;
-            image::job::tell_cancelled(session, &job)
-        }
         // Taken above.
         VolumeCommand::Pool(_) | VolumeCommand::Master(_) | VolumeCommand::Leftover(_) => {
             Ok(Exit::Success)
@@ -124,7 +120,7 @@ async fn create(session: &Session<'_>, arguments: CreateVolumeArguments) -> Resu
         limits: limits_of(&arguments.limits),
     };
     let begun = session.client.create_volume(project, &new).await?;
-    image::job::follow(session, Some(project), begun, arguments.detach.detach).await
+    job::follow(session, Some(project), begun, arguments.detach.detach).await
 }
 
 async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
@@ -147,6 +143,13 @@ async fn delete(session: &Session<'_>, id: &str) -> Result<Exit, Failure> {
     if deleted.keys_forgotten == 0 && !deleted.kept.is_empty() {
         let files = text::line(&deleted.kept.join(", "));
         session.screen.say(&format!("what restores have kept of it stays: {files}"));
+    }
+    for schedule in &deleted.schedules {
+        let schedule = text::line(schedule);
+        session.screen.say(&format!(
+            "the schedule {schedule} still names it, and fails from now on: change it by 'mezame \
+             backup schedule set', or delete it"
+        ));
     }
     Ok(Exit::Success)
 }

@@ -14,7 +14,10 @@ use mezame_images::archive::{
 };
 use mezame_model::{
     ProjectName,
-    api::images::{ImageJob, ImageWork, JobState, NewImage},
+    api::{
+        images::NewImage,
+        jobs::{Job, JobKind, JobState},
+    },
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -44,7 +47,7 @@ enum Part {
 /// The way of a file from a connection to the disk.
 pub(crate) struct Sending {
     parts: mpsc::Sender<Part>,
-    told: oneshot::Receiver<ImageJob>,
+    told: oneshot::Receiver<Job>,
 }
 
 impl Sending {
@@ -54,14 +57,14 @@ impl Sending {
     }
 
     /// The file is whole. Answers the job, which has failed where the file was not as was said.
-    pub(crate) async fn finish(self) -> Result<ImageJob, ImagesError> {
+    pub(crate) async fn finish(self) -> Result<Job, ImagesError> {
         // Whoever wrote it has ended already where this fails, and has told why.
         let _ = self.parts.send(Part::End).await;
         self.told.await.map_err(|_| ImagesError::Ending)
     }
 
     /// What came of it after nothing more was wanted.
-    pub(crate) async fn refused(self) -> Result<ImageJob, ImagesError> {
+    pub(crate) async fn refused(self) -> Result<Job, ImagesError> {
         drop(self.parts);
         self.told.await.map_err(|_| ImagesError::Ending)
     }
@@ -73,7 +76,7 @@ impl Images {
         self: &Arc<Self>,
         project: &ProjectName,
         new: NewImage,
-    ) -> Result<ImageJob, ImagesError> {
+    ) -> Result<Job, ImagesError> {
         let allowed = Allowed { upload: self.room.most(), disk: self.settings.largest_bytes };
         let order = Order::of(new, allowed).map_err(ImagesError::Faults)?;
         if matches!(self.key_of(project), KeyOf::Away) {
@@ -84,7 +87,7 @@ impl Images {
         self.ask(move |_, _| room.check(size).map_err(|fault| ImagesError::Site(vec![fault])))
             .await?;
         let mut ticket =
-            self.jobs.begin(ImageWork::Import, Some(project), None, JobState::Awaiting)?;
+            self.jobs.begin(JobKind::Import, Some(project), None, JobState::Awaiting)?;
         ticket.noted().await?;
         let job = ticket.shown()?;
         let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
@@ -121,7 +124,7 @@ impl Images {
         ticket: Ticket,
         asked: Asked,
         coming: mpsc::Receiver<Part>,
-        tell: oneshot::Sender<ImageJob>,
+        tell: oneshot::Sender<Job>,
     ) {
         let id = ticket.id().to_owned();
         match self.written(&ticket, &asked.order, coming) {

@@ -26,7 +26,7 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, ImageWork, JobState},
+        jobs::{Job, JobKind, JobState},
     },
 };
 
@@ -66,12 +66,12 @@ impl From<Fault> for Unfinished {
 }
 
 struct Entry {
-    job: ImageJob,
+    job: Job,
     ticker: Arc<Ticker>,
 }
 
 impl Entry {
-    fn shown(&self) -> ImageJob {
+    fn shown(&self) -> Job {
         let mut job = self.job.clone();
         self.ticker.show(&mut job);
         job
@@ -112,7 +112,7 @@ impl Jobs {
     /// Begins a job.
     pub(crate) fn begin(
         self: &Arc<Self>,
-        what: ImageWork,
+        what: JobKind,
         project: Option<&ProjectName>,
         image: Option<String>,
         state: JobState,
@@ -124,7 +124,7 @@ impl Jobs {
         let random: [u8; 8] = random(&*self.environment)?;
         let id = format!("job-{created_ms:012x}{:016x}", u64::from_be_bytes(random));
         let project = project.map(ToString::to_string);
-        let job = ImageJob {
+        let job = Job {
             id: id.clone(),
             what,
             project,
@@ -152,7 +152,7 @@ impl Jobs {
     }
 
     /// A job; of this project where one is named.
-    pub(crate) fn get(&self, project: Option<&ProjectName>, id: &str) -> Option<ImageJob> {
+    pub(crate) fn get(&self, project: Option<&ProjectName>, id: &str) -> Option<Job> {
         let mut table = self.table();
         self.expire(&mut table);
         let entry = table.get(id)?;
@@ -160,7 +160,7 @@ impl Jobs {
     }
 
     /// All jobs, of this project where one is named; newest first.
-    pub(crate) fn list(&self, project: Option<&ProjectName>) -> Vec<ImageJob> {
+    pub(crate) fn list(&self, project: Option<&ProjectName>) -> Vec<Job> {
         let mut table = self.table();
         self.expire(&mut table);
         let of = table.values().rev().filter(|entry| is_of(&entry.job, project));
@@ -178,7 +178,7 @@ impl Jobs {
     }
 
     /// Ends a job as soon as it can be. One that has ended stays as it is.
-    pub(crate) fn cancel(&self, project: Option<&ProjectName>, id: &str) -> Option<ImageJob> {
+    pub(crate) fn cancel(&self, project: Option<&ProjectName>, id: &str) -> Option<Job> {
         let mut table = self.table();
         let entry = table.get_mut(id).filter(|entry| is_of(&entry.job, project))?;
         entry.ticker.cancel();
@@ -240,7 +240,7 @@ impl Jobs {
     }
 
     /// Has a job's state written down.
-    fn note(&self, job: &ImageJob) {
+    fn note(&self, job: &Job) {
         self.journal.iter().for_each(|journal| drop(journal.write(job)));
     }
 
@@ -251,7 +251,7 @@ impl Jobs {
         }
     }
 
-    fn change(&self, id: &str, change: impl FnOnce(&mut ImageJob)) {
+    fn change(&self, id: &str, change: impl FnOnce(&mut Job)) {
         if let Some(entry) = self.table().get_mut(id) {
             change(&mut entry.job);
             let shown = entry.shown();
@@ -275,7 +275,7 @@ impl Ticket {
     }
 
     /// The job as it is now.
-    pub(crate) fn shown(&self) -> Result<ImageJob, ImagesError> {
+    pub(crate) fn shown(&self) -> Result<Job, ImagesError> {
         self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
     }
 
@@ -374,13 +374,13 @@ impl Drop for Ticket {
     }
 }
 
-fn interrupt(job: &mut ImageJob, now_ms: u64) {
+fn interrupt(job: &mut Job, now_ms: u64) {
     job.state = JobState::Interrupted;
     job.ended_ms = Some(now_ms);
     job.faults = vec![fault::plain("", "the provisioner ended before it did", "ask for it again")];
 }
 
-fn is_of(job: &ImageJob, project: Option<&ProjectName>) -> bool {
+fn is_of(job: &Job, project: Option<&ProjectName>) -> bool {
     project.is_none_or(|project| job.project.as_deref() == Some(project.as_str()))
 }
 

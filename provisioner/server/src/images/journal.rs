@@ -21,7 +21,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use mezame_model::api::images::ImageJob;
+use mezame_model::api::jobs::Job;
 
 /// Files that are read at the start; jobs are forgotten long before there are so many.
 const MOST: usize = 10_000;
@@ -31,7 +31,7 @@ pub(crate) type Noted = oneshot::Receiver<io::Result<()>>;
 
 /// What the thread does next.
 enum Order {
-    Write(Box<ImageJob>, oneshot::Sender<io::Result<()>>),
+    Write(Box<Job>, oneshot::Sender<io::Result<()>>),
     Remove(String),
 }
 
@@ -61,7 +61,7 @@ impl Journal {
     }
 
     /// All jobs that are there. What can't be read is left where it is, and logged.
-    pub(crate) fn load(&self) -> io::Result<Vec<ImageJob>> {
+    pub(crate) fn load(&self) -> io::Result<Vec<Job>> {
         let mut jobs = Vec::new();
         for entry in fs::read_dir(&self.folder)?.take(MOST) {
             let path = entry?.path();
@@ -80,7 +80,7 @@ impl Journal {
     }
 
     /// Has a job written, durably, after all that was asked for before.
-    pub(crate) fn write(&self, job: &ImageJob) -> Noted {
+    pub(crate) fn write(&self, job: &Job) -> Noted {
         let (tell, noted) = oneshot::channel();
         self.order(Order::Write(Box::new(job.clone()), tell));
         noted
@@ -131,7 +131,7 @@ impl Files {
         }
     }
 
-    fn write(&self, job: &ImageJob) -> io::Result<()> {
+    fn write(&self, job: &Job) -> io::Result<()> {
         let text = serde_json::to_vec(job)?;
         let beside = self.folder.join(format!("{}.new", job.id));
         let mut options = OpenOptions::new();

@@ -6,7 +6,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use mezame_model::api::images::ImageJob;
+use mezame_model::api::jobs::Job;
 
 use super::{Images, ImagesError, chain, part::Part};
 use crate::{environment::Environment, schedules::when::When, settings::images::ImageSettings};
@@ -39,7 +39,7 @@ enum Work {
 }
 
 impl Work {
-    async fn begin(self, images: &Arc<Images>) -> Result<ImageJob, ImagesError> {
+    async fn begin(self, images: &Arc<Images>) -> Result<Job, ImagesError> {
         match self {
             Self::Collect => images.begin_collect().await,
             Self::Verify => images.begin_scrub().await,

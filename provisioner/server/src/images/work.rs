@@ -7,7 +7,7 @@ use mezame_images::archive::{
 };
 use mezame_model::{
     ProjectName,
-    api::images::{ImageJob, ImageWork, JobState},
+    api::jobs::{Job, JobKind, JobState},
 };
 
 use super::{
@@ -25,7 +25,7 @@ impl Images {
         self: &Arc<Self>,
         project: &ProjectName,
         id: ImageId,
-    ) -> Result<ImageJob, ImagesError> {
+    ) -> Result<Job, ImagesError> {
         let who = project.clone();
         // One that may not be seen is told at once.
         self.ask(move |archive, keys| {
@@ -38,13 +38,13 @@ impl Images {
             let verified = image.and_then(|image| archive.verify(&image, ticker));
             told(verified.map_err(|error| of_archive(&error))?)
         };
-        self.begin(ImageWork::Verify, Some(project), Some(id.to_string()), verify).await
+        self.begin(JobKind::Verify, Some(project), Some(id.to_string()), verify).await
     }
 
     /// Has garbage collected.
-    pub(crate) async fn begin_collect(self: &Arc<Self>) -> Result<ImageJob, ImagesError> {
+    pub(crate) async fn begin_collect(self: &Arc<Self>) -> Result<Job, ImagesError> {
         self.ask(|_, _| Ok(())).await?;
-        self.begin(ImageWork::Collect, None, None, |archive, _, ticker| {
+        self.begin(JobKind::Collect, None, None, |archive, _, ticker| {
             let swept = archive.gc(ticker).map_err(|error| of_archive(&error))?;
             let figures = [
                 ("deleted", swept.deleted),
@@ -64,9 +64,9 @@ impl Images {
     }
 
     /// Has all packs read.
-    pub(crate) async fn begin_scrub(self: &Arc<Self>) -> Result<ImageJob, ImagesError> {
+    pub(crate) async fn begin_scrub(self: &Arc<Self>) -> Result<Job, ImagesError> {
         self.ask(|_, _| Ok(())).await?;
-        self.begin(ImageWork::Scrub, None, None, |archive, _, ticker| {
+        self.begin(JobKind::Scrub, None, None, |archive, _, ticker| {
             let damaged = archive.verify_packs(ticker).map_err(|error| of_archive(&error))?;
             let figures = named(&[("damaged", damaged.len() as u64)]);
             let place = |(pack, why): &(ObjectName, PackFault)| {
@@ -83,11 +83,11 @@ impl Images {
 
     async fn begin(
         self: &Arc<Self>,
-        what: ImageWork,
+        what: JobKind,
         project: Option<&ProjectName>,
         image: Option<String>,
         work: impl FnOnce(&Archive, &KeyLookup, &Ticker) -> Result<Outcome, Unfinished> + Send + 'static,
-    ) -> Result<ImageJob, ImagesError> {
+    ) -> Result<Job, ImagesError> {
         let mut ticket = self.jobs.begin(what, project, image, JobState::Queued)?;
         ticket.noted().await?;
         let job = ticket.shown()?;

@@ -12,10 +12,7 @@ use axum::{
 };
 use mezame_model::{
     ProjectName,
-    api::{
-        Fault,
-        images::{ImageRetention, NewImage},
-    },
+    api::{Fault, images::NewImage},
 };
 
 use super::{
@@ -109,29 +106,6 @@ pub(super) async fn remove(State(api): Shared, names: Names) -> Result<Response,
     });
     done.await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-pub(super) async fn retain(
-    State(api): Shared,
-    names: Names,
-    Query(query): Query<Parameters>,
-    Extension(caller): Extension<Caller>,
-    request: Request,
-) -> Result<Response, Failure> {
-    let dry_run = match query.get("dry_run").map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
-    };
-    let images = api.images().await?;
-    let project = project_of(&api, &names)?;
-    let (parts, content) = request.into_parts();
-    let wanted = "{\"volume\": VOLUME, \"last\": NUMBER, …}";
-    let policy: ImageRetention = body(&parts.headers, content, BODY_BYTES, wanted).await?;
-    let by = (!dry_run).then_some(caller.name);
-    let done = images
-        .ask(move |archive, keys| view::retain(archive, keys, &project, &policy, by.as_deref()));
-    Ok(json(StatusCode::OK, &done.await?))
 }
 
 pub(super) async fn share(State(api): Shared, names: Names) -> Result<Response, Failure> {

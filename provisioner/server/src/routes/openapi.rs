@@ -129,8 +129,8 @@ fn parameters(route: &Route) -> Vec<Value> {
                     | "list-passwords"
                     | "list-volume-keys"
                     | "list-key-requests"
-                    | "list-image-jobs"
-                    | "list-archive-jobs"
+                    | "list-jobs"
+                    | "list-all-jobs"
                     | "list-quarantine"
                     | "list-pools"
                     | "list-volumes"
@@ -244,7 +244,6 @@ fn body(operation: &str) -> Option<&'static str> {
         "rotate-volume-key" => "NewVersion",
         "revoke-volume-key" => "Revocation",
         "import-image" => "NewImage",
-        "apply-image-retention" => "ImageRetention",
         _ => return schemas::volumes::body(operation),
     })
 }
@@ -293,15 +292,15 @@ fn image_answer(operation: &str) -> Option<(&'static str, Option<(&'static str, 
     let (status, schema) = match operation {
         "list-images" | "list-archive-images" => ("200", schemas::named("ImageList")),
         "show-image" => ("200", schemas::named("Image")),
-        "import-image" => ("201", schemas::named("ImageJob")),
+        "import-image" => ("201", schemas::named("Job")),
         "upload-image" | "verify-image" | "collect-garbage" | "verify-archive" => {
-            ("202", schemas::named("ImageJob"))
+            ("202", schemas::named("Job"))
         }
-        "list-image-jobs" | "list-archive-jobs" => ("200", list_of(schemas::named("ImageJob"))),
-        "show-image-job" | "cancel-image-job" | "show-archive-job" | "cancel-archive-job" => {
-            ("200", schemas::named("ImageJob"))
+        "list-jobs" | "list-all-jobs" => ("200", list_of(schemas::named("Job"))),
+        "show-job" | "cancel-job" | "show-any-job" | "cancel-any-job" => {
+            ("200", schemas::named("Job"))
         }
-        "apply-image-retention" => ("200", schemas::named("Retained")),
+        "prune-backups" => ("200", schemas::named("Pruned")),
         "show-archive" => ("200", schemas::named("ArchiveStatus")),
         "create-archive" => ("201", schemas::named("ArchiveStatus")),
         "list-quarantine" => ("200", list_of(json!({ "type": "string" }))),

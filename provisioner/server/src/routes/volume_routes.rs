@@ -7,10 +7,10 @@ use axum::{
     routing::{MethodFilter, on},
 };
 
-use super::{Route, flushes, leftovers, restores, route, schedules, volumes};
+use super::{Route, backups, flushes, leftovers, restores, route, schedules, volumes};
 
 /// Those calls.
-pub(super) static VOLUME_ROUTES: [Route; 32] = [
+pub(super) static VOLUME_ROUTES: [Route; 33] = [
     route!(GET "/v1/pools" "list-pools" "The pools that volumes lie in" => volumes::pools),
     route!(POST "/v1/pools/{pool}" "create-pool" "Make a pool at its place" => volumes::make_pool),
     route!(GET "/v1/masters" "list-masters" "What volumes are clones of" => volumes::masters),
@@ -53,13 +53,15 @@ pub(super) static VOLUME_ROUTES: [Route; 32] = [
     route!(POST "/v1/projects/{project}/volumes/{volume}/capture" "capture-volume"
         "Have an image made of what a volume holds" => restores::capture),
     route!(GET "/v1/projects/{project}/backups" "list-backups"
-        "The project's backups, newest first" => volumes::backups),
+        "The project's backups, newest first" => backups::list),
     route!(POST "/v1/projects/{project}/backups" "back-up"
-        "Have volumes of a running guest backed up, at one point in time" => volumes::back_up),
+        "Have volumes of a running guest backed up, at one point in time" => backups::back_up),
+    route!(POST "/v1/projects/{project}/backups/prune" "prune-backups"
+        "Delete the backups of a volume that are not to be kept" => backups::prune),
     route!(GET "/v1/projects/{project}/backups/{image}" "show-backup" "One backup"
-        => volumes::backup),
+        => backups::show),
     route!(DELETE "/v1/projects/{project}/backups/{image}" "remove-backup"
-        "Delete a backup; those after it stand by themselves" => volumes::remove_backup),
+        "Delete a backup; those after it stand by themselves" => backups::remove),
     route!(GET "/v1/projects/{project}/backup-schedules" "list-schedules"
         "The project's schedules of backups, sorted by name" => schedules::list),
     route!(GET "/v1/projects/{project}/backup-schedules/{schedule}" "show-schedule"

@@ -1,4 +1,4 @@
-//! Calls about a project's volumes and backups, and about pools.
+//! Calls about a project's volumes, and about pools.
 //!
 //! What QEMU is started with holds an encrypted volume's key: it wants a writer's rights, and leaves a
 //! line in the audit trail.
@@ -6,28 +6,21 @@
 use axum::{
     Extension,
     body::HttpBody,
-    extract::{Query, Request, State},
+    extract::{Request, State},
     http::StatusCode,
     response::{IntoResponse, Response},
 };
 use mezame_images::volume::VolumeId;
 use mezame_model::{
     ProjectName,
-    api::volumes::{Hydrate, Monitor, NewBackup, NewPool, NewVolume, ResizeVolume, VolumeLimits},
+    api::volumes::{Hydrate, Monitor, NewPool, NewVolume, ResizeVolume, VolumeLimits},
 };
 use serde::de::DeserializeOwned;
 
 use super::{
-    Api, Shared,
-    changes::body,
-    flushes,
-    images::project_of,
-    json,
-    names::Names,
-    paging::{self, MOST_ITEMS, Parameters, limit_of},
-    problem::Failure,
+    Api, Shared, changes::body, flushes, images::project_of, json, names::Names, problem::Failure,
 };
-use crate::{access::Caller, volumes::backups::BackupPlace};
+use crate::access::Caller;
 
 /// The longest body of what is asked for.
 pub(super) const BODY_BYTES: usize = 64 << 10;
@@ -198,54 +191,5 @@ async fn pace(
     let Monitor { qmp } = asked(request, "{\"qmp\": PATH}").await?;
     let (project, id) = volume_of(&api, &names)?;
     volumes.pace(&project, &id, qmp, is_paused).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-/// All backups, or `limit` of them after the place `after`; a further page is in the `Link` header.
-pub(super) async fn backups(
-    State(api): Shared,
-    names: Names,
-    Query(mut query): Query<Parameters>,
-) -> Result<Response, Failure> {
-    let project = project_of(&api, &names)?;
-    let limit = limit_of(&query)?.unwrap_or(MOST_ITEMS);
-    let wanted = "what the Link header of the page before names";
-    let after = query
-        .get("after")
-        .map(|text| BackupPlace::parse(text).ok_or(Failure::Parameter { name: "after", wanted }));
-    let volume = query.remove("volume");
-    // What is no volume's id has no backups, and so no further page.
-    let of = volume.as_deref().and_then(|volume| VolumeId::parse(volume).ok());
-    let volumes = api.volumes().await?;
-    let (found, more) = volumes.some_backups(&project, volume, after.transpose()?, limit).await?;
-    let mut response = json(StatusCode::OK, &found);
-    if let (true, Some(last)) = (more, found.last()) {
-        let of = of.map_or_else(String::new, |volume| format!("?volume={volume}"));
-        let at = format!("/v1/projects/{project}/backups{of}");
-        paging::link(&mut response, &at, limit, &BackupPlace::of(last).to_string());
-    }
-    Ok(response)
-}
-
-pub(super) async fn back_up(
-    State(api): Shared,
-    names: Names,
-    request: Request,
-) -> Result<Response, Failure> {
-    let wanted = "{\"volumes\": [VOLUME, …], \"qmp\": PATH, \"full\": false, \"freeze\": {…}}";
-    let volumes = api.volumes().await?;
-    let new: NewBackup = asked(request, wanted).await?;
-    let project = project_of(&api, &names)?;
-    Ok(json(StatusCode::ACCEPTED, &volumes.back_up(&project, new, None).await?))
-}
-
-pub(super) async fn backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.image()?);
-    Ok(json(StatusCode::OK, &api.volumes().await?.backup(&project, id).await?))
-}
-
-pub(super) async fn remove_backup(State(api): Shared, names: Names) -> Result<Response, Failure> {
-    let (project, id) = (project_of(&api, &names)?, names.image()?);
-    api.volumes().await?.delete_backup(&project, id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

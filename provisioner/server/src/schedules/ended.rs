@@ -3,13 +3,13 @@
 //! One that failed since the archive or a pool was away has a fault whose place is [`SITE`]: that
 //! passes, and the schedule tries again.
 
-use mezame_model::api::images::{ImageJob, JobState};
+use mezame_model::api::jobs::{Job, JobState};
 
 use super::record::{Ended, ScheduleRecord};
 use crate::images::{Images, SITE};
 
 /// How the job of a running schedule ended, if it did: with backups, or otherwise.
-pub(super) fn of(images: &Images, record: &ScheduleRecord) -> Option<Result<ImageJob, Ended>> {
+pub(super) fn of(images: &Images, record: &ScheduleRecord) -> Option<Result<Job, Ended>> {
     let Ok(job) = images.job(Some(&record.project), record.job().unwrap_or_default()) else {
         return Some(Err(Ended::Interrupted("its job is not known any more".into())));
     };

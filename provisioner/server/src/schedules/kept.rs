@@ -1,7 +1,7 @@
 //! Which of a schedule's own backups are deleted after a good one. Pure.
 //!
 //! Volumes that were backed up together are kept or deleted together, by the
-//! [`Retention`] that images have: what a guest is put back from is one point in time of all its
+//! [`Retention`](mezame_images::archive::Retention) that images have: what a guest is put back from is one point in time of all its
 //! disks. A point that lacks some of the volumes, since the backup failed in part, never takes the
 //! place of a whole one. Backups that others made, by hand or by another schedule, are none of this,
 //! and nor are those of a volume that the schedule does not name now: it had another form then, or
@@ -9,8 +9,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mezame_images::archive::{ImageId, Retention, retention::Dated};
+use mezame_images::archive::{ImageId, retention::Dated};
 use mezame_model::api::{schedules::Keep, volumes::Backup};
+
+use crate::images::prune::retention_of;
 
 /// One point in time.
 struct Point<'a> {
@@ -43,7 +45,7 @@ pub(super) fn dropped(
     let last = last_of_each(&points, &made);
     // What was just made counts, at its own time.
     let newest = Dated { id, created_ms: new.taken_ms };
-    let policy = retention(keep);
+    let policy = retention_of(keep);
     let not_kept = |points: &[&Point<'_>]| -> BTreeSet<ImageId> {
         let dated = points.iter().map(|it| Dated { id: it.first, created_ms: it.taken_ms });
         policy.dropped(&dated.chain([newest]).collect::<Vec<_>>()).into_iter().collect()
@@ -88,19 +90,6 @@ fn points_of<'a>(backups: impl Iterator<Item = &'a Backup>) -> Vec<Point<'a>> {
         point.images.push(id);
     }
     points.into_values().collect()
-}
-
-/// The policy in the archive's words. All zero keeps all.
-fn retention(keep: Keep) -> Retention {
-    let count = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
-    Retention {
-        last: count(keep.last),
-        hourly: count(keep.hourly),
-        daily: count(keep.daily),
-        weekly: count(keep.weekly),
-        monthly: count(keep.monthly),
-        yearly: count(keep.yearly),
-    }
 }
 
 #[cfg(test)]

@@ -104,7 +104,7 @@ impl ScheduleRecord {
     }
 
     /// Whether the volume of this id is one of its own.
-    pub(super) fn names(&self, id: &str) -> bool {
+    pub(crate) fn names(&self, id: &str) -> bool {
         self.spec.volumes.iter().any(|named| named == id)
     }
 

@@ -11,7 +11,7 @@ use mezame_model::{
     ProjectName,
     api::{
         Fault,
-        images::{ImageJob, ImageWork},
+        jobs::{Job, JobKind},
         volumes::{Backup, NewBackup},
     },
 };
@@ -40,7 +40,7 @@ impl Volumes {
         project: &ProjectName,
         new: NewBackup,
         schedule: Option<Box<str>>,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let NewBackup { volumes, qmp, full, name, freeze } = new;
         let mut ids = BTreeSet::new();
         for (at, text) in volumes.iter().enumerate() {
@@ -89,7 +89,7 @@ impl Volumes {
         self.images.ask(|_, _| Ok(())).await?;
         let of = project.clone();
         let order = BackupOrder { project: of, volumes, qmp, full, name, schedule, freeze };
-        self.begin(ImageWork::Backup, project, claim, move |all, ticket| {
+        self.begin(JobKind::Backup, project, claim, move |all, ticket| {
             let done = all.executor.back_up(order, ticket.ticker());
             told(done.map_err(|error| unfinished("", error))?)
         })

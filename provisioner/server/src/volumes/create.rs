@@ -13,7 +13,7 @@ use mezame_model::{
     ProjectName, SecretBytes,
     api::{
         Fault,
-        images::{ImageJob, ImageWork},
+        jobs::{Job, JobKind},
         volumes::{NewVolume, PoolKind, VolumeClass, VolumeState},
     },
 };
@@ -48,7 +48,7 @@ impl Volumes {
         project: &ProjectName,
         owner: &str,
         new: NewVolume,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         check_limits(new.limits)?;
         let id = VolumeId::parse(&new.id)
             .map_err(|error| VolumesError::fault("id", error.to_string(), "take another id"))?;
@@ -122,7 +122,7 @@ impl Volumes {
         record: VolumeRecord,
         from: Beginning,
         claim: Claim,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let (project, id) = (record.project.clone(), record.id.clone());
         let record = self.control.add_volume(record).await?;
         let make =
@@ -133,7 +133,7 @@ impl Volumes {
                 tracing::warn!(volume = %made, "a volume that is not made stays in the records");
             }
         };
-        let begun = self.begin_or(ImageWork::CreateVolume, &project, claim, make, give_up).await;
+        let begun = self.begin_or(JobKind::CreateVolume, &project, claim, make, give_up).await;
         if begun.is_err() {
             self.control.forget_volume(&project, &id).await?;
         }

@@ -7,7 +7,7 @@ use mezame_images::{archive::Unwatched, volume::VolumeId};
 use mezame_model::{
     ProjectName,
     api::{
-        images::{ImageJob, ImageWork},
+        jobs::{Job, JobKind},
         volumes::ResizeVolume,
     },
 };
@@ -31,7 +31,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
         asked: ResizeVolume,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let size = asked.size;
         let claim = self.claim(std::slice::from_ref(id))?;
         let before = self.ready(project, id)?;
@@ -60,7 +60,7 @@ impl Volumes {
                 tracing::warn!(volume = %given_up, "a volume is shown as being made longer");
             }
         };
-        let begun = self.begin_or(ImageWork::ResizeVolume, project, claim, work, give_up).await;
+        let begun = self.begin_or(JobKind::ResizeVolume, project, claim, work, give_up).await;
         if begun.is_err() {
             self.note_back(project, &before.id, was_growing).await?;
         }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use mezame_images::archive::Watch;
 use mezame_model::{
     ProjectName,
-    api::images::{ImageJob, ImageWork, JobState},
+    api::jobs::{Job, JobKind, JobState},
 };
 
 use super::{Volumes, VolumesError, claim::Claim};
@@ -25,23 +25,23 @@ impl Volumes {
     /// Begins long work on volumes that are claimed.
     pub(super) async fn begin(
         self: &Arc<Self>,
-        what: ImageWork,
+        what: JobKind,
         project: &ProjectName,
         claim: Claim,
         work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         self.begin_or(what, project, claim, work, |_| ()).await
     }
 
     /// The same, with what is to be done in the work's place where it is cancelled before.
     pub(super) async fn begin_or(
         self: &Arc<Self>,
-        what: ImageWork,
+        what: JobKind,
         project: &ProjectName,
         claim: Claim,
         work: impl FnOnce(&Self, &Ticket) -> Result<Outcome, Unfinished> + Send + 'static,
         give_up: impl FnOnce(&Self) + Send + 'static,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let mut ticket = self.images.table().begin(what, Some(project), None, JobState::Queued)?;
         ticket.is_about(claim.volumes());
         ticket.noted().await?;
@@ -68,7 +68,7 @@ impl Volumes {
             drop(claim);
             ticket.finish(result);
         };
-        let crew = if what == ImageWork::Hydrate { &self.hydrations } else { &self.workers };
+        let crew = if what == JobKind::Hydrate { &self.hydrations } else { &self.workers };
         if crew.submit(task).is_err() {
             // The ticket has told so.
             return Err(ImagesError::Ending.into());

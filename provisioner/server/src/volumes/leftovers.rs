@@ -41,6 +41,7 @@ impl Volumes {
             doubt: erasure.doubt,
             keys_forgotten: 0,
             kept: Vec::new(),
+            schedules: Vec::new(),
         })
     }
 }

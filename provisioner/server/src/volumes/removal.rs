@@ -32,7 +32,11 @@ pub(super) async fn remove(
         };
         let (erasure, kept, _claim) = volumes.ask(delete).await?;
         volumes.control.forget_volume(&record.project, &record.id).await?;
-        Ok(told(&record, erasure, &kept))
+        // Its project may have gone by now, and they with it.
+        let all = volumes.control.schedules(&record.project).unwrap_or_default();
+        let of_it = all.iter().filter(|it| it.names(record.id.as_str()));
+        let schedules = of_it.map(|it| it.name.to_string()).collect();
+        Ok(VolumeDeleted { schedules, ..told(&record, erasure, &kept) })
     });
     let done = carried.await.map_err(|_| ImagesError::Ending)?;
     drop(asker);
@@ -55,5 +59,6 @@ fn told(record: &VolumeRecord, erasure: Erasure, kept: &[PathBuf]) -> VolumeDele
         doubt,
         keys_forgotten: record.keys.len(),
         kept,
+        schedules: Vec::new(),
     }
 }

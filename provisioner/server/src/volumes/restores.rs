@@ -9,7 +9,7 @@ use mezame_images::{
 use mezame_model::{
     ProjectName,
     api::{
-        images::{ImageJob, ImageWork},
+        jobs::{Job, JobKind},
         volumes::{Capture, RestoreVolume, RestoreWay, VolumeClass},
     },
 };
@@ -36,7 +36,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
         asked: RestoreVolume,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let RestoreVolume { image, way, keep_old } = asked;
         let claim = self.claim(std::slice::from_ref(id))?;
         let record = self.usable(project, id)?;
@@ -51,7 +51,7 @@ impl Volumes {
             keeps_old: keep_old,
         };
         let (of, id) = (project.clone(), id.clone());
-        self.begin(ImageWork::RestoreVolume, project, claim, move |volumes, ticket| {
+        self.begin(JobKind::RestoreVolume, project, claim, move |volumes, ticket| {
             let done = volumes.executor.restore(&record.facts(), &order, ticket.ticker());
             let done = done.map_err(|error| unfinished("volume", error))?;
             let size = done.size;
@@ -94,7 +94,7 @@ impl Volumes {
         id: &VolumeId,
         by: &str,
         asked: Capture,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let Capture { name, sealed, qmp, freeze } = asked;
         check_name(&name)?;
         let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
@@ -123,7 +123,7 @@ impl Volumes {
         let (project_of, by) = (project.clone(), by.to_owned());
         let is_sealed = sealed;
         let order = CaptureOrder { project: project_of, name, by, is_sealed, qmp, freeze };
-        self.begin(ImageWork::Capture, project, claim, move |volumes, ticket| {
+        self.begin(JobKind::Capture, project, claim, move |volumes, ticket| {
             let done = volumes.executor.capture(&record.facts(), &order, ticket.ticker());
             let done = done.map_err(|error| unfinished("volume", error))?;
             let figures = [("written".to_owned(), done.written)].into();

@@ -6,7 +6,7 @@ use mezame_images::volume::VolumeId;
 use mezame_model::{
     ProjectName,
     api::{
-        images::{ImageJob, ImageWork},
+        jobs::{Job, JobKind},
         volumes::{Hydrate, VolumeClass},
     },
 };
@@ -21,7 +21,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
         qmp: Option<PathBuf>,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
@@ -41,7 +41,7 @@ impl Volumes {
         });
         let record = change.await?;
         let (of, id) = (project.clone(), id.clone());
-        self.begin(ImageWork::RotateKey, project, claim, move |volumes, _| {
+        self.begin(JobKind::RotateKey, project, claim, move |volumes, _| {
             let needed = volumes.executor.rotate_key(&record.facts(), qmp);
             let needed = needed.map_err(|error| unfinished("volume", error))?;
             let forgotten = record.keys.keys().filter(|key| !needed.contains(key)).count();
@@ -62,7 +62,7 @@ impl Volumes {
         project: &ProjectName,
         id: &VolumeId,
         asked: Hydrate,
-    ) -> Result<ImageJob, VolumesError> {
+    ) -> Result<Job, VolumesError> {
         let Hydrate { qmp, speed } = asked;
         let qmp = self.monitor_needed(project, id, qmp)?;
         let claim = self.claim_for_job(std::slice::from_ref(id), MayOpen::Yes)?;
@@ -71,7 +71,7 @@ impl Volumes {
             return Err(VolumesError::fault("", "the volume is plain already", "nothing is to do"));
         }
         let (of, id) = (project.clone(), id.clone());
-        self.begin(ImageWork::Hydrate, project, claim, move |volumes, ticket| {
+        self.begin(JobKind::Hydrate, project, claim, move |volumes, ticket| {
             let done = volumes.executor.hydrate(&record.facts(), qmp, speed, ticket.ticker());
             done.map_err(|error| unfinished("volume", error))?;
             let plain = volumes.control.change_volume(&of, &id, |it| it.class = VolumeClass::Plain);

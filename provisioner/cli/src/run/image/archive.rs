@@ -20,14 +20,6 @@ pub(super) async fn run(session: &Session<'_>, command: ArchiveCommand) -> Resul
         ArchiveCommand::Verify(how) => {
             job::follow(session, None, client.archive_work("verify").await?, how.detach).await
         }
-        ArchiveCommand::Jobs { job: None } => job::list(session, &client.image_jobs(None).await?),
-        ArchiveCommand::Jobs { job: Some(job) } => {
-            let job = client.image_job(None, &job.0).await?;
-            job::wait(session, None, job).await
-        }
-        ArchiveCommand::Cancel { job } => {
-            job::tell_cancelled(session, &client.cancel_image_job(None, &job.0).await?)
-        }
         ArchiveCommand::Images => list(session, &mut client.images(None).await?),
         ArchiveCommand::Forget { image, .. } => {
             if !is_id(&image) {

@@ -9,7 +9,10 @@ use std::{
 
 use mezame_model::{
     ProjectName,
-    api::images::{ImageFormat, ImageJob, NewImage},
+    api::{
+        images::{ImageFormat, NewImage},
+        jobs::Job,
+    },
 };
 
 use super::{Session, job};
@@ -45,7 +48,7 @@ pub(super) async fn run(
         Ok(job) => job,
         // Where the archive wanted no more of it, its job says why better than the connection.
         Err(error @ (ClientError::Broken { .. } | ClientError::TimedOut { .. })) => {
-            let job = session.client.image_job(Some(project), &begun.id).await;
+            let job = session.client.job(Some(project), &begun.id).await;
             job.ok().filter(|job| job.state.is_end()).ok_or(error)?
         }
         Err(ClientError::Sent(source)) => return Err(at(source)),
@@ -104,10 +107,10 @@ fn by_name(path: &Path) -> Result<ImageFormat, Failure> {
 async fn send(
     session: &Session<'_>,
     project: &ProjectName,
-    begun: &ImageJob,
+    begun: &Job,
     file: File,
     length: u64,
-) -> Result<ImageJob, ClientError> {
+) -> Result<Job, ClientError> {
     let sent = Sent::default();
     let mut bar = Bar::new(session.screen);
     let sending = session.client.upload(project, &begun.id, file, length, &sent);

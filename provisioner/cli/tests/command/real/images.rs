@@ -71,10 +71,10 @@ fn an_image_goes_to_the_archive_and_comes_back() {
     let collected = real.json(&["image", "archive", "collect"]);
     assert_eq!(collected["figures"]["deleted"], 1);
     assert_eq!(real.json(&["image", "archive", "status"])["bytes"], 0);
-    let jobs = real.run(&["image", "jobs", "-p", "a"]);
+    let jobs = real.run(&["job", "list", "-p", "a"]);
     assert!(jobs.out.contains("import") && jobs.out.contains("verify"), "{jobs}");
     assert!(!jobs.out.contains("collect"), "{jobs}");
-    assert_eq!(real.json(&["image", "archive", "jobs"]).as_array().unwrap().len(), 3);
+    assert_eq!(real.json(&["job", "list", "--all-projects"]).as_array().unwrap().len(), 3);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn two_images_of_a_name_are_named_by_their_ids() {
     let words = ["image", "import", "disk.raw", "-p", "a", "--name", "later", "--detach"];
     good(&real.run(&words));
     // Whether it has ended by now or not.
-    let job = real.json(&["image", "jobs", "-p", "a"])[0]["id"].as_str().unwrap().to_owned();
-    let waited = real.run(&["image", "jobs", &job, "-p", "a"]);
+    let job = real.json(&["job", "list", "-p", "a"])[0]["id"].as_str().unwrap().to_owned();
+    let waited = real.run(&["job", "wait", &job, "-p", "a"]);
     good(&waited);
     assert!(waited.out.starts_with("img-"), "{waited}");
 }
@@ -163,11 +163,11 @@ fn an_operators_job_is_waited_for_by_its_id_and_a_jobs_id_is_said_at_once() {
     fs::write(real.folder.path().join("disk.raw"), disk()).unwrap();
     let imported = real.run(&["image", "import", "disk.raw", "-p", "a", "--name", "x"]);
     good(&imported);
-    assert!(imported.err.contains("mezame image jobs job-"), "{imported}");
+    assert!(imported.err.contains("mezame job wait job-"), "{imported}");
     let detached = real.run(&["image", "archive", "verify", "--detach"]);
     good(&detached);
-    let job = real.json(&["image", "archive", "jobs"])[0]["id"].as_str().unwrap().to_owned();
-    let waited = real.run(&["image", "archive", "jobs", &job]);
+    let job = real.json(&["job", "list", "--all-projects"])[0]["id"].as_str().unwrap().to_owned();
+    let waited = real.run(&["job", "wait", &job, "--all-projects"]);
     good(&waited);
     assert!(waited.err.contains("scrub done"), "{waited}");
 }
@@ -220,16 +220,16 @@ fn a_job_is_waited_for_though_connections_break() {
     good(&real.run(&["image", "archive", "create"]));
     // It waits for its file until it is cancelled.
     let asked = real.post("/v1/projects/a/images", r#"{"name": "x", "format": "raw"}"#);
-    let job = real.json(&["image", "jobs", "-p", "a"])[0]["id"].as_str().unwrap().to_owned();
+    let job = real.json(&["job", "list", "-p", "a"])[0]["id"].as_str().unwrap().to_owned();
     assert!(asked.contains(&job), "{asked}");
     let way = Way::to(&real, 1500, Then::Cut);
     let mut waiting = command(real.folder.path());
-    waiting.env("MEZAME_SERVER", &way.socket).args(["image", "jobs", &job, "-p", "a"]);
+    waiting.env("MEZAME_SERVER", &way.socket).args(["job", "wait", &job, "-p", "a"]);
     let waiting = std::thread::spawn(move || finish(&mut waiting));
     while way.ended() < 2 {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    good(&real.run(&["image", "cancel", &job, "-p", "a"]));
+    good(&real.run(&["job", "cancel", &job, "-p", "a"]));
     let ran = waiting.join().unwrap();
     assert!(ran.code == 1 && ran.err.contains("cancelled"), "{ran}");
 }

@@ -3,14 +3,14 @@
 //! One table is for all. So that nobody is locked out of it by others, one project has at most half of
 //! it, those that wait for their file half in all and a quarter of one project, and schedules a quarter.
 
-use mezame_model::api::images::{ImageJob, JobState};
+use mezame_model::api::jobs::{Job, JobState};
 
 use super::{ImagesError, Jobs};
 
 /// Whether one more may begin where so many may be unfinished, and these are.
 pub(super) fn check<'a>(
     most: usize,
-    unfinished: impl Iterator<Item = &'a ImageJob>,
+    unfinished: impl Iterator<Item = &'a Job>,
     project: Option<&str>,
     state: JobState,
 ) -> Result<(), ImagesError> {
@@ -56,14 +56,14 @@ impl Jobs {
 
 #[cfg(test)]
 mod tests {
-    use mezame_model::api::images::ImageWork;
+    use mezame_model::api::jobs::JobKind;
 
     use super::*;
 
-    fn jobs(project: &str, state: JobState, count: usize) -> Vec<ImageJob> {
-        let job = ImageJob {
+    fn jobs(project: &str, state: JobState, count: usize) -> Vec<Job> {
+        let job = Job {
             id: "job-1".into(),
-            what: ImageWork::Import,
+            what: JobKind::Import,
             project: Some(project.into()),
             image: None,
             volumes: Vec::new(),
@@ -80,7 +80,7 @@ mod tests {
         vec![job; count]
     }
 
-    fn may(there: &[Vec<ImageJob>], project: &str, state: JobState) -> bool {
+    fn may(there: &[Vec<Job>], project: &str, state: JobState) -> bool {
         check(32, there.iter().flatten(), Some(project), state).is_ok()
     }
 

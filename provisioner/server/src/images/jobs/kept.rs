@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use mezame_model::{ProjectName, api::images::ImageJob};
+use mezame_model::{ProjectName, api::jobs::Job};
 
 use super::Jobs;
 use crate::control::Control;
@@ -34,8 +34,8 @@ impl Jobs {
 }
 
 /// The ids of those that are to be forgotten.
-pub(super) fn forgotten<'a>(jobs: impl Iterator<Item = &'a ImageJob>) -> Vec<String> {
-    let mut ended: Vec<&ImageJob> = jobs.filter(|job| job.state.is_end()).collect();
+pub(super) fn forgotten<'a>(jobs: impl Iterator<Item = &'a Job>) -> Vec<String> {
+    let mut ended: Vec<&Job> = jobs.filter(|job| job.state.is_end()).collect();
     // Not as they began: one that took hours may have ended last of all.
     ended.sort_by_key(|job| Reverse((job.ended_ms, &job.id)));
     let mut kept: BTreeMap<Option<&str>, usize> = BTreeMap::new();

@@ -19,7 +19,7 @@ fn project(name: &str) -> ProjectName {
 }
 
 fn begin(jobs: &Arc<Jobs>, project: Option<&ProjectName>, state: JobState) -> Ticket {
-    jobs.begin(ImageWork::Verify, project, None, state).unwrap()
+    jobs.begin(JobKind::Verify, project, None, state).unwrap()
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn whoever_asks_for_jobs_does_not_wait_for_the_disk() {
 fn so_many_jobs_may_be_unfinished_and_no_more() {
     let (_, jobs) = table(None);
     let held: Vec<Ticket> = (0..3).map(|_| begin(&jobs, None, JobState::Queued)).collect();
-    let refused = jobs.begin(ImageWork::Collect, None, None, JobState::Queued);
+    let refused = jobs.begin(JobKind::Collect, None, None, JobState::Queued);
     assert!(matches!(refused, Err(ImagesError::TooMany { most: 3, .. })));
     drop(held);
     begin(&jobs, None, JobState::Queued).finish(Ok(Outcome::default()));
@@ -194,7 +194,7 @@ fn what_the_end_cuts_short_is_interrupted_and_nothing_begins_after_it() {
     assert!(running.ticker().is_cancelled());
     running.finish(Err(Unfinished::Cancelled));
     assert_eq!(jobs.get(None, &id).unwrap().state, JobState::Interrupted);
-    let refused = jobs.begin(ImageWork::Collect, None, None, JobState::Queued);
+    let refused = jobs.begin(JobKind::Collect, None, None, JobState::Queued);
     assert!(matches!(refused, Err(ImagesError::Ending)));
 }
 

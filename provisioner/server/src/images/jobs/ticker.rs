@@ -7,7 +7,7 @@ use std::sync::{
 };
 
 use mezame_images::archive::{Phase, Progress, Watch};
-use mezame_model::api::images::{ImageJob, JobState};
+use mezame_model::api::jobs::{Job, JobState};
 
 /// How far a job is, and whether it is to end.
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ impl Ticker {
     }
 
     /// Fills in how far it is.
-    pub(super) fn show(&self, job: &mut ImageJob) {
+    pub(super) fn show(&self, job: &mut Job) {
         let phase = *self.phase.lock().unwrap_or_else(PoisonError::into_inner);
         let phase = phase.filter(|_| job.state == JobState::Running);
         job.phase = phase.map(|phase| phase.as_str().into());

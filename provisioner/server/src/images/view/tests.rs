@@ -12,8 +12,11 @@ use mezame_images::{
         source::FileSource,
         store::{Listed, Store, StoreError, memory::Memory},
     },
+    backup::pull::VOLUME,
     environment::SystemEnvironment,
 };
+
+use mezame_model::api::{schedules::Keep, volumes::PruneBackups};
 
 use super::*;
 
@@ -132,26 +135,24 @@ fn a_retention_tells_what_it_deleted_though_one_is_gone_and_another_fails() {
     // It is there when the backups are listed, and gone when it is to be deleted.
     place.store.going.lock().unwrap().push((name(&ids[1]), 1));
     place.store.stuck.lock().unwrap().insert(name(&ids[3]));
-    let policy = ImageRetention {
-        volume: "one".into(),
-        last: 1,
-        hourly: 0,
-        daily: 0,
-        weekly: 0,
-        monthly: 0,
-        yearly: 0,
-    };
-    let retained =
-        retain(&place.archive, &place.keys, &place.project, &policy, Some("test")).unwrap();
-    assert_eq!(retained.kept, ids[5..]);
-    let mut told = retained.dropped.clone();
-    told.extend(retained.faults.iter().map(|fault| fault.path.clone()));
+    let policy = PruneBackups { volume: "one".into(), keep: Keep { last: 1, ..Keep::default() } };
+    let pruned = crate::images::prune::prune(
+        &place.archive,
+        &place.keys,
+        &place.project,
+        &policy,
+        Some("test"),
+    )
+    .unwrap();
+    assert_eq!(pruned.kept, ids[5..]);
+    let mut told = pruned.dropped.clone();
+    told.extend(pruned.faults.iter().map(|fault| fault.path.clone()));
     told.sort();
     let mut wanted = [&ids[..1], &ids[2..5]].concat();
     wanted.sort();
-    assert_eq!(told, wanted, "{retained:?}");
-    assert!(retained.faults.iter().any(|fault| fault.path == ids[3]));
-    for id in &retained.dropped {
+    assert_eq!(told, wanted, "{pruned:?}");
+    assert!(pruned.faults.iter().any(|fault| fault.path == ids[3]));
+    for id in &pruned.dropped {
         let id = ImageId::parse(id).unwrap();
         assert!(look(&place.archive, &place.keys, &place.project, id).is_err());
     }

@@ -85,11 +85,11 @@ impl Gallery {
         assert_eq!(asked.status, 201, "{}", asked.text);
         let id = asked.json()["id"].as_str().unwrap().to_owned();
         self.send(project, &id, file).await;
-        self.ended(&format!("/v1/projects/{project}/image-jobs/{id}")).await
+        self.ended(&format!("/v1/projects/{project}/jobs/{id}")).await
     }
 
     async fn send(&self, project: &str, job: &str, file: Vec<u8>) -> Answer {
-        let path = format!("/v1/projects/{project}/image-jobs/{job}/content");
+        let path = format!("/v1/projects/{project}/jobs/{job}/content");
         self.plane.call("PUT", &path, &[], file).await
     }
 
@@ -209,7 +209,7 @@ async fn an_image_comes_in_is_seen_goes_out_is_shared_and_deleted() {
     let verify = plane.post(&format!("{at}/verify"), Value::Null).await;
     assert_eq!(verify.status, 202);
     let job = verify.json()["id"].as_str().unwrap().to_owned();
-    let job = gallery.ended(&format!("/v1/projects/p/image-jobs/{job}")).await;
+    let job = gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
     assert_eq!((&job["state"], &job["figures"]["damaged"]), (&"done".into(), &0.into()), "{job}");
 
     assert_eq!(plane.call("DELETE", "/v1/projects/p", &[], "").await.status, 409);
@@ -217,7 +217,7 @@ async fn an_image_comes_in_is_seen_goes_out_is_shared_and_deleted() {
     assert_eq!(plane.get(&at).await.status, 404);
     assert!(!gallery.packs().is_empty());
     let collect = plane.post("/v1/archive/collect", Value::Null).await.json();
-    let job = gallery.ended(&format!("/v1/archive/jobs/{}", collect["id"].as_str().unwrap())).await;
+    let job = gallery.ended(&format!("/v1/jobs/{}", collect["id"].as_str().unwrap())).await;
     assert_eq!(job["figures"]["deleted"], 1, "{job}");
     assert!(gallery.packs().is_empty());
     let status = plane.get("/v1/archive").await.json();
@@ -236,14 +236,11 @@ async fn jobs_are_bounded_seen_by_their_project_and_can_be_cancelled() {
     begin().await;
     let refused = begin().await;
     assert_eq!((refused.status, refused.problem()["type"].clone()), (429, "too-many".into()));
-    assert_eq!(
-        gallery.plane.get("/v1/projects/p/image-jobs").await.json().as_array().unwrap().len(),
-        2
-    );
-    assert_eq!(gallery.plane.get("/v1/projects/q/image-jobs").await.json(), json!([]));
-    assert_eq!(gallery.plane.get("/v1/archive/jobs").await.json().as_array().unwrap().len(), 2);
+    assert_eq!(gallery.plane.get("/v1/projects/p/jobs").await.json().as_array().unwrap().len(), 2);
+    assert_eq!(gallery.plane.get("/v1/projects/q/jobs").await.json(), json!([]));
+    assert_eq!(gallery.plane.get("/v1/jobs").await.json().as_array().unwrap().len(), 2);
     let cancel = |project: &str| {
-        let path = format!("/v1/projects/{project}/image-jobs/{first}/cancel");
+        let path = format!("/v1/projects/{project}/jobs/{first}/cancel");
         async { gallery.plane.post(&{ path }, Value::Null).await }
     };
     assert_eq!(cancel("q").await.status, 404);
@@ -328,11 +325,11 @@ async fn every_described_answer_about_images_has_the_fields_that_are_sent() {
     let gallery = Gallery::open().await;
     let id = gallery.image("p", "x", disk(1)).await;
     let described = gallery.plane.get("/v1/openapi.json").await.json();
-    let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
+    let jobs = gallery.plane.get("/v1/jobs").await.json();
     for (schema, sent) in [
         ("Image", gallery.plane.get(&format!("/v1/projects/p/images/{id}")).await.json()),
         ("ArchiveStatus", gallery.plane.get("/v1/archive").await.json()),
-        ("ImageJob", jobs[0].clone()),
+        ("Job", jobs[0].clone()),
     ] {
         let schema = &described["components"]["schemas"][schema];
         for field in sent.as_object().unwrap().keys() {

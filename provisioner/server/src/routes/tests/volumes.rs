@@ -89,7 +89,7 @@ impl Depot {
         let asked = self.plane().post(&format!("/v1/projects/p/{path}"), body).await;
         assert_eq!(asked.status, 202, "{}", asked.text);
         let id = asked.json()["id"].as_str().unwrap().to_owned();
-        self.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await
+        self.gallery.ended(&format!("/v1/projects/p/jobs/{id}")).await
     }
 
     async fn made(&self, body: Value) {
@@ -189,7 +189,7 @@ async fn volumes_of_one_encrypted_master_have_its_key_and_no_other_volume_has_it
     for (id, size) in [("one", 1), ("two", 1), ("long", 2)] {
         let body = json!({ "id": id, "image": sealed, "size": size << 20, "encrypted": true });
         let begun = depot.plane().post("/v1/projects/vault/volumes", body).await.json();
-        let job = format!("/v1/projects/vault/image-jobs/{}", begun["id"].as_str().unwrap());
+        let job = format!("/v1/projects/vault/jobs/{}", begun["id"].as_str().unwrap());
         assert_eq!(depot.gallery.ended(&job).await["state"], "done");
     }
     let key = |id: &str| record(&vault, id).master_key.clone();
@@ -238,7 +238,7 @@ async fn a_volume_that_could_not_be_made_leaves_nothing_and_one_at_a_time_is_don
     }
     depot.noted.is_held.store(false, Ordering::SeqCst);
     let id = begun["id"].as_str().unwrap();
-    depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
+    depot.gallery.ended(&format!("/v1/projects/p/jobs/{id}")).await;
     let open = depot.plane().post("/v1/projects/p/volumes/web/open", Value::Null).await;
     assert_eq!(open.status, 200, "{}", open.text);
 }
@@ -271,7 +271,7 @@ async fn a_hydration_is_cancelled_and_one_that_ends_makes_the_volume_plain() {
     assert_eq!(relative.status, 422);
     depot.noted.is_held.store(true, Ordering::SeqCst);
     let begun = depot.plane().post(&format!("{at}/hydrate"), json!({ "qmp": "/x" })).await.json();
-    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/p/jobs/{}", begun["id"].as_str().unwrap());
     for what in ["pause", "resume"] {
         let path = format!("{at}/hydration/{what}");
         assert_eq!(depot.plane().post(&path, json!({ "qmp": "/x" })).await.status, 204);

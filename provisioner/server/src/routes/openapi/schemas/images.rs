@@ -97,20 +97,6 @@ fn images() -> Value {
         "ImageList": object("A page of images", &["items"], json!({
             "items": list(named("Image"), "Sorted by id"),
         })),
-        "ImageRetention": object("Which backups of a volume are kept; all, if all are 0", &["volume"], json!({
-            "volume": text("As the backups' label backup.volume has it"),
-            "last": number("The newest ones"),
-            "hourly": number("The newest of each of so many hours"),
-            "daily": number("The newest of each of so many days, in UTC"),
-            "weekly": number("The newest of each of so many weeks, from Monday"),
-            "monthly": number("The newest of each of so many months"),
-            "yearly": number("The newest of each of so many years"),
-        })),
-        "Retained": object("What a retention did, or would do", &["kept", "dropped"], json!({
-            "kept": texts("Ids, oldest first"),
-            "dropped": texts("Ids of those that are deleted"),
-            "faults": list(named("Fault"), "Why others are still there, by id"),
-        })),
     })
 }
 
@@ -139,7 +125,7 @@ fn work() -> Value {
         "resize-volume",
     ];
     json!({
-        "ImageJob": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({
+        "Job": object("Long work", &["id", "what", "state", "done", "total", "created_ms"], json!({
             "id": text("job- and 28 hexadecimal digits; later ones are greater"),
             "what": json!({ "type": "string", "enum": kinds }),
             "project": text("In which project; none of the operator's own"),

@@ -38,7 +38,7 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         "erase-volume" | "remove-leftover" => ("200", Some(named("VolumeDeleted"))),
         "open-volume" => ("200", Some(named("VolumeStart"))),
         "create-volume" | "rekey-volume" | "hydrate-volume" | "resize-volume"
-        | "restore-volume" | "capture-volume" | "back-up" => ("202", Some(named("ImageJob"))),
+        | "restore-volume" | "capture-volume" | "back-up" => ("202", Some(named("Job"))),
         "list-backups" => ("200", Some(list_of("Backup"))),
         "show-backup" => ("200", Some(named("Backup"))),
         "list-schedules" => ("200", Some(list_of("ScheduleView"))),
@@ -163,6 +163,7 @@ fn volumes() -> Value {
             "doubt": text("Why that is not sure"),
             "keys_forgotten": number("How many"),
             "kept": list(text("On its host"), "Files that restores have kept of it"),
+            "schedules": list(text("Its name"), "Schedules of backups that name it, and fail from now on"),
         })),
         "VolumeLimits": object("What limits are to be", &[], json!({
             "limits": limits(),
@@ -302,6 +303,15 @@ fn guests() -> Value {
 
 fn schedules() -> Value {
     json!({
+        "PruneBackups": object("Which backups of a volume are deleted: those that are not kept", &["volume"], json!({
+            "volume": text("As the backups' label backup.volume has it"),
+            "keep": named("Keep"),
+        })),
+        "Pruned": object("What was deleted, or would be", &["kept", "dropped"], json!({
+            "kept": texts("Ids, oldest first"),
+            "dropped": texts("Ids of those that are deleted"),
+            "faults": list(named("Fault"), "Why others are still there, by id"),
+        })),
         "Keep": object("Which backups are kept; all, if all are 0", &[], json!({
             "last": number("The newest ones"),
             "hourly": number("The newest of each of so many hours"),

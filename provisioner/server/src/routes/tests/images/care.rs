@@ -17,7 +17,7 @@ async fn damage_is_told_by_place_and_what_is_read_out_then_breaks_off() {
     }
     let at = format!("/v1/projects/p/images/{id}");
     let job = gallery.plane.post(&format!("{at}/verify"), Value::Null).await.json();
-    let job = format!("/v1/projects/p/image-jobs/{}", job["id"].as_str().unwrap());
+    let job = format!("/v1/projects/p/jobs/{}", job["id"].as_str().unwrap());
     let job = gallery.ended(&job).await;
     assert_eq!((&job["state"], &job["figures"]["damaged"]), (&"failed".into(), &1.into()), "{job}");
     assert!(job["faults"][0]["path"].as_str().unwrap().starts_with("offset "));
@@ -27,7 +27,7 @@ async fn damage_is_told_by_place_and_what_is_read_out_then_breaks_off() {
     assert!(response.into_body().collect().await.is_err());
 
     let scrub = gallery.plane.post("/v1/archive/verify", Value::Null).await.json();
-    let job = gallery.ended(&format!("/v1/archive/jobs/{}", scrub["id"].as_str().unwrap())).await;
+    let job = gallery.ended(&format!("/v1/jobs/{}", scrub["id"].as_str().unwrap())).await;
     assert_eq!(job["state"], "failed");
     let pack = job["faults"][0]["path"].as_str().unwrap().trim_start_matches("packs/").to_owned();
     let quarantine = format!("/v1/archive/quarantine/{pack}");
@@ -65,8 +65,8 @@ async fn backups_that_a_policy_does_not_keep_are_dropped() {
         };
         archive.import(&new, &FileSource::open(&file).unwrap(), &Unwatched).unwrap();
     }
-    let policy = json!({ "volume": "one", "last": 1 });
-    let path = "/v1/projects/p/image-retention";
+    let policy = json!({ "volume": "one", "keep": { "last": 1 } });
+    let path = "/v1/projects/p/backups/prune";
     let dry = gallery.plane.post(&format!("{path}?dry_run=true"), policy.clone()).await.json();
     assert_eq!(dry["dropped"].as_array().unwrap().len(), 2);
     assert_eq!(gallery.names("p").await.len(), 4);
@@ -83,7 +83,7 @@ async fn a_site_without_an_archive_says_so() {
         ("GET", "/v1/archive"),
         ("POST", "/v1/archive"),
         ("GET", "/v1/projects/p/images"),
-        ("GET", "/v1/projects/p/image-jobs"),
+        ("GET", "/v1/projects/p/jobs"),
     ] {
         let answer = plane.call(method, path, &[], "").await;
         assert_eq!((answer.status, answer.problem()["type"].clone()), (404, "no-archive".into()));
@@ -248,10 +248,10 @@ async fn the_archive_is_collected_and_verified_at_the_times_of_the_settings() {
     let mut works = Vec::new();
     for _ in 0..5 {
         upkeep.tick().await;
-        let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
+        let jobs = gallery.plane.get("/v1/jobs").await.json();
         for job in jobs.as_array().unwrap() {
             let id = job["id"].as_str().unwrap();
-            let job = gallery.ended(&format!("/v1/archive/jobs/{id}")).await;
+            let job = gallery.ended(&format!("/v1/jobs/{id}")).await;
             assert_eq!(job["state"], "done", "{job}");
         }
         works.push(jobs.as_array().unwrap().len());
@@ -271,10 +271,10 @@ async fn what_can_not_begin_is_tried_again() {
     upkeep.tick().await;
     clock.advance_ms(6 * 60 * 60 * 1000);
     upkeep.tick().await;
-    assert_eq!(gallery.plane.get("/v1/archive/jobs").await.json(), json!([]));
+    assert_eq!(gallery.plane.get("/v1/jobs").await.json(), json!([]));
     assert_eq!(gallery.plane.post("/v1/archive", Value::Null).await.status, 201);
     clock.advance_ms(10 * 60 * 1000);
     upkeep.tick().await;
-    let jobs = gallery.plane.get("/v1/archive/jobs").await.json();
+    let jobs = gallery.plane.get("/v1/jobs").await.json();
     assert_eq!(jobs[0]["what"], "collect", "{jobs}");
 }

@@ -40,10 +40,10 @@ async fn a_sender_that_breaks_off_leaves_nothing_but_a_job_that_says_so() {
     assert_eq!(asked["state"], "awaiting");
     let parts = [Ok(vec![1; 100_000]), Err(std::io::Error::other("gone"))];
     let body = Body::from_stream(futures_util::stream::iter(parts));
-    let path = format!("/v1/projects/p/image-jobs/{id}/content");
+    let path = format!("/v1/projects/p/jobs/{id}/content");
     let answer = gallery.plane.call("PUT", &path, &[], body).await;
     assert_eq!(answer.status, 400, "{}", answer.text);
-    let job = gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
+    let job = gallery.ended(&format!("/v1/projects/p/jobs/{id}")).await;
     assert_eq!(job["state"], "failed");
     assert!(job["faults"][0]["message"].as_str().unwrap().contains("100000 bytes"), "{job}");
     assert_eq!(gallery.uploads(), 0);
@@ -58,7 +58,7 @@ async fn what_an_end_or_a_cancel_cuts_off_is_told_as_that_and_not_as_done_or_fai
     let what = json!({ "name": "x", "format": "raw" });
     for (state, is_end) in [("cancelled", false), ("interrupted", true)] {
         let asked = gallery.plane.post("/v1/projects/p/images", what.clone()).await.json();
-        let at = format!("/v1/projects/p/image-jobs/{}", asked["id"].as_str().unwrap());
+        let at = format!("/v1/projects/p/jobs/{}", asked["id"].as_str().unwrap());
         let (parts, coming) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
         let next = |mut coming: tokio::sync::mpsc::Receiver<_>| async {
             coming.recv().await.map(|part| (part, coming))

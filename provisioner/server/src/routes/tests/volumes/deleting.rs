@@ -36,11 +36,27 @@ async fn a_volume_that_is_being_erased_is_forgotten_with_its_keys_though_who_ask
 }
 
 #[tokio::test]
+async fn a_deletion_tells_which_schedules_name_the_volume() {
+    let depot = Depot::open().await;
+    for id in ["data", "web"] {
+        depot.made(json!({ "id": id, "size": 1 << 20 })).await;
+    }
+    let plane = depot.plane();
+    for (name, volumes) in [("both", json!(["web", "data"])), ("other", json!(["data"]))] {
+        let at = format!("/v1/projects/p/backup-schedules/{name}");
+        let spec = json!({ "volumes": volumes, "when": "02:30" });
+        assert_eq!(plane.put(&at, &[], spec).await.status, 200);
+    }
+    let deleted = plane.call("DELETE", "/v1/projects/p/volumes/web", &[], Body::empty()).await;
+    assert_eq!(deleted.json()["schedules"], json!(["both"]), "{}", deleted.text);
+}
+
+#[tokio::test]
 async fn a_project_that_is_made_again_has_no_jobs_of_the_one_before() {
     let depot = Depot::open().await;
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
     let plane = depot.plane();
-    let jobs = "/v1/projects/p/image-jobs";
+    let jobs = "/v1/projects/p/jobs";
     assert_eq!(plane.get(jobs).await.json().as_array().unwrap().len(), 1);
     for path in ["/v1/projects/p/volumes/web", "/v1/projects/p"] {
         let deleted = plane.call("DELETE", path, &[], Body::empty()).await;

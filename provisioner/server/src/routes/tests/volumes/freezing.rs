@@ -56,7 +56,7 @@ async fn an_instance_is_found_by_its_name_or_id_for_a_backup_a_capture_and_a_sch
     depot.schedules.tick().await;
     let run = depot.plane().get(at).await.json();
     let job = run["last"]["job"].as_str().unwrap().to_owned();
-    depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{job}")).await;
+    depot.gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
     assert_eq!(depot.asked(), [ours(10, true)]);
 }
 
@@ -66,7 +66,7 @@ async fn another_projects_instance_is_not_frozen_and_what_makes_no_sense_is_told
     let plane = depot.plane();
     let of_q = json!({ "id": "theirs", "size": 1 << 20 });
     let begun = plane.post("/v1/projects/q/volumes", of_q).await.json();
-    let job = format!("/v1/projects/q/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/q/jobs/{}", begun["id"].as_str().unwrap());
     depot.gallery.ended(&job).await;
     // The project `q` has a volume of its own, and asks for the guest of `p`.
     for instance in ["web", id.as_str()] {
@@ -124,7 +124,7 @@ async fn a_guest_that_had_to_be_frozen_and_was_not_fails_the_job_with_a_fault_of
     depot.environment.advance_ms(60 * 60 * 1000);
     depot.schedules.tick().await;
     let job = depot.plane().get(at).await.json()["last"]["job"].as_str().unwrap().to_owned();
-    depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{job}")).await;
+    depot.gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
     depot.schedules.tick().await;
     let last = depot.plane().get(at).await.json()["last"].clone();
     assert_eq!((&last["outcome"], &last["why"]), (&json!("failed"), &json!(why)), "{last}");

@@ -10,7 +10,7 @@ async fn a_volume_whose_job_was_cancelled_before_its_turn_leaves_its_id_to_other
     for number in 0..5 {
         let body = json!({ "id": format!("web{number}"), "size": 1 << 20 });
         let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
-        jobs.push(format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap()));
+        jobs.push(format!("/v1/projects/p/jobs/{}", begun["id"].as_str().unwrap()));
     }
     // The fifth has no thread yet.
     depot.plane().post(&format!("{}/cancel", jobs[4]), Value::Null).await;
@@ -92,7 +92,7 @@ impl Depot {
     async fn begun(&self, path: &str, body: Value) -> String {
         let asked = self.plane().post(&format!("/v1/projects/p/{path}"), body).await;
         assert_eq!(asked.status, 202, "{}", asked.text);
-        format!("/v1/projects/p/image-jobs/{}", asked.json()["id"].as_str().unwrap())
+        format!("/v1/projects/p/jobs/{}", asked.json()["id"].as_str().unwrap())
     }
 
     async fn state_of(&self, job: &str) -> String {

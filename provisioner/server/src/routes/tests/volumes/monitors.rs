@@ -36,7 +36,7 @@ async fn what_a_volume_was_opened_for_is_asked_by_calls_that_name_no_monitor() {
     depot.environment.advance_ms(60 * 60 * 1000);
     depot.schedules.tick().await;
     let job = depot.plane().get(at).await.json()["last"]["job"].as_str().unwrap().to_owned();
-    depot.gallery.ended(&format!("/v1/projects/p/image-jobs/{job}")).await;
+    depot.gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
     let (web, other) = (Some("/run/web".into()), Some("/run/other".into()));
     assert_eq!(std::mem::take(&mut *monitors.lock().unwrap()), [web.clone(), other, web]);
 

@@ -9,7 +9,7 @@ async fn a_job_is_on_the_disk_before_it_is_told_of_and_the_end_waits_until_its_e
     depot.noted.is_held.store(true, Ordering::SeqCst);
     let body = json!({ "id": "web", "size": 1 << 20 });
     let begun = depot.plane().post("/v1/projects/p/volumes", body).await.json();
-    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/p/jobs/{}", begun["id"].as_str().unwrap());
     // One that no thread has begun is not waited for.
     while depot.plane().get(&job).await.json()["state"] != "running" {
         tokio::time::sleep(Duration::from_millis(1)).await;

@@ -70,7 +70,7 @@ async fn the_disk_of_a_volume_is_known_once_it_is_claimed_and_is_the_one_that_is
     }
     depot.noted.refuse(Reason::Failed);
     depot.noted.is_held.store(false, Ordering::SeqCst);
-    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/p/jobs/{}", begun["id"].as_str().unwrap());
     assert_eq!(depot.gallery.ended(&job).await["state"], "failed");
     assert_eq!(*depot.noted.undone.lock().unwrap(), [Some("/dev/vdb".to_owned())]);
     assert_eq!(depot.plane().get("/v1/projects/p/volumes/db").await.status, 404);

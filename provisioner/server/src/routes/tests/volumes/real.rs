@@ -70,7 +70,7 @@ impl Site {
         let asked = self.plane().post(&format!("/v1/projects/p/{path}"), body).await;
         assert_eq!(asked.status, 202, "{}", asked.text);
         let id = asked.json()["id"].as_str().unwrap().to_owned();
-        self.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await
+        self.gallery.ended(&format!("/v1/projects/p/jobs/{id}")).await
     }
 
     async fn made(&self, body: Value) {
@@ -203,7 +203,7 @@ async fn another_guests_monitor_ends_no_hydration_and_forgets_no_key_of_one() {
     machine.tell("job-pause", json!({ "id": "web.hydrate" }));
     site.gallery.images.table().end();
     let id = begun["id"].as_str().unwrap();
-    site.gallery.ended(&format!("/v1/projects/p/image-jobs/{id}")).await;
+    site.gallery.ended(&format!("/v1/projects/p/jobs/{id}")).await;
     let site = site.again().await;
     let wrong = site.done("volumes/web/hydrate", json!({ "qmp": other.socket })).await;
     assert_eq!(wrong["state"], "failed");

@@ -96,7 +96,7 @@ async fn a_restore_that_can_not_be_is_refused_at_once_and_says_of_which_field() 
     let plane = depot.plane();
     let body = json!({ "id": "open", "size": 1 << 20 });
     let begun = plane.post("/v1/projects/vault/volumes", body).await.json();
-    let job = format!("/v1/projects/vault/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/vault/jobs/{}", begun["id"].as_str().unwrap());
     depot.gallery.ended(&job).await;
     let path = "/v1/projects/vault/volumes/open/restore";
     let refused = plane.post(path, json!({ "image": sealed })).await;
@@ -120,7 +120,7 @@ async fn a_half_restored_volume_is_not_opened_and_a_restore_is_cancelled_and_giv
     let path = format!("{at}/restore");
     let busy = depot.plane().call("DELETE", &path, &[], Body::empty()).await;
     assert_eq!((busy.status, &busy.problem()["type"]), (409, &json!("busy")));
-    let job = format!("/v1/projects/p/image-jobs/{}", begun["id"].as_str().unwrap());
+    let job = format!("/v1/projects/p/jobs/{}", begun["id"].as_str().unwrap());
     depot.plane().post(&format!("{job}/cancel"), Value::Null).await;
     assert_eq!(depot.gallery.ended(&job).await["state"], "cancelled");
     depot.noted.is_held.store(false, Ordering::SeqCst);

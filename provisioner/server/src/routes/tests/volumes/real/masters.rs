@@ -47,7 +47,7 @@ async fn a_volume_is_made_however_often_its_master_is_deleted_meanwhile() {
         let id = format!("web{number}");
         let body = json!({ "id": id, "size": 2 << 20 });
         let asked = site.plane().post("/v1/projects/p/volumes", body).await;
-        let job = format!("/v1/projects/p/image-jobs/{}", asked.json()["id"].as_str().unwrap());
+        let job = format!("/v1/projects/p/jobs/{}", asked.json()["id"].as_str().unwrap());
         let mut statuses = BTreeSet::new();
         let state = loop {
             statuses.insert(site.delete_master("zeros-2097152").await.status);

@@ -9,7 +9,7 @@ use axum::{
     response::Response,
 };
 use http_body_util::BodyExt;
-use mezame_model::api::images::JobState;
+use mezame_model::api::jobs::JobState;
 
 use super::{Shared, images::project_of, json, names::Names, problem::Failure};
 use crate::images::{ImagesError, SITE};
