@@ -98,11 +98,12 @@ fn a_bounded_volume_loses_no_more_than_its_interval_though_the_daemon_was_killed
     desk.qmp()?.execute("cont", json!({}))?;
     held(&mut guest)?;
     // Its limits are changed without a word of its monitor, and so are those of one that is not flushed.
-    for (disk, limit) in [("one", "10"), ("two", "6000")] {
-        mezame.run(&["volume", "limits", disk, "-p", "a", "--limit-iops", limit])?;
+    for (disk, limit) in [("one", 10), ("two", 6000)] {
+        let iops = limit.to_string();
+        mezame.run(&["volume", "limits", disk, "-p", "a", "--limit-iops", &iops])?;
         wait::until("the other limit", SOON, || {
             let iops = desk.iops(disk)?;
-            ensure!(iops.to_string() == limit, "{iops}");
+            ensure!(iops == limit, "{iops}");
             Ok(())
         })?;
     }
