@@ -78,7 +78,7 @@ impl Way<'_> {
 /// What is asked for, and before it what is not: each of these takes seconds in software emulation, and
 /// has nothing to do with where the data comes from.
 const CLOUD_CONFIG: &str = "#cloud-config
-locale: false
+locale: C.UTF-8
 ssh_genkeytypes: [ed25519]
 grub_dpkg: {enabled: false}
 ssh: {emit_keys_to_console: false}
