@@ -198,17 +198,8 @@ fn a_volume_is_made_used_backed_up_twice_restored_and_deleted() -> Result<()> {
     let mut guest = desk.start(["one", "two"], &[])?;
     until_written(&mut guest, 10)?;
     let qmp = desk.path("qmp");
-    mezame.run(&[
-        "volume",
-        "limits",
-        "one",
-        "-p",
-        "a",
-        "--qmp",
-        text(&qmp),
-        "--limit-iops",
-        "900",
-    ])?;
+    let limits = ["volume", "limits", "one", "-p", "a", "--limit-iops", "900", "--qmp"];
+    mezame.run(&[&limits[..], &[text(&qmp)]].concat())?;
     let refused = mezame.run(&["volume", "delete", "one", "-p", "a"]).unwrap_err();
     ensure!(refused.to_string().contains("in use"), "{refused}");
 
@@ -398,5 +389,9 @@ fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Resu
     mezame.run(&["backup", "restore", id, "--to", "again", "-p", "a", "-q"])?;
     let parity = u64::from(left[0]["volume"] == "two");
     ensure!(writes(&desk.read("again")?, parity) >= 3, "the restored disk lacks writes");
+    let pruned = desk.json(&["backup", "prune", "one", "--keep-last", "1"])?;
+    ensure!(pruned["kept"] == json!([off[0]["id"]]) || pruned["kept"] == json!([off[1]["id"]]));
+    let of_one = desk.json(&["backup", "list", "--volume", "one"])?;
+    ensure!(of_one.as_array().is_some_and(|all| all.len() == 1), "{of_one}");
     Ok(())
 }

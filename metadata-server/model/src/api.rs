@@ -22,7 +22,7 @@
 //! | `GET /v1/events?after=GENERATION` | one [`Event`] a line (NDJSON), without end |
 //! | `POST /v1/keys/{sealing,tokens}/rotate` | 204 |
 //! | `GET /v1/identity-certificate` | PEM |
-//! | `/v1/projects/P/{images,image-retention}`, `/v1/archive` | see [`images`] |
+//! | `/v1/projects/P/images`, `/v1/archive` | see [`images`] |
 //! | `/v1/projects/P/jobs`, `/v1/jobs` | see [`jobs`] |
 //! | `/v1/projects/P/{volumes,backups}`, `/v1/pools` | see [`volumes`] |
 //! | `/v1/projects/P/backup-schedules` | see [`schedules`] |

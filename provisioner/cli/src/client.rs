@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod files;
 pub mod images;
+mod jobs;
 mod missing;
 pub mod trust;
 mod volumes;

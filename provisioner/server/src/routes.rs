@@ -251,7 +251,7 @@ static IMAGE_ROUTES: [Route; 30] = [
     route!(DELETE "/v1/projects/{project}/images/{image}/shares/{with}" "unshare-image"
         "Take that back" => images::unshare),
     route!(GET "/v1/projects/{project}/jobs" "list-jobs"
-        "The project's jobs about images, newest first" => jobs::list),
+        "The project's jobs, newest first" => jobs::list),
     route!(GET "/v1/projects/{project}/jobs/{job}" "show-job" "One job"
         => jobs::show),
     route!(PUT "/v1/projects/{project}/jobs/{job}/content" "upload-image"

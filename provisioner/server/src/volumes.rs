@@ -21,7 +21,7 @@ mod growth;
 mod jobs;
 mod leftovers;
 pub(crate) mod local;
-mod monitors;
+pub(crate) mod monitors;
 mod opening;
 pub(crate) mod part;
 mod pools;

@@ -47,7 +47,7 @@ pub type Sent = Arc<AtomicU64>;
 
 impl Client {
     /// What lies below a project's path.
-    fn of(project: &ProjectName, rest: &str) -> String {
+    pub(super) fn of(project: &ProjectName, rest: &str) -> String {
         format!("/v1/projects/{project}/{rest}")
     }
 
@@ -202,25 +202,6 @@ impl Client {
         self.call(Method::DELETE, &path, None, None).await.map(drop)
     }
 
-    /// The jobs of a project, or all without one; newest first.
-    pub async fn jobs(&self, project: Option<&ProjectName>) -> Result<Vec<Job>, ClientError> {
-        self.get(&jobs(project)).await
-    }
-
-    /// One of them.
-    pub async fn job(&self, project: Option<&ProjectName>, id: &str) -> Result<Job, ClientError> {
-        self.get(&format!("{}/{id}", jobs(project))).await
-    }
-
-    /// Ends one of them.
-    pub async fn cancel_job(
-        &self,
-        project: Option<&ProjectName>,
-        id: &str,
-    ) -> Result<Job, ClientError> {
-        self.act(Method::POST, &format!("{}/{id}/cancel", jobs(project))).await
-    }
-
     /// How much is in the archive.
     pub async fn archive(&self) -> Result<ArchiveStatus, ClientError> {
         self.get("/v1/archive").await
@@ -254,17 +235,13 @@ impl Client {
         self.call(method, &path, None, None).await.map(drop)
     }
 
-    async fn act<T: serde::de::DeserializeOwned>(
+    pub(super) async fn act<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
     ) -> Result<T, ClientError> {
         parse(self.call(method, path, None, None).await?.body())
     }
-}
-
-fn jobs(project: Option<&ProjectName>) -> String {
-    project.map_or("/v1/jobs".into(), |project| Client::of(project, "jobs"))
 }
 
 /// The next page by a `Link` header (RFC 8288), which must be one of this server's own.

@@ -15,6 +15,9 @@ const KINDS: [(&str, &str, &str); 5] = [
 /// What is not there, of what this path names in a project; None where it names nothing in one.
 pub(super) fn told(path: &str) -> Option<String> {
     let path = path.split_once('?').map_or(path, |(path, _)| path);
+    if let Some(job) = path.strip_prefix("/v1/jobs/").and_then(|it| it.split('/').next()) {
+        return Some(format!("there is no job '{job}': see 'mezame job list --all-projects'"));
+    }
     let mut parts = path.strip_prefix("/v1/projects/")?.split('/');
     let (project, kind) = (parts.next()?, parts.next());
     let named = kind.zip(parts.next());
@@ -44,6 +47,7 @@ mod tests {
         assert!(told("/v1/projects/a/backups/img-1").ends_with("see 'mezame backup list -p a'"));
         let deeper = told("/v1/projects/a/jobs/job-1/cancel?x=1");
         assert!(deeper.contains("no job 'job-1'"), "{deeper}");
+        assert!(told("/v1/jobs/job-1/cancel").starts_with("there is no job 'job-1'"));
         let list = "there is no project 'a': see 'mezame get projects'";
         assert_eq!(told("/v1/projects/a/volumes?limit=3"), list);
         assert_eq!(told("/v1/projects/a"), list);

@@ -1,5 +1,5 @@
 //! The calls about volumes, pools and backups. Long work is followed by the calls about jobs
-//! ([`super::images`]).
+//! ([`super::jobs`]).
 
 use hyper::Method;
 use mezame_model::{

@@ -26,7 +26,7 @@ pub enum BackupCommand {
 
 What was written since the last backup is read; all, where that is not known, and then why is told.
 Without an agent that freezes the guest a backup is as after a power cut. Where nobody listens at
-the socket, or none is named, all of each volume is read, and its guest can't be started meanwhile.")]
+the socket, or none is known, all of each volume is read, and its guest can't be started meanwhile.")]
     Create(CreateBackupArguments),
     /// Show a project's backups, newest first
     #[command(after_help = "Examples:

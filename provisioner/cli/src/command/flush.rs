@@ -7,7 +7,7 @@ use clap::Args;
 use super::VolumeIdArgument;
 
 pub(super) const FLUSH_HELP: &str = "Examples:
-  mezame volume flush web-root web-data -p tenant-a --qmp /run/web.qmp    begin, of a guest that runs
+  mezame volume flush web-root web-data -p tenant-a --begin               of a guest that runs
   mezame volume flush web-root -p tenant-a                                show how it is kept
   mezame volume flush web-root -p tenant-a --end
 
@@ -19,6 +19,9 @@ pub struct FlushArguments {
     /// Their ids
     #[arg(value_name = "ID", required = true)]
     pub volumes: Vec<VolumeIdArgument>,
+    /// Begin, in the QEMU that 'volume open' was told of
+    #[arg(long, conflicts_with = "end")]
+    pub begin: bool,
     /// Begin: the QMP socket of the QEMU that has them open
     #[arg(long, value_name = "SOCKET", conflicts_with = "end")]
     pub qmp: Option<PathBuf>,

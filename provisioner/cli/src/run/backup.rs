@@ -1,4 +1,4 @@
-//! `backup`: points in time of running guests' volumes, and new volumes out of them.
+//! `backup`: points in time of volumes, and new volumes out of them.
 
 use mezame_model::api::{
     jobs::JobState,

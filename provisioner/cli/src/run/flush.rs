@@ -12,10 +12,10 @@ pub(super) async fn run(session: &Session<'_>, arguments: FlushArguments) -> Res
     let monitor = Monitor { qmp: arguments.qmp };
     let mut volumes = Vec::new();
     for id in &arguments.volumes {
-        let volume = match (&monitor.qmp, arguments.end) {
-            (Some(_), _) => client.flush_volume(project, &id.0, &monitor).await?,
-            (None, true) => client.end_volume_flush(project, &id.0).await?,
-            (None, false) => client.volume(project, &id.0).await?,
+        let volume = match (arguments.begin || monitor.qmp.is_some(), arguments.end) {
+            (true, _) => client.flush_volume(project, &id.0, &monitor).await?,
+            (false, true) => client.end_volume_flush(project, &id.0).await?,
+            (false, false) => client.volume(project, &id.0).await?,
         };
         volumes.push(volume);
     }

@@ -30,10 +30,11 @@ pub(super) async fn restore(
     let begun = client.restore_volume(project, &id, &asked).await?;
     let exit = job::follow(session, Some(project), begun, arguments.detach.detach).await?;
     if !arguments.detach.detach && !session.screen.is_data() {
-        // It may be of another class and size now.
-        let now = client.volume(project, &id).await?;
-        let (class, size) = (now.class.as_str(), size::show(now.size));
-        session.screen.say(&format!("{id} is of the class '{class}' now, {size}"));
+        // It may be of another class and size now. It is restored, whether that can be told or not.
+        if let Ok(now) = client.volume(project, &id).await {
+            let (class, size) = (now.class.as_str(), size::show(now.size));
+            session.screen.say(&format!("{id} is of the class '{class}' now, {size}"));
+        }
     }
     Ok(exit)
 }

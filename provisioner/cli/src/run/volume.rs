@@ -10,8 +10,8 @@ use std::{
 };
 
 use mezame_model::api::volumes::{
-    Hydrate, Limits, Monitor, NewVolume, RestoreWay, SecretObject, Volume, VolumeLimits,
-    VolumeStart, VolumeState,
+    FlushState, Hydrate, Limits, Monitor, NewVolume, RestoreWay, SecretObject, Volume,
+    VolumeLimits, VolumeStart, VolumeState,
 };
 
 use super::{Session, flush, image, job, leftover, master, opening, pool, restore, told::told};
@@ -59,8 +59,13 @@ pub(super) async fn run(session: &Session<'_>, command: VolumeCommand) -> Result
                 session.screen.print_value(&changed)?;
                 return Ok(Exit::Success);
             }
-            let is_told = wanted.qmp.is_some() || changed.flush.is_some();
-            let told = if is_told { "" } else { " from the next time QEMU is told" };
+            let told = match (&wanted.qmp, &changed.flush, &changed.qmp) {
+                (Some(_), _, _) => "",
+                (None, Some(flush), _) if flush.state != FlushState::Waiting => "",
+                (None, Some(_), _) => " as soon as its QEMU answers",
+                (None, None, Some(_)) => ", of its guest too if it runs",
+                (None, None, None) => " from the next time QEMU is told",
+            };
             session.screen.say(&format!("{}: {}{told}", changed.id, limits_text(changed.limits)));
             Ok(Exit::Success)
         }

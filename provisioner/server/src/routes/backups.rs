@@ -11,6 +11,7 @@ use mezame_model::api::volumes::{NewBackup, PruneBackups};
 
 use super::{
     Shared,
+    changes::dry_run_of,
     images::project_of,
     json,
     names::Names,
@@ -77,11 +78,7 @@ pub(super) async fn prune(
     Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let dry_run = match query.get("dry_run").map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
-    };
+    let dry_run = dry_run_of(&query)?;
     let images = api.images().await?;
     let project = project_of(&api, &names)?;
     let wanted = "{\"volume\": VOLUME, \"keep\": {\"last\": NUMBER, …}}";

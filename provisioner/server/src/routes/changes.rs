@@ -59,16 +59,21 @@ pub(super) async fn body<T: DeserializeOwned + Send + 'static>(
     tokio::task::spawn_blocking(parse).await.map_err(|_| ControlError::Ending)?
 }
 
+/// Whether it is only to be said what would be done.
+pub(super) fn dry_run_of(query: &HashMap<String, String>) -> Result<bool, Failure> {
+    match query.get("dry_run").map(String::as_str) {
+        None | Some("false") => Ok(false),
+        Some("true") => Ok(true),
+        Some(_) => Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
+    }
+}
+
 pub(super) async fn apply(
     State(api): Shared,
     Query(query): Query<HashMap<String, String>>,
     request: Request,
 ) -> Result<Response, Failure> {
-    let dry_run = match query.get("dry_run").map(String::as_str) {
-        None | Some("false") => false,
-        Some("true") => true,
-        Some(_) => return Err(Failure::Parameter { name: "dry_run", wanted: "true or false" }),
-    };
+    let dry_run = dry_run_of(&query)?;
     let (parts, content) = request.into_parts();
     let wanted = "{\"documents\": […]}";
     let Apply { documents } = body(&parts.headers, content, api.apply_bytes, wanted).await?;

@@ -1,5 +1,4 @@
-//! Calls about long work on images: the file of an import comes in, and jobs are looked at and
-//! ended.
+//! Calls about long work: jobs are looked at and ended, and the file of an import comes in.
 
 use std::time::Duration;
 

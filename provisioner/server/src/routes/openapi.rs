@@ -150,7 +150,9 @@ fn parameters(route: &Route) -> Vec<Value> {
                 query("after", "Only items after this place, as the Link header has it"),
             ]);
         }
-        "apply" => parameters.push(query("dry_run", "'true': say what would be done, do nothing")),
+        "apply" | "prune" => {
+            parameters.push(query("dry_run", "'true': say what would be done, do nothing"));
+        }
         "look" | "copy" if route.operation != "look-at-partitions" => {
             parameters.extend([
                 query("path", "Where on the disk, its bytes percent-encoded; '/' without"),
@@ -300,7 +302,6 @@ fn image_answer(operation: &str) -> Option<(&'static str, Option<(&'static str, 
         "show-job" | "cancel-job" | "show-any-job" | "cancel-any-job" => {
             ("200", schemas::named("Job"))
         }
-        "prune-backups" => ("200", schemas::named("Pruned")),
         "show-archive" => ("200", schemas::named("ArchiveStatus")),
         "create-archive" => ("201", schemas::named("ArchiveStatus")),
         "list-quarantine" => ("200", list_of(json!({ "type": "string" }))),

@@ -1,8 +1,7 @@
 //! Which of a schedule's own backups are deleted after a good one. Pure.
 //!
-//! Volumes that were backed up together are kept or deleted together, by the
-//! [`Retention`](mezame_images::archive::Retention) that images have: what a guest is put back from is one point in time of all its
-//! disks. A point that lacks some of the volumes, since the backup failed in part, never takes the
+//! Volumes that were backed up together are kept or deleted together, by the policy that the archive
+//! has for images: what a guest is put back from is one point in time of all its disks. A point that lacks some of the volumes, since the backup failed in part, never takes the
 //! place of a whole one. Backups that others made, by hand or by another schedule, are none of this,
 //! and nor are those of a volume that the schedule does not name now: it had another form then, or
 //! was another one of the same name. The newest that it made of a volume stays whatever else is kept.

@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Between two times that a QEMU is told what it refused, or did not answer.
 const AGAIN: Duration = Duration::from_secs(1);
 /// For how long a QEMU is waited for, in milliseconds.
-const PATIENCE_MS: u64 = 600_000;
+pub(super) const PATIENCE_MS: u64 = 600_000;
 
 /// What is known of the guests that are seen to, besides what is in the records.
 #[derive(Default)]

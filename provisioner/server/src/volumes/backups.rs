@@ -63,15 +63,16 @@ impl Volumes {
         if !faults.is_empty() {
             return Err(VolumesError::Faults(faults));
         }
-        let qmp = self.monitor_of(project, &ids, qmp)?;
-        if freeze.is_some() && qmp.is_none() {
+        let qmp = self.monitor_of(project, &ids, qmp).await?;
+        // A schedule's guest may be off.
+        if freeze.is_some() && qmp.is_none() && schedule.is_none() {
             return Err(not_running());
         }
         let freeze = self.freezing(project, freeze)?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let mut claim = self.claim_for_job(&ids, may_open)?;
         if let Some(qmp) = &qmp {
-            claim = claim.with_monitor(self.lookout.socket(qmp).await?)?;
+            claim = claim.with_monitor(self.lookout.socket(qmp.path()).await?)?;
         }
         // Bytes that are encrypted here are not put into an archive in the clear.
         let is_clear = matches!(self.images.key_of(project), KeyOf::Open);

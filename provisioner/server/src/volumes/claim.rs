@@ -8,8 +8,8 @@
 //!                        other work   `volume open`
 //!  it is being opened    busy         busy
 //!  a job waits for its turn
-//!    with a running guest  busy       goes on; the job waits for its end when its turn comes
-//!    with a stopped one    busy       busy
+//!    its monitor is known  busy       goes on; the job waits for its end when its turn comes
+//!    it is to be off       busy       busy
 //!  it is worked with     busy         busy
 //! ```
 
@@ -49,9 +49,9 @@ struct Taken {
 /// Whether a volume may be opened for its guest while a job waits for its turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum MayOpen {
-    /// The job works with a running guest, and with one that was started anew as well.
+    /// The job works with a guest whose monitor is known, and with one that was started anew as well.
     Yes,
-    /// It wants the guest to be stopped, or has begun.
+    /// It wants the guest to be off, or has begun.
     No,
 }
 

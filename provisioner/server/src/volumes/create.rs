@@ -98,7 +98,7 @@ impl Volumes {
             class: new.class,
             flush_ms: new.flush_ms,
             limits: new.limits,
-            qmp: None,
+            opened: None,
             guest: None,
             keys,
             master_key,

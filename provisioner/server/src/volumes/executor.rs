@@ -23,6 +23,7 @@ use mezame_model::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::attended::{Attended, Flushed};
+use super::monitors::GuestMonitor;
 
 /// What is to be known of a volume to do anything with it. It has no `Debug`, since it has keys.
 #[derive(Clone)]
@@ -38,8 +39,7 @@ pub(crate) struct Facts {
     pub(crate) masters: Option<String>,
     /// Its master's, where that is encrypted; it is among `keys`, too.
     pub(crate) master_key: Option<VolumeKey>,
-    /// Whether its master goes with the last of its volumes: one that nobody else wants, or whose key is
-    /// forgotten with the last of them.
+    /// Whether its master goes with the last of its volumes: nobody else wants it, or its key goes.
     pub(crate) master_goes: bool,
     pub(crate) class: VolumeClass,
     /// How often it is flushed, where its class is.
@@ -82,7 +82,7 @@ pub(crate) struct BackupOrder {
     pub(crate) project: ProjectName,
     pub(crate) volumes: Vec<Facts>,
     /// Of its QEMU; where nobody listens, or none is named, no guest may run on them.
-    pub(crate) qmp: Option<PathBuf>,
+    pub(crate) qmp: Option<GuestMonitor>,
     pub(crate) full: bool,
     /// What the images are called.
     pub(crate) name: Option<String>,
@@ -143,7 +143,7 @@ pub(crate) struct CaptureOrder {
     pub(crate) by: String,
     pub(crate) is_sealed: bool,
     /// The monitor of the guest that runs on it.
-    pub(crate) qmp: Option<PathBuf>,
+    pub(crate) qmp: Option<GuestMonitor>,
     pub(crate) freeze: Option<FreezeOrder>,
 }
 
@@ -309,7 +309,7 @@ pub(crate) trait Executor: Send + Sync {
     fn rotate_key(
         &self,
         volume: &Facts,
-        qmp: Option<PathBuf>,
+        qmp: Option<GuestMonitor>,
     ) -> Result<BTreeSet<u32>, ExecutorError>;
 
     /// Sets what a running guest may do.

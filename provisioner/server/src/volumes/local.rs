@@ -43,8 +43,8 @@ use mezame_images::{
 };
 use mezame_model::api::volumes::{Leftover, Limits, Pool, PoolKind, VolumeClass, VolumeStart};
 
-use self::flush::Flushers;
 pub(super) use self::leftovers::volume_of;
+use self::{flush::Flushers, monitor::of_stopped};
 use super::executor::{
     Attended, BackedUp, BackupOrder, Beginning, CaptureOrder, Captured, Erasure, Executor,
     ExecutorError, Facts, Flushed, Left, Reason, RestoreOrder, Restored,
@@ -52,6 +52,7 @@ use super::executor::{
 use crate::{
     images::{Images, StartError, chain},
     settings::{pools::PoolSettings, volumes::VolumeSettings},
+    volumes::monitors::GuestMonitor,
 };
 
 /// How long QEMU may take for a command.
@@ -258,21 +259,21 @@ impl Executor for Local {
     fn rotate_key(
         &self,
         facts: &Facts,
-        qmp: Option<PathBuf>,
+        qmp: Option<GuestMonitor>,
     ) -> Result<BTreeSet<u32>, ExecutorError> {
-        // Nobody listens at the monitor of a guest that is off.
-        let qmp = qmp.filter(|it| Self::is_listened_to(it));
+        let asked = self.asked(qmp.as_ref(), std::slice::from_ref(facts))?.map(Path::to_owned);
         if let Some(disk) = self.on_disk(facts)? {
-            return self.rotate_on_disk(facts, &disk, qmp);
+            return self.rotate_on_disk(facts, &disk, asked);
         }
         let (master, clone) = self.find(facts)?;
         let newest = facts.newest;
         let to = newest.ok_or_else(|| ExecutorError::new(Reason::Conflict, "it has no keys"))?;
         let volume = self.volume(facts, &clone)?;
-        match qmp {
+        match asked {
             None => {
                 let mut header = Offline::new(&volume, &facts.keys);
-                master.rotate_key(&facts.id, to, &mut header)?;
+                let done = master.rotate_key(&facts.id, to, &mut header);
+                done.map_err(|error| of_stopped(error.into(), qmp.as_ref()))?;
             }
             Some(path) => {
                 let mut qmp = Self::monitor(&path)?;
@@ -364,7 +365,8 @@ impl Executor for Local {
     }
 
     fn back_up(&self, order: BackupOrder, watch: &dyn Watch) -> Result<BackedUp, ExecutorError> {
-        match order.qmp.as_deref().filter(|qmp| Self::is_listened_to(qmp)) {
+        let asked = self.asked(order.qmp.as_ref(), &order.volumes)?.map(Path::to_owned);
+        match asked.as_deref().filter(|qmp| Self::is_listened_to(qmp)) {
             Some(qmp) => {
                 let work = |watch: &dyn Watch| self.back_up_now(&order, qmp, watch);
                 self.back_up_noted(&order, qmp, || self.roomy(watch, work))

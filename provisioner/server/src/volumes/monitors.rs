@@ -20,31 +20,61 @@ use super::{
     executor::{ExecutorError, Reason},
 };
 
+/// The monitor of a guest, and whence it is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum GuestMonitor {
+    /// Who asks has named it.
+    Named(PathBuf),
+    /// The volumes were opened for it. That guest may be off since, or its path another's.
+    Kept(PathBuf),
+}
+
+impl GuestMonitor {
+    /// Where it listens, if it does.
+    pub(crate) fn path(&self) -> &Path {
+        match self {
+            Self::Named(path) | Self::Kept(path) => path,
+        }
+    }
+}
+
 impl Volumes {
-    /// The monitor of the QEMU that has these volumes open: the one that is named, else the one that they
-    /// were opened for last. None where none was ever said.
-    pub(super) fn monitor_of(
+    /// The monitor of the QEMU that has these volumes open: the one that is named, else the one that those
+    /// of them were opened for of which it was said. None where it was of none.
+    pub(super) async fn monitor_of(
         &self,
         project: &ProjectName,
         volumes: &[VolumeId],
         named: Option<PathBuf>,
-    ) -> Result<Option<PathBuf>, VolumesError> {
+    ) -> Result<Option<GuestMonitor>, VolumesError> {
         if let Some(named) = named {
             check_monitor(&named)?;
-            return Ok(Some(named));
+            return Ok(Some(GuestMonitor::Named(named)));
         }
-        let known = volumes.iter().map(|id| Ok(self.here(project, id)?.qmp.clone()));
-        one_of(known.collect::<Result<Vec<_>, VolumesError>>()?.into_iter().flatten().collect())
+        let mut known = BTreeSet::new();
+        for id in volumes {
+            known.extend(self.here(project, id)?.monitor().map(Path::to_owned));
+        }
+        if known.len() > 1 {
+            // They may be one by several names.
+            let mut sockets = BTreeSet::new();
+            for path in &known {
+                sockets.insert(self.lookout.socket(path).await?);
+            }
+            known = sockets;
+        }
+        one_of(known)
     }
 
-    /// The same for what only a running guest is asked for.
-    pub(super) fn monitor_needed(
+    /// The same, of work that a running guest is needed for.
+    pub(super) async fn monitor_needed(
         &self,
         project: &ProjectName,
         volume: &VolumeId,
         named: Option<PathBuf>,
     ) -> Result<PathBuf, VolumesError> {
-        let known = self.monitor_of(project, std::slice::from_ref(volume), named)?;
+        let known = self.monitor_of(project, std::slice::from_ref(volume), named).await?;
+        let known = known.map(|monitor| monitor.path().to_owned());
         known.ok_or_else(|| {
             let mend = "name the QMP socket of the QEMU that has the volume open";
             VolumesError::fault("qmp", "it is missing, and the volume was opened without", mend)
@@ -53,7 +83,7 @@ impl Volumes {
 }
 
 /// The one that all of them were opened for.
-fn one_of(mut known: BTreeSet<PathBuf>) -> Result<Option<PathBuf>, VolumesError> {
+fn one_of(mut known: BTreeSet<PathBuf>) -> Result<Option<GuestMonitor>, VolumesError> {
     let first = known.pop_first();
     match (first, known.pop_first()) {
         (Some(first), Some(second)) => {
@@ -62,7 +92,7 @@ fn one_of(mut known: BTreeSet<PathBuf>) -> Result<Option<PathBuf>, VolumesError>
             let mend = "ask for one guest's at a time, or name the QMP socket";
             Err(VolumesError::fault("qmp", message, mend))
         }
-        (first, _) => Ok(first),
+        (first, _) => Ok(first.map(GuestMonitor::Kept)),
     }
 }
 
@@ -127,7 +157,8 @@ mod tests {
     fn volumes_that_were_opened_for_one_guest_have_its_monitor_and_those_of_two_have_none() {
         let of = |all: &[&str]| one_of(all.iter().map(PathBuf::from).collect());
         assert_eq!(of(&[]).unwrap(), None);
-        assert_eq!(of(&["/run/web", "/run/web"]).unwrap(), Some("/run/web".into()));
+        let web = GuestMonitor::Kept("/run/web".into());
+        assert_eq!(of(&["/run/web", "/run/web"]).unwrap(), Some(web));
         let VolumesError::Faults(faults) = of(&["/run/web", "/run/db"]).unwrap_err() else {
             panic!("it is a fault of the call")
         };

@@ -10,9 +10,10 @@ use mezame_model::{
 
 use super::{
     Volumes, VolumesError,
+    attend::PATIENCE_MS,
     checks::{check_limits, check_monitor},
     executor::Executor,
-    record::GuestRecord,
+    record::{GuestRecord, OpenedRecord},
 };
 
 impl Volumes {
@@ -24,7 +25,6 @@ impl Volumes {
         qmp: Option<PathBuf>,
     ) -> Result<VolumeStart, VolumesError> {
         qmp.as_deref().map(check_monitor).transpose()?;
-        let before = self.here(project, id)?.qmp.clone();
         let opening = self.opening(id)?;
         let record = self.end_growth(project, self.ready(project, id)?).await?;
         let (facts, limits) = (record.facts(), record.limits);
@@ -35,13 +35,8 @@ impl Volumes {
             // Its guest went over, and whoever saw to that ended before it was noted.
             self.control.change_volume(project, id, |it| it.class = VolumeClass::Plain).await?;
         }
-        match qmp {
-            Some(qmp) => self.expect(project, id, qmp).await?,
-            // The guest before it is asked no more.
-            None if before.is_some() => {
-                self.control.change_volume(project, id, |it| it.qmp = None).await?;
-            }
-            None => {}
+        if let Some(qmp) = qmp {
+            self.expect(project, id, qmp).await?;
         }
         Ok(VolumeStart { limits, ..start })
     }
@@ -56,19 +51,28 @@ impl Volumes {
         let VolumeLimits { limits, qmp } = wanted;
         check_limits(limits)?;
         let record = self.usable(project, id)?;
-        if let Some(qmp) = qmp {
-            check_monitor(&qmp)?;
-            let facts = record.facts();
-            self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
-        }
-        let asked_ms = self.environment.now_ms();
+        let facts = record.facts();
+        let is_told = match (qmp, &record.guest, record.monitor()) {
+            (Some(qmp), _, _) => {
+                check_monitor(&qmp)?;
+                self.ask_monitor(move |executor| executor.set_limits(&facts, limits, qmp)).await?;
+                true
+            }
+            // It is off where it can't be told; those of one that is seen to are changed within a second.
+            (None, None, Some(qmp)) => {
+                let qmp = qmp.to_owned();
+                let told = move |executor: &dyn Executor| executor.set_limits(&facts, limits, qmp);
+                self.ask_monitor(told).await.is_ok()
+            }
+            _ => false,
+        };
+        let now_ms = self.environment.now_ms();
         let changed = self.control.change_volume(project, id, move |it| {
             it.limits = limits;
-            // Of one that is seen to they are changed within a second; so are they of one that could
-            // be, and it is seen to no longer than that.
-            if it.guest.is_none() && it.interval().is_none() {
-                let guest = |qmp| GuestRecord { qmp, asked_ms, has_run: true };
-                it.guest = it.qmp.clone().map(guest);
+            // Its guest may be about to start.
+            if !is_told && it.guest.is_none() && it.interval().is_none() {
+                let is_new = |it: &OpenedRecord| now_ms.saturating_sub(it.at_ms) < PATIENCE_MS;
+                it.guest = it.opened.clone().filter(is_new).map(GuestRecord::awaited);
             }
         });
         Ok(self.shown(changed.await?.as_ref()))

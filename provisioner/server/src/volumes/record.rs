@@ -1,6 +1,10 @@
 //! What the control plane keeps of a volume. The store seals it, keys included.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use mezame_images::{
     encryption::{KeyNumber, VolumeKey, VolumeKeys},
@@ -47,9 +51,9 @@ pub(crate) struct VolumeRecord {
     pub(crate) flush_ms: Option<u32>,
     #[serde(default)]
     pub(crate) limits: Limits,
-    /// The monitor of the QEMU that it was opened for last, where that was said.
+    /// The QEMU that it was opened for last, where that was said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) qmp: Option<PathBuf>,
+    pub(crate) opened: Option<OpenedRecord>,
     /// The guest that is seen to, where its class or its limits want that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) guest: Option<GuestRecord>,
@@ -69,6 +73,15 @@ pub(crate) struct VolumeRecord {
     pub(crate) kept: Vec<PathBuf>,
 }
 
+/// The QEMU that a volume was opened for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenedRecord {
+    /// Its monitor.
+    pub(crate) qmp: PathBuf,
+    /// When, in milliseconds since 1970.
+    pub(crate) at_ms: u64,
+}
+
 /// A guest that is seen to ([`super::attend`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct GuestRecord {
@@ -80,12 +93,25 @@ pub(crate) struct GuestRecord {
     pub(crate) has_run: bool,
 }
 
+impl GuestRecord {
+    /// That of a QEMU that a volume was opened for, and that is to come.
+    pub(crate) fn awaited(opened: OpenedRecord) -> Self {
+        Self { qmp: opened.qmp, asked_ms: opened.at_ms, has_run: false }
+    }
+}
+
 impl VolumeRecord {
     /// How often it is flushed, if its class is.
     pub(crate) fn interval(&self) -> Option<FlushInterval> {
         let told = self.flush_ms.map(|ms| Duration::from_millis(ms.into()));
         let interval = told.and_then(|told| FlushInterval::new(told).ok()).unwrap_or_default();
         self.class.is_flushed().then_some(interval)
+    }
+
+    /// The monitor of the guest that runs on it, or of the last one that did, where that is known.
+    pub(crate) fn monitor(&self) -> Option<&Path> {
+        let opened = self.opened.as_ref().map(|it| &*it.qmp);
+        opened.or_else(|| self.guest.as_ref().map(|it| &*it.qmp))
     }
 
     /// How long it is, or may be by now.
@@ -118,7 +144,7 @@ impl VolumeRecord {
             encrypted: !self.keys.is_empty(),
             keys: self.keys.keys().copied().collect(),
             limits: self.limits,
-            qmp: self.qmp.clone(),
+            qmp: self.monitor().map(Path::to_owned),
             state: self.state,
             created_ms: self.created_ms,
             restoring: None,

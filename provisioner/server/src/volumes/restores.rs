@@ -97,7 +97,12 @@ impl Volumes {
     ) -> Result<Job, VolumesError> {
         let Capture { name, sealed, qmp, freeze } = asked;
         check_name(&name)?;
-        let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
+        // What was sealed is a guest that was stopped after that: it is never a running one, unless it is
+        // said to be.
+        let qmp = match (sealed, qmp) {
+            (true, None) => None,
+            (_, qmp) => self.monitor_of(project, std::slice::from_ref(id), qmp).await?,
+        };
         if freeze.is_some() && qmp.is_none() {
             return Err(not_running());
         }
@@ -105,7 +110,7 @@ impl Volumes {
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let mut claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         if let Some(qmp) = &qmp {
-            claim = claim.with_monitor(self.lookout.socket(qmp).await?)?;
+            claim = claim.with_monitor(self.lookout.socket(qmp.path()).await?)?;
         }
         let record = self.usable(project, id)?;
         // Bytes that are encrypted here are not put into an archive in the clear.

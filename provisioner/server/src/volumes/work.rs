@@ -22,7 +22,7 @@ impl Volumes {
         id: &VolumeId,
         qmp: Option<PathBuf>,
     ) -> Result<Job, VolumesError> {
-        let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp)?;
+        let qmp = self.monitor_of(project, std::slice::from_ref(id), qmp).await?;
         let may_open = if qmp.is_some() { MayOpen::Yes } else { MayOpen::No };
         let claim = self.claim_for_job(std::slice::from_ref(id), may_open)?;
         let record = self.usable(project, id)?;
@@ -64,7 +64,7 @@ impl Volumes {
         asked: Hydrate,
     ) -> Result<Job, VolumesError> {
         let Hydrate { qmp, speed } = asked;
-        let qmp = self.monitor_needed(project, id, qmp)?;
+        let qmp = self.monitor_needed(project, id, qmp).await?;
         let claim = self.claim_for_job(std::slice::from_ref(id), MayOpen::Yes)?;
         let record = self.usable(project, id)?;
         if record.class == VolumeClass::Plain {
@@ -90,7 +90,7 @@ impl Volumes {
         is_paused: bool,
     ) -> Result<(), VolumesError> {
         let facts = self.usable(project, id)?.facts();
-        let qmp = self.monitor_needed(project, id, qmp)?;
+        let qmp = self.monitor_needed(project, id, qmp).await?;
         self.ask_monitor(move |executor| executor.pace(&facts, qmp, is_paused)).await
     }
 }

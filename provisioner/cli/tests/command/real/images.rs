@@ -74,7 +74,20 @@ fn an_image_goes_to_the_archive_and_comes_back() {
     let jobs = real.run(&["job", "list", "-p", "a"]);
     assert!(jobs.out.contains("import") && jobs.out.contains("verify"), "{jobs}");
     assert!(!jobs.out.contains("collect"), "{jobs}");
-    assert_eq!(real.json(&["job", "list", "--all-projects"]).as_array().unwrap().len(), 3);
+    let all = real.json(&["job", "list", "--all-projects"]);
+    assert_eq!(all.as_array().unwrap().len(), 3);
+    assert_eq!(real.json(&["job", "list", "-A", "--unfinished"]), serde_json::json!([]));
+    let of_a_volume = ["job", "list", "-p", "a", "--volume", "web"];
+    assert_eq!(real.json(&of_a_volume), serde_json::json!([]));
+    assert_eq!(real.run(&["job", "list", "-A", "-p", "a"]).code, 2);
+    // The one of the archive as a whole is no project's.
+    let collect = all[0]["id"].as_str().unwrap();
+    let shown = real.run(&["job", "show", collect, "-A"]);
+    assert!(shown.out.contains("What:        collect\n"), "{shown}");
+    assert!(shown.out.contains("State:       done\n"), "{shown}");
+    let missing = real.run(&["job", "show", collect, "-p", "a"]);
+    assert_eq!(missing.code, 4, "{missing}");
+    assert!(missing.err.contains("the project 'a' has no job"), "{missing}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::entry::Entry;
 use crate::volumes::{
     Volumes, VolumesError,
     executor::{Attended, ExecutorError, Reason},
-    record::{GuestRecord, VolumeRecord},
+    record::{GuestRecord, OpenedRecord, VolumeRecord},
 };
 
 impl Volumes {
@@ -26,7 +26,7 @@ impl Volumes {
         let asked_ms = self.environment.now_ms();
         let guest = GuestRecord { qmp: qmp.clone(), asked_ms, has_run: false };
         let change = self.control.change_volume(project, id, move |it| {
-            it.qmp = Some(qmp);
+            it.opened = Some(OpenedRecord { qmp, at_ms: asked_ms });
             let is_needed = it.interval().is_some() || it.limits != Limits::default();
             it.guest = is_needed.then_some(guest);
         });
@@ -42,7 +42,7 @@ impl Volumes {
         qmp: Option<PathBuf>,
     ) -> Result<Volume, VolumesError> {
         let record = self.usable(project, id)?;
-        let qmp = self.monitor_needed(project, id, qmp)?;
+        let qmp = self.monitor_needed(project, id, qmp).await?;
         if record.interval().is_none() {
             let message =
                 format!("a volume of the class '{}' is not flushed", record.class.as_str());
@@ -63,7 +63,8 @@ impl Volumes {
         let asked_ms = self.environment.now_ms();
         let guest = GuestRecord { qmp: qmp.clone(), asked_ms, has_run: true };
         let noted = self.control.change_volume(project, id, move |it| {
-            (it.qmp, it.guest) = (Some(qmp), Some(guest));
+            it.opened = Some(OpenedRecord { qmp, at_ms: asked_ms });
+            it.guest = Some(guest);
         });
         let record = noted.await?;
         if let Some(guest) = &record.guest {

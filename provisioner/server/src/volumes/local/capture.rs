@@ -9,7 +9,7 @@ use mezame_images::{
     capture,
 };
 
-use super::{ExecutorError, Facts, Local, Reason, agent::not_frozen, remove};
+use super::{ExecutorError, Facts, Local, Reason, agent::not_frozen, monitor::of_stopped, remove};
 use crate::volumes::executor::{BackedUp, BackupOrder, CaptureOrder, Captured};
 
 impl Local {
@@ -34,13 +34,14 @@ impl Local {
             by: order.by.clone(),
             is_sealed: order.is_sealed,
         };
-        match order.qmp.as_ref().filter(|it| Self::is_listened_to(it)) {
+        match self.asked(order.qmp.as_ref(), std::slice::from_ref(facts))? {
             None => {
                 let archive = self.images.archive()?;
                 let (keys, run) = (&facts.keys, &self.run);
                 let done = self.with_stopped(facts, disk.as_ref(), |stopped| {
                     Ok(capture::stopped(&archive, &wanted, stopped, keys, run, watch)?)
-                })?;
+                });
+                let done = done.map_err(|error| of_stopped(error, order.qmp.as_ref()))?;
                 Ok(Captured { image: done.image.id, written: done.written })
             }
             Some(qmp) => {
@@ -50,7 +51,7 @@ impl Local {
                 let of = BackupOrder {
                     project,
                     volumes,
-                    qmp: Some(qmp.clone()),
+                    qmp: order.qmp.clone(),
                     full: false,
                     name,
                     schedule,

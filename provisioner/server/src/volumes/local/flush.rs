@@ -29,7 +29,7 @@ use mezame_images::{
 };
 use mezame_model::api::volumes::Limits;
 
-use super::{ExecutorError, Facts, Local, Reason, SOON};
+use super::{ExecutorError, Facts, Local, Reason, SOON, monitor::reached};
 use crate::{
     images::chain,
     volumes::executor::{Attended, Flushed},
@@ -116,9 +116,9 @@ impl Local {
             return Ok(Attended::NotThere(format!("{} is not there", path.display())));
         }
         let volume = self.volume_of(facts)?;
-        let mut qmp = match reached(path)? {
+        let mut qmp = match reached(path, SOON, SOON)? {
             Ok(qmp) => qmp,
-            Err(why) => return Ok(Attended::NotThere(why)),
+            Err(why) => return Ok(Attended::NotThere(chain(&why))),
         };
         if !server::has(&mut qmp, &volume)? {
             let why = format!("the QEMU behind {} does not have it", path.display());
@@ -138,13 +138,13 @@ impl Local {
 
     pub(super) fn leave_now(&self, facts: &Facts, path: &Path) -> Result<(), ExecutorError> {
         self.flushers.end(&facts.id);
-        let Ok(mut qmp) = reached(path)? else { return Ok(()) };
+        let Ok(mut qmp) = reached(path, SOON, SOON)? else { return Ok(()) };
         let volume = self.volume_of(facts)?;
         Ok(server::end(&mut qmp, &volume, &self.run)?)
     }
 
     /// The volume as QEMU has it.
-    fn volume_of(&self, facts: &Facts) -> Result<Volume, ExecutorError> {
+    pub(super) fn volume_of(&self, facts: &Facts) -> Result<Volume, ExecutorError> {
         match self.on_disk(facts)? {
             Some(disk) => disk.volume(),
             None => self.volume(facts, &self.find(facts)?.1),
@@ -166,24 +166,6 @@ fn throttle(limits: Limits) -> Throttle {
     Throttle {
         operations: limits.iops.and_then(NonZeroU32::new),
         bytes: limits.bytes.and_then(NonZeroU64::new),
-    }
-}
-
-/// The QEMU behind a socket; why none is there, where that is known. One whose monitor is another's now
-/// is waited for, and is there.
-fn reached(path: &Path) -> Result<Result<Qmp, String>, ExecutorError> {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
-    let begin = Instant::now();
-    loop {
-        match Qmp::connect(path, SOON) {
-            Err(QmpError::Connect { source, .. })
-                if matches!(source.kind(), NotFound | ConnectionRefused) =>
-            {
-                return Ok(Err(format!("{}: {source}", path.display())));
-            }
-            Err(QmpError::Deadline { .. }) if begin.elapsed() < SOON => {}
-            other => return Ok(Ok(other?)),
-        }
     }
 }
 

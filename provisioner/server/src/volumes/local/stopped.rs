@@ -1,28 +1,21 @@
 //! Volumes that no guest runs on, read under QEMU's own lock: backed up, all as of one moment.
 
-use std::path::Path;
-
 use mezame_images::{
     archive::Watch,
     backup::stopped::{Moment, back_up},
-    qmp::{Qmp, QmpError},
     stopped::{Held, Stopped},
 };
 
 use super::{
-    CACHE, COMMAND, ExecutorError, Facts, Local, Reason,
+    CACHE, ExecutorError, Facts, Local, Reason,
     backup::{Part, destination},
     disks::OnDisk,
     durability,
+    monitor::of_stopped,
 };
 use crate::volumes::executor::{BackedUp, BackupOrder};
 
 impl Local {
-    /// Whether a QEMU is there. One that serves somebody else is.
-    pub(super) fn is_listened_to(qmp: &Path) -> bool {
-        !matches!(Qmp::connect(qmp, COMMAND), Err(QmpError::Connect { .. }))
-    }
-
     /// Reads all of each volume. Of any that can't be held there is nothing of the others either: what
     /// they hold would not belong together.
     pub(super) fn back_up_stopped(
@@ -63,13 +56,7 @@ impl Local {
         let held = self.with_stopped(facts, disk.as_ref(), |stopped| {
             Ok(Held::take(stopped, &facts.keys, &self.run)?)
         });
-        match (held, &order.qmp) {
-            (Err(error), Some(qmp)) if error.reason == Reason::InUse => {
-                let message = format!("nobody listens at {}, and {error}", qmp.display());
-                Err(ExecutorError::new(Reason::Monitor, message))
-            }
-            (held, _) => held,
-        }
+        held.map_err(|error| of_stopped(error, order.qmp.as_ref()))
     }
 
     /// Does it with a volume that nobody has open, or on the disk that carries it.

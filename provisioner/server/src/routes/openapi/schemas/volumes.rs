@@ -17,6 +17,7 @@ pub(in super::super) fn body(operation: &str) -> Option<&'static str> {
         "restore-volume" => "RestoreVolume",
         "capture-volume" => "Capture",
         "back-up" => "NewBackup",
+        "prune-backups" => "PruneBackups",
         "create-pool" => "NewPool",
         "set-schedule" => "Schedule",
         _ => return None,
@@ -39,6 +40,7 @@ pub(in super::super) fn answer(operation: &str) -> Option<(&'static str, Option<
         "open-volume" => ("200", Some(named("VolumeStart"))),
         "create-volume" | "rekey-volume" | "hydrate-volume" | "resize-volume"
         | "restore-volume" | "capture-volume" | "back-up" => ("202", Some(named("Job"))),
+        "prune-backups" => ("200", Some(named("Pruned"))),
         "list-backups" => ("200", Some(list_of("Backup"))),
         "show-backup" => ("200", Some(named("Backup"))),
         "list-schedules" => ("200", Some(list_of("ScheduleView"))),
@@ -127,6 +129,7 @@ fn volumes() -> Value {
                 "encrypted": flag("What its guest writes is"),
                 "keys": list(json!({ "type": "integer" }), "The numbers of its keys"),
                 "limits": limits(),
+                "qmp": text("The QMP socket of the QEMU that it was opened for last"),
                 "state": json!({ "type": "string", "enum": ["creating", "ready"] }),
                 "created_ms": number("Milliseconds since 1970"),
                 "restoring": json!({

@@ -59,6 +59,7 @@ async fn calls_that_wait_for_monitors_keep_no_guest_from_being_opened() {
     let depot = Depot::open().await;
     depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
     depot.noted.has_hung.store(true, Ordering::SeqCst);
+    depot.qemu("/hung", true);
     let limits = json!({ "limits": { "iops": 5 }, "qmp": "/hung" });
     let mut waiting = Vec::new();
     for _ in 0..8 {

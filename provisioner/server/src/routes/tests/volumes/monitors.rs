@@ -1,10 +1,13 @@
 //! Which QEMU is asked where a call names none: the one that the volume was opened for.
 
 use super::*;
-use crate::volumes::executor::{BackedUp, BackupOrder};
+use crate::volumes::{
+    executor::{BackedUp, BackupOrder},
+    monitors::GuestMonitor,
+};
 
 /// Has the monitors of all backups noted.
-fn noted_monitors(depot: &Depot) -> Arc<Mutex<Vec<Option<PathBuf>>>> {
+fn noted_monitors(depot: &Depot) -> Arc<Mutex<Vec<Option<GuestMonitor>>>> {
     let all = Arc::<Mutex<Vec<_>>>::default();
     let of = Arc::clone(&all);
     let make = move |order: BackupOrder| {
@@ -37,7 +40,8 @@ async fn what_a_volume_was_opened_for_is_asked_by_calls_that_name_no_monitor() {
     depot.schedules.tick().await;
     let job = depot.plane().get(at).await.json()["last"]["job"].as_str().unwrap().to_owned();
     depot.gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
-    let (web, other) = (Some("/run/web".into()), Some("/run/other".into()));
+    let web = Some(GuestMonitor::Kept("/run/web".into()));
+    let other = Some(GuestMonitor::Named("/run/other".into()));
     assert_eq!(std::mem::take(&mut *monitors.lock().unwrap()), [web.clone(), other, web]);
 
     let freeze = json!({ "guest_agent": "/run/web.qga" });
@@ -46,34 +50,73 @@ async fn what_a_volume_was_opened_for_is_asked_by_calls_that_name_no_monitor() {
     let pause = "/v1/projects/p/volumes/web/hydration/pause";
     assert_eq!(depot.plane().post(pause, json!({})).await.status, 204);
 
-    // Volumes of two guests have no one monitor, and one that was opened without has none.
+    // Volumes of two guests have no one monitor; to look at one again by an opening changes nothing.
     depot.open_for("data", "/run/db").await;
-    let refused = depot.plane().post("/v1/projects/p/backups", both.clone()).await;
+    let refused = depot.plane().post("/v1/projects/p/backups", both).await;
     assert_eq!((refused.status, &refused.problem()["faults"][0]["path"]), (422, &json!("qmp")));
-    for id in ["data", "web"] {
-        let open = format!("/v1/projects/p/volumes/{id}/open");
-        assert_eq!(depot.plane().post(&open, Value::Null).await.status, 200);
-        assert!(depot.show(id).await.get("qmp").is_none());
-    }
-    assert_eq!(depot.plane().post(pause, json!({})).await.status, 422);
-    depot.done("backups", both).await;
+    let open = "/v1/projects/p/volumes/data/open";
+    assert_eq!(depot.plane().post(open, Value::Null).await.status, 200);
+    assert_eq!(depot.show("data").await["qmp"], "/run/db");
+}
+
+#[tokio::test]
+async fn without_a_monitor_that_is_known_a_running_guest_is_not_asked_and_a_schedules_is_off() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let monitors = noted_monitors(&depot);
+    let plane = depot.plane();
+    let pause = "/v1/projects/p/volumes/web/hydration/pause";
+    assert_eq!(plane.post(pause, json!({})).await.status, 422);
+    let freeze = json!({ "guest_agent": "/run/web.qga" });
+    let by_hand = json!({ "volumes": ["web"], "freeze": freeze });
+    assert_eq!(plane.post("/v1/projects/p/backups", by_hand).await.status, 422);
+    let spec = json!({ "volumes": ["web"], "when": "every 1h", "freeze": freeze });
+    let at = "/v1/projects/p/backup-schedules/hourly";
+    assert_eq!(plane.put(at, &[], spec).await.status, 200);
+    depot.environment.advance_ms(60 * 60 * 1000);
+    depot.schedules.tick().await;
+    let job = plane.get(at).await.json()["last"]["job"].as_str().unwrap().to_owned();
+    depot.gallery.ended(&format!("/v1/projects/p/jobs/{job}")).await;
     assert_eq!(std::mem::take(&mut *monitors.lock().unwrap()), [None]);
 }
 
 #[tokio::test]
-async fn a_guest_that_nobody_sees_to_any_more_has_its_new_limits_too_if_it_is_there() {
+async fn new_limits_reach_a_guest_that_nobody_sees_to_and_one_that_is_about_to_start() {
     let depot = Depot::open().await;
     depot.made(json!({ "id": "web", "size": 1 << 20, "class": "synchronous" })).await;
-    depot.open_for("web", "/run/web").await;
-    assert!(depot.show("web").await.get("flush").is_none());
     let limits = |iops: u32| json!({ "limits": { "iops": iops } });
     let at = "/v1/projects/p/volumes/web/limits";
-    // It is off: nobody waits for it.
-    assert_eq!(depot.plane().put(at, &[], limits(5)).await.status, 200);
-    depot.until("web", |it| it.get("flush").is_none()).await;
-    assert_eq!(depot.told("web"), None);
+    depot.open_for("web", "/run/web").await;
+    assert!(depot.show("web").await.get("flush").is_none());
+    let set = depot.plane().put(at, &[], limits(5)).await;
+    assert_eq!(set.json()["flush"]["state"], "waiting", "{}", set.text);
     depot.qemu("/run/web", true);
-    assert_eq!(depot.plane().put(at, &[], limits(7)).await.status, 200);
     depot.until("web", |it| it.get("flush").is_none()).await;
+    assert_eq!(depot.told("web").unwrap().iops, Some(5));
+    assert_eq!(depot.plane().put(at, &[], limits(7)).await.status, 200);
     assert_eq!(depot.told("web").unwrap().iops, Some(7));
+    // It is off, and nobody waits for it.
+    depot.qemu("/run/web", false);
+    depot.environment.advance_ms(600_000);
+    let set = depot.plane().put(at, &[], limits(9)).await;
+    assert!(set.status == 200 && set.json().get("flush").is_none(), "{}", set.text);
+    assert_eq!(depot.told("web").unwrap().iops, Some(7));
+}
+
+#[tokio::test]
+async fn new_limits_reach_a_guest_whose_flushes_were_ended_and_begin_none() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    depot.open_for("web", "/run/web").await;
+    depot.qemu("/run/web", true);
+    depot.until("web", |it| it["flush"]["state"] == "kept").await;
+    let flush = "/v1/projects/p/volumes/web/flush";
+    assert_eq!(depot.plane().call("DELETE", flush, &[], Body::empty()).await.status, 200);
+    let limits = json!({ "limits": { "iops": 5 } });
+    let set = depot.plane().put("/v1/projects/p/volumes/web/limits", &[], limits).await;
+    assert!(set.json().get("flush").is_none(), "{}", set.text);
+    assert_eq!(depot.told("web").unwrap().iops, Some(5));
+    // By the monitor that it was opened for they are begun again.
+    let begun = depot.plane().put(flush, &[], json!({})).await.json();
+    assert_eq!(begun["flush"]["state"], "kept", "{begun}");
 }

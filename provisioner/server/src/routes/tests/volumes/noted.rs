@@ -1,6 +1,7 @@
 //! Pools that are only noted down, and that do what a test wants.
 
 use super::*;
+use crate::volumes::monitors::GuestMonitor;
 
 /// Pools without disks: which volumes there are, and the number of the key that opens each.
 #[derive(Default)]
@@ -161,7 +162,7 @@ impl Executor for Noted {
     fn rotate_key(
         &self,
         volume: &Facts,
-        _: Option<PathBuf>,
+        _: Option<GuestMonitor>,
     ) -> Result<BTreeSet<u32>, ExecutorError> {
         self.refused()?;
         self.volumes.lock().unwrap().insert(volume.id.clone(), volume.newest);
@@ -174,12 +175,17 @@ impl Executor for Noted {
         Ok(())
     }
 
-    fn set_limits(&self, _: &Facts, _: Limits, _: PathBuf) -> Result<(), ExecutorError> {
+    fn set_limits(&self, of: &Facts, to: Limits, qmp: PathBuf) -> Result<(), ExecutorError> {
         self.hung.fetch_add(1, Ordering::SeqCst);
         while self.has_hung.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.refused()
+        self.refused()?;
+        if !self.qemus.lock().unwrap().contains(&qmp) {
+            return Err(ExecutorError::new(Reason::Monitor, "nobody is there"));
+        }
+        self.told.lock().unwrap().insert(of.id.clone(), to);
+        Ok(())
     }
 
     fn attend(

@@ -30,7 +30,7 @@ fn entry(class: VolumeClass, has_run: bool, now: Instant) -> Entry {
         class,
         flush_ms: None,
         limits: Limits::default(),
-        qmp: None,
+        opened: None,
         guest: Some(guest.clone()),
         keys: BTreeMap::new(),
         master_key: None,

@@ -54,3 +54,57 @@ async fn nobody_is_frozen_where_no_monitor_is_named() {
     assert_eq!(asked.status, 422, "{}", asked.text);
     assert!(asked.text.contains("freeze"), "{}", asked.text);
 }
+
+#[tokio::test]
+async fn the_guest_that_a_volume_was_opened_for_is_asked_while_it_runs_and_has_it_and_no_other() {
+    let site = Site::open().await;
+    let unsealed = json!({ "id": "web", "size": 2 << 20, "encrypted": true });
+    site.made(unsealed).await;
+    site.made(json!({ "id": "db", "size": 1 << 20 })).await;
+    let open = "/v1/projects/p/volumes/web/open";
+    let opened = site.plane().post(open, json!({ "qmp": site.path("web.a") })).await.json();
+    let machine = Machine::start(&site.path(""), "web", &[&opened]);
+    let rotated = async || {
+        let job = site.done("volumes/web/rotate-key", json!({})).await;
+        assert_eq!(job["state"], "done", "{job}");
+        site.show("web").await["keys"].clone()
+    };
+    assert_eq!(rotated().await, json!([2]));
+    machine.quit();
+    assert_eq!(rotated().await, json!([3]));
+    // Another guest has the socket now, and nobody the volume.
+    let other = site.start("db").await;
+    let machine = Machine::start(&site.path(""), "web", &[&other]);
+    assert_eq!(rotated().await, json!([4]));
+    let refused = site.done("volumes/web/rotate-key", json!({ "qmp": machine.socket })).await;
+    assert_eq!(refused["state"], "failed", "{refused}");
+    machine.quit();
+    // One that is named is asked, whether it is there or not.
+    let refused = site.done("volumes/web/rotate-key", json!({ "qmp": site.path("no") })).await;
+    assert_eq!(refused["state"], "failed", "{refused}");
+    // One that has it by another name than was told keeps everybody off.
+    let again = site.plane().post(open, json!({ "qmp": site.path("away.a") })).await.json();
+    let machine = Machine::start(&site.path(""), "web", &[&again]);
+    let refused = site.done("volumes/web/rotate-key", json!({})).await;
+    let said = refused["faults"][0]["message"].as_str().unwrap();
+    assert!(said.contains("away.a") && said.contains("in use"), "{refused}");
+    machine.quit();
+    rotated().await;
+}
+
+#[tokio::test]
+async fn what_is_captured_of_a_running_guest_is_never_called_sealed_by_what_was_kept() {
+    let site = Site::open().await;
+    site.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let open = "/v1/projects/p/volumes/web/open";
+    let opened = site.plane().post(open, json!({ "qmp": site.path("web.a") })).await.json();
+    let machine = Machine::start(&site.path(""), "web", &[&opened]);
+    let capture = async |sealed: bool| {
+        site.done("volumes/web/capture", json!({ "name": "now", "sealed": sealed })).await
+    };
+    assert_eq!(capture(false).await["state"], "done");
+    assert_eq!(capture(true).await["state"], "failed");
+    machine.quit();
+    assert_eq!(capture(true).await["state"], "done");
+    assert_eq!(capture(false).await["state"], "done");
+}
