@@ -51,7 +51,7 @@ pub enum PointError {
     #[error(transparent)]
     Qmp(#[from] QmpError),
     /// QEMU has no such disk.
-    #[error("QEMU has no disk {0}")]
+    #[error("QEMU does not have {0}: its guest was started without it, or is another one")]
     NoDisk(VolumeId),
     /// What was decided of a disk does not fit what QEMU says now: another point in time was opened
     /// since, or closed.

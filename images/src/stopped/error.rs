@@ -16,7 +16,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum StoppedError {
     /// QEMU has it open, or it is mounted.
-    #[error("{0} is in use: stop its guest, or name its monitor")]
+    #[error("{0} is in use")]
     InUse(VolumeId),
     /// It is on a LUN, which QEMU alone reaches, and has no lock.
     #[error("{0} is on a LUN: it is read while its guest runs")]

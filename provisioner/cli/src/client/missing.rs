@@ -18,6 +18,17 @@ pub(super) fn told(path: &str) -> Option<String> {
     if let Some(job) = path.strip_prefix("/v1/jobs/").and_then(|it| it.split('/').next()) {
         return Some(format!("there is no job '{job}': see 'mezame job list --all-projects'"));
     }
+    if let Some((word, name)) = path.strip_prefix("/v1/").and_then(|it| it.split_once('/')) {
+        let list = match word {
+            "pools" => "pool",
+            "masters" => "master",
+            "leftovers" => "leftover",
+            _ => "",
+        };
+        if !list.is_empty() {
+            return Some(format!("there is no '{name}': see 'mezame volume {list} list'"));
+        }
+    }
     let mut parts = path.strip_prefix("/v1/projects/")?.split('/');
     let (project, kind) = (parts.next()?, parts.next());
     let named = kind.zip(parts.next());
@@ -48,6 +59,7 @@ mod tests {
         let deeper = told("/v1/projects/a/jobs/job-1/cancel?x=1");
         assert!(deeper.contains("no job 'job-1'"), "{deeper}");
         assert!(told("/v1/jobs/job-1/cancel").starts_with("there is no job 'job-1'"));
+        assert!(told("/v1/pools/defualt").ends_with("see 'mezame volume pool list'"));
         let list = "there is no project 'a': see 'mezame get projects'";
         assert_eq!(told("/v1/projects/a/volumes?limit=3"), list);
         assert_eq!(told("/v1/projects/a"), list);
@@ -55,7 +67,7 @@ mod tests {
 
     #[test]
     fn what_is_no_projects_is_left_as_the_server_tells_it() {
-        for path in ["/v1/pools/fast", "/v1/projects/a/ports/x", "/v2/projects/a", ""] {
+        for path in ["/v1/keys/x", "/v1/projects/a/ports/x", "/v2/projects/a", ""] {
             assert_eq!(told(path), None, "{path}");
         }
     }

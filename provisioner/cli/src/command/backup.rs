@@ -54,8 +54,8 @@ What no other image needs is freed by the next 'mezame image archive collect'.")
 
 Kept are the newest ones, and the newest of each day, week and month that has any, in UTC.
 It looks at one volume alone, and at all of its backups, those of schedules too: a schedule's own
-'--keep' keeps and deletes volumes that were backed up together as one. The ids of what is deleted are
-printed. What no other image needs is freed by the next 'mezame image archive collect'.")]
+'--keep' keeps and deletes volumes that were backed up together as one. What is deleted is shown. Where
+all numbers are 0 all are kept. What no other image needs is freed by the next 'mezame image archive collect'.")]
     Prune(PruneArguments),
     /// Make a new volume out of a backup
     #[command(after_help = "Examples:

@@ -57,7 +57,7 @@ pub struct CaptureArguments {
     #[arg(long, value_name = "NAME")]
     pub name: String,
     /// Note that 'guest-agent seal' was run before the guest stopped
-    #[arg(long)]
+    #[arg(long, conflicts_with = "qmp")]
     pub sealed: bool,
     /// The QMP socket of the QEMU that has it open [default: as 'volume open' was told]; where nobody
     /// listens, no guest may run on it

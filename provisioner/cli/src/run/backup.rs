@@ -70,8 +70,14 @@ async fn create(session: &Session<'_>, arguments: CreateBackupArguments) -> Resu
 
 async fn prune(session: &Session<'_>, arguments: PruneArguments) -> Result<Exit, Failure> {
     let PruneArguments { volume, keep, dry_run } = arguments;
+    let (client, project) = (&session.client, session.project()?);
     let wanted = PruneBackups { volume: volume.0, keep: keep.into() };
-    let mut pruned = session.client.prune_backups(session.project()?, &wanted, dry_run).await?;
+    // What is deleted can't be shown afterwards.
+    let all = match session.screen.is_data() {
+        true => Vec::new(),
+        false => client.backups(project, Some(&wanted.volume)).await?,
+    };
+    let mut pruned = client.prune_backups(project, &wanted, dry_run).await?;
     let failed = |faults: Vec<_>| {
         if faults.is_empty() { Ok(Exit::Success) } else { Err(Failure::Pruned(faults)) }
     };
@@ -79,8 +85,11 @@ async fn prune(session: &Session<'_>, arguments: PruneArguments) -> Result<Exit,
         session.screen.print_value(&pruned)?;
         return failed(std::mem::take(&mut pruned.faults));
     }
-    let lines: String = pruned.dropped.iter().map(|id| format!("{id}\n")).collect();
-    session.screen.print(&lines)?;
+    let gone: Vec<Backup> =
+        all.into_iter().filter(|backup| pruned.dropped.contains(&backup.id)).collect();
+    if !gone.is_empty() {
+        list(session, &gone)?;
+    }
     let done = if dry_run { "would be deleted" } else { "are deleted" };
     let (kept, dropped) = (pruned.kept.len(), pruned.dropped.len());
     let all = kept + dropped + pruned.faults.len();

@@ -43,7 +43,11 @@ pub(super) fn text(volume: &Volume) -> String {
     };
     let every = format!("{:?}", Duration::from_millis(interval.into()));
     let Some(flush) = &volume.flush else {
-        return format!("within {every}, once it is said which QEMU has it");
+        let how = match &volume.qmp {
+            Some(_) => "its guest is off, or flushes were ended: 'volume flush --begin'",
+            None => "it is not said which QEMU has it",
+        };
+        return format!("within {every}, not now: {how}");
     };
     let until = flush.durable_until_ms.map(|ms| format!(", durable until {}", form::timestamp(ms)));
     let late = match flush.lates {
@@ -98,7 +102,7 @@ mod tests {
     fn a_line_says_whether_the_interval_is_kept_and_what_is_in_the_way() {
         assert_eq!(text(&volume(None, None)), "");
         let said = text(&volume(Some(500), None));
-        assert_eq!(said, "within 500ms, once it is said which QEMU has it");
+        assert_eq!(said, "within 500ms, not now: it is not said which QEMU has it");
         let flush = VolumeFlush {
             qmp: "/run/web.qmp".into(),
             state: FlushState::Waiting,

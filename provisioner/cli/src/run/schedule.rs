@@ -8,7 +8,7 @@ use super::{
     told::told as say,
 };
 use crate::{
-    client::Precondition,
+    client::{Precondition, error::ClientError},
     command::{CreateScheduleArguments, ScheduleCommand, SetScheduleArguments},
     exit::Exit,
     failure::Failure,
@@ -53,7 +53,21 @@ async fn create(
         paused: arguments.pause,
     };
     let (name, project) = (arguments.name.name.0, session.project()?);
-    told(session, &session.client.put_schedule(project, &name, &spec, &Precondition::Absent).await?)
+    let made = session.client.put_schedule(project, &name, &spec, &Precondition::Absent).await;
+    told(session, &made.map_err(|error| is_there(error, &name))?)
+}
+
+/// A refusal to make one under a name that is in use, as what it is.
+fn is_there(mut error: ClientError, name: &str) -> ClientError {
+    if let ClientError::Problem(problem) = &mut error
+        && problem.status == 412
+    {
+        (problem.kind, problem.status) = ("exists".into(), 409);
+        problem.title = "There is a schedule of this name".into();
+        problem.detail =
+            format!("change it by 'mezame backup schedule set {name}', or take another");
+    }
+    error
 }
 
 async fn set(session: &Session<'_>, arguments: SetScheduleArguments) -> Result<Exit, Failure> {

@@ -261,7 +261,7 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
             state(volume).to_owned(),
             size::show(volume.size),
             volume.class.as_str().to_owned(),
-            volume.flush.as_ref().map_or("", |flush| flush.state.as_str()).to_owned(),
+            flushed(volume).to_owned(),
             if volume.encrypted { "yes" } else { "no" }.to_owned(),
             volume.pool.clone(),
             volume.host.clone(),
@@ -272,6 +272,12 @@ fn list(session: &Session<'_>, volumes: &[Volume]) -> Result<Exit, Failure> {
     }
     screen.print(&table.render(0))?;
     Ok(Exit::Success)
+}
+
+/// How it is flushed, in a word; none of a class that is not.
+fn flushed(volume: &Volume) -> &'static str {
+    let flush = volume.flush.as_ref().filter(|_| volume.flush_ms.is_some());
+    flush.map_or("", |flush| flush.state.as_str())
 }
 
 /// What it is, in a word: what keeps its guest from starting, first.

@@ -220,7 +220,9 @@ fn size_of(new: &NewVolume, image: Option<&Visible>, is_on_disk: bool) -> Result
     faults.extend(interval_fault(new.class, new.flush_ms));
     if image.is_some_and(|image| label(image, pull::VOLUME) == Some(&new.id)) {
         let message = "the image is a backup of the volume that had this id";
-        faults.push(plain("id", message, "take another, or its backups would be the new one's"));
+        let mend = "take another; or make one of this id and length without an image, and have \
+                    'mezame volume restore' replace what it holds";
+        faults.push(plain("id", message, mend));
     }
     if !new.encrypted && image.is_some_and(is_sealed) {
         let message = "the image is encrypted, or of an encrypted volume, and this would not be";

@@ -29,7 +29,7 @@ fn place_of(reason: Reason, path: &str) -> &str {
 pub(super) fn mend_of(reason: Reason) -> &'static str {
     match reason {
         Reason::InUse => {
-            "stop its guest, or name its QMP socket, or wait for what is at work on it"
+            "stop its guest; backups, captures and changes of keys can be of a running one by its QMP socket"
         }
         Reason::NoPool => "mount it, or make it by 'mezame volume pool create'",
         Reason::Monitor => "name the QMP socket of the QEMU that has the volume open",

@@ -12,8 +12,8 @@ use super::{
     Volumes, VolumesError,
     attend::PATIENCE_MS,
     checks::{check_limits, check_monitor},
-    executor::Executor,
-    record::{GuestRecord, OpenedRecord},
+    executor::{Attended, Executor, ExecutorError, Reason},
+    record::{GuestRecord, OpenedRecord, VolumeRecord},
 };
 
 impl Volumes {
@@ -27,6 +27,11 @@ impl Volumes {
         qmp.as_deref().map(check_monitor).transpose()?;
         let opening = self.opening(id)?;
         let record = self.end_growth(project, self.ready(project, id)?).await?;
+        if let (Some(qmp), Some(guest)) = (&qmp, &record.guest)
+            && *qmp != guest.qmp
+        {
+            self.check_gone(&record, guest.qmp.clone()).await?;
+        }
         let (facts, limits) = (record.facts(), record.limits);
         // It is claimed until all is done, also where who asked has gone.
         let open = move |executor: &dyn Executor| Ok((executor.open(&facts)?, opening));
@@ -41,6 +46,21 @@ impl Volumes {
         Ok(VolumeStart { limits, ..start })
     }
 
+    /// That a guest that is seen to has ended, before another takes its place: its writes would be flushed
+    /// no more. One whose QEMU can't be asked is left to QEMU's lock.
+    async fn check_gone(&self, record: &VolumeRecord, qmp: PathBuf) -> Result<(), VolumesError> {
+        let (facts, limits, path) = (record.facts(), record.limits, qmp.clone());
+        let attended = self.ask_monitor(move |executor| executor.attend(&facts, limits, &path));
+        match attended.await {
+            Ok(Attended::Flushed | Attended::Limited) => {
+                let (id, path) = (&record.id, qmp.display());
+                let message = format!("{id} is in use by the QEMU behind {path}");
+                Err(ExecutorError::new(Reason::InUse, message).into())
+            }
+            Ok(Attended::NotThere(_)) | Err(_) => Ok(()),
+        }
+    }
+
     /// Sets what its guest may do, now and whenever its limits are asked for.
     pub(crate) async fn set_limits(
         &self,
@@ -52,6 +72,7 @@ impl Volumes {
         check_limits(limits)?;
         let record = self.usable(project, id)?;
         let facts = record.facts();
+        let named = qmp.clone();
         let is_told = match (qmp, &record.guest, record.monitor()) {
             (Some(qmp), _, _) => {
                 check_monitor(&qmp)?;
@@ -69,6 +90,11 @@ impl Volumes {
         let now_ms = self.environment.now_ms();
         let changed = self.control.change_volume(project, id, move |it| {
             it.limits = limits;
+            if let Some(qmp) = named {
+                // Its QEMU has the volume, whatever it was opened for.
+                it.guest = it.guest.take().filter(|guest| guest.qmp == qmp || guest.has_run);
+                it.opened = Some(OpenedRecord { qmp, at_ms: now_ms });
+            }
             // Its guest may be about to start.
             if !is_told && it.guest.is_none() && it.interval().is_none() {
                 let is_new = |it: &OpenedRecord| now_ms.saturating_sub(it.at_ms) < PATIENCE_MS;

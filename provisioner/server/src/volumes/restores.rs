@@ -97,11 +97,14 @@ impl Volumes {
     ) -> Result<Job, VolumesError> {
         let Capture { name, sealed, qmp, freeze } = asked;
         check_name(&name)?;
-        // What was sealed is a guest that was stopped after that: it is never a running one, unless it is
-        // said to be.
+        // What was sealed is a guest that was stopped after that, and never a running one.
         let qmp = match (sealed, qmp) {
+            (true, Some(_)) => {
+                let mend = "stop the guest after it was sealed, and name no QMP socket";
+                return Err(VolumesError::fault("sealed", "a running guest is not sealed", mend));
+            }
             (true, None) => None,
-            (_, qmp) => self.monitor_of(project, std::slice::from_ref(id), qmp).await?,
+            (false, qmp) => self.monitor_of(project, std::slice::from_ref(id), qmp).await?,
         };
         if freeze.is_some() && qmp.is_none() {
             return Err(not_running());

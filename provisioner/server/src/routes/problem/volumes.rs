@@ -8,6 +8,7 @@ use super::{
     images::{faulty, plain},
 };
 use crate::{
+    control::ControlError,
     images::chain,
     volumes::{
         VolumesError,
@@ -34,6 +35,7 @@ pub(super) fn problem(error: VolumesError) -> Problem {
             let title = "Volumes can't be worked with now";
             plain(StatusCode::SERVICE_UNAVAILABLE, "volumes-away", title, &why)
         }
+        VolumesError::Control(ControlError::Faults(faults)) => faulty(faults),
         VolumesError::Control(error) => Failure::from(error).problem(),
         VolumesError::Images(error) => Failure::from(error).problem(),
         VolumesError::Faults(faults) => faulty(faults),
@@ -43,8 +45,10 @@ pub(super) fn problem(error: VolumesError) -> Problem {
             "The volume can't be used yet",
             "a job makes it; where none does, its making was cut short: delete it",
         ),
-        VolumesError::Busy(_) => {
-            conflict("busy", "Something else is done with the volume", &error.to_string())
+        VolumesError::Busy(id) => {
+            let how =
+                format!("see 'mezame job list --volume {id} --unfinished', and ask again then");
+            conflict("busy", "Something else is done with the volume", &how)
         }
         VolumesError::MonitorBusy(_) => {
             conflict("busy", "Something else is done with the guest", &error.to_string())
@@ -82,5 +86,9 @@ fn refused(error: &ExecutorError) -> Problem {
             return plain(status, "volume-failed", "The volume's host failed", &error.message);
         }
     };
-    plain(StatusCode::CONFLICT, kind, title, &error.message)
+    let detail = match error.reason {
+        Reason::InUse => format!("{}: stop its guest", error.message),
+        _ => error.message.clone(),
+    };
+    plain(StatusCode::CONFLICT, kind, title, &detail)
 }

@@ -43,11 +43,6 @@ impl Volumes {
     ) -> Result<Volume, VolumesError> {
         let record = self.usable(project, id)?;
         let qmp = self.monitor_needed(project, id, qmp).await?;
-        if record.interval().is_none() {
-            let message =
-                format!("a volume of the class '{}' is not flushed", record.class.as_str());
-            return Err(VolumesError::fault("", message, "nothing is to do"));
-        }
         let (facts, limits, path) = (record.facts(), record.limits, qmp.clone());
         let attended = self.ask_monitor(move |executor| executor.attend(&facts, limits, &path));
         match attended.await? {
@@ -56,8 +51,12 @@ impl Volumes {
                 return Err(ExecutorError::new(Reason::Monitor, why).into());
             }
             Attended::Limited => {
-                let mend = "nothing is to do";
-                return Err(VolumesError::fault("", "the volume is plain by now", mend));
+                // There is nothing to flush, and all else asks this QEMU from now on.
+                let opened = OpenedRecord { qmp, at_ms: self.environment.now_ms() };
+                let noted = self.control.change_volume(project, id, move |it| {
+                    (it.opened, it.guest) = (Some(opened), None);
+                });
+                return Ok(self.shown(noted.await?.as_ref()));
             }
         }
         let asked_ms = self.environment.now_ms();

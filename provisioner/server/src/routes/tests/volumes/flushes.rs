@@ -93,7 +93,7 @@ async fn a_running_guest_s_volume_is_flushed_when_that_is_said_and_until_it_is_s
         (web, json!({}), 422),
         (web, json!({ "qmp": "x" }), 422),
         (web, json!({ "qmp": "/run/web" }), 409),
-        (sync, json!({ "qmp": "/run/web" }), 422),
+        (sync, json!({ "qmp": "/run/web" }), 409),
         ("/v1/projects/q/volumes/web/flush", json!({ "qmp": "/run/web" }), 404),
     ] {
         let refused = plane.put(path, &[], body.clone()).await;

@@ -120,3 +120,48 @@ async fn new_limits_reach_a_guest_whose_flushes_were_ended_and_begin_none() {
     let begun = depot.plane().put(flush, &[], json!({})).await.json();
     assert_eq!(begun["flush"]["state"], "kept", "{begun}");
 }
+
+#[tokio::test]
+async fn a_guest_that_is_seen_to_is_not_taken_for_another_while_its_qemu_has_the_volume() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    depot.open_for("web", "/run/web").await;
+    depot.qemu("/run/web", true);
+    depot.until("web", |it| it["flush"]["state"] == "kept").await;
+    let open = "/v1/projects/p/volumes/web/open";
+    let refused = depot.plane().post(open, json!({ "qmp": "/run/typo" })).await;
+    assert_eq!((refused.status, &refused.problem()["type"]), (409, &json!("volume-in-use")));
+    assert!(refused.text.contains("/run/web"), "{}", refused.text);
+    assert_eq!(depot.show("web").await["flush"]["state"], "kept");
+    // By the same one it is told again, and another comes after its end.
+    depot.open_for("web", "/run/web").await;
+    depot.until("web", |it| it["flush"]["state"] == "kept").await;
+    depot.qemu("/run/web", false);
+    depot.open_for("web", "/run/next").await;
+    assert_eq!(depot.show("web").await["qmp"], "/run/next");
+}
+
+#[tokio::test]
+async fn where_a_guest_is_that_is_not_flushed_is_said_by_the_same_orders() {
+    let depot = Depot::open().await;
+    let new = json!({ "id": "web", "size": 1 << 20, "class": "synchronous" });
+    depot.made(new).await;
+    depot.qemu("/run/web", true);
+    depot.qemu("/run/next", true);
+    let flush = "/v1/projects/p/volumes/web/flush";
+    let said = depot.plane().put(flush, &[], json!({ "qmp": "/run/web" })).await;
+    assert!(said.status == 200 && said.json().get("flush").is_none(), "{}", said.text);
+    assert_eq!(said.json()["qmp"], "/run/web");
+    let limits = json!({ "limits": { "iops": 5 }, "qmp": "/run/next" });
+    let set = depot.plane().put("/v1/projects/p/volumes/web/limits", &[], limits).await;
+    assert_eq!(set.json()["qmp"], "/run/next", "{}", set.text);
+}
+
+#[tokio::test]
+async fn a_running_guest_is_not_captured_as_a_sealed_one() {
+    let depot = Depot::open().await;
+    depot.made(json!({ "id": "web", "size": 1 << 20 })).await;
+    let capture = json!({ "name": "now", "sealed": true, "qmp": "/run/web" });
+    let refused = depot.plane().post("/v1/projects/p/volumes/web/capture", capture).await;
+    assert_eq!((refused.status, &refused.problem()["faults"][0]["path"]), (422, &json!("sealed")));
+}
