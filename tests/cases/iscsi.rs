@@ -44,8 +44,9 @@ use serde_json::json;
 use target::Target;
 use zeroize::Zeroizing;
 
-use crate::durability::guest::{
-    acknowledged, machine, missing_in, repeated, until_written, writer,
+use crate::{
+    durability::guest::{acknowledged, machine, missing_in, repeated, until_written, writer},
+    migration::emulation::retried,
 };
 
 const DISK: u64 = 16 << 20;
@@ -175,6 +176,10 @@ fn stored(file: &Path) -> Result<Vec<u8>> {
 
 #[test]
 fn a_guest_on_luns_is_backed_up_moved_and_stopped_hard_and_misses_nothing() -> Result<()> {
+    retried(|_| backed_up_moved_and_stopped())
+}
+
+fn backed_up_moved_and_stopped() -> Result<()> {
     let desk = Desk::lay()?;
     let (here, there) = (desk.master("here")?, desk.master("there")?);
     here.clone_onto(&desk.lun(CLONE)?, &desk.id)?;

@@ -6,7 +6,7 @@
 //! were at any instant: images are compared with that.
 
 mod desk;
-mod emulation;
+pub(crate) mod emulation;
 
 use std::{
     path::Path,

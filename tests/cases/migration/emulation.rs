@@ -58,12 +58,14 @@ fn has_crashed(console: &str) -> bool {
     SIGNS.iter().any(|sign| console.contains(sign))
 }
 
-/// Runs a case, and once more where a guest has crashed. It is given the directory for the guests' consoles.
-pub(super) fn retried(case: impl Fn(&Path) -> Result<()>) -> Result<()> {
+/// Runs a case, and once more where a guest has crashed, by what its error says or by the consoles in the
+/// directory that it is given.
+pub(crate) fn retried(case: impl Fn(&Path) -> Result<()>) -> Result<()> {
     for attempt in 1.. {
         let consoles = tempfile::tempdir()?;
         let Err(error) = case(consoles.path()) else { return Ok(()) };
-        let is_lost = error.is::<Silent>() || any_crashed(consoles.path())?;
+        let said = has_crashed(&format!("{error:#}"));
+        let is_lost = said || error.is::<Silent>() || any_crashed(consoles.path())?;
         if attempt == ATTEMPTS || !is_lost {
             return Err(error).with_context(|| format!("at attempt {attempt}"));
         }

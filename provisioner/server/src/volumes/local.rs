@@ -263,7 +263,8 @@ impl Executor for Local {
     ) -> Result<BTreeSet<u32>, ExecutorError> {
         let asked = self.asked(qmp.as_ref(), std::slice::from_ref(facts))?.map(Path::to_owned);
         if let Some(disk) = self.on_disk(facts)? {
-            return self.rotate_on_disk(facts, &disk, asked);
+            let done = self.rotate_on_disk(facts, &disk, asked);
+            return done.map_err(|error| of_stopped(error, qmp.as_ref()));
         }
         let (master, clone) = self.find(facts)?;
         let newest = facts.newest;
