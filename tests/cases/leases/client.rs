@@ -96,6 +96,13 @@ impl Client {
         self != Self::Networkd
     }
 
+    /// Whether it has the MTU of its next lease as it had that of the one it lost. systemd-networkd 252
+    /// was seen to have Linux's own after it, now and then: it takes the lost one's back while it takes
+    /// the next, which says the same.
+    pub(super) fn keeps_mtu(self) -> bool {
+        self != Self::Networkd
+    }
+
     pub(super) fn sets_host_name(self) -> bool {
         matches!(self, Self::Dhclient | Self::Dhcpcd)
     }

@@ -160,7 +160,8 @@ impl Seat {
         // dhcpcd sets it at each route.
         let link = self.ip("link show dev eth0")?;
         let has_mtu = link.contains("mtu 1400") || routes.contains("mtu 1400");
-        anyhow::ensure!(has_mtu, "{link}{routes}");
+        let is_next = address != super::FIRST;
+        anyhow::ensure!(has_mtu || (is_next && !self.client.keeps_mtu()), "{link}{routes}");
         if self.client.sets_resolvers() {
             let resolvers = self.output(running, &["cat", "/etc/resolv.conf"])?;
             ensure_has(&resolvers, &["nameserver 192.168.0.2", "nameserver 192.168.0.3"])?;
