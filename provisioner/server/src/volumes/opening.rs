@@ -50,6 +50,7 @@ impl Volumes {
     /// no more. One whose QEMU can't be asked is left to QEMU's lock.
     async fn check_gone(&self, record: &VolumeRecord, qmp: PathBuf) -> Result<(), VolumesError> {
         let (facts, limits, path) = (record.facts(), record.limits, qmp.clone());
+        // It is seen to already: to be told again changes nothing.
         let attended = self.ask_monitor(move |executor| executor.attend(&facts, limits, &path));
         match attended.await {
             Ok(Attended::Flushed | Attended::Limited) => {
