@@ -42,15 +42,12 @@ pub use directory::Directory;
 use router::Router;
 pub use share::PortShare;
 use share::Shared;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::task::JoinSet;
 
 use crate::{
-    listener::{Serving, Stage},
+    listener::{Serving, Stage, Takers},
     metrics::link_local::Service,
 };
-
-/// How often an ending thread looks whether all is over.
-const LOOK: Duration = Duration::from_millis(20);
 
 /// Open sockets in the metadata namespace, each bound to a service's address: a reply leaves from
 /// the address that was asked. A family or a service that has no socket here is not served.
@@ -78,7 +75,25 @@ pub struct LinkLocalSockets {
 #[derive(Debug)]
 pub struct LinkLocal {
     shared: Arc<Shared>,
+    takers: Takers,
     thread: std::thread::JoinHandle<()>,
+}
+
+/// What runs in the thread from its beginning.
+struct Tasks {
+    takers: Takers,
+    set: JoinSet<()>,
+}
+
+impl Tasks {
+    /// Runs this, which leaves off when it is told to take no more.
+    fn take(&mut self, taking: impl Future<Output = ()> + Send + 'static) {
+        let taker = self.takers.one_more();
+        self.set.spawn(async move {
+            taking.await;
+            drop(taker);
+        });
+    }
 }
 
 impl LinkLocal {
@@ -92,7 +107,8 @@ impl LinkLocal {
     pub fn start(serving: &Arc<Serving>, sockets: LinkLocalSockets) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let shared = Arc::new(Shared::new(Arc::clone(serving)));
-        let mut tasks = JoinSet::new();
+        let takers = Takers::default();
+        let mut tasks = Tasks { takers: takers.clone(), set: JoinSet::new() };
         {
             let _inside = runtime.enter();
             let datagrams = [
@@ -105,11 +121,11 @@ impl LinkLocal {
                 for socket in sockets {
                     socket.set_nonblocking(true)?;
                     let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
-                    tasks.spawn(datagrams::serve(Arc::clone(&shared), socket, service));
+                    tasks.take(datagrams::serve(Arc::clone(&shared), socket, service));
                 }
             }
             if let Some((socket, ifindex)) = sockets.router {
-                tasks.spawn(Router::new(Arc::clone(&shared), socket, ifindex)?.serve());
+                tasks.take(Router::new(Arc::clone(&shared), socket, ifindex)?.serve());
             }
             for (service, listener) in sockets
                 .dns_streams
@@ -120,10 +136,10 @@ impl LinkLocal {
             {
                 listener.set_nonblocking(true)?;
                 let listener = tokio::net::TcpListener::from_std(listener)?;
-                tasks.spawn(streams::accept(Arc::clone(&shared), listener, service));
+                tasks.take(streams::accept(Arc::clone(&shared), listener, service));
             }
             let newest = serving.directory.open();
-            tasks.spawn(directory::keep(Arc::clone(&shared), newest));
+            tasks.set.spawn(directory::keep(Arc::clone(&shared), newest));
         }
         let running = Arc::clone(&shared);
         let thread = std::thread::Builder::new().name("link-local".into()).spawn(move || {
@@ -133,7 +149,7 @@ impl LinkLocal {
                 drop(tasks);
             });
         })?;
-        Ok(Self { shared, thread })
+        Ok(Self { shared, takers, thread })
     }
 
     /// Takes no more, lets what is under way come to its end for at most `patience`, and ends.
@@ -141,13 +157,7 @@ impl LinkLocal {
     /// are closed then; what waits in them stays for whoever holds them too.
     pub async fn drain(self, patience: Duration) -> u32 {
         self.shared.enter(Stage::Draining);
-        // None: later than the clock can say.
-        let deadline = Instant::now().checked_add(patience);
-        let is_over = || deadline.is_some_and(|deadline| Instant::now() >= deadline);
-        while self.shared.under_way() > 0 && !is_over() {
-            tokio::time::sleep(LOOK).await;
-        }
-        let cut = self.shared.under_way();
+        let cut = self.takers.drained(patience, || self.shared.under_way()).await;
         self.shared.enter(Stage::Closed);
         let ended = tokio::task::spawn_blocking(move || {
             // If it panicked, that has been logged by the panic's own hook.

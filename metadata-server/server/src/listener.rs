@@ -11,6 +11,7 @@ mod reaper;
 mod reply;
 mod request;
 mod stream;
+mod takers;
 
 use std::{
     net::TcpListener,
@@ -24,6 +25,7 @@ pub(crate) use accept::pause_after;
 pub use connection::{Connection, Overdue, Phase};
 use mezame_protocol::Gate;
 pub(crate) use stream::reset_on_close;
+pub(crate) use takers::{Taker, Takers};
 use tokio::sync::watch;
 
 use crate::{
@@ -142,6 +144,7 @@ pub enum Idle {
 #[derive(Debug)]
 pub struct Workers {
     serving: Arc<Serving>,
+    takers: Takers,
     threads: Vec<std::thread::JoinHandle<()>>,
 }
 
@@ -152,34 +155,32 @@ impl Workers {
         listeners: &[(Gate, TcpListener)],
         count: usize,
     ) -> std::io::Result<Self> {
+        let takers = Takers::default();
         let threads = (0..count.max(1)).map(|number| {
-            let serving = Arc::clone(serving);
+            let (serving, taker) = (Arc::clone(serving), takers.one_more());
             let listeners: std::io::Result<Vec<_>> =
                 listeners.iter().map(|(gate, it)| Ok((*gate, it.try_clone()?))).collect();
             let listeners = listeners?;
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             std::thread::Builder::new().name(format!("serve-{number}")).spawn(move || {
-                runtime.block_on(accept::run(serving, listeners));
+                runtime.block_on(accept::run(serving, listeners, taker));
             })
         });
         let threads = threads.collect::<std::io::Result<Vec<_>>>()?;
-        Ok(Self { serving: Arc::clone(serving), threads })
+        Ok(Self { serving: Arc::clone(serving), takers, threads })
     }
 
     /// Accepts no more, lets the requests under way come to their end for at most `patience`, and
     /// ends. Returns how many connections had to be cut.
     pub async fn drain(self, patience: std::time::Duration, idle: Idle) -> u32 {
         self.serving.enter(Stage::Draining);
-        // None: later than the clock can say.
-        let deadline = tokio::time::Instant::now().checked_add(patience);
-        let is_over = || deadline.is_some_and(|deadline| tokio::time::Instant::now() >= deadline);
-        while self.serving.open() > 0 && !is_over() {
+        let under_way = || {
             if idle == Idle::Close {
                 self.serving.close_idle();
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        let cut = self.serving.open();
+            self.serving.open()
+        };
+        let cut = self.takers.drained(patience, under_way).await;
         self.serving.enter(Stage::Closed);
         let ended = tokio::task::spawn_blocking(move || {
             for thread in self.threads {

@@ -8,7 +8,7 @@ use mezame_protocol::Gate;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{
-    Serving, Stage,
+    Serving, Stage, Taker,
     connection::Connection,
     fairness,
     request::answer,
@@ -17,9 +17,14 @@ use super::{
 use crate::metrics::refusal::Reason;
 
 /// Accepts until the listener drains, then waits for the connections to end.
-pub(super) async fn run(serving: Arc<Serving>, listeners: Vec<(Gate, std::net::TcpListener)>) {
+pub(super) async fn run(
+    serving: Arc<Serving>,
+    listeners: Vec<(Gate, std::net::TcpListener)>,
+    taker: Taker,
+) {
     let accepting = listeners.into_iter().map(|(gate, listener)| accept(&serving, gate, listener));
     futures_util::future::join_all(accepting).await;
+    drop(taker);
     let mut stage = serving.stage.subscribe();
     // The connections' tasks live in this runtime; they end with it.
     let _ = stage.wait_for(|stage| *stage == Stage::Closed).await;

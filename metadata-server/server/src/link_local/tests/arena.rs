@@ -59,6 +59,8 @@ pub(super) struct Arena {
     pub(super) serving: Arc<Serving>,
     link_local: Option<LinkLocal>,
     pub(super) at: Addresses,
+    /// The socket of DNS, as a successor would have it.
+    handed_over: UdpSocket,
     _state: tempfile::TempDir,
 }
 
@@ -77,6 +79,7 @@ impl Arena {
             kms: sockets.kms[0].local_addr().unwrap(),
             tang: sockets.tang[0].local_addr().unwrap(),
         };
+        let handed_over = sockets.dns[0].try_clone().unwrap();
         let state = tempfile::tempdir().unwrap();
         let key = Arc::new(LedgerKey::open(&state.path().join("key")).unwrap());
         let (outbox, _) = Outbox::open(state.path(), key, 1).unwrap();
@@ -85,7 +88,7 @@ impl Arena {
         limit(&mut limits.link_local);
         let serving = Arc::new(Serving::new(identities, limits, metrics, Arc::new(outbox)));
         let link_local = LinkLocal::start(&serving, sockets).unwrap();
-        Self { namespace, serving, link_local: Some(link_local), at, _state: state }
+        Self { namespace, serving, link_local: Some(link_local), at, handed_over, _state: state }
     }
 
     /// Attaches the port of this number to the slot of the same number, with its record, whose
@@ -192,6 +195,11 @@ impl Arena {
     pub(super) fn value(&self, series: &str) -> u64 {
         let text = self.serving.metrics.text().unwrap();
         text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok()).unwrap_or(0)
+    }
+
+    /// Whether a datagram lies in the socket of DNS.
+    pub(super) fn is_left_to_a_successor(&self) -> bool {
+        self.handed_over.recv(&mut [0; 1]).is_ok()
     }
 
     /// Drains; says how much was cut off.

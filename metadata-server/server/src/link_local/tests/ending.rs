@@ -99,6 +99,27 @@ fn a_query_that_is_on_its_way_when_the_process_ends_is_answered() {
 }
 
 #[test]
+fn what_is_taken_at_the_moment_of_the_end_is_answered_or_left_to_the_successor() {
+    let resolver = Upstream::new(|query| vec![answer(query, 0)]);
+    for round in 0..100 {
+        let mut arena = Arena::new();
+        arena.serve(1, |network| network.forward.dns = vec![resolver.address]);
+        let client = arena.datagrams(1, arena.at.dns);
+        let sending = std::thread::spawn(move || {
+            // From before the end begins to after it.
+            std::thread::sleep(Duration::from_micros(round * 5));
+            client.send(&query(7, "example.com", A)).unwrap();
+            client
+        });
+        assert_eq!(arena.drain(SOON), 0);
+        let client = sending.join().unwrap();
+        client.set_nonblocking(true).unwrap();
+        let is_answered = client.recv(&mut [0; 512]).is_ok();
+        assert!(is_answered || arena.is_left_to_a_successor(), "lost in round {round}");
+    }
+}
+
+#[test]
 fn an_ending_process_cuts_off_what_takes_longer_than_it_may() {
     let mut arena = Arena::new();
     let (resolver, go) = patient();
