@@ -7,7 +7,7 @@
 //! connection never sees a new tenant's record.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError, RwLock},
 };
@@ -97,7 +97,8 @@ pub struct Attachment {
     pub(crate) orders: Orders,
     /// What it uses of the link-local services.
     pub link_local: PortShare,
-    connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// A few at most; a hash map would take more of each port that has none.
+    connections: Mutex<BTreeMap<u64, Arc<Connection>>>,
 }
 
 impl Attachment {
