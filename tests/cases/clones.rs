@@ -92,8 +92,6 @@ impl Sibling {
         let volume = disk.volume(Durability::default(), HostCache::Direct)?;
         let mut machine = Machine::new(&self.name, &self.mac());
         machine.memory = 160;
-        // On a busy host Linux finds its timer too slow at boot, and panics.
-        machine.command_line = "no_timer_check".into();
         machine.words =
             ["-blockdev", &volume.blockdev().to_string(), "-device", &volume.device().to_string()]
                 .map(String::from)

@@ -46,7 +46,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     durability::guest::{acknowledged, machine, missing_in, repeated, until_written, writer},
-    migration::emulation::retried,
+    migration::emulation::{retried, until_it_writes},
 };
 
 const DISK: u64 = 16 << 20;
@@ -57,6 +57,8 @@ const CLONE: u8 = 2;
 /// A target, two hypervisors' views of one master, and an archive.
 struct Desk {
     directory: tempfile::TempDir,
+    /// Where guests' consoles are written.
+    consoles: PathBuf,
     target: Target,
     image: GuestImage,
     id: VolumeId,
@@ -77,7 +79,8 @@ impl Desk {
         let archive =
             Archive::create(Arc::new(Memory::new()), environment, ArchiveSettings::default())?;
         let (id, project) = (VolumeId::parse("disk")?, ProjectName::parse("acme")?);
-        Ok(Self { directory, target, image, id, archive, project })
+        let consoles = directory.path().into();
+        Ok(Self { directory, consoles, target, image, id, archive, project })
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -110,7 +113,8 @@ impl Desk {
         qemu.args(["-blockdev", &volume.blockdev().to_string()])
             .args(["-device", &volume.device().to_string()])
             .args(further);
-        Background::start("the writing guest", &mut qemu, &self.path(&format!("console-{host}")))
+        let console = self.consoles.join(format!("console-{host}"));
+        Background::start("the writing guest", &mut qemu, &console)
     }
 
     fn qmp(&self, host: &str) -> Result<Qmp> {
@@ -176,11 +180,11 @@ fn stored(file: &Path) -> Result<Vec<u8>> {
 
 #[test]
 fn a_guest_on_luns_is_backed_up_moved_and_stopped_hard_and_misses_nothing() -> Result<()> {
-    retried(|_| backed_up_moved_and_stopped())
+    retried(backed_up_moved_and_stopped)
 }
 
-fn backed_up_moved_and_stopped() -> Result<()> {
-    let desk = Desk::lay()?;
+fn backed_up_moved_and_stopped(consoles: &Path) -> Result<()> {
+    let desk = Desk { consoles: consoles.into(), ..Desk::lay()? };
     let (here, there) = (desk.master("here")?, desk.master("there")?);
     here.clone_onto(&desk.lun(CLONE)?, &desk.id)?;
     let (host_here, host_there) = (HostName::parse("here")?, HostName::parse("there")?);
@@ -226,6 +230,7 @@ fn backed_up_moved_and_stopped() -> Result<()> {
     ensure!(settled.lost.is_empty(), "{settled:?}");
     guest.kill()?;
     ensure!(here.claim(&desk.id, &host_here).is_err());
+    until_it_writes(&mut moved)?;
     until_written(&mut moved, 10)?;
 
     // Backed up there, too, while nothing is written; then it is stopped hard.

@@ -127,6 +127,10 @@ impl Place {
     /// could not tell of.
     fn expect(&mut self, told: Vec<(ImageId, PathBuf)>, of_killed: &[PathBuf]) {
         self.images.extend(told);
+        if self.remote.is_some() {
+            // What a killed writer has sent is still on its way into an object store.
+            std::thread::sleep(Duration::from_millis(300));
+        }
         for image in self.archive().list(Viewer::Operator, &|_| KeyOf::Open).unwrap() {
             if !self.images.contains_key(&image.id) {
                 // It wrote one after the other.

@@ -38,7 +38,10 @@ pub(super) struct Outcome {
     pub(super) losing: usize,
     pub(super) acknowledged: usize,
     pub(super) lost: usize,
-    /// The oldest of the lost ones: how long before the stop it was acknowledged.
+    /// Stops before which the host's flushes were late, by their own word.
+    pub(super) late: usize,
+    /// The oldest of the lost ones: how long before the stop it was acknowledged. Of those stops that were
+    /// not late.
     pub(super) oldest: Duration,
 }
 
@@ -78,9 +81,10 @@ pub(super) fn stop_often(class: Durability, stops: usize, seed: u64) -> Result<O
         let one = Stop::begin(class, &master, directory.path(), stop)?;
         let flushes = stop % 2 == 1;
         let after = Duration::from_millis(40 + numbers.below(1400));
-        let (ledgers, stopped) = one.write_until_killed(after, flushes, &mut numbers)?;
+        let (ledgers, stopped, is_kept) = one.write_until_killed(after, flushes, &mut numbers)?;
         let volume = one.read(&master).with_context(|| format!("stop {stop} of seed {seed}"))?;
         outcome.stops += 1;
+        outcome.late += usize::from(!is_kept);
         let mut lost = 0;
         for ledger in ledgers {
             let found = ledger
@@ -90,7 +94,7 @@ pub(super) fn stop_often(class: Durability, stops: usize, seed: u64) -> Result<O
             let is_acknowledged = |write: &&Write| write.acknowledged.is_some();
             outcome.acknowledged += ledger.writes.iter().filter(is_acknowledged).count();
             lost += found.writes;
-            if let Some(first) = found.first {
+            if let Some(first) = found.first.filter(|_| is_kept) {
                 outcome.oldest = outcome.oldest.max(stopped.saturating_duration_since(first));
             }
         }
@@ -100,7 +104,10 @@ pub(super) fn stop_often(class: Durability, stops: usize, seed: u64) -> Result<O
     }
     match class.loss_with_qemu() {
         Loss::Nothing => ensure!(outcome.lost == 0, "{} lost {}", class.name(), outcome.lost),
-        Loss::Last(bound) => ensure!(outcome.oldest <= bound, "lost: {:?} old", outcome.oldest),
+        Loss::Last(bound) => {
+            ensure!(outcome.oldest <= bound, "lost: {:?} old", outcome.oldest);
+            ensure!(outcome.late < outcome.stops, "the host's flushes were late before each stop");
+        }
         Loss::SinceFlush => {}
     }
     Ok(outcome)
@@ -131,13 +138,14 @@ impl<'a> Stop<'a> {
         Ok(Self { class, directory, clone: Some(clone), volume })
     }
 
-    /// Writes, and kills QEMU's driver after so long.
+    /// Writes, and kills QEMU's driver after so long; when that was, and whether the class's interval was kept
+    /// until then.
     fn write_until_killed(
         &self,
         after: Duration,
         flushes: bool,
         numbers: &mut Numbers,
-    ) -> Result<(Vec<Ledger>, Instant)> {
+    ) -> Result<(Vec<Ledger>, Instant, bool)> {
         // A class is about writes. Whether one is flushed by the device or not is the device's.
         let mut daemon = StorageDaemon::start(&self.volume.blockdev(), self.directory)?;
         let flushes_each = self.class == Durability::Synchronous;
@@ -164,6 +172,9 @@ impl<'a> Stop<'a> {
             let hydrated = self.hydrate(&mut daemon, begin + after);
             thread::sleep((begin + after).saturating_duration_since(Instant::now()));
             let stopped = Instant::now();
+            let is_kept = flusher.as_ref().zip(interval);
+            let is_kept =
+                is_kept.is_none_or(|(flusher, kept)| flusher.status().is_kept(kept, stopped));
             let killed = kill(pid, Signal::SIGKILL);
             drop(daemon);
             is_over.store(true, Ordering::Relaxed);
@@ -171,7 +182,7 @@ impl<'a> Stop<'a> {
             let ledgers = writers.into_iter().map(|writer| writer.join().unwrap()).collect();
             hydrated?;
             killed?;
-            Ok((ledgers, stopped))
+            Ok((ledgers, stopped, is_kept))
         })
     }
 

@@ -87,8 +87,7 @@ impl Desk {
             volume.device().to_string(),
         ];
         let machine = Machine {
-            // On a busy host Linux finds its timer too slow at boot, and panics.
-            command_line: format!("no_timer_check agent={agent} hook={hook}"),
+            command_line: format!("agent={agent} hook={hook}"),
             words: words.into(),
             ..Machine::new("frozen", MAC)
         };
@@ -171,8 +170,8 @@ impl Desk {
 
     /// That it stands still: not one write in a second.
     fn stands_still(&self) -> Result<()> {
-        // One may have been under way.
-        std::thread::sleep(Duration::from_millis(300));
+        // One may have been under way, and be told of a while later.
+        std::thread::sleep(Duration::from_secs(2));
         let before = self.written()?;
         std::thread::sleep(Duration::from_secs(1));
         ensure!(self.written()? == before, "it writes though it is frozen");
@@ -277,7 +276,7 @@ fn a_guest_that_our_agent_freezes_is_backed_up_without_a_need_of_its_journal() {
     assert_eq!(consistency, Consistency::Crash(CrashReason::NoAgent));
     assert!(held.frozen.is_zero() && needs_recovery(&image).unwrap());
     // Its time is over, and nobody says anything.
-    agent.freeze(Duration::from_secs(4)).unwrap();
+    agent.freeze(Duration::from_secs(15)).unwrap();
     desk.stands_still().unwrap();
     desk.writes_on().unwrap();
     assert!(!agent.thaw().unwrap(), "it had thawed by itself");

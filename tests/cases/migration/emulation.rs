@@ -42,7 +42,7 @@ impl fmt::Display for Silent {
 impl Error for Silent {}
 
 /// Waits until a guest that has moved writes; an error where it has crashed.
-pub(super) fn until_it_writes(guest: &mut Background) -> Result<()> {
+pub(crate) fn until_it_writes(guest: &mut Background) -> Result<()> {
     let heard = wait::until("a sign of the guest that has moved", SILENCE, || {
         let (is_over, log) = (guest.ended()?.is_some(), guest.log());
         ensure!(is_over || log.contains("ACK") || has_crashed(&log), "it says nothing");

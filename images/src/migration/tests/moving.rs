@@ -46,13 +46,13 @@ fn an_idle_guest_goes_over_when_its_point_in_time_is_closed_and_no_sooner() {
     here.fill(&mut contents, 2 << 20, 8192, 4);
     let offer = point.offers()[0].clone();
     let disks = [here.disk.clone()];
+    let image = vault.pull(&offer, &Unwatched).unwrap();
     let begin = Instant::now();
     let mut seen = Vec::new();
     let mut pulled = || {
         seen.push((here.watcher.migration().unwrap().status, here.watcher.is_running().unwrap()));
         (begin.elapsed() > Duration::from_secs(2)).then(|| vec![disks[0].id().clone()])
     };
-    let image = vault.pull(&offer, &Unwatched).unwrap();
     let mut backup = Some(Backup::new(point, &mut pulled, None));
     let settings = Settings::usual();
     let moved = move_guest(&mut here.qmp, &disks, &to, &settings, &mut backup).unwrap();

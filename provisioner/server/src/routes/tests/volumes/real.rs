@@ -352,7 +352,8 @@ async fn a_hydration_that_would_take_a_pools_last_byte_is_refused_before_it_begi
         eprintln!("skipped, too large a disk: the volume has to be longer than what is free");
         return;
     }
-    let size = (free + (1 << 30)).next_multiple_of(1 << 20);
+    // By so much more as nobody frees meanwhile.
+    let size = (free + (64 << 30)).next_multiple_of(1 << 20);
     site.made(json!({ "id": "web", "size": size })).await;
     let start = site.start("web").await;
     let machine = Machine::start(&site.path(""), "web", &[&start]);
