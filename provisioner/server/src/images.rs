@@ -10,13 +10,10 @@
 //! when it is first needed and never made but by [`Images::create`]: a place that is not mounted is
 //! told, and works once it is. Projects' keys come from the control plane's state.
 
-pub(crate) mod crew;
 pub(crate) mod download;
-pub(crate) mod fault;
+mod fault;
 pub(crate) mod files;
 mod import;
-pub(crate) mod jobs;
-mod journal;
 mod opened;
 mod order;
 pub(crate) mod part;
@@ -48,24 +45,17 @@ use mezame_model::{
 };
 use tokio::sync::Semaphore;
 
-use self::{
-    crew::{Crew, Unanswered},
-    jobs::Jobs,
-    journal::Journal,
-    opened::Opened,
-    place::PlaceError,
-    upload::Room,
-};
+use self::{opened::Opened, place::PlaceError, upload::Room};
 use crate::{
     control::{Control, ControlError},
-    environment::{Environment, NoRandomness},
+    crew::{Crew, Unanswered},
+    environment::Environment,
+    fault::plain,
+    jobs::{Jobs, JobsError, Journal},
     settings::images::ImageSettings,
 };
 
-pub(crate) use self::{
-    fault::{SITE, chain},
-    part::StartError,
-};
+pub(crate) use self::{fault::SITE, part::StartError};
 
 /// Threads for calls that don't take long.
 pub(crate) const CALLS: usize = 4;
@@ -108,24 +98,12 @@ pub(crate) enum ImagesError {
     /// What was asked for is right, and the site can't do it.
     #[error("the site has no room for what was asked for")]
     Site(Vec<Fault>),
-    /// There is no such job, or it is another project's.
-    #[error("there is no such job")]
-    NoJob,
-    /// A job that is not waiting for a file is sent one.
-    #[error("the job is {state} and waits for no file")]
-    NotAwaiting { state: &'static str },
     /// There are too many already.
     #[error("there are {most} {what} already")]
     TooMany { what: &'static str, most: usize },
-    /// The project has too many.
-    #[error("the project has {most} {what} already")]
-    TooManyOfProject { what: &'static str, most: usize },
-    /// A job's record can't be written.
-    #[error("a job's record can't be written")]
-    Journal(#[source] io::Error),
-    /// No ids can be made.
+    /// The table of jobs.
     #[error(transparent)]
-    NoRandomness(#[from] NoRandomness),
+    Jobs(#[from] JobsError),
     /// No thread can be started.
     #[error("no thread can be started")]
     Thread(#[source] io::Error),
@@ -318,7 +296,7 @@ impl Images {
 
     /// One of them.
     pub(crate) fn job(&self, project: Option<&ProjectName>, id: &str) -> Result<Job, ImagesError> {
-        self.jobs.get(project, id).ok_or(ImagesError::NoJob)
+        Ok(self.jobs.get(project, id).ok_or(JobsError::NoJob)?)
     }
 
     /// Ends a job as soon as it can be.
@@ -327,7 +305,7 @@ impl Images {
         project: Option<&ProjectName>,
         id: &str,
     ) -> Result<Job, ImagesError> {
-        self.jobs.cancel(project, id).ok_or(ImagesError::NoJob)
+        Ok(self.jobs.cancel(project, id).ok_or(JobsError::NoJob)?)
     }
 
     /// What of a project's is in the way of its end. Holds for as long as `projects` is held.
@@ -338,7 +316,7 @@ impl Images {
         let mut faults = Vec::new();
         if self.jobs.is_busy(project) {
             let mend = "wait for it, or cancel it";
-            faults.push(fault::plain("", "a job about an image is at work in it", mend));
+            faults.push(plain("", "a job about an image is at work in it", mend));
         }
         let wanted = project.clone();
         let own = self.ask(move |archive, _| Ok(archive.count_own(&wanted)?)).await;
@@ -348,7 +326,7 @@ impl Images {
             Err(ImagesError::NotMade { .. }) if !self.control.may_have_images(project, true) => {}
             Ok(count) => {
                 let message = format!("the project has {count} images in the archive");
-                faults.push(fault::plain("", message, "delete them before"));
+                faults.push(plain("", message, "delete them before"));
             }
             Err(error) => return Err(error),
         }

@@ -13,10 +13,13 @@
 mod access;
 mod admission;
 mod control;
+mod crew;
 mod disk;
 mod environment;
+mod fault;
 mod feed;
 mod images;
+mod jobs;
 mod lifecycle;
 mod listen;
 mod password_resets;
@@ -41,7 +44,10 @@ pub use access::tokens::TokensError;
 pub use control::ControlError;
 pub use environment::NoRandomness;
 pub use listen::{tls::TlsError, unix::SocketError};
-pub use provisioner::{OpenError, Provisioner, ServeError, states::States};
+pub use provisioner::{
+    OpenError, Provisioner, ServeError,
+    states::States,
+};
 pub use rehearsal::Rehearsal;
 pub use sealing::{SealError, key_file::KeyFileError};
 pub use settings::{

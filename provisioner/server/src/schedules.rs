@@ -39,7 +39,9 @@ use self::{
 use crate::{
     control::{Control, ControlError, Precondition},
     environment::Environment,
-    images::{ImagesError, chain, fault::plain, part::Part},
+    fault::{chain, plain},
+    images::{ImagesError, part::Part},
+    jobs::JobsError,
     volumes::{VolumesError, backups::unknown_volumes, freezing, part::VolumePart},
 };
 
@@ -327,9 +329,7 @@ fn waits(error: &VolumesError) -> Option<Step> {
         VolumesError::Busy(_)
         | VolumesError::MonitorBusy(_)
         | VolumesError::NotReady
-        | VolumesError::Images(ImagesError::TooManyOfProject { .. }) => {
-            Some(Step::Waits(why(error)))
-        }
+        | VolumesError::Jobs(JobsError::TooManyOfProject { .. }) => Some(Step::Waits(why(error))),
         VolumesError::NotBegun(_)
         | VolumesError::NoRandomness(_)
         | VolumesError::Images(
@@ -337,10 +337,14 @@ fn waits(error: &VolumesError) -> Option<Step> {
             | ImagesError::Place(_)
             | ImagesError::Away { .. }
             | ImagesError::TooMany { .. }
-            | ImagesError::Journal(_)
-            | ImagesError::NoRandomness(_)
             | ImagesError::Thread(_)
             | ImagesError::Ending,
+        )
+        | VolumesError::Jobs(
+            JobsError::TooMany { .. }
+            | JobsError::Journal(_)
+            | JobsError::NoRandomness(_)
+            | JobsError::Ending,
         ) => Some(Step::AllWait(why(error))),
         _ => None,
     }

@@ -4,7 +4,7 @@
 //! ```text
 //! routes ─► ask ─► a thread of `calls` ─► Executor           open, delete, limits, pools
 //!        ─► create, back_up, … ─► Ticket ─► a thread of `workers` ─► Executor
-//!                                     └──► the table of jobs that images have
+//!                                     └──► the table of jobs, which is one for all
 //! ```
 //! A record is written before what it names is made and forgotten after it is gone, so that a key is
 //! never lost and nothing is left that nobody knows of. One thing at a time is done with a volume.
@@ -21,6 +21,7 @@ mod growth;
 mod jobs;
 mod leftovers;
 pub(crate) mod local;
+mod lookout;
 pub(crate) mod monitors;
 mod opening;
 pub(crate) mod part;
@@ -58,18 +59,16 @@ use self::{
     claim::Busy,
     executor::{Executor, ExecutorError},
     failure::unfinished,
-    monitors::Lookout,
+    lookout::Lookout,
     record::VolumeRecord,
 };
 use crate::{
     control::{Control, ControlError},
+    crew::{Crew, Unanswered},
     environment::{Environment, NoRandomness},
-    images::{
-        Images, ImagesError, PATIENCE, StartError,
-        crew::{Crew, Unanswered},
-        fault::plain,
-        jobs::Unfinished,
-    },
+    fault::plain,
+    images::{Images, ImagesError, PATIENCE, StartError},
+    jobs::{JobsError, Unfinished},
 };
 
 /// Threads for calls that are waited for; as many for those that wait for a QEMU, which may not answer.
@@ -89,9 +88,12 @@ pub(crate) enum VolumesError {
     /// The records.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// Images, and jobs.
+    /// Images.
     #[error(transparent)]
     Images(#[from] ImagesError),
+    /// The table of jobs.
+    #[error(transparent)]
+    Jobs(#[from] JobsError),
     /// Whoever has the pools.
     #[error(transparent)]
     Executor(#[from] ExecutorError),

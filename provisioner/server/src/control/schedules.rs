@@ -6,8 +6,7 @@ use mezame_model::{ProjectName, api::schedules::Schedule};
 
 use super::{Control, ControlError, Precondition, uncut};
 use crate::{
-    images::fault::plain, record::Record, schedules::record::ScheduleRecord, state::Changes,
-    store::Batch,
+    fault::plain, record::Record, schedules::record::ScheduleRecord, state::Changes, store::Batch,
 };
 
 /// Schedules of one project.

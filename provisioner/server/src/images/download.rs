@@ -14,7 +14,8 @@ use mezame_images::archive::{ArchiveError, ImageId, Progress, Visible, Watch};
 use mezame_model::ProjectName;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Images, ImagesError, chain, view};
+use super::{Images, ImagesError, view};
+use crate::fault::chain;
 
 /// Parts that wait for the connection.
 const PARTS: usize = 16;

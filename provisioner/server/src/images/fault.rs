@@ -2,35 +2,18 @@
 //!
 //! An importer reads these. So the path of our own copy of his file is not in them.
 
-use std::{error::Error, fmt::Write, path::Path};
+use std::path::Path;
 
 use mezame_images::archive::{ArchiveError, ForeignError};
 use mezame_model::api::Fault;
 
-use super::jobs::Unfinished;
+use crate::{
+    fault::{chain, plain},
+    jobs::Unfinished,
+};
 
 /// The place of what is wrong with the archive's site, and not with what was sent.
 pub(crate) const SITE: &str = "archive";
-
-/// A fault of one request.
-pub(crate) fn plain(path: &str, message: impl Into<String>, mend: &str) -> Fault {
-    Fault { document: 0, path: path.into(), message: message.into(), mend: mend.into() }
-}
-
-/// An error with its causes, without repeating a cause that its effect already says.
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut out = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let said = cause.to_string();
-        if !out.contains(&said) {
-            // Writing to a text does not fail.
-            let _ = write!(out, ": {said}");
-        }
-        next = cause.source();
-    }
-    out
-}
 
 /// Why the archive did not do it.
 pub(crate) fn of_archive(error: &ArchiveError) -> Unfinished {

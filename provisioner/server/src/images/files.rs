@@ -17,10 +17,10 @@ use mezame_model::{
 use tokio::sync::oneshot;
 
 use super::{
-    Images, ImagesError, chain,
+    Images, ImagesError,
     download::{Parts, Sink},
-    fault::plain,
 };
+use crate::fault::{chain, plain};
 
 /// The longest file, and the most bytes of a tar stream: as holes are read as zeros, a file may be longer
 /// than its disk.

@@ -22,11 +22,13 @@ use mezame_model::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
-    Images, ImagesError,
-    fault::{self, plain},
-    jobs::{Outcome, Ticket, Unfinished},
+    Images, ImagesError, fault,
     order::{Allowed, Order},
     upload::Upload,
+};
+use crate::{
+    fault::{chain, plain},
+    jobs::{JobsError, Outcome, Ticket, Unfinished},
 };
 
 /// Parts of a file that wait to be written; each is as long as the connection's buffer at most.
@@ -108,7 +110,7 @@ impl Images {
     ) -> Result<Sending, ImagesError> {
         let ticket = Ticket::take(&self.jobs, project, id)?;
         let asked = self.orders.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
-        let asked = asked.ok_or(ImagesError::NoJob)?;
+        let asked = asked.ok_or(JobsError::NoJob)?;
         let (parts, coming) = mpsc::channel(PARTS);
         let (tell, told) = oneshot::channel();
         let images = Arc::clone(self);
@@ -183,7 +185,7 @@ impl Images {
         upload: &Upload,
     ) -> Result<Outcome, Unfinished> {
         let archive = self.for_jobs.archive().map_err(|error| {
-            Unfinished::from(plain("archive", super::chain(&error), "ask the operator"))
+            Unfinished::from(plain("archive", chain(&error), "ask the operator"))
         })?;
         let Asked { project, order } = asked;
         let key = match self.key_of(project) {

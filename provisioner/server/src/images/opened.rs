@@ -12,7 +12,8 @@ use std::{
 
 use mezame_images::archive::Archive;
 
-use super::{ImagesError, chain};
+use super::ImagesError;
+use crate::fault::chain;
 
 /// How long somebody waits for an opening that is under way.
 const WAIT: Duration = Duration::from_secs(10);

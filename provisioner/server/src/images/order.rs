@@ -12,7 +12,7 @@ use mezame_model::api::{
     images::{ImageFormat, NewImage},
 };
 
-use super::fault::plain;
+use crate::fault::plain;
 
 /// Characters of a name, of a label's name, and of a label's value.
 const LONGEST_TEXT: usize = 255;

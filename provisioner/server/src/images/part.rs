@@ -8,8 +8,10 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use tokio::sync::OnceCell;
 
-use super::{Images, ImagesError, chain};
-use crate::{control::Control, environment::Environment, settings::images::ImageSettings};
+use super::{Images, ImagesError};
+use crate::{
+    control::Control, environment::Environment, fault::chain, settings::images::ImageSettings,
+};
 
 /// Why the part of the control plane that works with images, or with volumes, can't begin.
 #[derive(Debug, thiserror::Error)]

@@ -16,11 +16,8 @@ use mezame_model::{
     },
 };
 
-use super::{
-    ImagesError, KeyLookup,
-    fault::{chain, plain},
-    view::look,
-};
+use super::{ImagesError, KeyLookup, view::look};
+use crate::fault::{chain, plain};
 
 /// The policy in the archive's words. All zero keeps all.
 pub(crate) fn retention_of(keep: Keep) -> Retention {

@@ -8,8 +8,10 @@ use std::{sync::Arc, time::Duration};
 
 use mezame_model::api::jobs::Job;
 
-use super::{Images, ImagesError, chain, part::Part};
-use crate::{environment::Environment, schedules::when::When, settings::images::ImageSettings};
+use super::{Images, ImagesError, part::Part};
+use crate::{
+    environment::Environment, fault::chain, schedules::when::When, settings::images::ImageSettings,
+};
 
 /// Between two looks at the clock, which may be set.
 const TICK: Duration = Duration::from_secs(20);

@@ -19,11 +19,8 @@ use subtle::ConstantTimeEq;
 use mezame_images::room;
 use mezame_model::api::Fault;
 
-use super::{
-    fault::{self, plain},
-    jobs::Unfinished,
-    order::Order,
-};
+use super::{fault, order::Order};
+use crate::{fault::plain, jobs::Unfinished};
 
 /// What such a file's name begins with.
 const PREFIX: &str = "upload-";

@@ -10,9 +10,9 @@ use mezame_model::{
     api::jobs::{Job, JobKind, JobState},
 };
 
-use super::{
-    Images, ImagesError, KeyLookup,
-    fault::{chain, of_archive, plain},
+use super::{Images, ImagesError, KeyLookup, fault::of_archive};
+use crate::{
+    fault::{chain, plain},
     jobs::{Outcome, Ticker, Unfinished},
 };
 

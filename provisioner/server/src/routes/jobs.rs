@@ -11,7 +11,10 @@ use http_body_util::BodyExt;
 use mezame_model::api::jobs::JobState;
 
 use super::{Shared, images::project_of, json, names::Names, problem::Failure};
-use crate::images::{ImagesError, SITE};
+use crate::{
+    images::{ImagesError, SITE},
+    jobs::JobsError,
+};
 
 /// How long a sender may send nothing.
 const STALLED: Duration = Duration::from_secs(60);
@@ -47,7 +50,7 @@ pub(super) async fn upload(
         JobState::Failed => Err(ImagesError::Faults(job.faults).into()),
         // Nobody will go on with the file that was sent.
         JobState::Cancelled | JobState::Interrupted => {
-            Err(ImagesError::NotAwaiting { state: job.state.as_str() }.into())
+            Err(JobsError::NotAwaiting { state: job.state.as_str() }.into())
         }
         _ => Ok(json(StatusCode::ACCEPTED, &job)),
     }

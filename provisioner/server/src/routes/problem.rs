@@ -5,6 +5,7 @@
 
 mod files;
 mod images;
+mod jobs;
 mod volumes;
 
 use axum::{
@@ -17,8 +18,8 @@ use mezame_model::{
 };
 
 use crate::{
-    control::ControlError, disk::DiskError, images::ImagesError, store::StoreError,
-    volumes::VolumesError,
+    control::ControlError, disk::DiskError, images::ImagesError, jobs::JobsError,
+    store::StoreError, volumes::VolumesError,
 };
 
 /// Why a request fails.
@@ -54,6 +55,8 @@ pub(crate) enum Failure {
     NoArchive,
     /// The image archive's own.
     Images(ImagesError),
+    /// The table of jobs.
+    Jobs(JobsError),
     /// The site has no volumes.
     NoVolumes,
     /// The volumes' own.
@@ -73,6 +76,12 @@ impl From<ControlError> for Failure {
 impl From<ImagesError> for Failure {
     fn from(error: ImagesError) -> Self {
         Self::Images(error)
+    }
+}
+
+impl From<JobsError> for Failure {
+    fn from(error: JobsError) -> Self {
+        Self::Jobs(error)
     }
 }
 
@@ -155,6 +164,7 @@ impl Failure {
             ),
             Self::NoArchive => images::no_archive(),
             Self::Images(error) => images::problem(error),
+            Self::Jobs(error) => jobs::problem(&error),
             Self::NoVolumes => volumes::no_volumes(),
             Self::Volumes(error) => volumes::problem(error),
             Self::Internal => plain(

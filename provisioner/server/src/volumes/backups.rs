@@ -27,7 +27,8 @@ use super::{
 };
 use crate::{
     control::{Control, ControlError},
-    images::{KeyLookup, SITE, jobs::Outcome, view::look},
+    images::{KeyLookup, SITE, view::look},
+    jobs::Outcome,
 };
 
 /// Volumes of one guest that are backed up at once.

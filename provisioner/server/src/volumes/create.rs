@@ -30,10 +30,8 @@ use super::{
 };
 use crate::{
     environment::{Environment, NoRandomness, random},
-    images::{
-        ImagesError,
-        jobs::{Outcome, Ticker, Ticket},
-    },
+    images::ImagesError,
+    jobs::{Outcome, Ticker, Ticket},
 };
 
 /// Sizes are whole such.

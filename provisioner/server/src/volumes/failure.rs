@@ -4,7 +4,7 @@ use super::{
     executor::{ExecutorError, Reason},
     plain,
 };
-use crate::images::{SITE, jobs::Unfinished};
+use crate::{images::SITE, jobs::Unfinished};
 
 /// What a job fails of, of what was ordered.
 pub(super) fn unfinished(path: &str, error: ExecutorError) -> Unfinished {

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     control::ControlError,
-    images::jobs::{Outcome, Ticket},
+    jobs::{Outcome, Ticket},
 };
 
 impl Volumes {

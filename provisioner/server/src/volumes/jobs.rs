@@ -14,11 +14,8 @@ use mezame_model::{
 use super::{Volumes, VolumesError, claim::Claim};
 use crate::{
     control::ControlError,
-    images::{
-        ImagesError,
-        fault::plain,
-        jobs::{Outcome, Ticket, Unfinished},
-    },
+    fault::{chain, plain},
+    jobs::{JobsError, Outcome, Ticket, Unfinished},
 };
 
 impl Volumes {
@@ -71,7 +68,7 @@ impl Volumes {
         let crew = if what == JobKind::Hydrate { &self.hydrations } else { &self.workers };
         if crew.submit(task).is_err() {
             // The ticket has told so.
-            return Err(ImagesError::Ending.into());
+            return Err(JobsError::Ending.into());
         }
         Ok(job)
     }
@@ -82,7 +79,7 @@ impl Volumes {
         write: impl Future<Output = Result<T, ControlError>>,
     ) -> Result<T, Unfinished> {
         self.runtime.block_on(write).map_err(|error| {
-            let message = crate::images::chain(&error);
+            let message = chain(&error);
             plain("", message, "the provisioner's log has more; ask for it again").into()
         })
     }

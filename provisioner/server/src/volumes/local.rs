@@ -50,7 +50,8 @@ use super::executor::{
     ExecutorError, Facts, Flushed, Left, Reason, RestoreOrder, Restored,
 };
 use crate::{
-    images::{Images, StartError, chain},
+    fault::chain,
+    images::{Images, StartError},
     settings::{pools::PoolSettings, volumes::VolumeSettings},
     volumes::monitors::GuestMonitor,
 };

@@ -12,7 +12,8 @@ use super::{Manner, Volumes, VolumesError, executor::Executor};
 use crate::{
     control::Control,
     environment::Environment,
-    images::{Images, ImagesError, StartError, chain, part::Part},
+    fault::chain,
+    images::{Images, ImagesError, StartError, part::Part},
 };
 
 /// Finds whoever has the pools. It blocks.

@@ -23,7 +23,10 @@ use super::{
     record::VolumeRecord,
     unfinished,
 };
-use crate::images::{ImagesError, KeyLookup, jobs::Outcome, view::look};
+use crate::{
+    images::{ImagesError, KeyLookup, view::look},
+    jobs::Outcome,
+};
 
 /// Lengths that QEMU opens past the host's cache on any file system are whole such.
 const BLOCK: u64 = 4096;

@@ -10,7 +10,7 @@ use std::{
 
 use mezame_model::api::volumes::VolumeClass;
 
-use super::{Volumes, executor::Left, monitors};
+use super::{Volumes, executor::Left, lookout};
 
 /// How long each try waits after the one before.
 const PAUSES: [u64; 8] = [0, 1, 3, 10, 30, 60, 120, 300];
@@ -53,7 +53,7 @@ impl Volumes {
     }
 
     fn try_settle(&self, left: &Left) -> Result<(), String> {
-        let socket = monitors::socket(&left.qmp);
+        let socket = lookout::socket(&left.qmp);
         let claim = self.claim(&left.volumes).and_then(|claim| claim.with_monitor(socket));
         let _claim = claim.map_err(|error| error.to_string())?;
         let known = left.volumes.iter().filter_map(|id| self.control.volume_of_any(id));

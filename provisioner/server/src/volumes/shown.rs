@@ -8,7 +8,7 @@ use mezame_model::{
 };
 
 use super::Volumes;
-use crate::images::chain;
+use crate::fault::chain;
 
 impl Volumes {
     /// A project's volumes with what is at work on each. Where nobody can say what was begun, the

@@ -12,7 +12,7 @@ use mezame_model::{
 };
 
 use super::{Volumes, VolumesError, claim::MayOpen, create::new_key, unfinished};
-use crate::images::jobs::Outcome;
+use crate::jobs::Outcome;
 
 impl Volumes {
     /// Begins to give a volume another key; goes on with a change that was cut short.

@@ -8,7 +8,7 @@ use super::{
     Failure,
     images::{faulty, plain},
 };
-use crate::images::{ImagesError, chain};
+use crate::{fault::chain, images::ImagesError};
 
 pub(super) fn problem(error: FilesError) -> Problem {
     let conflict = |kind, title| plain(StatusCode::CONFLICT, kind, title, &chain(&error));

@@ -5,10 +5,7 @@ use mezame_images::archive::ArchiveError;
 use mezame_model::api::{Fault, Problem};
 
 use super::Failure;
-use crate::{
-    control::ControlError,
-    images::{ImagesError, chain},
-};
+use crate::{control::ControlError, fault::chain, images::ImagesError};
 
 /// The site has no archive.
 pub(super) fn no_archive() -> Problem {
@@ -51,22 +48,14 @@ pub(super) fn problem(error: ImagesError) -> Problem {
                 "",
             )
         },
-        ImagesError::NoJob => Failure::from(ControlError::NotFound).problem(),
-        ImagesError::NotAwaiting { .. } => {
-            plain(StatusCode::CONFLICT, "not-awaiting", "No file is taken", &error.to_string())
-        }
-        ImagesError::TooMany { .. } | ImagesError::TooManyOfProject { .. } => plain(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too-many",
-            "Too much at once",
-            &format!("{error}: try again when some have ended"),
-        ),
+        ImagesError::Jobs(error) => super::jobs::problem(&error),
+        ImagesError::TooMany { .. } => too_many(&error.to_string()),
         ImagesError::Archive(error) => archive(&error),
         ImagesError::Files(error) => super::files::problem(error),
         ImagesError::Place(_) | ImagesError::Away { .. } => away(&chain(&error)),
         ImagesError::Note(error) => Failure::from(*error).problem(),
         ImagesError::Ending => Failure::from(ControlError::Ending).problem(),
-        ImagesError::Journal(_) | ImagesError::NoRandomness(_) | ImagesError::Thread(_) => {
+        ImagesError::Thread(_) => {
             tracing::error!(error = chain(&error), "a call about images failed");
             Failure::Internal.problem()
         }
@@ -112,6 +101,16 @@ fn away(why: &str) -> Problem {
         "archive-away",
         "The image archive can't be used now",
         why,
+    )
+}
+
+/// There are as many as there may be.
+pub(super) fn too_many(why: &str) -> Problem {
+    plain(
+        StatusCode::TOO_MANY_REQUESTS,
+        "too-many",
+        "Too much at once",
+        &format!("{why}: try again when some have ended"),
     )
 }
 

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     control::ControlError,
-    images::chain,
+    fault::chain,
     volumes::{
         VolumesError,
         executor::{ExecutorError, Reason},
@@ -38,6 +38,7 @@ pub(super) fn problem(error: VolumesError) -> Problem {
         VolumesError::Control(ControlError::Faults(faults)) => faulty(faults),
         VolumesError::Control(error) => Failure::from(error).problem(),
         VolumesError::Images(error) => Failure::from(error).problem(),
+        VolumesError::Jobs(error) => Failure::from(error).problem(),
         VolumesError::Faults(faults) => faulty(faults),
         VolumesError::Executor(error) => refused(&error),
         VolumesError::NotReady => conflict(

@@ -18,7 +18,7 @@ use mezame_images::{
 };
 
 use super::super::executor::{ExecutorError, Reason};
-use crate::images::{ImagesError, chain};
+use crate::{fault::chain, images::ImagesError};
 
 /// An error with all of its causes, and what it is.
 fn told(reason: Reason, error: &dyn std::error::Error) -> ExecutorError {

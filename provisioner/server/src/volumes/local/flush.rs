@@ -31,7 +31,7 @@ use mezame_model::api::volumes::Limits;
 
 use super::{ExecutorError, Facts, Local, Reason, SOON, monitor::reached};
 use crate::{
-    images::chain,
+    fault::chain,
     volumes::executor::{Attended, Flushed},
 };
 

@@ -6,7 +6,7 @@ use mezame_images::{
 };
 
 use super::{CACHE, ExecutorError, Facts, Local, Reason, durability, room::check_room};
-use crate::images::chain;
+use crate::fault::chain;
 
 impl Local {
     pub(super) fn grow_now(

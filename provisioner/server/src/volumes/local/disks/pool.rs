@@ -18,7 +18,7 @@ use super::{
     ExecutorError, Local, Reason,
     look::{Unseen, look_at},
 };
-use crate::{images::chain, settings::pools::PoolSettings};
+use crate::{fault::chain, settings::pools::PoolSettings};
 
 impl Local {
     /// While it is held no other claim on a disk of this pool is made here.

@@ -9,7 +9,7 @@ use mezame_images::{
 };
 
 use super::{ExecutorError, OnDisk, Reason, look::Unseen};
-use crate::images::chain;
+use crate::fault::chain;
 
 /// A volume that is looked for.
 pub(super) struct Wanted<'a> {

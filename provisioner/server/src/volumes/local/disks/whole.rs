@@ -16,7 +16,7 @@ use super::{
     look::{Unseen, is_late, look_at},
 };
 use crate::{
-    images::chain,
+    fault::chain,
     volumes::executor::{Beginning, RestoreOrder, Restored},
 };
 

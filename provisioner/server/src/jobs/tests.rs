@@ -81,7 +81,7 @@ fn so_many_jobs_may_be_unfinished_and_no_more() {
     let (_, jobs) = table(None);
     let held: Vec<Ticket> = (0..3).map(|_| begin(&jobs, None, JobState::Queued)).collect();
     let refused = jobs.begin(JobKind::Collect, None, None, JobState::Queued);
-    assert!(matches!(refused, Err(ImagesError::TooMany { most: 3, .. })));
+    assert!(matches!(refused, Err(JobsError::TooMany { most: 3, .. })));
     drop(held);
     begin(&jobs, None, JobState::Queued).finish(Ok(Outcome::default()));
 }
@@ -175,11 +175,11 @@ fn a_file_is_taken_once_and_not_for_ever() {
     };
     let id = await_file();
     let taken = Ticket::take(&jobs, &web, &id).unwrap();
-    assert!(matches!(Ticket::take(&jobs, &web, &id), Err(ImagesError::NotAwaiting { .. })));
+    assert!(matches!(Ticket::take(&jobs, &web, &id), Err(JobsError::NotAwaiting { .. })));
     taken.finish(Ok(Outcome::default()));
     let late = await_file();
     environment.advance_ms(AWAITED_MS + 1);
-    assert!(matches!(Ticket::take(&jobs, &web, &late), Err(ImagesError::NotAwaiting { .. })));
+    assert!(matches!(Ticket::take(&jobs, &web, &late), Err(JobsError::NotAwaiting { .. })));
     assert_eq!(jobs.get(None, &late).unwrap().state, JobState::Failed);
     let dropped = await_file();
     assert_eq!(jobs.cancel(None, &dropped).unwrap().state, JobState::Cancelled);
@@ -195,7 +195,7 @@ fn what_the_end_cuts_short_is_interrupted_and_nothing_begins_after_it() {
     running.finish(Err(Unfinished::Cancelled));
     assert_eq!(jobs.get(None, &id).unwrap().state, JobState::Interrupted);
     let refused = jobs.begin(JobKind::Collect, None, None, JobState::Queued);
-    assert!(matches!(refused, Err(ImagesError::Ending)));
+    assert!(matches!(refused, Err(JobsError::Ending)));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use mezame_model::api::jobs::{Job, JobState};
 
-use super::{ImagesError, Jobs};
+use super::{Jobs, JobsError};
 
 /// Whether one more may begin where so many may be unfinished, and these are.
 pub(super) fn check<'a>(
@@ -13,7 +13,7 @@ pub(super) fn check<'a>(
     unfinished: impl Iterator<Item = &'a Job>,
     project: Option<&str>,
     state: JobState,
-) -> Result<(), ImagesError> {
+) -> Result<(), JobsError> {
     let (mut all, mut own, mut awaiting, mut own_awaiting) = (0, 0, 0, 0);
     for job in unfinished {
         let is_own = project.is_some() && job.project.as_deref() == project;
@@ -25,19 +25,19 @@ pub(super) fn check<'a>(
     }
     let half = most.div_ceil(2);
     if all >= most {
-        return Err(ImagesError::TooMany { what: "jobs", most });
+        return Err(JobsError::TooMany { what: "jobs", most });
     }
     if own >= half {
-        return Err(ImagesError::TooManyOfProject { what: "jobs", most: half });
+        return Err(JobsError::TooManyOfProject { what: "jobs", most: half });
     }
     if state == JobState::Awaiting {
         let what = "imports that wait for their file";
         let quarter = quarter(most);
         if own_awaiting >= quarter {
-            return Err(ImagesError::TooManyOfProject { what, most: quarter });
+            return Err(JobsError::TooManyOfProject { what, most: quarter });
         }
         if awaiting >= half {
-            return Err(ImagesError::TooMany { what, most: half });
+            return Err(JobsError::TooMany { what, most: half });
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Threads for what blocks: the archive reads, compresses and writes with threads, and the
-//! runtime's own are for connections.
+//! Threads for what blocks, as work on images and volumes does: the runtime's own are for
+//! connections.
 //!
 //! A crew has so many threads and a queue that ends: who finds it full is told so.
 
@@ -103,7 +103,7 @@ fn work(tasks: &Mutex<Receiver<Task>>) {
         let Ok(task) = next else { return };
         // Whoever waits for it is told by what the task drops.
         if catch_unwind(AssertUnwindSafe(task)).is_err() {
-            tracing::error!("a task of the image archive panicked");
+            tracing::error!("a task panicked");
         }
     }
 }

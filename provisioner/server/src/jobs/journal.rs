@@ -55,7 +55,7 @@ impl Journal {
             let _running: Sender<()> = running;
             files.carry_out(&coming);
         };
-        std::thread::Builder::new().name("image-journal".into()).spawn(work)?;
+        std::thread::Builder::new().name("job-journal".into()).spawn(work)?;
         let orders = Mutex::new(Some(orders));
         Ok(Self { folder: folder.into(), orders, ended: Mutex::new(ended) })
     }

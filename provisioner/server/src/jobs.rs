@@ -5,8 +5,11 @@
 //! be unfinished, and so many that ended are kept.
 
 mod bounds;
+mod error;
+mod journal;
 mod kept;
 mod ticker;
+mod ticket;
 
 use std::{
     collections::BTreeMap,
@@ -18,10 +21,7 @@ use std::{
     time::Duration,
 };
 
-use mezame_images::{
-    archive::{Progress, Watch},
-    volume::VolumeId,
-};
+use mezame_images::archive::{Progress, Watch};
 use mezame_model::{
     ProjectName,
     api::{
@@ -30,13 +30,12 @@ use mezame_model::{
     },
 };
 
-use super::{
-    ImagesError, fault,
-    journal::{Journal, Noted},
+use crate::{
+    environment::{Environment, random},
+    fault::plain,
 };
-use crate::environment::{Environment, random};
 
-pub(crate) use self::ticker::Ticker;
+pub(crate) use self::{error::JobsError, journal::Journal, ticker::Ticker, ticket::Ticket};
 
 /// How long a job waits for its file.
 const AWAITED_MS: u64 = 10 * 60 * 1000;
@@ -116,9 +115,9 @@ impl Jobs {
         project: Option<&ProjectName>,
         image: Option<String>,
         state: JobState,
-    ) -> Result<Ticket, ImagesError> {
+    ) -> Result<Ticket, JobsError> {
         if self.is_ending.load(Ordering::SeqCst) {
-            return Err(ImagesError::Ending);
+            return Err(JobsError::Ending);
         }
         let created_ms = self.environment.now_ms();
         let random: [u8; 8] = random(&*self.environment)?;
@@ -219,11 +218,8 @@ impl Jobs {
             if entry.job.state == JobState::Awaiting && age > AWAITED_MS {
                 entry.job.state = JobState::Failed;
                 entry.job.ended_ms = Some(now);
-                entry.job.faults = vec![fault::plain(
-                    "",
-                    "its file did not come within 10 minutes",
-                    "import it again",
-                )];
+                entry.job.faults =
+                    vec![plain("", "its file did not come within 10 minutes", "import it again")];
                 self.note(&entry.job);
             }
         }
@@ -260,124 +256,10 @@ impl Jobs {
     }
 }
 
-/// Who does a job.
-pub(crate) struct Ticket {
-    jobs: Arc<Jobs>,
-    id: String,
-    ticker: Arc<Ticker>,
-    is_told: bool,
-    noted: Option<Noted>,
-}
-
-impl Ticket {
-    pub(crate) fn ticker(&self) -> &Ticker {
-        &self.ticker
-    }
-
-    /// The job as it is now.
-    pub(crate) fn shown(&self) -> Result<Job, ImagesError> {
-        self.jobs.get(None, &self.id).ok_or(ImagesError::NoJob)
-    }
-
-    /// Says which volumes it is about, before anybody is told of it.
-    pub(crate) fn is_about(&mut self, volumes: &[VolumeId]) {
-        let mut table = self.jobs.table();
-        let Some(entry) = table.get_mut(&self.id) else { return };
-        entry.job.volumes = volumes.iter().map(ToString::to_string).collect();
-        // What is asked for later is written later.
-        self.noted = self.jobs.journal.as_ref().map(|journal| journal.write(&entry.job));
-    }
-
-    /// Waits until a job that was begun is written down: not before that is anybody told of it.
-    pub(crate) async fn noted(&mut self) -> Result<(), ImagesError> {
-        let Some(noted) = self.noted.take() else { return Ok(()) };
-        noted.await.map_err(|_| ImagesError::Ending)?.map_err(ImagesError::Journal)
-    }
-
-    /// Leaves a job that awaits its file to who will send it.
-    pub(crate) fn leave(mut self) {
-        self.is_told = true;
-    }
-
-    /// Takes a job that awaits its file; no other may.
-    pub(crate) fn take(
-        jobs: &Arc<Jobs>,
-        project: &ProjectName,
-        id: &str,
-    ) -> Result<Self, ImagesError> {
-        let mut table = jobs.table();
-        jobs.expire(&mut table);
-        let entry = table.get_mut(id).filter(|entry| is_of(&entry.job, Some(project)));
-        let entry = entry.ok_or(ImagesError::NoJob)?;
-        if entry.job.state != JobState::Awaiting {
-            return Err(ImagesError::NotAwaiting { state: entry.job.state.as_str() });
-        }
-        entry.job.state = JobState::Uploading;
-        jobs.note(&entry.job);
-        let ticker = Arc::clone(&entry.ticker);
-        Ok(Self { jobs: Arc::clone(jobs), id: id.into(), ticker, is_told: false, noted: None })
-    }
-
-    pub(crate) fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// Says how far it is.
-    pub(crate) fn enter(&self, state: JobState) {
-        // How far the file came says nothing of what follows.
-        if state == JobState::Queued {
-            self.ticker.begin(None);
-        }
-        self.jobs.change(&self.id, |job| job.state = state);
-    }
-
-    /// Says what came of it.
-    pub(crate) fn finish(mut self, result: Result<Outcome, Unfinished>) {
-        self.end(result);
-    }
-
-    fn end(&mut self, result: Result<Outcome, Unfinished>) {
-        self.is_told = true;
-        let (state, outcome) = match result {
-            Ok(outcome) => (JobState::Done, outcome),
-            Err(Unfinished::Failed(outcome)) => (JobState::Failed, outcome),
-            Err(Unfinished::Cancelled) => (JobState::Cancelled, Outcome::default()),
-        };
-        let now = self.jobs.environment.now_ms();
-        let is_ending = self.jobs.is_ending();
-        self.jobs.change(&self.id, |job| {
-            if is_ending && state == JobState::Cancelled {
-                return interrupt(job, now);
-            }
-            job.state = state;
-            job.ended_ms = Some(now);
-            job.image = outcome.image.or(job.image.take());
-            job.backups = outcome.backups;
-            job.figures = outcome.figures;
-            job.faults = outcome.faults;
-        });
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.is_told {
-            return;
-        }
-        // Whoever did it panicked, or was never begun since all ended.
-        let result = if self.jobs.is_ending() {
-            Unfinished::Cancelled
-        } else {
-            fault::plain("", "the control plane failed", "its log has the cause").into()
-        };
-        self.end(Err(result));
-    }
-}
-
 fn interrupt(job: &mut Job, now_ms: u64) {
     job.state = JobState::Interrupted;
     job.ended_ms = Some(now_ms);
-    job.faults = vec![fault::plain("", "the provisioner ended before it did", "ask for it again")];
+    job.faults = vec![plain("", "the provisioner ended before it did", "ask for it again")];
 }
 
 fn is_of(job: &Job, project: Option<&ProjectName>) -> bool {
