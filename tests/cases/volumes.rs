@@ -362,6 +362,9 @@ fn a_schedule_makes_backups_by_itself_and_deletes_the_older_of_its_own() -> Resu
     desk.lab.server = Some(desk.lab.place.start_with(&flags)?);
     let second = desk.after_run("often", &first["at_ms"])?;
     ensure!((&second["outcome"], &second["dropped"]) == (&json!("done"), &json!(2)), "{second}");
+    let oldest = "mezame_backup_oldest_success_timestamp_seconds";
+    let oldest = desk.lab.server().metrics()?.sum(oldest, &[]);
+    ensure!(second["at_ms"].as_f64().is_some_and(|at| oldest >= (at / 1000.0).floor()), "{oldest}");
     mezame.run(&[&at[..], &["pause", "often", "-p", "a"]].concat())?;
     let left = desk.json(&["backup", "list"])?;
     let left = left.as_array().context("no list of backups")?;

@@ -30,7 +30,8 @@ impl ControlPlane for Standalone {
             let provisioner = Provisioner::open(settings).await?;
             let feed = provisioner.feed();
             let (volumes, schedules) = (provisioner.flush_states(), provisioner.schedule_states());
-            let storage = Storage { volumes, schedules };
+            let oldest_backup = provisioner.oldest_backup();
+            let storage = Storage { volumes, schedules, oldest_backup };
             if let Some(address) = provisioner.tls_address() {
                 tracing::info!(%address, "operators are served over TLS");
             }

@@ -1,5 +1,5 @@
 //! How the control plane in this process does its work on volumes: how many of these are flushed in time,
-//! and what became of schedules of backups. It is asked when somebody asks here; one that is elsewhere, or
+//! what became of schedules of backups, and how old their backups are. It is asked when somebody asks here; one that is elsewhere, or
 //! is closed, says nothing.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,9 @@ use prometheus_client::{
 /// Whoever knows: how many are in each state, by the state's word.
 pub type States = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 
+/// Whoever knows: a moment, in milliseconds since 1970, if there was one.
+pub type Moment = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+
 /// What a control plane with volumes says.
 #[derive(Clone, Default)]
 pub struct Storage {
@@ -20,6 +23,8 @@ pub struct Storage {
     pub volumes: Option<States>,
     /// What became of schedules of backups.
     pub schedules: Option<States>,
+    /// When the last good backup ended of that schedule whose is the oldest.
+    pub oldest_backup: Option<Moment>,
 }
 
 /// Where the control plane of now is asked.
@@ -46,7 +51,7 @@ impl std::fmt::Debug for StorageFigures {
 impl Collector for StorageFigures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         // It is asked without the lock, since it may take a moment.
-        let Storage { volumes, schedules } = self.source().clone();
+        let Storage { volumes, schedules, oldest_backup } = self.source().clone();
         let all = [
             (
                 "volumes_flushed",
@@ -64,6 +69,14 @@ impl Collector for StorageFigures {
                 let count = i64::try_from(count).unwrap_or(i64::MAX);
                 ConstGauge::new(count).encode(gauge.encode_family(&[("state", state)])?)?;
             }
+        }
+        if let Some(at_ms) = oldest_backup.and_then(|ask| ask()) {
+            let (name, help) = (
+                "backup_oldest_success_timestamp_seconds",
+                "End of the last good backup of the schedule whose is the oldest",
+            );
+            let gauge = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            ConstGauge::new(i64::try_from(at_ms / 1000).unwrap_or(i64::MAX)).encode(gauge)?;
         }
         Ok(())
     }
@@ -85,16 +98,22 @@ mod tests {
         let is_told = |name: &str| metrics.text().unwrap().contains(name);
         assert!(!is_told("mezame_volumes_flushed") && !is_told("mezame_backup_schedules"));
         let volumes = states(&[("kept", 3), ("late", 1)]);
-        metrics.storage.ask(Storage { volumes, schedules: states(&[("failed", 2)]) });
+        let oldest_backup = Some(Arc::new(|| Some(1_750_000_000_999_u64)) as Moment);
+        let schedules = states(&[("failed", 2)]);
+        metrics.storage.ask(Storage { volumes, schedules, oldest_backup });
         for line in [
             "mezame_volumes_flushed{state=\"kept\"} 3",
             "mezame_volumes_flushed{state=\"late\"} 1",
             "mezame_backup_schedules{state=\"failed\"} 2",
+            "mezame_backup_oldest_success_timestamp_seconds 1750000000\n",
         ] {
             assert!(is_told(line), "{line} in:\n{}", metrics.text().unwrap());
         }
-        metrics.storage.ask(Storage { volumes: states(&[]), schedules: states(&[("done", 1)]) });
+        let (volumes, schedules) = (states(&[]), states(&[("done", 1)]));
+        let oldest_backup = Some(Arc::new(|| None) as Moment);
+        metrics.storage.ask(Storage { volumes, schedules, oldest_backup });
         assert!(!is_told("mezame_volumes_flushed") && is_told("mezame_backup_schedules"));
+        assert!(!is_told("mezame_backup_oldest_success"), "none was good yet");
         metrics.storage.ask(Storage::default());
         assert!(!is_told("mezame_backup_schedules"));
     }

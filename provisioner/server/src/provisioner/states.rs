@@ -7,6 +7,9 @@ use super::Provisioner;
 /// How many of something are in which state.
 pub type States = Arc<dyn Fn() -> Vec<(&'static str, u64)> + Send + Sync>;
 
+/// A moment, in milliseconds since 1970, if there was one.
+pub type Moment = Arc<dyn Fn() -> Option<u64> + Send + Sync>;
+
 impl Provisioner {
     /// How many running guests' volumes are flushed in time, by a word for how that is, where the site
     /// has volumes. Nothing once it is closed.
@@ -26,5 +29,11 @@ impl Provisioner {
         Some(Arc::new(move || {
             schedules.upgrade().map(|schedules| schedules.states()).unwrap_or_default()
         }))
+    }
+
+    /// When the last good backup ended of that schedule whose is the oldest, where the site has volumes.
+    pub fn oldest_backup(&self) -> Option<Moment> {
+        let schedules = Arc::downgrade(self.schedules.as_ref()?);
+        Some(Arc::new(move || schedules.upgrade().and_then(|schedules| schedules.oldest_done_ms())))
     }
 }

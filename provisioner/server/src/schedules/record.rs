@@ -113,6 +113,11 @@ impl ScheduleRecord {
         self.last.as_ref().map(|run| &run.outcome[..])
     }
 
+    /// When its last good backup ended.
+    pub(super) fn done_ms(&self) -> Option<u64> {
+        self.done_ms
+    }
+
     /// The job of a run that is not over.
     pub(crate) fn job(&self) -> Option<&str> {
         self.last.as_ref().filter(|run| run.outcome == RUNNING)?.job.as_deref()

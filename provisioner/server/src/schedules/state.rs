@@ -51,9 +51,24 @@ impl Schedules {
         }
         states.into()
     }
+
+    /// When the last good backup ended of that schedule whose is the oldest, in milliseconds since 1970.
+    /// Those that are paused or have none are left out.
+    pub(crate) fn oldest_done_ms(&self) -> Option<u64> {
+        self.control
+            .all_schedules()
+            .iter()
+            .filter_map(|record| record.done_while_in_force_ms())
+            .min()
+    }
 }
 
 impl ScheduleRecord {
+    /// When its last good backup ended, unless it is paused.
+    fn done_while_in_force_ms(&self) -> Option<u64> {
+        self.done_ms().filter(|_| !self.spec.paused)
+    }
+
     /// What it is at, if it waits or does not.
     pub(super) fn state(&self, waits: bool) -> State {
         match self.outcome() {
@@ -100,7 +115,11 @@ mod tests {
         record.begin(3, Some("job".into()));
         record.end(4, Ended::Done { dropped: 0, why: None });
         assert_eq!(record.state(false), State::Done);
+        record.begin(5, Some("job".into()));
+        record.end(6, Ended::Failed("the pool is full".into()));
+        assert_eq!(record.done_while_in_force_ms(), Some(4), "a failure makes no backup younger");
         record.spec.paused = true;
         assert_eq!(record.state(true), State::Paused);
+        assert_eq!(record.done_while_in_force_ms(), None);
     }
 }
