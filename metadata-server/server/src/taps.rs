@@ -84,7 +84,8 @@ impl Taps {
     /// A device's carrier came up so often by now. To be said before the device is, so that a port
     /// is never attached without.
     pub fn taken(&mut self, ifindex: u32, carriers: u32) {
-        if self.taken.get(&ifindex).is_some_and(|taken| taken.carriers == carriers) {
+        // It never counts down: a smaller one was on its way when the devices were scanned.
+        if self.taken.get(&ifindex).is_some_and(|taken| taken.carriers >= carriers) {
             return;
         }
         let taken = Taken::now(carriers);

@@ -113,6 +113,8 @@ impl Outbox {
                 Err(fault) => faults.push(fault),
             }
         }
+        // Whoever delivers may have found nothing, and sleep.
+        self.woken.notify_one();
         Ok(faults)
     }
 

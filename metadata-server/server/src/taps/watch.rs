@@ -10,7 +10,7 @@ use rtnetlink::{
     Handle, MulticastGroup,
     packet_core::NetlinkPayload,
     packet_route::{
-        RouteNetlinkMessage,
+        AddressFamily, RouteNetlinkMessage,
         link::{LinkAttribute, LinkMessage},
     },
 };
@@ -82,7 +82,9 @@ impl LinkWatch {
             NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => {
                 seen(&link).map_or(Heard::Other, Heard::Event)
             }
-            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link)) => {
+            NetlinkPayload::InnerMessage(RouteNetlinkMessage::DelLink(link))
+                if is_of_device(&link) =>
+            {
                 Heard::Event(LinkEvent::Gone { ifindex: link.header.index })
             }
             NetlinkPayload::Overrun(_) => Heard::Lost,
@@ -122,7 +124,17 @@ impl Drop for LinkWatch {
     }
 }
 
+/// Whether it is about the device itself. Bridges tell about their ports in the same group: a VLAN or a
+/// state of the spanning tree as of a link that is new, without its count of carriers, and a port that
+/// leaves the bridge as of one that is gone (net/bridge/br_netlink.c).
+fn is_of_device(link: &LinkMessage) -> bool {
+    link.header.interface_family == AddressFamily::Unspec
+}
+
 fn seen(link: &LinkMessage) -> Option<LinkEvent> {
+    if !is_of_device(link) {
+        return None;
+    }
     let name = link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,

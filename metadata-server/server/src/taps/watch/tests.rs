@@ -40,6 +40,37 @@ fn a_device_is_seen_when_it_comes_is_renamed_and_goes() {
 }
 
 #[test]
+fn what_a_bridge_tells_of_its_ports_is_nothing_of_the_devices_own() {
+    sandbox::enter();
+    netns::alone(|handle| async move {
+        let index = netns::make_pair(&handle, "one", "two").await;
+        let of_iproute2 = |program: &str, words: &str| {
+            let done = std::process::Command::new(program).args(words.split(' ')).status();
+            assert!(done.unwrap().success(), "{program} {words}");
+        };
+        of_iproute2("ip", "link set one up");
+        of_iproute2("ip", "link set two up");
+        let counted = LinkWatch::open().unwrap().scan().await.unwrap()[&index].carriers;
+        assert!(counted > 0);
+        of_iproute2("ip", "link add bridge type bridge");
+        of_iproute2("ip", "link set one master bridge");
+        let mut watch = LinkWatch::open().unwrap();
+        of_iproute2("bridge", "link set dev one learning off");
+        of_iproute2("ip", "link set one nomaster");
+        netns::rename(&handle, index, "other").await;
+        // Each is told with its count, until the last thing that was done; and it is never gone.
+        loop {
+            match next(&mut watch, |_| true).await {
+                LinkEvent::Seen { ifindex, .. } if ifindex != index => {}
+                LinkEvent::Seen { name, .. } if name == "other" => break,
+                LinkEvent::Seen { carriers, .. } => assert_eq!(carriers, counted),
+                gone @ LinkEvent::Gone { .. } => panic!("{gone:?}"),
+            }
+        }
+    });
+}
+
+#[test]
 fn a_device_that_moves_to_another_namespace_is_gone_and_seen_again_when_it_comes_back() {
     sandbox::enter();
     netns::alone(|handle| async move {
