@@ -46,7 +46,7 @@ pub use environment::NoRandomness;
 pub use listen::{tls::TlsError, unix::SocketError};
 pub use provisioner::{
     OpenError, Provisioner, ServeError,
-    states::States,
+    states::{Moment, States},
 };
 pub use rehearsal::Rehearsal;
 pub use sealing::{SealError, key_file::KeyFileError};

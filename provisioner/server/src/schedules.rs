@@ -11,6 +11,7 @@
 
 mod ended;
 mod kept;
+mod pruning;
 pub(crate) mod record;
 mod share;
 mod state;
@@ -271,29 +272,6 @@ impl Schedules {
         None
     }
 
-    /// Deletes what the schedule made and does not keep, after a backup that has come to these images.
-    async fn prune(&self, record: &ScheduleRecord, fresh: &[String]) -> Result<Ended, String> {
-        let volumes = self.volumes.volumes().await.map_err(|error| why(&error))?;
-        let mut dropped = 0;
-        let all = match volumes.backups(&record.project).await {
-            Ok(all) => all,
-            Err(error) => return Ok(Ended::Done { dropped, why: Some(undropped(&error)) }),
-        };
-        let Schedule { keep, volumes: of, .. } = &record.spec;
-        for id in kept::dropped(*keep, &record.name, of, &all, fresh) {
-            match volumes.delete_backup(&record.project, id).await {
-                // One that somebody else has deleted is gone all the same.
-                Ok(()) | Err(VolumesError::Control(ControlError::NotFound)) => {}
-                // The others stay too, so that what goes is the oldest always.
-                Err(error) => return Ok(Ended::Done { dropped, why: Some(undropped(&error)) }),
-            }
-            let (project, schedule, backup) = (&record.project, &record.name, id);
-            tracing::info!(%project, %schedule, %backup, "a schedule deleted a backup");
-            dropped += 1;
-        }
-        Ok(Ended::Done { dropped, why: None })
-    }
-
     async fn note(
         &self,
         record: &ScheduleRecord,
@@ -348,10 +326,6 @@ fn waits(error: &VolumesError) -> Option<Step> {
         ) => Some(Step::AllWait(why(error))),
         _ => None,
     }
-}
-
-fn undropped(error: &VolumesError) -> String {
-    format!("the backup is there, and older ones could not be deleted: {}", why(error))
 }
 
 /// All that is wrong with a schedule.

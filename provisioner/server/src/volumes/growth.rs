@@ -14,6 +14,7 @@ use mezame_model::{
 
 use super::{
     Volumes, VolumesError,
+    claim::Claim,
     create::{LARGEST, MEBIBYTE},
     executor::Reason,
     record::VolumeRecord,
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     control::ControlError,
+    images::ImagesError,
     jobs::{Outcome, Ticket},
 };
 
@@ -36,6 +38,19 @@ impl Volumes {
         let claim = self.claim(std::slice::from_ref(id))?;
         let before = self.ready(project, id)?;
         check_size(&before, size)?;
+        let volumes = Arc::clone(self);
+        // Where who asked goes meanwhile, no volume is left to become longer without its job.
+        let begun = tokio::spawn(async move { volumes.begin_resizing(&before, size, claim).await });
+        begun.await.map_err(|_| ImagesError::Ending)?
+    }
+
+    async fn begin_resizing(
+        self: &Arc<Self>,
+        before: &VolumeRecord,
+        size: u64,
+        claim: Claim,
+    ) -> Result<Job, VolumesError> {
+        let (project, id) = (&before.project, &before.id);
         let record = self.control.note_growth(project, id, size).await?;
         let was_growing = before.growing;
         let (of, id) = (project.clone(), id.clone());

@@ -43,6 +43,31 @@ async fn what_the_quota_does_not_allow_is_refused_and_what_is_under_way_is_count
 }
 
 #[tokio::test]
+async fn no_volume_is_left_to_become_longer_without_a_job_though_who_asked_goes() {
+    let depot = Depot::open().await;
+    let asked = json!({ "size": 8 * MIB });
+    for looks in 1..=30 {
+        let id = format!("web-{looks}");
+        depot.made(json!({ "id": id, "size": 2 * MIB })).await;
+        let at = format!("/v1/projects/p/volumes/{id}/resize");
+        {
+            let mut call = std::pin::pin!(depot.plane().post(&at, asked.clone()));
+            for _ in 0..looks {
+                if tokio::time::timeout(Duration::from_micros(100), &mut call).await.is_ok() {
+                    break;
+                }
+            }
+        }
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        // Begun and done, or not begun.
+        while !depot.show(&id).await["resizing"].is_null() {
+            assert!(std::time::Instant::now() < deadline, "left after {looks} looks");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_was_cut_short_is_ended_by_opening_the_volume_and_nothing_else_is_done_before() {
     let depot = Depot::open().await;
     depot.made(json!({ "id": "web", "size": 2 * MIB })).await;

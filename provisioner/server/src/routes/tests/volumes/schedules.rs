@@ -223,6 +223,27 @@ async fn backups_are_made_at_their_times_and_the_older_of_its_own_deleted() {
 }
 
 #[tokio::test]
+async fn what_is_deleted_is_what_the_schedule_does_not_keep_by_now_and_not_when_it_was_looked_at() {
+    let depot = Depot::with_backups().await;
+    for _ in 0..3 {
+        depot.set("often", every(1, &["web"], json!({ "last": 9 }))).await;
+        depot.pass(1);
+        depot.settled("often").await;
+    }
+    let all = depot.plane().get("/v1/projects/p/backups?volume=web").await.json();
+    let newest = [all[0]["id"].as_str().unwrap().to_owned()];
+    depot.set("often", every(1, &["web"], json!({ "last": 1 }))).await;
+    let control = &depot.gallery.plane.control;
+    let looked_at = control.schedule(&ProjectName::parse("p").unwrap(), "often").unwrap();
+    depot.set("often", every(1, &["web"], json!({ "last": 2 }))).await;
+    depot.schedules.prune(&looked_at, &newest).await.unwrap();
+    assert_eq!(depot.backups("web").await, [3, 2]);
+    depot.plane().call("DELETE", &format!("{AT}/often"), &[], Body::empty()).await;
+    depot.schedules.prune(&looked_at, &newest).await.unwrap();
+    assert_eq!(depot.backups("web").await, [3, 2]);
+}
+
+#[tokio::test]
 async fn after_a_backup_that_failed_nothing_is_deleted_and_the_next_time_is_tried() {
     let depot = Depot::with_backups().await;
     depot.set("often", every(1, &["web"], json!({ "last": 1 }))).await;
