@@ -109,6 +109,39 @@ fn after_a_kill_in_the_middle_of_fifty_thousand_requests_service_is_back_within_
 }
 
 #[test]
+fn a_server_goes_on_after_a_successor_that_failed_though_the_same_keeps_its_control_plane_away() {
+    let mut lab = Lab::start().unwrap();
+    let guest = Arc::clone(&guests(&lab)[0]);
+    // No socket can be bound there, by nobody.
+    let socket = lab.place.operator_socket();
+    std::fs::remove_file(&socket).unwrap();
+    std::fs::create_dir_all(socket.join("in the way")).unwrap();
+    let mut next = lab.place.spawn(&["--standalone"]).unwrap();
+    let ended = next.process.wait(SOON).unwrap();
+    assert!(!ended.success(), "the successor ended with {ended}");
+    let user_data = || guest.connect()?.get(USER_DATA, &[]);
+    for _ in 0..20 {
+        assert_eq!(user_data().unwrap().text(), "before");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    lab.server().process.ensure_running().unwrap();
+    // Mended.
+    std::fs::remove_dir_all(&socket).unwrap();
+    wait::until("the control plane", SOON, || lab.operator.apply(&seed(0, "after")).map(drop))
+        .unwrap();
+    wait::until("what was changed", SOON, || {
+        let now = user_data()?;
+        anyhow::ensure!(now.text() == "after", "{}", now.text());
+        Ok(())
+    })
+    .unwrap();
+    let next = lab.place.start().unwrap();
+    let mut old = lab.server.replace(next).unwrap();
+    assert!(old.process.wait(SOON).unwrap().success());
+    assert_eq!(user_data().unwrap().text(), "after");
+}
+
+#[test]
 fn a_session_token_is_still_good_after_a_kill() {
     let mut lab = Lab::start().unwrap();
     lab.operator

@@ -29,15 +29,16 @@ pub struct OpenPlane {
 /// No control plane: the service lives from its ledger.
 pub struct NoControlPlane;
 
+impl NoControlPlane {
+    /// Nobody's: it never has anything.
+    pub(crate) fn nobody() -> OpenPlane {
+        OpenPlane { feed: Arc::new(Nobody), storage: Storage::default(), close: Box::pin(async {}) }
+    }
+}
+
 impl ControlPlane for NoControlPlane {
     fn open(&self) -> BoxFuture<'_, Result<OpenPlane, Box<dyn Error + Send + Sync>>> {
-        Box::pin(async {
-            Ok(OpenPlane {
-                feed: Arc::new(Nobody),
-                storage: Storage::default(),
-                close: Box::pin(async {}),
-            })
-        })
+        Box::pin(async { Ok(Self::nobody()) })
     }
 }
 

@@ -11,6 +11,7 @@ mod data_path;
 mod descriptors;
 mod error;
 mod guest_sockets;
+mod reopening;
 mod start;
 
 use std::{
@@ -22,6 +23,7 @@ pub use data_path::{open_data_path, probe};
 pub use error::ServiceError;
 use guest_sockets::{guest_listeners, link_local_sockets};
 use mezame_model::{Feed, Generation};
+use reopening::Plane;
 use tokio::sync::watch;
 
 use crate::{
@@ -98,7 +100,18 @@ pub async fn run(
         predecessor.ready()?;
     }
     ready(&told);
+    let plane = Plane { open: plane, is_away: false };
     service.run(control, plane, entrances, predecessor, stop).await
+}
+
+/// What ends a time of being in charge.
+enum Charge {
+    /// It is told to stop.
+    Stopped,
+    /// Somebody wants to take over.
+    Taken(Successor),
+    /// The control plane, which was away, is open.
+    Reopened(OpenPlane),
 }
 
 struct Service<'a> {
@@ -151,7 +164,7 @@ impl<'a> Service<'a> {
     async fn run(
         mut self,
         control: &dyn ControlPlane,
-        mut plane: OpenPlane,
+        mut plane: Plane,
         entrances: Entrances,
         predecessor: Option<Predecessor>,
         mut stop: watch::Receiver<bool>,
@@ -160,11 +173,20 @@ impl<'a> Service<'a> {
             self.follow(predecessor);
         }
         loop {
-            let successor = self.in_charge(&*plane.feed, &mut stop).await?;
+            let again = Plane::opened_again(plane.is_away, control);
+            let successor = match self.in_charge(&*plane.open.feed, again, &mut stop).await? {
+                Charge::Reopened(open) => {
+                    self.serving.metrics.storage.ask(open.storage.clone());
+                    plane = Plane { open, is_away: false };
+                    continue;
+                }
+                Charge::Taken(successor) => Some(successor),
+                Charge::Stopped => None,
+            };
             // Nothing is changed from here on: the ledger is flushed, the store closed.
             self.sync.close_ledger().await;
             self.serving.metrics.storage.ask(Storage::default());
-            plane.close.await;
+            plane.open.close.await;
             let Some(successor) = successor else {
                 if let Some(door) = self.door.take() {
                     door.close();
@@ -188,8 +210,8 @@ impl<'a> Service<'a> {
                 }
             }
             self.sync.open_ledger(Self::ledger(self.settings, &self.key, &self.serving)?);
-            plane = control.open().await.map_err(ServiceError::ControlPlane)?;
-            self.serving.metrics.storage.ask(plane.storage.clone());
+            plane = Plane::opened(control).await;
+            self.serving.metrics.storage.ask(plane.open.storage.clone());
             // It may have put its own sockets in the place of ours, kept guests' events, and
             // changed devices before it died.
             self.open_for_operators()?;
@@ -199,12 +221,14 @@ impl<'a> Service<'a> {
         }
     }
 
-    /// Keeps everything in step until it is told to stop (None) or a successor knocks.
+    /// Keeps everything in step until it is told to stop, a successor knocks, or a control plane that was
+    /// away is open again.
     async fn in_charge(
         &mut self,
         feed: &dyn Feed,
+        again: impl Future<Output = OpenPlane>,
         stop: &mut watch::Receiver<bool>,
-    ) -> Result<Option<Successor>, ServiceError> {
+    ) -> Result<Charge, ServiceError> {
         let drops = self.plane.lock().unwrap_or_else(PoisonError::into_inner).drops()?;
         let identities = Arc::clone(&self.serving.identities);
         let (serving, metrics) = (Arc::clone(&self.serving), Arc::clone(&self.serving.metrics));
@@ -233,9 +257,10 @@ impl<'a> Service<'a> {
         };
         tokio::select! {
             biased;
-            _ = stop.wait_for(|stop| *stop) => Ok(None),
-            successor = knocked => Ok(Some(successor)),
-            () = background => Ok(None),
+            _ = stop.wait_for(|stop| *stop) => Ok(Charge::Stopped),
+            successor = knocked => Ok(Charge::Taken(successor)),
+            open = again => Ok(Charge::Reopened(open)),
+            () = background => Ok(Charge::Stopped),
         }
     }
 
