@@ -127,17 +127,8 @@ impl Provisioner {
         let (store, keys) = open_store(&settings, &environment).await?;
         let at = Arc::clone(&environment);
         let control = Control::open(store, at, keys, &settings.region, &settings.domain).await?;
-        let at = Arc::clone(&environment);
-        let images = open_images(&settings, &control, at).await;
-        let upkeep = images.as_ref().zip(settings.images.as_ref()).map(|(images, settings)| {
-            Upkeep::of(settings, Arc::clone(images), Arc::clone(&environment))
-        });
-        let at = Arc::clone(&environment);
-        let volumes = open_volumes(&settings, &control, images.as_ref(), at).await;
-        let schedules = images.as_ref().zip(volumes.as_ref()).map(|(images, volumes)| {
-            let (images, volumes) = (Arc::clone(images), Arc::clone(volumes));
-            Schedules::new(Arc::clone(&control), images, volumes, environment)
-        });
+        // Whatever fails does so before work on volumes goes on, which would keep the store from being opened
+        // again.
         let socket = match &settings.socket {
             Some(path) => Some(UnixSocket::bind(path, settings.socket_group.as_deref())?),
             None => None,
@@ -149,6 +140,17 @@ impl Provisioner {
             }
             None => None,
         };
+        let at = Arc::clone(&environment);
+        let images = open_images(&settings, &control, at).await;
+        let upkeep = images.as_ref().zip(settings.images.as_ref()).map(|(images, settings)| {
+            Upkeep::of(settings, Arc::clone(images), Arc::clone(&environment))
+        });
+        let at = Arc::clone(&environment);
+        let volumes = open_volumes(&settings, &control, images.as_ref(), at).await;
+        let schedules = images.as_ref().zip(volumes.as_ref()).map(|(images, volumes)| {
+            let (images, volumes) = (Arc::clone(images), Arc::clone(volumes));
+            Schedules::new(Arc::clone(&control), images, volumes, environment)
+        });
         let rotation_ms = u64::from(settings.token_rotation_hours) * 3_600_000;
         let apply_bytes = settings.apply_bytes;
         Ok(Self {
