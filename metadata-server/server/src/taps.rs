@@ -74,7 +74,10 @@ impl Taps {
     ) -> Vec<Arc<Attachment>> {
         self.taken.retain(|ifindex, _| devices.contains_key(ifindex));
         for (ifindex, device) in devices {
-            self.taken(*ifindex, device.carriers);
+            // Also fewer: it is another device then, which has the number of one that is gone.
+            if self.carriers(*ifindex) != Some(device.carriers) {
+                self.note_taken(*ifindex, device.carriers);
+            }
         }
         let names = devices.iter().map(|(ifindex, device)| (*ifindex, device.name.clone()));
         let steps = self.table.scanned(&names.collect(), cache);
@@ -85,9 +88,16 @@ impl Taps {
     /// is never attached without.
     pub fn taken(&mut self, ifindex: u32, carriers: u32) {
         // It never counts down: a smaller one was on its way when the devices were scanned.
-        if self.taken.get(&ifindex).is_some_and(|taken| taken.carriers >= carriers) {
-            return;
+        if self.carriers(ifindex).is_none_or(|known| known < carriers) {
+            self.note_taken(ifindex, carriers);
         }
+    }
+
+    fn carriers(&self, ifindex: u32) -> Option<u32> {
+        self.taken.get(&ifindex).map(|taken| taken.carriers)
+    }
+
+    fn note_taken(&mut self, ifindex: u32, carriers: u32) {
         let taken = Taken::now(carriers);
         self.taken.insert(ifindex, taken);
         let port = self.table.port_at(ifindex);

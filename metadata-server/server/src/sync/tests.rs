@@ -240,6 +240,28 @@ fn a_scan_attaches_what_is_there_and_detaches_what_is_not() {
     assert_eq!(bench.hostname(3).as_deref(), Some("guest-3"));
 }
 
+#[test]
+fn a_tap_is_taken_hold_of_as_its_count_rises_and_not_by_an_event_that_a_scan_was_ahead_of() {
+    let mut bench = Bench::new();
+    bench.sync.apply(Arc::new(fixture::snapshot(1, [1])), true);
+    let name = fixture::device(1).to_string();
+    let hear = |bench: &mut Bench, carriers| {
+        bench.sync.device(&LinkEvent::Seen { ifindex: 1, name: name.clone(), carriers });
+        bench.attachment(1).taken().carriers
+    };
+    let scan = |bench: &mut Bench, carriers| {
+        let devices = HashMap::from([(1, Device { name: name.clone(), carriers })]);
+        let attached = bench.sync.taps.scanned(&devices, &bench.sync.cache);
+        bench.sync.introduce(&attached);
+        bench.attachment(1).taken().carriers
+    };
+    assert_eq!(hear(&mut bench, 1), 1);
+    assert_eq!(scan(&mut bench, 3), 3);
+    assert_eq!(hear(&mut bench, 2), 3, "it was on its way");
+    assert_eq!(hear(&mut bench, 4), 4);
+    assert_eq!(scan(&mut bench, 1), 1, "another device, with the number of one that is gone");
+}
+
 /// A control plane that is away a few times before it answers.
 struct Reluctant(Mutex<Vec<Result<Arc<Snapshot>, FeedError>>>);
 
