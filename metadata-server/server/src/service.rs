@@ -3,7 +3,8 @@
 //! ```text
 //!   start ──► run ──stop──► drain ──► ended
 //!              │  ▲
-//!    a successor  │ it died before it was ready
+//!    a successor  │ it died before it was ready; the control plane is opened again, and where
+//!              │  │ that fails guests are served without until it does not
 //!      knocks ──► hand over ──it serves──► drain ──► ended
 //! ```
 
@@ -23,7 +24,7 @@ pub use data_path::{open_data_path, probe};
 pub use error::ServiceError;
 use guest_sockets::{guest_listeners, link_local_sockets};
 use mezame_model::{Feed, Generation};
-use reopening::Plane;
+use reopening::Held;
 use tokio::sync::watch;
 
 use crate::{
@@ -100,8 +101,8 @@ pub async fn run(
         predecessor.ready()?;
     }
     ready(&told);
-    let plane = Plane { open: plane, is_away: false };
-    service.run(control, plane, entrances, predecessor, stop).await
+    let held = Held { control: plane, is_away: false };
+    service.run(control, held, entrances, predecessor, stop).await
 }
 
 /// What ends a time of being in charge.
@@ -164,7 +165,7 @@ impl<'a> Service<'a> {
     async fn run(
         mut self,
         control: &dyn ControlPlane,
-        mut plane: Plane,
+        mut held: Held,
         entrances: Entrances,
         predecessor: Option<Predecessor>,
         mut stop: watch::Receiver<bool>,
@@ -173,11 +174,11 @@ impl<'a> Service<'a> {
             self.follow(predecessor);
         }
         loop {
-            let again = Plane::opened_again(plane.is_away, control);
-            let successor = match self.in_charge(&*plane.open.feed, again, &mut stop).await? {
+            let again = Held::opened_again(held.is_away, control);
+            let successor = match self.in_charge(&*held.control.feed, again, &mut stop).await? {
                 Charge::Reopened(open) => {
                     self.serving.metrics.storage.ask(open.storage.clone());
-                    plane = Plane { open, is_away: false };
+                    held = Held { control: open, is_away: false };
                     continue;
                 }
                 Charge::Taken(successor) => Some(successor),
@@ -186,7 +187,7 @@ impl<'a> Service<'a> {
             // Nothing is changed from here on: the ledger is flushed, the store closed.
             self.sync.close_ledger().await;
             self.serving.metrics.storage.ask(Storage::default());
-            plane.open.close.await;
+            held.control.close.await;
             let Some(successor) = successor else {
                 if let Some(door) = self.door.take() {
                     door.close();
@@ -210,8 +211,8 @@ impl<'a> Service<'a> {
                 }
             }
             self.sync.open_ledger(Self::ledger(self.settings, &self.key, &self.serving)?);
-            plane = Plane::opened(control).await;
-            self.serving.metrics.storage.ask(plane.open.storage.clone());
+            held = Held::opened(control).await;
+            self.serving.metrics.storage.ask(held.control.storage.clone());
             // It may have put its own sockets in the place of ours, kept guests' events, and
             // changed devices before it died.
             self.open_for_operators()?;

@@ -103,27 +103,39 @@ const MAX_SOCKETS: usize = 64;
 pub struct Door {
     path: PathBuf,
     listener: tokio::net::UnixListener,
+    /// Whoever is being greeted, also while nobody waits for that.
+    greeting: tokio::sync::Mutex<Option<Greeting>>,
 }
+
+type Greeting = tokio::task::JoinHandle<Result<Successor, TakeoverError>>;
 
 impl Door {
     /// Opens the door; a predecessor's at the same path is replaced without a gap.
     pub fn open(path: &Path) -> Result<Self, TakeoverError> {
         let path = path.to_path_buf();
         match crate::unix::listen(&path) {
-            Ok(listener) => Ok(Self { path, listener }),
+            Ok(listener) => Ok(Self { path, listener, greeting: tokio::sync::Mutex::default() }),
             Err(source) => Err(TakeoverError::Socket { path, what: "opening", source }),
         }
     }
 
-    /// Waits for a successor of the same user.
+    /// Waits for a successor of the same user. Who gives this up and asks again later misses none.
     pub async fn knock(&self) -> Successor {
+        let mut place = self.greeting.lock().await;
         loop {
-            let stream = match self.listener.accept().await {
-                Ok((stream, _)) => stream.into_std(),
-                Err(error) => Err(error),
+            let greeting = match &mut *place {
+                Some(greeting) => greeting,
+                None => {
+                    let stream = match self.listener.accept().await {
+                        Ok((stream, _)) => stream.into_std(),
+                        Err(error) => Err(error),
+                    };
+                    let path = self.path.clone();
+                    place.insert(tokio::task::spawn_blocking(move || greet(stream, &path)))
+                }
             };
-            let path = self.path.clone();
-            let greeted = tokio::task::spawn_blocking(move || greet(stream, &path)).await;
+            let greeted = greeting.await;
+            *place = None;
             match greeted {
                 Ok(Ok(successor)) => return successor,
                 Ok(Err(error)) => {

@@ -13,24 +13,24 @@ const PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// The control plane that a process has which goes on.
-pub(super) struct Plane {
-    pub(super) open: OpenPlane,
+pub(super) struct Held {
+    pub(super) control: OpenPlane,
     /// Whether it is none: the true one is to be opened again.
     pub(super) is_away: bool,
 }
 
-impl Plane {
+impl Held {
     /// Opens it; where it can't be, there is none until it can.
     pub(super) async fn opened(control: &dyn ControlPlane) -> Self {
         let away = match control.open().await {
-            Ok(open) => return Self { open, is_away: false },
+            Ok(control) => return Self { control, is_away: false },
             Err(error) => error,
         };
         tracing::error!(
             error = chain(&*away),
             "the control plane can't be opened; guests are served on without, and it is tried again"
         );
-        Self { open: NoControlPlane::nobody(), is_away: true }
+        Self { control: NoControlPlane::nobody(), is_away: true }
     }
 
     /// Opens what is away, once it can be; never, where nothing is.

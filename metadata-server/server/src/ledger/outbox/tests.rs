@@ -267,21 +267,22 @@ async fn events_are_delivered_in_order_and_again_while_the_control_plane_is_away
 #[tokio::test]
 async fn what_a_process_kept_that_is_ending_is_delivered_by_its_successor_who_waited_for_events() {
     let place = Place::new();
-    let (new, old) = (Arc::new(place.open().0), place.open().0);
+    let (new, old) = (place.open().0, place.open().0);
     let (taken, mut delivered) = mpsc::unbounded_channel();
     let script = Script { answers: StdMutex::default(), taken };
-    let outbox = Arc::clone(&new);
-    let delivering = tokio::spawn(async move {
-        outbox.deliver(&script, |_, _| panic!("refused"), |error| panic!("{error}")).await;
-    });
-    // It has found nothing by then.
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    let delivering = new.deliver(&script, |_, _| panic!("refused"), |error| panic!("{error}"));
+    let mut delivering = std::pin::pin!(delivering);
+    // It has looked, and found nothing.
+    assert!(tokio::time::timeout(Duration::ZERO, &mut delivering).await.is_err());
     let kept = event(1, 10);
     old.keep(kept.clone(), NOW).unwrap();
     new.scan().unwrap();
-    let got = tokio::time::timeout(Duration::from_secs(20), delivered.recv()).await;
-    assert_eq!(got.unwrap().unwrap(), kept);
-    delivering.abort();
+    tokio::select! {
+        () = delivering => unreachable!(),
+        got = tokio::time::timeout(Duration::from_secs(20), delivered.recv()) => {
+            assert_eq!(got.unwrap().unwrap(), kept);
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]
