@@ -22,7 +22,6 @@ use super::{
 };
 use crate::{
     control::ControlError,
-    images::ImagesError,
     jobs::{Outcome, Ticket},
 };
 
@@ -41,7 +40,7 @@ impl Volumes {
         let volumes = Arc::clone(self);
         // Where who asked goes meanwhile, no volume is left to become longer without its job.
         let begun = tokio::spawn(async move { volumes.begin_resizing(&before, size, claim).await });
-        begun.await.map_err(|_| ImagesError::Ending)?
+        begun.await.map_err(|_| ControlError::Ending)?
     }
 
     async fn begin_resizing(

@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Volumes, VolumesError, checks::check_monitor};
 use mezame_images::volume::VolumeId;
 use mezame_model::ProjectName;
+
+use super::{Volumes, VolumesError, checks::check_monitor};
 
 /// The monitor of a guest, and whence it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
