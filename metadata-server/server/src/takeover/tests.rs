@@ -65,6 +65,20 @@ async fn a_successor_that_dies_before_it_is_ready_changes_nothing() {
 }
 
 #[tokio::test]
+async fn whoever_is_being_greeted_is_not_lost_by_who_gives_up_waiting_for_that() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("door");
+    let door = Door::open(&path).unwrap();
+    let stream = UnixStream::connect(&path).unwrap();
+    // Let in, and greeted until it says who it is.
+    let given_up = tokio::time::timeout(Duration::from_millis(300), door.knock()).await;
+    assert!(given_up.is_err() && door.greeting.lock().await.is_some());
+    send(&stream, &Hello { version: VERSION, pid: 7 }).unwrap();
+    let successor = tokio::time::timeout(Duration::from_secs(20), door.knock()).await.unwrap();
+    assert_eq!(successor.pid(), 7);
+}
+
+#[tokio::test]
 async fn nobody_behind_the_door_is_a_cold_start() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("door");
